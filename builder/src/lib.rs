@@ -1,6 +1,11 @@
 //! The command `initramfs-overlay`: builds, inspects and boots initramfs images.
 
+pub mod archive;
 pub mod command;
+pub mod compress;
 pub mod error;
+pub mod escape;
+pub mod tree;
+pub mod write;
 
 pub use error::{Error, Result};

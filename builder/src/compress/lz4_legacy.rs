@@ -1,0 +1,159 @@
+//! LZ4's legacy frame, the only one the kernel reads (`lib/decompress_unlz4.c`): a magic number, then blocks, each with
+//! its compressed length in four bytes. Every block holds 8 MiB but the last; nothing marks the end. The frame is
+//! written and read here, the blocks are the libraries' work: the C library for its high compression (a fifth smaller),
+//! lz4_flex, which is safe Rust, for reading files from anywhere.
+
+use std::io::{self, Read, Write};
+
+/// How a legacy frame begins, in little-endian order.
+pub const MAGIC: u32 = 0x184C_2102;
+
+/// What one block holds, unpacked, in bytes.
+const BLOCK: usize = 8 << 20;
+
+/// The longest block can get by compressing what cannot be compressed (`LZ4_COMPRESSBOUND`).
+const COMPRESSED_MAX: usize = BLOCK + BLOCK / 255 + 16;
+
+/// LZ4's best level. It costs time here, none where it is unpacked.
+const LEVEL: i32 = 12;
+
+/// Writes a legacy frame. Holds one block.
+pub struct Encoder<W> {
+    sink: W,
+    block: Vec<u8>,
+    begun: bool,
+}
+
+impl<W: Write> Encoder<W> {
+    /// A frame into `sink`; nothing is written yet.
+    pub fn new(sink: W) -> Self {
+        Self { sink, block: Vec::new(), begun: false }
+    }
+
+    /// Writes the last block and gives the sink back.
+    ///
+    /// # Errors
+    /// What the sink said.
+    pub fn finish(mut self) -> io::Result<W> {
+        if !self.block.is_empty() || !self.begun {
+            self.write_block()?;
+        }
+        Ok(self.sink)
+    }
+
+    fn write_block(&mut self) -> io::Result<()> {
+        if !self.begun {
+            self.sink.write_all(&MAGIC.to_le_bytes())?;
+            self.begun = true;
+        }
+        if !self.block.is_empty() {
+            let mode = lz4::block::CompressionMode::HIGHCOMPRESSION(LEVEL);
+            let compressed = lz4::block::compress(&self.block, Some(mode), false)?;
+            let length = u32::try_from(compressed.len()).map_err(io::Error::other)?;
+            self.sink.write_all(&length.to_le_bytes())?;
+            self.sink.write_all(&compressed)?;
+            self.block.clear();
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for Encoder<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(BLOCK - self.block.len());
+        self.block.extend_from_slice(&bytes[..taken]);
+        if self.block.len() == BLOCK {
+            self.write_block()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads legacy frames to the end of `source`. Holds one block.
+///
+/// Nothing marks a frame's end, so whatever follows it must be another frame or zero padding: the kernel's reader takes
+/// the next four bytes for a length, too.
+pub struct Decoder<R> {
+    source: R,
+    block: Vec<u8>,
+    position: usize,
+    ended: bool,
+}
+
+impl<R: Read> Decoder<R> {
+    /// Takes the magic number from `source`.
+    ///
+    /// # Errors
+    /// What the source said, or that there is no such magic number.
+    pub fn new(mut source: R) -> io::Result<Self> {
+        let mut magic = [0; 4];
+        source.read_exact(&mut magic)?;
+        if u32::from_le_bytes(magic) != MAGIC {
+            return Err(invalid("no LZ4 legacy frame"));
+        }
+        Ok(Self { source, block: Vec::new(), position: 0, ended: false })
+    }
+
+    fn read_block(&mut self) -> io::Result<()> {
+        self.block.clear();
+        self.position = 0;
+        let mut header = Vec::with_capacity(4);
+        self.source.by_ref().take(4).read_to_end(&mut header)?;
+        let length = match header[..] {
+            [a, b, c, d] => u32::from_le_bytes([a, b, c, d]),
+            // Padding may be of any length.
+            _ if header.iter().all(|&byte| byte == 0) => 0,
+            _ => return Err(cut_off("an LZ4 block's length is cut off")),
+        };
+        match length {
+            0 => self.ended = true,
+            // Another frame.
+            MAGIC => {}
+            _ if length as usize > COMPRESSED_MAX => {
+                return Err(invalid("what follows the LZ4 data is neither a block nor another frame"));
+            }
+            _ => self.unpack(u64::from(length))?,
+        }
+        Ok(())
+    }
+
+    fn unpack(&mut self, length: u64) -> io::Result<()> {
+        let mut compressed = Vec::new();
+        self.source.by_ref().take(length).read_to_end(&mut compressed)?;
+        if (compressed.len() as u64) < length {
+            return Err(cut_off("an LZ4 block is cut off"));
+        }
+        self.block.resize(BLOCK, 0);
+        let unpacked = lz4_flex::block::decompress_into(&compressed, &mut self.block).map_err(invalid)?;
+        self.block.truncate(unpacked);
+        Ok(())
+    }
+}
+
+fn invalid(reason: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+fn cut_off(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, reason)
+}
+
+impl<R: Read> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.position == self.block.len() && !self.ended && !buffer.is_empty() {
+            if let Err(error) = self.read_block() {
+                // Half a block is no data.
+                self.block.clear();
+                return Err(error);
+            }
+        }
+        let length = buffer.len().min(self.block.len() - self.position);
+        buffer[..length].copy_from_slice(&self.block[self.position..self.position + length]);
+        self.position += length;
+        Ok(length)
+    }
+}

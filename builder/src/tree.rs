@@ -1,0 +1,460 @@
+//! The root being built, in memory: path → entry. Paths are bytes, relative, without a leading slash; names that are
+//! hard links of each other share one entry. Contents stay where they are (bytes or a file on the host) until an
+//! archive is written. This room knows no archive format and writes nothing; it reads the host only in [`include`].
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    error::{Error, IoContext, Result},
+    escape::escape,
+};
+
+mod include;
+mod name;
+
+pub use name::{NAME_MAX, PATH_MAX};
+
+/// The largest file a newc header can describe: its size field is eight hexadecimal digits
+/// (`Documentation/driver-api/early-userspace/buffer-format.rst`).
+pub const FILE_MAX: u64 = u32::MAX as u64;
+
+/// One file, directory, link or node, without its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Permission bits with setuid, setgid and sticky: at most `0o7777`.
+    pub mode: u32,
+    /// The owner's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
+    /// Seconds since 1970; `None` takes the fixed time of the archive.
+    pub mtime: Option<u32>,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A directory.
+    Directory,
+    /// A regular file.
+    File(Content),
+    /// A symbolic link with its target, kept as data: nothing looks at where it leads.
+    Symlink(Vec<u8>),
+    /// A character device.
+    CharDevice(Device),
+    /// A block device.
+    BlockDevice(Device),
+    /// A named pipe.
+    Fifo,
+}
+
+/// A device's numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    /// 12 bits in the kernel (`include/linux/kdev_t.h`).
+    pub major: u32,
+    /// 20 bits in the kernel.
+    pub minor: u32,
+}
+
+/// Where a file's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// In memory.
+    Bytes(Vec<u8>),
+    /// A file on the host, read when it is needed.
+    Host {
+        /// Where it is.
+        path: PathBuf,
+        /// Its size in bytes when it was looked at. A file that has another size when it is read is refused.
+        size: u64,
+    },
+}
+
+/// What happens when a name is taken already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clash {
+    /// It is an error, except for a directory that is there with the same mode and owner.
+    Refuse,
+    /// The new entry takes the name. A directory that holds something can only be replaced by a directory.
+    Replace,
+    /// The entry that was there stays.
+    Keep,
+}
+
+impl Content {
+    /// The file at `path`, with the size it has now.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where there is no such file or it may not be read.
+    pub fn host(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        // Opened, not only looked at: a file that may not be read should stop a build before its first byte.
+        let size = std::fs::File::open(&path).and_then(|file| file.metadata()).at("read", &path)?.len();
+        Ok(Self::Host { path, size })
+    }
+
+    /// In bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::Host { size, .. } => *size,
+        }
+    }
+
+    /// Streams exactly [`Self::size`] bytes into `sink`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where the host's file cannot be read, [`Error::SizeChanged`] where it is longer or shorter than it
+    /// was, [`Error::WriteArchive`] with what `sink` said.
+    pub fn copy_to(&self, sink: &mut impl Write) -> Result<()> {
+        let sink_error = |source| Error::WriteArchive { source };
+        let (path, size) = match self {
+            Self::Bytes(bytes) => return sink.write_all(bytes).map_err(sink_error),
+            Self::Host { path, size } => (path, *size),
+        };
+        let mut file = std::fs::File::open(path).at("read", path)?;
+        let mut buffer = vec![0; 64 * 1024];
+        let mut left = size;
+        loop {
+            let length = match file.read(&mut buffer) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error).at("read", path),
+            };
+            // One read past the end tells a file that has grown.
+            if length as u64 > left || (length == 0 && left > 0) {
+                return Err(Error::SizeChanged { path: path.clone(), expected: size });
+            }
+            if length == 0 {
+                return Ok(());
+            }
+            sink.write_all(&buffer[..length]).map_err(sink_error)?;
+            left -= length as u64;
+        }
+    }
+}
+
+impl Entry {
+    fn new(mode: u32, kind: Kind) -> Self {
+        Self { mode: mode & 0o7777, uid: 0, gid: 0, mtime: None, kind }
+    }
+
+    /// A directory of root's.
+    #[must_use]
+    pub fn directory(mode: u32) -> Self {
+        Self::new(mode, Kind::Directory)
+    }
+
+    /// A regular file of root's.
+    #[must_use]
+    pub fn file(mode: u32, content: Content) -> Self {
+        Self::new(mode, Kind::File(content))
+    }
+
+    /// A symbolic link of root's; its mode is `0o777`, as on every Linux filesystem.
+    #[must_use]
+    pub fn symlink(target: impl Into<Vec<u8>>) -> Self {
+        Self::new(0o777, Kind::Symlink(target.into()))
+    }
+
+    /// A character device of root's.
+    #[must_use]
+    pub fn char_device(mode: u32, major: u32, minor: u32) -> Self {
+        Self::new(mode, Kind::CharDevice(Device { major, minor }))
+    }
+
+    /// A block device of root's.
+    #[must_use]
+    pub fn block_device(mode: u32, major: u32, minor: u32) -> Self {
+        Self::new(mode, Kind::BlockDevice(Device { major, minor }))
+    }
+
+    /// A named pipe of root's.
+    #[must_use]
+    pub fn fifo(mode: u32) -> Self {
+        Self::new(mode, Kind::Fifo)
+    }
+
+    /// What can be said against the entry itself, whatever its name.
+    fn refusal(&self) -> Option<&'static str> {
+        match &self.kind {
+            Kind::Symlink(target) if target.is_empty() => Some("a symbolic link needs a target"),
+            Kind::Symlink(target) if target.contains(&0) => Some("a link's target cannot hold a NUL byte"),
+            Kind::Symlink(target) if target.len() >= PATH_MAX => {
+                Some("the link's target is longer than the 4095 bytes Linux takes")
+            }
+            Kind::CharDevice(device) | Kind::BlockDevice(device)
+                if device.major >= 1 << 12 || device.minor >= 1 << 20 =>
+            {
+                Some("Linux has major numbers up to 4095 and minor numbers up to 1048575")
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Kind {
+    /// The kind in the words of the manifest and of error messages.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::File(_) => "file",
+            Self::Symlink(_) => "symlink",
+            Self::CharDevice(_) => "character device",
+            Self::BlockDevice(_) => "block device",
+            Self::Fifo => "fifo",
+        }
+    }
+}
+
+/// One name of the tree, as [`Tree::iter`] gives it.
+#[derive(Debug, Clone, Copy)]
+pub struct Node<'a> {
+    /// Relative, without a leading slash.
+    pub path: &'a [u8],
+    /// What it names.
+    pub entry: &'a Entry,
+    /// The same for all hard links of one entry, different for all others. Says nothing else: it depends on the order
+    /// of insertion.
+    pub inode: usize,
+}
+
+/// The root being built.
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    names: BTreeMap<Vec<u8>, usize>,
+    inodes: BTreeMap<usize, Inode>,
+    next: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Inode {
+    entry: Entry,
+    links: usize,
+}
+
+impl Tree {
+    /// An empty root.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many names there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is no name at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// What `path` names.
+    #[must_use]
+    pub fn get(&self, path: impl AsRef<[u8]>) -> Option<&Entry> {
+        self.names.get(path.as_ref()).and_then(|inode| self.inodes.get(inode)).map(|inode| &inode.entry)
+    }
+
+    /// Puts `entry` at `path`. Its parents need not be there yet: see [`Self::create_parents`] and
+    /// [`Self::check_parents`].
+    ///
+    /// # Errors
+    /// [`Error::BadEntry`] for a name or an entry that no archive can hold, [`Error::TooLarge`] for a file over
+    /// [`FILE_MAX`], [`Error::Clash`] where the name is taken and `clash` does not allow it.
+    pub fn insert(&mut self, path: impl AsRef<[u8]>, entry: Entry, clash: Clash) -> Result<()> {
+        let path = path.as_ref();
+        if let Some(reason) = name::refusal(path).or_else(|| entry.refusal()) {
+            return Err(Error::BadEntry { path: escape(path).to_string(), reason });
+        }
+        if let Kind::File(content) = &entry.kind
+            && content.size() > FILE_MAX
+        {
+            return Err(Error::TooLarge { path: escape(path).to_string(), size: content.size() });
+        }
+        if self.make_room(path, &entry, clash)? {
+            let inode = self.next;
+            self.next += 1;
+            self.inodes.insert(inode, Inode { entry, links: 1 });
+            self.names.insert(path.to_vec(), inode);
+        }
+        Ok(())
+    }
+
+    /// Makes `path` another name of the file, device or pipe at `existing`.
+    ///
+    /// # Errors
+    /// [`Error::BadEntry`] where there is nothing at `existing`, or a directory or symbolic link: the kernel's unpacker
+    /// knows no hard links of these. Otherwise as [`Self::insert`].
+    pub fn link(&mut self, existing: impl AsRef<[u8]>, path: impl AsRef<[u8]>, clash: Clash) -> Result<()> {
+        let (existing, path) = (existing.as_ref(), path.as_ref());
+        let refuse = |reason| Err(Error::BadEntry { path: escape(path).to_string(), reason });
+        let Some(&inode) = self.names.get(existing) else {
+            return refuse("it is a hard link to a name that is not there");
+        };
+        if let Some(reason) = name::refusal(path) {
+            return refuse(reason);
+        }
+        if self.names.get(path) == Some(&inode) {
+            return Ok(());
+        }
+        let entry = self.inodes[&inode].entry.clone();
+        if matches!(entry.kind, Kind::Directory | Kind::Symlink(_)) {
+            return refuse("a directory or a symbolic link has no hard links in an initramfs");
+        }
+        if self.make_room(path, &entry, clash)? {
+            self.names.insert(path.to_vec(), inode);
+            if let Some(inode) = self.inodes.get_mut(&inode) {
+                inode.links += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes each parent directory of `path` that is not there, root's and `0o755`.
+    ///
+    /// # Errors
+    /// [`Error::BadEntry`] for a bad name, [`Error::MissingParent`] where a parent is there and no directory.
+    pub fn create_parents(&mut self, path: impl AsRef<[u8]>) -> Result<()> {
+        let path = path.as_ref();
+        if let Some(reason) = name::refusal(path) {
+            return Err(Error::BadEntry { path: escape(path).to_string(), reason });
+        }
+        for parent in name::parents(path) {
+            match self.get(parent).map(|entry| entry.kind.word()) {
+                None => self.insert(parent, Entry::directory(0o755), Clash::Refuse)?,
+                Some("directory") => {}
+                Some(is) => return Err(missing_parent(path, parent, Some(is))),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes one name; other hard links of it stay. A directory's entries stay as well, so take those out too.
+    pub fn remove(&mut self, path: impl AsRef<[u8]>) -> bool {
+        let Some(number) = self.names.remove(path.as_ref()) else { return false };
+        if let Some(inode) = self.inodes.get_mut(&number) {
+            inode.links -= 1;
+            if inode.links == 0 {
+                self.inodes.remove(&number);
+            }
+        }
+        true
+    }
+
+    /// Puts a whole folder of the host into the root: see [`include`] for what becomes of modes, owners and links.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming what cannot be read, [`Error::ShadowsInit`] where the folder has an `init` at its top,
+    /// otherwise as [`Self::insert`].
+    pub fn include(&mut self, folder: &Path, clash: Clash) -> Result<()> {
+        include::include(self, folder, clash)
+    }
+
+    /// All names in byte order, so a directory comes before what it holds.
+    pub fn iter(&self) -> impl Iterator<Item = Node<'_>> {
+        self.names.iter().filter_map(|(path, inode)| {
+            self.inodes.get(inode).map(|Inode { entry, .. }| Node { path, entry, inode: *inode })
+        })
+    }
+
+    /// How many names the node has; the number of subdirectories and two for a directory, as filesystems count.
+    #[must_use]
+    pub fn links(&self, node: &Node<'_>) -> usize {
+        match node.entry.kind {
+            Kind::Directory => 2 + self.subdirectories(node.path),
+            _ => self.inodes.get(&node.inode).map_or(1, |inode| inode.links),
+        }
+    }
+
+    /// That each name's parent is a directory of this tree. The kernel drops an entry whose parent it has not seen,
+    /// silently.
+    ///
+    /// # Errors
+    /// [`Error::MissingParent`] for the first one.
+    pub fn check_parents(&self) -> Result<()> {
+        for path in self.names.keys() {
+            if let Some(parent) = name::parent(path) {
+                match self.get(parent).map(|entry| &entry.kind) {
+                    Some(Kind::Directory) => {}
+                    other => return Err(missing_parent(path, parent, other.map(Kind::word))),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is below `path`, in byte order.
+    fn below<'a>(&'a self, path: &[u8]) -> impl Iterator<Item = (&'a [u8], &'a Entry)> {
+        let mut prefix = path.to_vec();
+        prefix.push(b'/');
+        self.names
+            .range(prefix.clone()..)
+            .take_while(move |(path, _)| path.starts_with(&prefix))
+            .filter_map(|(path, inode)| self.inodes.get(inode).map(|inode| (path.as_slice(), &inode.entry)))
+    }
+
+    fn subdirectories(&self, path: &[u8]) -> usize {
+        let direct = |below: &[u8]| !below[path.len() + 1..].contains(&b'/');
+        self.below(path).filter(|(below, entry)| entry.kind == Kind::Directory && direct(below)).count()
+    }
+
+    /// Takes `path` out of the way of `new` if `clash` allows it. Whether `new` shall be put there.
+    fn make_room(&mut self, path: &[u8], new: &Entry, clash: Clash) -> Result<bool> {
+        let Some(old) = self.get(path) else { return Ok(true) };
+        let both_directories = old.kind == Kind::Directory && new.kind == Kind::Directory;
+        let error = Error::Clash { path: escape(path).to_string(), old: old.kind.word(), new: new.kind.word() };
+        match clash {
+            Clash::Keep => Ok(false),
+            Clash::Refuse if both_directories && old == new => Ok(false),
+            Clash::Refuse => Err(error),
+            Clash::Replace => {
+                if old.kind == Kind::Directory && !both_directories && self.below(path).next().is_some() {
+                    return Err(error);
+                }
+                Ok(self.remove(path))
+            }
+        }
+    }
+}
+
+fn missing_parent(path: &[u8], parent: &[u8], is: Option<&'static str>) -> Error {
+    Error::MissingParent {
+        path: escape(path).to_string(),
+        parent: escape(parent).to_string(),
+        is: is.map_or_else(|| "is not in the tree".to_owned(), |is| format!("is a {is}")),
+    }
+}
+
+/// Two trees are equal when an archive of them is: same names, entries and hard links, whatever the order of insertion.
+impl PartialEq for Tree {
+    fn eq(&self, other: &Self) -> bool {
+        let numbered = |tree: &Self| {
+            let mut numbers = BTreeMap::new();
+            tree.names
+                .values()
+                .map(|inode| {
+                    let next = numbers.len();
+                    *numbers.entry(*inode).or_insert(next)
+                })
+                .collect::<Vec<_>>()
+        };
+        self.len() == other.len()
+            && self.iter().zip(other.iter()).all(|(a, b)| a.path == b.path && a.entry == b.entry)
+            && numbered(self) == numbered(other)
+    }
+}
+
+#[cfg(test)]
+mod tests;
