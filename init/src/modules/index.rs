@@ -31,6 +31,13 @@ pub struct Module {
     pub aliases: Vec<String>,
 }
 
+impl Module {
+    /// Whether it serves hardware: then it is loaded when a device asks for it.
+    pub fn is_driver(&self) -> bool {
+        self.aliases.iter().any(|alias| !alias.starts_with("fs-") && alias.contains(':'))
+    }
+}
+
 /// All baked-in modules of one kernel, in load order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Index {

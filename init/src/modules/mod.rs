@@ -1,3 +1,301 @@
-//! Kernel modules: which are baked into the image, what each needs, when each is loaded.
+//! Kernel modules: which are baked into the image, what each needs, when each is loaded. A module is loaded only when what it
+//! serves is about to be used: a driver when the hardware is there, a filesystem when it is about to be mounted. This room asks
+//! the kernel to load files; it mounts nothing and finds no devices.
 
+pub mod file;
+pub mod glob;
 pub mod index;
+
+use std::collections::BTreeSet;
+
+use crate::{
+    error::{Error, Result},
+    kernel::{Kernel, Level, ModuleFile, exists},
+    names,
+};
+use index::{Index, Module};
+
+/// The modules baked into the image for the running kernel, and which of them are loaded.
+#[derive(Debug, Default)]
+pub struct Modules {
+    folder: String,
+    index: Index,
+    loaded: BTreeSet<usize>,
+    other_kernels: Vec<String>,
+}
+
+impl Modules {
+    /// Looks for modules of the running kernel below `/lib/modules`. None there is no error: the kernel may have all it needs.
+    pub fn open(kernel: &mut dyn Kernel) -> Self {
+        let release = kernel.release();
+        let folder = format!("/{}/{release}", names::MODULES_DIR);
+        let mut modules = Self { folder, ..Self::default() };
+        match kernel.read(&format!("{}/{}", modules.folder, index::FILE_NAME)) {
+            Ok(bytes) => match Index::parse(&String::from_utf8_lossy(&bytes)) {
+                Ok(index) => modules.index = index,
+                Err(error) => kernel.log(Level::Warning, &format!("{}: {error}", index::FILE_NAME)),
+            },
+            Err(_) => {
+                let others = kernel.list(&format!("/{}", names::MODULES_DIR)).unwrap_or_default();
+                modules.other_kernels = others.into_iter().filter(|name| *name != release).collect();
+            }
+        }
+        if !modules.other_kernels.is_empty() {
+            let line = format!(
+                "the modules in this image are for kernel {}, but {release} is running",
+                modules.other_kernels.join(", ")
+            );
+            kernel.log(Level::Warning, &line);
+        }
+        modules
+    }
+
+    /// Whether a module of that name is baked in.
+    pub fn has(&self, name: &str) -> bool {
+        self.index.modules.iter().any(|module| module.name == name)
+    }
+
+    /// Loads what is to be loaded at every boot.
+    pub fn load_always(&mut self, kernel: &mut dyn Kernel) {
+        let wanted = positions(&self.index, |module| module.always);
+        self.load(kernel, &wanted);
+    }
+
+    /// Loads the drivers that say they serve one of these devices. Returns whether any was new.
+    pub fn serve(&mut self, kernel: &mut dyn Kernel, modaliases: &[String]) -> bool {
+        let wanted = positions(&self.index, |module| {
+            module.aliases.iter().any(|pattern| modaliases.iter().any(|alias| glob::matches(pattern, alias)))
+        });
+        let new = wanted.iter().any(|position| !self.loaded.contains(position));
+        self.load(kernel, &wanted);
+        new
+    }
+
+    /// Loads the drivers for all devices that are there, and for the devices that appear through them.
+    pub fn coldplug(&mut self, kernel: &mut dyn Kernel, ahead: &[&str]) {
+        // On more than one processor, what the plan is sure to use later loads beside the drivers.
+        let mut wanted = Vec::new();
+        if kernel.processors() > 1 {
+            wanted = positions(&self.index, |module| ahead.contains(&module.name.as_str()));
+        }
+        if !self.index.modules.iter().any(Module::is_driver) {
+            return self.load(kernel, &wanted);
+        }
+        let modaliases = kernel.modaliases();
+        wanted.extend(positions(&self.index, |module| {
+            module.aliases.iter().any(|pattern| modaliases.iter().any(|alias| glob::matches(pattern, alias)))
+        }));
+        self.load(kernel, &wanted);
+        // Devices that appeared meanwhile have announced themselves: the socket was open before the first look.
+        while let Ok(Some(uevent)) = kernel.next_uevent(std::time::Duration::ZERO) {
+            if let Some(modalias) = uevent.modalias {
+                self.serve(kernel, &[modalias]);
+            }
+        }
+    }
+
+    /// Loads a baked-in module by its name, with what it needs. Returns false where there is no such module.
+    ///
+    /// # Errors
+    /// The module is there and would not load.
+    pub fn load_named(&mut self, kernel: &mut dyn Kernel, name: &str) -> Result<bool> {
+        let wanted = positions(&self.index, |module| module.name == name);
+        self.load_all(kernel, &wanted)
+    }
+
+    /// Makes sure that the kernel can mount `filesystem`, from what is baked in. Returns false where nothing baked in serves it.
+    ///
+    /// # Errors
+    /// A module for it is there and would not load.
+    pub fn load_filesystem(&mut self, kernel: &mut dyn Kernel, filesystem: &str) -> Result<bool> {
+        if knows_filesystem(kernel, filesystem) {
+            return Ok(true);
+        }
+        let alias = format!("fs-{filesystem}");
+        let mut wanted = positions(&self.index, |module| module.name == filesystem);
+        if wanted.is_empty() {
+            wanted = positions(&self.index, |module| module.aliases.contains(&alias));
+        }
+        self.load_all(kernel, &wanted)
+    }
+
+    /// Where a module was looked for, for the failure card.
+    pub fn places(&self) -> Vec<String> {
+        let mut places = vec![format!("this image's {}", self.folder)];
+        if !self.other_kernels.is_empty() {
+            places.push(format!("(it has modules for kernel {})", self.other_kernels.join(", ")));
+        }
+        places
+    }
+
+    fn load_all(&mut self, kernel: &mut dyn Kernel, wanted: &[usize]) -> Result<bool> {
+        let failures = self.load_noting(kernel, wanted);
+        for (position, error) in failures {
+            if wanted.contains(&position) {
+                return Err(error);
+            }
+        }
+        Ok(!wanted.is_empty())
+    }
+
+    fn load(&mut self, kernel: &mut dyn Kernel, wanted: &[usize]) {
+        self.load_noting(kernel, wanted);
+    }
+
+    /// Loads `wanted` and all it needs. What would not load is logged and returned: whether that matters is for the caller.
+    fn load_noting(&mut self, kernel: &mut dyn Kernel, wanted: &[usize]) -> Vec<(usize, Error)> {
+        let plan: Vec<usize> =
+            closure(&self.index, wanted).into_iter().filter(|position| !self.loaded.contains(position)).collect();
+        if plan.is_empty() {
+            return Vec::new();
+        }
+        let files: Vec<ModuleFile> = plan
+            .iter()
+            .filter_map(|position| self.index.modules.get(*position))
+            .map(|module| ModuleFile {
+                path: format!("{}/{}", self.folder, module.path),
+                after: plan
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, other)| {
+                        self.index.modules.get(**other).is_some_and(|other| module.needs.contains(&other.name))
+                    })
+                    .map(|(place, _)| place)
+                    .collect(),
+            })
+            .collect();
+        let results = kernel.load_modules(&files);
+        let mut failures = Vec::new();
+        for ((position, file), result) in plan.into_iter().zip(&files).zip(results) {
+            self.loaded.insert(position);
+            if let Err(source) = result {
+                let error = load_error(kernel, &file.path, source);
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                kernel.log(Level::Info, &format!("{error}{cause}"));
+                failures.push((position, error));
+            }
+        }
+        failures
+    }
+}
+
+/// Whether the kernel knows the filesystem already.
+pub fn knows_filesystem(kernel: &mut dyn Kernel, filesystem: &str) -> bool {
+    let Ok(known) = kernel.read("/proc/filesystems") else { return false };
+    String::from_utf8_lossy(&known).lines().any(|line| line.split('\t').nth(1) == Some(filesystem))
+}
+
+/// Loads the module `name` from a folder outside this image that holds modules of the running kernel: `folder/kernel/…` with a
+/// `modules.dep`, or the file itself right in `folder`. Returns false where there is none.
+///
+/// # Errors
+/// The module is there and would not load, or is for another kernel.
+pub fn load_from(kernel: &mut dyn Kernel, folder: &str, name: &str) -> Result<bool> {
+    let dependencies = kernel.read(&format!("{folder}/modules.dep")).unwrap_or_default();
+    let mut paths = file::dependency_order(&String::from_utf8_lossy(&dependencies), name);
+    if paths.is_empty() {
+        let mut pending = vec![name.to_string()];
+        while let Some(name) = pending.pop() {
+            let Some(path) = find_file(kernel, folder, &name) else { continue };
+            if paths.contains(&path) || paths.len() > 64 {
+                continue;
+            }
+            let full = format!("{folder}/{path}");
+            if let Ok(bytes) = kernel.read(&full)
+                && let Ok(bytes) = file::decompress(&full, bytes)
+                && let Some(depends) = file::modinfo(&bytes, "depends")
+            {
+                pending.extend(depends.split(',').filter(|name| !name.is_empty()).map(String::from));
+            }
+            paths.insert(0, path);
+        }
+    }
+    let files: Vec<ModuleFile> = paths
+        .iter()
+        .enumerate()
+        .map(|(place, path)| ModuleFile {
+            path: format!("{folder}/{path}"),
+            after: place.checked_sub(1).into_iter().collect(),
+        })
+        .collect();
+    let results = kernel.load_modules(&files);
+    for (file, result) in files.iter().zip(results) {
+        if let Err(source) = result {
+            return Err(load_error(kernel, &file.path, source));
+        }
+    }
+    Ok(!files.is_empty())
+}
+
+/// Where a folder without `modules.dep` keeps a filesystem's module, below it.
+fn find_file(kernel: &mut dyn Kernel, folder: &str, name: &str) -> Option<String> {
+    for place in ["".into(), format!("kernel/fs/{name}/"), format!("kernel/fs/{name}fs/"), "kernel/lib/".into()] {
+        for suffix in file::SUFFIXES {
+            let path = format!("{place}{name}{suffix}");
+            if exists(kernel, &format!("{folder}/{path}")) {
+                return Some(path);
+            }
+        }
+    }
+    None
+}
+
+/// Says it with both versions where a module is for another kernel.
+fn load_error(kernel: &mut dyn Kernel, path: &str, source: std::io::Error) -> Error {
+    const ENOEXEC: i32 = 8;
+    if source.raw_os_error() == Some(ENOEXEC)
+        && let Ok(bytes) = kernel.read(path)
+        && let Ok(bytes) = file::decompress(path, bytes)
+        && let Some(magic) = file::modinfo(&bytes, "vermagic")
+    {
+        let running = kernel.release();
+        let module = magic.split(' ').next().unwrap_or_default().to_string();
+        if module != running {
+            return Error::ModuleKernel { path: path.into(), module, kernel: running };
+        }
+    }
+    Error::ModuleLoad { path: path.into(), source }
+}
+
+fn positions(index: &Index, wanted: impl Fn(&Module) -> bool) -> Vec<usize> {
+    index.modules.iter().enumerate().filter(|(_, module)| wanted(module)).map(|(position, _)| position).collect()
+}
+
+/// `wanted` with all it needs, in load order.
+fn closure(index: &Index, wanted: &[usize]) -> BTreeSet<usize> {
+    let mut all: BTreeSet<usize> = BTreeSet::new();
+    let mut pending: Vec<usize> = wanted.to_vec();
+    while let Some(position) = pending.pop() {
+        if !all.insert(position) {
+            continue;
+        }
+        if let Some(module) = index.modules.get(position) {
+            pending.extend(positions(index, |other| {
+                module.needs.contains(&other.name) || module.post.contains(&other.name)
+            }));
+        }
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> Index {
+        Index::parse(
+            "crc32c_generic c.ko alias=crypto-crc32c\nlibcrc32c l.ko needs=crc32c_generic\nvirtio_pci_modern_dev m.ko\n\
+             virtio_pci p.ko needs=virtio_pci_modern_dev alias=pci:v00001AF4d*sv*sd*bc*sc*i*\nlate late.ko\n\
+             ext4 e.ko needs=libcrc32c post=late alias=fs-ext4\n",
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn the_closure_is_in_load_order() {
+        let index = index();
+        let wanted = positions(&index, |module| module.name == "ext4");
+        let names: Vec<&str> = closure(&index, &wanted).into_iter().map(|p| index.modules[p].name.as_str()).collect();
+        assert_eq!(names, ["crc32c_generic", "libcrc32c", "late", "ext4"]);
+    }
+}

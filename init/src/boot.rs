@@ -1,0 +1,184 @@
+//! One boot from the first mount to the hand-over: the steps, their times, and what happens when one fails. Which way leads to
+//! the root is told in the rooms below: [`overlay`] is the story of the appliance.
+
+pub mod overlay;
+
+use std::time::Duration;
+
+use crate::{
+    config::{Abilities, Config, OnError},
+    error::{Error, Result},
+    kernel::{Kernel, Level, Mount, Power},
+    modules::Modules,
+    names,
+    report::Report,
+    step::Step,
+    switch_root,
+};
+
+/// A boot under way.
+pub struct Boot<'k> {
+    /// The machine.
+    pub kernel: &'k mut dyn Kernel,
+    /// What the user asked for.
+    pub config: Config,
+    /// How it went so far.
+    pub report: Report,
+    /// The modules baked into the image.
+    pub modules: Modules,
+    abilities: Abilities,
+}
+
+/// What this build of init can do.
+pub const ABILITIES: Abilities = Abilities { shell: cfg!(feature = "shell") };
+
+/// Boots the machine. `arguments` are what the kernel left for init. Comes back only on a recorder, or where the machine cannot
+/// even be switched off.
+pub fn run(kernel: &mut dyn Kernel, arguments: &[String], abilities: Abilities) {
+    let (config, _) = Config::parse("", "", abilities);
+    let mut boot = Boot { kernel, config, report: Report::default(), modules: Modules::default(), abilities };
+    let Err(error) = boot.go(arguments);
+    boot.fail(&error, arguments);
+}
+
+impl Boot<'_> {
+    fn go(&mut self, arguments: &[String]) -> Result<std::convert::Infallible> {
+        self.start()?;
+        overlay::assemble(self)?;
+        self.hand_over(arguments)
+    }
+
+    /// Mounts what every program expects and reads the parameters.
+    fn start(&mut self) -> Result<()> {
+        let now = self.kernel.now();
+        self.report.begin(Step::Api, now);
+        for (source, target, data, no_suid_dev) in [
+            ("devtmpfs", "/dev", "mode=755", false),
+            ("proc", "/proc", "", true),
+            ("sysfs", "/sys", "", true),
+            // systemd, File Hierarchy Requirements: /run is mounted by the initramfs, mode 755, nosuid, nodev.
+            ("tmpfs", "/run", "mode=755", true),
+        ] {
+            let mount = Mount { source, target, filesystem: source, read_only: false, no_suid_dev, data };
+            match self.kernel.mount(&mount) {
+                // The kernel may have mounted devtmpfs itself (CONFIG_DEVTMPFS_MOUNT).
+                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {}
+                Err(source) => {
+                    return Err(Error::Mount {
+                        what: "api",
+                        device: mount.source.into(),
+                        filesystem: mount.filesystem.into(),
+                        source,
+                    });
+                }
+                Ok(()) => {}
+            }
+        }
+        for folder in [names::STATE_DIR, names::IMG_DIR, names::IMAGE_DIR, names::OVERLAY_DIR] {
+            self.make_dir(folder)?;
+        }
+        let baked = self.text(names::BAKED_CMDLINE);
+        let given = self.text("/proc/cmdline");
+        let (config, outcome) = Config::parse(&baked, &given, self.abilities);
+        self.config = config;
+        for warning in std::mem::take(&mut self.config.warnings) {
+            self.notice(&warning);
+        }
+        let release = self.kernel.release();
+        self.report.fact("kernel", release);
+        outcome
+    }
+
+    fn text(&mut self, path: &str) -> String {
+        self.kernel.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Starts a step; stops before it with a shell if that was asked for.
+    pub fn begin(&mut self, step: Step) {
+        if self.config.breaks.contains(&step) {
+            let banner = format!("Stopped before step {}. Leave the shell with exit: the boot goes on.", step.name());
+            if let Err(error) = self.kernel.shell(&banner) {
+                self.notice(&format!("no shell before step {}: {error}", step.name()));
+            }
+        }
+        let now = self.kernel.now();
+        self.report.begin(step, now);
+        if self.config.debug {
+            self.kernel.log(Level::Info, &format!("step {}", step.name()));
+        }
+    }
+
+    /// Says and reports something odd that does not stop the boot.
+    pub fn notice(&mut self, line: &str) {
+        self.kernel.log(Level::Warning, line);
+        self.report.notice(line);
+    }
+
+    /// Says what was done.
+    pub fn say(&mut self, line: &str) {
+        self.kernel.log(Level::Info, line);
+    }
+
+    /// Makes a directory where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn make_dir(&mut self, path: &str) -> Result<()> {
+        match self.kernel.make_dir(path, 0o755) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(Error::Io { action: "create", path: path.into(), source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks the new root, writes the report and becomes it.
+    fn hand_over(&mut self, arguments: &[String]) -> Result<std::convert::Infallible> {
+        self.begin(Step::Check);
+        switch_root::check_init(self.kernel, names::SYSROOT, &self.config.init)?;
+        self.begin(Step::Report);
+        self.write_report();
+        self.begin(Step::SwitchRoot);
+        let mut all = self.config.init_args.clone();
+        all.extend_from_slice(arguments);
+        // Written again, now that the steps are over but for the last.
+        self.write_report();
+        let init = self.config.init.clone();
+        let error = switch_root::switch(self.kernel, names::SYSROOT, &init, &all);
+        Err(error)
+    }
+
+    fn write_report(&mut self) {
+        let json = self.report.to_json(None);
+        if let Err(error) = self.kernel.write(names::REPORT, json.as_bytes()) {
+            self.notice(&format!("cannot write {}: {error}", names::REPORT));
+        }
+    }
+
+    /// Says what went wrong, once, and does what the policy wants.
+    fn fail(&mut self, error: &Error, arguments: &[String]) {
+        let now = self.kernel.now();
+        self.report.end(now);
+        let card = error.card(self.report.step());
+        self.kernel.announce(&card.to_string());
+        // The card is out; a report that cannot be written changes nothing.
+        let _ = self.kernel.write(names::REPORT, self.report.to_json(Some(&card)).as_bytes());
+        if self.config.on_error == OnError::Shell {
+            let banner = "A shell, because the boot failed. If you put a root together at /sysroot, exit boots it; else exit \
+                          powers off.";
+            match self.kernel.shell(banner) {
+                Ok(()) if switch_root::check_init(self.kernel, names::SYSROOT, &self.config.init).is_ok() => {
+                    let Err(error) = self.hand_over(arguments);
+                    self.kernel.announce(&error.card(self.report.step()).to_string());
+                }
+                Ok(()) => {}
+                Err(error) => self.notice(&format!("no shell: {error}")),
+            }
+        }
+        match self.config.on_error {
+            OnError::PowerOff | OnError::Shell => self.kernel.power(Power::Off, Duration::ZERO),
+            OnError::Reboot(after) => self.kernel.power(Power::Reboot, after),
+            OnError::Halt => self.kernel.power(Power::Halt, Duration::ZERO),
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! The parameters of a boot: `/etc/cmdline` baked into the image, then the kernel's command line, become one [`Config`].
+//! Pure: text in, values out. A value that decides what is mounted and cannot be read is an error; anything else that is odd
+//! becomes a warning and the default holds.
+
+use std::time::Duration;
+
+use crate::{
+    error::{Error, Result},
+    names,
+    step::Step,
+    tag::Tag,
+    text::{is_tmpfs_size, nearest, parse_duration},
+};
+
+/// The parameters that are ours, for suggestions and documentation.
+pub const PARAMETERS: [&str; 12] = [
+    "rd.img",
+    "rd.boot",
+    "rd.newimg",
+    "rd.overlay",
+    "rd.overlay.fallback",
+    "rd.overlay.reset",
+    "rd.image",
+    "rd.timeout",
+    "rd.newimg.timeout",
+    "rd.onerror",
+    "rd.break",
+    "rd.debug",
+];
+
+/// Where the writable layer lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OverlayStore {
+    /// A partition.
+    Partition(Tag),
+    /// Memory; the size as tmpfs takes it, the kernel's default (half of RAM) without one.
+    Tmpfs(Option<String>),
+}
+
+/// What a failed boot ends in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnError {
+    /// The machine is switched off.
+    PowerOff,
+    /// The machine starts again after that time.
+    Reboot(Duration),
+    /// The machine stops and stays on.
+    Halt,
+    /// A shell on every console (debug variant).
+    Shell,
+}
+
+/// Everything the user can say about a boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The partition that holds the image.
+    pub img: Tag,
+    /// The partition that may hold modules.
+    pub boot: Tag,
+    /// The partition that may hold an update.
+    pub newimg: Tag,
+    /// Where the writable layer lives.
+    pub overlay: OverlayStore,
+    /// Boot on a tmpfs when the overlay partition cannot be used.
+    pub overlay_fallback: bool,
+    /// Factory reset: empty `persistent` too.
+    pub overlay_reset: bool,
+    /// File name of the image.
+    pub image: String,
+    /// How long to wait for everything that is needed, from the start of init.
+    pub timeout: Duration,
+    /// How long to wait for an update medium.
+    pub newimg_timeout: Duration,
+    /// What a failed boot ends in.
+    pub on_error: OnError,
+    /// Steps to stop before, with a shell (debug variant).
+    pub breaks: Vec<Step>,
+    /// The program that becomes PID 1 of the new root.
+    pub init: String,
+    /// Arguments for it that were baked in; those of the kernel's command line come from the kernel.
+    pub init_args: Vec<String>,
+    /// Mount the root read-only.
+    pub read_only: bool,
+    /// Log what is done in detail.
+    pub debug: bool,
+    /// What was odd, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// What the build of init can do, as far as parameters depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// It has a shell (debug variant).
+    pub shell: bool,
+}
+
+impl Config {
+    fn new(abilities: Abilities) -> Self {
+        Self {
+            img: Tag::Label("img".into()),
+            boot: Tag::Label("boot".into()),
+            newimg: Tag::Label("newimg".into()),
+            overlay: OverlayStore::Partition(Tag::Label("overlay".into())),
+            overlay_fallback: false,
+            overlay_reset: false,
+            image: names::IMAGE.into(),
+            timeout: Duration::from_secs(10),
+            newimg_timeout: Duration::ZERO,
+            on_error: if abilities.shell { OnError::Shell } else { OnError::PowerOff },
+            breaks: if abilities.shell { vec![Step::SwitchRoot] } else { Vec::new() },
+            init: names::INIT.into(),
+            init_args: Vec::new(),
+            read_only: false,
+            debug: false,
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Reads the baked-in parameters, then those of the kernel. The later one wins.
+    ///
+    /// # Errors
+    /// The first parameter of ours whose value decides what is mounted and cannot be read. What could be read up to the end
+    /// comes back with it, so that the failure policy asked for holds.
+    pub fn parse(baked: &str, kernel: &str, abilities: Abilities) -> (Self, Result<()>) {
+        let mut reading = Reading { config: Self::new(abilities), abilities, on_error: None, panic: None, error: None };
+        for (origin, line) in [(Origin::Baked, baked), (Origin::Kernel, kernel)] {
+            let mut rest_is_init = false;
+            for word in words(line) {
+                if rest_is_init {
+                    reading.init_argument(origin, &word);
+                } else if word == "--" {
+                    rest_is_init = true;
+                } else {
+                    reading.word(origin, &word);
+                }
+            }
+        }
+        reading.finish()
+    }
+}
+
+/// Which command line a word is from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Baked,
+    Kernel,
+}
+
+struct Reading {
+    config: Config,
+    abilities: Abilities,
+    on_error: Option<OnError>,
+    panic: Option<i64>,
+    error: Option<Error>,
+}
+
+impl Reading {
+    fn word(&mut self, origin: Origin, word: &str) {
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (word, None),
+        };
+        match (name, value) {
+            ("rd.img", value) => self.tag(name, value, |config, tag| config.img = tag),
+            ("rd.boot", value) => self.tag(name, value, |config, tag| config.boot = tag),
+            ("rd.newimg", value) => self.tag(name, value, |config, tag| config.newimg = tag),
+            ("rd.overlay", value) => self.overlay(value.unwrap_or_default()),
+            ("rd.overlay.fallback", Some("tmpfs")) => self.config.overlay_fallback = true,
+            ("rd.overlay.fallback", Some("fail")) => self.config.overlay_fallback = false,
+            ("rd.overlay.fallback", value) => self.refuse(name, value, "fail or tmpfs"),
+            ("rd.overlay.reset", value) => match switch(value) {
+                Some(on) => self.config.overlay_reset = on,
+                None => self.refuse(name, value, "nothing, yes or no"),
+            },
+            ("rd.image", Some(value)) if is_file_name(value) => self.config.image = value.into(),
+            ("rd.image", value) => self.refuse(name, value, "a file name without a slash"),
+            ("rd.timeout", value) => self.duration(name, value, |config, time| config.timeout = time),
+            ("rd.newimg.timeout", value) => self.duration(name, value, |config, time| config.newimg_timeout = time),
+            ("rd.onerror", value) => self.on_error(value.unwrap_or_default()),
+            ("rd.break", value) => self.breaks(value),
+            ("rd.debug" | "debug", None) => self.config.debug = true,
+            ("init", Some(value)) if value.starts_with('/') => self.config.init = value.into(),
+            ("init", value) => self.refuse(name, value, "an absolute path in the new root"),
+            ("ro", None) => self.config.read_only = true,
+            ("rw", None) => self.config.read_only = false,
+            ("panic", Some(value)) => self.panic = value.parse().ok(),
+            _ if name.starts_with("rd.") => {
+                let hint = match nearest(name, &PARAMETERS) {
+                    Some(ours) => format!("did you mean {ours}?"),
+                    None => "it is not one of ours, so it is left alone".into(),
+                };
+                self.config.warnings.push(format!("parameter {name}: {hint}"));
+            }
+            // The kernel knows its own parameters and hands what it did not take to init itself; what is baked in it never sees.
+            ("quiet", None) => {}
+            (_, None) if origin == Origin::Baked => self.config.init_args.push(word.into()),
+            _ => {}
+        }
+    }
+
+    fn init_argument(&mut self, origin: Origin, word: &str) {
+        if origin == Origin::Baked {
+            self.config.init_args.push(word.into());
+        }
+    }
+
+    fn refuse(&mut self, name: &str, value: Option<&str>, wanted: &'static str) {
+        let error = Error::Parameter { name: name.into(), value: value.unwrap_or_default().into(), wanted };
+        self.error.get_or_insert(error);
+    }
+
+    fn warn(&mut self, name: &str, value: &str, wanted: &str) {
+        self.config.warnings.push(format!("parameter {name}={value}: wanted {wanted}; the default holds"));
+    }
+
+    fn tag(&mut self, name: &str, value: Option<&str>, set: impl FnOnce(&mut Config, Tag)) {
+        match value.unwrap_or_default().parse() {
+            Ok(tag) => set(&mut self.config, tag),
+            Err(wanted) => self.refuse(name, value, wanted),
+        }
+    }
+
+    fn duration(&mut self, name: &str, value: Option<&str>, set: impl FnOnce(&mut Config, Duration)) {
+        let value = value.unwrap_or_default();
+        match parse_duration(value) {
+            Some(time) => set(&mut self.config, time),
+            None => self.warn(name, value, "a time such as 10s, 500ms or 2m"),
+        }
+    }
+
+    fn overlay(&mut self, value: &str) {
+        const WANTED: &str = "a tag (LABEL=overlay), a device path, tmpfs or tmpfs:size=50%";
+        self.config.overlay = match (value, value.strip_prefix("tmpfs:size=")) {
+            ("tmpfs", _) => OverlayStore::Tmpfs(None),
+            (_, Some(size)) if is_tmpfs_size(size) => OverlayStore::Tmpfs(Some(size.into())),
+            (_, Some(_)) => return self.refuse("rd.overlay", Some(value), WANTED),
+            _ => match value.parse() {
+                Ok(tag) => OverlayStore::Partition(tag),
+                Err(_) => return self.refuse("rd.overlay", Some(value), WANTED),
+            },
+        };
+    }
+
+    fn on_error(&mut self, value: &str) {
+        let on_error = match value.split_once(':') {
+            None if value == "poweroff" => Some(OnError::PowerOff),
+            None if value == "reboot" => Some(OnError::Reboot(Duration::ZERO)),
+            None if value == "halt" => Some(OnError::Halt),
+            None if value == "shell" && self.abilities.shell => Some(OnError::Shell),
+            Some(("reboot", time)) => parse_duration(time).map(OnError::Reboot),
+            _ => None,
+        };
+        match on_error {
+            Some(_) => self.on_error = on_error,
+            None if self.abilities.shell => {
+                self.warn("rd.onerror", value, "poweroff, reboot, reboot:10, halt or shell")
+            }
+            None => {
+                self.warn("rd.onerror", value, "poweroff, reboot, reboot:10 or halt (a shell is in the debug variant)")
+            }
+        }
+    }
+
+    fn breaks(&mut self, value: Option<&str>) {
+        if !self.abilities.shell {
+            self.config.warnings.push("parameter rd.break: only the debug variant has a shell to stop with".into());
+            return;
+        }
+        self.config.breaks.clear();
+        for name in value.unwrap_or("switch-root").split(',').filter(|name| !matches!(*name, "" | "none")) {
+            match Step::from_name(name) {
+                // There is no console to stop at before it, and nothing to look at.
+                Some(step) if step > Step::Api => self.config.breaks.push(step),
+                _ => {
+                    let names: Vec<&str> = Step::ALL.iter().skip(1).map(|step| step.name()).collect();
+                    self.warn("rd.break", name, &format!("none or some of {}", names.join(",")));
+                }
+            }
+        }
+    }
+
+    fn finish(mut self) -> (Config, Result<()>) {
+        // Kernel, Documentation/admin-guide/kernel-parameters.txt, panic=: N > 0 seconds, N < 0 at once, 0 waits for ever.
+        let from_panic = match self.panic {
+            Some(seconds) if seconds != 0 => {
+                Some(OnError::Reboot(Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
+            }
+            _ => None,
+        };
+        let default = self.config.on_error;
+        self.config.on_error = match (self.on_error, default) {
+            (Some(asked), _) => asked,
+            (None, OnError::Shell) => OnError::Shell,
+            (None, _) => from_panic.unwrap_or(default),
+        };
+        (self.config, self.error.map_or(Ok(()), Err))
+    }
+}
+
+fn switch(value: Option<&str>) -> Option<bool> {
+    match value {
+        None | Some("" | "1" | "y" | "yes" | "on") => Some(true),
+        Some("0" | "n" | "no" | "off") => Some(false),
+        _ => None,
+    }
+}
+
+fn is_file_name(value: &str) -> bool {
+    !matches!(value, "" | "." | "..") && !value.contains('/')
+}
+
+/// Splits a command line as the kernel does: blanks part words, a double quote keeps them together and is itself dropped where
+/// it stands at the ends of a word or of its value (kernel, lib/cmdline.c, next_arg).
+pub fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word = String::new();
+    let mut quoted = false;
+    let mut started = false;
+    for c in line.chars() {
+        match c {
+            '"' => {
+                quoted = !quoted;
+                started = true;
+            }
+            c if c.is_ascii_whitespace() && !quoted => {
+                if started {
+                    words.push(std::mem::take(&mut word));
+                }
+                started = false;
+            }
+            c => {
+                word.push(c);
+                started = true;
+            }
+        }
+    }
+    if started {
+        words.push(word);
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STANDARD: Abilities = Abilities { shell: false };
+    const DEBUG: Abilities = Abilities { shell: true };
+
+    fn parsed(line: &str) -> Config {
+        let (config, result) = Config::parse("", line, STANDARD);
+        result.unwrap();
+        config
+    }
+
+    #[test]
+    fn words_are_split_as_the_kernel_does() {
+        assert_eq!(words("a b=c  d\n"), ["a", "b=c", "d"]);
+        assert_eq!(words(r#"a="b c" "d=e f" g="" -- h"#), ["a=b c", "d=e f", "g=", "--", "h"]);
+        assert_eq!(words(r#"open="never closed"#), ["open=never closed"]);
+        assert!(words(" \n\t").is_empty());
+    }
+
+    #[test]
+    fn nothing_said_gives_the_defaults() {
+        let config = parsed("console=ttyS0 root=/dev/sda1 BOOT_IMAGE=/vmlinuz");
+        assert_eq!(config, Config::new(STANDARD));
+        assert_eq!(config.on_error, OnError::PowerOff);
+        assert!(config.breaks.is_empty());
+        let (debug, result) = Config::parse("", "", DEBUG);
+        assert!(result.is_ok());
+        assert_eq!((debug.on_error, debug.breaks), (OnError::Shell, vec![Step::SwitchRoot]));
+    }
+
+    #[test]
+    fn the_later_one_wins() {
+        let (config, result) = Config::parse("rd.img=LABEL=a rd.timeout=3s ro", "rd.img=LABEL=b rw", STANDARD);
+        assert!(result.is_ok());
+        assert_eq!(config.img, Tag::Label("b".into()));
+        assert_eq!(config.timeout, Duration::from_secs(3));
+        assert!(!config.read_only);
+    }
+
+    #[test]
+    fn every_parameter_is_read() {
+        let config = parsed(
+            "rd.img=/dev/sda1 rd.boot=UUID=AA rd.newimg=PARTLABEL=new rd.overlay=tmpfs:size=64m rd.overlay.fallback=tmpfs \
+             rd.overlay.reset rd.image=os.img rd.timeout=500ms rd.newimg.timeout=5 rd.onerror=reboot:7 init=/bin/x ro debug",
+        );
+        assert_eq!(config.img, Tag::Path("/dev/sda1".into()));
+        assert_eq!(config.boot, Tag::Uuid("aa".into()));
+        assert_eq!(config.newimg, Tag::PartLabel("new".into()));
+        assert_eq!(config.overlay, OverlayStore::Tmpfs(Some("64m".into())));
+        assert!(config.overlay_fallback && config.overlay_reset && config.read_only && config.debug);
+        assert_eq!(config.image, "os.img");
+        assert_eq!((config.timeout, config.newimg_timeout), (Duration::from_millis(500), Duration::from_secs(5)));
+        assert_eq!(config.on_error, OnError::Reboot(Duration::from_secs(7)));
+        assert_eq!(config.init, "/bin/x");
+        assert!(config.warnings.is_empty());
+    }
+
+    #[test]
+    fn a_bad_value_that_decides_what_is_mounted_is_an_error() {
+        for line in [
+            "rd.img=img",
+            "rd.img",
+            "rd.boot=LABEL=",
+            "rd.overlay=",
+            "rd.overlay=tmpfs:size=0%",
+            "rd.overlay=tmpfs:64m",
+            "rd.overlay.fallback=yes",
+            "rd.overlay.reset=perhaps",
+            "rd.image=../x",
+            "rd.image=",
+            "init=sh",
+        ] {
+            let (config, result) = Config::parse("", &format!("{line} rd.onerror=halt"), STANDARD);
+            let name = line.split('=').next().unwrap();
+            assert!(matches!(&result, Err(Error::Parameter { name: seen, .. }) if seen == name), "{line}: {result:?}");
+            assert_eq!(config.on_error, OnError::Halt, "the policy asked for behind it holds");
+        }
+    }
+
+    #[test]
+    fn any_other_bad_value_is_a_warning() {
+        for (line, part) in [
+            ("rd.timeout=soon", "rd.timeout=soon: wanted a time"),
+            ("rd.onerror=shell", "a shell is in the debug variant"),
+            ("rd.onerror=explode", "rd.onerror=explode"),
+            ("rd.break=overlay", "only the debug variant"),
+            ("rd.imge=LABEL=x", "did you mean rd.img?"),
+            ("rd.overlay.fallbck=tmpfs", "did you mean rd.overlay.fallback?"),
+            ("rd.luks.uuid=1", "not one of ours"),
+        ] {
+            let config = parsed(line);
+            assert_eq!(config.warnings.len(), 1, "{line}");
+            assert!(config.warnings[0].contains(part), "{line}: {}", config.warnings[0]);
+        }
+    }
+
+    #[test]
+    fn the_kernels_panic_sets_the_policy() {
+        assert_eq!(parsed("panic=5").on_error, OnError::Reboot(Duration::from_secs(5)));
+        assert_eq!(parsed("panic=-1").on_error, OnError::Reboot(Duration::ZERO));
+        assert_eq!(parsed("panic=0").on_error, OnError::PowerOff);
+        assert_eq!(parsed("panic=5 rd.onerror=halt").on_error, OnError::Halt);
+        assert_eq!(Config::parse("", "panic=5", DEBUG).0.on_error, OnError::Shell);
+        assert_eq!(Config::parse("", "panic=5 rd.onerror=reboot", DEBUG).0.on_error, OnError::Reboot(Duration::ZERO));
+    }
+
+    #[test]
+    fn breakpoints() {
+        let breaks = |line| Config::parse("", line, DEBUG).0.breaks;
+        assert_eq!(breaks("rd.break=overlay,switch-root"), [Step::Overlay, Step::SwitchRoot]);
+        assert_eq!(breaks("rd.break"), [Step::SwitchRoot]);
+        assert!(breaks("rd.break=none").is_empty());
+        let (config, _) = Config::parse("", "rd.break=everything,api", DEBUG);
+        assert!(config.breaks.is_empty());
+        assert_eq!(config.warnings.len(), 2);
+    }
+
+    #[test]
+    fn baked_arguments_go_to_init() {
+        let (config, _) = Config::parse("quiet single rd.timeout=1 a=b -- -x rd.img=no", "5 -- -y", STANDARD);
+        assert_eq!(config.init_args, ["single", "-x", "rd.img=no"]);
+    }
+}

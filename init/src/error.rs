@@ -1,0 +1,369 @@
+//! Everything that can end a boot: one enum. `Display` says its own level; [`Card`] is what a person in front of the machine gets.
+
+use std::{fmt, io, time::Duration};
+
+use crate::{
+    step::Step,
+    tag::{Tag, Volume},
+    text::Size,
+};
+
+/// What init's functions return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Which partition an error is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The partition that holds the image.
+    Img,
+    /// The partition of the writable layer.
+    Overlay,
+    /// The partition that may hold modules.
+    Boot,
+    /// The partition that may hold an update.
+    NewImg,
+}
+
+impl Role {
+    /// The role's name in parameters (`rd.<name>=`) and codes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Img => "img",
+            Self::Overlay => "overlay",
+            Self::Boot => "boot",
+            Self::NewImg => "newimg",
+        }
+    }
+}
+
+/// Everything that can end a boot.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A parameter of ours has a value that cannot be read.
+    #[error("parameter {name}={value} cannot be read")]
+    Parameter {
+        /// The parameter.
+        name: String,
+        /// What it was set to.
+        value: String,
+        /// What it takes.
+        wanted: &'static str,
+    },
+    /// A partition did not appear in time.
+    #[error("no {} partition ({tag})", role.name())]
+    PartitionMissing {
+        /// What it is for.
+        role: Role,
+        /// What it was looked for by.
+        tag: Tag,
+        /// How long it was waited for.
+        waited: Duration,
+        /// Every block device there was.
+        seen: Vec<Volume>,
+    },
+    /// Several partitions answer to the same tag.
+    #[error("{} partitions answer to {tag}", found.len())]
+    PartitionAmbiguous {
+        /// What it is for.
+        role: Role,
+        /// What it was looked for by.
+        tag: Tag,
+        /// Those that answer.
+        found: Vec<Volume>,
+    },
+    /// The kernel knows no such filesystem, and no module for it was found.
+    #[error("the kernel cannot read {filesystem}")]
+    FilesystemUnsupported {
+        /// Its name in `/proc/filesystems`.
+        filesystem: String,
+        /// Where a module was looked for.
+        looked: Vec<String>,
+        /// The running kernel's version.
+        kernel: String,
+    },
+    /// A partition or image could not be mounted.
+    #[error("cannot mount {device} ({filesystem}) as {what}")]
+    Mount {
+        /// `img`, `overlay`, `image`, `root`.
+        what: &'static str,
+        /// What was mounted.
+        device: String,
+        /// As what.
+        filesystem: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// `img` holds no image.
+    #[error("no {name} on {device}")]
+    ImageMissing {
+        /// The image's file name.
+        name: String,
+        /// The partition.
+        device: String,
+        /// What is there instead.
+        files: Vec<String>,
+    },
+    /// The image is neither squashfs nor EROFS.
+    #[error("{path} is neither squashfs nor EROFS")]
+    ImageUnknown {
+        /// The image.
+        path: String,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// The image is shorter than its superblock says.
+    #[error("{path} is cut short")]
+    ImageTruncated {
+        /// The image.
+        path: String,
+        /// Bytes its superblock claims.
+        wanted: u64,
+        /// Bytes there are.
+        size: u64,
+    },
+    /// A module would not load.
+    #[error("module {path} would not load")]
+    ModuleLoad {
+        /// The file.
+        path: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// A module was built for another kernel.
+    #[error("module {path} is for kernel {module}")]
+    ModuleKernel {
+        /// The file.
+        path: String,
+        /// The kernel it is for (`vermagic`).
+        module: String,
+        /// The running kernel.
+        kernel: String,
+    },
+    /// The loop device could not be set up.
+    #[error("cannot attach {path} to a loop device")]
+    Loop {
+        /// The image.
+        path: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The new root has no such init.
+    #[error("the new root has no {path}")]
+    InitMissing {
+        /// What was to be run.
+        path: String,
+        /// What there is of the usual ones.
+        found: Vec<String>,
+    },
+    /// The new root's init cannot be executed.
+    #[error("{path} in the new root cannot be run: {reason}")]
+    InitUnusable {
+        /// What was to be run.
+        path: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The new root's init would not start.
+    #[error("{path} would not start")]
+    Exec {
+        /// What was to be run.
+        path: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Anything else the kernel refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// The verb.
+        action: &'static str,
+        /// What it was done to.
+        path: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// What a person in front of the machine gets to see, once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Card {
+    /// Stable name of the failure; `docs/failures.md` has a section for each.
+    pub code: String,
+    /// The step that failed.
+    pub step: Step,
+    /// What was wanted.
+    pub wanted: String,
+    /// What was seen instead, a line each.
+    pub seen: Vec<String>,
+    /// The next thing to try.
+    pub next: String,
+}
+
+impl fmt::Display for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const RULE: &str = "----------------------------------------------------------------";
+        writeln!(f, "{RULE}")?;
+        writeln!(f, " initramfs-overlay {} cannot boot: {}", env!("CARGO_PKG_VERSION"), self.code)?;
+        writeln!(f, "  step      {}", self.step.name())?;
+        writeln!(f, "  wanted    {}", self.wanted)?;
+        let mut lead = "  seen      ";
+        for line in &self.seen {
+            writeln!(f, "{lead}{line}")?;
+            lead = "            ";
+        }
+        writeln!(f, "  try next  {}", self.next)?;
+        write!(f, "{RULE}")
+    }
+}
+
+impl Error {
+    /// The stable name of the failure.
+    pub fn code(&self) -> String {
+        match self {
+            Self::Parameter { .. } => "parameter-value".into(),
+            Self::PartitionMissing { role, .. } => format!("{}-missing", role.name()),
+            Self::PartitionAmbiguous { role, .. } => format!("{}-ambiguous", role.name()),
+            Self::FilesystemUnsupported { .. } => "filesystem-unsupported".into(),
+            Self::Mount { what, .. } => format!("{what}-mount"),
+            Self::ImageMissing { .. } => "image-missing".into(),
+            Self::ImageUnknown { .. } => "image-unknown".into(),
+            Self::ImageTruncated { .. } => "image-truncated".into(),
+            Self::ModuleLoad { .. } => "module-load".into(),
+            Self::ModuleKernel { .. } => "module-kernel".into(),
+            Self::Loop { .. } => "image-loop".into(),
+            Self::InitMissing { .. } => "init-missing".into(),
+            Self::InitUnusable { .. } => "init-unusable".into(),
+            Self::Exec { .. } => "init-exec".into(),
+            Self::Io { .. } => "io".into(),
+        }
+    }
+
+    /// The card for this failure in `step`.
+    pub fn card(&self, step: Step) -> Card {
+        let (wanted, seen, next) = self.words();
+        Card { code: self.code(), step, wanted, seen, next }
+    }
+
+    /// Wanted, seen, try next.
+    fn words(&self) -> (String, Vec<String>, String) {
+        let said = |source: &io::Error| vec![format!("{self}: {source}")];
+        match self {
+            Self::Parameter { name, value, wanted } => (
+                format!("{name}={wanted}"),
+                vec![format!("{name}={value}")],
+                format!("correct {name} in the boot loader's command line"),
+            ),
+            Self::PartitionMissing { role, tag, waited, seen } => (
+                format!("the {} partition, {tag}, within {} s", role.name(), waited.as_secs_f32()),
+                listed(seen, "no block device at all"),
+                match (seen.is_empty(), role) {
+                    (true, _) => "check the disk and its cable, and that the disk's driver is built into the kernel or baked into \
+                                  this image (build --modules)"
+                        .into(),
+                    (false, Role::Overlay) => {
+                        format!("label the writable partition ({tag}), or boot once with rd.overlay=tmpfs")
+                    }
+                    (false, _) => format!("label the partition ({tag}), or name it with rd.{}=", role.name()),
+                },
+            ),
+            Self::PartitionAmbiguous { role, tag, found } => (
+                format!("one {} partition, {tag}", role.name()),
+                listed(found, ""),
+                format!("remove one of the disks, or name the partition with rd.{}=/dev/… or UUID=", role.name()),
+            ),
+            Self::FilesystemUnsupported { filesystem, looked, kernel } => (
+                format!("{filesystem} in kernel {kernel}, built in or as a module"),
+                std::iter::once("it is not in /proc/filesystems".to_string())
+                    .chain(looked.iter().map(|place| format!("no module in {place}")))
+                    .collect(),
+                format!("build this initramfs with --modules {filesystem}, from the modules of kernel {kernel}"),
+            ),
+            Self::Mount { what, device, filesystem, source } => (
+                format!("{device} mounted as {filesystem}"),
+                said(source),
+                match *what {
+                    "overlay" => "check the filesystem (e2fsck), or boot once with rd.overlay=tmpfs".into(),
+                    "img" => "check the filesystem with e2fsck from another system".into(),
+                    "image" => "put a good image in place (on newimg), or boot the kernel the image was made for".into(),
+                    _ => "see the kernel's messages above".into(),
+                },
+            ),
+            Self::ImageMissing { name, device, files } => (
+                format!("{name} on {device}"),
+                if files.is_empty() { vec!["the partition is empty".into()] } else { files.clone() },
+                format!("copy the image to {device} as {name}, or name another one with rd.image="),
+            ),
+            Self::ImageUnknown { path, size } => (
+                "a squashfs or EROFS image".into(),
+                vec![format!("{path}, {}, has the superblock of neither", Size(*size))],
+                "make the image with mksquashfs or mkfs.erofs and copy it again".into(),
+            ),
+            Self::ImageTruncated { path, wanted, size } => (
+                format!("an image of {wanted} bytes, as its superblock says"),
+                vec![format!("{path} has {size} bytes")],
+                "copy the image again and compare its digest".into(),
+            ),
+            Self::ModuleLoad { path, source } => (
+                format!("module {path} loaded"),
+                said(source),
+                "see the kernel's messages above; take the module from the package of the running kernel".into(),
+            ),
+            Self::ModuleKernel { path, module, kernel } => (
+                format!("a module for kernel {kernel}"),
+                vec![format!("{path} is for kernel {module}")],
+                "build the initramfs, or fill the partition, from the modules of the kernel that boots".into(),
+            ),
+            Self::Loop { path, source } => (
+                format!("{path} on a loop device"),
+                said(source),
+                "the kernel needs CONFIG_BLK_DEV_LOOP, built in or baked into this image (build --modules loop)".into(),
+            ),
+            Self::InitMissing { path, found } => (
+                format!("{path} in the new root"),
+                if found.is_empty() {
+                    vec!["none of the usual ones either (/sbin/init, /lib/systemd/systemd, /bin/sh)".into()]
+                } else {
+                    found.iter().map(|path| format!("there is {path}")).collect()
+                },
+                match found.first() {
+                    Some(there) => format!("boot with init={there}"),
+                    None => "put an image in place that holds an operating system".into(),
+                },
+            ),
+            Self::InitUnusable { path, reason } => {
+                (format!("{path}, executable"), vec![(*reason).into()], "boot with another init=, or mend the image".into())
+            }
+            Self::Exec { path, source } => (
+                format!("{path} running as PID 1"),
+                said(source),
+                "is the image for this processor, and is the program's interpreter in it?".into(),
+            ),
+            Self::Io { action, path, source } => {
+                (format!("to {action} {path}"), said(source), "see the kernel's messages above".into())
+            }
+        }
+    }
+}
+
+fn listed(volumes: &[Volume], none: &str) -> Vec<String> {
+    if volumes.is_empty() { vec![none.into()] } else { volumes.iter().map(Volume::to_string).collect() }
+}
+
+/// Adds the action and the path to an [`io::Error`].
+pub trait IoContext<T> {
+    /// `action` is a verb in the infinitive, `path` what it was done to.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where there was an error.
+    fn at(self, action: &'static str, path: &str) -> Result<T>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn at(self, action: &'static str, path: &str) -> Result<T> {
+        self.map_err(|source| Error::Io { action, path: path.into(), source })
+    }
+}

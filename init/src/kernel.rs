@@ -1,0 +1,246 @@
+//! Every call that changes the machine, and the few that ask it something. Each method is one kernel operation and holds no
+//! policy. [`linux`] is the real one, [`recorder`] writes down what a boot would do on a machine described in a file.
+
+use std::{io, time::Duration};
+
+use crate::tag::Volume;
+
+#[cfg(feature = "linux")]
+pub mod linux;
+pub mod recorder;
+
+/// How loud a line of the log is; the numbers are the kernel's (Documentation/core-api/printk-basics.rst).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Something is not as it should be; the boot goes on.
+    Warning = 4,
+    /// What a technician wants to see.
+    Info = 6,
+    /// Each thing that is done.
+    Debug = 7,
+}
+
+/// What a name in a directory stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A device, fifo or socket.
+    Other,
+}
+
+/// What `lstat` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits.
+    pub mode: u32,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// One call of mount(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mount<'a> {
+    /// Device or name.
+    pub source: &'a str,
+    /// Where.
+    pub target: &'a str,
+    /// Filesystem.
+    pub filesystem: &'a str,
+    /// Read-only.
+    pub read_only: bool,
+    /// No device nodes, no suid programs.
+    pub no_suid_dev: bool,
+    /// Options for the filesystem.
+    pub data: &'a str,
+}
+
+/// A module to load, with its place among those loaded with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleFile {
+    /// The file, compressed or not.
+    pub path: String,
+    /// Which of the same list must be loaded first, by position.
+    pub after: Vec<usize>,
+}
+
+/// What the kernel said about a device that came, changed or went.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Uevent {
+    /// `add`, `change`, `remove`, …
+    pub action: String,
+    /// `block`, `pci`, …
+    pub subsystem: String,
+    /// What drivers know the device by.
+    pub modalias: Option<String>,
+}
+
+/// How a machine ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Power {
+    /// Switched off.
+    Off,
+    /// Started again.
+    Reboot,
+    /// Stopped, left on.
+    Halt,
+}
+
+/// A SHA-256 digest.
+pub type Digest = [u8; 32];
+
+/// The machine.
+pub trait Kernel {
+    /// Time since the kernel started (`CLOCK_BOOTTIME`).
+    fn now(&mut self) -> Duration;
+    /// The running kernel's version, as `uname -r` gives it.
+    fn release(&mut self) -> String;
+    /// Processors that can be used.
+    fn processors(&mut self) -> usize;
+    /// A line for the kernel log, which shows it on the consoles if they are as loud as that.
+    fn log(&mut self, level: Level, line: &str);
+    /// A text for every console and the kernel log, whatever their level.
+    fn announce(&mut self, text: &str);
+
+    /// The whole file. For small ones: modules, lists.
+    ///
+    /// # Errors
+    /// What the kernel said; also when it is larger than 64 MiB.
+    fn read(&mut self, path: &str) -> io::Result<Vec<u8>>;
+    /// Up to `length` bytes from `offset` on.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn read_at(&mut self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+    /// Makes or replaces a small file. Not synced.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()>;
+    /// The names in a directory, sorted.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn list(&mut self, path: &str) -> io::Result<Vec<String>>;
+    /// What a name stands for; a symbolic link is not followed.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn stat(&mut self, path: &str) -> io::Result<Stat>;
+    /// Where a symbolic link points.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn read_link(&mut self, path: &str) -> io::Result<String>;
+    /// Makes a directory with exactly that mode.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()>;
+    /// rename(2).
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+    /// link(2).
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn link(&mut self, from: &str, to: &str) -> io::Result<()>;
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn remove(&mut self, path: &str) -> io::Result<()>;
+    /// fsync(2) of a file or directory.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn sync(&mut self, path: &str) -> io::Result<()>;
+    /// Copies a file's content to a new file in large blocks and syncs it; returns the digest of what was read.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest>;
+    /// The digest of a file's content, as the medium has it: pages in memory are dropped first.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn digest(&mut self, path: &str) -> io::Result<Digest>;
+    /// Free bytes on the filesystem that holds `path`.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn free_space(&mut self, path: &str) -> io::Result<u64>;
+
+    /// Mounts a filesystem.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn mount(&mut self, mount: &Mount<'_>) -> io::Result<()>;
+    /// Makes a mount writable or read-only.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()>;
+    /// Moves a mount to another place (`MS_MOVE`).
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn move_mount(&mut self, from: &str, to: &str) -> io::Result<()>;
+    /// Takes a mount away.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn unmount(&mut self, target: &str) -> io::Result<()>;
+    /// Attaches a file to a free loop device, read-only, to be cleared by itself when its mount is gone. Returns the device.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn attach_loop(&mut self, path: &str) -> io::Result<String>;
+
+    /// Loads modules, each after those it names, side by side where nothing orders them and there are processors for it.
+    /// One result for each; a module that is in the kernel already is a success.
+    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<io::Result<()>>;
+    /// The modaliases of all devices that have no driver yet.
+    fn modaliases(&mut self) -> Vec<String>;
+    /// The block devices there are, loop devices and RAM disks left out, probed. `table`: also by their partition table.
+    fn volumes(&mut self, table: bool) -> Vec<Volume>;
+    /// The next thing the kernel says about devices; none by `deadline` (on the clock of [`Kernel::now`]). A deadline in the
+    /// past asks without waiting.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn next_uevent(&mut self, deadline: Duration) -> io::Result<Option<Uevent>>;
+
+    /// Starts the process that deletes everything in `dir`, behind the boot, when nothing else wants the machine.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn sweep(&mut self, dir: &str) -> io::Result<()>;
+    /// Makes the mount at `root` the root of everything and empties the old one.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn enter_root(&mut self, root: &str) -> io::Result<()>;
+    /// Becomes another program: console reopened, signals as they were at the start. Comes back only with an error.
+    fn exec(&mut self, program: &str, arguments: &[String]) -> io::Error;
+    /// A shell on every console. Comes back when one of them is left.
+    ///
+    /// # Errors
+    /// What the kernel said; also where the build of init has no shell.
+    fn shell(&mut self, banner: &str) -> io::Result<()>;
+    /// Waits, then ends the machine. Comes back only on a recorder.
+    fn power(&mut self, power: Power, after: Duration);
+}
+
+/// Whether there is something of that name.
+pub fn exists(kernel: &mut dyn Kernel, path: &str) -> bool {
+    kernel.stat(path).is_ok()
+}

@@ -1,0 +1,339 @@
+//! The real machine. The only room with unsafe code; each use says why it is sound. It holds no policy: what to do is decided
+//! elsewhere, here it is done.
+#![allow(unsafe_code)]
+
+mod devices;
+mod files;
+mod process;
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::fd::{AsRawFd, OwnedFd},
+    sync::{Condvar, Mutex, PoisonError},
+    time::Duration,
+};
+
+use nix::{
+    mount::{MntFlags, MsFlags},
+    time::ClockId,
+};
+use sys_mount::{Mount as SysMount, MountFlags};
+
+use super::{Digest, Kernel, Level, ModuleFile, Mount, Power, Stat, Uevent};
+use crate::{modules::file, tag::Volume};
+
+/// The real machine.
+#[derive(Debug)]
+pub struct Linux {
+    uevents: Option<OwnedFd>,
+    kmsg: Option<File>,
+    /// Loop devices whose mount is not done yet: closed, they would clear themselves.
+    loops: Vec<OwnedFd>,
+    /// What was probed already, so that a later look costs nothing.
+    known: Vec<(Volume, bool)>,
+    /// The kernel log's rate limit for programs, as it was before init lifted it.
+    log_limit: Option<Vec<u8>>,
+}
+
+impl Linux {
+    /// The machine, for PID 1. Listens to what the kernel says about devices from here on.
+    pub fn new() -> Self {
+        // Mounts made here must not spread into other namespaces, and a shared root cannot be moved onto
+        // (mount_namespaces(7)). On a rootfs that was never shared this changes nothing, so a failure does not matter.
+        let _ = nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>);
+        Self { uevents: devices::listen().ok(), kmsg: None, loops: Vec::new(), known: Vec::new(), log_limit: None }
+    }
+
+    /// Opens the log once `/dev` is there, and lifts its rate limit: a failure card has more lines than it lets through.
+    fn kmsg(&mut self) -> Option<&mut File> {
+        if self.kmsg.is_none() {
+            self.kmsg = File::options().write(true).open("/dev/kmsg").ok();
+            if self.kmsg.is_some() {
+                self.log_limit = fs::read(LOG_LIMIT).ok();
+                // Without it lines may be left out of the log, nothing else.
+                let _ = fs::write(LOG_LIMIT, "on\n");
+            }
+        }
+        self.kmsg.as_mut()
+    }
+
+    fn log_line(&mut self, level: u8, line: &str) {
+        if let Some(kmsg) = self.kmsg() {
+            // There is no better place to say that the log cannot be written.
+            let _ = kmsg.write_all(format!("<{level}>initramfs-overlay: {line}").as_bytes());
+        }
+    }
+}
+
+impl Default for Linux {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// kernel, Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg.
+const LOG_LIMIT: &str = "/proc/sys/kernel/printk_devkmsg";
+
+impl Kernel for Linux {
+    fn now(&mut self) -> Duration {
+        nix::time::clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+    }
+
+    fn release(&mut self) -> String {
+        nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
+    }
+
+    fn processors(&mut self) -> usize {
+        let Ok(set) = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)) else { return 1 };
+        (0..nix::sched::CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).count()
+    }
+
+    fn log(&mut self, level: Level, line: &str) {
+        self.log_line(level as u8, line);
+    }
+
+    fn announce(&mut self, text: &str) {
+        // The log's own echo is turned off meanwhile, or the consoles would show it twice (syslog(2), CONSOLE_LEVEL).
+        let level = process::set_console_level(1);
+        for line in text.lines() {
+            self.log_line(3, line);
+        }
+        if let Some(level) = level {
+            process::set_console_level(level);
+        }
+        process::write_consoles(text);
+    }
+
+    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        const LIMIT: u64 = 64 << 20;
+        let mut bytes = Vec::new();
+        File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) == LIMIT {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(bytes)
+    }
+
+    fn read_at(&mut self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        file.take(u64::try_from(length).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        fs::write(path, bytes)
+    }
+
+    fn list(&mut self, path: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(path)? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn stat(&mut self, path: &str) -> io::Result<Stat> {
+        files::stat(path)
+    }
+
+    fn read_link(&mut self, path: &str) -> io::Result<String> {
+        fs::read_link(path).map(|target| target.to_string_lossy().into_owned())
+    }
+
+    fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()> {
+        fs::create_dir(path)?;
+        // The umask takes bits from what mkdir is asked for; chmod it does not touch.
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn link(&mut self, from: &str, to: &str) -> io::Result<()> {
+        fs::hard_link(from, to)
+    }
+
+    fn remove(&mut self, path: &str) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync(&mut self, path: &str) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest> {
+        files::copy(from, to)
+    }
+
+    fn digest(&mut self, path: &str) -> io::Result<Digest> {
+        files::digest(path)
+    }
+
+    fn free_space(&mut self, path: &str) -> io::Result<u64> {
+        let space = nix::sys::statvfs::statvfs(path)?;
+        // The numbers are 32 or 64 bits wide, depending on the processor.
+        #[allow(clippy::useless_conversion)]
+        Ok(u64::from(space.blocks_free()).saturating_mul(u64::from(space.fragment_size())))
+    }
+
+    fn mount(&mut self, mount: &Mount<'_>) -> io::Result<()> {
+        let mut flags = MountFlags::empty();
+        flags.set(MountFlags::RDONLY, mount.read_only);
+        flags.set(MountFlags::NODEV | MountFlags::NOSUID, mount.no_suid_dev);
+        let builder = SysMount::builder().fstype(mount.filesystem).flags(flags).data(mount.data);
+        let outcome = builder.mount(mount.source, mount.target).map(drop);
+        // Mounted or refused, the loop device need not be held any longer.
+        self.loops.clear();
+        outcome
+    }
+
+    fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()> {
+        let mut flags = MsFlags::MS_REMOUNT;
+        flags.set(MsFlags::MS_RDONLY, read_only);
+        Ok(nix::mount::mount(None::<&str>, target, None::<&str>, flags, None::<&str>)?)
+    }
+
+    fn move_mount(&mut self, from: &str, to: &str) -> io::Result<()> {
+        Ok(nix::mount::mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>)?)
+    }
+
+    fn unmount(&mut self, target: &str) -> io::Result<()> {
+        Ok(nix::mount::umount2(target, MntFlags::empty())?)
+    }
+
+    fn attach_loop(&mut self, path: &str) -> io::Result<String> {
+        let (device, name) = devices::attach_loop(path)?;
+        self.loops.push(device);
+        Ok(name)
+    }
+
+    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<io::Result<()>> {
+        let workers = self.processors().min(files.len());
+        if workers < 2 {
+            return files.iter().map(|file| load_module(&file.path)).collect();
+        }
+        load_side_by_side(files, workers)
+    }
+
+    fn modaliases(&mut self) -> Vec<String> {
+        devices::modaliases()
+    }
+
+    fn volumes(&mut self, table: bool) -> Vec<Volume> {
+        devices::volumes(&mut self.known, table)
+    }
+
+    fn next_uevent(&mut self, deadline: Duration) -> io::Result<Option<Uevent>> {
+        loop {
+            let left = deadline.saturating_sub(self.now());
+            let Some(socket) = &self.uevents else {
+                return Err(io::Error::other("the kernel has no uevents (CONFIG_NET)"));
+            };
+            match devices::next_uevent(socket, left)? {
+                devices::Heard::Event(uevent) => return Ok(Some(uevent)),
+                devices::Heard::Nothing => return Ok(None),
+                devices::Heard::Noise => {}
+            }
+        }
+    }
+
+    fn sweep(&mut self, dir: &str) -> io::Result<()> {
+        process::start_sweeper(dir)
+    }
+
+    fn enter_root(&mut self, root: &str) -> io::Result<()> {
+        files::enter_root(root)
+    }
+
+    fn exec(&mut self, program: &str, arguments: &[String]) -> io::Error {
+        if let Some(limit) = self.log_limit.take() {
+            // The next program may set it as it likes.
+            let _ = fs::write(LOG_LIMIT, limit);
+        }
+        process::exec(program, arguments)
+    }
+
+    fn shell(&mut self, banner: &str) -> io::Result<()> {
+        process::shell(banner)
+    }
+
+    fn power(&mut self, power: Power, after: Duration) {
+        process::power(power, after);
+    }
+}
+
+/// Loads one module file. One that is in the kernel already is a success.
+fn load_module(path: &str) -> io::Result<()> {
+    let outcome = if path.ends_with(".ko") {
+        nix::kmod::finit_module(File::open(path)?, c"", nix::kmod::ModuleInitFlags::empty())
+    } else {
+        let module = file::decompress(path, fs::read(path)?)?;
+        nix::kmod::init_module(&module, c"")
+    };
+    match outcome {
+        Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Loads modules on several processors, each after those it names.
+fn load_side_by_side(files: &[ModuleFile], workers: usize) -> Vec<io::Result<()>> {
+    struct Progress {
+        started: Vec<bool>,
+        outcomes: Vec<Option<io::Result<()>>>,
+    }
+    let progress = Mutex::new(Progress {
+        started: vec![false; files.len()],
+        outcomes: std::iter::repeat_with(|| None).take(files.len()).collect(),
+    });
+    let changed = Condvar::new();
+    let work = || {
+        let mut now = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let ready = |place: &usize| now.outcomes.get(*place).is_none_or(Option::is_some);
+            let next = files
+                .iter()
+                .enumerate()
+                .find(|(place, file)| now.started.get(*place) == Some(&false) && file.after.iter().all(ready));
+            if let Some((place, file)) = next {
+                if let Some(started) = now.started.get_mut(place) {
+                    *started = true;
+                }
+                drop(now);
+                let outcome = load_module(&file.path);
+                now = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(cell) = now.outcomes.get_mut(place) {
+                    *cell = Some(outcome);
+                }
+                changed.notify_all();
+            } else if now.started.iter().all(|started| *started) {
+                return;
+            } else {
+                now = changed.wait(now).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..workers {
+            // Too little memory for a thread is no reason not to boot: the others do its work.
+            let _ = std::thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let progress = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+    progress.outcomes.into_iter().map(|outcome| outcome.unwrap_or(Ok(()))).collect()
+}
+
+/// Whether this process is the one that deletes old layers, and if so, does that and never comes back.
+pub fn run_sweeper(name: &str) -> bool {
+    if name != crate::names::SWEEPER {
+        return false;
+    }
+    files::sweep(std::io::stdin().as_raw_fd());
+    true
+}

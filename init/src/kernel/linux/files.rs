@@ -1,0 +1,139 @@
+//! Files of the real machine: copies and digests in large blocks, and the deletion of whole trees by directory descriptor.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, BorrowedFd, RawFd},
+        unix::fs::{MetadataExt, PermissionsExt},
+    },
+};
+
+use nix::{
+    dir::{Dir, Type},
+    fcntl::{AtFlags, OFlag, PosixFadviseAdvice, posix_fadvise},
+    mount::MsFlags,
+    sys::{
+        stat::{Mode, fstatat},
+        statfs::{FsType, fstatfs},
+    },
+    unistd::{UnlinkatFlags, unlinkat},
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::kernel::{Digest, Kind, Stat};
+
+/// Block size of copies and digests, in bytes. Larger gains nothing on SD cards and disks, and memory stays bounded.
+const BLOCK: usize = 1 << 20;
+
+pub(super) fn stat(path: &str) -> io::Result<Stat> {
+    let metadata = fs::symlink_metadata(path)?;
+    let kind = match metadata.file_type() {
+        kind if kind.is_file() => Kind::File,
+        kind if kind.is_dir() => Kind::Directory,
+        kind if kind.is_symlink() => Kind::Symlink,
+        _ => Kind::Other,
+    };
+    Ok(Stat { kind, mode: metadata.permissions().mode() & 0o7777, size: metadata.size() })
+}
+
+pub(super) fn copy(from: &str, to: &str) -> io::Result<Digest> {
+    let mut source = File::open(from)?;
+    let mut target = File::options().write(true).create_new(true).open(to)?;
+    let digest = stream(&mut source, |block| target.write_all(block))?;
+    target.sync_all()?;
+    Ok(digest)
+}
+
+pub(super) fn digest(path: &str) -> io::Result<Digest> {
+    let mut file = File::open(path)?;
+    // Read back from the medium, not from memory. Advice: where it is not taken the digest is right all the same.
+    let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    stream(&mut file, |_| Ok(()))
+}
+
+fn stream(source: &mut File, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<Digest> {
+    let mut digest = Sha256::new();
+    let mut block = vec![0; BLOCK];
+    loop {
+        let length = match source.read(&mut block) {
+            Ok(0) => return Ok(digest.finalize().into()),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let part = block.get(..length).unwrap_or_default();
+        digest.update(part);
+        sink(part)?;
+    }
+}
+
+/// Makes the mount at `root` the root of everything, then empties the old one.
+///
+/// `pivot_root` does not work from rootfs, so the new root is moved over it (kernel,
+/// Documentation/filesystems/ramfs-rootfs-initramfs.rst).
+pub(super) fn enter_root(root: &str) -> io::Result<()> {
+    let old = File::open("/")?;
+    std::env::set_current_dir(root)?;
+    nix::mount::mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)?;
+    nix::unistd::chroot(".")?;
+    std::env::set_current_dir("/")?;
+    // Whatever else is mounted as the old root is somebody's data.
+    let kind = fstatfs(&old)?.filesystem_type();
+    if kind == nix::sys::statfs::TMPFS_MAGIC || kind == RAMFS_MAGIC {
+        let device = old.metadata()?.dev();
+        // What cannot be deleted costs memory, nothing else.
+        let _ = empty(old.as_fd(), device);
+    }
+    Ok(())
+}
+
+/// kernel, include/uapi/linux/magic.h.
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+
+/// Deletes everything in a directory that is on the same device. Never follows a link.
+#[allow(clippy::unnecessary_cast, reason = "the width of st_dev depends on the processor")]
+fn empty(directory: BorrowedFd<'_>, device: u64) -> nix::Result<()> {
+    let mut outcome = Ok(());
+    let mut open = Dir::openat(directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    // The names are read before anything is removed: what a listing shows while it changes is not defined (readdir(3)).
+    let entries: Vec<_> =
+        open.iter().flatten().filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")).collect();
+    for entry in entries {
+        let name = entry.file_name();
+        let is_directory = match entry.file_type() {
+            Some(kind) => kind == Type::Directory,
+            None => fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR),
+        };
+        let removed = if is_directory {
+            remove_directory(directory, name, device)
+        } else {
+            unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)
+        };
+        outcome = outcome.and(removed);
+    }
+    outcome
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the width of st_dev depends on the processor")]
+fn remove_directory(parent: BorrowedFd<'_>, name: &std::ffi::CStr, device: u64) -> nix::Result<()> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let child = nix::fcntl::openat(parent, name, flags, Mode::empty())?;
+    if nix::sys::stat::fstat(&child)?.st_dev as u64 != device {
+        return Ok(());
+    }
+    empty(child.as_fd(), device)?;
+    unlinkat(parent, name, UnlinkatFlags::RemoveDir)
+}
+
+/// Empties the directory open as `directory`, at the lowest priority there is.
+pub(super) fn sweep(directory: RawFd) {
+    super::process::become_idle();
+    // SAFETY: the descriptor is this process's standard input, open for as long as the process lives.
+    let directory = unsafe { BorrowedFd::borrow_raw(directory) };
+    let Ok(stat) = nix::sys::stat::fstat(directory) else { return };
+    #[allow(clippy::unnecessary_cast, reason = "the width of st_dev depends on the processor")]
+    // What is left, the next boot takes up again.
+    let _ = empty(directory, stat.st_dev as u64);
+}

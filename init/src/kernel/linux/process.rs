@@ -1,0 +1,203 @@
+//! Programs and the end: the sweeper, shells, the new init, switching the machine off; and the consoles they speak on.
+
+use std::{
+    ffi::CString,
+    fs::{self, File},
+    io::{self, Write},
+    os::{
+        fd::AsFd,
+        unix::ffi::{OsStrExt, OsStringExt},
+        unix::process::CommandExt,
+    },
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use nix::sys::{
+    reboot::{RebootMode, reboot},
+    signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
+    termios::tcdrain,
+};
+
+use crate::{kernel::Power, names};
+
+/// Sets how loud the kernel's messages must be for the consoles. Returns how loud they had to be before.
+pub(super) fn set_console_level(level: i32) -> Option<i32> {
+    const SYSLOG_ACTION_CONSOLE_LEVEL: libc::c_int = 8;
+    let before = fs::read_to_string("/proc/sys/kernel/printk").ok()?;
+    let before = before.split_ascii_whitespace().next()?.parse().ok()?;
+    // SAFETY: this action takes no buffer; it reads the level alone (syslog(2)).
+    let outcome = unsafe { libc::klogctl(SYSLOG_ACTION_CONSOLE_LEVEL, std::ptr::null_mut(), level) };
+    (outcome >= 0).then_some(before)
+}
+
+/// The consoles the kernel speaks on (kernel, Documentation/filesystems/proc.rst, /proc/consoles).
+fn consoles() -> Vec<String> {
+    let listed = fs::read_to_string("/proc/consoles").unwrap_or_default();
+    let mut all: Vec<String> = listed
+        .lines()
+        .filter_map(|line| line.split_ascii_whitespace().next())
+        .map(|name| format!("/dev/{name}"))
+        .filter(|path| fs::metadata(path).is_ok())
+        .collect();
+    if all.is_empty() {
+        all.push("/dev/console".into());
+    }
+    all
+}
+
+/// Writes to every console and waits until it is out.
+pub(super) fn write_consoles(text: &str) {
+    for console in consoles() {
+        if let Ok(mut console) = File::options().write(true).open(console) {
+            // The other consoles, and the log, may still be read.
+            let _ = console.write_all(format!("{text}\n").as_bytes());
+            let _ = tcdrain(&console);
+        }
+    }
+}
+
+/// Starts this very program as the process that empties `dir`. It has the directory as its standard input, so the move to the
+/// new root does not matter to it.
+pub(super) fn start_sweeper(dir: &str) -> io::Result<()> {
+    let directory = File::open(dir)?;
+    Command::new("/proc/self/exe")
+        .arg0(names::SWEEPER)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::from(directory))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map(drop)
+}
+
+/// Takes this process to the lowest priority for processor and disk.
+pub(super) fn become_idle() {
+    const IOPRIO_WHO_PROCESS: libc::c_int = 1;
+    const IOPRIO_CLASS_IDLE: libc::c_int = 3 << 13;
+    // SAFETY: plain numbers go in and nothing is written to; a failure leaves the usual priority, which is no harm.
+    unsafe {
+        let parameters = libc::sched_param { ..std::mem::zeroed() };
+        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const parameters);
+        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE);
+    }
+}
+
+/// Becomes another program. Comes back only with an error.
+pub(super) fn exec(program: &str, arguments: &[String]) -> io::Error {
+    if let Ok(console) = File::options().read(true).write(true).open("/dev/console") {
+        let console = console.as_fd();
+        // A program without its console still runs.
+        let _ = nix::unistd::dup2_stdin(console);
+        let _ = nix::unistd::dup2_stdout(console);
+        let _ = nix::unistd::dup2_stderr(console);
+    }
+    // The runtime ignores SIGPIPE; the next program expects the defaults.
+    // SAFETY: the default disposition runs no code of this program.
+    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    let string = |text: &str| CString::new(text).map_err(io::Error::other);
+    let assemble = || -> io::Result<(CString, Vec<CString>, Vec<CString>)> {
+        let mut all = vec![string(program)?];
+        for argument in arguments {
+            all.push(string(argument)?);
+        }
+        // What the kernel did not know and has a `=` it hands over as environment; it belongs to the root's init.
+        let mut environment = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            let mut entry = name.into_vec();
+            entry.push(b'=');
+            entry.extend_from_slice(value.as_bytes());
+            environment.push(CString::new(entry).map_err(io::Error::other)?);
+        }
+        Ok((string(program)?, all, environment))
+    };
+    match assemble() {
+        Ok((program, arguments, environment)) => match nix::unistd::execve(&program, &arguments, &environment) {
+            Err(error) => error.into(),
+            Ok(never) => match never {},
+        },
+        Err(error) => error,
+    }
+}
+
+/// Ends the machine.
+pub(super) fn power(power: Power, after: Duration) {
+    nix::unistd::sync();
+    // The last words have to be out before the power goes.
+    for console in consoles() {
+        if let Ok(console) = File::options().write(true).open(console) {
+            let _ = tcdrain(&console);
+        }
+    }
+    std::thread::sleep(after);
+    let mode = match power {
+        Power::Off => RebootMode::RB_POWER_OFF,
+        Power::Reboot => RebootMode::RB_AUTOBOOT,
+        Power::Halt => RebootMode::RB_HALT_SYSTEM,
+    };
+    // A machine that cannot do it stays as it is; the caller sees to it that PID 1 does not return.
+    let _ = reboot(mode);
+}
+
+/// A shell on every console, until one of them is left.
+#[cfg(feature = "shell")]
+pub(super) fn shell(banner: &str) -> io::Result<()> {
+    use std::ffi::OsString;
+
+    use nix::sys::{signal::kill, wait::waitpid};
+    use nix::unistd::Pid;
+
+    write_consoles(&format!("\n{banner}"));
+    let mut shells = Vec::new();
+    let mut outcome = Ok(());
+    for console in consoles() {
+        let start = || -> io::Result<Pid> {
+            let tty = File::options().read(true).write(true).open(&console)?;
+            // `setsid -c` makes the console the shell's controlling terminal, so that Ctrl-C works.
+            let child = Command::new(names::BUSYBOX)
+                .args(["setsid", "-c", names::BUSYBOX, "sh"])
+                .env_clear()
+                .env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin")
+                .env("HOME", "/")
+                .env("TERM", std::env::var_os("TERM").unwrap_or_else(|| OsString::from("linux")))
+                .env("PS1", "initramfs-overlay:\\w# ")
+                .stdin(Stdio::from(tty.try_clone()?))
+                .stdout(Stdio::from(tty.try_clone()?))
+                .stderr(Stdio::from(tty))
+                .spawn()?;
+            Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
+        };
+        match start() {
+            Ok(pid) => shells.push(pid),
+            Err(error) => outcome = Err(error),
+        }
+    }
+    if shells.is_empty() {
+        return outcome;
+    }
+    // Any other child that ends meanwhile is reaped and forgotten.
+    loop {
+        match waitpid(None, None) {
+            Ok(status) if status.pid().is_some_and(|pid| shells.contains(&pid)) => {
+                shells.retain(|pid| Some(*pid) != status.pid());
+                break;
+            }
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    for pid in shells {
+        // Shells at a prompt ignore SIGTERM; this is how a terminal says goodbye.
+        let _ = kill(pid, Signal::SIGHUP);
+        let _ = waitpid(pid, None);
+    }
+    Ok(())
+}
+
+/// This build has no shell.
+#[cfg(not(feature = "shell"))]
+pub(super) fn shell(_banner: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -1,0 +1,495 @@
+//! A machine that is only described: block devices with their files, what the kernel knows, what goes wrong. It does what a boot
+//! asks for on that description and writes down every operation that would change a real machine. Tests compare the record.
+
+use std::{
+    collections::BTreeMap,
+    io::{Error, ErrorKind, Result},
+    time::Duration,
+};
+
+use super::{Digest, Kernel, Kind, Level, ModuleFile, Mount, Power, Stat, Uevent};
+use crate::tag::Volume;
+
+const EINVAL: i32 = 22;
+const ENODEV: i32 = 19;
+
+/// One file of a described machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Node {
+    /// A directory.
+    Directory,
+    /// A file: content, or as many zeros behind it as its size says, and permission bits.
+    File(Vec<u8>, u64, u32),
+    /// A symbolic link.
+    Symlink(String),
+}
+
+impl Node {
+    /// A file with that content.
+    pub fn file(content: impl Into<Vec<u8>>, mode: u32) -> Self {
+        let content = content.into();
+        let size = content.len() as u64;
+        Self::File(content, size, mode)
+    }
+}
+
+/// The files of one filesystem, by path without a leading slash. The root is "".
+pub type Files = BTreeMap<String, Node>;
+
+/// A block device that is there, or appears later.
+#[derive(Debug, Clone, Default)]
+pub struct Device {
+    /// What probing it says.
+    pub volume: Volume,
+    /// What is on it.
+    pub files: Files,
+    /// When it appears, after the start of the kernel.
+    pub appears: Duration,
+    /// Mounting it fails with this error number.
+    pub mount_fails: Option<i32>,
+    /// Free bytes.
+    pub free: u64,
+}
+
+/// A described machine and the record of what was done to it.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    /// What `uname -r` says.
+    pub release: String,
+    /// Processors.
+    pub processors: usize,
+    /// The initramfs.
+    pub files: Files,
+    /// Filesystems the kernel knows.
+    pub filesystems: Vec<String>,
+    /// The disks.
+    pub devices: Vec<Device>,
+    /// Modaliases of devices without a driver.
+    pub modaliases: Vec<String>,
+    /// What is in the images, by the name of the loop device's file.
+    pub images: BTreeMap<String, Files>,
+    /// Loading a module whose path ends so fails with that error number.
+    pub module_fails: BTreeMap<String, i32>,
+    /// A module whose path ends so brings that filesystem.
+    pub module_brings: BTreeMap<String, String>,
+    /// The shell leaves, as if `exit` had been typed; without it, there is no shell.
+    pub has_shell: bool,
+    /// One line for each operation.
+    pub record: Vec<String>,
+    clock: Duration,
+    announced: bool,
+    mounts: Vec<(String, Files, Source)>,
+    loops: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    Device(usize),
+    Other,
+}
+
+impl Recorder {
+    fn note(&mut self, line: String) {
+        self.record.push(line);
+    }
+
+    /// Which mount holds `path`, and the path in it.
+    fn locate(&self, path: &str) -> (Option<usize>, String) {
+        let best = self
+            .mounts
+            .iter()
+            .enumerate()
+            .filter(|(_, (target, _, _))| {
+                path.strip_prefix(target.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+            .max_by_key(|(place, (target, _, _))| (target.len(), *place));
+        match best {
+            Some((place, (target, _, _))) => {
+                (Some(place), path.strip_prefix(target.as_str()).unwrap_or("").trim_matches('/').into())
+            }
+            None => (None, path.trim_matches('/').into()),
+        }
+    }
+
+    fn files_of(&mut self, mount: Option<usize>) -> &mut Files {
+        match mount.and_then(|place| self.mounts.get_mut(place)) {
+            Some((_, files, _)) => files,
+            None => &mut self.files,
+        }
+    }
+
+    fn node(&mut self, path: &str) -> Result<Node> {
+        let (mount, inner) = self.locate(path);
+        let files = self.files_of(mount);
+        if inner.is_empty() {
+            return Ok(Node::Directory);
+        }
+        if let Some(node) = files.get(&inner) {
+            return Ok(node.clone());
+        }
+        let below = format!("{inner}/");
+        if files.keys().any(|name| name.starts_with(&below)) {
+            return Ok(Node::Directory);
+        }
+        Err(ErrorKind::NotFound.into())
+    }
+
+    fn put(&mut self, path: &str, node: Node) {
+        let (mount, inner) = self.locate(path);
+        self.files_of(mount).insert(inner, node);
+    }
+
+    /// Takes a name away with all below it; gives it back.
+    fn take(&mut self, path: &str) -> Result<Vec<(String, Node)>> {
+        self.node(path)?;
+        let (mount, inner) = self.locate(path);
+        let files = self.files_of(mount);
+        let below = format!("{inner}/");
+        let names: Vec<String> =
+            files.keys().filter(|name| **name == inner || name.starts_with(&below)).cloned().collect();
+        Ok(names
+            .into_iter()
+            .filter_map(|name| {
+                let node = files.remove(&name)?;
+                let rest = name.strip_prefix(&inner).unwrap_or("").to_string();
+                Some((rest, node))
+            })
+            .collect())
+    }
+
+    /// Keeps what was written to a device's files when its mount goes or is looked at again.
+    fn store(&mut self, place: usize) {
+        if let Some((_, files, Source::Device(number))) = self.mounts.get(place).cloned()
+            && let Some(device) = self.devices.get_mut(number)
+        {
+            device.files = files;
+        }
+    }
+
+    fn failed(&self, number: i32) -> Error {
+        Error::from_raw_os_error(number)
+    }
+
+    /// A stand-in for SHA-256: equal content, equal digest; nothing here depends on its strength.
+    fn sum(content: &[u8], size: u64) -> Digest {
+        let mut sum = 0xcbf2_9ce4_8422_2325_u64 ^ size;
+        for byte in content {
+            sum = (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        let mut digest = Digest::default();
+        for (cell, byte) in digest.iter_mut().zip(sum.to_le_bytes().iter().cycle()) {
+            *cell = *byte;
+        }
+        digest
+    }
+}
+
+impl Kernel for Recorder {
+    fn now(&mut self) -> Duration {
+        self.clock
+    }
+
+    fn release(&mut self) -> String {
+        self.release.clone()
+    }
+
+    fn processors(&mut self) -> usize {
+        self.processors
+    }
+
+    fn log(&mut self, level: Level, line: &str) {
+        let name = match level {
+            Level::Warning => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        };
+        self.note(format!("{name}: {line}"));
+    }
+
+    fn announce(&mut self, text: &str) {
+        self.announced = true;
+        self.note(format!("announce\n{text}"));
+    }
+
+    fn read(&mut self, path: &str) -> Result<Vec<u8>> {
+        if path == "/proc/filesystems" {
+            let lines: Vec<String> = self.filesystems.iter().map(|name| format!("\t{name}\n")).collect();
+            return Ok(lines.concat().into_bytes());
+        }
+        match self.node(path)? {
+            Node::File(content, _, _) => Ok(content),
+            _ => Err(ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn read_at(&mut self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let content = self.read(path)?;
+        Ok(content.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(length).collect())
+    }
+
+    fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.note(format!("write {path}"));
+        self.put(path, Node::file(bytes, 0o644));
+        Ok(())
+    }
+
+    fn list(&mut self, path: &str) -> Result<Vec<String>> {
+        if self.node(path)? != Node::Directory {
+            return Err(ErrorKind::NotADirectory.into());
+        }
+        let (mount, inner) = self.locate(path);
+        let below = if inner.is_empty() { String::new() } else { format!("{inner}/") };
+        let mut names: Vec<String> = self
+            .files_of(mount)
+            .keys()
+            .filter_map(|name| name.strip_prefix(&below))
+            .filter_map(|rest| rest.split('/').next())
+            .filter(|name| !name.is_empty())
+            .map(String::from)
+            .collect();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn stat(&mut self, path: &str) -> Result<Stat> {
+        Ok(match self.node(path)? {
+            Node::Directory => Stat { kind: Kind::Directory, mode: 0o755, size: 0 },
+            Node::File(_, size, mode) => Stat { kind: Kind::File, mode, size },
+            Node::Symlink(target) => Stat { kind: Kind::Symlink, mode: 0o777, size: target.len() as u64 },
+        })
+    }
+
+    fn read_link(&mut self, path: &str) -> Result<String> {
+        match self.node(path)? {
+            Node::Symlink(target) => Ok(target),
+            _ => Err(self.failed(EINVAL)),
+        }
+    }
+
+    fn make_dir(&mut self, path: &str, mode: u32) -> Result<()> {
+        if self.node(path).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        self.note(format!("mkdir {mode:04o} {path}"));
+        self.put(path, Node::Directory);
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<()> {
+        let taken = self.take(from)?;
+        self.note(format!("rename {from} {to}"));
+        for (rest, node) in taken {
+            self.put(&format!("{to}{rest}"), node);
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, from: &str, to: &str) -> Result<()> {
+        let node = self.node(from)?;
+        self.note(format!("link {from} {to}"));
+        self.put(to, node);
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &str) -> Result<()> {
+        self.take(path)?;
+        self.note(format!("remove {path}"));
+        Ok(())
+    }
+
+    fn sync(&mut self, path: &str) -> Result<()> {
+        self.node(path)?;
+        self.note(format!("sync {path}"));
+        Ok(())
+    }
+
+    fn copy(&mut self, from: &str, to: &str) -> Result<Digest> {
+        let node = self.node(from)?;
+        self.note(format!("copy {from} {to}"));
+        self.put(to, node);
+        self.digest(from)
+    }
+
+    fn digest(&mut self, path: &str) -> Result<Digest> {
+        match self.node(path)? {
+            Node::File(content, size, _) => Ok(Self::sum(&content, size)),
+            _ => Err(ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn free_space(&mut self, path: &str) -> Result<u64> {
+        let (mount, _) = self.locate(path);
+        let (total, used) = match mount.and_then(|place| self.mounts.get(place)) {
+            Some((_, files, Source::Device(number))) => {
+                let used = files
+                    .values()
+                    .map(|node| if let Node::File(_, size, _) = node { *size } else { 0 })
+                    .fold(0_u64, u64::saturating_add);
+                (self.devices.get(*number).map_or(0, |device| device.free), used)
+            }
+            _ => (u64::MAX, 0),
+        };
+        Ok(total.saturating_sub(used))
+    }
+
+    fn mount(&mut self, mount: &Mount<'_>) -> Result<()> {
+        let access = if mount.read_only { "ro" } else { "rw" };
+        let data = if mount.data.is_empty() { String::new() } else { format!(" {}", mount.data) };
+        self.note(format!("mount {} {} {} {access}{data}", mount.filesystem, mount.source, mount.target));
+        let virtual_one = matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs" | "tmpfs");
+        if !virtual_one && !self.filesystems.iter().any(|name| name == mount.filesystem) {
+            return Err(self.failed(ENODEV));
+        }
+        let mut entry = (mount.target.to_string(), Files::new(), Source::Other);
+        if let Some(number) = mount.source.strip_prefix("/dev/loop").and_then(|number| number.parse::<usize>().ok()) {
+            let file = self.loops.get(number).cloned().unwrap_or_default();
+            entry.1 = self.images.get(&file).cloned().ok_or_else(|| self.failed(EINVAL))?;
+        } else if let Some(number) = self.devices.iter().position(|device| device.volume.path() == mount.source) {
+            let device = self.devices.get(number).cloned().unwrap_or_default();
+            if let Some(error) = device.mount_fails {
+                return Err(self.failed(error));
+            }
+            entry.1 = device.files;
+            entry.2 = Source::Device(number);
+        } else if mount.filesystem == "overlay" {
+            // The image is the only layer with files that matter to a boot.
+            entry.1 = self.files_at(crate::names::IMAGE_DIR);
+        } else if matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs") {
+            // What the case says of it stays visible.
+            entry.1 = self.files_at(mount.target);
+        }
+        self.mounts.push(entry);
+        Ok(())
+    }
+
+    fn remount(&mut self, target: &str, read_only: bool) -> Result<()> {
+        self.note(format!("remount {target} {}", if read_only { "ro" } else { "rw" }));
+        Ok(())
+    }
+
+    fn move_mount(&mut self, from: &str, to: &str) -> Result<()> {
+        self.note(format!("move {from} {to}"));
+        Ok(())
+    }
+
+    fn unmount(&mut self, target: &str) -> Result<()> {
+        self.note(format!("unmount {target}"));
+        if let Some(place) = self.mounts.iter().rposition(|(mounted, _, _)| mounted == target) {
+            self.store(place);
+            self.mounts.remove(place);
+        }
+        Ok(())
+    }
+
+    fn attach_loop(&mut self, path: &str) -> Result<String> {
+        self.note(format!("loop {path}"));
+        let Node::File(content, size, _) = self.node(path)? else { return Err(self.failed(EINVAL)) };
+        let name = path.rsplit('/').next().unwrap_or(path).to_string();
+        // Images are told apart by their names, or, once renamed, by a mark in their content.
+        let key = self
+            .images
+            .keys()
+            .find(|key| String::from_utf8_lossy(&content).contains(&format!("[{key}]")))
+            .cloned()
+            .unwrap_or(name);
+        let device = format!("/dev/loop{}", self.loops.len());
+        self.loops.push(key);
+        let _ = size;
+        Ok(device)
+    }
+
+    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<Result<()>> {
+        files
+            .iter()
+            .map(|file| {
+                self.note(format!("load {}", file.path));
+                let (_, number) = self.module_fails.iter().find(|(end, _)| file.path.ends_with(end.as_str())).unzip();
+                if let Some(number) = number.copied() {
+                    return Err(self.failed(number));
+                }
+                let brought = self.module_brings.iter().find(|(end, _)| file.path.ends_with(end.as_str()));
+                self.filesystems.extend(brought.map(|(_, filesystem)| filesystem.clone()));
+                Ok(())
+            })
+            .collect()
+    }
+
+    fn modaliases(&mut self) -> Vec<String> {
+        self.modaliases.clone()
+    }
+
+    fn volumes(&mut self, table: bool) -> Vec<Volume> {
+        let clock = self.clock;
+        self.devices
+            .iter()
+            .filter(|device| device.appears <= clock)
+            .map(|device| {
+                let mut volume = device.volume.clone();
+                if !table {
+                    volume.part_uuid = None;
+                }
+                volume
+            })
+            .collect()
+    }
+
+    fn next_uevent(&mut self, deadline: Duration) -> Result<Option<Uevent>> {
+        let next = self.devices.iter().map(|device| device.appears).filter(|time| *time > self.clock).min();
+        match next {
+            Some(time) if time <= deadline => {
+                self.clock = time;
+                Ok(Some(Uevent { action: "add".into(), subsystem: "block".into(), modalias: None }))
+            }
+            _ => {
+                self.clock = self.clock.max(deadline);
+                Ok(None)
+            }
+        }
+    }
+
+    fn sweep(&mut self, dir: &str) -> Result<()> {
+        self.note(format!("sweep {dir}"));
+        Ok(())
+    }
+
+    fn enter_root(&mut self, root: &str) -> Result<()> {
+        self.note(format!("enter {root}"));
+        Ok(())
+    }
+
+    fn exec(&mut self, program: &str, arguments: &[String]) -> Error {
+        self.note(format!("exec {}", [&[program.to_string()], arguments].concat().join(" ")));
+        // A recorder cannot become another program; the boot ends here.
+        Error::new(ErrorKind::Interrupted, "recorded")
+    }
+
+    fn shell(&mut self, banner: &str) -> Result<()> {
+        self.note(format!("shell: {banner}"));
+        if self.has_shell { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
+    }
+
+    fn power(&mut self, power: Power, after: Duration) {
+        let name = match power {
+            Power::Off => "poweroff",
+            Power::Reboot => "reboot",
+            Power::Halt => "halt",
+        };
+        self.note(format!("{name} after {} s", after.as_secs()));
+    }
+}
+
+impl Recorder {
+    fn files_at(&self, target: &str) -> Files {
+        let (mount, inner) = self.locate(target);
+        let files = match mount.and_then(|place| self.mounts.get(place)) {
+            Some((_, files, _)) => files,
+            None => &self.files,
+        };
+        let below = if inner.is_empty() { String::new() } else { format!("{inner}/") };
+        files
+            .iter()
+            .filter_map(|(name, node)| Some((name.strip_prefix(&below)?.to_string(), node.clone())))
+            .filter(|(name, _)| !name.is_empty())
+            .collect()
+    }
+}

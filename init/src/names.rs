@@ -1,0 +1,76 @@
+//! The names of the boot contract: files, folders, labels. What the builder writes and init reads is spelt here once.
+
+/// The root that is being put together, before it is switched to.
+pub const SYSROOT: &str = "/sysroot";
+/// Where the layers stay reachable in the running system.
+pub const STATE_DIR: &str = "/run/initramfs";
+/// Mount point of the partition that holds the image.
+pub const IMG_DIR: &str = "/run/initramfs/img";
+/// Mount point of the image itself.
+pub const IMAGE_DIR: &str = "/run/initramfs/image";
+/// Mount point of the writable partition (or tmpfs).
+pub const OVERLAY_DIR: &str = "/run/initramfs/overlay";
+/// Mount point of `boot`, mounted only while a module is read from it.
+pub const BOOT_DIR: &str = "/run/initramfs/boot";
+/// Mount point of `newimg`, mounted only during the update step.
+pub const NEWIMG_DIR: &str = "/run/initramfs/newimg";
+/// How the boot went, for the running system.
+pub const REPORT: &str = "/run/initramfs/report.json";
+/// Parameters baked into the image; the kernel's command line comes after it and wins.
+pub const BAKED_CMDLINE: &str = "/etc/cmdline";
+/// Says that this is an initramfs, and which one (systemd looks for it).
+pub const INITRD_RELEASE: &str = "/etc/initrd-release";
+/// Folder of the modules, below the root of whatever holds them.
+pub const MODULES_DIR: &str = "lib/modules";
+/// The shell and its tools, where the variant has them.
+pub const BUSYBOX: &str = "/bin/busybox";
+
+/// Default name of the image.
+pub const IMAGE: &str = "root-squashfs.img";
+/// Name that the first, scripted version of this system gave the image: still booted from where it is the only one.
+pub const SCRIPT_IMAGE: &str = "root-squash.img";
+/// Program that becomes PID 1 when `init=` does not say otherwise.
+pub const INIT: &str = "/sbin/init";
+
+/// Writable top layer, below [`OVERLAY_DIR`].
+pub const UPPER: &str = "upper";
+/// Scratch folder of overlayfs, below [`OVERLAY_DIR`].
+pub const WORK: &str = "work";
+/// Kept read-only layer over the image, below [`OVERLAY_DIR`].
+pub const PERSISTENT: &str = "persistent";
+/// Layers of earlier boots, waiting to be deleted, below [`OVERLAY_DIR`].
+pub const DISCARDED: &str = "discarded";
+
+/// `argv[0]` of the process that deletes [`DISCARDED`]. The `@` asks systemd to let it live
+/// (systemd, "Using /run and storage daemons for the root file system").
+pub const SWEEPER: &str = "@initramfs-overlay-sweep";
+
+/// The name under which the previous image is kept: `root-squashfs.img` → `root-squashfs-old.img`.
+pub fn old_image(name: &str) -> String {
+    beside(name, "-old")
+}
+
+/// The name under which a refused update stays on `newimg`: `root-squashfs.img` → `root-squashfs-rejected.img`.
+pub fn rejected_image(name: &str) -> String {
+    beside(name, "-rejected")
+}
+
+fn beside(name: &str, mark: &str) -> String {
+    match name.rsplit_once('.') {
+        Some((stem, suffix)) if !stem.is_empty() => format!("{stem}{mark}.{suffix}"),
+        _ => format!("{name}{mark}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_goes_before_the_suffix() {
+        assert_eq!(old_image("root-squashfs.img"), "root-squashfs-old.img");
+        assert_eq!(old_image("root"), "root-old");
+        assert_eq!(old_image(".img"), ".img-old");
+        assert_eq!(rejected_image("a.b.img"), "a.b-rejected.img");
+    }
+}

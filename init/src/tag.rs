@@ -1,0 +1,204 @@
+//! What a partition is asked for by, and which of the block devices seen is meant. Pure: the devices are found elsewhere.
+
+use std::{fmt, str::FromStr};
+
+/// How a partition is named in a parameter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tag {
+    /// `LABEL=`: the filesystem's label.
+    Label(String),
+    /// `UUID=`: the filesystem's UUID.
+    Uuid(String),
+    /// `PARTLABEL=`: the name in a GPT.
+    PartLabel(String),
+    /// `PARTUUID=`: the partition's UUID in a GPT, or disk signature and number in an MBR.
+    PartUuid(String),
+    /// A device path below `/dev`.
+    Path(String),
+}
+
+impl Tag {
+    /// Whether the partition table has to be read to answer it.
+    pub fn needs_table(&self) -> bool {
+        matches!(self, Self::PartLabel(_) | Self::PartUuid(_))
+    }
+}
+
+impl FromStr for Tag {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const WANTED: &str = "LABEL=…, UUID=…, PARTLABEL=…, PARTUUID=… or a device path (/dev/…)";
+        let tag = match text.split_once('=') {
+            Some(("LABEL", value)) => Self::Label(value.into()),
+            Some(("UUID", value)) => Self::Uuid(value.to_ascii_lowercase()),
+            Some(("PARTLABEL", value)) => Self::PartLabel(value.into()),
+            Some(("PARTUUID", value)) => Self::PartUuid(value.to_ascii_lowercase()),
+            _ if text.starts_with("/dev/") && !text.split('/').any(|part| part == "..") => Self::Path(text.into()),
+            _ => return Err(WANTED),
+        };
+        match &tag {
+            Self::Label(value) | Self::Uuid(value) | Self::PartLabel(value) | Self::PartUuid(value)
+                if value.is_empty() =>
+            {
+                Err(WANTED)
+            }
+            _ => Ok(tag),
+        }
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Label(value) => write!(f, "LABEL={value}"),
+            Self::Uuid(value) => write!(f, "UUID={value}"),
+            Self::PartLabel(value) => write!(f, "PARTLABEL={value}"),
+            Self::PartUuid(value) => write!(f, "PARTUUID={value}"),
+            Self::Path(value) => f.write_str(value),
+        }
+    }
+}
+
+/// A block device as the kernel lists it, with what probing it said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Volume {
+    /// Kernel's name: `vda2`, `mmcblk0p2`.
+    pub name: String,
+    /// The whole disk it is a part of; its own name when it is a whole disk.
+    pub disk: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Filesystem type, as libblkid names it.
+    pub kind: Option<String>,
+    /// The filesystem's label.
+    pub label: Option<String>,
+    /// The filesystem's UUID, lower case.
+    pub uuid: Option<String>,
+    /// The partition's name in the table.
+    pub part_label: Option<String>,
+    /// The partition's UUID in the table, lower case.
+    pub part_uuid: Option<String>,
+}
+
+impl Volume {
+    /// The device node.
+    pub fn path(&self) -> String {
+        // The kernel writes `!` in sysfs for a `/` in a device's name.
+        format!("/dev/{}", self.name.replace('!', "/"))
+    }
+
+    /// Whether `tag` means this device.
+    pub fn matches(&self, tag: &Tag) -> bool {
+        match tag {
+            // FAT keeps labels in upper case, so `LABEL=boot` has to find `BOOT`.
+            Tag::Label(wanted) => self.label.as_ref().is_some_and(|label| {
+                label == wanted
+                    || (self.kind.as_deref().is_some_and(|kind| kind == "vfat" || kind == "exfat")
+                        && label.eq_ignore_ascii_case(wanted))
+            }),
+            Tag::Uuid(wanted) => self.uuid.as_ref() == Some(wanted),
+            Tag::PartLabel(wanted) => self.part_label.as_ref() == Some(wanted),
+            Tag::PartUuid(wanted) => self.part_uuid.as_ref() == Some(wanted),
+            Tag::Path(wanted) => self.path() == *wanted,
+        }
+    }
+}
+
+impl fmt::Display for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path(), self.kind.as_deref().unwrap_or("no known filesystem"))?;
+        if let Some(label) = &self.label {
+            write!(f, " LABEL={label}")?;
+        }
+        if let Some(label) = &self.part_label {
+            write!(f, " PARTLABEL={label}")?;
+        }
+        write!(f, ", {}", crate::text::Size(self.size))
+    }
+}
+
+/// The answer to "which device is meant?".
+#[derive(Debug, PartialEq, Eq)]
+pub enum Choice<'a> {
+    /// None of them.
+    Missing,
+    /// This one.
+    One(&'a Volume),
+    /// Several, and nothing says which.
+    Ambiguous(Vec<&'a Volume>),
+}
+
+/// Finds the device that `tag` means. Of several, the one on `img_disk` (the disk that holds `img`) wins if it is the only one there.
+pub fn choose<'a>(volumes: &'a [Volume], tag: &Tag, img_disk: Option<&str>) -> Choice<'a> {
+    let mut found: Vec<&Volume> = volumes.iter().filter(|volume| volume.matches(tag)).collect();
+    if found.len() > 1
+        && let Some(disk) = img_disk
+        && found.iter().filter(|volume| volume.disk == disk).count() == 1
+    {
+        found.retain(|volume| volume.disk == disk);
+    }
+    match found.as_slice() {
+        [] => Choice::Missing,
+        [one] => Choice::One(one),
+        _ => Choice::Ambiguous(found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(name: &str, disk: &str, kind: &str, label: &str) -> Volume {
+        Volume {
+            name: name.into(),
+            disk: disk.into(),
+            kind: Some(kind.into()),
+            label: Some(label.into()),
+            ..Volume::default()
+        }
+    }
+
+    #[test]
+    fn tags_are_read_and_written_back() {
+        for text in ["LABEL=img", "UUID=ab-12", "PARTLABEL=os image", "PARTUUID=1234-01", "/dev/mmcblk0p2"] {
+            assert_eq!(text.parse::<Tag>().map(|tag| tag.to_string()), Ok(text.to_string()));
+        }
+        assert_eq!("UUID=AB".parse(), Ok(Tag::Uuid("ab".into())));
+        for text in ["", "img", "label=img", "LABEL=", "/etc/passwd", "/dev/../etc", "vda2"] {
+            assert!(text.parse::<Tag>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_disk_that_holds_img_wins() {
+        let volumes = [
+            volume("sda2", "sda", "ext4", "overlay"),
+            volume("vda1", "vda", "ext4", "img"),
+            volume("vda2", "vda", "ext4", "overlay"),
+        ];
+        let tag = Tag::Label("overlay".into());
+        assert!(matches!(choose(&volumes, &tag, Some("vda")), Choice::One(one) if one.name == "vda2"));
+        assert!(matches!(choose(&volumes, &tag, None), Choice::Ambiguous(all) if all.len() == 2));
+        assert!(matches!(choose(&volumes, &tag, Some("sdb")), Choice::Ambiguous(_)));
+        assert_eq!(choose(&volumes, &Tag::Label("none".into()), None), Choice::Missing);
+    }
+
+    #[test]
+    fn two_on_the_same_disk_stay_ambiguous() {
+        let volumes = [volume("vda1", "vda", "ext4", "img"), volume("vda2", "vda", "ext4", "img")];
+        assert!(matches!(choose(&volumes, &Tag::Label("img".into()), Some("vda")), Choice::Ambiguous(_)));
+    }
+
+    #[test]
+    fn fat_labels_have_no_case() {
+        let tag = Tag::Label("boot".into());
+        assert!(volume("sda1", "sda", "vfat", "BOOT").matches(&tag));
+        assert!(!volume("sda1", "sda", "ext4", "BOOT").matches(&tag));
+    }
+
+    #[test]
+    fn slashes_in_device_names_come_back() {
+        assert_eq!(volume("cciss!c0d0p1", "", "", "").path(), "/dev/cciss/c0d0p1");
+    }
+}
