@@ -76,6 +76,14 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A file that was taken for an initramfs.
+    #[error("{} is no initramfs: {what}", path.display())]
+    NotInitramfs {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead, as far as that can be told.
+        what: String,
+    },
     /// The user asked for something that cannot be: exit status 2. The text says what, where, what was expected and what to do.
     #[error("{0}")]
     Usage(String),

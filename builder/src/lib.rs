@@ -3,8 +3,11 @@
 pub mod archive;
 pub mod command;
 pub mod compress;
+pub mod decompress;
 pub mod error;
 pub mod escape;
+pub mod initramfs;
+pub mod manifest;
 pub mod tree;
 pub mod write;
 

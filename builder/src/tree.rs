@@ -2,20 +2,18 @@
 //! hard links of each other share one entry. Contents stay where they are (bytes or a file on the host) until an
 //! archive is written. This room knows no archive format and writes nothing; it reads the host only in [`include`].
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Read, Write},
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, path::Path};
 
 use crate::{
-    error::{Error, IoContext, Result},
+    error::{Error, Result},
     escape::escape,
 };
 
+mod content;
 mod include;
 mod name;
 
+pub use content::Content;
 pub use name::{NAME_MAX, PATH_MAX};
 
 /// The largest file a newc header can describe: its size field is eight hexadecimal digits
@@ -63,20 +61,6 @@ pub struct Device {
     pub minor: u32,
 }
 
-/// Where a file's bytes are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Content {
-    /// In memory.
-    Bytes(Vec<u8>),
-    /// A file on the host, read when it is needed.
-    Host {
-        /// Where it is.
-        path: PathBuf,
-        /// Its size in bytes when it was looked at. A file that has another size when it is read is refused.
-        size: u64,
-    },
-}
-
 /// What happens when a name is taken already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clash {
@@ -86,60 +70,6 @@ pub enum Clash {
     Replace,
     /// The entry that was there stays.
     Keep,
-}
-
-impl Content {
-    /// The file at `path`, with the size it has now.
-    ///
-    /// # Errors
-    /// [`Error::Io`] where there is no such file or it may not be read.
-    pub fn host(path: impl Into<PathBuf>) -> Result<Self> {
-        let path = path.into();
-        // Opened, not only looked at: a file that may not be read should stop a build before its first byte.
-        let size = std::fs::File::open(&path).and_then(|file| file.metadata()).at("read", &path)?.len();
-        Ok(Self::Host { path, size })
-    }
-
-    /// In bytes.
-    #[must_use]
-    pub fn size(&self) -> u64 {
-        match self {
-            Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Host { size, .. } => *size,
-        }
-    }
-
-    /// Streams exactly [`Self::size`] bytes into `sink`.
-    ///
-    /// # Errors
-    /// [`Error::Io`] where the host's file cannot be read, [`Error::SizeChanged`] where it is longer or shorter than it
-    /// was, [`Error::WriteArchive`] with what `sink` said.
-    pub fn copy_to(&self, sink: &mut impl Write) -> Result<()> {
-        let sink_error = |source| Error::WriteArchive { source };
-        let (path, size) = match self {
-            Self::Bytes(bytes) => return sink.write_all(bytes).map_err(sink_error),
-            Self::Host { path, size } => (path, *size),
-        };
-        let mut file = std::fs::File::open(path).at("read", path)?;
-        let mut buffer = vec![0; 64 * 1024];
-        let mut left = size;
-        loop {
-            let length = match file.read(&mut buffer) {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error).at("read", path),
-            };
-            // One read past the end tells a file that has grown.
-            if length as u64 > left || (length == 0 && left > 0) {
-                return Err(Error::SizeChanged { path: path.clone(), expected: size });
-            }
-            if length == 0 {
-                return Ok(());
-            }
-            sink.write_all(&buffer[..length]).map_err(sink_error)?;
-            left -= length as u64;
-        }
-    }
 }
 
 impl Entry {

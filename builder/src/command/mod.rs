@@ -6,6 +6,8 @@ use clap::{Parser, Subcommand};
 
 use crate::Result;
 
+pub mod inspect;
+
 /// Build, inspect and boot initramfs images with an overlay root.
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true)]
@@ -15,7 +17,9 @@ pub struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Inspect(inspect::Args),
+}
 
 impl Cli {
     /// Runs what was asked for.
@@ -23,6 +27,8 @@ impl Cli {
     /// # Errors
     /// Whatever the subcommand could not do.
     pub fn run(self) -> Result<ExitCode> {
-        match self.command {}
+        match self.command {
+            Command::Inspect(args) => inspect::run(&args),
+        }
     }
 }

@@ -1,0 +1,265 @@
+//! `inspect`: what is in an initramfs, ours or anybody's, as a table for people or as JSON for scripts. Reading is
+//! [`crate::initramfs`]'s business; here it is only said.
+
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::Args as ClapArgs;
+use indicatif::BinaryBytes;
+use serde_json::json;
+
+use crate::{
+    error::{IoContext, Result},
+    escape::escape,
+    initramfs::{self, Contents, Listed, Problem, Segment, release::Release},
+    manifest::{Name, Record, Type},
+};
+
+/// Show what is in an initramfs: segments, compression, files, sizes and init's version.
+///
+/// Reads any initramfs, not only ours: archives one after the other, compressed or not. Where one is damaged, shows
+/// what could be read, says at which offset what is wrong, and exits with 1.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "Examples:\n  \
+    initramfs-overlay inspect target/init-0.1.0-x86_64.gz --files\n  \
+    initramfs-overlay inspect /boot/initrd.img --json | jq '.files[] | select(.type == \"file\") | .path'")]
+pub struct Args {
+    /// The initramfs to read
+    file: PathBuf,
+    /// List every file: mode, owner, size, path
+    #[arg(long)]
+    files: bool,
+    /// Write everything as JSON, with the files and a SHA-256 of each
+    #[arg(long)]
+    json: bool,
+}
+
+/// Reads the file and prints what is in it.
+///
+/// # Errors
+/// [`crate::Error::Io`] where the file cannot be read, [`crate::Error::NotInitramfs`] where it is something else.
+/// Damage inside it is told and gives exit status 1.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let file = File::open(&args.file).at("read", &args.file)?;
+    let contents = initramfs::read(file, &args.file)?;
+    let name = Name::new(args.file.as_os_str().as_encoded_bytes());
+    let text = if args.json { json_text(&name, &contents) } else { table(&name, &contents, args.files) };
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        result => result.at("write", "standard output")?,
+    }
+    for Problem { offset, unpacked_offset, problem } in &contents.problems {
+        let unpacked = unpacked_offset.map_or_else(String::new, |at| format!(" (unpacked: {at})"));
+        eprintln!("initramfs-overlay: {}: at offset {offset}{unpacked}: {problem}", escape(name.text.as_bytes()));
+    }
+    Ok(if contents.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn json_text(file: &Name, contents: &Contents) -> String {
+    let value = json!({
+        "file": file.text,
+        "size": contents.size,
+        "release": contents.release,
+        "segments": contents.segments,
+        "totals": Totals::of(&contents.files).to_json(),
+        "files": contents.files,
+        "notes": contents.notes,
+        "problems": contents.problems,
+    });
+    format!("{value:#}\n")
+}
+
+fn table(file: &Name, contents: &Contents, with_files: bool) -> String {
+    let mut text = String::new();
+    let size = BinaryBytes(contents.size);
+    let _ = writeln!(text, "{}: an initramfs of {size}", escape(file.text.as_bytes()));
+    let _ = writeln!(text, "{}\n", about(contents.release.as_ref()));
+    let _ = writeln!(text, "segment      offset  compression        size    unpacked  entries");
+    for (number, segment) in (1..).zip(&contents.segments) {
+        let Segment { offset, compression, size, unpacked, padding, entries } = segment;
+        let (size, unpacked) = (BinaryBytes(*size).to_string(), BinaryBytes(*unpacked).to_string());
+        let _ = write!(
+            text,
+            "{number:>7}  {offset:>10}  {:<11}  {size:>10}  {unpacked:>10}  {entries:>7}",
+            compression.name()
+        );
+        let _ = match padding {
+            0 => writeln!(text),
+            _ => writeln!(text, "  and {padding} zero bytes"),
+        };
+    }
+    if with_files {
+        let _ = writeln!(text);
+        text.push_str(&files(&contents.files));
+    }
+    let _ = writeln!(text, "\n{}", Totals::of(&contents.files));
+    for note in &contents.notes {
+        let _ = writeln!(text, "Note: {note}.");
+    }
+    text
+}
+
+fn about(release: Option<&Release>) -> String {
+    let Some(release) = release else {
+        return "It does not say what it is: there is no etc/initrd-release or etc/os-release in it.".to_owned();
+    };
+    let field = |key: &str| release.get(key).filter(|value| !value.is_empty());
+    // PRETTY_NAME has the version in it.
+    let mut text = match field("PRETTY_NAME") {
+        Some(pretty) => pretty.to_owned(),
+        None => [field("NAME").or(field("ID")), field("VERSION").or(field("VERSION_ID"))]
+            .into_iter()
+            .flatten()
+            .collect::<Vec<_>>()
+            .join(" "),
+    };
+    let more: Vec<_> = [field("VARIANT").or(field("VARIANT_ID")), field("ARCH").or(field("ARCHITECTURE"))]
+        .into_iter()
+        .flatten()
+        .collect();
+    if !more.is_empty() {
+        let _ = write!(text, " ({})", more.join(", "));
+    }
+    format!("{} (from {})", escape(text.trim().as_bytes()), release.path)
+}
+
+/// As `ls -l` would show them, so nobody has to learn a new table.
+fn files(files: &[Listed]) -> String {
+    let rows: Vec<_> = files
+        .iter()
+        .map(|Listed { record, .. }| {
+            [mode(record), format!("{}:{}", record.uid, record.gid), size(record), path(record)]
+        })
+        .collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (owners, sizes) = (width(1), width(2));
+    rows.iter().fold(String::new(), |mut text, [mode, owner, size, path]| {
+        let _ = writeln!(text, "{mode}  {owner:<owners$}  {size:>sizes$}  {path}");
+        text
+    })
+}
+
+fn mode(record: &Record) -> String {
+    let kind = match record.kind {
+        Type::Directory => 'd',
+        Type::File => '-',
+        Type::Symlink => 'l',
+        Type::CharDevice => 'c',
+        Type::BlockDevice => 'b',
+        Type::Fifo => 'p',
+        Type::Socket => 's',
+        Type::Unknown => '?',
+    };
+    let bits = [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')];
+    bits.iter().fold(kind.to_string(), |mut text, (shift, special, letter)| {
+        let (bits, special) = (record.mode >> shift, record.mode & special != 0);
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (bits & 1 != 0, special) {
+            (true, true) => *letter,
+            (false, true) => letter.to_ascii_uppercase(),
+            (true, false) => 'x',
+            (false, false) => '-',
+        });
+        text
+    })
+}
+
+fn size(record: &Record) -> String {
+    match (record.size, record.device) {
+        (Some(size), _) => BinaryBytes(size).to_string(),
+        (None, Some(device)) => format!("{}:{}", device.major, device.minor),
+        (None, None) => String::new(),
+    }
+}
+
+fn path(record: &Record) -> String {
+    let mut text = shown(&record.path);
+    if let Some(target) = &record.target {
+        let _ = write!(text, " -> {}", shown(target));
+    }
+    if let Some(first) = &record.hard_link {
+        let _ = write!(text, " (the same file as {})", shown(first));
+    }
+    text
+}
+
+/// A name on a terminal: from its bytes, so that nothing is lost where they are no UTF-8.
+fn shown(name: &Name) -> String {
+    escape(&name.bytes()).to_string()
+}
+
+/// How many there are of each kind.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Totals {
+    directories: u64,
+    files: u64,
+    hard_links: u64,
+    symlinks: u64,
+    devices: u64,
+    others: u64,
+    bytes: u64,
+}
+
+impl Totals {
+    fn of(files: &[Listed]) -> Self {
+        files.iter().fold(Self::default(), |mut totals, Listed { record, .. }| {
+            let count = match (record.kind, &record.hard_link) {
+                (_, Some(_)) => &mut totals.hard_links,
+                (Type::Directory, None) => &mut totals.directories,
+                (Type::File, None) => &mut totals.files,
+                (Type::Symlink, None) => &mut totals.symlinks,
+                (Type::CharDevice | Type::BlockDevice, None) => &mut totals.devices,
+                (Type::Fifo | Type::Socket | Type::Unknown, None) => &mut totals.others,
+            };
+            *count += 1;
+            totals.bytes = totals.bytes.saturating_add(record.size.unwrap_or(0));
+            totals
+        })
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        let Self { directories, files, hard_links, symlinks, devices, others, bytes } = self;
+        json!({
+            "directories": directories,
+            "files": files,
+            "hard_links": hard_links,
+            "symlinks": symlinks,
+            "devices": devices,
+            "others": others,
+            "bytes": bytes,
+        })
+    }
+}
+
+impl std::fmt::Display for Totals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counts = [
+            (self.directories, "directory", "directories"),
+            (self.files, "file", "files"),
+            (self.hard_links, "hard link", "hard links"),
+            (self.symlinks, "symbolic link", "symbolic links"),
+            (self.devices, "device", "devices"),
+            (self.others, "other", "others"),
+        ];
+        let parts: Vec<_> = counts
+            .iter()
+            .filter(|(count, ..)| *count > 0)
+            .map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many }))
+            .collect();
+        if parts.is_empty() {
+            return write!(f, "No entries.");
+        }
+        write!(f, "{}; {} of content.", parts.join(", "), BinaryBytes(self.bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! What a file is that was taken for an initramfs. Only for the error's text: nothing is decided by it.
+
+use crate::escape::escape;
+
+/// What a file is instead of an initramfs, by its first 2048 bytes: the mix-ups that happen.
+pub fn familiar(head: &[u8]) -> String {
+    let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
+    let what = if at(0, b"070707") || at(0, b"\xc7\x71") || at(0, b"\x71\xc7") {
+        "it is a cpio archive in an old format, and the kernel takes only `newc` (`cpio -H newc`)"
+    } else if at(0, b"\x7fELF") {
+        "it is an ELF program"
+    } else if at(0x202, b"HdrS") {
+        "it is a Linux kernel"
+    } else if at(0, b"MZ") {
+        "it is an EFI program: a kernel or a unified kernel image"
+    } else if at(0, b"hsqs") {
+        "it is a squashfs image"
+    } else if at(1024, b"\xe2\xe1\xf5\xe0") {
+        "it is an EROFS image"
+    } else if at(1080, b"\x53\xef") {
+        "it is an ext4 filesystem"
+    } else if at(0, b"\x27\x05\x19\x56") {
+        "it is an image for U-Boot: the initramfs in it begins after 64 bytes (`tail -c +65`)"
+    } else if at(0, b"\xd0\x0d\xfe\xed") {
+        "it is a device tree or a FIT image"
+    } else if at(0, b"ANDROID!") {
+        "it is an Android boot image"
+    } else if at(257, b"ustar") {
+        "it is a tar archive"
+    } else if at(510, b"\x55\xaa") {
+        "it is a disk or a filesystem with a boot sector"
+    } else if at(0, b"<") || head.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
+        "it is text"
+    } else {
+        return format!("it begins with `{}`", escape(&head[..head.len().min(8)]));
+    };
+    what.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::familiar;
+
+    #[test]
+    fn names_what_it_knows() {
+        let at = |offset: usize, magic: &[u8]| {
+            let mut head = vec![1; offset];
+            head.extend(magic);
+            head.resize(2048, 0);
+            head
+        };
+        for (head, part) in [
+            (at(0, b"070707"), "newc"),
+            (at(0, b"\x7fELF"), "ELF"),
+            (at(0x202, b"HdrS"), "Linux kernel"),
+            (at(0, b"MZ"), "EFI"),
+            (at(0, b"hsqs"), "squashfs"),
+            (at(1080, b"\x53\xef"), "ext4"),
+            (at(0, b"\x27\x05\x19\x56"), "U-Boot"),
+            (at(257, b"ustar"), "tar"),
+            (b"#!/bin/sh\n".to_vec(), "text"),
+            (b"\x01\x02\xff".to_vec(), "`\\u{1}\\u{2}\\xff`"),
+        ] {
+            let what = familiar(&head);
+            assert!(what.contains(part), "{part}: {what}");
+        }
+    }
+}

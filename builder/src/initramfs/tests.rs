@@ -1,0 +1,1 @@
+//! Archives as they come, whole and broken.
