@@ -84,9 +84,65 @@ pub enum Error {
         /// What it is instead, as far as that can be told.
         what: String,
     },
+    /// Programs of the machine are needed and not there.
+    #[error("not installed: {} (on Debian: apt-get install {})", names.join(", "), packages.join(" "))]
+    MissingPrograms {
+        /// Their names.
+        names: Vec<String>,
+        /// The Debian packages that have them.
+        packages: Vec<String>,
+    },
+    /// A program of the machine failed.
+    #[error("{program} failed ({status})")]
+    Program {
+        /// Its name.
+        program: String,
+        /// How it ended.
+        status: String,
+        /// What it said at the end.
+        #[source]
+        source: ProgramFailure,
+    },
+    /// A file is no OS image.
+    #[error("{} is no squashfs or EROFS image: it holds {seen}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What was seen instead.
+        seen: String,
+    },
+    /// An OS image is cut off.
+    #[error("{} is cut off: its {format} superblock says {wanted} bytes, the file has {seen}; make or fetch it again", path.display())]
+    TruncatedImage {
+        /// The file.
+        path: PathBuf,
+        /// `squashfs` or `erofs`.
+        format: &'static str,
+        /// Bytes by the superblock.
+        wanted: u64,
+        /// Bytes in the file.
+        seen: u64,
+    },
+    /// A partition table could not be written.
+    #[error("cannot write the partition table of {}", path.display())]
+    Table {
+        /// The disk.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: gpt::GptError,
+    },
     /// The user asked for something that cannot be: exit status 2. The text says what, where, what was expected and what to do.
     #[error("{0}")]
     Usage(String),
+}
+
+/// The last words of a program that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{said}")]
+pub struct ProgramFailure {
+    /// The last lines of what it said.
+    pub said: String,
 }
 
 impl Error {

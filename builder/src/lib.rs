@@ -4,10 +4,12 @@ pub mod archive;
 pub mod command;
 pub mod compress;
 pub mod decompress;
+pub mod disk;
 pub mod error;
 pub mod escape;
 pub mod initramfs;
 pub mod manifest;
+pub mod program;
 pub mod tree;
 pub mod write;
 

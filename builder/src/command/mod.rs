@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand};
 
 use crate::Result;
 
+pub mod disk;
 pub mod inspect;
 
 /// Build, inspect and boot initramfs images with an overlay root.
@@ -18,6 +19,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Disk(Box<disk::Args>),
     Inspect(inspect::Args),
 }
 
@@ -28,6 +30,7 @@ impl Cli {
     /// Whatever the subcommand could not do.
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
+            Command::Disk(args) => disk::run(&args),
             Command::Inspect(args) => inspect::run(&args),
         }
     }

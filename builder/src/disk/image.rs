@@ -1,0 +1,276 @@
+//! The OS image: is a file a squashfs or EROFS image, and is it whole? And making one of a root folder with
+//! `mksquashfs` or `mkfs.erofs`. Knows nothing of partitions.
+//!
+//! What the init will mount is decided by the init's own code.
+
+use std::{fs::File, io::Read, path::Path};
+
+use clap::ValueEnum;
+use initramfs_overlay_init::image::{self as contract, HEAD, Superblock};
+use uuid::Uuid;
+
+use crate::{
+    Error, Result,
+    error::IoContext,
+    program::{self, Program},
+};
+
+use super::Owner;
+
+/// Makes squashfs images.
+pub const MKSQUASHFS: Program = Program { name: "mksquashfs", package: "squashfs-tools" };
+/// Makes EROFS images.
+pub const MKFS_EROFS: Program = Program { name: "mkfs.erofs", package: "erofs-utils" };
+
+/// The two kinds of read-only image that the init mounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// squashfs 4.
+    Squashfs,
+    /// EROFS.
+    Erofs,
+}
+
+impl Format {
+    /// The name as the kernel has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Squashfs => contract::Format::Squashfs.name(),
+            Self::Erofs => contract::Format::Erofs.name(),
+        }
+    }
+
+    /// The program that makes it.
+    pub fn program(self) -> Program {
+        match self {
+            Self::Squashfs => MKSQUASHFS,
+            Self::Erofs => MKFS_EROFS,
+        }
+    }
+}
+
+/// How the blocks of an image are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip: every kernel with squashfs reads it.
+    Gzip,
+    /// zstd: smaller and quicker to read than gzip.
+    Zstd,
+    /// xz: smallest and slowest.
+    Xz,
+    /// lz4: largest and quickest. For EROFS this is its high-compression form.
+    Lz4,
+}
+
+/// Reads the superblock in `head`, the first bytes of an image, as the init will.
+fn superblock(head: &[u8]) -> Result<Superblock, String> {
+    // Versions before 4 have the same magic number and another layout.
+    if let (Some(b"hsqs"), Some(version)) = (field(head, 0).as_ref(), field(head, 28).map(u16::from_le_bytes))
+        && version != 4
+    {
+        return Err(format!("squashfs version {version}; the kernel mounts version 4"));
+    }
+    match Superblock::read(head) {
+        Some(found) if found.size > 0 => Ok(found),
+        Some(found) => Err(format!("a broken {} superblock", found.format.name())),
+        None => Err(describe(head)),
+    }
+}
+
+/// What a file seems to be that is no image.
+fn describe(head: &[u8]) -> String {
+    match head {
+        [] => "nothing",
+        [b'h', b's', b'q', b's', ..] => "a squashfs superblock that is cut off",
+        [0x1f, 0x8b, ..] => "gzip data",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd data",
+        [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz data",
+        [b'Q', b'F', b'I', 0xfb, ..] => "a qcow2 disk",
+        _ if field(head, 1024) == Some(0xe0f5_e1e2_u32.to_le_bytes()) => {
+            "an EROFS superblock that is cut off or broken"
+        }
+        _ if field(head, 1024 + 56) == Some([0x53, 0xef]) => "an ext4 filesystem",
+        _ if field(head, 510) == Some([0x55, 0xaa]) => "a disk or a boot sector",
+        _ if head.iter().all(|byte| *byte == 0) => "zeros",
+        _ => "neither magic number",
+    }
+    .to_owned()
+}
+
+fn field<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
+    bytes.get(offset..offset + N)?.try_into().ok()
+}
+
+/// A file that was found to be a whole image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Checked {
+    /// Which filesystem.
+    pub format: contract::Format,
+    /// The file's size in bytes, at least what the superblock asks for.
+    pub size: u64,
+}
+
+/// Looks at the beginning of `path` and compares the superblock's size with the file's.
+///
+/// # Errors
+/// [`Error::Image`] for what is no image or not a whole one, [`Error::Io`] where it cannot be read.
+pub fn check(path: &Path) -> Result<Checked> {
+    let refuse = |seen: String| Error::Image { path: path.to_owned(), seen };
+    let file = File::open(path).at("open", path)?;
+    let metadata = file.metadata().at("read", path)?;
+    if !metadata.is_file() {
+        return Err(refuse(if metadata.is_dir() { "a folder".to_owned() } else { "no regular file".to_owned() }));
+    }
+    let mut head = Vec::with_capacity(HEAD);
+    file.take(HEAD as u64).read_to_end(&mut head).at("read", path)?;
+    let found = superblock(&head).map_err(refuse)?;
+    if metadata.len() < found.size {
+        return Err(Error::TruncatedImage {
+            path: path.to_owned(),
+            format: found.format.name(),
+            wanted: found.size,
+            seen: metadata.len(),
+        });
+    }
+    Ok(Checked { format: found.format, size: metadata.len() })
+}
+
+/// How a root folder is made into an image.
+#[derive(Debug, Clone, Copy)]
+pub struct Packing {
+    /// Which filesystem.
+    pub format: Format,
+    /// Its compression; `None` takes what every kernel with this filesystem reads.
+    pub compression: Option<Compression>,
+    /// Whose the files are.
+    pub owner: Owner,
+    /// Every time stamp, seconds since 1970.
+    pub time: u64,
+    /// EROFS has an identity of its own.
+    pub uuid: Uuid,
+}
+
+/// The arguments of the program that packs `root` into `image`. Pure.
+///
+/// # Errors
+/// [`Error::Usage`] for a compression that the format does not have.
+pub fn packing_arguments(packing: &Packing) -> Result<Vec<String>> {
+    let time = packing.time.to_string();
+    let mut arguments: Vec<String> = match packing.format {
+        Format::Squashfs => {
+            let fixed = "-noappend -no-progress -no-recovery -exit-on-error -reproducible -quiet";
+            fixed.split(' ').chain(["-mkfs-time", &time, "-all-time", &time]).map(str::to_owned).collect()
+        }
+        Format::Erofs => vec!["--quiet".to_owned(), format!("-T{time}"), format!("-U{}", packing.uuid)],
+    };
+    let compression: &[&str] = match (packing.format, packing.compression) {
+        (Format::Squashfs, None | Some(Compression::Gzip)) => &["-comp", "gzip"],
+        (Format::Squashfs, Some(Compression::Zstd)) => &["-comp", "zstd"],
+        (Format::Squashfs, Some(Compression::Xz)) => &["-comp", "xz"],
+        (Format::Squashfs, Some(Compression::Lz4)) => &["-comp", "lz4", "-Xhc"],
+        (Format::Squashfs, Some(Compression::None)) => &["-noI", "-noD", "-noF", "-noX"],
+        (Format::Erofs, None | Some(Compression::Lz4)) => &["-zlz4hc"],
+        (Format::Erofs, Some(Compression::None)) => &[],
+        (Format::Erofs, Some(other)) => {
+            let name = other.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            return Err(Error::Usage(format!(
+                "EROFS has no {name} compression here: take `--image-compress lz4` or `none`, or `--image-format squashfs`"
+            )));
+        }
+    };
+    arguments.extend(compression.iter().map(|argument| (*argument).to_owned()));
+    if packing.owner == Owner::Root {
+        let all_root = if packing.format == Format::Squashfs { "-all-root" } else { "--all-root" };
+        arguments.push(all_root.to_owned());
+    }
+    Ok(arguments)
+}
+
+/// Packs the folder `root` into the new file `image`.
+///
+/// # Errors
+/// [`Error::MissingPrograms`]; [`Error::Program`] where it fails, an unreadable file included.
+pub fn pack(root: &Path, image: &Path, packing: &Packing) -> Result<Checked> {
+    let mut command = packing.format.program().command()?;
+    let arguments = packing_arguments(packing)?;
+    match packing.format {
+        Format::Squashfs => command.arg(root).arg(image).args(arguments),
+        Format::Erofs => command.args(arguments).arg(image).arg(root),
+    };
+    program::run(&mut command)?;
+    check(image)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn squashfs(version: u16, bytes_used: u64) -> Vec<u8> {
+        let mut head = vec![0; HEAD];
+        head[..4].copy_from_slice(b"hsqs");
+        head[28..30].copy_from_slice(&version.to_le_bytes());
+        head[40..48].copy_from_slice(&bytes_used.to_le_bytes());
+        head
+    }
+
+    fn erofs(block_bits: u8, blocks: u32) -> Vec<u8> {
+        let mut head = vec![0; HEAD];
+        head[1024..1028].copy_from_slice(&0xe0f5_e1e2_u32.to_le_bytes());
+        head[1036] = block_bits;
+        head[1060..1064].copy_from_slice(&blocks.to_le_bytes());
+        head
+    }
+
+    #[test]
+    fn superblocks_are_told_apart() {
+        let is = |format, size| Ok(Superblock { format, size });
+        assert_eq!(superblock(&squashfs(4, 5000)), is(contract::Format::Squashfs, 5000));
+        assert_eq!(superblock(&erofs(12, 3)), is(contract::Format::Erofs, 12288));
+        for (head, seen) in [
+            (vec![], "nothing"),
+            (squashfs(3, 5000), "squashfs version 3; the kernel mounts version 4"),
+            (squashfs(4, 0), "a broken squashfs superblock"),
+            (b"hsqs".to_vec(), "a squashfs superblock that is cut off"),
+            (erofs(12, 3)[..1030].to_vec(), "an EROFS superblock that is cut off or broken"),
+            (vec![0x1f, 0x8b, 8], "gzip data"),
+            (vec![0; 300], "zeros"),
+            (b"#!/bin/sh".to_vec(), "neither magic number"),
+        ] {
+            assert_eq!(superblock(&head), Err(seen.to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_short_file_is_refused_with_both_sizes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("root.img");
+        std::fs::write(&path, squashfs(4, 5000)).unwrap();
+        let text = check(&path).unwrap_err().to_string();
+        assert!(text.contains("5000") && text.contains("1152"), "{text}");
+        std::fs::write(&path, squashfs(4, 1152)).unwrap();
+        assert_eq!(check(&path).unwrap(), Checked { format: contract::Format::Squashfs, size: 1152 });
+        assert!(check(folder.path()).unwrap_err().to_string().contains("a folder"));
+    }
+
+    #[test]
+    fn arguments_fix_times_and_owners() {
+        let mut packing = Packing {
+            format: Format::Squashfs,
+            compression: None,
+            owner: Owner::Root,
+            time: 7,
+            uuid: Uuid::from_u128(1),
+        };
+        let text = packing_arguments(&packing).unwrap().join(" ");
+        assert!(text.contains("-mkfs-time 7 -all-time 7") && text.ends_with("-comp gzip -all-root"), "{text}");
+        packing.owner = Owner::AsIs;
+        assert!(!packing_arguments(&packing).unwrap().join(" ").contains("root"));
+        packing.format = Format::Erofs;
+        let text = packing_arguments(&packing).unwrap().join(" ");
+        assert_eq!(text, "--quiet -T7 -U00000000-0000-0000-0000-000000000001 -zlz4hc");
+        packing.compression = Some(Compression::Xz);
+        assert!(packing_arguments(&packing).is_err());
+    }
+}

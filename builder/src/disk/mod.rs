@@ -1,0 +1,298 @@
+//! Appliance disks: a partition table, and in its partitions what the init looks for, all in one file. Needs neither
+//! root nor loop devices. Same inputs, same bytes: no clock, no random number, nothing of the machine goes in.
+//!
+//! [`make`] is the story; `layout` decides the places, `parts` what goes where, `ext4`, `vfat` and `image` make the
+//! filesystems, `table` the partition table, `output` puts the file in place.
+
+pub mod content;
+pub mod ext4;
+pub mod identity;
+pub mod image;
+pub mod layout;
+mod output;
+mod parts;
+pub mod root;
+pub mod size;
+pub mod table;
+pub mod vfat;
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use initramfs_overlay_init::names;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Error, Result,
+    error::IoContext,
+    program::{self, Program},
+    write::OutputFile,
+};
+
+use content::Entry;
+pub use content::Owner;
+use identity::Identity;
+use image::{Compression, Format};
+use layout::{Extent, Layout, Role, SECTOR, Slot, Table, Wish};
+
+/// Where the OS image comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A root folder, to be packed.
+    Root(PathBuf),
+    /// An image that is there already.
+    Image(PathBuf),
+}
+
+/// What goes into `boot`.
+#[derive(Debug, Clone, Default)]
+pub struct Boot {
+    /// A folder: everything in it.
+    pub folder: Option<PathBuf>,
+    /// Single files, and their path on the partition.
+    pub files: Vec<(PathBuf, String)>,
+    /// Kernels' module folders (`/lib/modules/<kernel-version>`): their `squashfs.ko` goes to `modules/<kernel-version>/`.
+    pub modules: Vec<PathBuf>,
+}
+
+/// A disk to be made.
+#[derive(Debug, Clone)]
+pub struct Disk {
+    /// The OS image.
+    pub source: Source,
+    /// Its file name in `img`.
+    pub image_name: String,
+    /// The format that root folders are packed in.
+    pub format: Format,
+    /// How they are compressed.
+    pub compression: Option<Compression>,
+    /// Whose the files of folders are.
+    pub owner: Owner,
+    /// `boot`, or no such partition.
+    pub boot: Option<Boot>,
+    /// `newimg`, or no such partition; an update in it, or nothing.
+    pub newimg: Option<Option<PathBuf>>,
+    /// `overlay`, or no such partition; what lies in its `persistent`, or nothing.
+    pub overlay: Option<Option<PathBuf>>,
+    /// Whether `img` must hold two images, so that an update fits beside the running one.
+    pub update_room: bool,
+    /// The partition table.
+    pub table: Table,
+    /// Sizes of partitions that were asked for, in bytes.
+    pub sizes: BTreeMap<Role, u64>,
+    /// The size of the whole.
+    pub extent: Extent,
+    /// Every time stamp, seconds since 1970.
+    pub time: u64,
+}
+
+/// A partition that was made.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Partition {
+    /// Its number in the table, from 1.
+    pub number: u32,
+    /// The filesystem's label, and the partition's name in a GPT.
+    pub label: &'static str,
+    /// The filesystem.
+    pub filesystem: &'static str,
+    /// The table's word for its kind.
+    pub kind: &'static str,
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Bytes of what was put in.
+    pub used: u64,
+    /// The filesystem's UUID as `UUID=` has it.
+    pub uuid: String,
+    /// The partition's as `PARTUUID=` has it.
+    pub partuuid: String,
+}
+
+/// A disk that was made.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Report {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub size: u64,
+    /// `gpt` or `mbr`.
+    pub table: &'static str,
+    /// The image's file name.
+    pub image_name: String,
+    /// The image's format.
+    pub image_format: &'static str,
+    /// The image's size in bytes.
+    pub image_size: u64,
+    /// The partitions, in order.
+    pub partitions: Vec<Partition>,
+    /// What may be meant otherwise.
+    pub warnings: Vec<String>,
+}
+
+/// What goes into a partition, and what the partition wants to be.
+struct Part {
+    wish: Wish,
+    entries: Vec<Entry>,
+}
+
+/// Makes the disk and puts it at `output`, all or nothing. `step` is told what is being done.
+///
+/// # Errors
+/// [`Error::Usage`] for what cannot be, [`Error::MissingPrograms`], and whatever fails on the way.
+pub fn make(disk: &Disk, output: &Path, force: bool, step: &dyn Fn(&str)) -> Result<Report> {
+    program::require(&programs(disk))?;
+    check_name(&disk.image_name)?;
+    check_sizes(disk)?;
+    output::check(output, force)?;
+    let folder = output::work_folder(output)?;
+    let work = folder.path();
+
+    let mut warnings = Vec::new();
+    if let Source::Root(root) = &disk.source {
+        warnings.extend(root::check(root)?);
+        step(&format!("packing {} as {}", root.display(), disk.format.name()));
+    }
+    let image = parts::image(disk, work)?;
+    let parts = parts::gather(disk, &image, work, &mut warnings, step)?;
+    let wishes: Vec<Wish> = parts.iter().map(|part| part.wish.clone()).collect();
+    let layout = layout::plan(disk.table, disk.extent, &wishes)?;
+
+    step("reading what goes in");
+    let identity = Identity::new(&digest(disk, &layout, &parts)?);
+    let efi = parts.iter().any(|part| part.wish.role == Role::Boot && parts::has_efi(&part.entries));
+    let mut file = OutputFile::create(output)?;
+    file.file().set_len(layout.disk).at("grow", output)?;
+    for (slot, part) in layout.slots.iter().zip(&parts) {
+        step(&format!("making {} ({}, {})", slot.role.label(), slot.role.filesystem(), size::show(slot.size)));
+        let name = format!("{}.{}", slot.role.label(), slot.role.filesystem());
+        make_filesystem(work, &name, slot, part, &identity, disk.time)?;
+        output::place(&work.join(&name), file.file(), output, slot.start, slot.size)?;
+    }
+    table::write(file.file(), output, &layout, &identity, efi)?;
+    step("writing to the disk");
+    // Once more: the work took its time, and somebody may have made a file of this name.
+    output::check(output, force)?;
+    file.commit()?;
+
+    let partitions = layout.slots.iter().zip(&parts).map(|(slot, part)| describe(&layout, slot, part, &identity, efi));
+    Ok(Report {
+        path: output.to_owned(),
+        size: layout.disk,
+        table: if layout.table == Table::Gpt { "gpt" } else { "mbr" },
+        image_name: disk.image_name.clone(),
+        image_format: image.checked.format.name(),
+        image_size: image.checked.size,
+        partitions: partitions.collect(),
+        warnings,
+    })
+}
+
+/// The programs that making `disk` needs.
+fn programs(disk: &Disk) -> Vec<Program> {
+    let mut programs = vec![ext4::MKE2FS, ext4::DEBUGFS];
+    if disk.boot.is_some() {
+        programs.extend([vfat::MKFS_VFAT, vfat::MMD, vfat::MCOPY]);
+    }
+    if matches!(disk.source, Source::Root(_)) {
+        programs.push(disk.format.program());
+    }
+    programs
+}
+
+/// An image's name is a name: no folder, and nothing that the init's command line would cut.
+fn check_name(name: &str) -> Result<()> {
+    let bad = name.is_empty() || name.len() > 200 || [".", ".."].contains(&name);
+    if bad || name.contains(|c: char| c == '/' || c.is_control() || c.is_whitespace()) {
+        return Err(Error::Usage(format!(
+            "--image-name `{name}` is no file name for an image: take one such as {}, without `/` and spaces",
+            names::IMAGE
+        )));
+    }
+    Ok(())
+}
+
+/// Sizes are only for partitions that the disk has.
+fn check_sizes(disk: &Disk) -> Result<()> {
+    let absent = |role: &&Role| match role {
+        Role::Boot => disk.boot.is_none(),
+        Role::Img => false,
+        Role::Newimg => disk.newimg.is_none(),
+        Role::Overlay => disk.overlay.is_none(),
+    };
+    match disk.sizes.keys().find(absent) {
+        Some(role) => Err(Error::Usage(format!("--size {0}: this disk has no partition `{0}`", role.label()))),
+        None => Ok(()),
+    }
+}
+
+/// A digest of everything the disk's bytes depend on.
+fn digest(disk: &Disk, layout: &Layout, parts: &[Part]) -> Result<Vec<u8>> {
+    let mut digest = Sha256::new();
+    digest.update(format!("{:?} {} {}\n", layout.table, layout.disk, disk.time));
+    for (slot, part) in layout.slots.iter().zip(parts) {
+        digest.update(format!("{} {} {}\n", slot.role.label(), slot.start, slot.size));
+        content::digest(&part.entries, &mut digest)?;
+    }
+    Ok(digest.finalize().to_vec())
+}
+
+fn make_filesystem(work: &Path, name: &str, slot: &Slot, part: &Part, identity: &Identity, time: u64) -> Result<()> {
+    let label = slot.role.label().to_owned();
+    if slot.role == Role::Boot {
+        let first_sector = slot.start / SECTOR;
+        let settings = vfat::Settings { label, volume: identity.volume(), size: slot.size, first_sector, time };
+        return vfat::make(work, name, &settings, &part.entries);
+    }
+    let settings = ext4::Settings {
+        label,
+        uuid: identity.filesystem(slot.role),
+        hash_seed: identity.hash_seed(slot.role),
+        size: slot.size,
+        bytes_per_inode: parts::bytes_per_inode(slot.role),
+        time: time.max(1),
+    };
+    ext4::make(work, name, &settings, &part.entries)
+}
+
+fn describe(layout: &Layout, slot: &Slot, part: &Part, identity: &Identity, efi: bool) -> Partition {
+    let volume = identity.volume();
+    Partition {
+        number: slot.number,
+        label: slot.role.label(),
+        filesystem: slot.role.filesystem(),
+        kind: table::type_name(layout.table, slot, efi),
+        offset: slot.start,
+        size: slot.size,
+        used: match slot.role {
+            Role::Boot => vfat::content_size(&part.entries, slot.size),
+            _ => ext4::content_size(&part.entries),
+        },
+        uuid: match slot.role {
+            Role::Boot => format!("{:04X}-{:04X}", volume >> 16, volume & 0xffff),
+            role => identity.filesystem(role).to_string(),
+        },
+        partuuid: match layout.table {
+            Table::Gpt => identity.partition(slot.role).to_string(),
+            Table::Mbr => format!("{:08x}-{:02x}", identity.signature(), slot.number),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn image_names_are_file_names() {
+        assert!(check_name(names::IMAGE).is_ok());
+        for name in ["", ".", "..", "a/b", "a b", "a\n"] {
+            assert!(check_name(name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! What goes into each partition, and how large it has to be for that.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use initramfs_overlay_init::names;
+use walkdir::WalkDir;
+
+use crate::{Error, Result, error::IoContext};
+
+use super::{
+    Boot, Disk, Part, Source,
+    content::{self, Entry},
+    ext4, identity,
+    image::{self, Checked, Packing},
+    layout::{Role, Wish},
+    root, size,
+    size::{KIB, MIB},
+    vfat,
+};
+
+/// The size of `boot` where nothing larger is needed: two kernels with their initramfs and firmware.
+const USUAL_BOOT: u64 = 64 * MIB;
+/// The size of `overlay` where nothing larger is needed and the disk has no size of its own.
+const USUAL_OVERLAY: u64 = 256 * MIB;
+/// What the next image may be larger than this one, at least.
+const SLACK: u64 = 16 * MIB;
+
+/// The OS image as a file, checked.
+pub struct Image {
+    /// Where it is.
+    pub path: PathBuf,
+    /// What was found.
+    pub checked: Checked,
+}
+
+/// One inode for so many bytes: few in partitions that hold nothing but images.
+pub fn bytes_per_inode(role: Role) -> u64 {
+    if role == Role::Overlay { 16 * KIB } else { 64 * KIB }
+}
+
+/// The OS image: the given one, or the packed root folder.
+pub fn image(disk: &Disk, work: &Path) -> Result<Image> {
+    match &disk.source {
+        Source::Image(path) => Ok(Image { path: absolute(path)?, checked: image::check(path)? }),
+        Source::Root(root) => pack(disk, root, work.join("image")),
+    }
+}
+
+fn pack(disk: &Disk, root: &Path, path: PathBuf) -> Result<Image> {
+    let packing = Packing {
+        format: disk.format,
+        compression: disk.compression,
+        owner: disk.owner,
+        time: disk.time,
+        uuid: identity::named(&disk.image_name),
+    };
+    let checked = image::pack(&absolute(root)?, &path, &packing)?;
+    Ok(Image { path, checked })
+}
+
+/// All partitions of `disk`, in their order.
+pub fn gather(
+    disk: &Disk,
+    image: &Image,
+    work: &Path,
+    warnings: &mut Vec<String>,
+    step: &dyn Fn(&str),
+) -> Result<Vec<Part>> {
+    let mut parts = Vec::with_capacity(4);
+    if let Some(boot) = &disk.boot {
+        parts.push(boot_part(disk, boot)?);
+    }
+    parts.push(img_part(disk, image)?);
+    if let Some(update) = &disk.newimg {
+        parts.push(newimg_part(disk, update.as_deref(), image, work, warnings, step)?);
+    }
+    if let Some(persistent) = &disk.overlay {
+        parts.push(overlay_part(disk, persistent.as_deref())?);
+    }
+    Ok(parts)
+}
+
+fn part(disk: &Disk, role: Role, entries: Vec<Entry>, least: u64, reason: String, usual: u64) -> Part {
+    let asked = disk.sizes.get(&role).copied();
+    Part { wish: Wish { role, least, reason, usual, asked }, entries }
+}
+
+/// How large the image may become, with room for the next one.
+fn grown(image: u64) -> u64 {
+    image + (image / 4).max(SLACK)
+}
+
+fn img_part(disk: &Disk, image: &Image) -> Result<Part> {
+    let ratio = bytes_per_inode(Role::Img);
+    let entry = Entry::file(disk.image_name.as_bytes(), &image.path)?;
+    let size = image.checked.size.next_multiple_of(4 * KIB);
+    let (count, reason) = if disk.update_room {
+        (
+            2,
+            format!(
+                "for two images of {}, an update and the one before it (--no-update-room: only one)",
+                size::show(size)
+            ),
+        )
+    } else {
+        (1, format!("for the image of {}", size::show(size)))
+    };
+    let usual = if disk.update_room { 2 * grown(size) } else { size + SLACK };
+    let least = ext4::size_for(count * size, ratio);
+    Ok(part(disk, Role::Img, vec![entry], least, reason, ext4::size_for(usual, ratio)))
+}
+
+fn newimg_part(
+    disk: &Disk,
+    update: Option<&Path>,
+    image: &Image,
+    work: &Path,
+    warnings: &mut Vec<String>,
+    step: &dyn Fn(&str),
+) -> Result<Part> {
+    let entries = match update {
+        None => Vec::new(),
+        Some(path) if !path.metadata().at("read", path)?.is_dir() => update_files(disk, path)?,
+        Some(folder) if folder.join(&disk.image_name).exists() => {
+            image::check(&folder.join(&disk.image_name))?;
+            content::read(&absolute(folder)?, content::Owner::Root)?
+        }
+        Some(root) => {
+            warnings.extend(root::check(root)?);
+            step(&format!("packing {} as {} (update)", root.display(), disk.format.name()));
+            let packed = pack(disk, root, work.join("update"))?;
+            vec![Entry::file(disk.image_name.as_bytes(), &packed.path)?]
+        }
+    };
+    let ratio = bytes_per_inode(Role::Newimg);
+    let content = ext4::content_size(&entries);
+    let reason = format!("for the update of {}", size::show(content));
+    let least = ext4::size_for(content, ratio);
+    let usual = ext4::size_for(grown(image.checked.size.max(content)), ratio);
+    Ok(part(disk, Role::Newimg, entries, least, reason, usual))
+}
+
+/// An image as an update, with its digest and its signature where they lie beside it.
+fn update_files(disk: &Disk, path: &Path) -> Result<Vec<Entry>> {
+    image::check(path)?;
+    let path = absolute(path)?;
+    let mut entries = vec![Entry::file(disk.image_name.as_bytes(), &path)?];
+    for suffix in [".sha256", ".minisig"] {
+        let mut beside = path.clone().into_os_string();
+        beside.push(suffix);
+        let beside = PathBuf::from(beside);
+        if beside.is_file() {
+            entries.push(Entry::file(format!("{}{suffix}", disk.image_name), &beside)?);
+        }
+    }
+    Ok(entries)
+}
+
+fn overlay_part(disk: &Disk, persistent: Option<&Path>) -> Result<Part> {
+    let mut entries = Vec::new();
+    if let Some(folder) = persistent {
+        entries.push(Entry::folder(names::PERSISTENT));
+        let inside = content::read(&absolute(folder)?, disk.owner)?;
+        entries.extend(inside.into_iter().map(|entry| entry.below(names::PERSISTENT.as_bytes())));
+    }
+    let ratio = bytes_per_inode(Role::Overlay);
+    let content = ext4::content_size(&entries);
+    let reason = format!("for the persistent files ({}) and a journal", size::show(content));
+    let usual = USUAL_OVERLAY.max(ext4::size_for(2 * content, ratio));
+    Ok(part(disk, Role::Overlay, entries, ext4::size_for(content + MIB, ratio), reason, usual))
+}
+
+fn boot_part(disk: &Disk, boot: &Boot) -> Result<Part> {
+    let mut entries: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
+    if let Some(folder) = &boot.folder {
+        let folder = absolute(folder)?;
+        let accepted = vfat::accept(content::read(&folder, content::Owner::Root)?, &folder)?;
+        entries.extend(accepted.into_iter().map(|entry| (entry.path.clone(), entry)));
+    }
+    for (source, path) in &boot.files {
+        insert(&mut entries, source, path)?;
+    }
+    for folder in &boot.modules {
+        let (version, module) = squashfs_module(folder)?;
+        let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        insert(&mut entries, &module, &format!("modules/{version}/{name}"))?;
+    }
+    let entries = vfat::accept(entries.into_values().collect(), Path::new("/"))?;
+    let least = vfat::size_for(&entries);
+    let content = vfat::content_size(&entries, least);
+    let reason = format!("for its files ({})", size::show(content));
+    // Room for the next kernel beside this one.
+    let usual = USUAL_BOOT.max((2 * least).next_multiple_of(16 * MIB));
+    Ok(part(disk, Role::Boot, entries, least, reason, usual))
+}
+
+/// Puts the file `source` at `path`, with the folders above it.
+fn insert(entries: &mut BTreeMap<Vec<u8>, Entry>, source: &Path, path: &str) -> Result<()> {
+    let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+    let source = absolute(source)?;
+    if !source.metadata().at("read", &source)?.is_file() {
+        return Err(Error::Usage(format!("{} is no file: --boot DIR takes folders", source.display())));
+    }
+    if names.is_empty() || names.iter().any(|name| [".", ".."].contains(name)) {
+        return Err(Error::Usage(format!("`{path}` is no path on the boot partition for {}", source.display())));
+    }
+    for depth in 1..names.len() {
+        let folder = names[..depth].join("/").into_bytes();
+        let entry = Entry { mode: 0, ..Entry::folder(folder.clone()) };
+        let there = entries.entry(folder).or_insert(entry);
+        if there.kind != content::Kind::Folder {
+            return Err(Error::Usage(format!("`{path}` on the boot partition: `{}` is a file there", there.shown())));
+        }
+    }
+    let path = names.join("/");
+    let entry = Entry { mode: 0, ..Entry::file(path.as_bytes(), &source)? };
+    if entries.insert(path.clone().into_bytes(), entry).is_some() {
+        return Err(Error::Usage(format!("`{path}` would be on the boot partition twice")));
+    }
+    Ok(())
+}
+
+/// The kernel version and the `squashfs.ko` of a kernel's module folder.
+fn squashfs_module(folder: &Path) -> Result<(String, PathBuf)> {
+    let folder = absolute(folder)?;
+    let version = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    if !version.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(Error::Usage(format!(
+            "--boot-modules {}: expected a kernel's module folder, such as /lib/modules/6.1.0-50-rpi",
+            folder.display()
+        )));
+    }
+    let is_module = |name: &OsStr| {
+        let name = name.as_bytes();
+        [&b""[..], b".gz", b".xz", b".zst"].iter().any(|suffix| name.strip_prefix(b"squashfs.ko") == Some(suffix))
+    };
+    for item in WalkDir::new(&folder).sort_by_file_name() {
+        let item = item.map_err(std::io::Error::from).at("read", &folder)?;
+        if is_module(item.file_name()) {
+            return Ok((version, item.into_path()));
+        }
+    }
+    Err(Error::Usage(format!(
+        "{} has no squashfs.ko: squashfs is built into this kernel, or it is another kernel's folder",
+        folder.display()
+    )))
+}
+
+/// Whether `entries` are those of an EFI system partition.
+pub fn has_efi(entries: &[Entry]) -> bool {
+    entries.iter().any(|entry| entry.path.eq_ignore_ascii_case(b"EFI"))
+}
+
+/// The tools run in another folder.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).at("find", path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boot_files_bring_their_folders_and_do_not_collide() {
+        let folder = tempfile::tempdir().unwrap();
+        let source = folder.path().join("kernel");
+        std::fs::write(&source, "k").unwrap();
+        let mut entries = BTreeMap::new();
+        insert(&mut entries, &source, "/EFI/boot/kernel").unwrap();
+        let paths: Vec<String> = entries.values().map(Entry::shown).collect();
+        assert_eq!(paths, ["EFI", "EFI/boot", "EFI/boot/kernel"]);
+        assert!(has_efi(&entries.values().cloned().collect::<Vec<_>>()));
+        for (path, word) in [
+            ("EFI/boot/kernel", "twice"),
+            ("EFI/boot/kernel/x", "is a file there"),
+            ("../x", "no path"),
+            ("/", "no path"),
+        ] {
+            let text = insert(&mut entries, &source, path).unwrap_err().to_string();
+            assert!(text.contains(word), "{path}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_squashfs_module_is_found_in_a_kernels_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let modules = folder.path().join("6.1.0-50-rpi/kernel/fs/squashfs");
+        std::fs::create_dir_all(&modules).unwrap();
+        let kernel = folder.path().join("6.1.0-50-rpi");
+        assert!(squashfs_module(&kernel).unwrap_err().to_string().contains("built into"));
+        std::fs::write(modules.join("squashfs.ko.backup"), "").unwrap();
+        std::fs::write(modules.join("squashfs.ko.xz"), "").unwrap();
+        let found = squashfs_module(&kernel).unwrap();
+        assert_eq!(found, ("6.1.0-50-rpi".to_owned(), modules.join("squashfs.ko.xz")));
+        assert!(squashfs_module(folder.path()).unwrap_err().to_string().contains("/lib/modules/"));
+    }
+}

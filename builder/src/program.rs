@@ -1,0 +1,146 @@
+//! Programs of the machine that the builder calls: where they are, which Debian package has them, and running one so
+//! that its result depends on nothing but its arguments. Knows nothing of what they are called for.
+
+use std::{
+    env,
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::{
+    Error, Result,
+    error::{IoContext, ProgramFailure},
+};
+
+/// A program and the Debian package that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Program {
+    /// File name, such as `mke2fs`.
+    pub name: &'static str,
+    /// Debian package, such as `e2fsprogs`.
+    pub package: &'static str,
+}
+
+/// Where Debian keeps administrators' programs. Ordinary users do not have these folders in `PATH`.
+const ADMINISTRATORS_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+impl Program {
+    /// The program's file: the first in `PATH`, then in the administrators' folders.
+    pub fn locate(&self) -> Option<PathBuf> {
+        locate(self.name)
+    }
+
+    /// A command with a fixed environment: plain messages, UTF-8 names, UTC and no settings of the user's.
+    ///
+    /// # Errors
+    /// [`Error::MissingPrograms`].
+    pub fn command(&self) -> Result<Command> {
+        let path = self.locate().ok_or_else(|| missing(&[*self]))?;
+        let mut command = Command::new(path);
+        command.env_clear().env("LC_ALL", "C.UTF-8").env("TZ", "UTC").stdin(Stdio::null());
+        command.envs(env::var_os("PATH").map(|path| ("PATH", path)));
+        command.envs(env::var_os("TMPDIR").map(|path| ("TMPDIR", path)));
+        Ok(command)
+    }
+}
+
+/// The first executable `name` in `PATH` or the administrators' folders.
+pub fn locate(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(ADMINISTRATORS_FOLDERS.iter().map(PathBuf::from));
+    folders.map(|folder| folder.join(name)).find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+}
+
+/// Makes sure that all of `programs` are there, so that what is missing is said once and before any work.
+///
+/// # Errors
+/// [`Error::MissingPrograms`], naming all of them and their packages.
+pub fn require(programs: &[Program]) -> Result<()> {
+    let absent: Vec<Program> = programs.iter().copied().filter(|program| program.locate().is_none()).collect();
+    if absent.is_empty() { Ok(()) } else { Err(missing(&absent)) }
+}
+
+fn missing(programs: &[Program]) -> Error {
+    let names = programs.iter().map(|program| program.name.to_owned()).collect();
+    let mut packages: Vec<String> = programs.iter().map(|program| program.package.to_owned()).collect();
+    packages.sort_unstable();
+    packages.dedup();
+    Error::MissingPrograms { names, packages }
+}
+
+/// What a program wrote, its exit status being 0.
+#[derive(Debug)]
+pub struct Written {
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// Runs `command` to its end.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be started, [`Error::Program`] with its last words where its status is not 0.
+pub fn run(command: &mut Command) -> Result<Written> {
+    let path = PathBuf::from(command.get_program());
+    let output = command.output().at("run", &path)?;
+    let written = Written {
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    };
+    if output.status.success() {
+        return Ok(written);
+    }
+    let said = if written.stderr.trim().is_empty() { &written.stdout } else { &written.stderr };
+    Err(failure(path.file_name().unwrap_or(OsStr::new("program")), format!("{}", output.status), said))
+}
+
+/// The error for `program`, which ended with `status` and said `said`.
+pub fn failure(program: &OsStr, status: String, said: &str) -> Error {
+    let program = program.to_string_lossy().into_owned();
+    Error::Program { program, status, source: ProgramFailure { said: last_lines(said, 12) } }
+}
+
+/// The last `count` lines of `text` that hold something.
+pub fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_missing_programs_are_named_at_once_with_their_packages() {
+        let absent = [
+            Program { name: "mkfs.nothing", package: "nothing-tools" },
+            Program { name: "sh", package: "dash" },
+            Program { name: "nothing-check", package: "nothing-tools" },
+        ];
+        let text = require(&absent).unwrap_err().to_string();
+        assert_eq!(text, "not installed: mkfs.nothing, nothing-check (on Debian: apt-get install nothing-tools)");
+        assert!(require(&[Program { name: "sh", package: "dash" }]).is_ok());
+    }
+
+    #[test]
+    fn a_failure_carries_status_and_last_words() {
+        let mut command = Program { name: "sh", package: "dash" }.command().unwrap();
+        let error = run(command.args(["-c", "echo one >&2; echo >&2; echo two >&2; exit 3"])).unwrap_err();
+        assert_eq!(error.to_string(), "sh failed (exit status: 3)");
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "one\ntwo");
+    }
+
+    #[test]
+    fn the_environment_is_fixed() {
+        let mut command = Program { name: "sh", package: "dash" }.command().unwrap();
+        let written = run(command.args(["-c", "echo $TZ $LC_ALL ${HOME-none}"])).unwrap();
+        assert_eq!(written.stdout, "UTC C.UTF-8 none\n");
+    }
+}

@@ -1,0 +1,259 @@
+//! Disks made by the command, looked at with the filesystems' own checkers. Needs no root.
+//! Debian packages: e2fsprogs, dosfstools, mtools, squashfs-tools, erofs-utils.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::{FileExt, PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use initramfs_overlay::{
+    disk::{
+        ext4,
+        identity::Identity,
+        layout::Role,
+        size::{GIB, KIB, MIB},
+        vfat,
+    },
+    program::{Program, run},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The command under test.
+fn command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs `disk`, expects success and returns its JSON.
+fn make(folder: &Path, arguments: &[&str]) -> Value {
+    let mut command = command();
+    let output =
+        command.current_dir(folder).arg("disk").args(arguments).args(["--json", "--root-owned"]).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn program(name: &'static str, package: &'static str, folder: &Path, arguments: &[&str]) -> String {
+    let mut command = Program { name, package }.command().unwrap();
+    let written = run(command.current_dir(folder).args(arguments))
+        .unwrap_or_else(|error| panic!("{name} {arguments:?}: {error}: {:?}", std::error::Error::source(&error)));
+    written.stdout + &written.stderr
+}
+
+/// Writes a small root folder, an update, persistent files with odd names, and files for `boot`.
+fn inputs() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    for path in ["root/sbin", "root/etc", "update/sbin", "persistent/etc", "persistent/a \"b\"", "boot/overlays"] {
+        fs::create_dir_all(at(path)).unwrap();
+    }
+    for root in ["root", "update"] {
+        fs::write(at(root).join("sbin/init"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(at(root).join("sbin/init"), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::write(at("root/etc/large"), noise(3 << 20)).unwrap();
+    fs::write(at("persistent/etc/<12>"), "persistent\n").unwrap();
+    fs::hard_link(at("persistent/etc/<12>"), at("persistent/a \"b\"/same")).unwrap();
+    symlink("/etc/a b", at("persistent/link")).unwrap();
+    fs::write(at("boot/config.txt"), "initramfs initrd.gz followkernel\n").unwrap();
+    fs::write(at("boot/overlays/vc4.dtbo"), noise(5000)).unwrap();
+    folder
+}
+
+/// Bytes that no compressor shrinks, the same ones every time (xorshift64, Marsaglia 2003).
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 88_172_645_463_325_252_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}
+
+/// Copies the partition `label` into a file beside the disk.
+fn extract(folder: &Path, disk: &str, report: &Value, label: &str) -> String {
+    let partitions = report["partitions"].as_array().unwrap();
+    let partition = partitions.iter().find(|partition| partition["label"] == label).unwrap();
+    let number = |name: &str| partition[name].as_u64().unwrap();
+    let mut bytes = vec![0; usize::try_from(number("size")).unwrap()];
+    File::open(folder.join(disk)).unwrap().read_exact_at(&mut bytes, number("offset")).unwrap();
+    let name = format!("{disk}.{label}");
+    fs::write(folder.join(&name), bytes).unwrap();
+    name
+}
+
+fn debugfs(folder: &Path, image: &str, request: &str) -> String {
+    program("debugfs", "e2fsprogs", folder, &["-R", request, image])
+}
+
+#[test]
+fn every_filesystem_is_clean_and_holds_what_was_given() {
+    let folder = inputs();
+    let path = folder.path();
+    for table in ["gpt", "mbr"] {
+        let disk = format!("{table}.img");
+        let arguments = "--root root --newimg update --persistent persistent --boot boot --boot-file root/etc/large:k/kernel.img --size overlay=16M,boot=16M";
+        let line: Vec<&str> = [disk.as_str(), "--table", table].into_iter().chain(arguments.split(' ')).collect();
+        let report = make(path, &line);
+        assert_eq!(report["warnings"], Value::Array(Vec::new()));
+        let size = path.join(&disk).metadata().unwrap().len();
+        assert_eq!(report["size"], size);
+        assert!(table == "gpt" || size.is_power_of_two(), "{size}");
+
+        let boot = extract(path, &disk, &report, "boot");
+        program("fsck.vfat", "dosfstools", path, &["-n", &boot]);
+        program("mcopy", "mtools", path, &["-n", "-i", &boot, "::/k/kernel.img", "copy"]);
+        assert!(fs::read(path.join("copy")).unwrap() == fs::read(path.join("root/etc/large")).unwrap());
+        fs::remove_file(path.join("copy")).unwrap();
+        let listing = program("mdir", "mtools", path, &["-b", "-/", "-i", &boot, "::/"]);
+        assert!(listing.contains("overlays/vc4.dtbo") && listing.contains("config.txt"), "{listing}");
+
+        for label in ["img", "newimg", "overlay"] {
+            let image = extract(path, &disk, &report, label);
+            program("e2fsck", "e2fsprogs", path, &["-fn", &image]);
+            let superblock = program("dumpe2fs", "e2fsprogs", path, &["-h", &image]);
+            assert!(superblock.contains(&format!("volume name:   {label}\n")), "{superblock}");
+        }
+        for label in ["img", "newimg"] {
+            debugfs(path, &format!("{disk}.{label}"), "dump /root-squashfs.img image");
+            program("unsquashfs", "squashfs-tools", path, &["-s", "image"]);
+            fs::remove_file(path.join("image")).unwrap();
+        }
+        let overlay = format!("{disk}.overlay");
+        assert!(debugfs(path, &overlay, "cat \"/persistent/etc/<12>\"").starts_with("persistent\n"));
+        assert!(debugfs(path, &overlay, "cat \"/persistent/a \"\"b\"\"/same\"").starts_with("persistent\n"));
+        let link = debugfs(path, &overlay, "stat /persistent/link");
+        assert!(link.contains("Fast link dest: \"/etc/a b\""), "{link}");
+        fs::remove_file(path.join(&disk)).unwrap();
+    }
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let (first, second) = (inputs(), inputs());
+    // Other times, another order of making, another place, another mask, another zone.
+    fs::rename(second.path().join("persistent"), second.path().join("p")).unwrap();
+    fs::create_dir(second.path().join("persistent")).unwrap();
+    for name in ["link", "a \"b\"", "etc"] {
+        fs::rename(second.path().join("p").join(name), second.path().join("persistent").join(name)).unwrap();
+    }
+    let large = File::options().append(true).open(second.path().join("root/etc/large")).unwrap();
+    large.set_modified(std::time::UNIX_EPOCH).unwrap();
+    for format in ["squashfs", "erofs"] {
+        let make = |folder: &Path, start: &str| {
+            let line = format!(
+                "{start}; exec {} disk disk.img --force --root root --newimg update --persistent persistent --boot boot \
+                 --root-owned --size overlay=16M,boot=16M --image-format {format}",
+                env!("CARGO_BIN_EXE_initramfs-overlay")
+            );
+            let output = Command::new("sh").current_dir(folder).args(["-c", &line]).output().unwrap();
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            fs::read(folder.join("disk.img")).unwrap()
+        };
+        let one = make(first.path(), "umask 022; export TZ=UTC");
+        let two =
+            make(second.path(), "umask 077; export TZ=Asia/Tokyo LANG=de_DE MTOOLSRC=/nowhere MKE2FS_CONFIG=/nowhere");
+        assert!(one == two, "{format}: two disks of the same inputs differ");
+        // And a change in what goes in changes the identities.
+        fs::write(first.path().join("boot/config.txt"), "other\n").unwrap();
+        let three = make(first.path(), "umask 022");
+        assert!(one[512..1024] != three[512..1024], "{format}: another disk has the same GPT header");
+        fs::write(first.path().join("boot/config.txt"), "initramfs initrd.gz followkernel\n").unwrap();
+    }
+}
+
+#[test]
+fn filesystems_have_the_room_that_the_plan_counts_on() {
+    let work = tempfile::tempdir().unwrap();
+    let path = work.path();
+    let identity = Identity::new(b"room");
+    for size in [16 * MIB, 40 * MIB, 127 * MIB, 128 * MIB, 129 * MIB, GIB, 2 * GIB + 5 * MIB, 17 * GIB] {
+        for bytes_per_inode in [16 * KIB, 64 * KIB] {
+            let settings = ext4::Settings {
+                label: "img".to_owned(),
+                uuid: identity.filesystem(Role::Img),
+                hash_seed: identity.hash_seed(Role::Img),
+                size,
+                bytes_per_inode,
+                time: 1,
+            };
+            ext4::make(path, "ext4", &settings, &[]).unwrap();
+            let superblock = program("dumpe2fs", "e2fsprogs", path, &["-h", "ext4"]);
+            let free = superblock.lines().find_map(|line| line.strip_prefix("Free blocks:")).unwrap();
+            let free = free.trim().parse::<u64>().unwrap() * 4 * KIB;
+            let counted = ext4::room(size, bytes_per_inode);
+            assert!(free >= counted, "{size}, {bytes_per_inode}: {counted} counted on, {free} free");
+            fs::remove_file(path.join("ext4")).unwrap();
+        }
+    }
+    for mib in [8, 16, 31, 33, 63, 64, 256, 257, 1000] {
+        let size = mib * MIB;
+        let settings = vfat::Settings { label: "boot".to_owned(), volume: 1, size, first_sector: 2048, time: 0 };
+        vfat::make(path, "vfat", &settings, &[]).unwrap();
+        // A listing with "512 bytes per cluster", then "vfat: 0 files, 0/129022 clusters".
+        let checked = program("fsck.vfat", "dosfstools", path, &["-nv", "vfat"]);
+        let number = |line: &str| line.trim().split(' ').next().unwrap().parse::<u64>().unwrap();
+        let cluster = checked.lines().find(|line| line.ends_with("bytes per cluster")).map(number).unwrap();
+        let last = checked.lines().last().unwrap();
+        let clusters = number(last.split('/').nth(1).unwrap());
+        let counted = vfat::room(size);
+        assert!(clusters * cluster >= counted, "{mib} MiB: {counted} counted on, {clusters} clusters of {cluster}");
+        fs::remove_file(path.join("vfat")).unwrap();
+    }
+}
+
+#[test]
+fn bad_input_is_one_clear_error_and_leaves_nothing() {
+    let folder = inputs();
+    let path = folder.path();
+    fs::write(path.join("there.img"), "precious").unwrap();
+    fs::write(path.join("noise"), noise(4096)).unwrap();
+    fs::create_dir(path.join("empty")).unwrap();
+    program("mksquashfs", "squashfs-tools", path, &["root", "cut", "-quiet", "-no-progress"]);
+    File::options().write(true).open(path.join("cut")).unwrap().set_len(100_000).unwrap();
+    let names = || {
+        let mut names: Vec<PathBuf> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let run =
+        |line: &str| -> Output { command().current_dir(path).arg("disk").args(line.split(' ')).output().unwrap() };
+    for (line, status, words) in [
+        ("there.img --root root", 2, "--force"),
+        ("o.img --root empty", 2, "is empty"),
+        ("o.img --root nowhere", 1, "cannot read nowhere"),
+        ("o.img --image noise", 1, "no squashfs or EROFS image: it holds neither magic number"),
+        ("o.img --image cut", 1, "is cut off: its squashfs superblock says"),
+        ("o.img --image root", 1, "it holds a folder"),
+        ("o.img --root root --newimg noise", 1, "neither magic number"),
+        ("o.img --root root --size img=8M", 2, "for two images of"),
+        ("o.img --root root --size overlay=15M", 2, "`overlay` needs 16 MiB"),
+        ("o.img --root root --disk-size 64M", 2, "these partitions need"),
+        ("o.img --root root --boot-file noise:a --boot-file noise:A", 2, "case does not count"),
+        ("o.img --root root --boot-file noise:k --boot-file noise:k", 2, "twice"),
+        ("o.img --root root --boot-modules root", 2, "/lib/modules/"),
+        ("o.img --root root --boot nowhere", 1, "nowhere"),
+        ("o.img --root root --image-name a/b", 2, "--image-name `a/b`"),
+        ("o.img --root root --no-boot --size boot=64M", 2, "no partition `boot`"),
+        ("nowhere/o.img --root root", 1, "cannot find the folder nowhere"),
+    ] {
+        let output = run(line);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{line}: {said}");
+        assert!(said.contains(words), "{line}: {said}");
+        assert_eq!(before, names(), "{line} left something behind");
+    }
+    assert_eq!(fs::read(path.join("there.img")).unwrap(), b"precious");
+    assert!(run("there.img --root root --force").status.success());
+}
