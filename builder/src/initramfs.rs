@@ -236,10 +236,9 @@ impl Reading {
         }
         match result {
             Ok(()) => Ok(()),
-            Err(Fault { at: 0, what }) if is_first && what == NO_ARCHIVE => Err(Stop::NotInitramfs(format!(
-                "it is {} data, but what is packed in it is no cpio archive",
-                format.name()
-            ))),
+            Err(Fault { at: 0, what }) if is_first && what == NO_ARCHIVE => {
+                Err(Stop::NotInitramfs(format!("it is {} data without a cpio archive in it", format.name())))
+            }
             Err(Fault { at, what }) => {
                 Err(Stop::Problem(Problem { offset: end, unpacked_offset: Some(at), problem: what }))
             }
@@ -252,7 +251,7 @@ impl Reading {
             let failed = |error: io::Error| newc::fault(at, &error);
             stream.skip_zeros().map_err(failed)?;
             let head = stream.peek(MAGIC_LENGTH).map_err(failed)?;
-            if head.is_empty() {
+            if head.is_empty() && at > 0 {
                 return Ok(());
             }
             if !head.starts_with(b"07070") {

@@ -1,0 +1,104 @@
+//! The command itself: what it prints where, and how it exits.
+
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+use initramfs_overlay::{
+    archive::{self, Properties},
+    compress::Compression,
+    tree::{Clash, Content, Entry, Tree},
+};
+
+fn image(folder: &Path) -> PathBuf {
+    let mut tree = Tree::new();
+    tree.create_parents("etc/initrd-release").unwrap();
+    let release = Content::Bytes(b"NAME=initramfs-overlay\nVERSION=0.1.0\n".into());
+    tree.insert("etc/initrd-release", Entry::file(0o644, release), Clash::Refuse).unwrap();
+    // Enough lines to fill a pipe that nobody reads.
+    for number in 0..5000 {
+        let content = Content::Bytes(vec![number as u8; 100]);
+        tree.insert(format!("etc/{number}"), Entry::file(0o644, content), Clash::Refuse).unwrap();
+    }
+    let mut encoder = Compression::Gzip.encoder(Vec::new()).unwrap();
+    archive::write(&tree, Properties::default(), &mut encoder).unwrap();
+    let path = folder.join("init.gz");
+    fs::write(&path, encoder.finish().unwrap()).unwrap();
+    path
+}
+
+fn inspect(arguments: &[&str], file: &Path) -> Output {
+    command(arguments, file).output().unwrap()
+}
+
+fn command(arguments: &[&str], file: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
+    command.arg("inspect").args(arguments).arg(file);
+    command
+}
+
+fn text(bytes: &[u8]) -> &str {
+    str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_whole_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = image(folder.path());
+    let output = inspect(&[], &file);
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+    assert!(text(&output.stdout).contains("initramfs-overlay 0.1.0"), "{}", text(&output.stdout));
+    assert!(!text(&output.stdout).contains("etc/42"));
+    assert!(text(&inspect(&["--files"], &file).stdout).contains("etc/42"));
+
+    let output = inspect(&["--json"], &file);
+    let value: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), value["files"].as_array().map(Vec::len)), (Some(0), Some(5002)));
+}
+
+#[test]
+fn a_damaged_image_is_listed_and_exits_with_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = image(folder.path());
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    for arguments in [&["--files"][..], &["--json"]] {
+        let output = inspect(arguments, &file);
+        assert_eq!(output.status.code(), Some(1));
+        let errors = text(&output.stderr);
+        assert!(errors.contains(&format!("at offset {}", whole.len() / 2)) && errors.contains("truncated"), "{errors}");
+        assert_eq!(errors.lines().count(), 1);
+        assert!(text(&output.stdout).contains("etc/1"));
+    }
+}
+
+#[test]
+fn what_cannot_be_inspected_is_one_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("script");
+    fs::File::create(&script).unwrap().write_all(b"#!/bin/sh\n").unwrap();
+    for (file, part) in [
+        (script.as_path(), "is no initramfs: it is text"),
+        (&folder.path().join("missing"), "cannot read"),
+        (folder.path(), "cannot read"),
+    ] {
+        let output = inspect(&[], file);
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+        assert!(text(&output.stderr).contains(part), "{}", text(&output.stderr));
+    }
+    let output = command(&["--fils"], &script).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child =
+        command(&["--json"], &image(folder.path())).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
+}
