@@ -1,15 +1,23 @@
 //! The command `initramfs-overlay`: builds, inspects and boots initramfs images.
 
+pub mod apt;
 pub mod archive;
+pub mod cache;
 pub mod command;
 pub mod compress;
+pub mod deb;
 pub mod decompress;
 pub mod disk;
+pub mod elf;
 pub mod error;
 pub mod escape;
+pub mod fetch;
 pub mod initramfs;
+pub mod kernel_package;
 pub mod manifest;
 pub mod program;
+pub mod progress;
+pub mod target;
 pub mod tree;
 pub mod write;
 

@@ -4,8 +4,9 @@
 use std::{
     env,
     ffi::OsStr,
+    fs::{self, File},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use crate::{
@@ -101,6 +102,40 @@ pub fn run(command: &mut Command) -> Result<Written> {
     Err(failure(path.file_name().unwrap_or(OsStr::new("program")), format!("{}", output.status), said))
 }
 
+/// Runs `command` to its end without input and gives what it wrote, however it ended.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be started.
+pub fn output(command: &mut Command) -> Result<Output> {
+    let path = PathBuf::from(command.get_program());
+    command.stdin(Stdio::null()).output().at("run", path)
+}
+
+/// Runs `command` to its end without input, all that it writes going to the file `log`. `action` says what it is doing.
+///
+/// # Errors
+/// [`Error::Io`] where it cannot be started or the log not written, [`Error::Program`] with the log's last lines and
+/// where the rest is.
+pub fn run_logged(command: &mut Command, action: &str, log: &Path) -> Result<()> {
+    let file = File::create(log).at("create", log)?;
+    let errors = file.try_clone().at("create", log)?;
+    let path = PathBuf::from(command.get_program());
+    let status = command.stdin(Stdio::null()).stdout(file).stderr(errors).status().at("run", path)?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&fs::read(log).at("read", log)?).into_owned();
+    let said = format!("{}\n(all of it is in {})", last_lines(&said, 12), log.display());
+    Err(Error::Program { program: action.to_owned(), status: status.to_string(), source: ProgramFailure { said } })
+}
+
+/// The last words of a program: its errors, or else its output.
+pub fn last_words(output: &Output) -> String {
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let said = if errors.trim().is_empty() { String::from_utf8_lossy(&output.stdout) } else { errors };
+    last_lines(&said, 12)
+}
+
 /// The error for `program`, which ended with `status` and said `said`.
 pub fn failure(program: &OsStr, status: String, said: &str) -> Error {
     let program = program.to_string_lossy().into_owned();
@@ -135,6 +170,18 @@ mod tests {
         let error = run(command.args(["-c", "echo one >&2; echo >&2; echo two >&2; exit 3"])).unwrap_err();
         assert_eq!(error.to_string(), "sh failed (exit status: 3)");
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "one\ntwo");
+    }
+
+    #[test]
+    fn a_long_log_ends_in_the_message_and_stays_in_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let mut command = Program { name: "sh", package: "dash" }.command().unwrap();
+        let error = run_logged(command.args(["-c", "seq 100; exit 1"]), "counting", &log).unwrap_err();
+        assert_eq!(error.to_string(), "counting failed (exit status: 1)");
+        let said = std::error::Error::source(&error).unwrap().to_string();
+        assert!(said.starts_with("89\n") && said.contains(&log.display().to_string()), "{said}");
+        assert_eq!(fs::read_to_string(&log).unwrap().lines().count(), 100);
     }
 
     #[test]

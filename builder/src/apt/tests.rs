@@ -1,0 +1,44 @@
+use std::path::Path;
+
+use super::{Mirror, options, packages_in, source_list};
+
+#[test]
+fn stanzas_of_the_index_are_read() {
+    let text = "Package: busybox-static\nSource: busybox (1:1.35.0-4+deb12u1)\nVersion: 1:1.35.0-4+deb12u1+b1\n\
+                Description: tiny\n Depends: nothing, this is text\nSHA256: aa\n\n\
+                Package: linux-image-686\nSource: linux-signed-i386 (6.1.176+1)\nVersion: 6.1.176-1\n\
+                Depends: linux-image-6.1.0-50-686 (= 6.1.176-1), kmod:any, linux-base\nSHA256: bb\n\n\
+                Package: linux-image-686\nVersion: 6.1.170-1\nSHA256: cc\n";
+    let busybox = packages_in(text, "busybox-static");
+    assert_eq!(busybox.len(), 1);
+    assert_eq!((busybox[0].source.as_str(), busybox[0].source_version.as_str()), ("busybox", "1:1.35.0-4+deb12u1"));
+    assert!(busybox[0].depends.is_empty());
+
+    let kernels = packages_in(text, "linux-image-686");
+    assert_eq!(kernels[0].depends, ["linux-image-6.1.0-50-686", "kmod", "linux-base"]);
+    assert_eq!((kernels[1].source.as_str(), kernels[1].source_version.as_str()), ("linux-image-686", "6.1.170-1"));
+    assert_eq!(packages_in("", "linux-image-686"), []);
+}
+
+#[test]
+fn apt_reads_and_writes_only_in_its_own_folder() {
+    let options = options(Path::new("/state"), Some("armel"));
+    for name in ["Dir::State", "Dir::State::Lists", "Dir::State::status", "Dir::Cache", "Dir::Etc::sourcelist"] {
+        let option = options.iter().find(|option| option.starts_with(&format!("{name}="))).unwrap();
+        assert!(option.contains("=/state"), "{option}");
+    }
+    assert!(options.contains(&"APT::Architectures=armel".to_owned()));
+}
+
+#[test]
+fn every_mirror_must_show_debians_signature() {
+    let mirrors = [Mirror { uri: "http://a.example/debian".to_owned(), signed_by: Some("/own.gpg".to_owned()) }];
+    assert_eq!(
+        source_list(&mirrors, "bookworm", false, true),
+        "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://a.example/debian bookworm main\n"
+    );
+    assert_eq!(
+        source_list(&mirrors, "trixie", true, false),
+        "deb-src [signed-by=/own.gpg] http://a.example/debian trixie main\n"
+    );
+}

@@ -1,0 +1,180 @@
+//! A Debian kernel for a target, with its modules: what the demonstration and the tests boot. Fetched once, kept in the
+//! cache; nothing is installed. The images themselves never hold it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    apt::{Apt, Refusal},
+    cache::{Cache, Check, variable},
+    deb,
+    error::IoContext,
+    progress::Progress,
+    target::{KernelPackage, Target},
+};
+
+/// A folder with `<target>/boot/vmlinuz-*` and `<target>/lib/modules/*`, instead of Debian's kernel.
+pub const VARIABLE: &str = "INITRAMFS_OVERLAY_KERNELS";
+
+/// A kernel to boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its image.
+    pub vmlinuz: PathBuf,
+    /// Its modules: `…/lib/modules/<version>`. Debian's packages have no `modules.dep` there.
+    pub modules: PathBuf,
+    /// What `uname -r` says on it.
+    pub version: String,
+    /// The machine's device tree, where the target needs one.
+    pub dtb: Option<PathBuf>,
+    /// Where it comes from, if that is known.
+    pub origin: Option<Origin>,
+}
+
+/// The package a kernel comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The package's name.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of the `.deb`, in hexadecimal.
+    pub sha256: String,
+}
+
+/// Where an entry of the cache keeps its [`Origin`].
+const ORIGIN: &str = "package.json";
+
+/// Debian's kernel for `target`; fetched where it is not in the cache.
+///
+/// # Errors
+/// [`Error::Missing`] where it cannot be had, with what to do; [`Error::Io`]; [`Error::DebianPackage`].
+pub fn debian(target: &Target, cache: &Cache, progress: &Progress) -> Result<Kernel> {
+    if let Some(folder) = variable(VARIABLE) {
+        return kernel_in(&folder.join(&target.name), target.kernel.dtb.as_deref());
+    }
+    let key = format!("{}-{}-{}", target.name, target.kernel.suite, target.kernel.package);
+    // Whichever version was fetched first stays: a kernel only has to boot. Removing the entry fetches the newest.
+    let entry = cache.entry("kernel", &key, Check::Sizes, |folder| fetch(target, cache, folder, progress))?;
+    kernel_in(&entry, target.kernel.dtb.as_deref())
+}
+
+fn fetch(target: &Target, cache: &Cache, folder: &Path, progress: &Progress) -> Result<()> {
+    let KernelPackage { debian_arch, suite, package, .. } = &target.kernel;
+    let missing = |refusal: Refusal| Error::Missing {
+        what: format!("a kernel for {} (Debian's {package} for {debian_arch}, from {suite})", target.name),
+        tried: vec![refusal],
+        remedy: format!(
+            "copy the folder `kernel` of another machine's cache to {}, or set {VARIABLE} to a folder that has \
+             {}/boot/vmlinuz-VERSION and {0}/lib/modules/VERSION",
+            cache.root().join("kernel").display(),
+            target.name
+        ),
+    };
+    let apt = Apt::new(cache, suite, Some(debian_arch))?.map_err(missing)?;
+    let found = apt.find(package, None, progress)?.map_err(missing)?;
+    let found = match real_package(&found.name, &found.depends) {
+        Some(real) => apt.find(real, None, progress)?.map_err(missing)?,
+        None => found,
+    };
+    let step = progress.step(format!("{}: fetching {} {}", target.name, found.name, found.version));
+    let download = tempfile::tempdir_in(cache.room("kernel")?).at("create a folder in", cache.root())?;
+    let file = apt.download(&found, download.path(), progress)?.map_err(missing)?;
+    step.detail("unpacking");
+    deb::unpack(&file, folder, is_wanted)?;
+    let origin = Origin { package: found.name, version: found.version, sha256: found.sha256 };
+    let text = serde_json::to_vec(&origin).map_err(std::io::Error::from).at("write", folder.join(ORIGIN))?;
+    fs::write(folder.join(ORIGIN), text).at("write", folder.join(ORIGIN))?;
+    step.finish("");
+    Ok(())
+}
+
+/// `linux-image-amd64` holds nothing and depends on `linux-image-6.1.0-50-amd64`, which does.
+fn real_package<'a>(name: &str, depends: &'a [String]) -> Option<&'a str> {
+    // 686 is a machine, 6.1.0-50-686 a version.
+    let has_version = |name: &str| {
+        let version = name.strip_prefix("linux-image-");
+        version.is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()) && version.contains('.'))
+    };
+    if has_version(name) {
+        return None;
+    }
+    depends.iter().map(String::as_str).find(|name| has_version(name))
+}
+
+/// The kernel, its configuration, its modules and device trees; not its documentation and symbol table.
+fn is_wanted(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    (path.starts_with("boot") && !name.starts_with("System.map"))
+        || path.starts_with("lib")
+        || path.starts_with("usr/lib")
+}
+
+/// The one kernel in `root`, laid out as a package is.
+fn kernel_in(root: &Path, dtb: Option<&str>) -> Result<Kernel> {
+    let missing = |what: &str| Error::Missing {
+        what: format!("a kernel from {}", root.display()),
+        tried: vec![format!("{what} is not there")],
+        remedy: format!("put a Debian kernel package unpacked there, or unset {VARIABLE} to have it fetched"),
+    };
+    let modules = ["lib/modules", "usr/lib/modules"].iter().find_map(|folder| only_folder(&root.join(folder)));
+    let modules = modules.ok_or_else(|| missing("exactly one folder lib/modules/VERSION"))?;
+    let version = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let vmlinuz = root.join(format!("boot/vmlinuz-{version}"));
+    if !vmlinuz.is_file() {
+        return Err(missing(&format!("boot/vmlinuz-{version}")));
+    }
+    let dtb = dtb.map(|name| {
+        let found = walkdir::WalkDir::new(root.join("usr/lib")).into_iter().filter_map(Result::ok);
+        let found = found.map(walkdir::DirEntry::into_path).find(|path| path.ends_with(name));
+        found.ok_or_else(|| missing(&format!("the device tree {name}")))
+    });
+    let origin = fs::read(root.join(ORIGIN)).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    Ok(Kernel { vmlinuz, modules, version, dtb: dtb.transpose()?, origin })
+}
+
+fn only_folder(folder: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?;
+    let mut folders = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
+    match (folders.next(), folders.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_package_that_holds_the_kernel_is_found() {
+        let depends = ["linux-base", "linux-image-6.1.0-50-686"].map(str::to_owned);
+        assert_eq!(real_package("linux-image-686", &depends), Some("linux-image-6.1.0-50-686"));
+        assert_eq!(real_package("linux-image-6.1.0-50-686", &depends), None);
+        assert_eq!(real_package("linux-image-rpi", &depends[..1]), None);
+    }
+
+    #[test]
+    fn a_kernel_is_found_as_a_package_lays_it_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let text = |dtb| kernel_in(root, dtb).unwrap_err().to_string();
+        assert!(text(None).contains("lib/modules/VERSION is not there"), "{}", text(None));
+        fs::create_dir_all(root.join("lib/modules/6.1.0-50-rpi/kernel")).unwrap();
+        fs::create_dir_all(root.join("boot")).unwrap();
+        assert!(text(None).contains("boot/vmlinuz-6.1.0-50-rpi is not there"), "{}", text(None));
+        fs::write(root.join("boot/vmlinuz-6.1.0-50-rpi"), "kernel").unwrap();
+        assert!(text(Some("zero.dtb")).contains("the device tree zero.dtb is not there"));
+        fs::create_dir_all(root.join("usr/lib/linux-image-6.1.0-50-rpi")).unwrap();
+        fs::write(root.join("usr/lib/linux-image-6.1.0-50-rpi/zero.dtb"), "tree").unwrap();
+        let kernel = kernel_in(root, Some("zero.dtb")).unwrap();
+        assert_eq!(kernel.version, "6.1.0-50-rpi");
+        assert_eq!(kernel.modules, root.join("lib/modules/6.1.0-50-rpi"));
+        assert!(kernel.dtb.unwrap().ends_with("linux-image-6.1.0-50-rpi/zero.dtb"));
+    }
+}
