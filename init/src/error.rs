@@ -76,7 +76,7 @@ pub enum Error {
     FilesystemUnsupported {
         /// Its name in `/proc/filesystems`.
         filesystem: String,
-        /// Where a module was looked for.
+        /// Where a module was looked for, a line each.
         looked: Vec<String>,
         /// The running kernel's version.
         kernel: String,
@@ -258,7 +258,7 @@ impl Error {
                 format!("correct {name} in the boot loader's command line"),
             ),
             Self::PartitionMissing { role, tag, waited, seen } => (
-                format!("the {} partition, {tag}, within {} s", role.name(), waited.as_secs_f32()),
+                format!("the {} partition, {tag}, within {} ms", role.name(), waited.as_millis()),
                 listed(seen, "no block device at all"),
                 match (seen.is_empty(), role) {
                     (true, _) => "check the disk and its cable, and that the disk's driver is built into the kernel or baked into \
@@ -278,7 +278,7 @@ impl Error {
             Self::FilesystemUnsupported { filesystem, looked, kernel } => (
                 format!("{filesystem} in kernel {kernel}, built in or as a module"),
                 std::iter::once("it is not in /proc/filesystems".to_string())
-                    .chain(looked.iter().map(|place| format!("no module in {place}")))
+                    .chain(looked.iter().cloned())
                     .collect(),
                 format!("build this initramfs with --modules {filesystem}, from the modules of kernel {kernel}"),
             ),

@@ -165,9 +165,9 @@ fn load_from_boot(boot: &mut Boot<'_>, filesystem: &str, volume: Option<&Volume>
     let Some(volume) = volume else {
         let line = format!("no boot partition ({}), so {filesystem} has to be built into the kernel", boot.config.boot);
         boot.say(&line);
-        return Ok((false, format!("a boot partition: there is none ({})", boot.config.boot)));
+        return Ok((false, format!("no boot partition ({}) with a module", boot.config.boot)));
     };
-    let place = format!("{}: modules/{release}/{filesystem}.ko", volume.path());
+    let place = format!("no module on boot, {}: modules/{release}/{filesystem}.ko", volume.path());
     boot.make_dir(names::BOOT_DIR)?;
     if let Err(error) = mount_volume(boot, volume, names::BOOT_DIR, Role::Boot, true) {
         let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();

@@ -107,7 +107,7 @@ pub fn mount_root(boot: &mut Boot<'_>) -> Result<()> {
         for place in ["lib/modules", "usr/lib/modules"] {
             let folder = format!("{}/{place}/{release}", names::IMAGE_DIR);
             served = served || modules::load_from(boot.kernel, &folder, "overlay")?;
-            looked.push(format!("the image's /{place}/{release}"));
+            looked.push(format!("no module in the image's /{place}/{release}"));
         }
     }
     // Our own paths: nothing in them needs escaping.

@@ -90,6 +90,9 @@ fn with_cause(error: &Error) -> String {
     }
 }
 
+/// What may stand beside a delivered image.
+const SIDECARS: [&str; 2] = ["sha256", "minisig"];
+
 fn img(name: &str) -> String {
     format!("{}/{name}", names::IMG_DIR)
 }
@@ -148,15 +151,7 @@ fn install(boot: &mut Boot<'_>, delivered: &str, name: &str) -> Result<&'static 
     let old = img(&names::old_image(name));
     let copy = img(&incoming(name));
     remove_if_there(kernel, &copy)?;
-    if kernel.free_space(names::IMG_DIR).at("ask for the room on", names::IMG_DIR)? < size {
-        remove_if_there(kernel, &old)?;
-        kernel.sync(names::IMG_DIR).at("sync", names::IMG_DIR)?;
-        let free = kernel.free_space(names::IMG_DIR).at("ask for the room on", names::IMG_DIR)?;
-        if free < size {
-            let line = format!("it needs {}, but img has {} free beside the current image", Size(size), Size(free));
-            return Err(Refusal::Rejected(line));
-        }
-    }
+    make_room(kernel, size, &old)?;
     boot.say(&format!("update: copying {delivered} ({})", Size(size)));
     let kernel = &mut *boot.kernel;
     let copied = match kernel.copy(&source, &copy) {
@@ -190,6 +185,22 @@ fn install(boot: &mut Boot<'_>, delivered: &str, name: &str) -> Result<&'static 
     }
     remove_delivered(kernel, delivered)?;
     Ok("installed")
+}
+
+/// Makes room for `size` bytes on `img`. The old image goes if that helps, the current one never.
+fn make_room(kernel: &mut dyn Kernel, size: u64, old: &str) -> Result<(), Refusal> {
+    let mut free = kernel.free_space(names::IMG_DIR).at("ask for the room on", names::IMG_DIR)?;
+    let reclaimed = kernel.stat(old).map_or(0, |stat| stat.size);
+    if free < size && size <= free.saturating_add(reclaimed) {
+        remove_if_there(kernel, old)?;
+        kernel.sync(names::IMG_DIR).at("sync", names::IMG_DIR)?;
+        free = kernel.free_space(names::IMG_DIR).at("ask for the room on", names::IMG_DIR)?;
+    }
+    if free < size {
+        let line = format!("it needs {}, but img has {} free beside the current image", Size(size), Size(free));
+        return Err(Refusal::Rejected(line));
+    }
+    Ok(())
 }
 
 /// Whether the delivered file is an image, whole by its own word. Returns its size in bytes.
@@ -252,7 +263,7 @@ fn remove_delivered(kernel: &mut dyn Kernel, delivered: &str) -> Result<()> {
     kernel.remount(names::NEWIMG_DIR, false).at("make writable", names::NEWIMG_DIR)?;
     let path = newimg(delivered);
     kernel.remove(&path).at("remove", &path)?;
-    for sidecar in ["sha256", "minisig"] {
+    for sidecar in SIDECARS {
         remove_if_there(kernel, &newimg(&format!("{delivered}.{sidecar}")))?;
     }
     kernel.sync(names::NEWIMG_DIR).at("sync", names::NEWIMG_DIR)
@@ -266,6 +277,13 @@ fn set_aside(kernel: &mut dyn Kernel, delivered: &str, reason: &str) -> Result<(
     kernel.write(&note, format!("{reason}\n").as_bytes()).at("write", &note)?;
     kernel.sync(&note).at("sync", &note)?;
     kernel.rename(&newimg(delivered), &rejected).at("rename", delivered)?;
+    // A sidecar that stayed would be held against the next delivery.
+    for sidecar in SIDECARS {
+        let beside = newimg(&format!("{delivered}.{sidecar}"));
+        if exists(kernel, &beside) {
+            kernel.rename(&beside, &format!("{rejected}.{sidecar}")).at("rename", &beside)?;
+        }
+    }
     kernel.sync(names::NEWIMG_DIR).at("sync", names::NEWIMG_DIR)
 }
 

@@ -76,8 +76,15 @@ pub struct Recorder {
     pub has_shell: bool,
     /// One line for each operation.
     pub record: Vec<String>,
+    /// What became of the machine so far.
+    pub state: State,
+}
+
+/// What became of a described machine so far.
+#[derive(Debug, Default)]
+pub struct State {
+    gone: bool,
     clock: Duration,
-    announced: bool,
     mounts: Vec<(String, Files, Source)>,
     loops: Vec<String>,
 }
@@ -89,13 +96,17 @@ enum Source {
 }
 
 impl Recorder {
+    /// Writes an operation down. What comes after the machine became another program is nobody's concern.
     fn note(&mut self, line: String) {
-        self.record.push(line);
+        if !self.state.gone {
+            self.record.push(line);
+        }
     }
 
     /// Which mount holds `path`, and the path in it.
     fn locate(&self, path: &str) -> (Option<usize>, String) {
         let best = self
+            .state
             .mounts
             .iter()
             .enumerate()
@@ -112,7 +123,7 @@ impl Recorder {
     }
 
     fn files_of(&mut self, mount: Option<usize>) -> &mut Files {
-        match mount.and_then(|place| self.mounts.get_mut(place)) {
+        match mount.and_then(|place| self.state.mounts.get_mut(place)) {
             Some((_, files, _)) => files,
             None => &mut self.files,
         }
@@ -159,7 +170,7 @@ impl Recorder {
 
     /// Keeps what was written to a device's files when its mount goes or is looked at again.
     fn store(&mut self, place: usize) {
-        if let Some((_, files, Source::Device(number))) = self.mounts.get(place).cloned()
+        if let Some((_, files, Source::Device(number))) = self.state.mounts.get(place).cloned()
             && let Some(device) = self.devices.get_mut(number)
         {
             device.files = files;
@@ -186,7 +197,7 @@ impl Recorder {
 
 impl Kernel for Recorder {
     fn now(&mut self) -> Duration {
-        self.clock
+        self.state.clock
     }
 
     fn release(&mut self) -> String {
@@ -207,7 +218,6 @@ impl Kernel for Recorder {
     }
 
     fn announce(&mut self, text: &str) {
-        self.announced = true;
         self.note(format!("announce\n{text}"));
     }
 
@@ -319,7 +329,7 @@ impl Kernel for Recorder {
 
     fn free_space(&mut self, path: &str) -> Result<u64> {
         let (mount, _) = self.locate(path);
-        let (total, used) = match mount.and_then(|place| self.mounts.get(place)) {
+        let (total, used) = match mount.and_then(|place| self.state.mounts.get(place)) {
             Some((_, files, Source::Device(number))) => {
                 let used = files
                     .values()
@@ -342,7 +352,7 @@ impl Kernel for Recorder {
         }
         let mut entry = (mount.target.to_string(), Files::new(), Source::Other);
         if let Some(number) = mount.source.strip_prefix("/dev/loop").and_then(|number| number.parse::<usize>().ok()) {
-            let file = self.loops.get(number).cloned().unwrap_or_default();
+            let file = self.state.loops.get(number).cloned().unwrap_or_default();
             entry.1 = self.images.get(&file).cloned().ok_or_else(|| self.failed(EINVAL))?;
         } else if let Some(number) = self.devices.iter().position(|device| device.volume.path() == mount.source) {
             let device = self.devices.get(number).cloned().unwrap_or_default();
@@ -358,7 +368,7 @@ impl Kernel for Recorder {
             // What the case says of it stays visible.
             entry.1 = self.files_at(mount.target);
         }
-        self.mounts.push(entry);
+        self.state.mounts.push(entry);
         Ok(())
     }
 
@@ -374,16 +384,16 @@ impl Kernel for Recorder {
 
     fn unmount(&mut self, target: &str) -> Result<()> {
         self.note(format!("unmount {target}"));
-        if let Some(place) = self.mounts.iter().rposition(|(mounted, _, _)| mounted == target) {
+        if let Some(place) = self.state.mounts.iter().rposition(|(mounted, _, _)| mounted == target) {
             self.store(place);
-            self.mounts.remove(place);
+            self.state.mounts.remove(place);
         }
         Ok(())
     }
 
     fn attach_loop(&mut self, path: &str) -> Result<String> {
         self.note(format!("loop {path}"));
-        let Node::File(content, size, _) = self.node(path)? else { return Err(self.failed(EINVAL)) };
+        let Node::File(content, _, _) = self.node(path)? else { return Err(self.failed(EINVAL)) };
         let name = path.rsplit('/').next().unwrap_or(path).to_string();
         // Images are told apart by their names, or, once renamed, by a mark in their content.
         let key = self
@@ -392,9 +402,8 @@ impl Kernel for Recorder {
             .find(|key| String::from_utf8_lossy(&content).contains(&format!("[{key}]")))
             .cloned()
             .unwrap_or(name);
-        let device = format!("/dev/loop{}", self.loops.len());
-        self.loops.push(key);
-        let _ = size;
+        let device = format!("/dev/loop{}", self.state.loops.len());
+        self.state.loops.push(key);
         Ok(device)
     }
 
@@ -419,7 +428,7 @@ impl Kernel for Recorder {
     }
 
     fn volumes(&mut self, table: bool) -> Vec<Volume> {
-        let clock = self.clock;
+        let clock = self.state.clock;
         self.devices
             .iter()
             .filter(|device| device.appears <= clock)
@@ -434,14 +443,14 @@ impl Kernel for Recorder {
     }
 
     fn next_uevent(&mut self, deadline: Duration) -> Result<Option<Uevent>> {
-        let next = self.devices.iter().map(|device| device.appears).filter(|time| *time > self.clock).min();
+        let next = self.devices.iter().map(|device| device.appears).filter(|time| *time > self.state.clock).min();
         match next {
             Some(time) if time <= deadline => {
-                self.clock = time;
+                self.state.clock = time;
                 Ok(Some(Uevent { action: "add".into(), subsystem: "block".into(), modalias: None }))
             }
             _ => {
-                self.clock = self.clock.max(deadline);
+                self.state.clock = self.state.clock.max(deadline);
                 Ok(None)
             }
         }
@@ -459,7 +468,7 @@ impl Kernel for Recorder {
 
     fn exec(&mut self, program: &str, arguments: &[String]) -> Error {
         self.note(format!("exec {}", [&[program.to_string()], arguments].concat().join(" ")));
-        // A recorder cannot become another program; the boot ends here.
+        self.state.gone = true;
         Error::new(ErrorKind::Interrupted, "recorded")
     }
 
@@ -481,7 +490,7 @@ impl Kernel for Recorder {
 impl Recorder {
     fn files_at(&self, target: &str) -> Files {
         let (mount, inner) = self.locate(target);
-        let files = match mount.and_then(|place| self.mounts.get(place)) {
+        let files = match mount.and_then(|place| self.state.mounts.get(place)) {
             Some((_, files, _)) => files,
             None => &self.files,
         };

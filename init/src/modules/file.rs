@@ -19,11 +19,7 @@ pub fn decompress(name: &str, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     } else if name.ends_with(".xz") {
         unxz(&bytes).ok_or_else(|| bad("xz"))
     } else if name.ends_with(".zst") {
-        let decoder = ruzstd::decoding::StreamingDecoder::new(bytes.as_slice()).map_err(|_| bad("zstd"))?;
-        let mut unpacked = Vec::new();
-        let limit = u64::try_from(LIMIT).unwrap_or(u64::MAX);
-        io::Read::read_to_end(&mut io::Read::take(decoder, limit), &mut unpacked).map_err(|_| bad("zstd"))?;
-        Ok(unpacked)
+        unzstd(&bytes).ok_or_else(|| bad("zstd"))
     } else {
         Ok(bytes)
     }
@@ -53,27 +49,45 @@ fn gunzip(bytes: &[u8]) -> Option<Vec<u8>> {
     miniz_oxide::inflate::decompress_to_vec_with_limit(rest, LIMIT).ok()
 }
 
-fn unxz(bytes: &[u8]) -> Option<Vec<u8>> {
-    use xz4rust::{XzDecoder, XzNextBlockResult};
-    // xz -9 uses a dictionary of 64 MiB; distributions pack modules with 1 to 2 MiB (kernel, scripts/Makefile.modinst).
-    let mut decoder = XzDecoder::in_heap_with_alloc_dict_size(1 << 20, LIMIT);
+/// One zstd frame. Errors are dropped as they come: their texts would weigh more than what they tell.
+fn unzstd(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+    let mut decoder = FrameDecoder::new();
+    decoder.init(&mut bytes).ok()?;
     let mut unpacked = Vec::new();
-    let mut block = vec![0; 1 << 16];
-    let mut rest = bytes;
     loop {
-        let step = decoder.decode(rest, &mut block).ok()?;
-        let (read, written, ended) = match step {
-            XzNextBlockResult::NeedMoreData(read, written) => (read, written, false),
-            XzNextBlockResult::EndOfStream(read, written) => (read, written, true),
-        };
-        unpacked.extend_from_slice(block.get(..written)?);
-        rest = rest.get(read..)?;
+        let ended = decoder.decode_blocks(&mut bytes, BlockDecodingStrategy::UptoBytes(1 << 20)).ok()?;
+        unpacked.append(&mut decoder.collect().unwrap_or_default());
         if ended {
             return Some(unpacked);
         }
-        if unpacked.len() > LIMIT || (read == 0 && written == 0) {
+        if unpacked.len() > LIMIT {
             return None;
         }
+    }
+}
+
+/// One xz stream, with any of its checksums.
+fn unxz(mut bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut unpacked = Bounded(Vec::new());
+    lzma_rs::xz_decompress(&mut bytes, &mut unpacked).ok()?;
+    Some(unpacked.0)
+}
+
+/// Takes no more than a module can have.
+struct Bounded(Vec<u8>);
+
+impl io::Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.len().saturating_add(bytes.len()) > LIMIT {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -119,13 +119,13 @@ impl Modules {
         self.load_all(kernel, &wanted)
     }
 
-    /// Where a module was looked for, for the failure card.
+    /// Where a module was looked for, a line each, for the failure card.
     pub fn places(&self) -> Vec<String> {
-        let mut places = vec![format!("this image's {}", self.folder)];
+        let mut place = format!("no module in this image's {}", self.folder);
         if !self.other_kernels.is_empty() {
-            places.push(format!("(it has modules for kernel {})", self.other_kernels.join(", ")));
+            place.push_str(&format!(" (what it has is for kernel {})", self.other_kernels.join(", ")));
         }
-        places
+        vec![place]
     }
 
     fn load_all(&mut self, kernel: &mut dyn Kernel, wanted: &[usize]) -> Result<bool> {

@@ -7,9 +7,7 @@ use std::{
     os::{
         fd::AsFd,
         unix::ffi::{OsStrExt, OsStringExt},
-        unix::process::CommandExt,
     },
-    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -18,6 +16,8 @@ use nix::sys::{
     signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
     termios::tcdrain,
 };
+
+use nix::unistd::ForkResult;
 
 use crate::{kernel::Power, names};
 
@@ -61,15 +61,18 @@ pub(super) fn write_consoles(text: &str) {
 /// new root does not matter to it.
 pub(super) fn start_sweeper(dir: &str) -> io::Result<()> {
     let directory = File::open(dir)?;
-    Command::new("/proc/self/exe")
-        .arg0(names::SWEEPER)
-        .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::from(directory))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map(drop)
+    let name = CString::new(names::SWEEPER).map_err(io::Error::other)?;
+    // SAFETY: the threads that loaded modules have ended, so the child is a whole copy of this process; all it does before exec
+    // is two system calls.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { .. } => Ok(()),
+        ForkResult::Child => {
+            let _ = nix::unistd::dup2_stdin(&directory);
+            let _ = nix::unistd::execve(c"/proc/self/exe", &[name], &[] as &[CString]);
+            // SAFETY: _exit runs no code of this program: the child must not live on as a second PID 1.
+            unsafe { libc::_exit(1) }
+        }
+    }
 }
 
 /// Takes this process to the lowest priority for processor and disk.
@@ -144,7 +147,10 @@ pub(super) fn power(power: Power, after: Duration) {
 /// A shell on every console, until one of them is left.
 #[cfg(feature = "shell")]
 pub(super) fn shell(banner: &str) -> io::Result<()> {
-    use std::ffi::OsString;
+    use std::{
+        ffi::OsString,
+        process::{Command, Stdio},
+    };
 
     use nix::sys::{signal::kill, wait::waitpid};
     use nix::unistd::Pid;
