@@ -14,6 +14,7 @@ pub mod escape;
 pub mod fetch;
 pub mod initramfs;
 pub mod kernel_package;
+pub mod kmod;
 pub mod manifest;
 pub mod program;
 pub mod progress;

@@ -1,0 +1,82 @@
+//! What is worth a line to the user, but no error.
+
+use std::fmt;
+
+/// Something noticed while modules were chosen. `Display` is a whole sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// A member of a set that the kernel does not have.
+    SetMemberAbsent {
+        /// The set, without its `@`.
+        set: &'static str,
+        /// The module.
+        name: &'static str,
+    },
+    /// A `softdep` that names nothing this kernel has: as with modprobe no error.
+    SoftAbsent {
+        /// The module that says so.
+        module: String,
+        /// The name or alias.
+        need: String,
+    },
+    /// A `softdep` that cannot be kept, because what it names needs the module itself.
+    SoftCycle {
+        /// The module that says so.
+        module: String,
+        /// The name of what cannot be loaded before it.
+        need: String,
+    },
+    /// A need that no `.modinfo` tells was added.
+    HiddenAdded {
+        /// The module that has it.
+        module: String,
+        /// What was added for it.
+        need: String,
+        /// Where in the kernel it is asked for.
+        source: &'static str,
+    },
+    /// A need that no `.modinfo` tells is neither there nor known to be built in.
+    HiddenAbsent {
+        /// The module that has it.
+        module: String,
+        /// What is not there.
+        need: String,
+        /// Where in the kernel it is asked for.
+        source: &'static str,
+    },
+    /// Two files are the same module.
+    Shadowed {
+        /// Its name.
+        name: String,
+        /// The file that is used.
+        kept: String,
+        /// The file that is not.
+        passed_over: String,
+    },
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SetMemberAbsent { set, name } => write!(f, "@{set}: this kernel has no {name}."),
+            Self::SoftAbsent { module, need } => {
+                write!(f, "{module} would like {need} beside it, which this kernel does not have.")
+            }
+            Self::SoftCycle { module, need } => {
+                write!(f, "{module} would like {need} before it, but {need} itself needs {module}; it comes after it.")
+            }
+            Self::HiddenAdded { module, need, source } => {
+                write!(f, "{need} goes in because {module} needs it without saying so ({source}).")
+            }
+            Self::HiddenAbsent { module, need, source } => {
+                write!(
+                    f,
+                    "{module} needs {need} ({source}), which is not among these modules. Is it built into the kernel?"
+                )
+            }
+            Self::Shadowed { name, kept, passed_over } => {
+                write!(f, "{name} is there twice: {kept} is taken, {passed_over} is not.")
+            }
+        }
+    }
+}

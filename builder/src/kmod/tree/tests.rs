@@ -1,0 +1,134 @@
+//! Folders of modules on a real disk.
+
+use super::super::testing::{VERMAGIC, write_module};
+use super::*;
+
+fn open(path: &Path) -> Result<Catalog> {
+    scan(&locate(path)?)
+}
+
+fn tree(root: &Path) {
+    write_module(root, "kernel/fs/ext4/ext4.ko", "alias=fs-ext4");
+    write_module(root, "kernel/crypto/crc32c-intel.ko.zst", "");
+    fs::write(root.join("modules.builtin"), "kernel/fs/fat/vfat.ko\nkernel/drivers/mmc/host/sdhci-pci.ko\n").unwrap();
+    fs::write(root.join("modules.builtin.modinfo"), "vfat.alias=fs-vfat\0printk.file=kernel/printk/printk\0").unwrap();
+}
+
+#[test]
+fn a_tree_is_found_from_above() {
+    for place in ["", "6.1.0-1-test", "lib/modules/6.1.0-1-test", "usr/lib/modules/6.1.0-1-test"] {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join(place);
+        fs::create_dir_all(&root).unwrap();
+        tree(&root);
+        let catalog = open(folder.path()).unwrap();
+        assert_eq!(catalog.root, root, "{place}");
+        assert_eq!(catalog.version, "6.1.0-1-test", "{place}: by the folder's name, or by the modules");
+        assert_eq!(Vec::from_iter(catalog.modules.keys()), ["crc32c_intel", "ext4"]);
+        assert_eq!(Vec::from_iter(&catalog.built_in.names), ["printk", "sdhci_pci", "vfat"]);
+        assert_eq!(catalog.built_in.aliases, [("fs-vfat".to_string(), "vfat".to_string())]);
+    }
+}
+
+#[test]
+fn several_kernels_are_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    for version in ["6.1", "6.2"] {
+        tree(&folder.path().join("lib/modules").join(version));
+    }
+    let error = open(folder.path()).unwrap_err().to_string();
+    assert!(error.ends_with("it holds the modules of several kernels (6.1, 6.2). Name one of them"), "{error}");
+}
+
+#[test]
+fn a_folder_without_modules_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = open(folder.path()).unwrap_err();
+    assert!(error.to_string().contains("there is no module"), "{error}");
+    fs::write(folder.path().join("file"), "").unwrap();
+    let error = open(&folder.path().join("file")).unwrap_err();
+    assert!(error.to_string().contains("it is no folder"), "{error}");
+    let error = open(&folder.path().join("absent")).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+}
+
+#[test]
+fn a_plain_folder_has_its_version_from_the_modules() {
+    let folder = tempfile::tempdir().unwrap();
+    write_module(folder.path(), "overlay.ko", "");
+    write_module(folder.path(), "fs/squashfs.ko.zst", "");
+    let place = locate(folder.path()).unwrap();
+    assert!(place.plain);
+    let catalog = scan(&place).unwrap();
+    assert_eq!(catalog.version, "6.1.0-1-test");
+    assert_eq!(Vec::from_iter(catalog.modules.keys()), ["overlay", "squashfs"]);
+    assert!(!catalog.built_in.known);
+}
+
+#[test]
+fn two_kernels_in_a_plain_folder_are_both_named() {
+    let folder = tempfile::tempdir().unwrap();
+    write_module(folder.path(), "a.ko", "");
+    write_module(folder.path(), "b.ko", "vermagic=6.2.0+SMP");
+    let error = open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains(&format!("a.ko is for \"{VERMAGIC}\"")), "{error}");
+    assert!(error.contains("b.ko for \"6.2.0 SMP\""), "{error}");
+}
+
+#[test]
+fn bad_files_in_a_plain_folder_are_named() {
+    let good = {
+        let folder = tempfile::tempdir().unwrap();
+        write_module(folder.path(), "a.ko", "");
+        fs::read(folder.path().join("a.ko")).unwrap()
+    };
+    for (bytes, reason) in [
+        (&b""[..], "it is empty"),
+        (b"#!/bin/sh\necho this is a script and no module\n", "it is no ELF file"),
+        (&good[..good.len() / 2], "damaged or cut short"),
+        (&good[..20], "damaged or cut short"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("bad.ko"), bytes).unwrap();
+        let error = open(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("bad.ko: ") && error.contains(reason), "{error}");
+        // In a kernel's tree it matters only once it is needed.
+        fs::create_dir(folder.path().join("kernel")).unwrap();
+        assert!(open(folder.path()).unwrap().modules["bad"].info.is_err());
+    }
+}
+
+#[test]
+fn one_name_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    write_module(folder.path(), "a/overlay.ko", "");
+    write_module(folder.path(), "b/overlay.ko", "");
+    let error = open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("a/overlay.ko is module overlay too"), "{error}");
+
+    write_module(folder.path(), "kernel/fs/overlay.ko", "");
+    write_module(folder.path(), "updates/dkms/overlay.ko", "");
+    let catalog = open(folder.path()).unwrap();
+    assert_eq!(catalog.modules["overlay"].path, "updates/dkms/overlay.ko");
+    assert_eq!(catalog.notes.len(), 3);
+}
+
+#[test]
+fn what_the_index_cannot_hold_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    write_module(folder.path(), "my modules/overlay.ko", "");
+    let error = open(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("there is a blank in its path"), "{error}");
+}
+
+#[test]
+fn links_to_files_count_and_links_to_folders_do_not() {
+    let folder = tempfile::tempdir().unwrap();
+    write_module(folder.path(), "elsewhere/overlay.ko", "");
+    let root = folder.path().join("6.1.0-1-test");
+    fs::create_dir_all(root.join("kernel")).unwrap();
+    std::os::unix::fs::symlink("../elsewhere", root.join("build")).unwrap();
+    assert!(open(&root).unwrap().modules.is_empty());
+    std::os::unix::fs::symlink("../../elsewhere/overlay.ko", root.join("kernel/overlay.ko")).unwrap();
+    assert_eq!(open(&root).unwrap().modules.len(), 1);
+}
