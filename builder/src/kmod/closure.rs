@@ -90,14 +90,16 @@ fn look_up(catalog: &Catalog, asked: &str, plan: &mut Plan) -> Result<Vec<String
             Error::Usage(format!("there is no set of modules named {asked}. There are {}", known.join(", ")))
         })?;
         let mut names = Vec::new();
+        let mut absent = Vec::new();
         for member in set.members {
             match catalog.by_name(member) {
                 Found::Modules(found) => names.extend(found),
                 Found::BuiltIn(found) => plan.built_in.extend(found),
-                Found::Nothing => {
-                    add_note(&mut plan.notes, Note::SetMemberAbsent { set: set.name, name: member }, true)
-                }
+                Found::Nothing => absent.push(*member),
             }
+        }
+        if !absent.is_empty() {
+            add_note(&mut plan.notes, Note::SetMembersAbsent { set: set.name, names: absent }, true);
         }
         return Ok(names);
     }
@@ -112,7 +114,9 @@ fn look_up(catalog: &Catalog, asked: &str, plan: &mut Plan) -> Result<Vec<String
         Found::Nothing => {
             let name = if is_path { names::of_file(asked) } else { None };
             let name = name.unwrap_or_else(|| asked.rsplit('/').next().unwrap_or(asked).to_string());
-            let nearest = names::nearest(&name, catalog.all_names());
+            let sets: Vec<String> = SETS.iter().map(|set| format!("@{}", set.name)).collect();
+            let all = catalog.all_names().into_iter().chain(sets.iter().map(String::as_str));
+            let nearest = names::nearest(&name, all);
             Err(Error::UnknownModule { name: asked.into(), version: catalog.version.clone(), nearest })
         }
     }

@@ -4,7 +4,10 @@
 use object::{
     Endianness, FileKind, ReadRef,
     elf::{ET_REL, FileHeader32, FileHeader64},
-    read::elf::{FileHeader, SectionHeader},
+    read::{
+        StringTable,
+        elf::{FileHeader, SectionHeader, SectionTable},
+    },
 };
 
 use super::names;
@@ -104,8 +107,16 @@ where
     if header.e_type(endian) != ET_REL {
         return Err("it is an ELF file, but no relocatable one, so no module".into());
     }
-    let sections = header.sections(endian, data).map_err(cut)?;
-    let (_, section) = sections
+    let headers = header.section_headers(endian, data).map_err(cut)?;
+    let names = header.section_strings_index(endian, data).map_err(cut)?;
+    let names = headers
+        .get(names.0)
+        .ok_or("it is an ELF file, but its sections have no names")?
+        .data(endian, data)
+        .map_err(cut)?;
+    // The table of names is read in one piece: name by name it would cost a system call for each.
+    let names = StringTable::new(names, 0, names.len() as u64);
+    let (_, section) = SectionTable::<Elf, &[u8]>::new(headers, names)
         .section_by_name(endian, b".modinfo")
         .ok_or("it has no .modinfo section, so it is an object file, but no module")?;
     section.data(endian, data).map_err(cut)

@@ -5,12 +5,12 @@ use std::fmt;
 /// Something noticed while modules were chosen. `Display` is a whole sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
-    /// A member of a set that the kernel does not have.
-    SetMemberAbsent {
+    /// Members of a set that the kernel does not have.
+    SetMembersAbsent {
         /// The set, without its `@`.
         set: &'static str,
-        /// The module.
-        name: &'static str,
+        /// The modules.
+        names: Vec<&'static str>,
     },
     /// A `softdep` that names nothing this kernel has: as with modprobe no error.
     SoftAbsent {
@@ -58,7 +58,7 @@ pub enum Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SetMemberAbsent { set, name } => write!(f, "@{set}: this kernel has no {name}."),
+            Self::SetMembersAbsent { set, names } => write!(f, "@{set}: this kernel has no {}.", names.join(", ")),
             Self::SoftAbsent { module, need } => {
                 write!(f, "{module} would like {need} beside it, which this kernel does not have.")
             }

@@ -181,7 +181,7 @@ fn sets_take_what_there_is() {
     let order: Vec<&str> = plan.modules.iter().map(|module| module.name.as_str()).collect();
     assert_eq!(order, ["ext4", "loop", "squashfs", "overlay"]);
     assert!(plan.built_in.contains("vfat"));
-    assert_eq!(plan.notes, [Note::SetMemberAbsent { set: "overlay", name: "erofs" }]);
+    assert_eq!(plan.notes, [Note::SetMembersAbsent { set: "overlay", names: vec!["erofs"] }]);
     let error = self::plan(&catalog, &["@overlays"]).unwrap_err().to_string();
     assert!(error.contains("@overlay,"), "{error}");
 }
@@ -198,9 +198,13 @@ fn always_is_marked_and_only_there() {
 #[test]
 fn what_does_not_exist_is_told_with_its_neighbours() {
     let catalog = catalog(EXT4, &["squashfs"]);
-    for (asked, nearest) in
-        [("sqashfs", "squashfs"), ("kernel/fs/erof.ko", "erofs"), ("ext5", "ext4"), ("fs/jdb2.ko", "jbd2")]
-    {
+    for (asked, nearest) in [
+        ("sqashfs", "squashfs"),
+        ("kernel/fs/erof.ko", "erofs"),
+        ("ext5", "ext4"),
+        ("fs/jdb2.ko", "jbd2"),
+        ("virtio", "@virtio"),
+    ] {
         let error = plan(&catalog, &[asked]).unwrap_err();
         assert_eq!(
             error.to_string(),
