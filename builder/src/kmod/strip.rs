@@ -154,13 +154,13 @@ mod tests {
     #[test]
     fn the_signature_goes_first() {
         let mut module = testing::module(object::Architecture::X86_64, &testing::modinfo("a", ""));
-        let plain = strip(module.clone()).unwrap().0;
+        let (plain, without_signature) = strip(module.clone()).unwrap();
         module.extend([7; 100]);
         module.extend([0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 100]);
         module.extend(b"~Module signature appended~\n");
         let (stripped, removed) = strip(module).unwrap();
         assert_eq!(stripped, plain);
-        assert_eq!(removed.signature, 140);
+        assert_eq!((removed.signature, removed.sections), (140, without_signature.sections));
     }
 
     #[test]
