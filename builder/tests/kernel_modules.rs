@@ -18,7 +18,8 @@ const VARIABLE: &str = "INITRAMFS_OVERLAY_TEST_KERNELS";
 fn kernels(test: &str) -> &'static [(PathBuf, ModuleTree)] {
     static KERNELS: OnceLock<Vec<(PathBuf, ModuleTree)>> = OnceLock::new();
     let Some(folder) = env::var_os(VARIABLE) else {
-        writeln!(io::stderr(), "skipped: {test}: {VARIABLE} does not name a folder of unpacked kernels").unwrap();
+        let line = format!("skipped: {test}: {VARIABLE} does not name a folder of unpacked kernels\n");
+        io::stderr().write_all(line.as_bytes()).unwrap();
         return &[];
     };
     KERNELS.get_or_init(|| {
