@@ -123,6 +123,14 @@ pub enum Error {
         /// Bytes in the file.
         seen: u64,
     },
+    /// A virtual machine did not do what was expected of it.
+    #[error("{what}; its console ended with:\n{console}")]
+    Guest {
+        /// What was expected.
+        what: String,
+        /// The console's last lines.
+        console: String,
+    },
     /// A partition table could not be written.
     #[error("cannot write the partition table of {}", path.display())]
     Table {

@@ -18,6 +18,7 @@ pub mod kmod;
 pub mod manifest;
 pub mod program;
 pub mod progress;
+pub mod qemu;
 pub mod target;
 pub mod tree;
 pub mod write;

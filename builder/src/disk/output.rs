@@ -64,7 +64,7 @@ pub fn check(path: &Path, force: bool) -> Result<()> {
 }
 
 /// Copies `size` bytes of `source` to `start` of `target`, which holds zeros there: holes and zeros are left out.
-fn copy_data(source: &File, target: &File, start: u64, size: u64) -> std::io::Result<()> {
+pub fn copy_data(source: &File, target: &File, start: u64, size: u64) -> std::io::Result<()> {
     let mut buffer = vec![0; CHUNK];
     let mut position = 0;
     while position < size {

@@ -37,6 +37,7 @@ pub use content::Owner;
 use identity::Identity;
 use image::{Compression, Format};
 use layout::{Extent, Layout, Role, SECTOR, Slot, Table, Wish};
+pub(crate) use output::copy_data;
 
 /// Where the OS image comes from.
 #[derive(Debug, Clone)]
