@@ -29,6 +29,7 @@ use crate::{
     Error, Result,
     error::IoContext,
     program::{self, Program},
+    progress::Progress,
     write::OutputFile,
 };
 
@@ -142,11 +143,11 @@ struct Part {
     entries: Vec<Entry>,
 }
 
-/// Makes the disk and puts it at `output`, all or nothing. `step` is told what is being done.
+/// Makes the disk and puts it at `output`, all or nothing.
 ///
 /// # Errors
 /// [`Error::Usage`] for what cannot be, [`Error::MissingPrograms`], and whatever fails on the way.
-pub fn make(disk: &Disk, output: &Path, force: bool, step: &dyn Fn(&str)) -> Result<Report> {
+pub fn make(disk: &Disk, output: &Path, force: bool, progress: &Progress) -> Result<Report> {
     program::require(&programs(disk))?;
     check_name(&disk.image_name)?;
     check_sizes(disk)?;
@@ -157,29 +158,32 @@ pub fn make(disk: &Disk, output: &Path, force: bool, step: &dyn Fn(&str)) -> Res
     let mut warnings = Vec::new();
     if let Source::Root(root) = &disk.source {
         warnings.extend(root::check(root)?);
-        step(&format!("packing {} as {}", root.display(), disk.format.name()));
     }
-    let image = parts::image(disk, work)?;
-    let parts = parts::gather(disk, &image, work, &mut warnings, step)?;
+    let image = parts::image(disk, work, progress)?;
+    let parts = parts::gather(disk, &image, work, &mut warnings, progress)?;
     let wishes: Vec<Wish> = parts.iter().map(|part| part.wish.clone()).collect();
     let layout = layout::plan(disk.table, disk.extent, &wishes)?;
 
-    step("reading what goes in");
+    let step = progress.step("reading what goes in");
     let identity = Identity::new(&digest(disk, &layout, &parts)?);
+    step.finish("");
     let efi = parts.iter().any(|part| part.wish.role == Role::Boot && parts::has_efi(&part.entries));
     let mut file = OutputFile::create(output)?;
     file.file().set_len(layout.disk).at("grow", output)?;
     for (slot, part) in layout.slots.iter().zip(&parts) {
-        step(&format!("making {} ({}, {})", slot.role.label(), slot.role.filesystem(), size::show(slot.size)));
+        let size = size::show(slot.size);
+        let step = progress.step(format!("making {} ({}, {size})", slot.role.label(), slot.role.filesystem()));
         let name = format!("{}.{}", slot.role.label(), slot.role.filesystem());
         make_filesystem(work, &name, slot, part, &identity, disk.time)?;
         output::place(&work.join(&name), file.file(), output, slot.start, slot.size)?;
+        step.finish("");
     }
     table::write(file.file(), output, &layout, &identity, efi)?;
-    step("writing to the disk");
+    let step = progress.step("writing to the disk");
     // Once more: the work took its time, and somebody may have made a file of this name.
     output::check(output, force)?;
     file.commit()?;
+    step.finish("");
 
     let partitions = layout.slots.iter().zip(&parts).map(|(slot, part)| describe(&layout, slot, part, &identity, efi));
     Ok(Report {

@@ -10,7 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::program::Program;
+use crate::{
+    kernel_package::Kernel,
+    program::Program,
+    target::{DiskInterface, Target},
+};
 
 pub use console::End;
 pub use guest::{Guest, Verdict};
@@ -38,8 +42,8 @@ impl Accelerator {
 pub struct Drive {
     /// The file.
     pub path: PathBuf,
-    /// What it is attached to: QEMU's `if=`, such as `virtio` or `sd`.
-    pub interface: String,
+    /// What it is attached to.
+    pub interface: DiskInterface,
     /// Whether what the guest writes reaches the file. Else it is forgotten at the end.
     pub write: bool,
 }
@@ -86,6 +90,24 @@ pub enum Terminal {
 }
 
 impl Machine {
+    /// The machine that boots `kernel` for `target`: nothing attached yet, its console on the kernel's command line.
+    pub fn new(target: &'static Target, kernel: &Kernel) -> Self {
+        Self {
+            program: &target.qemu.program,
+            arguments: target.qemu.args.clone(),
+            kernel: kernel.vmlinuz.clone(),
+            dtb: kernel.dtb.clone(),
+            initrd: None,
+            drives: Vec::new(),
+            append: vec![format!("console={}", target.qemu.console), target.qemu.append.clone()],
+            memory: None,
+            cpus: None,
+            accelerator: None,
+            powers_off: target.qemu.powers_off,
+            extra: Vec::new(),
+        }
+    }
+
     /// The program that runs it, and its Debian package.
     pub fn program(&self) -> Program {
         let package = match self.program {
@@ -172,7 +194,7 @@ fn without(arguments: &[String], options: &[&str]) -> Vec<OsString> {
 fn drive_value(drive: &Drive) -> OsString {
     let mut value = OsString::from("file=");
     value.push(double_commas(&drive.path));
-    value.push(format!(",format=raw,if={}", drive.interface));
+    value.push(format!(",format=raw,if={}", drive.interface.qemu_name()));
     value.push(if drive.write { "" } else { ",snapshot=on" });
     value
 }
@@ -221,7 +243,7 @@ mod tests {
             "qemu-system-i386 -accel tcg -cpu pentium2 -m 512 -nographic -nic none -serial stdio -monitor none \
              -kernel /k/vmlinuz -append 'console=ttyS0 quiet'"
         );
-        let drive = |path: &str, write| Drive { path: path.into(), interface: "sd".to_owned(), write };
+        let drive = |path: &str, write| Drive { path: path.into(), interface: DiskInterface::Sd, write };
         let full = Machine {
             dtb: Some("/k/zero.dtb".into()),
             initrd: Some("/k/it's".into()),
@@ -239,6 +261,25 @@ mod tests {
              -kernel /k/vmlinuz -dtb /k/zero.dtb -initrd '/k/it'\\''s' \
              -drive file=/d/a,,b.img,format=raw,if=sd,snapshot=on -drive file=/d/c.img,format=raw,if=sd \
              -append 'console=ttyS0 quiet' -d int"
+        );
+    }
+
+    #[test]
+    fn a_target_becomes_a_machine() {
+        let target = crate::target::named("armv6l").unwrap();
+        let kernel = Kernel {
+            vmlinuz: "/k/vmlinuz".into(),
+            modules: "/k/modules".into(),
+            version: "6.1".to_owned(),
+            dtb: Some("/k/zero.dtb".into()),
+            origin: None,
+        };
+        let line = Machine::new(target, &kernel).command_line(Terminal::Bare);
+        assert_eq!(
+            line,
+            "qemu-system-arm -accel tcg -M raspi0 -nographic -no-reboot -nic none -serial stdio -monitor none \
+             -kernel /k/vmlinuz -dtb /k/zero.dtb \
+             -append 'console=ttyAMA0,115200 initcall_blacklist=bcm2835_pm_driver_init'"
         );
     }
 

@@ -1,11 +1,8 @@
 //! `initramfs-overlay disk`: reads the command line into a [`Disk`], has it made, and tells what came out.
 
-use std::{
-    collections::BTreeMap, env, fmt::Write as _, io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration,
-};
+use std::{collections::BTreeMap, env, fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::ArgAction;
-use indicatif::ProgressBar;
 use initramfs_overlay_init::names;
 
 use crate::{
@@ -16,6 +13,7 @@ use crate::{
         layout::{Extent, Role, Table},
         size,
     },
+    progress::Progress,
 };
 
 /// Make an appliance disk: a partition table and the partitions that the initramfs looks for, in one file.
@@ -201,9 +199,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let privileged = rustix::process::geteuid().is_root();
     let owner = if privileged && !args.root_owned { Owner::AsIs } else { Owner::Root };
     let disk = args.disk(owner, source_date_epoch()?)?;
-    let progress = Progress::new();
-    let report = disk::make(&disk, &args.output, args.force, &|text| progress.step(text))?;
-    progress.bar.finish_and_clear();
+    let report = disk::make(&disk, &args.output, args.force, &Progress::on_stderr())?;
     for warning in &report.warnings {
         eprintln!("warning: {warning}");
     }
@@ -213,29 +209,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         print!("{}", table(&report, owner, privileged));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A spinner with the present step on a terminal, else a line for each.
-struct Progress {
-    bar: ProgressBar,
-    terminal: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        let terminal = std::io::stderr().is_terminal();
-        let bar = if terminal { ProgressBar::new_spinner() } else { ProgressBar::hidden() };
-        bar.enable_steady_tick(Duration::from_millis(100));
-        Self { bar, terminal }
-    }
-
-    fn step(&self, text: &str) {
-        if self.terminal {
-            self.bar.set_message(text.to_owned());
-        } else {
-            eprintln!("{text}");
-        }
-    }
 }
 
 /// The report for people.

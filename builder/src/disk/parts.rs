@@ -10,7 +10,7 @@ use std::{
 use initramfs_overlay_init::names;
 use walkdir::WalkDir;
 
-use crate::{Error, Result, error::IoContext};
+use crate::{Error, Result, error::IoContext, progress::Progress};
 
 use super::{
     Boot, Disk, Part, Source,
@@ -44,14 +44,14 @@ pub fn bytes_per_inode(role: Role) -> u64 {
 }
 
 /// The OS image: the given one, or the packed root folder.
-pub fn image(disk: &Disk, work: &Path) -> Result<Image> {
+pub fn image(disk: &Disk, work: &Path, progress: &Progress) -> Result<Image> {
     match &disk.source {
         Source::Image(path) => Ok(Image { path: absolute(path)?, checked: image::check(path)? }),
-        Source::Root(root) => pack(disk, root, work.join("image")),
+        Source::Root(root) => pack(disk, root, work.join("image"), progress),
     }
 }
 
-fn pack(disk: &Disk, root: &Path, path: PathBuf) -> Result<Image> {
+fn pack(disk: &Disk, root: &Path, path: PathBuf, progress: &Progress) -> Result<Image> {
     let packing = Packing {
         format: disk.format,
         compression: disk.compression,
@@ -59,7 +59,9 @@ fn pack(disk: &Disk, root: &Path, path: PathBuf) -> Result<Image> {
         time: disk.time,
         uuid: identity::named(&disk.image_name),
     };
+    let step = progress.step(format!("packing {} as {}", root.display(), disk.format.name()));
     let checked = image::pack(&absolute(root)?, &path, &packing)?;
+    step.finish(&size::show(checked.size));
     Ok(Image { path, checked })
 }
 
@@ -69,7 +71,7 @@ pub fn gather(
     image: &Image,
     work: &Path,
     warnings: &mut Vec<String>,
-    step: &dyn Fn(&str),
+    progress: &Progress,
 ) -> Result<Vec<Part>> {
     let mut parts = Vec::with_capacity(4);
     if let Some(boot) = &disk.boot {
@@ -77,7 +79,7 @@ pub fn gather(
     }
     parts.push(img_part(disk, image)?);
     if let Some(update) = &disk.newimg {
-        parts.push(newimg_part(disk, update.as_deref(), image, work, warnings, step)?);
+        parts.push(newimg_part(disk, update.as_deref(), image, work, warnings, progress)?);
     }
     if let Some(persistent) = &disk.overlay {
         parts.push(overlay_part(disk, persistent.as_deref())?);
@@ -121,7 +123,7 @@ fn newimg_part(
     image: &Image,
     work: &Path,
     warnings: &mut Vec<String>,
-    step: &dyn Fn(&str),
+    progress: &Progress,
 ) -> Result<Part> {
     let entries = match update {
         None => Vec::new(),
@@ -132,8 +134,7 @@ fn newimg_part(
         }
         Some(root) => {
             warnings.extend(root::check(root)?);
-            step(&format!("packing {} as {} (update)", root.display(), disk.format.name()));
-            let packed = pack(disk, root, work.join("update"))?;
+            let packed = pack(disk, root, work.join("update"), progress)?;
             vec![Entry::file(disk.image_name.as_bytes(), &packed.path)?]
         }
     };
