@@ -38,7 +38,8 @@ impl Machine {
         }
     }
 
-    fn with_identity(class: u32, e_machine: elf::Machine) -> Option<Self> {
+    /// The machine that an ELF file is for, by its class in bits and its `e_machine`.
+    pub fn with_identity(class: u32, e_machine: elf::Machine) -> Option<Self> {
         [Self::Aarch64, Self::Arm, Self::I386, Self::Riscv64, Self::X86_64]
             .into_iter()
             .find(|machine| machine.identity() == (class, e_machine))

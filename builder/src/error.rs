@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, process::ExitCode};
 
+use crate::elf::Machine;
+
 /// What the builder's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -248,6 +250,18 @@ pub enum Error {
         /// The kernel that this one was built for.
         second_vermagic: String,
     },
+    /// Modules for another machine than the image's.
+    #[error(
+        "the modules of kernel {version} are for {modules}, and the image is for {image}. Name the image's target, or give the modules of its kernel"
+    )]
+    ModulesOfOtherMachine {
+        /// The kernel's version.
+        version: String,
+        /// What the modules are for.
+        modules: Machine,
+        /// What the image is for.
+        image: Machine,
+    },
     /// Signatures cannot be taken off modules for a kernel that asks for them.
     #[error(
         "--strip-modules takes the signatures off the modules, and {enforced_by} makes the kernel refuse modules without one. Leave one of the two out"
@@ -286,9 +300,11 @@ impl Error {
     /// 2 for usage, 1 for failure.
     pub fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) | Self::ModuleTree { .. } | Self::UnknownModule { .. } | Self::SignaturesEnforced { .. } => {
-                ExitCode::from(2)
-            }
+            Self::Usage(_)
+            | Self::ModuleTree { .. }
+            | Self::UnknownModule { .. }
+            | Self::ModulesOfOtherMachine { .. }
+            | Self::SignaturesEnforced { .. } => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

@@ -57,6 +57,7 @@ fn the_overlay_way_is_complete_and_small() {
         let root = root.display();
         let selection = resolve(tree, &["@overlay"]);
         let names = ordered(&selection);
+        assert!(selection.machine.is_some(), "{root}");
         for name in ["ext4", "loop", "squashfs", "erofs", "overlay", "vfat", "jbd2", "nls_cp437", "nls_ascii"] {
             let there = names.iter().any(|known| known == name) || selection.built_in.iter().any(|known| known == name);
             assert!(there, "{root}: {name} is neither in {names:?} nor in {:?}", selection.built_in);

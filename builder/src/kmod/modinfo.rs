@@ -11,6 +11,7 @@ use object::{
 };
 
 use super::names;
+use crate::elf::Machine;
 
 /// The fields of `.modinfo` that matter to who loads the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct ModInfo {
     pub post: Vec<String>,
     /// Patterns of what it serves.
     pub aliases: Vec<String>,
+    /// The machine that the file is for, where that is one that images are built for.
+    pub machine: Option<Machine>,
 }
 
 impl ModInfo {
@@ -82,12 +85,12 @@ pub fn read<'data, R: ReadRef<'data>>(data: R) -> Result<ModInfo, String> {
         return Err("it is empty".into());
     }
     match FileKind::parse(data) {
-        Ok(FileKind::Elf32) => section::<FileHeader32<Endianness>, R>(data),
-        Ok(FileKind::Elf64) => section::<FileHeader64<Endianness>, R>(data),
+        Ok(FileKind::Elf32) => section::<FileHeader32<Endianness>, R>(data, 32),
+        Ok(FileKind::Elf64) => section::<FileHeader64<Endianness>, R>(data, 64),
         _ => return Err("it is no ELF file".into()),
     }
-    .and_then(|content| {
-        let info = ModInfo::parse(content);
+    .and_then(|(content, machine)| {
+        let info = ModInfo { machine, ..ModInfo::parse(content) };
         if info.kernel().is_empty() {
             return Err("its .modinfo has no vermagic, so the kernel would not take it".into());
         }
@@ -95,7 +98,8 @@ pub fn read<'data, R: ReadRef<'data>>(data: R) -> Result<ModInfo, String> {
     })
 }
 
-fn section<'data, Elf, R>(data: R) -> Result<&'data [u8], String>
+/// The content of `.modinfo`, and what machine the file is for.
+fn section<'data, Elf, R>(data: R, class: u32) -> Result<(&'data [u8], Option<Machine>), String>
 where
     Elf: FileHeader<Endian = Endianness>,
     R: ReadRef<'data>,
@@ -119,7 +123,8 @@ where
     let (_, section) = SectionTable::<Elf, &[u8]>::new(headers, names)
         .section_by_name(endian, b".modinfo")
         .ok_or("it has no .modinfo section, so it is an object file, but no module")?;
-    section.data(endian, data).map_err(cut)
+    let content = section.data(endian, data).map_err(cut)?;
+    Ok((content, Machine::with_identity(class, header.e_machine(endian))))
 }
 
 #[cfg(test)]
@@ -140,6 +145,7 @@ mod tests {
                 pre: vec!["crypto-crc32c".into(), "b".into(), "d".into(), "w".into()],
                 post: vec!["c".into()],
                 aliases: vec!["fs-ext4".into(), "a=b".into()],
+                machine: None,
             }
         );
         assert_eq!(info.kernel(), "6.1.0-1");

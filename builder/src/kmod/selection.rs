@@ -11,13 +11,15 @@ use super::{
     note::Note,
     strip::{self, Removed},
 };
-use crate::{Error, Result, error::IoContext};
+use crate::{Error, Result, elf::Machine, error::IoContext};
 
 /// The modules that go into an image, for one kernel.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     /// The kernel's version: the modules go to `/lib/modules/<version>/`.
     pub version: String,
+    /// The machine that the modules are for. `None` where there are none, or it is not one that images are built for.
+    pub machine: Option<Machine>,
     /// The modules in load order: every one stands behind all it needs.
     pub modules: Vec<SelectedModule>,
     /// What was asked for, or is needed, and is built into the kernel. Sorted.
@@ -48,6 +50,8 @@ pub struct Content {
 impl Selection {
     /// Joins a plan with the catalog that it was made from.
     pub(super) fn new(catalog: &Catalog, plan: Plan) -> Self {
+        let info = |name: &str| catalog.modules.get(name)?.info.as_ref().ok();
+        let machine = plan.modules.iter().find_map(|module| info(&module.name)?.machine);
         let modules = plan
             .modules
             .into_iter()
@@ -69,9 +73,24 @@ impl Selection {
             .collect();
         Self {
             version: catalog.version.clone(),
+            machine,
             modules,
             built_in: plan.built_in.into_iter().collect(),
             notes: plan.notes,
+        }
+    }
+
+    /// Refuses modules for another machine than the image's. A 64-bit kernel with its 32-bit init is no other machine.
+    ///
+    /// # Errors
+    /// [`Error::ModulesOfOtherMachine`] with both.
+    pub fn check_machine(&self, image: Machine) -> Result<()> {
+        match (image, self.machine) {
+            (_, None) | (Machine::I386, Some(Machine::X86_64)) | (Machine::Arm, Some(Machine::Aarch64)) => Ok(()),
+            (image, Some(modules)) if image == modules => Ok(()),
+            (image, Some(modules)) => {
+                Err(Error::ModulesOfOtherMachine { version: self.version.clone(), modules, image })
+            }
         }
     }
 
@@ -107,6 +126,28 @@ fn index_alias(alias: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn modules_of_another_machine_are_refused() {
+        use Machine::{Aarch64, Arm, I386, X86_64};
+        for (image, modules, fits) in [
+            (Arm, Some(Arm), true),
+            (Arm, Some(X86_64), false),
+            (X86_64, Some(I386), false),
+            (I386, Some(X86_64), true),
+            (Arm, Some(Aarch64), true),
+            (Arm, None, true),
+        ] {
+            let selection = Selection { machine: modules, version: "6.1".into(), ..Selection::default() };
+            assert_eq!(selection.check_machine(image).is_ok(), fits, "{image} {modules:?}");
+        }
+        let selection = Selection { machine: Some(X86_64), version: "6.1".into(), ..Selection::default() };
+        let error = selection.check_machine(Arm).unwrap_err().to_string();
+        assert!(
+            error.starts_with("the modules of kernel 6.1 are for 64-bit x86, and the image is for 32-bit ARM"),
+            "{error}"
+        );
+    }
 
     #[test]
     fn the_index_has_the_aliases_that_init_looks_for() {
