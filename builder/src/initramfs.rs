@@ -315,7 +315,8 @@ impl Reading {
             if let Some(text) = &mut wanted {
                 text.extend(piece);
             }
-        })?;
+        })
+        .map_err(|Fault { at, what }| Fault { at, what: format!("{what} (in `{}`)", escape(path)) })?;
         if let (Some(text), Type::File) = (wanted, kind) {
             self.releases.keep(path, text);
         }

@@ -80,7 +80,7 @@ fn table(file: &Name, contents: &Contents, with_files: bool) -> String {
     let mut text = String::new();
     let size = BinaryBytes(contents.size);
     let _ = writeln!(text, "{}: an initramfs of {size}", escape(file.text.as_bytes()));
-    let _ = writeln!(text, "{}\n", about(contents.release.as_ref()));
+    let _ = writeln!(text, "{}\n", about(contents.release.as_ref(), contents.problems.is_empty()));
     let _ = writeln!(text, "segment      offset  compression        size    unpacked  entries");
     for (number, segment) in (1..).zip(&contents.segments) {
         let Segment { offset, compression, size, unpacked, padding, entries } = segment;
@@ -106,9 +106,12 @@ fn table(file: &Name, contents: &Contents, with_files: bool) -> String {
     text
 }
 
-fn about(release: Option<&Release>) -> String {
+fn about(release: Option<&Release>, is_whole: bool) -> String {
     let Some(release) = release else {
-        return "It does not say what it is: there is no etc/initrd-release or etc/os-release in it.".to_owned();
+        return match is_whole {
+            true => "It does not say what it is: there is no etc/initrd-release or etc/os-release in it.".to_owned(),
+            false => "What could be read of it does not say what it is.".to_owned(),
+        };
     };
     let field = |key: &str| release.get(key).filter(|value| !value.is_empty());
     // PRETTY_NAME has the version in it.

@@ -126,17 +126,15 @@ fn name_size(head: &[u8]) -> Option<u32> {
 
 /// Reads an entry's content and padding and shows the content to `visit` piece by piece.
 pub fn read_content(source: &mut Source<impl Read>, size: u32, visit: impl FnMut(&[u8])) -> Result<(), Fault> {
-    let at = source.offset();
     let size = u64::from(size);
-    let ends = |source: &Source<_>| Fault::new(source.offset(), "the archive ends in the middle of a file's content");
-    let content = source.stream(size, visit).map_err(|error| fault(at, &error))?;
-    if content < size {
-        return Err(ends(source));
-    }
-    let padding = size.next_multiple_of(4) - size;
-    match source.stream(padding, |_| ()) {
-        Ok(length) if length == padding => Ok(()),
-        Ok(_) => Err(ends(source)),
+    take(source, size, visit)?;
+    take(source, size.next_multiple_of(4) - size, |_| ())
+}
+
+fn take(source: &mut Source<impl Read>, length: u64, visit: impl FnMut(&[u8])) -> Result<(), Fault> {
+    match source.stream(length, visit) {
+        Ok(taken) if taken == length => Ok(()),
+        Ok(_) => Err(Fault::new(source.offset(), "the archive ends in the middle of a file's content")),
         Err(error) => Err(fault(source.offset(), &error)),
     }
 }

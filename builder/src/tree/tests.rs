@@ -189,3 +189,38 @@ fn folders_that_are_refused() {
     let error = Tree::new().include(folder.path(), Clash::Refuse).unwrap_err().to_string();
     assert!(error.contains("`socket`"), "{error}");
 }
+
+/// Runs `work` on a thread that is not root: root may read everything. The other threads stay what they are.
+fn without_root<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            if rustix::process::geteuid().is_root() {
+                let nobody = rustix::process::Uid::from_raw(65534);
+                rustix::thread::set_thread_res_uid(nobody, nobody, nobody).unwrap();
+            }
+            work()
+        });
+        thread.join().unwrap()
+    })
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let secret = folder.path().join("secret");
+    for make_file in [true, false] {
+        if make_file {
+            fs::write(&secret, "x").unwrap();
+        } else {
+            fs::remove_file(&secret).unwrap();
+            fs::create_dir(&secret).unwrap();
+        }
+        fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
+        let error = without_root(|| Tree::new().include(folder.path(), Clash::Refuse).unwrap_err());
+        assert_eq!(error.to_string(), format!("cannot read {}", secret.display()));
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("ermission denied"), "{cause}");
+    }
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o755)).unwrap();
+}

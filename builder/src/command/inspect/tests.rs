@@ -95,7 +95,7 @@ fn versions_of_others() {
         tree.insert(path, Entry::file(0o644, Content::Bytes(text.into())), Clash::Refuse).unwrap();
         let mut bytes = Vec::new();
         archive::write(&tree, Properties::default(), &mut bytes).unwrap();
-        about(initramfs::read(bytes.as_slice(), Path::new("x")).unwrap().release.as_ref())
+        about(initramfs::read(bytes.as_slice(), Path::new("x")).unwrap().release.as_ref(), true)
     };
     assert_eq!(
         about_file("usr/lib/initrd-release", "NAME=\"Fedora Linux\"\nPRETTY_NAME=\"Fedora Linux 41 dracut-102\"\n"),
@@ -103,6 +103,7 @@ fn versions_of_others() {
     );
     assert_eq!(about_file("etc/os-release", "ID=arch\nVERSION_ID=1\x1b\n"), "arch 1\\u{1b} (from etc/os-release)");
     assert!(about_file("etc/motd", "x").starts_with("It does not say"));
+    assert!(about(None, false).starts_with("What could be read"));
 }
 
 #[test]
