@@ -35,13 +35,18 @@ pub const ABILITIES: Abilities = Abilities { shell: cfg!(feature = "shell") };
 /// Boots the machine. `arguments` are what the kernel left for init. Comes back only on a recorder, or where the machine cannot
 /// even be switched off.
 pub fn run(kernel: &mut dyn Kernel, arguments: &[String], abilities: Abilities) {
-    let (config, _) = Config::parse("", "", abilities);
-    let mut boot = Boot { kernel, config, report: Report::default(), modules: Modules::default(), abilities };
+    let mut boot = Boot::new(kernel, abilities);
     let Err(error) = boot.go(arguments);
     boot.fail(&error, arguments);
 }
 
-impl Boot<'_> {
+impl<'k> Boot<'k> {
+    /// A boot that has not begun, with every parameter at its default.
+    pub fn new(kernel: &'k mut dyn Kernel, abilities: Abilities) -> Self {
+        let (config, _) = Config::parse("", "", abilities);
+        Self { kernel, config, report: Report::default(), modules: Modules::default(), abilities }
+    }
+
     fn go(&mut self, arguments: &[String]) -> Result<std::convert::Infallible> {
         self.start()?;
         overlay::assemble(self)?;

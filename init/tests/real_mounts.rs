@@ -1,0 +1,387 @@
+//! The rooms that act, on real loop devices, ext4, squashfs and overlayfs, in a mount namespace and below a root of their own: the
+//! machine that runs this sees nothing of it. Needs root, mkfs.ext4, mksquashfs and mkfs.erofs; without them the tests are skipped
+//! and counted as that.
+//!
+//! This file has its own `main`: the sweeper is this very program under another name, which the usual harness would not know.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use initramfs_overlay_init::{
+    boot::{ABILITIES, Boot},
+    config::OverlayStore,
+    device::{self, Found},
+    image,
+    kernel::{
+        Kernel,
+        linux::{self, Linux},
+    },
+    layers, rotate,
+    tag::Volume,
+};
+use loopdev::{LoopControl, LoopDevice};
+use nix::{mount::MsFlags, sched::CloneFlags};
+
+type Case = (&'static str, fn(&Workshop));
+
+const CASES: [Case; 8] = [
+    ("the layers become one root", layers_become_one_root),
+    ("an EROFS image is mounted", erofs_is_mounted),
+    ("what earlier boots wrote is swept away, persistent stays", leftovers_are_swept),
+    ("clearing takes no longer for much than for little", clearing_does_not_depend_on_content),
+    ("an update is rotated in and the old image kept", update_is_rotated),
+    ("a wrong digest is set aside with its reason", wrong_digest_is_set_aside),
+    ("a tmpfs has the size asked for", tmpfs_has_its_size),
+    ("devices are listed without loop devices, and listening ends in time", devices_are_listed),
+];
+
+fn main() {
+    let name = std::env::args().next().unwrap_or_default();
+    if linux::run_sweeper(&name) {
+        return;
+    }
+    if let Some(reason) = missing() {
+        println!("real mounts skipped: {reason}");
+        println!("0 passed, 0 failed, {} skipped", CASES.len());
+        return;
+    }
+    let mut failed = 0;
+    for (name, case) in CASES {
+        // A thread of its own: namespace, root and working directory of the others stay as they are.
+        let outcome = std::thread::spawn(move || case(&Workshop::new())).join();
+        println!("real mounts: {name} ... {}", if outcome.is_ok() { "ok" } else { "FAILED" });
+        failed += usize::from(outcome.is_err());
+    }
+    println!("{} passed, {failed} failed, 0 skipped", CASES.len() - failed);
+    std::process::exit(i32::from(failed > 0));
+}
+
+fn missing() -> Option<String> {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return Some("they need root".into());
+    }
+    for tool in ["mkfs.ext4", "mksquashfs", "mkfs.erofs", "sfdisk"] {
+        let found = std::env::split_paths(&std::env::var_os("PATH")?).any(|dir| dir.join(tool).exists());
+        if !found {
+            return Some(format!("{tool} is not installed"));
+        }
+    }
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    for filesystem in ["ext4", "squashfs", "erofs", "overlay"] {
+        if !known.lines().any(|line| line.split('\t').nth(1) == Some(filesystem)) {
+            return Some(format!("the kernel has no {filesystem}"));
+        }
+    }
+    if !Path::new("/dev/loop-control").exists() {
+        return Some("there are no loop devices".into());
+    }
+    None
+}
+
+/// A place to build filesystems in.
+struct Workshop {
+    dir: PathBuf,
+}
+
+impl Workshop {
+    fn new() -> Self {
+        nix::sched::unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
+        nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+            .unwrap();
+        let dir = std::env::temp_dir().join(format!("real-mounts-{}-{}", std::process::id(), nix::unistd::gettid()));
+        fs::create_dir(&dir).unwrap();
+        nix::mount::mount(Some("tmpfs"), &dir, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        Self { dir }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.join(name)
+    }
+
+    /// A folder with files: (path, content).
+    fn folder(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let folder = self.path(name);
+        fs::create_dir(&folder).unwrap();
+        for (path, content) in files {
+            let path = folder.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        folder
+    }
+
+    fn squashfs(&self, name: &str, mark: &str) -> PathBuf {
+        let root = self.folder(&format!("{name}.root"), &[("sbin/init", mark), ("etc/mark", mark)]);
+        let image = self.path(name);
+        run(Command::new("mksquashfs").arg(root).arg(&image).args(["-quiet", "-no-progress"]));
+        image
+    }
+
+    /// An ext4 filesystem of 32 MiB that holds a folder, as a block device.
+    fn ext4(&self, name: &str, content: &Path) -> (Volume, LoopDevice) {
+        let file = self.path(name);
+        fs::File::create(&file).unwrap().set_len(32 << 20).unwrap();
+        run(Command::new("mkfs.ext4").args(["-q", "-L", name, "-d"]).arg(content).arg(&file));
+        attach(&file, false)
+    }
+
+    /// From here on the machine's root is a folder with nothing but what a boot starts with.
+    fn enter(&self) {
+        let root = self.path("machine");
+        for folder in ["dev", "proc", "sys", "run/initramfs/img", "run/initramfs/image", "run/initramfs/overlay", "tmp"]
+        {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        // The sweeper is this program once more, which here is linked to the machine's libraries.
+        for folder in ["usr", "lib", "lib64"] {
+            let folder = root.join(folder);
+            fs::create_dir_all(folder).unwrap();
+        }
+        for folder in ["dev", "proc", "sys", "usr", "lib", "lib64"] {
+            if !Path::new("/").join(folder).exists() {
+                continue;
+            }
+            let target = root.join(folder);
+            nix::mount::mount(
+                Some(&Path::new("/").join(folder)),
+                &target,
+                None::<&str>,
+                MsFlags::MS_BIND | MsFlags::MS_REC,
+                None::<&str>,
+            )
+            .unwrap();
+        }
+        nix::unistd::chroot(&root).unwrap();
+        std::env::set_current_dir("/").unwrap();
+    }
+}
+
+impl Drop for Workshop {
+    fn drop(&mut self) {
+        // Mounts go with the namespace, which goes with the thread; the empty folder behind them is taken away if it can be.
+        let _ = fs::remove_dir(&self.dir);
+    }
+}
+
+fn attach(file: &Path, partitions: bool) -> (Volume, LoopDevice) {
+    let control = LoopControl::open().unwrap();
+    for _ in 0..32 {
+        let device = control.next_free().unwrap();
+        match device.with().autoclear(true).part_scan(partitions).attach(file) {
+            Ok(()) => {
+                let name = format!("loop{}", device.minor().unwrap());
+                let volume = Volume { disk: name.clone(), name, kind: Some("ext4".into()), ..Volume::default() };
+                return (volume, device);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {}
+            Err(error) => panic!("loop device: {error}"),
+        }
+    }
+    panic!("no free loop device");
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn boot_with(volumes: Found, act: impl FnOnce(&mut Boot<'_>, &Found)) {
+    let mut kernel = Linux::new();
+    let mut boot = Boot::new(&mut kernel, ABILITIES);
+    device::mount_img(&mut boot, &volumes.img).unwrap();
+    act(&mut boot, &volumes);
+}
+
+fn mount_all(boot: &mut Boot<'_>, found: &Found) {
+    let name = image::choose(boot, &found.img).unwrap();
+    let chosen = image::verify(boot, &name).unwrap();
+    image::mount(boot, &chosen, found).unwrap();
+    layers::prepare(boot, found.overlay.as_ref()).unwrap();
+    layers::mount_root(boot).unwrap();
+}
+
+fn layers_become_one_root(shop: &Workshop) {
+    shop.squashfs("root-squashfs.img", "A");
+    let img = shop.path("img.d");
+    fs::create_dir(&img).unwrap();
+    fs::rename(shop.path("root-squashfs.img"), img.join("root-squashfs.img")).unwrap();
+    let overlay = shop.folder("overlay.d", &[("persistent/etc/kept", "kept"), ("persistent/etc/mark", "over")]);
+    let (img, _img) = shop.ext4("img", &img);
+    let (overlay, _overlay) = shop.ext4("overlay", &overlay);
+    shop.enter();
+    let found = Found { img, overlay: Some(overlay), newimg: None, boot: None };
+    boot_with(found, mount_all);
+    assert_eq!(fs::read_to_string("/sysroot/sbin/init").unwrap(), "A");
+    assert_eq!(fs::read_to_string("/sysroot/etc/mark").unwrap(), "over", "persistent lies over the image");
+    assert_eq!(fs::read_to_string("/sysroot/etc/kept").unwrap(), "kept");
+    fs::write("/sysroot/etc/new", "new").unwrap();
+    assert!(Path::new("/run/initramfs/overlay/upper/etc/new").exists(), "writes go to upper");
+    assert!(!Path::new("/run/initramfs/overlay/persistent/etc/new").exists());
+    assert_eq!(fs::metadata("/run/initramfs/overlay/work").unwrap().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata("/run/initramfs/overlay/upper").unwrap().mode() & 0o777, 0o755);
+    let mounts = fs::read_to_string("/proc/thread-self/mounts").unwrap();
+    let root = mounts.lines().find(|line| line.contains(" /sysroot overlay ")).unwrap();
+    assert!(
+        root.contains(" rw,") && root.contains("lowerdir=/run/initramfs/overlay/persistent:/run/initramfs/image"),
+        "{root}"
+    );
+    assert!(fs::write("/run/initramfs/image/etc/mark", "x").is_err(), "the image is read-only");
+    assert!(fs::write("/run/initramfs/img/x", "x").is_err(), "img is read-only");
+}
+
+fn erofs_is_mounted(shop: &Workshop) {
+    let root = shop.folder("root", &[("sbin/init", "E")]);
+    let img = shop.path("img.d");
+    fs::create_dir(&img).unwrap();
+    run(Command::new("mkfs.erofs").arg(img.join("root-squashfs.img")).arg(root));
+    let (img, _img) = shop.ext4("img", &img);
+    let (overlay, _overlay) = shop.ext4("overlay", &shop.folder("overlay.d", &[]));
+    shop.enter();
+    boot_with(Found { img, overlay: Some(overlay), newimg: None, boot: None }, mount_all);
+    assert_eq!(fs::read_to_string("/sysroot/sbin/init").unwrap(), "E");
+}
+
+fn overlay_only(shop: &Workshop, files: &[(&str, &str)], act: impl FnOnce(&mut Boot<'_>, &Found)) -> LoopDevice {
+    let (img, device) = shop.ext4("img", &shop.folder("img.d", &[]));
+    let (overlay, other) = shop.ext4("overlay", &shop.folder("overlay.d", files));
+    shop.enter();
+    boot_with(Found { img, overlay: Some(overlay), newimg: None, boot: None }, act);
+    drop(other);
+    device
+}
+
+fn leftovers_are_swept(shop: &Workshop) {
+    let files = [("upper/a/b/c", "1"), ("work/work/d", "2"), ("persistent/e", "3"), ("discarded/upper.0/f", "4")];
+    let _device = overlay_only(shop, &files, |boot, found| {
+        std::os::unix::fs::symlink("/", "/tmp/link").unwrap();
+        layers::prepare(boot, found.overlay.as_ref()).unwrap();
+    });
+    let base = Path::new("/run/initramfs/overlay");
+    assert_eq!(fs::read_dir(base.join("upper")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(base.join("work")).unwrap().count(), 0);
+    assert_eq!(fs::read_to_string(base.join("persistent/e")).unwrap(), "3");
+    // The sweeper is a child of this process: when it has ended, everything is gone.
+    nix::sys::wait::waitpid(None, None).unwrap();
+    assert_eq!(fs::read_dir(base.join("discarded")).unwrap().count(), 0, "all of it is deleted");
+    assert!(Path::new("/dev/null").exists(), "and nothing else");
+}
+
+fn clearing_does_not_depend_on_content(shop: &Workshop) {
+    let _device = overlay_only(shop, &[("upper/x", "")], |boot, found| {
+        let base = Path::new("/run/initramfs/overlay");
+        layers::prepare(boot, found.overlay.as_ref()).unwrap();
+        nix::sys::wait::waitpid(None, None).unwrap();
+        for number in 0..2000 {
+            fs::write(base.join(format!("upper/{number}")), "").unwrap();
+        }
+        boot.kernel.unmount("/run/initramfs/overlay").unwrap();
+        let start = Instant::now();
+        layers::prepare(boot, found.overlay.as_ref()).unwrap();
+        println!("  clearing 2000 files took {:?}", start.elapsed());
+        assert_eq!(fs::read_dir(base.join("upper")).unwrap().count(), 0);
+        nix::sys::wait::waitpid(None, None).unwrap();
+    });
+}
+
+fn with_update(shop: &Workshop, sidecar: Option<&str>) -> (Found, [LoopDevice; 2]) {
+    let image = shop.squashfs("a.img", "A");
+    let update = shop.squashfs("b.img", "B");
+    let (img_dir, new_dir) = (shop.folder("img.d", &[]), shop.folder("newimg.d", &[]));
+    fs::rename(image, img_dir.join("root-squashfs.img")).unwrap();
+    if let Some(sidecar) = sidecar {
+        fs::write(new_dir.join("root-squashfs.img.sha256"), sidecar).unwrap();
+    } else {
+        let sum = Command::new("sha256sum").arg("b.img").current_dir(&shop.dir).output().unwrap().stdout;
+        fs::write(new_dir.join("root-squashfs.img.sha256"), sum).unwrap();
+    }
+    fs::rename(update, new_dir.join("root-squashfs.img")).unwrap();
+    let (img, device) = shop.ext4("img", &img_dir);
+    let (newimg, other) = shop.ext4("newimg", &new_dir);
+    (Found { img, overlay: None, newimg: Some(newimg), boot: None }, [device, other])
+}
+
+fn update_is_rotated(shop: &Workshop) {
+    let (found, _devices) = with_update(shop, None);
+    let update = fs::read(shop.path("newimg.d/root-squashfs.img")).unwrap();
+    let current = fs::read(shop.path("img.d/root-squashfs.img")).unwrap();
+    shop.enter();
+    boot_with(found.clone(), |boot, found| rotate::update(boot, found));
+    assert_eq!(fs::read("/run/initramfs/img/root-squashfs.img").unwrap(), update);
+    assert_eq!(fs::read("/run/initramfs/img/root-squashfs-old.img").unwrap(), current);
+    let mut kernel = Linux::new();
+    let mut names = kernel.list("/run/initramfs/img").unwrap();
+    names.retain(|name| name != "lost+found");
+    assert_eq!(names, ["root-squashfs-old.img", "root-squashfs.img"]);
+    assert!(fs::write("/run/initramfs/img/x", "").is_err(), "img is read-only again");
+    let mut boot = Boot::new(&mut kernel, ABILITIES);
+    device::mount_volume(
+        &mut boot,
+        &found.newimg.unwrap(),
+        "/run/initramfs/newimg",
+        initramfs_overlay_init::error::Role::NewImg,
+        true,
+    )
+    .unwrap();
+    let mut left = boot.kernel.list("/run/initramfs/newimg").unwrap();
+    left.retain(|name| name != "lost+found");
+    assert!(left.is_empty(), "the source is gone: {left:?}");
+}
+
+fn wrong_digest_is_set_aside(shop: &Workshop) {
+    let (found, _devices) = with_update(shop, Some(&"0".repeat(64)));
+    let current = fs::read(shop.path("img.d/root-squashfs.img")).unwrap();
+    shop.enter();
+    boot_with(found.clone(), |boot, found| {
+        rotate::update(boot, found);
+        assert!(boot.report.to_json(None).contains("\"update\": \"rejected\""));
+    });
+    assert_eq!(fs::read("/run/initramfs/img/root-squashfs.img").unwrap(), current);
+    let mut kernel = Linux::new();
+    let mut boot = Boot::new(&mut kernel, ABILITIES);
+    device::mount_volume(
+        &mut boot,
+        &found.newimg.unwrap(),
+        "/run/initramfs/newimg",
+        initramfs_overlay_init::error::Role::NewImg,
+        true,
+    )
+    .unwrap();
+    assert!(Path::new("/run/initramfs/newimg/root-squashfs-rejected.img").exists());
+    let reason = fs::read_to_string("/run/initramfs/newimg/root-squashfs-rejected.img.txt").unwrap();
+    assert!(reason.contains("its digest is"), "{reason}");
+}
+
+fn tmpfs_has_its_size(shop: &Workshop) {
+    shop.enter();
+    let mut kernel = Linux::new();
+    let mut boot = Boot::new(&mut kernel, ABILITIES);
+    boot.config.overlay = OverlayStore::Tmpfs(Some("3m".into()));
+    layers::prepare(&mut boot, None).unwrap();
+    let space = nix::sys::statvfs::statvfs("/run/initramfs/overlay").unwrap();
+    assert_eq!(space.blocks() * space.fragment_size(), 3 << 20);
+}
+
+fn devices_are_listed(shop: &Workshop) {
+    // Loop devices are left out of what a boot sees, partitions on them too.
+    let file = shop.path("disk");
+    fs::File::create(&file).unwrap().set_len(64 << 20).unwrap();
+    run(Command::new("sh").arg("-c").arg(format!(
+        "printf 'label: gpt\\nsize=16M, name=one\\nsize=16M, name=two\\n' | sfdisk -q {}",
+        file.display()
+    )));
+    let (_, _disk) = attach(&file, true);
+    let mut kernel = Linux::new();
+    let volumes = kernel.volumes(true);
+    assert!(volumes.iter().all(|volume| !volume.name.starts_with("loop")), "{volumes:?}");
+    assert!(volumes.iter().all(|volume| volume.size > 0 && !volume.disk.is_empty()));
+    let deadline = kernel.now() + Duration::from_millis(50);
+    // The partitions that were just scanned have announced themselves, or will not: either way this comes back.
+    while kernel.next_uevent(deadline).unwrap().is_some() {}
+    assert!(kernel.now() >= deadline);
+}
