@@ -311,7 +311,7 @@ fn update_is_rotated(shop: &Workshop) {
     let update = fs::read(shop.path("newimg.d/root-squashfs.img")).unwrap();
     let current = fs::read(shop.path("img.d/root-squashfs.img")).unwrap();
     shop.enter();
-    boot_with(found.clone(), |boot, found| rotate::update(boot, found));
+    boot_with(found.clone(), rotate::update);
     assert_eq!(fs::read("/run/initramfs/img/root-squashfs.img").unwrap(), update);
     assert_eq!(fs::read("/run/initramfs/img/root-squashfs-old.img").unwrap(), current);
     let mut kernel = Linux::new();
