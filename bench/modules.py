@@ -1,0 +1,115 @@
+"""Kernel modules for the floor and the shell init: which ones, in which order, with or without their signature.
+
+What a module needs is read from its `.modinfo` section, because Debian's packages carry no `modules.dep`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from failure import BenchError
+
+#: What the overlay root needs, in the order in which it comes to need it. `crc32c_generic` is no dependency that
+#: `depends` knows: ext4 asks the crypto layer for it by name (`softdep: pre: crypto-crc32c`) when it mounts.
+WANTED = {
+    "virtio": ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "loop", "squashfs", "overlay"),
+    "sd": ("crc32c_generic", "ext4", "loop", "squashfs", "overlay"),
+}
+
+#: Ends a signed module; before it stands a `struct module_signature` (12 bytes), whose last four are the length of the
+#: signature before that, big endian. Linux: include/linux/module_signature.h.
+SIGNATURE_END = b"~Module signature appended~\n"
+SIGNATURE_HEADER = 12
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module file."""
+
+    name: str
+    path: str
+    """Below `lib/modules/<kernel-version>/`."""
+    depends: tuple[str, ...]
+    softdeps: tuple[str, ...]
+    aliases: tuple[str, ...]
+    content: bytes
+
+
+def section(elf: bytes, wanted: str) -> bytes:
+    """The bytes of an ELF section, 32 or 64 bit, little endian (all three targets are)."""
+    if elf[:4] != b"\x7fELF":
+        raise BenchError("not an ELF file")
+    if elf[4] == 2:
+        table, entry, count, names = struct.unpack_from("<40xQ10xHHH", elf)
+        layout = "<I4x16xQQ"
+    else:
+        table, entry, count, names = struct.unpack_from("<32xI10xHHH", elf)
+        layout = "<I12xII"
+    headers = [struct.unpack_from(layout, elf, table + index * entry) for index in range(count)]
+    strings = headers[names][1]
+    for name, offset, size in headers:
+        end = elf.index(b"\0", strings + name)
+        if elf[strings + name : end].decode() == wanted:
+            return elf[offset : offset + size]
+    raise BenchError(f"no section {wanted}")
+
+
+def parse_modinfo(content: bytes) -> list[tuple[str, str]]:
+    """The `key=value` pairs of a `.modinfo` section."""
+    pairs = []
+    for field in content.split(b"\0"):
+        key, separator, value = field.decode("utf-8", "replace").partition("=")
+        if separator:
+            pairs.append((key, value))
+    return pairs
+
+
+def read_module(tree: Path, path: Path) -> Module:
+    """Reads one module file of a tree `lib/modules/<kernel-version>`."""
+    content = path.read_bytes()
+    try:
+        info = parse_modinfo(section(content, ".modinfo"))
+    except (BenchError, struct.error, ValueError, IndexError) as error:
+        raise BenchError(f"{path}: expected an uncompressed kernel module: {error}") from error
+    return Module(
+        name=path.name.removesuffix(".ko").replace("-", "_"),
+        path=str(path.relative_to(tree)),
+        depends=tuple(name.replace("-", "_") for key, value in info if key == "depends" for name in value.split(",") if name),
+        softdeps=tuple(
+            word for key, value in info if key == "softdep" and value.startswith("pre:") for word in value.split()[1:]
+        ),
+        aliases=tuple(value for key, value in info if key == "alias"),
+        content=content,
+    )
+
+
+def closure(tree: Path, wanted: tuple[str, ...]) -> list[Module]:
+    """The wanted modules and all they depend on, each behind what it needs. What is built in is left out."""
+    files = {path.name.removesuffix(".ko").replace("-", "_"): path for path in tree.glob("kernel/**/*.ko")}
+    builtin = {Path(line).stem.replace("-", "_") for line in (tree / "modules.builtin").read_text().splitlines()}
+    ordered: dict[str, Module] = {}
+
+    def visit(name: str, asker: str) -> None:
+        if name in ordered or name in builtin:
+            return
+        if name not in files:
+            raise BenchError(f"{tree}: no module {name}, which {asker} needs")
+        module = read_module(tree, files[name])
+        for dependency in module.depends:
+            visit(dependency, name)
+        ordered[name] = module
+
+    for name in wanted:
+        visit(name, "the overlay root")
+    return list(ordered.values())
+
+
+def cut_signature(content: bytes) -> bytes:
+    """A module without the signature at its end."""
+    if not content.endswith(SIGNATURE_END):
+        return content
+    header = len(content) - len(SIGNATURE_END) - SIGNATURE_HEADER
+    (length,) = struct.unpack_from(">8xI", content, header)
+    return content[: header - length]
