@@ -1,0 +1,145 @@
+//! What holds for any input: readers of bytes from outside never panic, hang or swell, and what is written is read back.
+
+use std::io::Write;
+
+use initramfs_overlay_init::{
+    config::{Abilities, Config, words},
+    image::Superblock,
+    modules::{file, glob, index::Index, index::Module},
+    tag::Tag,
+    text::{Size, is_tmpfs_size, nearest, parse_duration},
+};
+use proptest::prelude::*;
+
+/// Words as they stand in command lines: ours, nearly ours, and anything.
+fn word() -> impl Strategy<Value = String> {
+    prop_oneof![
+        3 => "rd\\.(img|boot|newimg|overlay|overlay\\.fallback|overlay\\.reset|image|timeout|newimg\\.timeout|onerror|break|x)=[ -~]{0,20}",
+        1 => "(ro|rw|quiet|debug|--|init|panic)(=[ -~]{0,8})?",
+        1 => "\\PC{0,30}",
+    ]
+}
+
+/// The pattern matcher one would write first: right, and slow on many stars.
+fn matches_slowly(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern, text) {
+        ([], []) => true,
+        ([b'*', rest @ ..], _) => (0..=text.len()).any(|skip| matches_slowly(rest, &text[skip..])),
+        ([b'?', rest @ ..], [_, after @ ..]) => matches_slowly(rest, after),
+        ([one, rest @ ..], [byte, after @ ..]) if one == byte => matches_slowly(rest, after),
+        _ => false,
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_command_line_gives_a_config(baked in prop::collection::vec(word(), 0..8), given in prop::collection::vec(word(), 0..8)) {
+        for shell in [false, true] {
+            let (config, _) = Config::parse(&baked.join(" "), &given.join(" "), Abilities { shell });
+            prop_assert!(config.init.starts_with('/'));
+            prop_assert!(!config.image.is_empty() && !config.image.contains('/'));
+            prop_assert!(shell || config.breaks.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_later_line_wins(first in "[a-z]{1,9}", second in "[a-z]{1,9}") {
+        let (config, result) = Config::parse(&format!("rd.img=LABEL={first}"), &format!("rd.img=LABEL={second}"), Abilities { shell: false });
+        prop_assert!(result.is_ok());
+        prop_assert_eq!(config.img, Tag::Label(second));
+    }
+
+    #[test]
+    fn quoted_words_come_back(all in prop::collection::vec("[a-z. =]{1,12}", 0..6)) {
+        let line: Vec<String> = all.iter().map(|word| format!("\"{word}\"")).collect();
+        prop_assert_eq!(words(&line.join(" ")), all);
+    }
+
+    #[test]
+    fn patterns_match_as_the_simple_matcher_says(pattern in "[ab*?]{0,8}", text in "[abc]{0,12}") {
+        prop_assert_eq!(glob::matches(&pattern, &text), matches_slowly(pattern.as_bytes(), text.as_bytes()));
+    }
+
+    #[test]
+    fn any_pattern_ends(pattern in "\\PC{0,40}", text in "\\PC{0,80}") {
+        glob::matches(&pattern, &text);
+    }
+
+    #[test]
+    fn an_index_is_read_back(names in prop::collection::vec("[a-z0-9_]{1,10}", 0..6), always in any::<bool>()) {
+        let modules = names.iter().enumerate().map(|(number, name)| Module {
+            name: name.clone(),
+            path: format!("kernel/{name}.ko"),
+            needs: names[..number].to_vec(),
+            post: Vec::new(),
+            always,
+            aliases: vec![format!("fs-{name}")],
+        }).collect();
+        let index = Index { modules };
+        prop_assert_eq!(Index::parse(&index.to_string()), Ok(index));
+    }
+
+    #[test]
+    fn any_bytes_may_be_an_index_a_superblock_or_a_module(bytes in prop::collection::vec(any::<u8>(), 0..1500), magic in 0..5_usize) {
+        let mut bytes = bytes;
+        let start: &[u8] = [&b""[..], b"hsqs", b"\x7fELF\x01\x01", b"\x7fELF\x02\x01", b""][magic];
+        bytes.splice(..start.len().min(bytes.len()), start.iter().copied());
+        if magic == 4 && bytes.len() > 1028 {
+            bytes[1024..1028].copy_from_slice(&0xE0F5_E1E2_u32.to_le_bytes());
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let _ = Index::parse(&text);
+        let _ = file::dependency_order(&text, "overlay");
+        let _ = Superblock::read(&bytes);
+        let _ = file::modinfo(&bytes, "vermagic");
+    }
+
+    #[test]
+    fn figures_and_words(number in any::<u64>(), text in "\\PC{0,12}") {
+        prop_assert!(Size(number).to_string().contains('B'));
+        let _ = (parse_duration(&text), is_tmpfs_size(&text), text.parse::<Tag>());
+        let _ = nearest(&text, &["rd.img", "rd.image"]);
+    }
+}
+
+fn packed(suffix: &str, content: &[u8]) -> Vec<u8> {
+    match suffix {
+        ".gz" => {
+            let mut writer = flate2::GzBuilder::new()
+                .filename("a.ko")
+                .comment("c")
+                .extra(b"xy".to_vec())
+                .write(Vec::new(), flate2::Compression::best());
+            writer.write_all(content).unwrap();
+            writer.finish().unwrap()
+        }
+        ".xz" => liblzma::encode_all(content, 6).unwrap(),
+        _ => zstd::encode_all(content, 3).unwrap(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn packed_modules_are_unpacked(content in prop::collection::vec(0..4_u8, 0..20_000)) {
+        for suffix in [".gz", ".xz", ".zst"] {
+            let unpacked = file::decompress(&format!("a.ko{suffix}"), packed(suffix, &content)).unwrap();
+            prop_assert!(unpacked == content, "{}", suffix);
+        }
+    }
+
+    #[test]
+    fn damaged_modules_are_refused_or_differ_in_nothing_but_content(
+        content in prop::collection::vec(any::<u8>(), 1..3000), at in any::<prop::sample::Index>(), bit in 0..8_u8, cut in any::<bool>()
+    ) {
+        for suffix in [".gz", ".xz", ".zst"] {
+            let mut bytes = packed(suffix, &content);
+            let at = at.index(bytes.len());
+            if cut { bytes.truncate(at) } else { bytes[at] ^= 1 << bit }
+            let _ = file::decompress(&format!("a.ko{suffix}"), bytes);
+        }
+    }
+}
