@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Runs every test: format, lints, tables, golden boots, models, real mounts, real boots in QEMU.
+#
+#   ./test.sh                 everything
+#   ./test.sh --no-boots      all but the real boots
+#   ./test.sh -- NAME PART    only the real boots whose name contains a part (cargo test --test boot)
+#
+# As root on a Debian-like machine it installs what it needs; elsewhere it says which packages are missing.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+boots=yes
+parts=()
+while [ $# -gt 0 ]; do
+	case $1 in
+	--no-boots) boots=no ;;
+	--) shift; parts=("$@"); break ;;
+	-h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+	*) echo "test.sh: unknown argument $1; see ./test.sh --help" >&2; exit 2 ;;
+	esac
+	shift
+done
+
+say() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
+
+# Program or file that shows a package is there, and the package.
+needed=(
+	mksquashfs squashfs-tools  mkfs.erofs erofs-utils  mke2fs e2fsprogs  mkfs.vfat dosfstools  mcopy mtools
+	sfdisk fdisk  cpio cpio  xz xz-utils  zstd zstd  lz4 lz4  depmod kmod  readelf binutils  pkg-config pkg-config
+	/usr/include/blkid/blkid.h libblkid-dev
+)
+is_there() { case $1 in /*) [ -e "$1" ] ;; *) command -v "$1" >/dev/null || [ -x "/sbin/$1" ] || [ -x "/usr/sbin/$1" ] ;; esac; }
+
+missing=()
+for ((i = 0; i < ${#needed[@]}; i += 2)); do
+	is_there "${needed[i]}" || missing+=("${needed[i + 1]}")
+done
+machines=(qemu-system-x86_64 qemu-system-i386 qemu-system-arm)
+qemu=yes
+for machine in "${machines[@]}"; do is_there "$machine" || qemu=no; done
+
+if [ ${#missing[@]} -gt 0 ] || { [ $qemu = no ] && [ $boots = yes ]; }; then
+	say "installing what the tests need"
+	packages=("${missing[@]}")
+	[ $qemu = yes ] || [ $boots = no ] || packages+=(qemu-system-x86 qemu-system-arm qemu-system-data seabios ipxe-qemu)
+	if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+		echo "test.sh: missing: ${packages[*]}" >&2
+		echo "test.sh: install these packages (Debian's names), or run it as root on a Debian-like machine" >&2
+		exit 1
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q >/dev/null || echo "test.sh: apt-get update failed; going on with the lists that are there" >&2
+	apt_install() { apt-get install -y -q --no-install-recommends --allow-downgrades "$@" >/dev/null; }
+	# Where qemu-utils is newer than the archive's QEMU (backports), the two do not fit: take the archive's for both.
+	if ! apt_install "${packages[@]}"; then
+		version=$(apt-cache madison qemu-system-x86 | awk 'NR == 1 { print $3 }')
+		apt_install "${packages[@]}" "qemu-utils=$version"
+	fi
+fi
+
+say "format"
+cargo fmt --all --check
+
+say "artifacts"
+./build.sh --variant standard,debug,slim
+
+# init's tests on this machine need libclang, which build.sh has put into the cache, and C's own headers.
+cache=${INITRAMFS_OVERLAY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/initramfs-overlay}
+libclang=$(find "${INITRAMFS_OVERLAY_TOOLS:-$cache/tools}" -name libclang.so -print -quit)
+export LIBCLANG_PATH=${libclang%/*}
+BINDGEN_EXTRA_CLANG_ARGS=-I$(gcc -print-file-name=include)
+export BINDGEN_EXTRA_CLANG_ARGS
+
+say "lints"
+cargo clippy --quiet --workspace --all-targets -- -D warnings
+cargo clippy --quiet -p initramfs-overlay-init --all-features -- -D warnings
+
+say "tests: tables, golden boots, models, real mounts$([ $boots = no ] || echo ', real boots')"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+if [ $boots = yes ]; then export BOOT_TESTS=required; else export BOOT_TESTS=none; fi
+if [ ${#parts[@]} -gt 0 ]; then
+	cargo test -p initramfs-overlay --test boot -- "${parts[@]}" 2>&1 | tee "$log" || status=1
+else
+	cargo test --workspace --no-fail-fast 2>&1 | tee "$log" || status=1
+fi
+
+# The closing lines of cargo's test runner and of our own, added up.
+total() { grep -E '^(test result: )?.*[0-9]+ passed[,;]' "$log" | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'; }
+skipped=$(($(total skipped) + $(total ignored)))
+say "done"
+grep -E 'skipped:|^failed: |\.\.\. FAILED' "$log" || true
+echo "$(total passed) passed, $(total failed) failed, $skipped skipped"
+exit $status
