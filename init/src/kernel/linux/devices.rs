@@ -129,12 +129,15 @@ pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, table: bool) -> Vec<Volum
     all
 }
 
-/// What sysfs says about block devices. Loop devices, RAM disks and devices without a medium are left out.
+/// What sysfs says about block devices. Loop devices, RAM disks, floppy drives and devices without a medium are left out.
 fn list() -> Vec<Volume> {
     let mut volumes = Vec::new();
     for entry in fs::read_dir("/sys/class/block").into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if ["loop", "ram", "zram"].iter().any(|prefix| name.starts_with(prefix)) {
+        // A floppy drive turns for seconds before it says that it is empty.
+        let is_numbered =
+            |prefix| name.strip_prefix(prefix).is_some_and(|rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit()));
+        if ["loop", "ram", "zram", "fd"].into_iter().any(is_numbered) || name.starts_with("loop") {
             continue;
         }
         let path = entry.path();
