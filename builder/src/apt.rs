@@ -42,6 +42,8 @@ pub struct Package {
     pub sha256: String,
     /// The names it depends on, without versions, in order.
     pub depends: Vec<String>,
+    /// Source packages that are compiled in beside its own, with their versions (`Built-Using`).
+    pub built_using: Vec<(String, String)>,
 }
 
 /// Why apt did not deliver, in words for the list of what was tried.
@@ -242,6 +244,8 @@ fn packages_in(text: &str, name: &str) -> Vec<Package> {
         };
         let depends = field("Depends").unwrap_or_default();
         let depends = depends.split(", ").filter_map(|item| item.split([' ', ':']).next()).map(str::to_owned);
+        let built_using = field("Built-Using").unwrap_or_default();
+        let built_using = built_using.split(", ").filter_map(|item| item.split_once(" (= "));
         Some(Package {
             name: field("Package").filter(|package| package == name)?,
             version,
@@ -249,6 +253,9 @@ fn packages_in(text: &str, name: &str) -> Vec<Package> {
             source_version,
             sha256: field("SHA256")?,
             depends: depends.filter(|item| !item.is_empty()).collect(),
+            built_using: built_using
+                .map(|(name, version)| (name.to_owned(), version.trim_end_matches(')').to_owned()))
+                .collect(),
         })
     });
     stanzas.collect()

@@ -50,6 +50,13 @@ pub struct Origin {
 /// Where an entry of the cache keeps its [`Origin`].
 const ORIGIN: &str = "package.json";
 
+/// The package that the module tree `modules` (`…/lib/modules/<version>`) comes from, where it is in an entry of the cache.
+pub fn origin_of(modules: &Path) -> Option<Origin> {
+    // `/usr/lib/modules/<version>` is one folder deeper.
+    let roots = modules.ancestors().skip(3).take(2);
+    roots.into_iter().find_map(|root| serde_json::from_slice(&fs::read(root.join(ORIGIN)).ok()?).ok())
+}
+
 /// Debian's kernel for `target`; fetched where it is not in the cache.
 ///
 /// # Errors

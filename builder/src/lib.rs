@@ -2,9 +2,11 @@
 
 pub mod apt;
 pub mod archive;
+pub mod busybox;
 pub mod cache;
 pub mod command;
 pub mod compress;
+pub mod contents;
 pub mod deb;
 pub mod decompress;
 pub mod disk;
@@ -19,8 +21,10 @@ pub mod manifest;
 pub mod program;
 pub mod progress;
 pub mod qemu;
+pub mod sbom;
 pub mod target;
 pub mod tree;
+pub mod variant;
 pub mod write;
 
 pub use error::{Error, Result};

@@ -5,6 +5,7 @@ use super::{Mirror, options, packages_in, source_list};
 #[test]
 fn stanzas_of_the_index_are_read() {
     let text = "Package: busybox-static\nSource: busybox (1:1.35.0-4+deb12u1)\nVersion: 1:1.35.0-4+deb12u1+b1\n\
+                Built-Using: glibc (= 2.36-9+deb12u14)\n\
                 Description: tiny\n Depends: nothing, this is text\nSHA256: aa\n\n\
                 Package: linux-image-686\nSource: linux-signed-i386 (6.1.176+1)\nVersion: 6.1.176-1\n\
                 Depends: linux-image-6.1.0-50-686 (= 6.1.176-1), kmod:any, linux-base\nSHA256: bb\n\n\
@@ -13,6 +14,7 @@ fn stanzas_of_the_index_are_read() {
     assert_eq!(busybox.len(), 1);
     assert_eq!((busybox[0].source.as_str(), busybox[0].source_version.as_str()), ("busybox", "1:1.35.0-4+deb12u1"));
     assert!(busybox[0].depends.is_empty());
+    assert_eq!(busybox[0].built_using, [("glibc".to_owned(), "2.36-9+deb12u14".to_owned())]);
 
     let kernels = packages_in(text, "linux-image-686");
     assert_eq!(kernels[0].depends, ["linux-image-6.1.0-50-686", "kmod", "linux-base"]);

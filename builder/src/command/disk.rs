@@ -142,7 +142,7 @@ fn boot_file(text: &str) -> Result<(PathBuf, String)> {
 }
 
 /// The time stamp of everything: <https://reproducible-builds.org/specs/source-date-epoch/>, else 1970.
-fn source_date_epoch() -> Result<u64> {
+pub(super) fn source_date_epoch() -> Result<u64> {
     match env::var("SOURCE_DATE_EPOCH") {
         // squashfs and EROFS packers take 32 bits.
         Ok(text) => text.parse::<u32>().map(u64::from).map_err(|_| {

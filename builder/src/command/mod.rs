@@ -6,8 +6,11 @@ use clap::{Parser, Subcommand};
 
 use crate::Result;
 
+pub mod build;
+pub mod completions;
 pub mod disk;
 pub mod inspect;
+pub mod man;
 
 /// Build, inspect and boot initramfs images with an overlay root.
 #[derive(Debug, Parser)]
@@ -19,8 +22,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Build(Box<build::Args>),
+    Completions(completions::Args),
     Disk(Box<disk::Args>),
     Inspect(inspect::Args),
+    Man(man::Args),
 }
 
 impl Cli {
@@ -30,8 +36,11 @@ impl Cli {
     /// Whatever the subcommand could not do.
     pub fn run(self) -> Result<ExitCode> {
         match self.command {
+            Command::Build(args) => build::run(&args),
+            Command::Completions(args) => completions::run(&args),
             Command::Disk(args) => disk::run(&args),
             Command::Inspect(args) => inspect::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     }
 }

@@ -1,0 +1,240 @@
+//! A statically linked BusyBox for a target: Debian's, pinned by version and SHA-256 and kept in the cache, or one that
+//! the user gives. What it can do is read from the program itself, as a program for another machine cannot be asked.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Error, Result,
+    apt::{Apt, Package},
+    cache::{Cache, Check, digest, variable},
+    deb, elf,
+    error::IoContext,
+    progress::Progress,
+    target::{BusyboxPackage, Target},
+};
+
+/// A folder with `busybox-<target>` for each target, instead of Debian's.
+pub const VARIABLE: &str = "INITRAMFS_OVERLAY_BUSYBOX";
+
+/// A BusyBox to put into an image.
+#[derive(Debug, Clone)]
+pub struct Busybox {
+    /// The program.
+    pub bytes: Vec<u8>,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: String,
+    /// The names it answers to, sorted: `[`, `ash`, `awk` …
+    pub applets: Vec<String>,
+    /// Where it comes from; `None` for the user's own.
+    pub origin: Option<Origin>,
+}
+
+/// The Debian package a BusyBox comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Debian's name of the machine.
+    pub architecture: String,
+    /// The binary package.
+    pub package: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 of the `.deb`, in hexadecimal.
+    pub sha256: String,
+    /// The source package.
+    pub source: String,
+    /// Its version.
+    pub source_version: String,
+    /// What else is compiled in, as `Built-Using` says: source packages with their versions, such as glibc.
+    pub built_using: Vec<(String, String)>,
+}
+
+const ROOM: &str = "busybox";
+const PROGRAM: &str = "busybox";
+const ORIGIN: &str = "package.json";
+
+/// BusyBox for `target`: from the folder `given` (or `$INITRAMFS_OVERLAY_BUSYBOX`), else Debian's.
+///
+/// # Errors
+/// [`Error::WrongProgram`] where the given one is not a whole static program for the target; [`Error::Missing`] where
+/// none can be had, with what to do.
+pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Progress) -> Result<Busybox> {
+    if let Some(folder) = given.map(Path::to_owned).or_else(|| variable(VARIABLE)) {
+        let path = folder.join(format!("busybox-{}", target.name));
+        return read(&path, target, None);
+    }
+    let package = &target.busybox;
+    let room = cache.root().join(ROOM);
+    let pinned = format!("{}-{}-{}", target.name, package.version, &package.sha256[..16]);
+    let substitute = format!("{pinned}-substitute");
+    let is_damaged = |key: &str| room.join(key).exists() && cache.find(ROOM, key, Check::Digests).is_none();
+    for key in [&pinned, &substitute].into_iter().filter(|key| is_damaged(key)) {
+        progress.say(format!("warning: {} is damaged; it is fetched again", room.join(key).display()));
+    }
+    let entry = match cache.find(ROOM, &pinned, Check::Digests) {
+        Some(entry) => entry,
+        None => match cache.find(ROOM, &substitute, Check::Digests) {
+            Some(entry) => entry,
+            None => fetch(target, &pinned, &substitute, cache, progress)?,
+        },
+    };
+    let path = entry.join(ORIGIN);
+    let text = fs::read(&path).at("read", &path)?;
+    let origin: Origin = serde_json::from_slice(&text).map_err(std::io::Error::from).at("read", &path)?;
+    if origin.sha256 != package.sha256 {
+        progress.say(format!(
+            "warning: {}: BusyBox {} is used, because the mirror did not have the pinned {}; the image differs from one \
+             with the pinned version",
+            target.name, origin.version, package.version
+        ));
+    }
+    read(&entry.join(PROGRAM), target, Some(origin))
+}
+
+/// Fetches the pinned version to the entry `pinned`, or, where the mirror has only another one, that to `substitute`.
+fn fetch(target: &Target, pinned: &str, substitute: &str, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
+    let BusyboxPackage { debian_arch, suite, package, version, .. } = &target.busybox;
+    let missing = |tried: Vec<String>| Error::Missing {
+        what: format!("BusyBox for {} (Debian's {package} {version} for {debian_arch}, from {suite})", target.name),
+        tried,
+        remedy: format!(
+            "give a static BusyBox as the file busybox-{} in a folder named by --busybox or {VARIABLE}; or copy the folder \
+             `{ROOM}` of another machine's cache to {}; or build with --variant slim, which has none",
+            target.name,
+            cache.root().join(ROOM).display()
+        ),
+    };
+    let apt = Apt::new(cache, suite, Some(debian_arch))?.map_err(|refusal| missing(vec![refusal]))?;
+    let (found, key) = match apt.find(package, Some(version), progress)? {
+        Ok(found) => (found, pinned),
+        Err(refusal) => match apt.find(package, None, progress)? {
+            Ok(found) => (found, substitute),
+            Err(_) => return Err(missing(vec![refusal])),
+        },
+    };
+    if key == pinned && found.sha256 != target.busybox.sha256 {
+        return Err(missing(vec![format!(
+            "the mirror's index has another SHA-256 for that version: {}, not {}",
+            found.sha256, target.busybox.sha256
+        )]));
+    }
+    cache.entry(ROOM, key, Check::Digests, |folder| {
+        let step = progress.step(format!("{}: fetching BusyBox {}", target.name, found.version));
+        let download = tempfile::tempdir_in(folder).at("create a folder in", folder)?;
+        let file = apt.download(&found, download.path(), progress)?.map_err(|refusal| missing(vec![refusal]))?;
+        let sha256 = crate::cache::file_digest(&file)?;
+        if sha256 != found.sha256 {
+            return Err(Error::WrongDigest { path: file, expected: found.sha256.clone(), found: sha256 });
+        }
+        let unpacked = download.path().join("unpacked");
+        fs::create_dir(&unpacked).at("create", &unpacked)?;
+        deb::unpack(&file, &unpacked, |path| path.file_name().is_some_and(|name| name == PROGRAM))?;
+        let program =
+            ["bin/busybox", "usr/bin/busybox"].into_iter().map(|path| unpacked.join(path)).find(|path| path.is_file());
+        let program =
+            program.ok_or_else(|| Error::DebianPackage { path: file, reason: "it has no bin/busybox".to_owned() })?;
+        fs::rename(&program, folder.join(PROGRAM)).at("move", program)?;
+        let text =
+            serde_json::to_vec(&origin(debian_arch, &found)).map_err(std::io::Error::from).at("write", folder)?;
+        fs::write(folder.join(ORIGIN), text).at("write", folder.join(ORIGIN))?;
+        download.close().at("remove the download in", folder)?;
+        read(&folder.join(PROGRAM), target, None)?;
+        step.finish("");
+        Ok(())
+    })
+}
+
+fn origin(architecture: &str, found: &Package) -> Origin {
+    Origin {
+        architecture: architecture.to_owned(),
+        package: found.name.clone(),
+        version: found.version.clone(),
+        sha256: found.sha256.clone(),
+        source: found.source.clone(),
+        source_version: found.source_version.clone(),
+        built_using: found.built_using.clone(),
+    }
+}
+
+/// The program at `path`, if it is one that can be used.
+fn read(path: &Path, target: &Target, origin: Option<Origin>) -> Result<Busybox> {
+    let bytes = match fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::Missing {
+                what: format!("BusyBox for {}", target.name),
+                tried: vec![format!("{} is not there", path.display())],
+                remedy: format!("put a statically linked BusyBox there, or leave --busybox and {VARIABLE} out"),
+            });
+        }
+        read => read.at("read", path)?,
+    };
+    let wrong = |reason: String| Error::WrongProgram {
+        path: path.to_owned(),
+        what: format!("BusyBox for {}", target.name),
+        reason,
+    };
+    if let Some(reason) = elf::objection(&bytes, target.elf) {
+        return Err(wrong(reason));
+    }
+    let applets = applets_in(&bytes);
+    if !applets.iter().any(|name| name == "sh") {
+        return Err(wrong("it has no list of applets with `sh` in it".to_owned()));
+    }
+    Ok(Busybox { sha256: digest(&bytes), bytes, applets, origin })
+}
+
+/// A shorter run of words is by chance.
+const APPLETS_MIN: usize = 8;
+
+/// The names of the applets. BusyBox keeps them in one table, each ended by NUL, strictly sorted (it searches it by
+/// halves; `libbb/appletlib.c`, `applet_names`). It is the longest such run of words in the program.
+fn applets_in(program: &[u8]) -> Vec<String> {
+    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"[_-.".contains(&byte);
+    let (mut run, mut best): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());
+    for word in program.split(|byte| *byte == 0) {
+        let is_name = !word.is_empty() && word.len() < 32 && word.iter().copied().all(is_letter);
+        if !is_name || run.last().is_some_and(|last| *last >= word) {
+            run.clear();
+        }
+        if is_name {
+            run.push(word);
+            if run.len() > best.len() {
+                best.clone_from(&run);
+            }
+        }
+    }
+    if best.len() < APPLETS_MIN {
+        return Vec::new();
+    }
+    best.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target;
+
+    #[test]
+    fn the_table_of_applets_is_found() {
+        let names = ["[", "[[", "ash", "awk", "cat", "chpasswd", "ls", "mkfs.vfat", "sh", "zcat"];
+        let table = names.join("\0");
+        let program = format!("\x7fELF\0\0error\0a\0b\0c\0Usage: ls\0{table}\0\0a\0b\0\u{1}code");
+        assert_eq!(applets_in(program.as_bytes()), names);
+        assert_eq!(applets_in(b"a\0b\0c"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_given_one_must_be_there_and_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target::named("armv6l").unwrap();
+        let cache = Cache::at(folder.path().join("cache"));
+        let text = |given: &Path| get(target, Some(given), &cache, &Progress::none()).unwrap_err().to_string();
+        assert!(text(folder.path()).contains("busybox-armv6l is not there"), "{}", text(folder.path()));
+        fs::write(folder.path().join("busybox-armv6l"), "#!/bin/sh\n").unwrap();
+        assert!(text(folder.path()).ends_with("cannot be used as BusyBox for armv6l: it is no ELF program"));
+    }
+}

@@ -1,0 +1,236 @@
+//! `initramfs-overlay build`: reads the command line, gathers what goes into each image, has the images made, and tells
+//! what came out. Everything is looked at before the first file is written.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
+
+use initramfs_overlay_init::config::{Abilities, Config};
+
+use self::{artifact::Image, modules::Wanted, program::Programs};
+use crate::{
+    Error, Result, busybox,
+    busybox::Busybox,
+    cache::Cache,
+    compress::Compression,
+    contents::Modules,
+    error::IoContext,
+    progress::Progress,
+    target::{self, Target},
+    variant::Variant,
+};
+
+mod artifact;
+mod checksums;
+mod modules;
+mod program;
+mod report;
+mod source;
+
+/// Build initramfs images: init, BusyBox, kernel modules and your own files, packed for the kernel.
+///
+/// Without options: every target, standard and debug, with the files under `src/`. The same inputs give the same bytes,
+/// and what has not changed is not built again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  All targets, standard and debug, into target/:
+    initramfs-overlay build
+  The smallest image for a Raspberry Pi Zero, with parameters baked in:
+    initramfs-overlay build --target armv6l --variant slim --cmdline 'rd.timeout=30s'
+  With the modules that lead to the root, from the kernel this machine runs:
+    initramfs-overlay build --target x86_64 --module-tree /lib/modules/$(uname -r) --modules @overlay,@virtio
+
+Each image has a .manifest.json (what it holds) and an .spdx.json (bill of materials) beside it, and SHA256SUMS lists them all.")]
+pub struct Args {
+    /// Whom to build for: names from `targets/`, or `all`. Repeatable
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all")]
+    pub target: Vec<String>,
+
+    /// The kinds of image. Repeatable
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_values = ["standard", "debug"])]
+    pub variant: Vec<Variant>,
+
+    /// A folder whose files go into every image, over ours. Repeatable [default: `src/` of the source tree, where there is one]
+    #[arg(long, value_name = "DIR")]
+    pub include: Vec<PathBuf>,
+
+    /// A folder with `busybox-<target>`, instead of Debian's BusyBox
+    #[arg(long, value_name = "DIR")]
+    pub busybox: Option<PathBuf>,
+
+    /// Kernel modules by name, alias, path or set (`@overlay`), with --module-tree; or one folder of .ko files. Repeatable
+    #[arg(long, value_name = "NAMES|DIR", value_delimiter = ',')]
+    pub modules: Vec<String>,
+
+    /// Modules that init loads at the start of every boot, whatever it finds. Repeatable
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub load_modules: Vec<String>,
+
+    /// The kernel's module folder, /lib/modules/<version>, or a root that holds it
+    #[arg(long, value_name = "DIR")]
+    pub module_tree: Option<PathBuf>,
+
+    /// Take signatures and debugging sections off the modules: much quicker to load, but it taints the kernel
+    #[arg(long)]
+    pub strip_modules: bool,
+
+    /// Parameters baked into the image, as on a kernel's command line, which comes after them and wins
+    #[arg(long, value_name = "STRING")]
+    pub cmdline: Option<String>,
+
+    /// How images are compressed
+    #[arg(long, value_name = "NAME", default_value = "gzip")]
+    pub compress: Compression,
+
+    /// Where the images go [default: `target/` of the source tree, else of the current folder]
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+
+    /// A finished init for the one target, instead of compiling it
+    #[arg(long, value_name = "FILE")]
+    pub init: Option<PathBuf>,
+
+    /// The source tree that init is compiled from [default: the one that the current folder is in]
+    #[arg(long, value_name = "DIR")]
+    pub source: Option<PathBuf>,
+
+    /// Tell what was made as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Builds the images.
+///
+/// # Errors
+/// [`Error::Usage`] for what cannot be, and whatever fails on the way. Then nothing of this build is left behind.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let progress = Progress::on_stderr();
+    let targets = chosen_targets(&args.target)?;
+    let variants = unique(&args.variant);
+    let mtime = archive_time()?;
+    check_cmdline(args.cmdline.as_deref(), &variants, &progress)?;
+    let place = source::locate(args.source.as_deref())?;
+    let include = if args.include.is_empty() { place.default_include() } else { args.include.clone() };
+    let modules = chosen_modules(args, &targets, &progress)?;
+    let cache = Cache::open()?;
+    let mut programs = Programs::new(args.init.as_deref(), &place, &targets, &cache, progress)?;
+
+    let mut busyboxes: BTreeMap<&str, Busybox> = BTreeMap::new();
+    if variants.iter().any(|variant| variant.has_busybox()) {
+        for target in &targets {
+            busyboxes.insert(&target.name, busybox::get(target, args.busybox.as_deref(), &cache, &progress)?);
+        }
+    }
+    let mut images = Vec::new();
+    for target in &targets {
+        for variant in &variants {
+            images.push(Image::new(artifact::Parts {
+                target,
+                variant: *variant,
+                version: place.version(),
+                program: programs.get(target, variant.has_shell())?,
+                busybox: busyboxes.get(&*target.name).filter(|_| variant.has_busybox()),
+                modules: modules.as_ref(),
+                cmdline: args.cmdline.as_deref(),
+                include: &include,
+                compression: args.compress,
+                mtime,
+            })?);
+        }
+    }
+
+    let output = args.output.clone().unwrap_or_else(|| place.default_output());
+    fs::create_dir_all(&output).at("create", &output)?;
+    let (mut made, mut files) = (Vec::new(), Vec::new());
+    for image in &images {
+        let (artifact, written) = image.make(&output, &progress)?;
+        made.push(artifact);
+        files.extend(written);
+    }
+    files.extend(checksums::update(&output, place.version(), &made)?);
+    // From here on only names change: a full disk or a bad input has been met before.
+    files.into_iter().try_for_each(crate::write::OutputFile::commit)?;
+    report::print(&output, place.version(), &made, args.json)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The targets of these names, in this order, each once.
+fn chosen_targets(names: &[String]) -> Result<Vec<&'static Target>> {
+    let mut chosen: Vec<&'static Target> = Vec::new();
+    for name in names {
+        if name == "all" {
+            chosen.extend(target::all()?);
+        } else {
+            chosen.push(target::named(name)?);
+        }
+    }
+    Ok(unique(&chosen))
+}
+
+fn unique<T: PartialEq + Clone>(items: &[T]) -> Vec<T> {
+    let mut seen = Vec::new();
+    for item in items {
+        if !seen.contains(item) {
+            seen.push(item.clone());
+        }
+    }
+    seen
+}
+
+/// The time stamp of everything in an archive, in seconds since 1970.
+fn archive_time() -> Result<u32> {
+    let seconds = super::disk::source_date_epoch()?;
+    u32::try_from(seconds)
+        .map_err(|_| Error::Usage(format!("SOURCE_DATE_EPOCH is {seconds}: expected seconds since 1970, below 2^32")))
+}
+
+/// What init would object to at each boot is said now.
+fn check_cmdline(cmdline: Option<&str>, variants: &[Variant], progress: &Progress) -> Result<()> {
+    let Some(cmdline) = cmdline else { return Ok(()) };
+    if cmdline.contains(['\0', '\n']) {
+        return Err(Error::Usage("--cmdline: expected one line of parameters parted by blanks".to_owned()));
+    }
+    let mut said = Vec::new();
+    for variant in variants {
+        let (config, result) = Config::parse(cmdline, "", Abilities { shell: variant.has_shell() });
+        result.map_err(|error| Error::Usage(format!("--cmdline: {error}")))?;
+        said.extend(config.warnings.into_iter().map(|warning| format!("warning: {}: {warning}", variant.name())));
+    }
+    unique(&said).iter().for_each(|warning| progress.say(warning));
+    Ok(())
+}
+
+fn chosen_modules(args: &Args, targets: &[&Target], progress: &Progress) -> Result<Option<Modules>> {
+    let wanted = Wanted {
+        modules: &args.modules,
+        always: &args.load_modules,
+        tree: args.module_tree.as_deref(),
+        strip: args.strip_modules,
+    };
+    modules::choose(&wanted, targets, args.cmdline.as_deref().unwrap_or_default(), progress)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_come_once_and_in_order() {
+        let names = |list: &[&str]| -> Vec<String> {
+            let list: Vec<String> = list.iter().map(|name| (*name).to_owned()).collect();
+            chosen_targets(&list).unwrap().iter().map(|target| target.name.clone()).collect()
+        };
+        assert_eq!(names(&["all"]), ["armv6l", "i686", "x86_64"]);
+        assert_eq!(names(&["x86_64", "all"]), ["x86_64", "armv6l", "i686"]);
+        let error = chosen_targets(&["i685".to_owned()]).unwrap_err().to_string();
+        assert!(error.contains("did you mean `i686`"), "{error}");
+    }
+
+    #[test]
+    fn a_command_line_that_init_would_refuse_is_refused() {
+        let check = |line| check_cmdline(Some(line), &[Variant::Standard], &Progress::none());
+        assert!(check("quiet rd.timeout=30s rd.img=LABEL=system").is_ok());
+        for (line, part) in [("rd.overlay=nonsense", "--cmdline: "), ("quiet\nro", "one line")] {
+            let error = check(line).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

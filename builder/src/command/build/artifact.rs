@@ -1,0 +1,277 @@
+//! One image and what lies beside it: the archive, its manifest, its bill of materials. An image that is there already and
+//! would come out the same is left alone.
+
+use std::{
+    env, fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::program::Program;
+use crate::{
+    Error, Result,
+    archive::{self, Properties},
+    busybox::Busybox,
+    cache::file_digest,
+    compress::Compression,
+    contents::{self, Modules},
+    manifest::{self, Manifest, Record, hexadecimal},
+    progress::Progress,
+    sbom,
+    target::Target,
+    tree::Tree,
+    variant::Variant,
+    write::OutputFile,
+};
+
+/// What the manifest's name has after the image's.
+pub const MANIFEST: &str = ".manifest.json";
+/// What the bill of materials' name has after the image's.
+pub const BILL: &str = ".spdx.json";
+
+/// What an image is made of, and how.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// Whom it is for.
+    pub target: &'a Target,
+    /// What kind of image it is.
+    pub variant: Variant,
+    /// Its version.
+    pub version: &'a str,
+    /// Its init.
+    pub program: Program,
+    /// Its BusyBox, where it has one.
+    pub busybox: Option<&'a Busybox>,
+    /// Its kernel modules, where it has any.
+    pub modules: Option<&'a Modules>,
+    /// Parameters that are baked in.
+    pub cmdline: Option<&'a str>,
+    /// Folders of the user's.
+    pub include: &'a [PathBuf],
+    /// How it is compressed.
+    pub compression: Compression,
+    /// The time of everything in it, in seconds since 1970.
+    pub mtime: u32,
+}
+
+/// An image that can be made.
+#[derive(Debug)]
+pub struct Image<'a> {
+    parts: Parts<'a>,
+    tree: Tree,
+    records: Vec<Record>,
+}
+
+/// An image that was made, or was there already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// The target's name.
+    pub target: String,
+    /// The variant.
+    pub variant: Variant,
+    /// The image's file name.
+    pub file: String,
+    /// Size of init in bytes.
+    pub init_size: u64,
+    /// Size of the image in bytes.
+    pub size: u64,
+    /// Whether it was there already.
+    pub fresh: bool,
+    /// The SHA-256 of the image, its manifest and its bill of materials, by file name.
+    pub digests: Vec<(String, String)>,
+}
+
+/// The file name of an image: `init-0.1.0-i686-debug.gz`.
+pub fn file_name(version: &str, target: &str, variant: Variant, compression: Compression) -> String {
+    format!("init-{version}-{target}{}.{}", variant.file_suffix(), compression.suffix())
+}
+
+impl<'a> Image<'a> {
+    /// Looks at everything that goes in, once.
+    ///
+    /// # Errors
+    /// A file that cannot be read, one that cannot be in an initramfs, and a file of the user's in the place of `/init`.
+    pub fn new(parts: Parts<'a>) -> Result<Self> {
+        let tree = contents::tree(&contents::Parts {
+            target: parts.target,
+            variant: parts.variant,
+            version: parts.version,
+            init: &parts.program.path,
+            busybox: parts.busybox,
+            modules: parts.modules,
+            cmdline: parts.cmdline,
+            include: parts.include,
+        })?;
+        tree.check_parents()?;
+        let records = manifest::records(&tree, parts.mtime)?;
+        Ok(Self { parts, tree, records })
+    }
+
+    /// Makes the image's files in the folder `output`. They get their names when they are committed, so that a build that
+    /// fails later leaves nothing. None where they are there already.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::SizeChanged`], [`Error::WriteArchive`].
+    pub fn make(&self, output: &Path, progress: &Progress) -> Result<(Artifact, Vec<OutputFile>)> {
+        let Parts { target, variant, version, compression, .. } = &self.parts;
+        let name = file_name(version, &target.name, *variant, *compression);
+        let path = output.join(&name);
+        if let Some((size, [manifest, bill])) = self.fresh(&path)? {
+            return Ok((self.artifact(&name, size, true, &manifest, &bill), Vec::new()));
+        }
+        let step = progress.step(format!("{}: packing {name}", target.name));
+        let sink = Hashing { inner: OutputFile::create(&path)?, hash: Sha256::new(), length: 0 };
+        let failed = |source| Error::WriteArchive { source };
+        let mut encoder = compression.encoder(sink).map_err(failed)?;
+        archive::write(&self.tree, Properties { mtime: self.parts.mtime, ..Properties::default() }, &mut encoder)?;
+        let Hashing { inner, hash, length } = encoder.finish().map_err(failed)?;
+        let sha256 = hexadecimal(&hash.finalize());
+        let texts @ [manifest, bill] = &self.texts(&name, length, &sha256);
+        let mut files = vec![inner];
+        for (text, suffix) in texts.iter().zip([MANIFEST, BILL]) {
+            let mut file = OutputFile::create(beside(&path, suffix))?;
+            file.write_all(text.as_bytes()).map_err(failed)?;
+            files.push(file);
+        }
+        step.finish("");
+        Ok((self.artifact(&name, (length, sha256), false, manifest, bill), files))
+    }
+
+    /// Size and digest of the image at `path` with the texts beside it, if all of them are what this image would be: its
+    /// manifest lists the same files with the same digests, and the image's own. `None` also where this command was built
+    /// after the image, as it may pack otherwise now.
+    #[expect(clippy::type_complexity, reason = "a pair of pairs, taken apart at once")]
+    fn fresh(&self, path: &Path) -> Result<Option<((u64, String), [String; 2])>> {
+        let Ok(metadata) = fs::metadata(path) else { return Ok(None) };
+        let built = env::current_exe().and_then(fs::metadata).and_then(|program| program.modified());
+        let is_older = match (metadata.modified(), built) {
+            (Ok(image), Ok(built)) => image < built,
+            _ => true,
+        };
+        let present = [MANIFEST, BILL].map(|suffix| fs::read_to_string(beside(path, suffix)).ok());
+        let [Some(manifest), Some(bill)] = present else { return Ok(None) };
+        if is_older || !metadata.is_file() {
+            return Ok(None);
+        }
+        let sha256 = file_digest(path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let texts = self.texts(&name, metadata.len(), &sha256);
+        Ok((texts == [manifest, bill]).then_some(((metadata.len(), sha256), texts)))
+    }
+
+    fn artifact(&self, name: &str, image: (u64, String), fresh: bool, manifest: &str, bill: &str) -> Artifact {
+        let (size, sha256) = image;
+        let digest = |text: &str| crate::cache::digest(text.as_bytes());
+        Artifact {
+            target: self.parts.target.name.clone(),
+            variant: self.parts.variant,
+            file: name.to_owned(),
+            init_size: self.parts.program.size,
+            size,
+            fresh,
+            digests: vec![
+                (name.to_owned(), sha256),
+                (format!("{name}{MANIFEST}"), digest(manifest)),
+                (format!("{name}{BILL}"), digest(bill)),
+            ],
+        }
+    }
+
+    /// The manifest and the bill of materials of an image with this name, size and digest.
+    fn texts(&self, name: &str, size: u64, sha256: &str) -> [String; 2] {
+        let manifest = Manifest { image: self.facts(name, size, sha256), files: self.records.clone() };
+        let Parts { version, program, busybox, modules, include, mtime, .. } = &self.parts;
+        let kernels: Vec<_> = modules
+            .iter()
+            .map(|modules| sbom::KernelMaterial {
+                version: &modules.version,
+                origin: modules.origin.as_ref(),
+                stripped: modules.stripped,
+            })
+            .collect();
+        let bill = sbom::spdx(&sbom::Materials {
+            file: name,
+            sha256,
+            version,
+            created: u64::from(*mtime),
+            init: sbom::InitMaterial { sha256: &program.sha256, build: None },
+            busybox: busybox.map(|busybox| (busybox.sha256.as_str(), busybox.origin.as_ref())),
+            kernels: &kernels,
+            has_included_files: include.iter().any(|folder| holds_something(folder)),
+        });
+        [manifest.to_json(), bill]
+    }
+
+    /// What the manifest says about the image as a whole. No word of this machine: the same inputs, the same text.
+    fn facts(&self, name: &str, size: u64, sha256: &str) -> Map<String, Value> {
+        let Parts { target, variant, version, program, busybox, modules, cmdline, compression, mtime, .. } =
+            &self.parts;
+        let facts = json!({
+            "name": name,
+            "version": version,
+            "target": target.name,
+            "variant": variant.name(),
+            "compression": compression.name(),
+            "size": size,
+            "sha256": sha256,
+            "mtime": mtime,
+            "builder": concat!("initramfs-overlay ", env!("CARGO_PKG_VERSION")),
+            "cmdline": cmdline,
+            "init": { "size": program.size, "sha256": program.sha256 },
+            "busybox": busybox.map(|busybox| json!({
+                "size": busybox.bytes.len(),
+                "sha256": busybox.sha256,
+                "applets": busybox.applets.len(),
+                "package": busybox.origin,
+            })),
+            "modules": modules.map(|modules| json!({
+                "kernel": modules.version,
+                "package": modules.origin,
+                "stripped": modules.stripped,
+                "built_in": modules.built_in,
+                "files": modules.files.iter().map(|module| json!({
+                    "name": module.name,
+                    "path": module.path,
+                    "removed": module.removed,
+                })).collect::<Vec<_>>(),
+            })),
+        });
+        match facts {
+            Value::Object(facts) => facts,
+            _ => Map::new(),
+        }
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn holds_something(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// A sink that knows the digest and the length of what went through.
+struct Hashing<W> {
+    inner: W,
+    hash: Sha256,
+    length: u64,
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}

@@ -1,0 +1,114 @@
+//! The kernel modules of a build: from what the command line says to their bytes. Choosing them is [`crate::kmod`]'s.
+
+use std::path::Path;
+
+use crate::{
+    Error, Result,
+    contents::Modules,
+    kernel_package,
+    kmod::{ModuleTree, SETS},
+    progress::Progress,
+    target::Target,
+};
+
+/// What the command line says about modules.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// `--modules`.
+    pub modules: &'a [String],
+    /// `--load-modules`.
+    pub always: &'a [String],
+    /// `--module-tree`.
+    pub tree: Option<&'a Path>,
+    /// `--strip-modules`.
+    pub strip: bool,
+}
+
+/// The modules of the images, `None` where none are wanted. `cmdline` is what is baked in.
+///
+/// # Errors
+/// [`Error::Usage`] where the options do not go together, and what [`crate::kmod`] says.
+pub fn choose(wanted: &Wanted<'_>, targets: &[&Target], cmdline: &str, progress: &Progress) -> Result<Option<Modules>> {
+    let Some((folder, names)) = folder_and_names(wanted)? else { return Ok(None) };
+    let [target] = targets else {
+        return Err(Error::Usage(format!(
+            "a kernel's modules are for one target, and {} were asked for; name it with --target",
+            targets.len()
+        )));
+    };
+    let tree = ModuleTree::open(folder)?;
+    if names.is_empty() && wanted.always.is_empty() && !tree.is_plain() {
+        let sets: Vec<String> = SETS.iter().map(|set| format!("@{}", set.name)).collect();
+        return Err(Error::Usage(format!(
+            "{} holds all modules of kernel {}; name those that the image needs, with --module-tree {0} --modules NAMES: \
+             modules, aliases, or the sets {}",
+            folder.display(),
+            tree.version(),
+            sets.join(", ")
+        )));
+    }
+    if wanted.strip {
+        tree.check_strip(cmdline)?;
+    }
+    let selection = tree.resolve(names, wanted.always)?;
+    selection.check_machine(target.elf)?;
+    for note in &selection.notes {
+        progress.say(format!("modules: {note}"));
+    }
+    let packed = Modules::pack(&selection, wanted.strip, kernel_package::origin_of(folder))?;
+    for module in &packed.files {
+        if let Some(reason) = &module.removed.sections_kept {
+            progress.say(format!("modules: the debugging sections of {} stay: {reason}", module.name));
+        }
+    }
+    Ok(Some(packed))
+}
+
+/// The folder of modules, and the names asked for.
+fn folder_and_names<'a>(wanted: &Wanted<'a>) -> Result<Option<(&'a Path, &'a [String])>> {
+    let Wanted { modules, always, tree, strip } = *wanted;
+    let usage = |text: &str| Err(Error::Usage(text.to_owned()));
+    match (tree, modules) {
+        (Some(tree), names) => Ok(Some((tree, names))),
+        (None, [folder]) if Path::new(folder).is_dir() => Ok(Some((Path::new(folder), &[]))),
+        (None, []) if always.is_empty() && !strip => Ok(None),
+        (None, []) if always.is_empty() => usage("--strip-modules: there are no modules without --modules"),
+        (None, []) => usage("--load-modules names modules: say with --module-tree DIR where they are"),
+        (None, [folder]) if folder.contains('/') => {
+            Err(Error::Usage(format!("--modules {folder}: there is no such folder")))
+        }
+        (None, names) => Err(Error::Usage(format!(
+            "--modules {}: these are names; say with --module-tree DIR which kernel's they are, such as \
+             /lib/modules/<version>",
+            names.join(",")
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_need_a_tree_and_a_folder_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap().to_owned();
+        let names = ["ext4".to_owned(), "@virtio".to_owned()];
+        let none = Wanted { modules: &[], always: &[], tree: None, strip: false };
+        assert_eq!(folder_and_names(&none).unwrap(), None);
+        let by_name = Wanted { modules: &names, tree: Some(folder.path()), ..none };
+        assert_eq!(folder_and_names(&by_name).unwrap(), Some((folder.path(), &names[..])));
+        let by_folder = Wanted { modules: std::slice::from_ref(&path), ..none };
+        assert_eq!(folder_and_names(&by_folder).unwrap(), Some((folder.path(), &[][..])));
+        let absent = ["no/such/folder".to_owned()];
+        for (wanted, part) in [
+            (Wanted { modules: &names, ..none }, "--modules ext4,@virtio: these are names"),
+            (Wanted { modules: &absent, ..none }, "--modules no/such/folder: there is no such folder"),
+            (Wanted { always: &names, ..none }, "--load-modules names modules"),
+            (Wanted { strip: true, ..none }, "--strip-modules"),
+        ] {
+            let error = folder_and_names(&wanted).unwrap_err().to_string();
+            assert!(error.starts_with(part), "{error}");
+        }
+    }
+}

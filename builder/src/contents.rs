@@ -1,0 +1,289 @@
+//! What is in an image: from init, BusyBox, modules and the user's files to the tree of the root. Which parts there are
+//! was decided before; nothing is fetched, built or written here.
+
+use std::path::{Path, PathBuf};
+
+use initramfs_overlay_init::{modules::index, names};
+
+use crate::{
+    Result,
+    busybox::Busybox,
+    kernel_package::Origin,
+    kmod::{Removed, SelectedModule, Selection},
+    target::Target,
+    tree::{Clash, Content, Entry, Kind, Tree},
+    variant::Variant,
+};
+
+/// The parts of an image.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// Whom it is for.
+    pub target: &'a Target,
+    /// What kind of image it is.
+    pub variant: Variant,
+    /// Its version.
+    pub version: &'a str,
+    /// The program that becomes `/init`.
+    pub init: &'a Path,
+    /// BusyBox, where the variant has it.
+    pub busybox: Option<&'a Busybox>,
+    /// The kernel modules.
+    pub modules: Option<&'a Modules>,
+    /// Parameters that are baked in.
+    pub cmdline: Option<&'a str>,
+    /// Folders of the user's, later ones over earlier ones.
+    pub include: &'a [PathBuf],
+}
+
+/// The modules of one kernel, ready to be put into an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modules {
+    /// The kernel's version, as `uname -r` says it.
+    pub version: String,
+    /// Whether signatures and debugging sections were taken off.
+    pub stripped: bool,
+    /// In load order.
+    pub files: Vec<PackedModule>,
+    /// The list that init reads.
+    pub index: String,
+    /// What was asked for, or is needed, and is built into the kernel. Sorted.
+    pub built_in: Vec<String>,
+    /// The package that the kernel comes from, where that is known.
+    pub origin: Option<Origin>,
+}
+
+/// A module as it goes into an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackedModule {
+    /// Its name.
+    pub name: String,
+    /// Where it is in the image, without a leading slash.
+    pub path: String,
+    /// Its bytes.
+    pub content: Content,
+    /// What was taken off.
+    pub removed: Removed,
+}
+
+impl Modules {
+    /// Reads the modules of `selection` once for all images that they go into. A module that goes in as its file is stays
+    /// there until an archive is written.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`] and [`crate::Error::ModuleFile`] for a module that cannot be read.
+    pub fn pack(selection: &Selection, strip: bool, origin: Option<Origin>) -> Result<Self> {
+        let root = format!("{}/{}", names::MODULES_DIR, selection.version);
+        let pack = |module: &SelectedModule| {
+            let as_it_is = !strip && module.file.extension().is_some_and(|extension| extension == "ko");
+            let (content, removed) = if as_it_is {
+                (Content::host(&module.file)?, Removed::default())
+            } else {
+                let content = module.content(strip)?;
+                (Content::Bytes(content.bytes), content.removed)
+            };
+            let path = format!("{root}/{}", module.entry.path);
+            Ok(PackedModule { name: module.entry.name.clone(), path, content, removed })
+        };
+        Ok(Self {
+            version: selection.version.clone(),
+            stripped: strip,
+            files: selection.modules.iter().map(pack).collect::<Result<_>>()?,
+            index: selection.index().to_string(),
+            built_in: selection.built_in.clone(),
+            origin,
+        })
+    }
+}
+
+/// Directories that init mounts on, or that programs expect.
+const DIRECTORIES: [&str; 5] = ["dev", "proc", "run", "sys", "sysroot"];
+
+/// Where programs are looked for beside `/bin`, and how these folders lead there. As in a merged `/usr`, one folder has
+/// everything, so `#!/usr/bin/env` and `/sbin/modprobe` work.
+const PROGRAM_FOLDERS: [(&str, &str); 3] = [("sbin", "bin"), ("usr/bin", "../bin"), ("usr/sbin", "../bin")];
+
+/// The tree of the image.
+///
+/// # Errors
+/// A file that cannot be read, one that cannot be in an initramfs, and a file of the user's in the place of `/init`.
+pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
+    let mut tree = Tree::new();
+    let mut put = |path: &str, entry| tree.insert(path, entry, Clash::Refuse);
+    put("init", Entry::file(0o755, Content::host(parts.init)?))?;
+    for directory in DIRECTORIES {
+        put(directory, Entry::directory(0o755))?;
+    }
+    put("etc", Entry::directory(0o755))?;
+    put("tmp", Entry::directory(0o1777))?;
+    // The kernel opens /dev/console for init before anything is mounted (init/main.c, console_on_rootfs).
+    put("dev/console", Entry::char_device(0o600, 5, 1))?;
+    put("dev/null", Entry::char_device(0o666, 1, 3))?;
+    put(relative(names::INITRD_RELEASE), text_file(release(parts)))?;
+    if let Some(cmdline) = parts.cmdline {
+        put(relative(names::BAKED_CMDLINE), text_file(format!("{cmdline}\n")))?;
+    }
+    if let Some(modules) = parts.modules {
+        put_modules(&mut tree, modules)?;
+    }
+    if let Some(busybox) = parts.busybox {
+        tree.insert("bin", Entry::directory(0o755), Clash::Refuse)?;
+        let program = Entry::file(0o755, Content::Bytes(busybox.bytes.clone()));
+        tree.insert(relative(names::BUSYBOX), program, Clash::Refuse)?;
+    }
+    for folder in parts.include {
+        tree.include(folder, Clash::Replace)?;
+    }
+    if let Some(busybox) = parts.busybox {
+        put_links(&mut tree, busybox)?;
+    }
+    Ok(tree)
+}
+
+fn put_modules(tree: &mut Tree, modules: &Modules) -> Result<()> {
+    let mut put = |path: &str, content: Content| {
+        tree.create_parents(path)?;
+        tree.insert(path, Entry::file(0o644, content), Clash::Refuse)
+    };
+    for module in &modules.files {
+        put(&module.path, module.content.clone())?;
+    }
+    let index = format!("{}/{}/{}", names::MODULES_DIR, modules.version, index::FILE_NAME);
+    put(&index, Content::Bytes(modules.index.clone().into_bytes()))
+}
+
+/// A link for every applet, wherever programs are looked for. What the user put there stays.
+fn put_links(tree: &mut Tree, busybox: &Busybox) -> Result<()> {
+    let link_in = |tree: &mut Tree, folder: &str, target: &str| {
+        busybox
+            .applets
+            .iter()
+            .try_for_each(|applet| tree.insert(format!("{folder}/{applet}"), Entry::symlink(target), Clash::Keep))
+    };
+    link_in(tree, "bin", "busybox")?;
+    for (folder, bin) in PROGRAM_FOLDERS {
+        tree.create_parents(folder)?;
+        match tree.get(folder).map(|entry| &entry.kind) {
+            None => tree.insert(folder, Entry::symlink(bin), Clash::Refuse)?,
+            // The user has files of his own there: the links go beside them.
+            Some(Kind::Directory) => {
+                let depth = folder.split('/').count();
+                link_in(tree, folder, &format!("{}bin/busybox", "../".repeat(depth)))?;
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// `/etc/initrd-release`, whose presence tells systemd that this is an initramfs: os-release(5).
+fn release(parts: &Parts<'_>) -> String {
+    let (version, variant, target) = (parts.version, parts.variant.name(), &parts.target.name);
+    format!(
+        "NAME=initramfs-overlay\nID=initramfs-overlay\nVERSION={version}\nVERSION_ID={version}\n\
+         PRETTY_NAME=\"initramfs-overlay {version}\"\nVARIANT={variant}\nVARIANT_ID={variant}\nARCH={target}\n"
+    )
+}
+
+fn text_file(text: String) -> Entry {
+    Entry::file(0o644, Content::Bytes(text.into_bytes()))
+}
+
+fn relative(path: &str) -> &str {
+    path.trim_start_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::target;
+
+    fn busybox() -> Busybox {
+        Busybox {
+            bytes: b"busybox".to_vec(),
+            sha256: String::new(),
+            applets: ["awk", "env", "sh"].map(str::to_owned).to_vec(),
+            origin: None,
+        }
+    }
+
+    fn paths(
+        variant: Variant,
+        busybox: Option<&Busybox>,
+        include: &[PathBuf],
+        cmdline: Option<&str>,
+    ) -> Result<Vec<String>> {
+        let folder = tempfile::tempdir().unwrap();
+        let init = folder.path().join("init");
+        fs::write(&init, "program").unwrap();
+        let target = target::named("i686")?;
+        let parts = Parts { target, variant, version: "1.2.3", init: &init, busybox, modules: None, cmdline, include };
+        let tree = super::tree(&parts)?;
+        tree.check_parents()?;
+        let line = |node: crate::tree::Node<'_>| {
+            let target = match &node.entry.kind {
+                Kind::Symlink(target) => format!(" -> {}", String::from_utf8_lossy(target)),
+                _ => String::new(),
+            };
+            format!("{:04o} {}{target}", node.entry.mode, String::from_utf8_lossy(node.path))
+        };
+        Ok(tree.iter().map(line).collect())
+    }
+
+    const SLIM: [&str; 11] = [
+        "0755 dev",
+        "0600 dev/console",
+        "0666 dev/null",
+        "0755 etc",
+        "0644 etc/initrd-release",
+        "0755 init",
+        "0755 proc",
+        "0755 run",
+        "0755 sys",
+        "0755 sysroot",
+        "1777 tmp",
+    ];
+
+    #[test]
+    fn each_variant_holds_what_it_should() {
+        assert_eq!(paths(Variant::Slim, None, &[], None).unwrap(), SLIM);
+        let mut standard: Vec<&str> = SLIM.to_vec();
+        standard.extend([
+            "0644 etc/cmdline",
+            "0755 bin",
+            "0755 bin/busybox",
+            "0777 bin/awk -> busybox",
+            "0777 bin/env -> busybox",
+            "0777 bin/sh -> busybox",
+            "0755 usr",
+            "0777 sbin -> bin",
+            "0777 usr/bin -> ../bin",
+            "0777 usr/sbin -> ../bin",
+        ]);
+        let path = |line: &str| line.split(' ').nth(1).unwrap().to_owned();
+        standard.sort_by_key(|line| path(line));
+        assert_eq!(paths(Variant::Standard, Some(&busybox()), &[], Some("quiet")).unwrap(), standard);
+    }
+
+    #[test]
+    fn the_users_files_win_and_the_links_stay_reachable() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().to_owned();
+        fs::create_dir_all(own.join("usr/bin")).unwrap();
+        fs::create_dir_all(own.join("bin")).unwrap();
+        fs::write(own.join("bin/awk"), "own").unwrap();
+        fs::write(own.join("usr/bin/tool"), "own").unwrap();
+        let found = paths(Variant::Standard, Some(&busybox()), std::slice::from_ref(&own), None).unwrap();
+        let has = |line: &str| assert!(found.iter().any(|found| found == line), "{line} is not in {found:#?}");
+        has("0644 bin/awk");
+        has("0644 usr/bin/tool");
+        has("0777 usr/bin/env -> ../../bin/busybox");
+        has("0777 sbin -> bin");
+
+        fs::write(own.join("init"), "own").unwrap();
+        let error = paths(Variant::Slim, None, &[own], None).unwrap_err().to_string();
+        assert!(error.contains("would take the place of /init"), "{error}");
+    }
+}

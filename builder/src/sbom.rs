@@ -1,0 +1,430 @@
+//! The bill of materials of an image: SPDX 2.3 as JSON, with what each part is, under which licence, and where its source
+//! is. Who ships a device with the image must be able to show it. Says what was put in; puts nothing in itself.
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{busybox, kernel_package};
+
+/// What an image is made of, as far as licences go.
+#[derive(Debug)]
+pub struct Materials<'a> {
+    /// The image's file name.
+    pub file: &'a str,
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: &'a str,
+    /// The version of init and of the image.
+    pub version: &'a str,
+    /// When it was made: seconds since 1970, from `SOURCE_DATE_EPOCH` or 0, as the same image has the same bill.
+    pub created: u64,
+    /// `init`.
+    pub init: InitMaterial<'a>,
+    /// BusyBox with its SHA-256, and where it comes from if that is known.
+    pub busybox: Option<(&'a str, Option<&'a busybox::Origin>)>,
+    /// The kernels whose modules are in it.
+    pub kernels: &'a [KernelMaterial<'a>],
+    /// Whether the user's own files are in it.
+    pub has_included_files: bool,
+}
+
+/// The program `init`.
+#[derive(Debug)]
+pub struct InitMaterial<'a> {
+    /// Its SHA-256, in hexadecimal.
+    pub sha256: &'a str,
+    /// How it was built; `None` where the user gave it.
+    pub build: Option<InitBuild<'a>>,
+}
+
+/// How `init` was built.
+#[derive(Debug)]
+pub struct InitBuild<'a> {
+    /// What is compiled in.
+    pub crates: &'a [Crate],
+    /// Rust's version.
+    pub rust_release: &'a str,
+    /// The commit of that Rust.
+    pub rust_commit: &'a str,
+    /// Zig's version.
+    pub zig_version: &'a str,
+    /// musl's version.
+    pub musl_version: &'a str,
+    /// libblkid.
+    pub libblkid: Libblkid<'a>,
+}
+
+/// A crate that is compiled into `init`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crate {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its licence, as its `Cargo.toml` says it: an SPDX expression.
+    pub licence: Option<String>,
+    /// SHA-256 of the published archive, from `Cargo.lock`; none for a crate of the source tree itself.
+    pub sha256: Option<String>,
+    /// Where its makers develop it.
+    pub repository: Option<String>,
+}
+
+/// The libblkid that is linked into `init`.
+#[derive(Debug, Clone, Copy)]
+pub struct Libblkid<'a> {
+    /// The version of util-linux, and so of libblkid.
+    pub version: &'a str,
+    /// Where its makers publish the tarball.
+    pub upstream: &'a str,
+    /// The tarball's SHA-256, in hexadecimal.
+    pub sha256: &'a str,
+}
+
+/// The kernel that modules are from.
+#[derive(Debug)]
+pub struct KernelMaterial<'a> {
+    /// Its version, as `uname -r` says it.
+    pub version: &'a str,
+    /// Its package, where that is known.
+    pub origin: Option<&'a kernel_package::Origin>,
+    /// Whether signature and debugging sections were taken off its modules.
+    pub stripped: bool,
+}
+
+/// How the LGPL's section 6 is kept with libblkid linked statically.
+const RELINK: &str = "Linked statically into init. To use another libblkid: take the complete source of init that this \
+                      image was built from (MIT OR Apache-2.0, so it may be passed on), replace the pinned tarball or \
+                      change SOURCE in builder/src/toolchain/libblkid.rs, and run ./build.sh; or link the object files \
+                      that the build leaves in target/cross against another libblkid.a. docs/licences.md says how.";
+
+/// The document, with a newline at its end.
+#[must_use]
+pub fn spdx(materials: &Materials<'_>) -> String {
+    let mut bill = Bill::default();
+    bill.add(json!({
+        "SPDXID": "SPDXRef-image",
+        "name": materials.file,
+        "versionInfo": materials.version,
+        "primaryPackagePurpose": "ARCHIVE",
+        "licenseDeclared": "NOASSERTION",
+        "checksums": checksums(Some(materials.sha256)),
+    }));
+    bill.relate("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-image");
+    add_init(&mut bill, materials);
+    if let Some((sha256, origin)) = materials.busybox {
+        add_busybox(&mut bill, sha256, origin);
+    }
+    for kernel in materials.kernels {
+        add_kernel(&mut bill, kernel);
+    }
+    if materials.has_included_files {
+        bill.add(json!({
+            "SPDXID": "SPDXRef-included",
+            "name": "files added with --include",
+            "licenseDeclared": "NOASSERTION",
+            "comment": "The manifest beside the image lists them.",
+        }));
+        bill.relate("SPDXRef-image", "CONTAINS", "SPDXRef-included");
+    }
+    let namespace = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}\n{}", materials.file, materials.sha256).as_bytes());
+    let document = json!({
+        "spdxVersion": "SPDX-2.3",
+        "dataLicense": "CC0-1.0",
+        "SPDXID": "SPDXRef-DOCUMENT",
+        "name": materials.file,
+        "documentNamespace": format!("urn:uuid:{namespace}"),
+        "creationInfo": {
+            "created": timestamp(materials.created),
+            "creators": [format!("Tool: initramfs-overlay-{}", env!("CARGO_PKG_VERSION"))],
+        },
+        "packages": bill.packages,
+        "relationships": bill.relationships,
+    });
+    format!("{document:#}\n")
+}
+
+#[derive(Default)]
+struct Bill {
+    packages: Vec<Value>,
+    relationships: Vec<Value>,
+}
+
+impl Bill {
+    /// Adds a package, with what SPDX wants of every one.
+    fn add(&mut self, mut package: Value) {
+        if let Some(fields) = package.as_object_mut() {
+            fields.retain(|_, value| !value.is_null());
+            for (name, value) in [
+                ("downloadLocation", json!("NOASSERTION")),
+                ("filesAnalyzed", json!(false)),
+                ("licenseConcluded", json!("NOASSERTION")),
+                ("copyrightText", json!("NOASSERTION")),
+            ] {
+                fields.entry(name).or_insert(value);
+            }
+        }
+        self.packages.push(package);
+    }
+
+    fn relate(&mut self, element: &str, relationship: &str, related: &str) {
+        self.relationships.push(json!({
+            "spdxElementId": element,
+            "relationshipType": relationship,
+            "relatedSpdxElement": related,
+        }));
+    }
+}
+
+fn add_init(bill: &mut Bill, materials: &Materials<'_>) {
+    let InitMaterial { sha256, build } = &materials.init;
+    bill.add(json!({
+        "SPDXID": "SPDXRef-init",
+        "name": "init",
+        "versionInfo": build.is_some().then_some(materials.version),
+        "primaryPackagePurpose": "APPLICATION",
+        "licenseDeclared": if build.is_some() { "MIT OR Apache-2.0" } else { "NOASSERTION" },
+        "checksums": checksums(Some(sha256)),
+        "comment": build.is_none().then_some("Given by the user with --init; what it is made of is not known here."),
+    }));
+    bill.relate("SPDXRef-image", "CONTAINS", "SPDXRef-init");
+    let Some(build) = build else { return };
+    for found in build.crates.iter().filter(|found| found.sha256.is_some()) {
+        let id = format!("SPDXRef-crate-{}-{}", identifier(&found.name), identifier(&found.version));
+        bill.add(json!({
+            "SPDXID": id,
+            "name": found.name,
+            "versionInfo": found.version,
+            "primaryPackagePurpose": "LIBRARY",
+            // The old way to write OR in Cargo.toml.
+            "licenseDeclared": found.licence.as_ref().map_or("NOASSERTION".to_owned(), |licence| licence.replace('/', " OR ")),
+            "checksums": checksums(found.sha256.as_deref()),
+            "externalRefs": purl(format!("pkg:cargo/{}@{}", found.name, found.version)),
+            "homepage": found.repository,
+        }));
+        bill.relate("SPDXRef-init", "STATIC_LINK", &id);
+    }
+    bill.add(json!({
+        "SPDXID": "SPDXRef-rust-std",
+        "name": "rust-std",
+        "versionInfo": build.rust_release,
+        "primaryPackagePurpose": "LIBRARY",
+        "licenseDeclared": "MIT OR Apache-2.0",
+        "sourceInfo": format!("compiled from the component rust-src of Rust {}, commit {}", build.rust_release, build.rust_commit),
+    }));
+    bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-rust-std");
+    bill.add(json!({
+        "SPDXID": "SPDXRef-musl",
+        "name": "musl",
+        "versionInfo": build.musl_version,
+        "primaryPackagePurpose": "LIBRARY",
+        "licenseDeclared": "MIT",
+        "sourceInfo": format!("as it comes with Zig {}, in its folder lib/libc/musl", build.zig_version),
+    }));
+    bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-musl");
+    bill.add(json!({
+        "SPDXID": "SPDXRef-libblkid",
+        "name": "libblkid",
+        "versionInfo": build.libblkid.version,
+        "primaryPackagePurpose": "LIBRARY",
+        "licenseDeclared": "LGPL-2.1-or-later",
+        "downloadLocation": build.libblkid.upstream,
+        "sourceInfo": format!(
+            "from util-linux {}, tarball with SHA-256 {}, changed for size as docs/licences.md says",
+            build.libblkid.version, build.libblkid.sha256
+        ),
+        "comment": RELINK,
+    }));
+    bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-libblkid");
+}
+
+fn add_busybox(bill: &mut Bill, sha256: &str, origin: Option<&busybox::Origin>) {
+    bill.add(json!({
+        "SPDXID": "SPDXRef-busybox",
+        "name": "busybox",
+        "versionInfo": origin.map(|origin| &origin.version),
+        "primaryPackagePurpose": "APPLICATION",
+        "licenseDeclared": "GPL-2.0-only",
+        "checksums": checksums(Some(sha256)),
+        "externalRefs": origin.and_then(|origin| {
+            purl(format!("pkg:deb/debian/{}@{}?arch={}", origin.package, encode(&origin.version), origin.architecture))
+        }),
+        "sourceInfo": match origin {
+            Some(origin) => format!(
+                "Debian's package {} {} for {}, SHA-256 {}; complete source: Debian's source package {} {}, for good at {}",
+                origin.package, origin.version, origin.architecture, origin.sha256, origin.source, origin.source_version,
+                snapshot(&origin.source, &origin.source_version),
+            ),
+            None => "given by the user with --busybox; whoever ships it must offer its complete source".to_owned(),
+        },
+    }));
+    bill.relate("SPDXRef-image", "CONTAINS", "SPDXRef-busybox");
+    for (name, version) in origin.iter().flat_map(|origin| &origin.built_using) {
+        let id = format!("SPDXRef-busybox-{}", identifier(name));
+        bill.add(json!({
+            "SPDXID": id,
+            "name": name,
+            "versionInfo": version,
+            "primaryPackagePurpose": "LIBRARY",
+            "licenseDeclared": if name == "glibc" { "LGPL-2.1-or-later" } else { "NOASSERTION" },
+            "sourceInfo": format!("Debian's source package {name} {version}, for good at {}", snapshot(name, version)),
+        }));
+        bill.relate("SPDXRef-busybox", "STATIC_LINK", &id);
+    }
+}
+
+fn add_kernel(bill: &mut Bill, kernel: &KernelMaterial<'_>) {
+    let id = format!("SPDXRef-modules-{}", identifier(kernel.version));
+    bill.add(json!({
+        "SPDXID": id,
+        "name": "linux modules",
+        "versionInfo": kernel.version,
+        "licenseDeclared": "GPL-2.0-only",
+        "sourceInfo": match kernel.origin {
+            Some(origin) => format!("from Debian's package {} {}, SHA-256 {}", origin.package, origin.version, origin.sha256),
+            None => format!("from a module tree of kernel {} that the user named", kernel.version),
+        },
+        "comment": kernel.stripped.then_some("Signatures and debugging sections were taken off."),
+    }));
+    bill.relate("SPDXRef-image", "CONTAINS", &id);
+}
+
+fn checksums(sha256: Option<&str>) -> Value {
+    sha256.map_or(Value::Null, |sha256| json!([{ "algorithm": "SHA256", "checksumValue": sha256 }]))
+}
+
+fn purl(locator: String) -> Option<Value> {
+    Some(json!([{
+        "referenceCategory": "PACKAGE-MANAGER",
+        "referenceType": "purl",
+        "referenceLocator": locator,
+    }]))
+}
+
+/// Where Debian keeps every version of every source package for ever.
+fn snapshot(source: &str, version: &str) -> String {
+    format!("https://snapshot.debian.org/package/{}/{}/", encode(source), encode(version))
+}
+
+/// As an address or a package URL takes it.
+fn encode(text: &str) -> String {
+    let byte = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        byte => format!("%{byte:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
+/// As SPDX takes it in an identifier: letters, digits, `.` and `-`.
+fn identifier(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '-' }).collect()
+}
+
+/// Seconds since 1970 as SPDX takes a time: ISO 8601, UTC. The days are counted as in Howard Hinnant's
+/// `civil_from_days` ("chrono-Compatible Low-Level Date Algorithms"): eras of 400 years that begin in March.
+fn timestamp(seconds: u64) -> String {
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(timestamp(seconds), text);
+        }
+    }
+
+    fn bill(busybox: Option<(&str, Option<&busybox::Origin>)>, has_init_build: bool) -> Value {
+        let found = |name: &str, licence: &str, sha256: Option<&str>| Crate {
+            name: name.to_owned(),
+            version: "1.0.0+x".to_owned(),
+            licence: Some(licence.to_owned()),
+            sha256: sha256.map(str::to_owned),
+            repository: None,
+        };
+        let crates = [found("initramfs-overlay-init", "MIT", None), found("nix", "MIT/Apache-2.0", Some("cc"))];
+        let build = InitBuild {
+            crates: &crates,
+            rust_release: "1.95.0",
+            rust_commit: "abc",
+            zig_version: "0.13.0",
+            musl_version: "1.2.5",
+            libblkid: Libblkid {
+                version: "2.41.5",
+                upstream: "https://mirror.example/util-linux.tar.xz",
+                sha256: "ff",
+            },
+        };
+        let materials = Materials {
+            file: "init-0.1.0-i686.gz",
+            sha256: "aa",
+            version: "0.1.0",
+            created: 0,
+            init: InitMaterial { sha256: "bb", build: has_init_build.then_some(build) },
+            busybox,
+            kernels: &[KernelMaterial { version: "6.1.0-50-686", origin: None, stripped: true }],
+            has_included_files: true,
+        };
+        serde_json::from_str(&spdx(&materials)).unwrap()
+    }
+
+    fn package<'a>(bill: &'a Value, name: &str) -> &'a Value {
+        bill["packages"].as_array().unwrap().iter().find(|package| package["name"] == name).unwrap_or(&Value::Null)
+    }
+
+    #[test]
+    fn it_says_what_whoever_ships_it_must_show() {
+        let origin = busybox::Origin {
+            architecture: "armel".to_owned(),
+            package: "busybox-static".to_owned(),
+            version: "1:1.35.0-4+deb12u1+b1".to_owned(),
+            sha256: "dd".to_owned(),
+            source: "busybox".to_owned(),
+            source_version: "1:1.35.0-4+deb12u1".to_owned(),
+            built_using: vec![("glibc".to_owned(), "2.36-9".to_owned())],
+        };
+        let bill = bill(Some(("ee", Some(&origin))), true);
+        assert_eq!(package(&bill, "libblkid")["licenseDeclared"], "LGPL-2.1-or-later");
+        assert!(package(&bill, "libblkid")["comment"].as_str().unwrap().contains("./build.sh"));
+        let busybox = package(&bill, "busybox");
+        assert_eq!(busybox["licenseDeclared"], "GPL-2.0-only");
+        let source = busybox["sourceInfo"].as_str().unwrap();
+        assert!(source.ends_with("https://snapshot.debian.org/package/busybox/1%3A1.35.0-4%2Bdeb12u1/"), "{source}");
+        assert_eq!(package(&bill, "nix")["licenseDeclared"], "MIT OR Apache-2.0");
+        assert_eq!(package(&bill, "glibc")["licenseDeclared"], "LGPL-2.1-or-later");
+        assert_eq!(*package(&bill, "initramfs-overlay-init"), Value::Null, "init is listed as init");
+        assert_eq!(bill["creationInfo"]["created"], "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn every_package_is_complete_and_belongs_to_the_image() {
+        for bill in [bill(None, false), bill(Some(("ee", None)), true)] {
+            let packages = bill["packages"].as_array().unwrap();
+            let related: Vec<&Value> =
+                bill["relationships"].as_array().unwrap().iter().map(|found| &found["relatedSpdxElement"]).collect();
+            for package in packages {
+                for field in ["SPDXID", "name", "downloadLocation", "licenseConcluded", "licenseDeclared"] {
+                    assert!(package[field].is_string(), "{field} is missing in {package}");
+                }
+                let id = package["SPDXID"].as_str().unwrap();
+                assert!(id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-".contains(&byte)), "{id}");
+                assert!(related.contains(&&package["SPDXID"]), "{id} hangs in the air");
+            }
+        }
+    }
+}
