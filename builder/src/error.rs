@@ -179,6 +179,14 @@ pub enum Error {
         /// Found, in hexadecimal.
         found: String,
     },
+    /// A file that does not hold what it should.
+    #[error("{} cannot be used: {reason}", path.display())]
+    WrongFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A program that cannot be part of the image.
     #[error("{} cannot be used as {what}: {reason}", path.display())]
     WrongProgram {

@@ -23,6 +23,7 @@ pub mod progress;
 pub mod qemu;
 pub mod sbom;
 pub mod target;
+pub mod toolchain;
 pub mod tree;
 pub mod variant;
 pub mod write;

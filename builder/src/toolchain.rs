@@ -1,0 +1,212 @@
+//! From a target to a static `init`: std compiled from source, init and its crates for size, libblkid and musl by Zig.
+//! One way for all targets. What was built once is kept in the cache under a digest of all that goes in, so asking again
+//! takes no time. Everything that could tell one machine from another is kept out of the binary: the same sources give
+//! the same bytes in any folder, for any user.
+
+use std::{
+    cell::OnceCell,
+    env,
+    ffi::{OsStr, OsString},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+pub use self::{crates::Crate, rust::Rust, source::SourceTree};
+use crate::{
+    Error, Result,
+    cache::{Cache, Check, digest},
+    elf,
+    error::IoContext,
+    program,
+    progress::Progress,
+    target::Target,
+};
+
+mod crates;
+mod environment;
+pub mod libblkid;
+mod rust;
+mod source;
+pub mod tools;
+
+/// A finished `init`.
+#[derive(Debug, Clone)]
+pub struct Init {
+    /// The program.
+    pub path: PathBuf,
+    /// The crates that are compiled into it, by name.
+    pub crates: Vec<Crate>,
+}
+
+/// What builds `init` from one source tree.
+#[derive(Debug)]
+pub struct Toolchain<'a> {
+    source: &'a SourceTree,
+    cache: &'a Cache,
+    progress: Progress,
+    rust: Rust,
+    digest: String,
+    /// What only compiling needs; a second run with nothing changed does not come here.
+    prepared: OnceCell<Prepared>,
+}
+
+#[derive(Debug)]
+struct Prepared {
+    tools: tools::Tools,
+    sysroot: PathBuf,
+}
+
+/// The cargo profile, see the workspace's `Cargo.toml`.
+const PROFILE: &str = "init";
+
+/// Changes when what is done here changes the bytes without changing any of the other inputs.
+const RECIPE: &str = "1";
+
+/// What rustc is told on top of the profile. std's objects come with Zig's musl instead of rustc's own start files
+/// (needed for ARM); a panic ends the program there and then, without a message that nobody would read, and nothing ever
+/// unwinds.
+const RUSTFLAGS: [&str; 4] =
+    ["-Clink-self-contained=no", "-Zunstable-options", "-Cpanic=immediate-abort", "-Cforce-unwind-tables=no"];
+
+/// Std is built with init, as small as it can be.
+const BUILD_STD: [&str; 2] = ["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"];
+
+/// How many builds of init for one target are kept.
+const KEPT: usize = 12;
+
+impl<'a> Toolchain<'a> {
+    /// Looks at the source tree and the machine's Rust; fetches and compiles nothing.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] where there is no Rust of the pinned version; [`Error::Io`].
+    pub fn new(source: &'a SourceTree, cache: &'a Cache, progress: Progress) -> Result<Self> {
+        let rust = Rust::of(&source.root)?;
+        let digest = source.digest()?;
+        Ok(Self { source, cache, progress, rust, digest, prepared: OnceCell::new() })
+    }
+
+    /// The machine's Rust.
+    pub fn rust(&self) -> &Rust {
+        &self.rust
+    }
+
+    /// Init for `target` with cargo features `features`; built where it is not in the cache.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] for what could not be fetched; [`Error::Program`] where something does not compile, with the
+    /// compiler's last lines; [`Error::WrongProgram`] where the result is no static program.
+    pub fn init(&self, target: &Target, features: &str) -> Result<Init> {
+        let entry = self.cache.entry("init", &self.key(target, features), Check::Digests, |folder| {
+            self.compile(target, features, folder)
+        })?;
+        self.cache.touch(&entry);
+        self.cache.prune("init", &format!("{}-", target.name), KEPT)?;
+        let list = entry.join("crates.json");
+        let text = fs::read(&list).at("read", &list)?;
+        let crates = serde_json::from_slice(&text).map_err(std::io::Error::from).at("read", &list)?;
+        Ok(Init { path: entry.join("init"), crates })
+    }
+
+    fn key(&self, target: &Target, features: &str) -> String {
+        let parts = [
+            RECIPE,
+            &self.digest,
+            &self.rust.identity,
+            tools::ZIG_VERSION,
+            tools::ZIGBUILD_VERSION,
+            &libblkid::key(target),
+            &target.triple,
+            features,
+            PROFILE,
+            &RUSTFLAGS.join(" "),
+            &BUILD_STD.join(" "),
+        ];
+        format!("{}-{}", target.name, &digest(parts.join("\n").as_bytes())[..24])
+    }
+
+    fn prepare(&self) -> Result<&Prepared> {
+        if let Some(prepared) = self.prepared.get() {
+            return Ok(prepared);
+        }
+        let sysroot = self.rust.sysroot_with_std(&self.progress)?;
+        let tools = tools::get(self.cache, &self.progress)?;
+        Ok(self.prepared.get_or_init(|| Prepared { tools, sysroot }))
+    }
+
+    fn compile(&self, target: &Target, features: &str, folder: &Path) -> Result<()> {
+        let Prepared { tools, sysroot } = self.prepare()?;
+        let libblkid = libblkid::build(target, tools, self.cache, &self.progress)?;
+        let step = self.progress.step(format!("{}: compiling init ({features})", target.name));
+        let log = self.cache.room("log")?.join(format!("init-{}.log", target.name));
+
+        step.detail("fetching crates");
+        let mut fetch = self.cargo(OsStr::new("cargo"));
+        fetch.args(["fetch", "--locked", BUILD_STD[0], "--target", &target.triple]);
+        program::run_logged(&mut fetch, "fetching the crates that init is made of (cargo fetch)", &log)?;
+        let (crates, registries) =
+            crates::of_init(&mut self.cargo(OsStr::new("cargo")), &self.source.root, &target.triple)?;
+
+        step.detail("cargo zigbuild");
+        let output = self.source.root.join("target/cross");
+        let mut build = self.cargo(tools.zigbuild.as_os_str());
+        build.args(["zigbuild", "--locked", "--profile", PROFILE, "--target", &target.triple]).args(BUILD_STD);
+        build.args([
+            "--package",
+            "initramfs-overlay-init",
+            "--bin",
+            "init",
+            "--no-default-features",
+            "--features",
+            features,
+        ]);
+        build.arg("--target-dir").arg(&output);
+        build.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(sysroot, &registries, &output));
+        build.env("PKG_CONFIG", libblkid.join("pkg-config")).env("PKG_CONFIG_ALLOW_CROSS", "1");
+        build.env("LIBCLANG_PATH", &tools.libclang).env("CARGO_ZIGBUILD_ZIG_PATH", &tools.zig);
+        build.env("CARGO_ZIGBUILD_CACHE_DIR", self.cache.room("zigbuild")?);
+        environment::keep_zig_in(&mut build, self.cache)?;
+        program::run_logged(&mut build, &format!("compiling init for {}", target.name), &log)?;
+
+        let program = output.join(&target.triple).join(PROFILE).join("init");
+        let bytes = fs::read(&program).at("read", &program)?;
+        if let Some(reason) = elf::objection(&bytes, target.elf) {
+            return Err(Error::WrongProgram { path: program, what: format!("init for {}", target.name), reason });
+        }
+        fs::write(folder.join("init"), &bytes).at("write", folder.join("init"))?;
+        let list = serde_json::to_vec_pretty(&crates).map_err(std::io::Error::from).at("write", folder)?;
+        fs::write(folder.join("crates.json"), list).at("write", folder.join("crates.json"))?;
+        step.finish("");
+        Ok(())
+    }
+
+    fn cargo(&self, program: &OsStr) -> Command {
+        let mut command = Command::new(program);
+        environment::clean(&mut command);
+        command.current_dir(&self.source.root).env("RUSTC_BOOTSTRAP", "1").env("CARGO_TERM_COLOR", "never");
+        command
+    }
+
+    /// Separated as cargo wants it, so that a folder with a blank in its name works.
+    fn rustflags(&self, sysroot: &Path, registries: &[PathBuf], output: &Path) -> OsString {
+        // rustc takes the last one that fits.
+        let mut remapped: Vec<(PathBuf, &str)> = cargo_home().map(|home| (home, "/cargo")).into_iter().collect();
+        remapped.extend(registries.iter().map(|registry| (registry.clone(), "/crates")));
+        remapped.push((self.source.root.clone(), "/initramfs-overlay"));
+        remapped.push((output.to_owned(), "/build"));
+        remapped.push((sysroot.to_owned(), "/rust"));
+        let mut flags = OsString::from(RUSTFLAGS.join("\x1f"));
+        for (path, name) in remapped {
+            flags.push("\x1f--remap-path-prefix=");
+            flags.push(path);
+            flags.push("=");
+            flags.push(name);
+        }
+        flags
+    }
+}
+
+fn cargo_home() -> Option<PathBuf> {
+    let home = || env::home_dir().map(|home| home.join(".cargo"));
+    crate::cache::variable("CARGO_HOME").or_else(home)
+}

@@ -1,0 +1,276 @@
+//! libblkid for a target: from util-linux's pinned tarball with `zig cc` to a folder that `libblkid-rs` links from. The
+//! sources are compiled directly, with the answers of `configure` written down in `libblkid-config.h`: seconds instead
+//! of minutes, and no make, no pkg-config and no libtool on the machine.
+
+use std::{
+    fs,
+    io::BufReader,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use super::tools::Tools;
+use crate::{
+    Error, Result,
+    cache::{Cache, Check, digest},
+    error::{IoContext, ProgramFailure},
+    fetch::Pinned,
+    program,
+    progress::Progress,
+    target::Target,
+};
+
+/// The version of util-linux, and so of libblkid.
+pub const VERSION: &str = "2.41.5";
+
+/// The day of that release, as its `configure.ac` has it.
+const DATE: &str = "16-Jun-2026";
+
+/// The source of libblkid: LGPL-2.1-or-later.
+pub const SOURCE: Pinned = Pinned {
+    what: "the source of libblkid (util-linux 2.41.5)",
+    name: "util-linux_2.41.5.orig.tar.xz",
+    sha256: "f586e35d320ff537aab3ffeca37e9ecd482ccbe013590db4429a414d8aa6a728",
+    variable: "INITRAMFS_OVERLAY_UTIL_LINUX",
+    upstream: "https://www.kernel.org/pub/linux/utils/util-linux/v2.41/util-linux-2.41.5.tar.xz",
+    debian_source: ("util-linux", "trixie"),
+};
+
+const CONFIG: &str = include_str!("libblkid-config.h");
+
+/// Compiled for size; every function in its own section, so that the linker takes only what is called. Nothing unwinds
+/// through it, and no path of this machine goes in: it is compiled by relative names, without debugging information.
+const FLAGS: [&str; 8] = [
+    "-Os",
+    "-g0",
+    "-w",
+    "-ffunction-sections",
+    "-fdata-sections",
+    "-fno-unwind-tables",
+    "-fno-asynchronous-unwind-tables",
+    "-fno-sanitize=all",
+];
+
+/// What of libcommon libblkid calls, by file name in `lib/`.
+const COMMON: [&str; 18] = [
+    "blkdev",
+    "buffer",
+    "canonicalize",
+    "cpuset",
+    "crc32",
+    "crc32c",
+    "crc64",
+    "encode",
+    "env",
+    "fileutils",
+    "mbsalign",
+    "md5",
+    "path",
+    "sha256",
+    "strutils",
+    "strv",
+    "sysfs",
+    "xxhash",
+];
+
+/// Answers cargo's build scripts in place of pkg-config, which need not be installed and would know only the machine's
+/// own libblkid. Wherever the folder is, it says where it is.
+const PKG_CONFIG: &str = r#"#!/bin/sh
+case " $* " in
+*" --modversion "*) echo @VERSION@ ;;
+*) folder=$(cd "${0%/*}" && pwd | sed 's/ /\\ /g') && echo "-I$folder/include/blkid -L$folder -lblkid" ;;
+esac
+"#;
+
+/// What libblkid for `target` is made of, as a short digest: the same key, the same bytes.
+pub fn key(target: &Target) -> String {
+    let parts = [
+        SOURCE.sha256,
+        super::tools::ZIG_VERSION,
+        &target.zig_target,
+        &target.zig_cpu,
+        &FLAGS.join(" "),
+        &COMMON.join(" "),
+        CONFIG,
+        PKG_CONFIG,
+    ];
+    format!("{}-{}-{}", target.name, VERSION, &digest(parts.join("\n").as_bytes())[..16])
+}
+
+/// The folder with `libblkid.a`, `include/` and a `pkg-config` of its own.
+///
+/// # Errors
+/// [`Error::Missing`] where the source cannot be had, [`Error::Program`] where it does not compile.
+pub fn build(target: &Target, tools: &Tools, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
+    cache.entry("libblkid", &key(target), Check::Digests, |folder| {
+        let tarball = SOURCE.get(cache, progress)?;
+        let step = progress.step(format!("{}: compiling libblkid {VERSION}", target.name));
+        let source = tempfile::tempdir_in(folder).at("create a folder in", folder)?;
+        unpack(&tarball, source.path())?;
+        compile(source.path(), folder, target, tools, cache)?;
+        source.close().at("remove the source in", folder)?;
+        step.finish("");
+        Ok(())
+    })
+}
+
+/// Unpacks libblkid, what it needs and its licence; without the tarball's own top folder.
+fn unpack(tarball: &Path, folder: &Path) -> Result<()> {
+    let file = fs::File::open(tarball).at("read", tarball)?;
+    let mut archive = tar::Archive::new(liblzma::read::XzDecoder::new_multi_decoder(BufReader::new(file)));
+    for entry in archive.entries().at("read", tarball)? {
+        let mut entry = entry.at("read", tarball)?;
+        let path = entry.path().at("read", tarball)?.into_owned();
+        let inner: PathBuf = path.components().skip(1).collect();
+        let wanted = ["include", "lib", "libblkid/src", "Documentation/licenses"];
+        if entry.header().entry_type().is_file() && wanted.iter().any(|folder| inner.starts_with(folder)) {
+            let into = folder.join(&inner);
+            fs::create_dir_all(into.parent().unwrap_or(folder)).at("create the folder of", &into)?;
+            entry.unpack(&into).at("write", &into)?;
+        }
+    }
+    Ok(())
+}
+
+fn compile(source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: &Cache) -> Result<()> {
+    let write = |path: PathBuf, text: &str| fs::write(&path, text).at("write", path);
+    let include = folder.join("include/blkid");
+    fs::create_dir_all(&include).at("create", &include)?;
+    let template = source.join("libblkid/src/blkid.h.in");
+    let header = fs::read_to_string(&template).at("read", &template)?;
+    write(include.join("blkid.h"), &header.replace("@LIBBLKID_VERSION@", VERSION).replace("@LIBBLKID_DATE@", DATE))?;
+    write(source.join("config.h"), CONFIG)?;
+    write(folder.join("pkg-config"), &PKG_CONFIG.replace("@VERSION@", VERSION))?;
+    fs::set_permissions(folder.join("pkg-config"), fs::Permissions::from_mode(0o755)).at("make executable", folder)?;
+    let licence = source.join("Documentation/licenses/COPYING.LGPL-2.1-or-later");
+    fs::copy(&licence, folder.join("COPYING.LGPL-2.1-or-later")).at("copy", licence)?;
+
+    let files = sources(source)?;
+    let objects: Vec<String> = files.iter().map(|file| format!("{}.o", file.replace('/', "_"))).collect();
+    let jobs: Vec<(&String, &String)> = files.iter().zip(&objects).collect();
+    in_parallel(&jobs, |(file, object)| {
+        let mut command = zig(tools, cache, source)?;
+        command.args(["cc", "-target", &target.zig_target, &format!("-mcpu={}", target.zig_cpu)]).args(FLAGS);
+        command.arg(format!("-DLIBBLKID_VERSION=\"{VERSION}\"")).arg(format!("-DLIBBLKID_DATE=\"{DATE}\""));
+        command.args(["-include", "config.h", "-Iinclude", "-Ilibblkid/src"]).arg("-I").arg(include.as_os_str());
+        run(command.args(["-c", file, "-o", object]), &format!("compiling libblkid's {file} for {}", target.name))
+    })?;
+    // D: no times, owners or modes of this machine in the archive.
+    let archive = folder.join("libblkid.a");
+    run(zig(tools, cache, source)?.args(["ar", "rcsD"]).arg(archive).args(&objects), "archiving libblkid")
+}
+
+/// All that has to be compiled, relative to `source`, sorted.
+fn sources(source: &Path) -> Result<Vec<String>> {
+    let mut files: Vec<String> = COMMON.iter().map(|name| format!("lib/{name}.c")).collect();
+    for folder in ["libblkid/src", "libblkid/src/partitions", "libblkid/src/superblocks", "libblkid/src/topology"] {
+        for entry in fs::read_dir(source.join(folder)).at("read", source.join(folder))? {
+            let name = entry.at("read", source.join(folder))?.file_name().to_string_lossy().into_owned();
+            // The fuzzer has a main function.
+            if name.ends_with(".c") && name != "fuzz.c" {
+                files.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn zig(tools: &Tools, cache: &Cache, folder: &Path) -> Result<Command> {
+    let mut command = Command::new(&tools.zig);
+    command.current_dir(folder);
+    super::environment::clean(&mut command);
+    super::environment::keep_zig_in(&mut command, cache)?;
+    Ok(command)
+}
+
+fn run(command: &mut Command, action: &str) -> Result<()> {
+    let output = program::output(command)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let source = ProgramFailure { said: program::last_words(&output) };
+    Err(Error::Program { program: action.to_owned(), status: output.status.to_string(), source })
+}
+
+/// Does `work` for each of `items`, as many at a time as there are processors; stops at the first error.
+fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
+    let queue = Mutex::new(items.iter());
+    let failure = Mutex::new(None);
+    let lock = |failure: &Mutex<Option<Error>>, error| {
+        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some(item) = next else { return };
+                    if let Err(error) = work(item) {
+                        lock(&failure, error);
+                        queue.lock().unwrap_or_else(PoisonError::into_inner).by_ref().for_each(drop);
+                    }
+                }
+            });
+        }
+    });
+    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    #[test]
+    fn work_is_shared_and_stops_at_an_error() {
+        let items: Vec<usize> = (0..1000).collect();
+        let sum = AtomicUsize::new(0);
+        in_parallel(&items, |item| {
+            sum.fetch_add(*item, Ordering::SeqCst);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(sum.into_inner(), 499_500);
+
+        let count = AtomicUsize::new(0);
+        let result = in_parallel(&items, |item| {
+            count.fetch_add(1, Ordering::SeqCst);
+            if *item == 3 { Err(io::Error::other("no")).at("compile", "x") } else { Ok(()) }
+        });
+        assert!(result.is_err());
+        assert!(count.into_inner() < 1000, "it went on after the error");
+    }
+
+    #[test]
+    fn the_answer_is_right_wherever_the_folder_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a place");
+        fs::create_dir(&place).unwrap();
+        let script = place.join("pkg-config");
+        fs::write(&script, PKG_CONFIG.replace("@VERSION@", VERSION)).unwrap();
+        let ask = |argument: &str| {
+            let output = Command::new("sh").arg(&script).args([argument, "blkid"]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!(ask("--modversion"), format!("{VERSION}\n"));
+        let escaped = place.display().to_string().replace(' ', "\\ ");
+        assert_eq!(ask("--libs"), format!("-I{escaped}/include/blkid -L{escaped} -lblkid\n"));
+    }
+
+    #[test]
+    fn the_key_follows_what_goes_in() {
+        let targets = crate::target::all().unwrap();
+        let mut other = targets[0].clone();
+        other.definition.zig_cpu = "generic".to_owned();
+        assert_ne!(key(&targets[0]), key(&other));
+        assert_eq!(key(&targets[0]), key(&targets[0].clone()));
+    }
+}
