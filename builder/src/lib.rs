@@ -22,6 +22,8 @@ pub mod program;
 pub mod progress;
 pub mod qemu;
 pub mod sbom;
+pub mod small_root;
+pub mod supplement;
 pub mod target;
 pub mod toolchain;
 pub mod tree;

@@ -82,6 +82,8 @@ pub struct Machine {
 pub enum Terminal {
     /// To standard input and output, nothing else there. What is typed goes to the guest as it is.
     Bare,
+    /// To the terminal, with QEMU's own keys: for a command line that a person copies.
+    Shell,
     /// To the terminal, with QEMU's own keys (Ctrl-A X ends it) and a copy of what the guest writes to this file descriptor.
     Person {
         /// A file descriptor that QEMU inherits.
@@ -138,6 +140,7 @@ impl Machine {
                 add("-serial", "stdio".as_ref());
                 add("-monitor", "none".as_ref());
             }
+            Terminal::Shell => add("-serial", "mon:stdio".as_ref()),
             Terminal::Person { copy } => {
                 let device = format!("stdio,id=console,mux=on,signal=off,logfile=/dev/fd/{copy}");
                 add("-chardev", device.as_ref());

@@ -3,8 +3,6 @@
 
 use std::{fs::File, path::Path};
 
-use tempfile::NamedTempFile;
-
 use crate::{Error, Result, disk, error::IoContext};
 
 /// The size of a card for `bytes`, in bytes.
@@ -12,20 +10,20 @@ pub fn card_size(bytes: u64) -> u64 {
     bytes.max(1 << 20).next_power_of_two()
 }
 
-/// A copy of `disk` that fits an SD slot, or `None` where the disk itself does. Holes stay holes.
+/// Makes `output`, a copy of `disk` that fits an SD slot. `false`, and no file, where the disk itself does. Holes stay holes.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn fitting_copy(disk: &Path) -> Result<Option<NamedTempFile>> {
+pub fn fitting_copy(disk: &Path, output: &Path) -> Result<bool> {
     let file = File::open(disk).at("open", disk)?;
     let size = file.metadata().at("read", disk)?.len();
     if size == card_size(size) {
-        return Ok(None);
+        return Ok(false);
     }
-    let copy = tempfile::Builder::new().prefix("initramfs-overlay-sd-").tempfile().at("make a copy of", disk)?;
-    copy.as_file().set_len(card_size(size)).at("grow", copy.path())?;
-    disk::copy_data(&file, copy.as_file(), 0, size).at("write", copy.path())?;
-    Ok(Some(copy))
+    let copy = File::create_new(output).at("create", output)?;
+    copy.set_len(card_size(size)).at("grow", output)?;
+    disk::copy_data(&file, &copy, 0, size).at("write", output)?;
+    Ok(true)
 }
 
 /// Refuses a disk that does not fit an SD slot, with the command that makes it fit.
@@ -55,13 +53,14 @@ mod tests {
         let disk = folder.path().join("disk");
         std::fs::write(&disk, vec![7; 3 << 20]).unwrap();
         assert!(check(&disk).unwrap_err().to_string().contains("truncate -s 4194304"));
-        let copy = fitting_copy(&disk).unwrap().unwrap();
-        let bytes = std::fs::read(copy.path()).unwrap();
+        let copy = folder.path().join("copy");
+        assert!(fitting_copy(&disk, &copy).unwrap());
+        let bytes = std::fs::read(copy).unwrap();
         assert_eq!(bytes.len(), 4 << 20);
         assert!(bytes[..3 << 20].iter().all(|byte| *byte == 7) && bytes[3 << 20..].iter().all(|byte| *byte == 0));
         assert_eq!(disk.metadata().unwrap().len(), 3 << 20);
         std::fs::write(&disk, vec![7; 4 << 20]).unwrap();
-        assert!(fitting_copy(&disk).unwrap().is_none());
+        assert!(!fitting_copy(&disk, &folder.path().join("none")).unwrap());
         assert!(check(&disk).is_ok());
     }
 }
