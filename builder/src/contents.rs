@@ -140,7 +140,11 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
     Ok(tree)
 }
 
-fn put_modules(tree: &mut Tree, modules: &Modules) -> Result<()> {
+/// Puts the modules and their list where init looks for them.
+///
+/// # Errors
+/// [`crate::Error::Clash`] where something is there already.
+pub fn put_modules(tree: &mut Tree, modules: &Modules) -> Result<()> {
     let mut put = |path: &str, content: Content| {
         tree.create_parents(path)?;
         tree.insert(path, Entry::file(0o644, content), Clash::Refuse)

@@ -18,7 +18,7 @@ mod sets;
 mod signature;
 mod strip;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tree;
 
 use std::path::Path;

@@ -9,6 +9,7 @@ pub mod compress;
 pub mod contents;
 pub mod deb;
 pub mod decompress;
+pub mod demo;
 pub mod disk;
 pub mod elf;
 pub mod error;

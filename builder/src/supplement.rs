@@ -13,11 +13,12 @@ use initramfs_overlay_init::{modules::index, names};
 use crate::{
     Result,
     archive::{self, Properties},
+    contents::{self, Modules},
     error::IoContext,
     initramfs,
-    kmod::{ModuleTree, Selection},
+    kmod::ModuleTree,
     manifest::Name,
-    tree::{Clash, Content, Entry, Tree},
+    tree::Tree,
     write::OutputFile,
 };
 
@@ -25,7 +26,7 @@ use crate::{
 /// need. `false`, and no file, where `initrd` has modules for that kernel already.
 ///
 /// # Errors
-/// [`Error::NotInitramfs`] for something else, and whatever is wrong with the modules.
+/// [`crate::Error::NotInitramfs`] for something else, and whatever is wrong with the modules.
 pub fn with_modules(initrd: &Path, modules: &Path, wanted: &[&str], output: &Path) -> Result<bool> {
     let tree = ModuleTree::open(modules)?;
     let file = File::open(initrd).at("open", initrd)?;
@@ -35,7 +36,8 @@ pub fn with_modules(initrd: &Path, modules: &Path, wanted: &[&str], output: &Pat
         return Ok(false);
     }
     let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
-    let added = archived(&tree.resolve(&wanted, &[])?)?;
+    let mut added = Tree::new();
+    contents::put_modules(&mut added, &Modules::pack(&tree.resolve(&wanted, &[])?, false, None)?)?;
 
     let mut sink = OutputFile::create(output)?;
     let mut source = File::open(initrd).at("open", initrd)?;
@@ -51,21 +53,6 @@ pub fn with_modules(initrd: &Path, modules: &Path, wanted: &[&str], output: &Pat
     Ok(true)
 }
 
-/// The modules and their list, where init looks for them.
-fn archived(selection: &Selection) -> Result<Tree> {
-    let mut tree = Tree::new();
-    let mut put = |path: String, content: Content| {
-        tree.create_parents(&path)?;
-        tree.insert(&path, Entry::file(0o644, content), Clash::Refuse)
-    };
-    for module in &selection.modules {
-        let path = format!("{}/{}/{}", names::MODULES_DIR, selection.version, module.entry.path);
-        put(path, Content::Bytes(module.content(false)?.bytes))?;
-    }
-    put(index_path(&selection.version), Content::Bytes(selection.index().to_string().into_bytes()))?;
-    Ok(tree)
-}
-
 fn index_path(version: &str) -> String {
     format!("{}/{version}/{}", names::MODULES_DIR, index::FILE_NAME)
 }
@@ -73,23 +60,46 @@ fn index_path(version: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kmod;
+    use crate::{
+        kmod::testing::write_module,
+        tree::{Clash, Entry},
+    };
+
+    fn compressed(count: usize) -> Vec<u8> {
+        let mut tree = Tree::new();
+        for number in 0..count {
+            tree.insert(format!("folder-{number}"), Entry::directory(0o755), Clash::Refuse).unwrap();
+        }
+        let mut sink = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        archive::write(&tree, Properties::default(), &mut sink).unwrap();
+        sink.finish().unwrap()
+    }
 
     #[test]
-    fn the_modules_and_their_list_lie_where_init_looks() {
-        let module = kmod::SelectedModule {
-            file: "/bin/sh".into(),
-            entry: index::Module {
-                name: "ext4".to_owned(),
-                path: "kernel/fs/ext4/ext4.ko".to_owned(),
-                ..index::Module::default()
-            },
-        };
-        let selection = Selection { version: "6.1".to_owned(), modules: vec![module], ..Selection::default() };
-        let tree = archived(&selection).unwrap();
-        assert!(tree.get("lib/modules/6.1/kernel/fs/ext4/ext4.ko").is_some());
-        let list = tree.get("lib/modules/6.1/initramfs.modules").unwrap();
-        assert_eq!(*list, Entry::file(0o644, Content::Bytes(b"ext4 kernel/fs/ext4/ext4.ko\n".to_vec())));
-        tree.check_parents().unwrap();
+    fn modules_follow_the_initramfs_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let modules = path("lib/modules/6.1.0-1-test");
+        write_module(&modules, "kernel/fs/ext4/ext4.ko", "depends=crc16");
+        write_module(&modules, "kernel/lib/crc16.ko", "");
+        write_module(&modules, "kernel/fs/fat/fat.ko", "");
+        // One that does not end where the next archive may begin.
+        let first = (1..20).map(compressed).find(|bytes| !bytes.len().is_multiple_of(4)).unwrap();
+        std::fs::write(path("initrd"), &first).unwrap();
+
+        assert!(with_modules(&path("initrd"), &modules, &["ext4"], &path("both")).unwrap());
+        let both = std::fs::read(path("both")).unwrap();
+        assert!(both.starts_with(&first));
+        let contents = initramfs::read(&both[..], &path("both")).unwrap();
+        assert_eq!((contents.segments.len(), contents.problems.len()), (2, 0));
+        assert_eq!(contents.segments[1].offset % 4, 0);
+        let names: Vec<&str> = contents.files.iter().map(|file| file.record.path.text.as_str()).collect();
+        assert!(names.contains(&"lib/modules/6.1.0-1-test/kernel/lib/crc16.ko"), "{names:?}");
+        assert!(names.contains(&"lib/modules/6.1.0-1-test/initramfs.modules"), "{names:?}");
+        assert!(!names.iter().any(|name| name.ends_with("fat.ko")), "{names:?}");
+
+        assert!(!with_modules(&path("both"), &modules, &["ext4"], &path("third")).unwrap());
+        assert!(!path("third").exists());
+        assert!(with_modules(&modules.join("kernel/lib/crc16.ko"), &modules, &[], &path("third")).is_err());
     }
 }

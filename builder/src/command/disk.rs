@@ -76,7 +76,7 @@ pub struct Args {
     #[arg(long, value_name = "SRC[:DEST]", conflicts_with = "no_boot")]
     pub boot_file: Vec<String>,
 
-    /// A kernel's module folder, /lib/modules/<kernel-version>: its squashfs.ko goes into `boot`. Repeatable
+    /// A kernel's module folder, /lib/modules/VERSION: its squashfs.ko goes into `boot`. Repeatable
     #[arg(long, value_name = "DIR", conflicts_with = "no_boot")]
     pub boot_modules: Vec<PathBuf>,
 

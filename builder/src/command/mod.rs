@@ -11,6 +11,7 @@ pub mod completions;
 pub mod disk;
 pub mod inspect;
 pub mod man;
+pub mod run;
 
 /// Build, inspect and boot initramfs images with an overlay root.
 #[derive(Debug, Parser)]
@@ -27,6 +28,7 @@ enum Command {
     Disk(Box<disk::Args>),
     Inspect(inspect::Args),
     Man(man::Args),
+    Run(Box<run::Args>),
 }
 
 impl Cli {
@@ -41,6 +43,7 @@ impl Cli {
             Command::Disk(args) => disk::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Man(args) => man::run(&args),
+            Command::Run(args) => run::run(&args),
         }
     }
 }

@@ -1,0 +1,328 @@
+//! `initramfs-overlay run`: boots an artifact and a disk in QEMU, the console on this terminal. What is not given is found or
+//! made: the newest artifact, Debian's kernel, its modules, a demonstration disk.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
+
+use initramfs_overlay_init::text::parse_duration;
+use tempfile::TempDir;
+
+use crate::{
+    Error, Result, busybox,
+    cache::Cache,
+    demo,
+    error::IoContext,
+    kernel_package::{self, Kernel},
+    progress::Progress,
+    qemu::{Accelerator, Drive, End, Guest, Machine, Terminal, Verdict, card},
+    supplement,
+    target::{self, DiskInterface, Target},
+    variant::Variant,
+};
+
+/// Boot an artifact and a disk in QEMU.
+///
+/// Without arguments it boots the x86_64 artifact of ./build.sh with Debian's kernel and a demonstration disk, made on the spot.
+/// Ctrl-A X ends QEMU at any time.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  See it boot, right after ./build.sh:
+    initramfs-overlay run
+  The debug variant on a Raspberry Pi Zero, stopping with a shell before the root is switched:
+    initramfs-overlay run --target armv6l --variant debug
+  A disk of your own, without an overlay partition:
+    initramfs-overlay run target/init-0.1.0-x86_64.gz pc.img --append rd.overlay=tmpfs
+
+The exit status is 0 when the machine powered off, 1 when the boot failed, the kernel panicked or the time was up.")]
+pub struct Args {
+    /// The initramfs [default: the newest one in target/ of this version, --target and --variant]
+    pub initrd: Option<PathBuf>,
+
+    /// The disk, a raw file [default: a demonstration disk]
+    pub disk: Option<PathBuf>,
+
+    /// The machine: x86_64, i686 (a Pentium II) or armv6l (a Raspberry Pi Zero)
+    #[arg(long, value_name = "NAME", default_value = "x86_64")]
+    pub target: String,
+
+    /// The variant, where INITRD is not given
+    #[arg(long, default_value = "standard")]
+    pub variant: Variant,
+
+    /// A kernel, instead of Debian's
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+
+    /// The device tree for --kernel, where the machine needs one
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    pub dtb: Option<PathBuf>,
+
+    /// The modules of --kernel: /lib/modules/VERSION. Those that a boot needs are put behind the initramfs
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    pub modules_from: Option<PathBuf>,
+
+    /// More for the kernel's command line. Repeatable
+    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
+    pub append: Vec<String>,
+
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB")]
+    pub memory: Option<u32>,
+
+    /// Processors
+    #[arg(long, value_name = "COUNT")]
+    pub cpus: Option<u32>,
+
+    /// What runs the guest: QEMU itself, or the processor through /dev/kvm
+    #[arg(long, value_name = "NAME")]
+    pub accel: Option<Accelerator>,
+
+    /// What the machine writes stays on DISK. Without it, every run begins with the disk as it was
+    #[arg(long, requires = "disk")]
+    pub write: bool,
+
+    /// End after this time, such as 90s
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
+
+    /// A folder with a BusyBox for the demonstration disk, busybox-TARGET, instead of Debian's
+    #[arg(long, value_name = "DIR", conflicts_with = "disk")]
+    pub busybox: Option<PathBuf>,
+
+    /// Print QEMU's command line and keep the files it names, instead of running it
+    #[arg(long)]
+    pub print_command: bool,
+
+    /// More arguments for QEMU
+    #[arg(last = true, value_name = "QEMU_ARGUMENTS")]
+    pub qemu: Vec<OsString>,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("`{text}` is no time: write 90s, 500ms or 2m"))
+}
+
+/// Boots and waits for the end.
+///
+/// # Errors
+/// [`Error::MissingPrograms`] without QEMU, [`Error::Usage`], and whatever fails on the way.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let target = target::named(&args.target)?;
+    let progress = Progress::on_stderr();
+    let work =
+        tempfile::Builder::new().prefix("initramfs-overlay-run-").tempdir().at("make a folder for", "the run")?;
+    let initrd = match &args.initrd {
+        Some(initrd) => initrd.clone(),
+        None => newest_artifact(Path::new("target"), target, args.variant)?,
+    };
+    let machine = prepare(args, target, &initrd, work.path(), &progress)?;
+    if args.print_command {
+        return print_command(&machine, work);
+    }
+    eprintln!("Booting {} on {}; Ctrl-A X ends QEMU", initrd.display(), target.name);
+    let mut guest = Guest::attach(&machine)?;
+    let verdict = guest.finish(args.timeout)?;
+    let (text, code) = judge(verdict, &guest.console());
+    eprintln!("\n{text}");
+    Ok(code)
+}
+
+/// Everything found or made that the machine needs.
+fn prepare(args: &Args, target: &'static Target, initrd: &Path, work: &Path, progress: &Progress) -> Result<Machine> {
+    // What is not there is said before anything is fetched or made.
+    for file in args.disk.iter().map(PathBuf::as_path).chain([initrd]) {
+        std::fs::File::open(file).at("open", file)?;
+    }
+    let (kernel, modules) = kernel(args, target, progress)?;
+    let mut machine = Machine::new(target, &kernel);
+    crate::program::require(&[machine.program()])?;
+    machine.initrd = Some(initrd.to_owned());
+    if let Some(modules) = modules {
+        let step = progress.step(format!("{}: adding modules of {}", target.name, kernel.version));
+        let both = work.join("initrd");
+        let added = supplement::with_modules(initrd, &modules, &modules_for(target), &both)?;
+        if added {
+            machine.initrd = Some(both);
+        }
+        step.finish(if added { "" } else { "the initramfs has its own" });
+    }
+    machine.drives = vec![drive(args, target, work, progress)?];
+    machine.append.extend(args.append.iter().cloned());
+    machine.memory = args.memory;
+    machine.cpus = args.cpus;
+    machine.accelerator = args.accel;
+    machine.extra.clone_from(&args.qemu);
+    Ok(machine)
+}
+
+/// The kernel, and its modules where there are any to add.
+fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<(Kernel, Option<PathBuf>)> {
+    let Some(file) = &args.kernel else {
+        let kernel = match kernel_package::debian(target, &Cache::open()?, progress) {
+            Ok(kernel) => kernel,
+            Err(error @ Error::Missing { .. }) => this_machines(target).ok_or(error)?,
+            Err(error) => return Err(error),
+        };
+        let modules = kernel.modules.clone();
+        return Ok((kernel, Some(modules)));
+    };
+    std::fs::File::open(file).at("open", file)?;
+    if args.dtb.is_none() && target.kernel.dtb.is_some() {
+        return Err(Error::Usage(format!(
+            "--kernel on {} needs --dtb FILE: this machine has a device tree",
+            target.name
+        )));
+    }
+    let kernel = Kernel {
+        vmlinuz: file.clone(),
+        modules: args.modules_from.clone().unwrap_or_default(),
+        version: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        dtb: args.dtb.clone(),
+        origin: None,
+    };
+    Ok((kernel, args.modules_from.clone()))
+}
+
+/// The newest kernel of this machine that has its modules, where this machine is of the target's kind.
+fn this_machines(target: &Target) -> Option<Kernel> {
+    let same = target.name == std::env::consts::ARCH;
+    let folders = std::fs::read_dir("/lib/modules").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let kernels = folders.filter_map(|modules| {
+        let version = modules.file_name()?.to_str()?.to_owned();
+        let vmlinuz = PathBuf::from(format!("/boot/vmlinuz-{version}"));
+        // Opened, as Ubuntu's are for root only.
+        let made = std::fs::File::open(&vmlinuz).and_then(|file| file.metadata()?.modified()).ok()?;
+        Some((made, Kernel { vmlinuz, modules, version, dtb: None, origin: None }))
+    });
+    let newest = kernels.max_by_key(|(made, _)| *made).map(|(_, kernel)| kernel);
+    newest.filter(|_| same)
+}
+
+/// The modules that a boot from `target`'s disk can need; what is built in counts as there.
+fn modules_for(target: &Target) -> Vec<&'static str> {
+    match target.qemu.disk {
+        DiskInterface::Virtio => vec!["@overlay", "virtio_pci", "virtio_blk"],
+        DiskInterface::Sd => vec!["@overlay", "mmc_block"],
+    }
+}
+
+/// The disk that was given, or a demonstration.
+fn drive(args: &Args, target: &'static Target, work: &Path, progress: &Progress) -> Result<Drive> {
+    let interface = target.qemu.disk;
+    let Some(disk) = &args.disk else {
+        let busybox = busybox::get(target, args.busybox.as_deref(), &Cache::open()?, progress)?;
+        let path = work.join("demo.img");
+        demo::make(&path, &busybox.bytes, interface == DiskInterface::Sd, progress)?;
+        return Ok(Drive { path, interface, write: true });
+    };
+    if interface == DiskInterface::Sd {
+        if args.write {
+            card::check(disk)?;
+        }
+        let copy = work.join("sd.img");
+        if card::fitting_copy(disk, &copy)? {
+            return Ok(Drive { path: copy, interface, write: true });
+        }
+    }
+    Ok(Drive { path: disk.clone(), interface, write: args.write })
+}
+
+/// The newest artifact of this version in `folder`.
+fn newest_artifact(folder: &Path, target: &Target, variant: Variant) -> Result<PathBuf> {
+    let name = format!("init-{}-{}{}", env!("CARGO_PKG_VERSION"), target.name, variant.file_suffix());
+    let files = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let artifacts = files.filter(|path| path.is_file() && path.file_stem().is_some_and(|stem| stem == name.as_str()));
+    let made =
+        |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    artifacts.max_by_key(made).ok_or_else(|| {
+        Error::Usage(format!(
+            "there is no {name}.gz in {}: run ./build.sh first, or name an initramfs",
+            std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display()
+        ))
+    })
+}
+
+fn print_command(machine: &Machine, work: TempDir) -> Result<ExitCode> {
+    println!("{}", machine.command_line(Terminal::Shell));
+    let kept = std::fs::read_dir(work.path()).at("read", work.path())?.count() > 0;
+    if kept {
+        eprintln!("The files made for it are kept in {}", work.keep().display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is said at the end, and the exit status. `console` tells whether the initramfs gave up.
+fn judge(verdict: Verdict, console: &str) -> (String, ExitCode) {
+    if let Some(code) = failure(console) {
+        return (format!("The boot failed: {code}"), ExitCode::FAILURE);
+    }
+    let (text, code) = match verdict {
+        Verdict::Ended(End::PoweredOff) => ("The machine powered off.", ExitCode::SUCCESS),
+        Verdict::Ended(End::Halted) => ("The machine stopped; it is one that cannot power off.", ExitCode::SUCCESS),
+        Verdict::Ended(End::Restarted) => {
+            ("The machine wanted to start again; QEMU was told not to.", ExitCode::SUCCESS)
+        }
+        Verdict::Ended(End::Panicked) => ("The kernel panicked.", ExitCode::FAILURE),
+        Verdict::Exited(status) if status.success() => ("QEMU was ended.", ExitCode::SUCCESS),
+        Verdict::Exited(_) => ("QEMU failed.", ExitCode::FAILURE),
+        Verdict::TimedOut => ("The time was up, and the machine was still running.", ExitCode::FAILURE),
+    };
+    (text.to_owned(), code)
+}
+
+/// The code on the init's failure card, where the console shows one.
+fn failure(console: &str) -> Option<&str> {
+    let (_, rest) = console.split_once(concat!("initramfs-overlay ", env!("CARGO_PKG_VERSION"), " cannot boot: "))?;
+    rest.split_whitespace().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_end_is_told_with_its_exit_status() {
+        let judged = |verdict, console| {
+            let (text, code) = judge(verdict, console);
+            (text, code == ExitCode::SUCCESS)
+        };
+        let off = Verdict::Ended(End::PoweredOff);
+        assert_eq!(judged(off, "login:"), ("The machine powered off.".to_owned(), true));
+        assert!(judged(Verdict::Ended(End::Halted), "").1);
+        assert!(!judged(Verdict::Ended(End::Panicked), "").1);
+        assert!(!judged(Verdict::TimedOut, "").1);
+        let card =
+            format!(" initramfs-overlay {} cannot boot: img-missing\r\n  step  devices\r\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(judged(off, &card), ("The boot failed: img-missing".to_owned(), false));
+    }
+
+    #[test]
+    fn the_newest_artifact_of_the_variant_is_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target::named("i686").unwrap();
+        let newest = |variant| newest_artifact(folder.path(), target, variant);
+        let text = newest(Variant::Debug).unwrap_err().to_string();
+        assert!(text.contains("i686-debug.gz") && text.contains("build.sh"), "{text}");
+        let version = env!("CARGO_PKG_VERSION");
+        for (age, suffix) in ["i686.gz", "i686.zst", "i686-debug.gz", "x86_64.gz"].iter().enumerate() {
+            let file = fs::File::create(folder.path().join(format!("init-{version}-{suffix}"))).unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - age as u64);
+            file.set_modified(time).unwrap();
+        }
+        let name = |variant| newest(variant).unwrap().file_name().unwrap().to_string_lossy().into_owned();
+        assert_eq!(name(Variant::Standard), format!("init-{version}-i686.gz"));
+        assert_eq!(name(Variant::Debug), format!("init-{version}-i686-debug.gz"));
+    }
+
+    #[test]
+    fn every_target_has_the_modules_for_its_disk() {
+        let modules = |name| modules_for(target::named(name).unwrap());
+        assert_eq!(modules("armv6l"), ["@overlay", "mmc_block"]);
+        assert_eq!(modules("i686"), ["@overlay", "virtio_pci", "virtio_blk"]);
+    }
+}
