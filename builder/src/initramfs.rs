@@ -254,7 +254,7 @@ impl Reading {
             if head.is_empty() && at > 0 {
                 return Ok(());
             }
-            if !head.starts_with(b"07070") {
+            if !is_entry(head) {
                 let what = if at == 0 { NO_ARCHIVE } else { "something follows here that is no archive" };
                 return Err(Fault { at: stream.offset(), what: what.to_owned() });
             }
@@ -271,13 +271,13 @@ impl Reading {
             stream.skip_zeros().map_err(failed)?;
             let at = stream.offset();
             let head = stream.peek(6).map_err(failed)?;
-            if head == b"070707" {
-                let what = "an entry in cpio's old portable format: the kernel takes only `newc` (`cpio -H newc`)";
-                return Err(Fault { at, what: what.to_owned() });
-            }
-            if head != b"070701" && head != b"070702" {
+            if !is_entry(head) {
                 self.note(format!("an archive in segment {} has no trailer", self.contents.segments.len()));
                 return Ok(end);
+            }
+            if head == OLD_MAGIC {
+                let what = "an entry in cpio's old portable format: the kernel takes only `newc` (`cpio -H newc`)";
+                return Err(Fault { at, what: what.to_owned() });
             }
             if !at.is_multiple_of(4) {
                 let what = "an entry begins here, but not at a multiple of four: the kernel refuses it";
@@ -391,6 +391,14 @@ impl Reading {
         self.contents
     }
 }
+
+/// Whether an entry begins here, be it one in the old format, which is an error and no end of the archive. Whoever sees one
+/// reads on in [`Reading::read_archive`], so the two must agree on what it is.
+fn is_entry(head: &[u8]) -> bool {
+    [&b"070701"[..], b"070702", OLD_MAGIC].iter().any(|magic| head.starts_with(magic))
+}
+
+const OLD_MAGIC: &[u8] = b"070707";
 
 const NO_ARCHIVE: &str = "no archive begins here";
 

@@ -190,9 +190,12 @@ fn junk_at_the_end() {
     assert_eq!(with_bootconfig.problems, []);
     assert!(with_bootconfig.notes[0].contains("bootconfig"), "{:?}", with_bootconfig.notes);
 
-    let inside = [archive("init", b"x"), b"junk".to_vec()].concat();
-    let inside = contents(&compressed(Compression::Gzip, &inside));
-    assert_eq!(inside.problems[0].unpacked_offset, Some(512));
+    // What only looks like an entry, too: it must neither be read as one nor be looked at for ever.
+    for junk in [&b"junk"[..], b"070703", b"0707"] {
+        let inside = [&archive("init", b"x"), junk].concat();
+        let inside = contents(&compressed(Compression::Gzip, &inside));
+        assert_eq!(inside.problems[0].unpacked_offset, Some(512));
+    }
 }
 
 #[test]
@@ -204,6 +207,7 @@ fn what_is_no_initramfs() {
         (b"070707000", "newc"),
         (b"hello\n", "text"),
         (&compressed(Compression::Gzip, b"hello"), "gzip data"),
+        (&compressed(Compression::Gzip, b"07070x"), "gzip data"),
         (&compressed(Compression::Zstd, b""), "zstd data without"),
     ] {
         let Err(error @ Error::NotInitramfs { .. }) = try_read(bytes) else { panic!("{part}: taken for an initramfs") };
