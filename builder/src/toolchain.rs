@@ -66,8 +66,14 @@ const RECIPE: &str = "1";
 /// What rustc is told on top of the profile. std's objects come with Zig's musl instead of rustc's own start files
 /// (needed for ARM); a panic ends the program there and then, without a message that nobody would read, and nothing ever
 /// unwinds.
-const RUSTFLAGS: [&str; 4] =
-    ["-Clink-self-contained=no", "-Zunstable-options", "-Cpanic=immediate-abort", "-Cforce-unwind-tables=no"];
+const RUSTFLAGS: [&str; 6] = [
+    "-Clink-self-contained=no",
+    "-Zunstable-options",
+    "-Cpanic=immediate-abort",
+    "-Cforce-unwind-tables=no",
+    "-Zfmt-debug=none",
+    "-Zlocation-detail=none",
+];
 
 /// Std is built with init, as small as it can be.
 const BUILD_STD: [&str; 2] = ["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"];

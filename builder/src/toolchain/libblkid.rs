@@ -43,15 +43,68 @@ const CONFIG: &str = include_str!("libblkid-config.h");
 
 /// Compiled for size; every function in its own section, so that the linker takes only what is called. Nothing unwinds
 /// through it, and no path of this machine goes in: it is compiled by relative names, without debugging information.
-const FLAGS: [&str; 8] = [
+const FLAGS: [&str; 11] = [
     "-Os",
     "-g0",
     "-w",
     "-ffunction-sections",
     "-fdata-sections",
+    "-fmerge-all-constants",
+    "-fno-exceptions",
+    "-fno-stack-protector",
     "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
     "-fno-sanitize=all",
+];
+
+/// Included before everything else: libblkid's debugging messages, which only an environment variable could turn on, are left
+/// out. A quarter of the library is these messages.
+const PRELUDE: &str = r#"#include "config.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include "debug.h"
+#undef __UL_DBG
+#undef __UL_DBG_CALL
+#undef __UL_DBG_FLUSH
+#undef __UL_INIT_DEBUG_FROM_STRING
+#define __UL_DBG(l, p, m, x) do { } while (0)
+#define __UL_DBG_CALL(l, p, m, x) do { } while (0)
+#define __UL_DBG_FLUSH(l, p) do { } while (0)
+#define __UL_INIT_DEBUG_FROM_STRING(lib, pref, mask, str) do { (void)(str); lib ## _debug_mask |= pref ## INIT; } while (0)
+"#;
+
+/// Which of libblkid's probers go in, by the file with their list: what an appliance's disks and sticks may carry, and what
+/// must not be mistaken for a filesystem (members of arrays, encrypted volumes). The others cost bytes and, at boot, reads.
+const PROBERS: [(&str, &[&str]); 2] = [
+    (
+        "libblkid/src/superblocks/superblocks.c",
+        &[
+            "linuxraid",
+            "lvm2",
+            "verity_hash",
+            "integrity",
+            "luks",
+            "vfat",
+            "swsuspend",
+            "swap",
+            "xfs",
+            "ext4",
+            "ext3",
+            "ext2",
+            "jbd",
+            "iso9660",
+            "ntfs",
+            "squashfs",
+            "btrfs",
+            "exfat",
+            "f2fs",
+            "erofs",
+        ],
+    ),
+    ("libblkid/src/partitions/partitions.c", &["dos_pt", "gpt_pt", "pmbr_pt"]),
 ];
 
 /// What of libcommon libblkid calls, by file name in `lib/`.
@@ -95,6 +148,8 @@ pub fn key(target: &Target) -> String {
         &FLAGS.join(" "),
         &COMMON.join(" "),
         CONFIG,
+        PRELUDE,
+        &format!("{PROBERS:?}"),
         PKG_CONFIG,
     ];
     format!("{}-{}-{}", target.name, VERSION, &digest(parts.join("\n").as_bytes())[..16])
@@ -143,6 +198,14 @@ fn compile(source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: 
     let header = fs::read_to_string(&template).at("read", &template)?;
     write(include.join("blkid.h"), &header.replace("@LIBBLKID_VERSION@", VERSION).replace("@LIBBLKID_DATE@", DATE))?;
     write(source.join("config.h"), CONFIG)?;
+    write(source.join("prelude.h"), PRELUDE)?;
+    for (file, kept) in PROBERS {
+        let path = source.join(file);
+        let text = fs::read_to_string(&path).at("read", &path)?;
+        let shortened = keep_probers(&text, kept)
+            .map_err(|reason| Error::WrongFile { path: path.clone(), reason: reason.to_owned() })?;
+        write(path, &shortened)?;
+    }
     write(folder.join("pkg-config"), &PKG_CONFIG.replace("@VERSION@", VERSION))?;
     fs::set_permissions(folder.join("pkg-config"), fs::Permissions::from_mode(0o755)).at("make executable", folder)?;
     let licence = source.join("Documentation/licenses/COPYING.LGPL-2.1-or-later");
@@ -155,12 +218,30 @@ fn compile(source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: 
         let mut command = zig(tools, cache, source)?;
         command.args(["cc", "-target", &target.zig_target, &format!("-mcpu={}", target.zig_cpu)]).args(FLAGS);
         command.arg(format!("-DLIBBLKID_VERSION=\"{VERSION}\"")).arg(format!("-DLIBBLKID_DATE=\"{DATE}\""));
-        command.args(["-include", "config.h", "-Iinclude", "-Ilibblkid/src"]).arg("-I").arg(include.as_os_str());
+        command.args(["-include", "prelude.h", "-Iinclude", "-Ilibblkid/src"]).arg("-I").arg(include.as_os_str());
         run(command.args(["-c", file, "-o", object]), &format!("compiling libblkid's {file} for {}", target.name))
     })?;
     // D: no times, owners or modes of this machine in the archive.
     let archive = folder.join("libblkid.a");
     run(zig(tools, cache, source)?.args(["ar", "rcsD"]).arg(archive).args(&objects), "archiving libblkid")
+}
+
+/// The source text with only `kept` in its list of probers, in the order they stand in there.
+fn keep_probers(text: &str, kept: &[&str]) -> Result<String, &'static str> {
+    const START: &str = "static const struct blkid_idinfo *idinfos[] =";
+    let (before, rest) = text.split_once(START).ok_or("it has no list of probers")?;
+    let (list, after) = rest.split_once("};").ok_or("its list of probers has no end")?;
+    let listed: Vec<&str> = list
+        .split('&')
+        .skip(1)
+        .filter_map(|entry| entry.split_once("_idinfo").map(|(name, _)| name))
+        .filter(|name| kept.contains(name))
+        .collect();
+    if listed.len() != kept.len() {
+        return Err("its list of probers is not the one that is known");
+    }
+    let list: String = listed.iter().map(|name| format!("\t&{name}_idinfo,\n")).collect();
+    Ok(format!("{before}{START}\n{{\n{list}}};{after}"))
 }
 
 /// All that has to be compiled, relative to `source`, sorted.
@@ -247,6 +328,18 @@ mod tests {
         });
         assert!(result.is_err());
         assert!(count.into_inner() < 1000, "it went on after the error");
+    }
+
+    #[test]
+    fn probers_are_kept_in_their_order() {
+        let text = "a\nstatic const struct blkid_idinfo *idinfos[] =\n{\n\t/* RAIDs */\n\t&luks_idinfo,\n\t&zfs_idinfo,\n\t&ext4_idinfo\n};\nb";
+        assert_eq!(
+            keep_probers(text, &["ext4", "luks"]),
+            Ok("a\nstatic const struct blkid_idinfo *idinfos[] =\n{\n\t&luks_idinfo,\n\t&ext4_idinfo,\n};\nb"
+                .to_owned())
+        );
+        assert!(keep_probers(text, &["ext4", "xfs"]).is_err(), "one that is not there");
+        assert!(keep_probers("nothing", &[]).is_err());
     }
 
     #[test]
