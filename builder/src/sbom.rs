@@ -4,7 +4,10 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::{busybox, kernel_package};
+use crate::{
+    busybox, kernel_package,
+    toolchain::{Crate, libblkid, tools},
+};
 
 /// What an image is made of, as far as licences go.
 #[derive(Debug)]
@@ -45,38 +48,6 @@ pub struct InitBuild<'a> {
     pub rust_release: &'a str,
     /// The commit of that Rust.
     pub rust_commit: &'a str,
-    /// Zig's version.
-    pub zig_version: &'a str,
-    /// musl's version.
-    pub musl_version: &'a str,
-    /// libblkid.
-    pub libblkid: Libblkid<'a>,
-}
-
-/// A crate that is compiled into `init`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Crate {
-    /// Its name.
-    pub name: String,
-    /// Its version.
-    pub version: String,
-    /// Its licence, as its `Cargo.toml` says it: an SPDX expression.
-    pub licence: Option<String>,
-    /// SHA-256 of the published archive, from `Cargo.lock`; none for a crate of the source tree itself.
-    pub sha256: Option<String>,
-    /// Where its makers develop it.
-    pub repository: Option<String>,
-}
-
-/// The libblkid that is linked into `init`.
-#[derive(Debug, Clone, Copy)]
-pub struct Libblkid<'a> {
-    /// The version of util-linux, and so of libblkid.
-    pub version: &'a str,
-    /// Where its makers publish the tarball.
-    pub upstream: &'a str,
-    /// The tarball's SHA-256, in hexadecimal.
-    pub sha256: &'a str,
 }
 
 /// The kernel that modules are from.
@@ -214,22 +185,22 @@ fn add_init(bill: &mut Bill, materials: &Materials<'_>) {
     bill.add(json!({
         "SPDXID": "SPDXRef-musl",
         "name": "musl",
-        "versionInfo": build.musl_version,
+        "versionInfo": tools::MUSL_VERSION,
         "primaryPackagePurpose": "LIBRARY",
         "licenseDeclared": "MIT",
-        "sourceInfo": format!("as it comes with Zig {}, in its folder lib/libc/musl", build.zig_version),
+        "sourceInfo": format!("as it comes with Zig {}, in its folder lib/libc/musl", tools::ZIG_VERSION),
     }));
     bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-musl");
     bill.add(json!({
         "SPDXID": "SPDXRef-libblkid",
         "name": "libblkid",
-        "versionInfo": build.libblkid.version,
+        "versionInfo": libblkid::VERSION,
         "primaryPackagePurpose": "LIBRARY",
         "licenseDeclared": "LGPL-2.1-or-later",
-        "downloadLocation": build.libblkid.upstream,
+        "downloadLocation": libblkid::SOURCE.upstream,
         "sourceInfo": format!(
             "from util-linux {}, tarball with SHA-256 {}, changed for size as docs/licences.md says",
-            build.libblkid.version, build.libblkid.sha256
+            libblkid::VERSION, libblkid::SOURCE.sha256
         ),
         "comment": RELINK,
     }));
@@ -358,18 +329,7 @@ mod tests {
             repository: None,
         };
         let crates = [found("initramfs-overlay-init", "MIT", None), found("nix", "MIT/Apache-2.0", Some("cc"))];
-        let build = InitBuild {
-            crates: &crates,
-            rust_release: "1.95.0",
-            rust_commit: "abc",
-            zig_version: "0.13.0",
-            musl_version: "1.2.5",
-            libblkid: Libblkid {
-                version: "2.41.5",
-                upstream: "https://mirror.example/util-linux.tar.xz",
-                sha256: "ff",
-            },
-        };
+        let build = InitBuild { crates: &crates, rust_release: "1.95.0", rust_commit: "abc" };
         let materials = Materials {
             file: "init-0.1.0-i686.gz",
             sha256: "aa",

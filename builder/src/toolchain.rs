@@ -12,7 +12,11 @@ use std::{
     process::Command,
 };
 
-pub use self::{crates::Crate, rust::Rust, source::SourceTree};
+pub use self::{
+    crates::Crate,
+    rust::Rust,
+    source::{SourceTree, VARIABLE as SOURCE_VARIABLE},
+};
 use crate::{
     Error, Result,
     cache::{Cache, Check, digest},

@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let include = if args.include.is_empty() { place.default_include() } else { args.include.clone() };
     let modules = chosen_modules(args, &targets, &progress)?;
     let cache = Cache::open()?;
-    let mut programs = Programs::new(args.init.as_deref(), &place, &targets, &cache, progress)?;
+    let programs = Programs::new(args.init.as_deref(), &place, &targets, &cache, progress)?;
 
     let mut busyboxes: BTreeMap<&str, Busybox> = BTreeMap::new();
     if variants.iter().any(|variant| variant.has_busybox()) {

@@ -2,6 +2,7 @@
 //! would come out the same is left alone.
 
 use std::{
+    collections::BTreeMap,
     env, fs,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -22,6 +23,7 @@ use crate::{
     progress::Progress,
     sbom,
     target::Target,
+    toolchain::{libblkid, tools},
     tree::Tree,
     variant::Variant,
     write::OutputFile,
@@ -197,7 +199,14 @@ impl<'a> Image<'a> {
             sha256,
             version,
             created: u64::from(*mtime),
-            init: sbom::InitMaterial { sha256: &program.sha256, build: None },
+            init: sbom::InitMaterial {
+                sha256: &program.sha256,
+                build: program.build.as_ref().map(|build| sbom::InitBuild {
+                    crates: &build.crates,
+                    rust_release: &build.rust_release,
+                    rust_commit: &build.rust_commit,
+                }),
+            },
             busybox: busybox.map(|busybox| (busybox.sha256.as_str(), busybox.origin.as_ref())),
             kernels: &kernels,
             has_included_files: include.iter().any(|folder| holds_something(folder)),
@@ -220,7 +229,20 @@ impl<'a> Image<'a> {
             "mtime": mtime,
             "builder": concat!("initramfs-overlay ", env!("CARGO_PKG_VERSION")),
             "cmdline": cmdline,
-            "init": { "size": program.size, "sha256": program.sha256 },
+            "init": {
+                "size": program.size,
+                "sha256": program.sha256,
+                "build": program.build.as_ref().map(|build| json!({
+                    "triple": target.triple,
+                    "shell": variant.has_shell(),
+                    "rust": build.rust_release,
+                    "rust_commit": build.rust_commit,
+                    "zig": tools::ZIG_VERSION,
+                    "musl": tools::MUSL_VERSION,
+                    "libblkid": libblkid::VERSION,
+                    "crates": build.crates.iter().map(|found| (&*found.name, &*found.version)).collect::<BTreeMap<_, _>>(),
+                })),
+            },
             "busybox": busybox.map(|busybox| json!({
                 "size": busybox.bytes.len(),
                 "sha256": busybox.sha256,

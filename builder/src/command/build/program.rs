@@ -13,6 +13,7 @@ use crate::{
     error::IoContext,
     progress::Progress,
     target::Target,
+    toolchain::{Crate, Toolchain},
 };
 
 /// An init, ready to be put into an image.
@@ -24,29 +25,45 @@ pub struct Program {
     pub size: u64,
     /// Its SHA-256, in hexadecimal.
     pub sha256: String,
+    /// How it was compiled; `None` where the user gave it.
+    pub build: Option<Build>,
+}
+
+/// What an init was compiled from, beside its own source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Build {
+    /// The crates that are compiled in.
+    pub crates: Vec<Crate>,
+    /// Rust's version.
+    pub rust_release: String,
+    /// The commit of that Rust.
+    pub rust_commit: String,
 }
 
 /// Where the inits of a build come from.
 #[derive(Debug)]
-pub struct Programs {
-    given: Program,
+pub enum Programs<'a> {
+    /// The user's.
+    Given(Program),
+    /// Compiled.
+    Compiled(Box<Toolchain<'a>>),
 }
 
-impl Programs {
-    /// Checks the program `given`.
+impl<'a> Programs<'a> {
+    /// Checks the program `given`, else looks for the source and the machine's Rust. Compiles nothing yet.
     ///
     /// # Errors
-    /// [`Error::Usage`] where one program is given for several targets, [`Error::WrongProgram`] where it is none for the
-    /// target.
+    /// [`Error::Usage`] where one program is given for several targets or there is no source, [`Error::WrongProgram`]
+    /// where the given one is none for the target, [`Error::Missing`] where there is no Rust.
     pub fn new(
         given: Option<&Path>,
-        _place: &Place,
+        place: &'a Place,
         targets: &[&'static Target],
-        _cache: &Cache,
-        _progress: Progress,
+        cache: &'a Cache,
+        progress: Progress,
     ) -> Result<Self> {
         let Some(path) = given else {
-            return Err(Error::Usage("name a finished init with --init FILE".to_owned()));
+            return Ok(Self::Compiled(Box::new(Toolchain::new(place.source()?, cache, progress)?)));
         };
         let [target] = targets else {
             return Err(Error::Usage(format!(
@@ -54,25 +71,31 @@ impl Programs {
                 targets.len()
             )));
         };
-        Ok(Self { given: read(path, target)? })
+        Ok(Self::Given(read(path.to_owned(), target, None)?))
     }
 
-    /// The init for `target`, with a shell or without.
+    /// The init for `target`, with a shell or without. The given one is taken for both.
     ///
     /// # Errors
     /// What compiling it says.
-    pub fn get(&mut self, _target: &'static Target, _shell: bool) -> Result<Program> {
-        Ok(self.given.clone())
+    pub fn get(&self, target: &'static Target, shell: bool) -> Result<Program> {
+        let toolchain = match self {
+            Self::Given(program) => return Ok(program.clone()),
+            Self::Compiled(toolchain) => toolchain,
+        };
+        let init = toolchain.init(target, if shell { "linux,shell" } else { "linux" })?;
+        let rust = toolchain.rust();
+        let build =
+            Build { crates: init.crates, rust_release: rust.release.clone(), rust_commit: rust.commit().to_owned() };
+        read(init.path, target, Some(build))
     }
 }
 
 /// The program at `path`, if it is one for `target`.
-fn read(path: &Path, target: &Target) -> Result<Program> {
-    let bytes = fs::read(path).at("read", path)?;
+fn read(path: PathBuf, target: &Target, build: Option<Build>) -> Result<Program> {
+    let bytes = fs::read(&path).at("read", &path)?;
     match elf::objection(&bytes, target.elf) {
-        Some(reason) => {
-            Err(Error::WrongProgram { path: path.to_owned(), what: format!("init for {}", target.name), reason })
-        }
-        None => Ok(Program { path: path.to_owned(), size: bytes.len() as u64, sha256: digest(&bytes) }),
+        Some(reason) => Err(Error::WrongProgram { path, what: format!("init for {}", target.name), reason }),
+        None => Ok(Program { path, size: bytes.len() as u64, sha256: digest(&bytes), build }),
     }
 }

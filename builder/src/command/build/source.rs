@@ -1,15 +1,13 @@
 //! The folder that a build belongs to: where init's source is, what is included by default and where images go. Only
 //! finds it.
 
-use std::{
-    env, fs,
-    path::{Path, PathBuf},
+use std::path::{Path, PathBuf};
+
+use crate::{
+    Error, Result,
+    cache::variable,
+    toolchain::{SOURCE_VARIABLE, SourceTree},
 };
-
-use crate::{Error, Result, cache::variable, error::IoContext};
-
-/// Names the source tree where --source does not.
-pub const VARIABLE: &str = "INITRAMFS_OVERLAY_SOURCE";
 
 /// The source tree that this command was built from; it may be gone, or on another machine.
 const BUILT_FROM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -19,39 +17,50 @@ const INCLUDE: &str = "src";
 const OUTPUT: &str = "target";
 
 /// Where a build takes place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The source tree, where there is one.
-    pub source: Option<Source>,
-}
-
-/// A source tree.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// Its top folder.
-    pub root: PathBuf,
-    /// The version in its `Cargo.toml`.
-    pub version: String,
-    /// Whether it was neither named nor stood in: then nothing is written into it.
-    pub elsewhere: bool,
+#[derive(Debug)]
+pub enum Place {
+    /// In a source tree that was named, or that the current folder is in.
+    Inside(SourceTree),
+    /// Somewhere else; the source tree that this command was built from is still there. Nothing of the user's is in it.
+    Outside(SourceTree),
+    /// Without a source tree; the text says where one was looked for.
+    Without(String),
 }
 
 impl Place {
+    /// The source tree.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where there is none.
+    pub fn source(&self) -> Result<&SourceTree> {
+        match self {
+            Self::Inside(source) | Self::Outside(source) => Ok(source),
+            Self::Without(text) => Err(Error::Usage(text.clone())),
+        }
+    }
+
     /// The version of init and of the images.
     pub fn version(&self) -> &str {
-        self.source.as_ref().map_or(env!("CARGO_PKG_VERSION"), |source| &source.version)
+        match self {
+            Self::Inside(source) | Self::Outside(source) => &source.version,
+            Self::Without(_) => env!("CARGO_PKG_VERSION"),
+        }
     }
 
     /// The user's files, where they are in the source tree.
     pub fn default_include(&self) -> Vec<PathBuf> {
-        let own = self.source.iter().filter(|source| !source.elsewhere).map(|source| source.root.join(INCLUDE));
-        own.filter(|folder| folder.exists()).collect()
+        match self {
+            Self::Inside(source) => {
+                Some(source.root.join(INCLUDE)).into_iter().filter(|folder| folder.exists()).collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Where images go.
     pub fn default_output(&self) -> PathBuf {
-        match &self.source {
-            Some(source) if !source.elsewhere => source.root.join(OUTPUT),
+        match self {
+            Self::Inside(source) => source.root.join(OUTPUT),
             _ => PathBuf::from(OUTPUT),
         }
     }
@@ -61,68 +70,37 @@ impl Place {
 /// command was built from.
 ///
 /// # Errors
-/// [`Error::Usage`] where the given one is none.
+/// [`Error::Usage`] where the given one is none; [`Error::Io`].
 pub fn locate(given: Option<&Path>) -> Result<Place> {
-    if let Some(root) = given.map(Path::to_owned).or_else(|| variable(VARIABLE)) {
-        let source = tree_at(&root)?.ok_or_else(|| {
-            Error::Usage(format!(
-                "--source {}: it is no source tree of initramfs-overlay, which has a Cargo.toml with the members init and \
-                 builder",
-                root.display()
-            ))
-        })?;
-        return Ok(Place { source: Some(source) });
-    }
-    let here = env::current_dir().at("find", ".")?;
-    for folder in here.ancestors() {
-        if let Some(source) = tree_at(folder)? {
-            return Ok(Place { source: Some(source) });
+    let named = given.is_some() || variable(SOURCE_VARIABLE).is_some();
+    match SourceTree::find(given) {
+        Ok(source) => Ok(Place::Inside(source)),
+        Err(Error::Usage(text)) if !named => {
+            Ok(SourceTree::find(Some(Path::new(BUILT_FROM))).map_or(Place::Without(text), Place::Outside))
         }
+        Err(error) => Err(error),
     }
-    let source = tree_at(Path::new(BUILT_FROM))?.map(|source| Source { elsewhere: true, ..source });
-    Ok(Place { source })
-}
-
-/// The source tree whose top folder is `root`, if it is one.
-fn tree_at(root: &Path) -> Result<Option<Source>> {
-    // A folder that this user may not look into is not the tree he works in.
-    let Ok(text) = fs::read_to_string(root.join("Cargo.toml")) else { return Ok(None) };
-    let Some(version) = version_in(&text) else { return Ok(None) };
-    let root = root.canonicalize().at("find", root)?;
-    Ok(Some(Source { root, version, elsewhere: false }))
-}
-
-/// The version in a workspace's `Cargo.toml`, if it is ours.
-fn version_in(text: &str) -> Option<String> {
-    let table = text.parse::<toml::Table>().ok()?;
-    let workspace = table.get("workspace")?;
-    let members: Vec<&str> =
-        workspace.get("members")?.as_array()?.iter().filter_map(|member| member.as_str()).collect();
-    let is_ours = members.contains(&"init") && members.contains(&"builder");
-    is_ours.then_some(())?;
-    Some(workspace.get("package")?.get("version")?.as_str()?.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
-    fn only_our_workspace_is_a_source_tree() {
-        let ours = "[workspace]\nmembers = [\"init\", \"builder\"]\n[workspace.package]\nversion = \"1.2.3\"\n";
-        assert_eq!(version_in(ours).as_deref(), Some("1.2.3"));
-        for other in ["[package]\nname = \"init\"\n", "[workspace]\nmembers = [\"init\"]\n", "not toml ["] {
-            assert_eq!(version_in(other), None, "{other}");
-        }
+    fn the_users_files_and_the_images_are_in_the_source_tree() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("Cargo.toml"), ours).unwrap();
-        let place = locate(Some(folder.path())).unwrap();
-        assert_eq!((place.version(), place.default_include()), ("1.2.3", Vec::new()));
         let root = folder.path().canonicalize().unwrap();
+        fs::create_dir(root.join("init")).unwrap();
+        fs::write(root.join("init/Cargo.toml"), "[package]\nname = \"initramfs-overlay-init\"\n").unwrap();
+        fs::write(root.join("Cargo.toml"), "[workspace.package]\nversion = \"1.2.3\"\n").unwrap();
+        let place = locate(Some(&root)).unwrap();
+        assert_eq!((place.version(), place.default_include()), ("1.2.3", Vec::new()));
         assert_eq!(place.default_output(), root.join("target"));
         fs::create_dir(root.join("src")).unwrap();
         assert_eq!(place.default_include(), [root.join("src")]);
         let error = locate(Some(&root.join("src"))).unwrap_err().to_string();
-        assert!(error.contains("no source tree"), "{error}");
+        assert!(error.contains("source tree"), "{error}");
     }
 }
