@@ -244,6 +244,17 @@ mod tests {
     }
 
     #[test]
+    fn the_order_is_that_of_the_names_whatever_the_folder_says() {
+        let folder = tempfile::tempdir().unwrap();
+        // Folders keep names by their hash or in the order of making: neither is that of 64 names made backwards.
+        for number in (10..74).rev() {
+            std::fs::write(folder.path().join(number.to_string()), "").unwrap();
+        }
+        let names: Vec<String> = read(folder.path(), Owner::Root).unwrap().iter().map(Entry::shown).collect();
+        assert_eq!(names, (10..74).map(|number| number.to_string()).collect::<Vec<_>>());
+    }
+
+    #[test]
     fn the_digest_changes_with_every_part_of_an_entry() {
         let folder = tempfile::tempdir().unwrap();
         let source = folder.path().join("file");
