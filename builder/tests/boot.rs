@@ -1,0 +1,119 @@
+//! Real boots: the artifacts of `build.sh`, disks made by `disk`, Debian's kernels and their modules, in QEMU. What the root's
+//! init found is read from the console (`test-images/`).
+//!
+//! This file has its own `main`, since boots are many, slow, and to be skipped *visibly* where artifacts or QEMU are not there:
+//! `cargo test --test boot -- [NAME PART …]` runs those whose name contains a part. With `BOOT_TESTS=required` a
+//! skip is a failure; with `BOOT_TESTS=none` all are skipped.
+
+#[path = "../../test-images/image.rs"]
+mod image;
+#[path = "boot/errors.rs"]
+mod errors;
+#[path = "boot/lab.rs"]
+mod lab;
+#[path = "boot/ways.rs"]
+mod ways;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::ExitCode,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use lab::Lab;
+
+/// A boot test: its name, the target it runs on, what it does.
+type Case = (&'static str, &'static str, fn(&Lab));
+
+const TARGETS: [&str; 3] = ["x86_64", "i686", "armv6l"];
+
+fn cases() -> Vec<Case> {
+    let mut all: Vec<Case> = Vec::new();
+    for target in TARGETS {
+        all.push(("standard boots twice, upper is cleared", target, ways::standard));
+        all.push(("debug stops with a shell, exit boots on", target, ways::debug));
+        all.push(("an update is put in, the old image kept", target, ways::update));
+        all.push(("no overlay partition: the card, in time, no prompt", target, errors::overlay_missing));
+    }
+    for (name, case) in [
+        ("slim boots", ways::slim as fn(&Lab)),
+        ("boot and newimg may be absent", ways::few_partitions),
+        ("squashfs from boot, overlayfs from the image", ways::modules_from_disk),
+        ("EROFS boots", ways::erofs),
+        ("a tmpfs as writable layer, the root read-only", ways::tmpfs_read_only),
+        ("a fallback tmpfs says degraded", ways::fallback),
+        ("a factory reset empties persistent", ways::reset),
+        ("init= and its arguments", ways::init_arguments),
+        ("partitions by PARTLABEL and path", ways::tags),
+        ("two processors load modules side by side", ways::two_processors),
+        ("stripped modules load", ways::stripped),
+        ("every compression is unpacked by the kernel", ways::compressions),
+        ("an update on a stick that is late", ways::late_stick),
+        ("no img partition: the card lists what there is", errors::img_missing),
+        ("two img partitions are refused", errors::img_ambiguous),
+        ("img without an image: the card lists its files", errors::image_missing),
+        ("a truncated squashfs", errors::image_truncated),
+        ("an overlay partition that does not mount", errors::overlay_damaged),
+        ("modules for another kernel", errors::other_kernel),
+        ("a root without init", errors::init_missing),
+        ("a bad value is an error, an unknown parameter a warning", errors::parameters),
+        ("the debug variant gives a shell on an error", errors::debug_shell),
+        ("rd.onerror=reboot reboots", errors::reboot),
+    ] {
+        all.push((name, "x86_64", case));
+    }
+    all
+}
+
+fn main() -> ExitCode {
+    let parts: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let mut cases = cases();
+    cases.retain(|(name, target, _)| {
+        let full = format!("{target}: {name}");
+        parts.is_empty() || parts.iter().any(|part| full.contains(part.as_str()))
+    });
+    let wish = std::env::var("BOOT_TESTS").unwrap_or_default();
+    if wish == "none" {
+        println!("boot tests skipped: BOOT_TESTS=none");
+        println!("0 passed, 0 failed, {} skipped", cases.len());
+        return ExitCode::SUCCESS;
+    }
+    let required = wish == "required";
+    let labs = match TARGETS.iter().map(|target| Lab::open(target)).collect::<Result<Vec<_>, _>>() {
+        Ok(labs) => labs,
+        Err(reason) => {
+            println!("boot tests {}: {reason}", if required { "cannot run" } else { "skipped" });
+            println!("0 passed, {} failed, {} skipped", usize::from(required), if required { 0 } else { cases.len() });
+            return ExitCode::from(u8::from(required));
+        }
+    };
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(Vec::new());
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((name, target, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let lab = labs.iter().find(|lab| lab.target.name == *target).expect("every target has a lab");
+                    let start = Instant::now();
+                    let passed = catch_unwind(AssertUnwindSafe(|| case(lab))).is_ok();
+                    let word = if passed { "ok" } else { "FAILED" };
+                    println!("boot {target}: {name} ... {word} ({:.1} s)", start.elapsed().as_secs_f32());
+                    if !passed {
+                        failures.lock().expect("no panic while it is held").push(format!("{target}: {name}"));
+                    }
+                }
+            });
+        }
+    });
+    let failures = failures.into_inner().expect("no panic while it is held");
+    for name in &failures {
+        println!("failed: {name}");
+    }
+    println!("{} passed, {} failed, 0 skipped", cases.len() - failures.len(), failures.len());
+    ExitCode::from(u8::from(!failures.is_empty()))
+}

@@ -1,0 +1,185 @@
+//! What every boot test starts from: a target's artifacts, kernel, BusyBox and disks, and the reading of failure cards.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use initramfs_overlay::{
+    cache::Cache,
+    disk::{self, Disk, Source},
+    kernel_package::{self, Kernel},
+    progress::Progress,
+    qemu::{Drive, Guest, Machine},
+    supplement,
+    target::{self, DiskInterface, Target},
+};
+use tempfile::TempDir;
+
+use crate::image;
+
+/// How long a guest may take for anything. It is never waited for this long unless something is wrong: a boot takes 5 to 20 s on a
+/// quiet machine.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Everything for the boots of one target.
+pub struct Lab {
+    pub target: &'static Target,
+    pub kernel: Kernel,
+    pub busybox: Vec<u8>,
+    artifacts: PathBuf,
+    work: TempDir,
+}
+
+impl Lab {
+    /// Finds the artifacts and fetches kernel and BusyBox, or says what is missing.
+    pub fn open(name: &str) -> Result<Self, String> {
+        let target = target::named(name).map_err(|error| error.to_string())?;
+        let qemu = &target.qemu.program;
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        if !std::env::split_paths(&path).any(|dir| dir.join(qemu).exists()) {
+            return Err(format!("{qemu} is not installed"));
+        }
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("builder lies in the workspace");
+        let artifacts = std::env::var_os("BOOT_ARTIFACTS").map_or_else(|| workspace.join("target"), PathBuf::from);
+        let cache = Cache::open().map_err(|error| error.to_string())?;
+        let chain = |error: initramfs_overlay::Error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            format!("{error}{cause}")
+        };
+        let progress = Progress::none();
+        let kernel = kernel_package::debian(target, &cache, &progress).map_err(chain)?;
+        let busybox = initramfs_overlay::busybox::get(target, None, &cache, &progress).map_err(chain)?.bytes;
+        let work = TempDir::new().map_err(|error| error.to_string())?;
+        let lab = Self { target, kernel, busybox, artifacts, work };
+        for variant in ["", "-debug", "-slim"] {
+            let artifact = lab.artifact(variant);
+            if !artifact.exists() {
+                return Err(format!("{} is not there: run ./build.sh --variant standard,debug,slim", artifact.display()));
+            }
+        }
+        Ok(lab)
+    }
+
+    /// The artifact of a variant: "", "-debug", "-slim".
+    pub fn artifact(&self, variant: &str) -> PathBuf {
+        self.artifacts.join(format!("init-{}-{}{variant}.gz", env!("CARGO_PKG_VERSION"), self.target.name))
+    }
+
+    /// A new folder for one test.
+    pub fn folder(&self) -> PathBuf {
+        tempfile::Builder::new().tempdir_in(self.work.path()).expect("a folder").keep()
+    }
+
+    /// The artifact with all modules that the overlay way needs on this target's kernel.
+    pub fn initrd(&self, variant: &str) -> PathBuf {
+        let wanted: &[&str] = match self.target.qemu.disk {
+            DiskInterface::Sd => &["ext4", "loop", "squashfs", "overlay"],
+            _ => &["ext4", "loop", "squashfs", "overlay", "virtio_pci", "virtio_blk"],
+        };
+        self.initrd_with(variant, wanted)
+    }
+
+    /// The artifact with these modules and what they need.
+    pub fn initrd_with(&self, variant: &str, wanted: &[&str]) -> PathBuf {
+        let output = self.folder().join("initrd");
+        supplement::with_modules(&self.artifact(variant), &self.kernel.modules, wanted, &output).expect("an initrd");
+        output
+    }
+
+    /// An artifact of its own, made by the command for this target and kernel.
+    pub fn build(&self, arguments: &[&str]) -> PathBuf {
+        let output = self.folder();
+        let run = std::process::Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
+            .args(["build", "--variant", "standard", "--target", &self.target.name, "--module-tree"])
+            .arg(&self.kernel.modules)
+            .arg("--output")
+            .arg(&output)
+            .args(arguments)
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))
+            .output()
+            .expect("the command");
+        assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+        let name = format!("init-{}-{}.", env!("CARGO_PKG_VERSION"), self.target.name);
+        let made = fs::read_dir(&output).expect("the folder").flatten().map(|entry| entry.path());
+        let is_artifact = |path: &PathBuf| {
+            let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+            file.starts_with(&name) && !file.ends_with(".json")
+        };
+        made.filter(is_artifact).next().expect("an artifact")
+    }
+
+    /// The test image `id` as a root folder.
+    pub fn root(&self, id: &str) -> PathBuf {
+        image::root_in(&self.folder(), id, &self.busybox).expect("a root")
+    }
+
+    /// A folder for `persistent` whose mark says `text`.
+    pub fn persistent(&self, text: &str) -> PathBuf {
+        let folder = self.folder();
+        image::persistent(&folder, text).expect("a persistent folder");
+        folder
+    }
+
+    /// The usual disk: image A, a persistent mark, an empty newimg.
+    pub fn disk(&self) -> Disk {
+        Disk {
+            overlay: Some(Some(self.persistent("kept"))),
+            ..image::disk(Source::Root(self.root("A")), self.target)
+        }
+    }
+
+    /// Makes a disk and returns its path.
+    pub fn make(&self, disk: &Disk) -> PathBuf {
+        let path = self.folder().join("disk.img");
+        disk::make(disk, &path, false, &Progress::none()).expect("a disk");
+        path
+    }
+
+    /// A machine with an initrd and disks; what is written to them is kept, as tests boot them again.
+    pub fn machine(&self, initrd: &Path, disks: &[&Path], append: &str) -> Machine {
+        let mut machine = Machine::new(self.target, &self.kernel);
+        machine.initrd = Some(initrd.to_path_buf());
+        machine.drives = disks
+            .iter()
+            .map(|path| Drive { path: path.to_path_buf(), interface: self.target.qemu.disk, write: true })
+            .collect();
+        machine.append.extend(append.split_whitespace().map(String::from));
+        machine
+    }
+
+    /// Boots until the root's init has said everything.
+    pub fn boot(&self, initrd: &Path, disk: &Path, append: &str) -> image::Marks {
+        let (marks, _) = image::boot(&self.machine(initrd, &[disk], append), PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        marks
+    }
+
+    /// Boots until the failure card with this code is out. Returns what was on the console, card included.
+    pub fn fail(&self, machine: &Machine, code: &str) -> String {
+        let mut guest = Guest::start(machine).expect("QEMU");
+        let before = guest.wait_for(&format!("cannot boot: {code}"), PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        let card = guest.wait_for("try next", PATIENCE).expect("the card's end");
+        guest.finish(Some(PATIENCE)).expect("the machine's end");
+        assert!(!guest.console().contains("Kernel panic"), "init must not end:\n{}", guest.last_lines());
+        before + &card
+    }
+}
+
+/// The partitions of a raw disk by GPT name or by number are found with sfdisk; this is where one begins and how long it is, in
+/// bytes.
+pub fn partition(disk: &Path, label: &str) -> (u64, u64) {
+    let output = std::process::Command::new("sfdisk").arg("--json").arg(disk).output().expect("sfdisk");
+    let table: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON from sfdisk");
+    let partitions = table["partitiontable"]["partitions"].as_array().expect("partitions");
+    let found = partitions.iter().find(|partition| partition["name"] == label).expect("a partition of that name");
+    (found["start"].as_u64().expect("a start") * 512, found["size"].as_u64().expect("a size") * 512)
+}
+
+/// Overwrites a part of a disk.
+pub fn scribble(disk: &Path, at: u64, bytes: &[u8]) {
+    use std::io::{Seek, SeekFrom, Write};
+    let mut file = fs::File::options().write(true).open(disk).expect("the disk");
+    file.seek(SeekFrom::Start(at)).expect("seek");
+    file.write_all(bytes).expect("write");
+}
