@@ -68,19 +68,16 @@ pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Prog
         return read(&path, target, None);
     }
     let package = &target.busybox;
-    let room = cache.root().join(ROOM);
-    let pinned = format!("{}-{}-{}", target.name, package.version, &package.sha256[..16]);
-    let substitute = format!("{pinned}-substitute");
-    let is_damaged = |key: &str| room.join(key).exists() && cache.find(ROOM, key, Check::Digests).is_none();
-    for key in [&pinned, &substitute].into_iter().filter(|key| is_damaged(key)) {
-        progress.say(format!("warning: {} is damaged; it is fetched again", room.join(key).display()));
+    let keys = keys(target);
+    for key in &keys {
+        let entry = cache.root().join(ROOM).join(key);
+        if entry.exists() && cache.find(ROOM, key, Check::Digests).is_none() {
+            progress.say(format!("warning: {} is damaged; it is fetched again", entry.display()));
+        }
     }
-    let entry = match cache.find(ROOM, &pinned, Check::Digests) {
+    let entry = match kept(target, cache) {
         Some(entry) => entry,
-        None => match cache.find(ROOM, &substitute, Check::Digests) {
-            Some(entry) => entry,
-            None => fetch(target, &pinned, &substitute, cache, progress)?,
-        },
+        None => fetch(target, &keys, cache, progress)?,
     };
     let path = entry.join(ORIGIN);
     let text = fs::read(&path).at("read", &path)?;
@@ -95,8 +92,21 @@ pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Prog
     read(&entry.join(PROGRAM), target, Some(origin))
 }
 
-/// Fetches the pinned version to the entry `pinned`, or, where the mirror has only another one, that to `substitute`.
-fn fetch(target: &Target, pinned: &str, substitute: &str, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
+/// The keys in the cache: for the pinned version, and for another one that was all the mirror had.
+fn keys(target: &Target) -> [String; 2] {
+    let package = &target.busybox;
+    let pinned = format!("{}-{}-{}", target.name, package.version, package.sha256.get(..16).unwrap_or_default());
+    let substitute = format!("{pinned}-substitute");
+    [pinned, substitute]
+}
+
+/// The folder in the cache with Debian's BusyBox for `target`, if it is there and whole.
+pub fn kept(target: &Target, cache: &Cache) -> Option<PathBuf> {
+    keys(target).iter().find_map(|key| cache.find(ROOM, key, Check::Digests))
+}
+
+/// Fetches the pinned version, or, where the mirror has only another one, that; each to its own entry.
+fn fetch(target: &Target, [pinned, substitute]: &[String; 2], cache: &Cache, progress: &Progress) -> Result<PathBuf> {
     let BusyboxPackage { debian_arch, suite, package, version, .. } = &target.busybox;
     let missing = |tried: Vec<String>| Error::Missing {
         what: format!("BusyBox for {} (Debian's {package} {version} for {debian_arch}, from {suite})", target.name),

@@ -1,0 +1,175 @@
+//! What cannot be built: one clear error, the right exit status, and nothing half-written.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+
+use super::{Workshop, image, keep_busybox, programs, said, skip};
+
+/// That this build fails with this status, says so in one error, and leaves the folder `out` as it was.
+fn refused(workshop: &Workshop, arguments: &[&str], status: i32, parts: &[&str]) {
+    let before = workshop.files();
+    let output = workshop.build(arguments);
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
+    for part in parts {
+        assert!(said.contains(part), "{arguments:?}: no `{part}` in: {said}");
+    }
+    assert!(output.stdout.is_empty());
+    assert!(workshop.files() == before, "{arguments:?} left something behind");
+}
+
+#[test]
+fn names_that_do_not_exist_are_told_with_the_nearest() {
+    let workshop = Workshop::new();
+    let own = |arguments: &[&str], status, parts: &[&str]| {
+        let output = workshop.command(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {}", said(&output));
+        for part in parts {
+            assert!(said(&output).contains(part), "{arguments:?}: {}", said(&output));
+        }
+    };
+    own(&["--target", "x86_46"], 2, &["there is no target `x86_46`; did you mean `x86_64`?", "armv6l, i686, x86_64"]);
+    own(&["--target", "amd64"], 2, &["did you mean `x86_64`?"]);
+    own(&["--variant", "debgu"], 2, &["debgu", "standard, debug, slim", "'debug'"]);
+    own(&["--compress", "gzp"], 2, &["gzp", "gzip, zstd, xz, lz4, none", "'gzip'"]);
+    own(&["--init", "init"], 2, &["--init gives one program", "name it with --target"]);
+    own(&["--source", "own"], 2, &["own", "source tree"]);
+    assert!(!workshop.path("target").exists() && !workshop.path("cache").exists());
+}
+
+#[test]
+fn a_program_that_is_none_for_the_target_is_refused() {
+    let workshop = Workshop::new();
+    fs::write(workshop.path("script"), "#!/bin/sh\n").unwrap();
+    let whole = programs::program(&[7; 500]);
+    fs::write(workshop.path("cut"), &whole[..whole.len() - 1]).unwrap();
+    let init = |file: &str, target: &str| {
+        let arguments = ["--target", target, "--init", file, "--variant", "slim", "--output", "out"].map(str::to_owned);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let output = workshop.command(&arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        said(&output)
+    };
+    assert!(init("script", "x86_64").contains("script cannot be used as init for x86_64: it is no ELF program"));
+    assert!(init("init", "armv6l").contains("it is a program for 64-bit x86, not for 32-bit ARM"));
+    assert!(init("cut", "x86_64").contains("it is cut off"));
+    assert!(init("absent", "x86_64").contains("cannot read absent"));
+    assert!(workshop.files().is_empty());
+
+    for (bytes, part) in [
+        (whole.clone(), "it has no list of applets"),
+        (b"text".to_vec(), "cannot be used as BusyBox for x86_64: it is no ELF program"),
+    ] {
+        fs::write(workshop.path("busybox/busybox-x86_64"), bytes).unwrap();
+        refused(&workshop, &[], 1, &["busybox-x86_64", part]);
+    }
+    fs::remove_file(workshop.path("busybox/busybox-x86_64")).unwrap();
+    refused(&workshop, &[], 1, &["busybox-x86_64 is not there", "What to do"]);
+}
+
+#[test]
+fn files_that_cannot_go_in_are_refused() {
+    let workshop = Workshop::new();
+    // There is an image already: it must stay as it is.
+    workshop.built(&[]);
+    refused(&workshop, &["--include", "absent"], 1, &["cannot read absent"]);
+    refused(&workshop, &["--include", "init"], 1, &["init", "folder"]);
+    fs::write(workshop.path("own/init"), "mine").unwrap();
+    refused(&workshop, &[], 1, &["own/init would take the place of /init"]);
+    fs::remove_file(workshop.path("own/init")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(workshop.path("own/socket")).unwrap();
+    refused(&workshop, &[], 1, &["socket"]);
+}
+
+#[test]
+fn a_folder_that_may_not_be_read_is_refused() {
+    let workshop = Workshop::new();
+    fs::set_permissions(workshop.path("own/etc/motd"), fs::Permissions::from_mode(0)).unwrap();
+    let arguments =
+        ["--target", "x86_64", "--init", "init", "--variant", "slim", "--include", "own", "--output", "out"];
+    let command = workshop.command(&arguments);
+    // Root may read everything; in a user namespace of its own it may not.
+    let mut unshared = Command::new("unshare");
+    unshared.arg("--user").arg(command.get_program()).args(command.get_args());
+    unshared.current_dir(workshop.folder.path());
+    if !Command::new("unshare").args(["--user", "true"]).output().is_ok_and(|output| output.status.success()) {
+        return skip("an unreadable folder: there are no user namespaces here");
+    }
+    let output = unshared.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("cannot read own/etc/motd\n  because: Permission denied"), "{}", said(&output));
+    assert!(workshop.files().is_empty());
+}
+
+#[test]
+fn parameters_and_modules_that_do_not_fit_are_refused() {
+    let workshop = Workshop::new();
+    fs::create_dir(workshop.path("modules")).unwrap();
+    fs::write(workshop.path("modules/ext4.ko"), programs::module("ext4", "")).unwrap();
+    refused(&workshop, &["--cmdline", "rd.overlay=nonsense"], 2, &["--cmdline", "rd.overlay"]);
+    refused(&workshop, &["--modules", "ext4"], 2, &["--module-tree"]);
+    refused(&workshop, &["--strip-modules"], 2, &["--strip-modules"]);
+    let tree = ["--module-tree", "modules", "--modules"];
+    refused(&workshop, &[&tree[..], &["ext5"]].concat(), 2, &["has no module ext5", "Did you mean ext4?"]);
+    let strip = ["ext4", "--strip-modules", "--cmdline", "module.sig_enforce"];
+    refused(&workshop, &[&tree[..], &strip].concat(), 2, &["module.sig_enforce makes the kernel refuse"]);
+    let output = workshop.command(&["--module-tree", "modules", "--modules", "ext4"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("name it with --target"), "{}", said(&output));
+    let output = workshop.command(&["--target", "armv6l", "--modules", "modules"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said(&output).contains("are for 64-bit x86, and the image is for 32-bit ARM"), "{}", said(&output));
+}
+
+#[test]
+fn a_truncated_busybox_in_the_cache_is_noticed_and_not_used() {
+    let workshop = Workshop::new();
+    let kept = keep_busybox(&workshop, "");
+    let arguments = ["--target", "x86_64", "--init", "init", "--variant", "standard", "--output", "out"];
+    // Without apt nothing can be fetched.
+    let build = || workshop.command(&arguments).env("PATH", "/nonexistent").output().unwrap();
+    assert!(build().status.success());
+    let whole = workshop.files();
+    let bytes = fs::read(&kept).unwrap();
+    fs::write(&kept, &bytes[..bytes.len() / 2]).unwrap();
+    let output = build();
+    assert_eq!(output.status.code(), Some(1));
+    for part in
+        ["is damaged; it is fetched again", "cannot get BusyBox for x86_64", "apt is not installed here", "--busybox"]
+    {
+        assert!(said(&output).contains(part), "{}", said(&output));
+    }
+    assert!(workshop.files() == whole);
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_half_written() {
+    let workshop = Workshop::new();
+    fs::write(workshop.path("own/large"), vec![1; 100_000]).unwrap();
+    fs::create_dir(workshop.path("out")).unwrap();
+    let command = workshop.command(&[
+        "--target",
+        "x86_64",
+        "--init",
+        "init",
+        "--variant",
+        "slim",
+        "--include",
+        "own",
+        "--output",
+        "out",
+        "--compress",
+        "none",
+    ]);
+    let script = "mount -t tmpfs -o size=64k none out || exit 99; printf old > out/kept; \"$@\"; status=$?; \
+                  [ \"$(ls -A out)\" = kept ] || exit 98; exit $status";
+    let mut unshared = Command::new("unshare");
+    unshared.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
+    unshared.arg(command.get_program()).args(command.get_args()).current_dir(workshop.folder.path());
+    let output = unshared.output().unwrap();
+    if output.status.code() == Some(99) || said(&output).starts_with("unshare:") {
+        return skip("a full disk: there are no user namespaces with mounts here");
+    }
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains(&image("-slim.cpio")), "{}", said(&output));
+    assert!(said(&output).contains("No space left on device"), "{}", said(&output));
+}
