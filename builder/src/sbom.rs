@@ -62,10 +62,10 @@ pub struct KernelMaterial<'a> {
 }
 
 /// How the LGPL's section 6 is kept with libblkid linked statically.
-const RELINK: &str = "Linked statically into init. To use another libblkid: take the complete source of init that this \
-                      image was built from (MIT OR Apache-2.0, so it may be passed on), replace the pinned tarball or \
-                      change SOURCE in builder/src/toolchain/libblkid.rs, and run ./build.sh; or link the object files \
-                      that the build leaves in target/cross against another libblkid.a. docs/licences.md says how.";
+const RELINK: &str = "Linked statically into init; parts of it are left out, as docs/licences.md says. To use another libblkid: take \
+                      the complete source of init that this image was built from (MIT OR Apache-2.0, so it may be passed on), \
+                      name another tarball in SOURCE in builder/src/toolchain/libblkid.rs, or change there what is compiled, \
+                      and run ./build.sh.";
 
 /// The document, with a newline at its end.
 #[must_use]
@@ -191,6 +191,15 @@ fn add_init(bill: &mut Bill, materials: &Materials<'_>) {
         "sourceInfo": format!("as it comes with Zig {}, in its folder lib/libc/musl", tools::ZIG_VERSION),
     }));
     bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-musl");
+    bill.add(json!({
+        "SPDXID": "SPDXRef-compiler-rt",
+        "name": "zig-compiler-rt",
+        "versionInfo": tools::ZIG_VERSION,
+        "primaryPackagePurpose": "LIBRARY",
+        "licenseDeclared": "MIT",
+        "sourceInfo": format!("what the processor cannot do itself; from Zig {}, its folder lib/compiler_rt", tools::ZIG_VERSION),
+    }));
+    bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-compiler-rt");
     bill.add(json!({
         "SPDXID": "SPDXRef-libblkid",
         "name": "libblkid",

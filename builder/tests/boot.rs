@@ -5,10 +5,10 @@
 //! `cargo test --test boot -- [NAME PART …]` runs those whose name contains a part. With `BOOT_TESTS=required` a
 //! skip is a failure; with `BOOT_TESTS=none` all are skipped.
 
-#[path = "../../test-images/image.rs"]
-mod image;
 #[path = "boot/errors.rs"]
 mod errors;
+#[path = "../../test-images/image.rs"]
+mod image;
 #[path = "boot/lab.rs"]
 mod lab;
 #[path = "boot/ways.rs"]

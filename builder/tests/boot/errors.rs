@@ -2,10 +2,7 @@
 
 use std::{fs, time::Instant};
 
-use initramfs_overlay::{
-    disk::Source,
-    qemu::Guest,
-};
+use initramfs_overlay::{disk::Source, qemu::Guest};
 
 use crate::lab::{Lab, PATIENCE, partition, scribble};
 
@@ -52,7 +49,8 @@ pub fn image_truncated(lab: &Lab) {
     let (from, length) = (usize::try_from(start).expect("an offset"), usize::try_from(size).expect("a size"));
     fs::write(&part, &whole[from..from + length]).expect("the partition");
     let debugfs = |command: &str| {
-        let run = std::process::Command::new("debugfs").args(["-w", "-R", command]).arg(&part).output().expect("debugfs");
+        let run =
+            std::process::Command::new("debugfs").args(["-w", "-R", command]).arg(&part).output().expect("debugfs");
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     };
     debugfs("set_inode_field root-squashfs.img size 100000");

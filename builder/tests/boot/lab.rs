@@ -56,7 +56,10 @@ impl Lab {
         for variant in ["", "-debug", "-slim"] {
             let artifact = lab.artifact(variant);
             if !artifact.exists() {
-                return Err(format!("{} is not there: run ./build.sh --variant standard,debug,slim", artifact.display()));
+                return Err(format!(
+                    "{} is not there: run ./build.sh --variant standard,debug,slim",
+                    artifact.display()
+                ));
             }
         }
         Ok(lab)
@@ -124,10 +127,7 @@ impl Lab {
 
     /// The usual disk: image A, a persistent mark, an empty newimg.
     pub fn disk(&self) -> Disk {
-        Disk {
-            overlay: Some(Some(self.persistent("kept"))),
-            ..image::disk(Source::Root(self.root("A")), self.target)
-        }
+        Disk { overlay: Some(Some(self.persistent("kept"))), ..image::disk(Source::Root(self.root("A")), self.target) }
     }
 
     /// Makes a disk and returns its path.
@@ -151,14 +151,16 @@ impl Lab {
 
     /// Boots until the root's init has said everything.
     pub fn boot(&self, initrd: &Path, disk: &Path, append: &str) -> image::Marks {
-        let (marks, _) = image::boot(&self.machine(initrd, &[disk], append), PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        let (marks, _) =
+            image::boot(&self.machine(initrd, &[disk], append), PATIENCE).unwrap_or_else(|error| panic!("{error}"));
         marks
     }
 
     /// Boots until the failure card with this code is out. Returns what was on the console, card included.
     pub fn fail(&self, machine: &Machine, code: &str) -> String {
         let mut guest = Guest::start(machine).expect("QEMU");
-        let before = guest.wait_for(&format!("cannot boot: {code}"), PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        let before =
+            guest.wait_for(&format!("cannot boot: {code}"), PATIENCE).unwrap_or_else(|error| panic!("{error}"));
         let card = guest.wait_for("try next", PATIENCE).expect("the card's end");
         guest.finish(Some(PATIENCE)).expect("the machine's end");
         assert!(!guest.console().contains("Kernel panic"), "init must not end:\n{}", guest.last_lines());

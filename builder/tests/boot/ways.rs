@@ -32,10 +32,24 @@ fn check_root(lab: &Lab, marks: &Marks) {
     }
     let report = marks.report();
     assert_eq!(report["kernel"], lab.kernel.version.as_str());
-    let steps: Vec<&str> = report["steps"].as_array().expect("steps").iter().filter_map(|step| step["name"].as_str()).collect();
+    let steps: Vec<&str> =
+        report["steps"].as_array().expect("steps").iter().filter_map(|step| step["name"].as_str()).collect();
     assert_eq!(
         steps,
-        ["api", "modules", "devices", "update", "choose", "verify", "image", "layers", "overlay", "check", "report", "switch-root"]
+        [
+            "api",
+            "modules",
+            "devices",
+            "update",
+            "choose",
+            "verify",
+            "image",
+            "layers",
+            "overlay",
+            "check",
+            "report",
+            "switch-root"
+        ]
     );
 }
 
@@ -55,7 +69,10 @@ pub fn standard(lab: &Lab) {
         assert_eq!(marks.report()["update"], "none");
         let fds: Vec<&str> = marks.group("fd");
         assert!(fds.iter().filter(|fd| fd.ends_with("/dev/console")).count() >= 3, "{fds:?}");
-        assert!(fds.iter().all(|fd| fd.starts_with(['0', '1', '2']) || fd.contains("/sbin/init")), "nothing leaks: {fds:?}");
+        assert!(
+            fds.iter().all(|fd| fd.starts_with(['0', '1', '2']) || fd.contains("/sbin/init")),
+            "nothing leaks: {fds:?}"
+        );
     }
 }
 
@@ -190,11 +207,13 @@ pub fn init_arguments(lab: &Lab) {
 
 pub fn tags(lab: &Lab) {
     let disk = lab.make(&lab.disk());
-    let marks = lab.boot(&lab.initrd(""), &disk, "rd.img=PARTLABEL=img rd.overlay=/dev/vda4 rd.newimg=PARTLABEL=newimg");
+    let marks =
+        lab.boot(&lab.initrd(""), &disk, "rd.img=PARTLABEL=img rd.overlay=/dev/vda4 rd.newimg=PARTLABEL=newimg");
     check_root(lab, &marks);
     let output = std::process::Command::new("sfdisk").arg("--json").arg(&disk).output().expect("sfdisk");
     let table: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let img = table["partitiontable"]["partitions"].as_array().expect("partitions").iter().find(|one| one["name"] == "img");
+    let img =
+        table["partitiontable"]["partitions"].as_array().expect("partitions").iter().find(|one| one["name"] == "img");
     let uuid = img.expect("img")["uuid"].as_str().expect("a UUID").to_string();
     let marks = lab.boot(&lab.initrd(""), &disk, &format!("rd.img=PARTUUID={uuid}"));
     check_root(lab, &marks);

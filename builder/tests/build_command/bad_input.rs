@@ -83,7 +83,7 @@ fn files_that_cannot_go_in_are_refused() {
 #[test]
 fn a_folder_that_may_not_be_read_is_refused() {
     let workshop = Workshop::new();
-    fs::set_permissions(workshop.path("own/etc/motd"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(workshop.path("own/etc/motd"), fs::Permissions::from_mode(0o0)).unwrap();
     let arguments =
         ["--target", "x86_64", "--init", "init", "--variant", "slim", "--include", "own", "--output", "out"];
     let command = workshop.command(&arguments);
