@@ -2,7 +2,6 @@
 //! would come out the same is left alone.
 
 use std::{
-    collections::BTreeMap,
     env, fs,
     io::{self, Write},
     path::{Path, PathBuf},
@@ -240,7 +239,7 @@ impl<'a> Image<'a> {
                     "zig": tools::ZIG_VERSION,
                     "musl": tools::MUSL_VERSION,
                     "libblkid": libblkid::VERSION,
-                    "crates": build.crates.iter().map(|found| (&*found.name, &*found.version)).collect::<BTreeMap<_, _>>(),
+                    "crates": build.crates.iter().map(|found| format!("{} {}", found.name, found.version)).collect::<Vec<_>>(),
                 })),
             },
             "busybox": busybox.map(|busybox| json!({
