@@ -1,4 +1,4 @@
-"""Initramfs archives: newc written for the contenders that have no builder, and one file read out of any newc archive.
+"""Initramfs archives: newc written for the contenders that are no product of the builder, and read to compare modules.
 
 The format is the kernel's (Documentation/driver-api/early-userspace/buffer-format.rst).
 """

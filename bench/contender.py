@@ -1,7 +1,6 @@
 """The contenders: each an initramfs that takes the same kernel and disk to the same root.
 
-The floor and the shell init are built here. Ours is given: an artifact of `initramfs-overlay build` that holds its
-modules, or a bare init (or an artifact without modules), which gets the floor's modules and the index it reads.
+The floor and the shell init are put together here, ours by the product's own command.
 """
 
 from __future__ import annotations
@@ -13,7 +12,10 @@ import archive
 from disk import Disk
 from failure import BenchError, run
 from machine import Machine
-from modules import Module, cut_signature
+from modules import Module, cut_signature, module_name
+from product import Product
+
+FLOOR, FLOOR_UNSIGNED, SHELL, OURS, OURS_STRIPPED = NAMES = ("floor", "floor-unsigned", "shell", "ours", "ours-stripped")
 
 #: What shell-init calls.
 APPLETS = ("[", "findfs", "insmod", "mkdir", "mount", "poweroff", "rm", "sh", "switch_root", "umount")
@@ -35,23 +37,23 @@ class Contender:
         return self.initramfs.stat().st_size
 
 
-def compile_c(zig: list[str], machine: Machine, source: str, out: Path, defines: dict[str, str]) -> None:
+def compile_c(zig: Path, machine: Machine, source: str, out: Path, defines: dict[str, str]) -> None:
     """Compiles one file of this folder as a static program of the machine's processor."""
     options = ["-static", "-fno-pie", "-no-pie", "-Os", "-s", "-Wall", "-Wextra", "-Werror"]
     macros = [f"-D{name}={value}" for name, value in defines.items()]
-    target = ["-target", machine.zig_target, f"-mcpu={machine.zig_cpu}"]
-    run([*zig, "cc", *target, *options, *macros, "-o", str(out), str(HERE / source)])
+    target = ["-target", machine.target.zig_target, f"-mcpu={machine.target.zig_cpu}"]
+    run([str(zig), "cc", *target, *options, *macros, "-o", str(out), str(HERE / source)])
 
 
 def make_floor(
-    zig: list[str], machine: Machine, disk: Disk, modules: list[Module], folder: Path, name: str
+    zig: Path, machine: Machine, disk: Disk, modules: list[Module], folder: Path, name: str
 ) -> Contender:
     """The floor with these modules, compiled into its list in this order."""
     program = folder / f"{name}.elf"
     defines = {
         "MODULES": ",".join(f'"/modules/{module.name}.ko"' for module in modules),
-        "IMG_DEVICE": f'"{machine.partition(disk.partitions["img"])}"',
-        "OVERLAY_DEVICE": f'"{machine.partition(disk.partitions["overlay"])}"',
+        "IMG_DEVICE": f'"{machine.target.partition(disk.partitions["img"])}"',
+        "OVERLAY_DEVICE": f'"{machine.target.partition(disk.partitions["overlay"])}"',
     }
     compile_c(zig, machine, "floor.c", program, defines)
     image = folder / f"{name}.gz"
@@ -78,43 +80,41 @@ def make_shell(machine: Machine, modules: list[Module], busybox: Path, folder: P
     return Contender(name, image)
 
 
-def module_index(modules: list[Module]) -> str:
-    """The index that init reads beside its modules (init/src/modules/index.rs), for a bare init under trial."""
-    names = {module.name for module in modules}
-    lines = []
-    for module in modules:
-        # ext4 asks for a crypto algorithm by alias; what serves it here is the generic implementation.
-        served = [name.replace("crypto-", "") + "_generic" for name in module.softdeps]
-        needs = [name for name in (*module.depends, *served) if name in names]
-        fields = [module.name, module.path]
-        if needs:
-            fields.append("needs=" + ",".join(needs))
-        fields += [f"alias={alias}" for alias in module.aliases]
-        lines.append(" ".join(fields))
-    return "".join(f"{line}\n" for line in lines)
+def is_program(given: Path) -> bool:
+    """Whether a file is an init, and no artifact."""
+    try:
+        with given.open("rb") as file:
+            return file.read(4) == b"\x7fELF"
+    except OSError as error:
+        raise BenchError(f"{given}: {error.strerror}; expected an init or an artifact with modules") from error
 
 
-def make_ours(machine: Machine, modules: list[Module], given: Path, folder: Path, name: str) -> Contender:
-    """Ours: an artifact with modules is taken as it is; a bare init, or an artifact without, gets `modules`."""
-    if not given.is_file():
-        raise BenchError(f"{given}: expected an initramfs or an init")
-    if given.read_bytes()[:4] == b"\x7fELF":
-        entries = [archive.file("init", given.read_bytes(), 0o755)]
+def make_ours(
+    product: Product, machine: Machine, modules: list[Module], given: Path | None, folder: Path, name: str
+) -> Contender:
+    """Ours: built from the source tree, or with a given init, or a given artifact as it is."""
+    stripped = name == OURS_STRIPPED
+    if given and not is_program(given):
+        image = given
     else:
-        entries = list(archive.read(given))
-        if any(entry.name.removeprefix("./").endswith((".ko", ".ko.gz", ".ko.xz", ".ko.zst")) for entry in entries):
-            return Contender(name, given)
-    tree = f"lib/modules/{machine.version}"
-    files = [archive.file(f"{tree}/{module.path}", module.content) for module in modules]
-    index = archive.file(f"{tree}/initramfs.modules", module_index(modules).encode())
-    image = folder / f"{name}.gz"
-    archive.write(image, [*entries, *files, index])
+        out = folder / name
+        out.mkdir(exist_ok=True)
+        image = product.build(machine.target, out, given, stripped)
+    _check_modules(image, modules)
     return Contender(name, image)
+
+
+def _check_modules(image: Path, modules: list[Module]) -> None:
+    """A figure counts only with the same modules: one more or less is most of any difference."""
+    wanted = {module.name for module in modules}
+    seen = {module_name(Path(entry.name).name) for entry in archive.read(image) if ".ko" in Path(entry.name).name}
+    if seen != wanted:
+        surplus, missing = ", ".join(sorted(seen - wanted)) or "none", ", ".join(sorted(wanted - seen)) or "none"
+        raise BenchError(f"{image}: other modules than the floor's: more: {surplus}; missing: {missing}")
 
 
 def without_signatures(modules: list[Module]) -> list[Module]:
     """The same modules, the signature cut off."""
     return [
-        Module(module.name, module.path, module.depends, module.softdeps, module.aliases, cut_signature(module.content))
-        for module in modules
+        Module(module.name, module.path, module.depends, cut_signature(module.content)) for module in modules
     ]

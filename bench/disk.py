@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from failure import BenchError, run
+from product import Product
 
 #: Small, so that each boot can have a copy; a power of two, because QEMU wants that of an SD card.
 SIZES = ("--disk-size", "128M", "--size", "boot=16M,img=40M,newimg=24M,overlay=40M")
@@ -32,7 +33,7 @@ class Disk:
     partitions: dict[str, int]
 
 
-def make_disk(command: Path, path: Path, root_init: Path) -> Disk:
+def make_disk(product: Product, path: Path, root_init: Path) -> Disk:
     """Makes the disk with `initramfs-overlay disk`: `boot`, `img`, `newimg` and `overlay`, `root_init` in the image."""
     root = path.with_suffix(".root")
     shutil.rmtree(root, ignore_errors=True)
@@ -41,7 +42,7 @@ def make_disk(command: Path, path: Path, root_init: Path) -> Disk:
     shutil.copy(root_init, root / "sbin/init")
     os.chmod(root / "sbin/init", 0o755)
     (root / "etc/os-release").write_text('NAME="boot bench"\nID=bench\n')
-    made = run([str(command), "disk", str(path), "--root", str(root), "--root-owned", "--table", "mbr", *SIZES, "--force", "--json"])
+    made = product.run("disk", path, "--root", root, "--root-owned", "--table", "mbr", *SIZES, "--force", "--json")
     shutil.rmtree(root)
     partitions = {one["label"]: one for one in json.loads(made.output)["partitions"]}
 

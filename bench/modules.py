@@ -11,12 +11,14 @@ from pathlib import Path
 
 from failure import BenchError
 
-#: What the overlay root needs, in the order in which it comes to need it. `crc32c_generic` is no dependency that
-#: `depends` knows: ext4 asks the crypto layer for it by name (`softdep: pre: crypto-crc32c`) when it mounts.
-WANTED = {
-    "virtio": ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "loop", "squashfs", "overlay"),
-    "sd": ("crc32c_generic", "ext4", "loop", "squashfs", "overlay"),
+#: What the overlay root needs, by what the disk hangs on, in the order in which it comes to need it: what a user names.
+NAMED = {
+    "virtio": ("virtio_pci", "virtio_blk", "ext4", "loop", "squashfs", "overlay"),
+    "sd": ("ext4", "loop", "squashfs", "overlay"),
 }
+
+#: What `depends` does not know: ext4 asks the crypto layer for it by name (`softdep: pre: crypto-crc32c`).
+HIDDEN = {"ext4": ("crc32c_generic",)}
 
 #: Ends a signed module; before it stands a `struct module_signature` (12 bytes), whose last four are the length of the
 #: signature before that, big endian. Linux: include/linux/module_signature.h.
@@ -32,9 +34,12 @@ class Module:
     path: str
     """Below `lib/modules/<kernel-version>/`."""
     depends: tuple[str, ...]
-    softdeps: tuple[str, ...]
-    aliases: tuple[str, ...]
     content: bytes
+
+
+def module_name(file: str) -> str:
+    """The kernel's name for a module, from its file's name or a dependency's."""
+    return file.partition(".ko")[0].replace("-", "_")
 
 
 def section(elf: bytes, wanted: str) -> bytes:
@@ -74,21 +79,17 @@ def read_module(tree: Path, path: Path) -> Module:
     except (BenchError, struct.error, ValueError, IndexError) as error:
         raise BenchError(f"{path}: expected an uncompressed kernel module: {error}") from error
     return Module(
-        name=path.name.removesuffix(".ko").replace("-", "_"),
+        name=module_name(path.name),
         path=str(path.relative_to(tree)),
-        depends=tuple(name.replace("-", "_") for key, value in info if key == "depends" for name in value.split(",") if name),
-        softdeps=tuple(
-            word for key, value in info if key == "softdep" and value.startswith("pre:") for word in value.split()[1:]
-        ),
-        aliases=tuple(value for key, value in info if key == "alias"),
+        depends=tuple(module_name(name) for key, value in info if key == "depends" for name in value.split(",") if name),
         content=content,
     )
 
 
-def closure(tree: Path, wanted: tuple[str, ...]) -> list[Module]:
-    """The wanted modules and all they depend on, each behind what it needs. What is built in is left out."""
-    files = {path.name.removesuffix(".ko").replace("-", "_"): path for path in tree.glob("kernel/**/*.ko")}
-    builtin = {Path(line).stem.replace("-", "_") for line in (tree / "modules.builtin").read_text().splitlines()}
+def closure(tree: Path, named: tuple[str, ...]) -> list[Module]:
+    """The named modules and all they depend on, each behind what it needs. What is built in is left out."""
+    files = {module_name(path.name): path for path in tree.glob("kernel/**/*.ko")}
+    builtin = {module_name(Path(line).name) for line in (tree / "modules.builtin").read_text().splitlines()}
     ordered: dict[str, Module] = {}
 
     def visit(name: str, asker: str) -> None:
@@ -97,11 +98,11 @@ def closure(tree: Path, wanted: tuple[str, ...]) -> list[Module]:
         if name not in files:
             raise BenchError(f"{tree}: no module {name}, which {asker} needs")
         module = read_module(tree, files[name])
-        for dependency in module.depends:
+        for dependency in (*HIDDEN.get(name, ()), *module.depends):
             visit(dependency, name)
         ordered[name] = module
 
-    for name in wanted:
+    for name in named:
         visit(name, "the overlay root")
     return list(ordered.values())
 

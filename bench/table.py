@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import median
 
+from contender import FLOOR, OURS, OURS_STRIPPED
 from machine import Clock
-
-FLOOR = "floor"
 
 #: How far the guest's clock may be from the host's: the stopwatch itself is worth 5 %.
 CLOCK_TOLERANCE = 0.03
 
 #: Contender → clock → the most it may take, as a multiple of the floor with signed modules.
 BARS = {
-    "ours": {Clock.ICOUNT: 1.15, Clock.STOPWATCH: 1.15},
-    "ours-stripped": {Clock.ICOUNT: 0.5, Clock.STOPWATCH: 0.95},
+    OURS: {Clock.ICOUNT: 1.15, Clock.STOPWATCH: 1.15},
+    OURS_STRIPPED: {Clock.ICOUNT: 0.5, Clock.STOPWATCH: 0.95},
 }
 
 

@@ -1,0 +1,88 @@
+"""What the bench takes from the product: its command, and what the command keeps in its cache (kernels, BusyBox, zig).
+
+The cache is found, and replaced by folders of the user's own, by the same environment variables as the command's
+(builder/src/cache.rs, kernel_package.rs, busybox.rs, toolchain/tools.rs).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from failure import BenchError, Done, run
+from machine import Machine, Target, find_kernel
+from modules import NAMED
+
+#: The image with nothing in it but init and the modules.
+VARIANT = "slim"
+
+
+def cache() -> Path:
+    """The cache folder; it need not exist."""
+    if root := os.environ.get("INITRAMFS_OVERLAY_CACHE"):
+        return Path(root)
+    parent = os.environ.get("XDG_CACHE_HOME")
+    return (Path(parent) if parent else Path.home() / ".cache") / "initramfs-overlay"
+
+
+def _newest(room: str, pattern: str) -> Path | None:
+    entries = sorted((cache() / room).glob(pattern), key=lambda entry: entry.stat().st_mtime)
+    return entries[-1] if entries else None
+
+
+def find_zig() -> Path:
+    """The zig that builds init."""
+    given = os.environ.get("INITRAMFS_OVERLAY_TOOLS")
+    folder = Path(given) if given else _newest("tools", "zig-*")
+    for pattern in ("ziglang/zig", "lib/python3*/site-packages/ziglang/zig"):
+        for zig in sorted(folder.glob(pattern)) if folder else []:
+            return zig
+    raise BenchError(f"no zig in {folder or cache() / 'tools'}: run ./build.sh first, or set INITRAMFS_OVERLAY_TOOLS")
+
+
+def find_busybox(target: str) -> Path:
+    """The BusyBox of the standard image."""
+    if given := os.environ.get("INITRAMFS_OVERLAY_BUSYBOX"):
+        return Path(given) / f"busybox-{target}"
+    entry = _newest("busybox", f"{target}-*")
+    if not entry:
+        raise BenchError(
+            f"no BusyBox for {target} in {cache() / 'busybox'}: run ./build.sh first, or set INITRAMFS_OVERLAY_BUSYBOX"
+        )
+    return entry / "busybox"
+
+
+@dataclass(frozen=True)
+class Product:
+    """The command `initramfs-overlay`."""
+
+    command: Path
+
+    def run(self, *arguments: str | Path) -> Done:
+        """Runs it; what it says when it fails is the error."""
+        return run([str(self.command), *map(str, arguments)])
+
+    def machine(self, target: Target, folder: Path) -> Machine:
+        """The machine with Debian's kernel; the command fetches that kernel where the cache lacks it."""
+        if given := os.environ.get("INITRAMFS_OVERLAY_KERNELS"):
+            return find_kernel(target, Path(given) / target.name)
+        if not _newest("kernel", f"{target.name}-*"):
+            self.build(target, folder)
+        package = _newest("kernel", f"{target.name}-*")
+        if not package:
+            raise BenchError(f"no kernel for {target.name} in {cache() / 'kernel'}; set INITRAMFS_OVERLAY_KERNELS")
+        return find_kernel(target, package)
+
+    def build(self, target: Target, folder: Path, init: Path | None = None, stripped: bool = False) -> Path:
+        """Builds the image of the overlay root with the modules of Debian's kernel; its path.
+
+        `init` is a finished one to put in, instead of that of the source tree.
+        """
+        options: list[str | Path] = ["--target", target.name, "--variant", VARIANT, "--module-tree", "debian"]
+        options += ["--modules", ",".join(NAMED[target.disk]), "--output", folder, "--json"]
+        options += ["--strip-modules"] if stripped else []
+        options += ["--init", init] if init else []
+        (image,) = json.loads(self.run("build", *options).output)["images"]
+        return Path(image["path"])
