@@ -11,7 +11,7 @@ from pathlib import Path
 import archive
 from disk import Disk
 from failure import BenchError, run
-from machine import Machine
+from machine import Machine, Target
 from modules import Module, cut_signature, module_name
 from product import Product
 
@@ -37,12 +37,12 @@ class Contender:
         return self.initramfs.stat().st_size
 
 
-def compile_c(zig: Path, machine: Machine, source: str, out: Path, defines: dict[str, str]) -> None:
-    """Compiles one file of this folder as a static program of the machine's processor."""
+def compile_c(zig: Path, target: Target, source: str, out: Path, defines: dict[str, str]) -> None:
+    """Compiles one file of this folder as a static program of the target's processor."""
     options = ["-static", "-fno-pie", "-no-pie", "-Os", "-s", "-Wall", "-Wextra", "-Werror"]
     macros = [f"-D{name}={value}" for name, value in defines.items()]
-    target = ["-target", machine.target.zig_target, f"-mcpu={machine.target.zig_cpu}"]
-    run([str(zig), "cc", *target, *options, *macros, "-o", str(out), str(HERE / source)])
+    processor = ["-target", target.zig_target, f"-mcpu={target.zig_cpu}"]
+    run([str(zig), "cc", *processor, *options, *macros, "-o", str(out), str(HERE / source)])
 
 
 def make_floor(
@@ -55,7 +55,7 @@ def make_floor(
         "IMG_DEVICE": f'"{machine.target.partition(disk.partitions["img"])}"',
         "OVERLAY_DEVICE": f'"{machine.target.partition(disk.partitions["overlay"])}"',
     }
-    compile_c(zig, machine, "floor.c", program, defines)
+    compile_c(zig, machine.target, "floor.c", program, defines)
     image = folder / f"{name}.gz"
     entries = [archive.file(f"modules/{module.name}.ko", module.content) for module in modules]
     archive.write(image, [*entries, archive.file("init", program.read_bytes(), 0o755)])
@@ -99,7 +99,7 @@ def make_ours(
     else:
         out = folder / name
         out.mkdir(exist_ok=True)
-        image = product.build(machine.target, out, given, stripped)
+        image = product.build(machine, out, given, stripped)
     _check_modules(image, modules)
     return Contender(name, image)
 

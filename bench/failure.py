@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 
@@ -18,10 +19,17 @@ class Done:
     errors: str
 
 
-def run(command: list[str]) -> Done:
-    """Runs a tool to its end; when it fails, what it said is in the error."""
+def run(command: list[str], **environment: str) -> Done:
+    """Runs a tool to its end, `environment` added to its own; when it fails, what it said is in the error."""
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, **environment},
+        )
     except OSError as error:
         raise BenchError(f"{command[0]}: {error.strerror}") from error
     if done.returncode:

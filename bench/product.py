@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import archive
 from failure import BenchError, Done, run
-from machine import Machine, Target, find_kernel
+from machine import REPOSITORY, Machine, Target, find_kernel
 from modules import NAMED
 
 #: The image with nothing in it but init and the modules.
@@ -64,25 +66,35 @@ class Product:
         """Runs it; what it says when it fails is the error."""
         return run([str(self.command), *map(str, arguments)])
 
-    def machine(self, target: Target, folder: Path) -> Machine:
+    def machine(self, target: Target, disk: Path) -> Machine:
         """The machine with Debian's kernel; the command fetches that kernel where the cache lacks it."""
         if given := os.environ.get("INITRAMFS_OVERLAY_KERNELS"):
             return find_kernel(target, Path(given) / target.name)
         if not _newest("kernel", f"{target.name}-*"):
-            self.build(target, folder)
+            self._fetch_kernel(target, disk)
         package = _newest("kernel", f"{target.name}-*")
         if not package:
             raise BenchError(f"no kernel for {target.name} in {cache() / 'kernel'}; set INITRAMFS_OVERLAY_KERNELS")
         return find_kernel(target, package)
 
-    def build(self, target: Target, folder: Path, init: Path | None = None, stripped: bool = False) -> Path:
-        """Builds the image of the overlay root with the modules of Debian's kernel; its path.
+    def _fetch_kernel(self, target: Target, disk: Path) -> None:
+        """Has the command plan a boot, for which it fetches a kernel; what else it makes for that is thrown away."""
+        with tempfile.TemporaryDirectory(dir=disk.parent) as scratch:
+            initrd = Path(scratch) / "initrd.gz"
+            archive.write(initrd, [])
+            arguments = ["run", "--target", target.name, "--print-command", str(initrd), str(disk)]
+            run([str(self.command), *arguments], TMPDIR=scratch)
+
+    def build(self, machine: Machine, folder: Path, init: Path | None = None, stripped: bool = False) -> Path:
+        """Builds the image of the overlay root with the machine's modules; its path.
 
         `init` is a finished one to put in, instead of that of the source tree.
         """
-        options: list[str | Path] = ["--target", target.name, "--variant", VARIANT, "--module-tree", "debian"]
-        options += ["--modules", ",".join(NAMED[target.disk]), "--output", folder, "--json"]
+        options: list[str | Path] = ["--target", machine.target.name, "--variant", VARIANT, "--output", folder, "--json"]
+        for name in NAMED[machine.target.disk]:
+            options += ["--modules", name]
+        options += ["--module-tree", machine.modules]
         options += ["--strip-modules"] if stripped else []
         options += ["--init", init] if init else []
-        (image,) = json.loads(self.run("build", *options).output)["images"]
+        (image,) = json.loads(self.run("build", *options, "--source", REPOSITORY).output)["images"]
         return Path(image["path"])
