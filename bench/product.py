@@ -96,5 +96,5 @@ class Product:
         options += ["--module-tree", machine.modules]
         options += ["--strip-modules"] if stripped else []
         options += ["--init", init] if init else []
-        (image,) = json.loads(self.run("build", *options, "--source", REPOSITORY).output)["images"]
-        return Path(image["path"])
+        (image,) = json.loads(self.run("build", *options, "--source", REPOSITORY).output)["artifacts"]
+        return folder / str(image["file"])
