@@ -105,12 +105,12 @@ impl Lab {
             .expect("the command");
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         let name = format!("init-{}-{}.", env!("CARGO_PKG_VERSION"), self.target.name);
-        let made = fs::read_dir(&output).expect("the folder").flatten().map(|entry| entry.path());
+        let mut made = fs::read_dir(&output).expect("the folder").flatten().map(|entry| entry.path());
         let is_artifact = |path: &PathBuf| {
             let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
             file.starts_with(&name) && !file.ends_with(".json")
         };
-        made.filter(is_artifact).next().expect("an artifact")
+        made.find(is_artifact).expect("an artifact")
     }
 
     /// The test image `id` as a root folder.
