@@ -1,0 +1,192 @@
+//! What `./build.sh` made, looked at without running it: which instructions are in each init, how large things are, that
+//! nothing of the building machine is in them, and that all three BusyBoxes can do the same. The images are those in
+//! `target/`, or in the folder `BOOT_ARTIFACTS`; without images the tests are skipped visibly.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    io::{self, Read, Write},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use initramfs_overlay::{elf, target};
+use object::{Object, ObjectSection, elf::FileHeader32, read::elf::AttributesSection};
+
+const VARIANTS: [&str; 3] = ["", "-debug", "-slim"];
+
+/// An image's files by name: mode and contents.
+type Files = Vec<(String, u32, Vec<u8>)>;
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn image(target: &str, variant: &str) -> PathBuf {
+    let folder = env::var_os("BOOT_ARTIFACTS").map_or_else(|| workspace().join("target"), PathBuf::from);
+    folder.join(format!("init-{}-{target}{variant}.gz", env!("CARGO_PKG_VERSION")))
+}
+
+/// Goes past the capture of the test runner, so that it is seen.
+fn say_skipped(test: &str, reason: &str) {
+    let _ = writeln!(io::stderr(), "skipped: {test}: {reason}");
+}
+
+fn has_images(test: &str) -> bool {
+    let missing = target::all().unwrap().iter().flat_map(|target| VARIANTS.map(|variant| image(&target.name, variant)));
+    match missing.into_iter().find(|path| !path.exists()) {
+        Some(path) => {
+            say_skipped(test, &format!("{} is not there; ./build.sh --variant standard,debug,slim", path.display()));
+            false
+        }
+        None => true,
+    }
+}
+
+fn files(image: &Path) -> Files {
+    let mut archive = Vec::new();
+    flate2::read::GzDecoder::new(fs::File::open(image).unwrap()).read_to_end(&mut archive).unwrap();
+    let mut rest = archive.as_slice();
+    let mut files = Vec::new();
+    loop {
+        let mut entry = cpio::newc::Reader::new(rest).unwrap();
+        if entry.entry().is_trailer() {
+            return files;
+        }
+        let (name, mode) = (entry.entry().name().to_owned(), entry.entry().mode());
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).unwrap();
+        files.push((name, mode, bytes));
+        rest = entry.finish().unwrap();
+    }
+}
+
+fn init(image: &Path) -> Vec<u8> {
+    files(image).into_iter().find(|(name, ..)| name == "init").unwrap().2
+}
+
+#[test]
+fn init_runs_on_the_processor_it_is_for() {
+    if !has_images("init_runs_on_the_processor_it_is_for") {
+        return;
+    }
+    for target in target::all().unwrap() {
+        for variant in VARIANTS {
+            let program = init(&image(&target.name, variant));
+            assert_eq!(elf::objection(&program, target.elf), None, "{}{variant}", target.name);
+            match target.name.as_str() {
+                "armv6l" => check_arm(&program),
+                "i686" => check_i686(&program),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// ARM1176 without a floating point unit: ARMv6 instructions, floats in integer registers. What the linker wrote down is the
+/// most of what any object file in it asks for (ARM IHI 0045, "Addenda to the ABI", section 3).
+fn check_arm(program: &[u8]) {
+    // e_flags, at byte 36 of a 32-bit header: EABI 5, and EF_ARM_ABI_FLOAT_SOFT without EF_ARM_ABI_FLOAT_HARD.
+    let flags = u32::from_le_bytes(program[36..40].try_into().unwrap());
+    assert_eq!(flags & 0xff00_0600, 0x0500_0200, "{flags:#x}");
+    let file = object::read::elf::ElfFile32::<object::LittleEndian>::parse(program).unwrap();
+    let section = file.section_by_name(".ARM.attributes").unwrap();
+    let attributes = AttributesSection::<FileHeader32<_>>::new(object::LittleEndian, section.data().unwrap()).unwrap();
+    let aeabi = attributes.subsections().unwrap().next().unwrap().unwrap();
+    let mut reader = aeabi.subsubsections().next().unwrap().unwrap().attributes();
+    let (mut cpu, mut fp) = (None, 0);
+    while let Some(tag) = reader.read_tag().unwrap() {
+        match tag {
+            // Tag_CPU_raw_name, Tag_CPU_name, Tag_conformance.
+            4 | 5 | 67 => drop(reader.read_string().unwrap()),
+            6 => cpu = Some(reader.read_integer().unwrap()),
+            10 => fp = reader.read_integer().unwrap(),
+            _ => drop(reader.read_integer().unwrap()),
+        }
+    }
+    // Tag_CPU_arch 6 is v6; 7 and more are v6KZ, v6T2, v7 and later. Tag_FP_arch 0 is none.
+    assert_eq!((cpu, fp), (Some(6), 0));
+}
+
+/// Pentium Pro and what is like it: neither MMX nor SSE, whatever the code is from (Rust, libblkid, musl).
+fn check_i686(program: &[u8]) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), program).unwrap();
+    let Ok(output) = Command::new("objdump").args(["-d", "--no-show-raw-insn"]).arg(file.path()).output() else {
+        return say_skipped("i686 without SSE", "objdump is not installed (Debian: binutils)");
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.lines().count() > 10_000, "objdump showed no code: {}", String::from_utf8_lossy(&output.stderr));
+    let wrong = ["%xmm", "%mm", "%ymm", "\tlfence", "\tmfence", "\tsfence", "\tprefetch", "\tmovnti", "\tsysenter"];
+    let found = text.lines().find(|line| wrong.iter().any(|part| line.contains(part)));
+    assert_eq!(found, None);
+}
+
+#[test]
+fn images_are_as_small_as_promised() {
+    if !has_images("images_are_as_small_as_promised") {
+        return;
+    }
+    const KIB: u64 = 1024;
+    let size = |target: &str, variant: &str| fs::metadata(image(target, variant)).unwrap().len();
+    let init_size = init(&image("armv6l", "")).len() as u64;
+    assert!(init_size <= 400 * KIB, "init for armv6l has {init_size} bytes");
+    for target in target::all().unwrap() {
+        let (slim, standard) = (size(&target.name, "-slim"), size(&target.name, ""));
+        assert!(slim <= 220 * KIB, "slim for {} has {slim} bytes", target.name);
+        assert!(standard <= 1300 * KIB, "standard for {} has {standard} bytes", target.name);
+    }
+}
+
+#[test]
+fn nothing_of_the_building_machine_is_in_init() {
+    if !has_images("nothing_of_the_building_machine_is_in_init") {
+        return;
+    }
+    let mut telltales = vec![workspace().display().to_string(), "/registry/src/".to_owned(), ".rustup".to_owned()];
+    telltales.extend(env::home_dir().map(|home| format!("{}/", home.display())).filter(|home| home.len() > 2));
+    for target in target::all().unwrap() {
+        for variant in VARIANTS {
+            let program = init(&image(&target.name, variant));
+            let text = String::from_utf8_lossy(&program);
+            for telltale in &telltales {
+                assert!(!text.contains(telltale.as_str()), "{telltale} is in init for {}{variant}", target.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn busybox_can_do_the_same_everywhere() {
+    if !has_images("busybox_can_do_the_same_everywhere") {
+        return;
+    }
+    let applets = |target: &str, variant: &str| -> BTreeSet<String> {
+        let in_bin = |(name, mode, _): (String, u32, Vec<u8>)| {
+            (mode & 0o170_000 == 0o120_000).then(|| name.strip_prefix("bin/").map(str::to_owned)).flatten()
+        };
+        files(&image(target, variant)).into_iter().filter_map(in_bin).collect()
+    };
+    let expected = applets("x86_64", "");
+    assert!(expected.len() > 250, "{}", expected.len());
+    for name in ["sh", "[", "mount", "udhcpc", "mdev", "switch_root"] {
+        assert!(expected.contains(name), "{name} is missing");
+    }
+    for (target, variant) in [("armv6l", ""), ("i686", ""), ("armv6l", "-debug"), ("i686", "-debug")] {
+        assert_eq!(applets(target, variant), expected, "{target}{variant}");
+    }
+    assert!(applets("x86_64", "-slim").is_empty());
+
+    // Where this machine can run it, it says so itself.
+    if env::consts::ARCH == "x86_64" {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("busybox");
+        let bytes = files(&image("x86_64", "")).into_iter().find(|(name, ..)| name == "bin/busybox").unwrap().2;
+        fs::write(&program, bytes).unwrap();
+        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let output = Command::new(&program).arg("--list").output().unwrap();
+        let said: BTreeSet<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
+        // It is an applet itself, and needs no link.
+        assert_eq!(said, expected.into_iter().chain(["busybox".to_owned()]).collect());
+    }
+}
