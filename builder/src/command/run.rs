@@ -261,14 +261,14 @@ fn judge(verdict: Verdict, console: &str) -> (String, ExitCode) {
         return (format!("The boot failed: {code}"), ExitCode::FAILURE);
     }
     let (text, code) = match verdict {
+        Verdict::Exited(status) if !status.success() => return (format!("QEMU failed ({status})."), ExitCode::FAILURE),
         Verdict::Ended(End::PoweredOff) => ("The machine powered off.", ExitCode::SUCCESS),
         Verdict::Ended(End::Halted) => ("The machine stopped; it is one that cannot power off.", ExitCode::SUCCESS),
         Verdict::Ended(End::Restarted) => {
             ("The machine wanted to start again; QEMU was told not to.", ExitCode::SUCCESS)
         }
         Verdict::Ended(End::Panicked) => ("The kernel panicked.", ExitCode::FAILURE),
-        Verdict::Exited(status) if status.success() => ("QEMU was ended.", ExitCode::SUCCESS),
-        Verdict::Exited(_) => ("QEMU failed.", ExitCode::FAILURE),
+        Verdict::Exited(_) => ("QEMU was ended.", ExitCode::SUCCESS),
         Verdict::TimedOut => ("The time was up, and the machine was still running.", ExitCode::FAILURE),
     };
     (text.to_owned(), code)
