@@ -44,18 +44,6 @@ def find_zig() -> Path:
     raise BenchError(f"no zig in {folder or cache() / 'tools'}: run ./build.sh first, or set INITRAMFS_OVERLAY_TOOLS")
 
 
-def find_busybox(target: str) -> Path:
-    """The BusyBox of the standard image."""
-    if given := os.environ.get("INITRAMFS_OVERLAY_BUSYBOX"):
-        return Path(given) / f"busybox-{target}"
-    entry = _newest("busybox", f"{target}-*")
-    if not entry:
-        raise BenchError(
-            f"no BusyBox for {target} in {cache() / 'busybox'}: run ./build.sh first, or set INITRAMFS_OVERLAY_BUSYBOX"
-        )
-    return entry / "busybox"
-
-
 @dataclass(frozen=True)
 class Product:
     """The command `initramfs-overlay`."""
@@ -84,6 +72,18 @@ class Product:
             archive.write(initrd, [])
             arguments = ["run", "--target", target.name, "--print-command", str(initrd), str(disk)]
             run([str(self.command), *arguments], TMPDIR=scratch)
+
+    def busybox(self, machine: Machine, folder: Path) -> Path:
+        """The BusyBox of the standard image; the command fetches it for one where the cache lacks it."""
+        target = machine.target.name
+        if given := os.environ.get("INITRAMFS_OVERLAY_BUSYBOX"):
+            return Path(given) / f"busybox-{target}"
+        if not _newest("busybox", f"{target}-*"):
+            self.run("build", "--target", target, "--variant", "standard", "--output", folder, "--source", REPOSITORY)
+        entry = _newest("busybox", f"{target}-*")
+        if not entry:
+            raise BenchError(f"no BusyBox for {target} in {cache() / 'busybox'}; set INITRAMFS_OVERLAY_BUSYBOX")
+        return entry / "busybox"
 
     def build(self, machine: Machine, folder: Path, init: Path | None = None, stripped: bool = False) -> Path:
         """Builds the image of the overlay root with the machine's modules; its path.
