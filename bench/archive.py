@@ -8,9 +8,9 @@ from __future__ import annotations
 import gzip
 import lzma
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterator
 
 from failure import BenchError
 

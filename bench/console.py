@@ -6,12 +6,16 @@ import os
 import select
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 
 from failure import BenchError
 
 LAST_LINES = 15
+#: The nice value that goes before all others.
+MOST = -20
 
 
 @dataclass(frozen=True)
@@ -27,21 +31,44 @@ def _fail(reason: str, lines: list[Line]) -> BenchError:
     return BenchError(f"{reason}; the console's last lines:\n{tail}")
 
 
-#: Real-time priorities of the machine and, above it, of this program, whose reading must not come late.
-MACHINE, READER = 1, 2
-
-
-def _run_first(priority: int) -> None:
-    """Gives this process and what it starts the processor before all that runs as usual, where the user may.
+def _put_before_others() -> None:
+    """Gives this process and what it starts nearly all of the processors that it can use, where the user may.
 
     Another load on the host would be in the stopwatch's figure, and a little of it in guest time too: while the guest
-    waits for its disk, guest time goes on as the host's does. A real-time class and not a nice value, because with
-    automatic groups (kernel.sched_autogroup_enabled) a nice value counts only among the programs of one session.
+    waits for its disk, guest time goes on as the host's does. The nice value counts among the programs of a session,
+    the one of the automatic group (kernel.sched_autogroup_enabled) among the sessions. A real-time class would keep
+    QEMU's own threads from each other: the guest's timer came too late for the kernel to find it.
     """
     try:
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(priority))
+        os.setpriority(os.PRIO_PROCESS, 0, MOST)
+        Path("/proc/self/autogroup").write_text(str(MOST))
+    except OSError:
+        pass
+
+
+@contextmanager
+def _reading_at_once() -> Iterator[None]:
+    """Puts this process into a real-time class for a while, so that a line is stamped when it comes; it waits mostly."""
+    usual = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     except PermissionError:
         pass
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, *usual)
+
+
+def _start(command: list[str]) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=_put_before_others,
+    )
 
 
 def boot(command: list[str], end: str, timeout: float) -> list[Line]:
@@ -52,15 +79,7 @@ def boot(command: list[str], end: str, timeout: float) -> list[Line]:
     lines: list[Line] = []
     rest = b""
     deadline = time.monotonic() + timeout
-    usual = os.sched_getscheduler(0), os.sched_getparam(0)
-    _run_first(READER)
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        preexec_fn=partial(_run_first, MACHINE),
-    ) as process:
+    with _start(command) as process, _reading_at_once():
         assert process.stdout is not None
         try:
             while True:
@@ -81,4 +100,3 @@ def boot(command: list[str], end: str, timeout: float) -> list[Line]:
                         raise _fail("the kernel panicked", lines)
         finally:
             process.kill()
-            os.sched_setscheduler(0, *usual)
