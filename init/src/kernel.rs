@@ -173,6 +173,11 @@ pub trait Kernel {
     /// # Errors
     /// What the kernel said.
     fn digest(&mut self, path: &str) -> io::Result<Digest>;
+    /// Whether `signature` (minisign's format, prehashed) by the public `key` vouches for a file's content. Streams the file.
+    ///
+    /// # Errors
+    /// Why it does not, or what the kernel said.
+    fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()>;
     /// Free bytes on the filesystem that holds `path`.
     ///
     /// # Errors
@@ -224,6 +229,11 @@ pub trait Kernel {
     /// # Errors
     /// What the kernel said.
     fn sweep(&mut self, dir: &str) -> io::Result<()>;
+    /// Runs a program with `root` as its root and waits for it. Returns its exit status; for one that a signal ended, -1.
+    ///
+    /// # Errors
+    /// What the kernel said. A program that cannot be run ends with status 127.
+    fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> io::Result<i32>;
     /// Makes the mount at `root` the root of everything and empties the old one.
     ///
     /// # Errors

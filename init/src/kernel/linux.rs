@@ -4,6 +4,7 @@
 
 mod devices;
 mod files;
+mod meter;
 mod process;
 
 use std::{
@@ -174,6 +175,17 @@ impl Kernel for Linux {
         files::digest(path)
     }
 
+    #[cfg(feature = "trust")]
+    fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()> {
+        files::vouch(path, signature, key)
+    }
+
+    /// This build takes any image.
+    #[cfg(not(feature = "trust"))]
+    fn vouch(&mut self, _path: &str, _signature: &str, _key: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn free_space(&mut self, path: &str) -> io::Result<u64> {
         let space = nix::sys::statvfs::statvfs(path)?;
         // The numbers are 32 or 64 bits wide, depending on the processor.
@@ -244,6 +256,10 @@ impl Kernel for Linux {
 
     fn sweep(&mut self, dir: &str) -> io::Result<()> {
         process::start_sweeper(dir)
+    }
+
+    fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> io::Result<i32> {
+        process::run(root, program, arguments)
     }
 
     fn enter_root(&mut self, root: &str) -> io::Result<()> {

@@ -75,6 +75,38 @@ pub(super) fn start_sweeper(dir: &str) -> io::Result<()> {
     }
 }
 
+/// Runs a program in another root, its words going where init's go, and waits for it.
+pub(super) fn run(root: &str, program: &str, arguments: &[&str]) -> io::Result<i32> {
+    let string = |text: &str| CString::new(text).map_err(io::Error::other);
+    let mut all = vec![string(program)?];
+    for argument in arguments {
+        all.push(string(argument)?);
+    }
+    let (root, path) = (string(root)?, string(program)?);
+    // Made before the fork: between it and exec nothing may ask for memory.
+    let mut pointers: Vec<*const libc::c_char> = all.iter().map(|argument| argument.as_ptr()).collect();
+    pointers.push(std::ptr::null());
+    // SAFETY: this process has no other threads now, and all the child does before exec are system calls on what is made above.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => loop {
+            match nix::sys::wait::waitpid(child, None) {
+                Ok(nix::sys::wait::WaitStatus::Exited(_, status)) => return Ok(status),
+                Ok(_) => return Ok(-1),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        },
+        // SAFETY: the strings and the list of pointers to them, which ends in a null, live on in the child's copy of the memory.
+        ForkResult::Child => unsafe {
+            let environment = [std::ptr::null()];
+            if libc::chroot(root.as_ptr()) == 0 && libc::chdir(c"/".as_ptr()) == 0 {
+                libc::execve(path.as_ptr(), pointers.as_ptr(), environment.as_ptr());
+            }
+            libc::_exit(127)
+        },
+    }
+}
+
 /// Takes this process to the lowest priority for processor and disk.
 pub(super) fn become_idle() {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;

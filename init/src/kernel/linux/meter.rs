@@ -1,0 +1,68 @@
+//! What goes on while much is read or written: a line a second for whoever stands before the machine, and food for a watchdog
+//! that somebody else has armed. Says nothing of what takes less than a second, and never arms a watchdog.
+
+use std::{
+    fs::{self, File},
+    io::Write,
+    time::Duration,
+};
+
+use nix::time::{ClockId, clock_gettime};
+
+use super::process::write_consoles;
+
+/// How often something is said, in milliseconds.
+const INTERVAL: u64 = 1000;
+
+/// How far one stream has come.
+pub(super) struct Meter {
+    what: &'static str,
+    total: u64,
+    done: u64,
+    start: u64,
+    said: u64,
+    watchdog: Option<File>,
+}
+
+/// Milliseconds since the kernel started.
+fn now() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Meter {
+    /// A stream of `total` bytes begins.
+    pub(super) fn new(what: &'static str, total: u64) -> Self {
+        let start = now();
+        Self { what, total, done: 0, start, said: start, watchdog: None }
+    }
+
+    /// Another `length` bytes are through.
+    pub(super) fn advance(&mut self, length: u64) {
+        self.done = self.done.saturating_add(length);
+        let now = now();
+        if now.saturating_sub(self.said) < INTERVAL {
+            return;
+        }
+        self.said = now;
+        self.feed();
+        let percent = self.done.saturating_mul(100).checked_div(self.total).unwrap_or(100);
+        let elapsed = now.saturating_sub(self.start);
+        let speed = self.done.checked_div(elapsed.saturating_mul(1000)).unwrap_or(0);
+        write_consoles(&format!("initramfs-overlay: {} {percent} %, {speed} MB/s", self.what));
+    }
+
+    /// Keeps an armed watchdog from resetting the machine (kernel, Documentation/watchdog/watchdog-api.rst). Opening one that
+    /// is not armed would arm it, so the state is asked for first.
+    fn feed(&mut self) {
+        if self.watchdog.is_none()
+            && fs::read("/sys/class/watchdog/watchdog0/state").is_ok_and(|state| state.starts_with(b"active"))
+        {
+            self.watchdog = File::options().write(true).open("/dev/watchdog0").ok();
+        }
+        if let Some(watchdog) = &mut self.watchdog {
+            // Closed without the magic letter V it stays armed, for the next program.
+            let _ = watchdog.write_all(b"\0");
+        }
+    }
+}
