@@ -125,7 +125,7 @@ impl<'a> Toolchain<'a> {
             &self.rust.identity,
             tools::ZIG_VERSION,
             tools::ZIGBUILD_VERSION,
-            &libblkid::key(target),
+            &if has(features, "overlay") { libblkid::key(target) } else { String::new() },
             &target.triple,
             features,
             PROFILE,
@@ -146,7 +146,11 @@ impl<'a> Toolchain<'a> {
 
     fn compile(&self, target: &Target, features: &str, folder: &Path) -> Result<()> {
         let Prepared { tools, sysroot } = self.prepare()?;
-        let libblkid = libblkid::build(target, tools, self.cache, &self.progress)?;
+        // Only the overlay way asks libblkid.
+        let libblkid = match has(features, "overlay") {
+            true => Some(libblkid::build(target, tools, self.cache, &self.progress)?),
+            false => None,
+        };
         let step = self.progress.step(format!("{}: compiling init ({features})", target.name));
         let log = self.cache.room("log")?.join(format!("init-{}.log", target.name));
 
@@ -172,7 +176,9 @@ impl<'a> Toolchain<'a> {
         ]);
         build.arg("--target-dir").arg(&output);
         build.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(sysroot, &registries, &output));
-        build.env("PKG_CONFIG", libblkid.join("pkg-config")).env("PKG_CONFIG_ALLOW_CROSS", "1");
+        if let Some(libblkid) = libblkid {
+            build.env("PKG_CONFIG", libblkid.join("pkg-config")).env("PKG_CONFIG_ALLOW_CROSS", "1");
+        }
         build.env("LIBCLANG_PATH", &tools.libclang).env("CARGO_ZIGBUILD_ZIG_PATH", &tools.zig);
         build.env("CARGO_ZIGBUILD_CACHE_DIR", self.cache.room("zigbuild")?);
         environment::keep_zig_in(&mut build, self.cache)?;
@@ -214,6 +220,11 @@ impl<'a> Toolchain<'a> {
         }
         flags
     }
+}
+
+/// Whether the comma-separated `features` name `feature`.
+fn has(features: &str, feature: &str) -> bool {
+    features.split(',').any(|name| name == feature)
 }
 
 fn cargo_home() -> Option<PathBuf> {

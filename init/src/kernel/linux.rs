@@ -2,9 +2,16 @@
 //! elsewhere, here it is done.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "overlay")]
+mod copies;
 mod devices;
 mod files;
+#[cfg(feature = "overlay")]
+mod loops;
+#[cfg(feature = "overlay")]
 mod meter;
+#[cfg(feature = "overlay")]
+mod probe;
 mod process;
 
 use std::{
@@ -167,17 +174,19 @@ impl Kernel for Linux {
         File::open(path)?.sync_all()
     }
 
+    #[cfg(feature = "overlay")]
     fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest> {
-        files::copy(from, to)
+        copies::copy(from, to)
     }
 
+    #[cfg(feature = "overlay")]
     fn digest(&mut self, path: &str) -> io::Result<Digest> {
-        files::digest(path)
+        copies::digest(path)
     }
 
     #[cfg(feature = "trust")]
     fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()> {
-        files::vouch(path, signature, key)
+        copies::vouch(path, signature, key)
     }
 
     /// This build takes any image.
@@ -218,10 +227,27 @@ impl Kernel for Linux {
         Ok(nix::mount::umount2(target, MntFlags::empty())?)
     }
 
+    #[cfg(feature = "overlay")]
     fn attach_loop(&mut self, path: &str) -> io::Result<String> {
-        let (device, name) = devices::attach_loop(path)?;
+        let (device, name) = loops::attach(path)?;
         self.loops.push(device);
         Ok(name)
+    }
+
+    // What only the overlay way asks for.
+    #[cfg(not(feature = "overlay"))]
+    fn copy(&mut self, _from: &str, _to: &str) -> io::Result<Digest> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    #[cfg(not(feature = "overlay"))]
+    fn digest(&mut self, _path: &str) -> io::Result<Digest> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    #[cfg(not(feature = "overlay"))]
+    fn attach_loop(&mut self, _path: &str) -> io::Result<String> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<io::Result<()>> {

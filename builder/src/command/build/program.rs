@@ -83,7 +83,7 @@ impl<'a> Programs<'a> {
             Self::Given(program) => return Ok(program.clone()),
             Self::Compiled(toolchain) => toolchain,
         };
-        let init = toolchain.init(target, if shell { "linux,shell" } else { "linux" })?;
+        let init = toolchain.init(target, if shell { "overlay,shell" } else { "overlay" })?;
         let rust = toolchain.rust();
         let build =
             Build { crates: init.crates, rust_release: rust.release.clone(), rust_commit: rust.commit().to_owned() };

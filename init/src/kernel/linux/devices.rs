@@ -1,15 +1,13 @@
-//! Devices of the real machine: uevents, what sysfs lists, what libblkid reads from a superblock, loop devices.
+//! Devices of the real machine: uevents and what sysfs lists.
 
 use std::{
-    fs::{self, File},
+    fs,
     io::{self, IoSliceMut},
-    os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
     time::Duration,
 };
 
-use libblkid_rs::{BlkidPartlist, BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
-use loopdev::{LoopControl, LoopDevice};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout},
@@ -110,7 +108,7 @@ pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, table: bool) -> Vec<Volum
     let partitioned: Vec<String> =
         listed.iter().filter(|volume| volume.disk != volume.name).map(|volume| volume.disk.clone()).collect();
     let mut all = Vec::new();
-    for mut volume in listed {
+    for volume in listed {
         if let Some((known, _)) = known.iter().find(|(known, _)| known.name == volume.name) {
             all.push(known.clone());
             continue;
@@ -119,10 +117,8 @@ pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, table: bool) -> Vec<Volum
         if partitioned.contains(&volume.name) {
             continue;
         }
-        probe(&mut volume);
-        if table && volume.disk != volume.name {
-            probe_table(&mut volume);
-        }
+        #[cfg(feature = "overlay")]
+        let volume = super::probe::probed(volume, table);
         known.push((volume.clone(), table));
         all.push(volume);
     }
@@ -161,155 +157,6 @@ fn list() -> Vec<Volume> {
     volumes
 }
 
-fn read_number(path: &Path) -> Option<u64> {
+pub(super) fn read_number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim_end().parse().ok()
-}
-
-/// Reads type, label and UUID from the superblock. A device that cannot be read has none.
-fn probe(volume: &mut Volume) {
-    let read = || -> libblkid_rs::Result<Option<[Option<String>; 3]>> {
-        let mut probe = BlkidProbe::new_from_filename(Path::new(&volume.path()))?;
-        probe.enable_superblocks(true)?;
-        probe.set_superblock_flags(BlkidSublksFlags::new(vec![
-            BlkidSublks::Label,
-            BlkidSublks::Uuid,
-            BlkidSublks::Type,
-        ]))?;
-        probe.enable_partitions(false)?;
-        if probe.do_safeprobe()? != BlkidSafeprobeRet::Success {
-            return Ok(None);
-        }
-        Ok(Some(["TYPE", "LABEL", "UUID"].map(|name| probe.lookup_value(name).ok())))
-    };
-    if let Ok(Some([kind, label, uuid])) = read() {
-        volume.kind = kind;
-        volume.label = label;
-        volume.uuid = uuid.map(|uuid| uuid.to_ascii_lowercase());
-    }
-}
-
-/// Reads the partition's name and UUID from the table of its disk.
-fn probe_table(volume: &mut Volume) {
-    let number = read_number(&Path::new("/sys/class/block").join(&volume.name).join("partition"));
-    let disk = Volume { name: volume.disk.clone(), ..Volume::default() };
-    let read = || -> libblkid_rs::Result<(Option<String>, Option<String>)> {
-        let mut probe = BlkidProbe::new_from_filename(Path::new(&disk.path()))?;
-        probe.enable_superblocks(false)?;
-        probe.enable_partitions(true)?;
-        let mut table = probe.get_partitions()?;
-        let number = number.and_then(|number| libc::c_int::try_from(number).ok()).unwrap_or(0);
-        let name = table.get_partition_by_partno(number)?.get_name().ok().flatten();
-        Ok((name, part_uuid(&mut table, number)))
-    };
-    if let Ok((name, uuid)) = read() {
-        volume.part_label = name.or(volume.part_label.take());
-        volume.part_uuid = uuid;
-    }
-}
-
-/// PARTUUID: from a GPT the partition's own, from an MBR the disk's signature and the number (libblkid does the same).
-fn part_uuid(table: &mut BlkidPartlist<'_>, number: libc::c_int) -> Option<String> {
-    if let Ok(Some(uuid)) = table.get_partition_by_partno(number).and_then(|partition| partition.get_uuid()) {
-        return Some(uuid.to_string());
-    }
-    let signature = table.get_table().and_then(|table| table.get_id()).ok()?;
-    Some(format!("{}-{number:02x}", signature.to_ascii_lowercase()))
-}
-
-/// kernel, include/uapi/linux/loop.h, since Linux 5.8.
-const LOOP_CONFIGURE: libc::c_ulong = 0x4C0A;
-const LO_FLAGS_READ_ONLY: u32 = 1;
-const LO_FLAGS_AUTOCLEAR: u32 = 4;
-
-/// `struct loop_info64`.
-#[repr(C)]
-struct LoopInfo {
-    device: u64,
-    inode: u64,
-    rdevice: u64,
-    offset: u64,
-    size_limit: u64,
-    number: u32,
-    encrypt_type: u32,
-    encrypt_key_size: u32,
-    flags: u32,
-    file_name: [u8; 64],
-    crypt_name: [u8; 64],
-    encrypt_key: [u8; 32],
-    init: [u64; 2],
-}
-
-/// `struct loop_config`.
-#[repr(C)]
-struct LoopConfig {
-    fd: u32,
-    block_size: u32,
-    info: LoopInfo,
-    reserved: [u64; 8],
-}
-
-nix::ioctl_write_ptr_bad!(
-    /// Attaches and sets up a loop device in one go.
-    loop_configure,
-    LOOP_CONFIGURE,
-    LoopConfig
-);
-
-/// Attaches `path` read-only to a free loop device that clears itself. Returns the device, which has to be held open until its
-/// mount is done, and its name.
-pub(super) fn attach_loop(path: &str) -> io::Result<(OwnedFd, String)> {
-    // Somebody else may be quicker to take the free device; more often than that nobody is.
-    const TRIES: usize = 16;
-    let image = File::open(path)?;
-    let control = LoopControl::open()?;
-    let mut outcome = Err(io::ErrorKind::ResourceBusy.into());
-    for _ in 0..TRIES {
-        let device = control.next_free()?;
-        let name = format!("/dev/loop{}", device.minor()?);
-        match configure(&device, &image, path) {
-            Ok(()) => {
-                // SAFETY: `into_raw_fd` gives up the only owner of the descriptor, and nobody else knows its number.
-                return Ok((unsafe { OwnedFd::from_raw_fd(device.into_raw_fd()) }, name));
-            }
-            Err(error) if error.kind() == io::ErrorKind::ResourceBusy => outcome = Err(error),
-            Err(error) => return Err(error),
-        }
-    }
-    outcome
-}
-
-fn configure(device: &LoopDevice, image: &File, path: &str) -> io::Result<()> {
-    let mut file_name = [0; 64];
-    // What losetup shows; the last byte stays zero.
-    for (cell, byte) in file_name.iter_mut().zip(path.bytes().take(63)) {
-        *cell = byte;
-    }
-    let config = LoopConfig {
-        fd: u32::try_from(image.as_raw_fd()).map_err(io::Error::other)?,
-        block_size: 0,
-        info: LoopInfo {
-            device: 0,
-            inode: 0,
-            rdevice: 0,
-            offset: 0,
-            size_limit: 0,
-            number: 0,
-            encrypt_type: 0,
-            encrypt_key_size: 0,
-            flags: LO_FLAGS_READ_ONLY | LO_FLAGS_AUTOCLEAR,
-            file_name,
-            crypt_name: [0; 64],
-            encrypt_key: [0; 32],
-            init: [0; 2],
-        },
-        reserved: [0; 8],
-    };
-    // SAFETY: both descriptors are open for the length of the call, and `config` is laid out as the kernel's struct loop_config,
-    // which the kernel only reads.
-    match unsafe { loop_configure(device.as_raw_fd(), &raw const config) } {
-        Ok(_) => Ok(()),
-        // Kernels before 5.8 do not know it: attach, then set up, in two calls.
-        Err(Errno::EINVAL | Errno::ENOTTY) => device.with().read_only(true).autoclear(true).attach(path),
-        Err(error) => Err(error.into()),
-    }
 }

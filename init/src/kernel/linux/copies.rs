@@ -1,0 +1,100 @@
+//! Copies and digests of whole files, in large blocks.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
+};
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use sha2::{Digest as _, Sha256};
+
+use super::meter::Meter;
+use crate::kernel::Digest;
+
+/// Block size of copies and digests, in bytes. Larger gains nothing on SD cards and disks, and memory stays bounded.
+const BLOCK: usize = 1 << 20;
+
+/// How many bytes of a copy may wait to be written. Without a push the kernel would write most of them at the very end, and the
+/// processor would idle meanwhile.
+const PUSH: u64 = 8 << 20;
+
+pub(super) fn copy(from: &str, to: &str) -> io::Result<Digest> {
+    let mut source = File::open(from)?;
+    let mut target = File::options().write(true).create_new(true).open(to)?;
+    let mut digest = Sha256::new();
+    let mut written = 0_u64;
+    stream(&mut source, "copying", |block| {
+        target.write_all(block)?;
+        digest.update(block);
+        written = written.saturating_add(block.len() as u64);
+        if written >= PUSH {
+            written = 0;
+            start_writing(&target);
+        }
+        Ok(())
+    })?;
+    target.sync_all()?;
+    Ok(digest.finalize().into())
+}
+
+/// Has the kernel begin to write what a file has in memory. It is synced later in any case.
+fn start_writing(file: &File) {
+    // SAFETY: the descriptor is open and plain numbers go in; nothing is read or written through pointers.
+    let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Opens a file to be read from the medium, not from memory. Advice: where it is not taken what is read is right all the same.
+fn open_on_medium(path: &str) -> io::Result<File> {
+    let file = File::open(path)?;
+    let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+    let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
+    Ok(file)
+}
+
+pub(super) fn digest(path: &str) -> io::Result<Digest> {
+    let mut digest = Sha256::new();
+    stream(&mut open_on_medium(path)?, "checking", |block| {
+        digest.update(block);
+        Ok(())
+    })?;
+    Ok(digest.finalize().into())
+}
+
+/// Checks a signature, which must be one over the file's digest: only those can be checked without all of the file in memory.
+#[cfg(feature = "trust")]
+pub(super) fn vouch(path: &str, signature: &str, key: &str) -> io::Result<()> {
+    use minisign_verify::{Error as Objection, PublicKey, Signature};
+    let reason = |objection| {
+        io::Error::other(match objection {
+            Objection::UnexpectedKeyId => "the signature is by another key",
+            Objection::InvalidSignature => "the signature is for another file",
+            Objection::UnsupportedLegacyMode => "the signature is of minisign's old kind: sign again, with minisign -H",
+            _ => "the signature or the key is damaged",
+        })
+    };
+    let key = PublicKey::decode(key).map_err(reason)?;
+    let signature = Signature::decode(signature).map_err(reason)?;
+    let mut verifier = key.verify_stream(&signature).map_err(reason)?;
+    stream(&mut open_on_medium(path)?, "checking", |block| {
+        verifier.update(block);
+        Ok(())
+    })?;
+    verifier.finalize().map_err(reason)
+}
+
+/// Reads a file to its end, block by block.
+fn stream(source: &mut File, what: &'static str, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut meter = Meter::new(what, source.metadata()?.size());
+    let mut block = vec![0; BLOCK];
+    loop {
+        let length = match source.read(&mut block) {
+            Ok(0) => return Ok(()),
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        sink(block.get(..length).unwrap_or_default())?;
+        meter.advance(length as u64);
+    }
+}
