@@ -26,11 +26,14 @@ pub struct Boot<'k> {
     pub report: Report,
     /// The modules baked into the image.
     pub modules: Modules,
-    abilities: Abilities,
+    /// What this build of init can do.
+    pub abilities: Abilities,
+    /// Whether the overlay partition is mounted.
+    pub store_open: bool,
 }
 
 /// What this build of init can do.
-pub const ABILITIES: Abilities = Abilities { shell: cfg!(feature = "shell") };
+pub const ABILITIES: Abilities = Abilities { shell: cfg!(feature = "shell"), trust: cfg!(feature = "trust") };
 
 /// Boots the machine. `arguments` are what the kernel left for init. Comes back only on a recorder, or where the machine cannot
 /// even be switched off.
@@ -44,7 +47,7 @@ impl<'k> Boot<'k> {
     /// A boot that has not begun, with every parameter at its default.
     pub fn new(kernel: &'k mut dyn Kernel, abilities: Abilities) -> Self {
         let (config, _) = Config::parse("", "", abilities);
-        Self { kernel, config, report: Report::default(), modules: Modules::default(), abilities }
+        Self { kernel, config, report: Report::default(), modules: Modules::default(), abilities, store_open: false }
     }
 
     fn go(&mut self, arguments: &[String]) -> Result<std::convert::Infallible> {

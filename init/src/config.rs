@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// The parameters that are ours, for suggestions and documentation.
-pub const PARAMETERS: [&str; 12] = [
+pub const PARAMETERS: [&str; 13] = [
     "rd.img",
     "rd.boot",
     "rd.newimg",
@@ -23,6 +23,7 @@ pub const PARAMETERS: [&str; 12] = [
     "rd.image",
     "rd.timeout",
     "rd.newimg.timeout",
+    "rd.newimg.tries",
     "rd.onerror",
     "rd.break",
     "rd.debug",
@@ -71,6 +72,8 @@ pub struct Config {
     pub timeout: Duration,
     /// How long to wait for an update medium.
     pub newimg_timeout: Duration,
+    /// How many boots a new image has to say that it is well; 0: it need not.
+    pub newimg_tries: u32,
     /// What a failed boot ends in.
     pub on_error: OnError,
     /// Steps to stop before, with a shell (debug variant).
@@ -92,6 +95,8 @@ pub struct Config {
 pub struct Abilities {
     /// It has a shell (debug variant).
     pub shell: bool,
+    /// It takes only images that a baked-in key vouches for.
+    pub trust: bool,
 }
 
 impl Config {
@@ -106,6 +111,7 @@ impl Config {
             image: names::IMAGE.into(),
             timeout: Duration::from_secs(10),
             newimg_timeout: Duration::ZERO,
+            newimg_tries: 0,
             on_error: if abilities.shell { OnError::Shell } else { OnError::PowerOff },
             breaks: if abilities.shell { vec![Step::SwitchRoot] } else { Vec::new() },
             init: names::INIT.into(),
@@ -176,6 +182,10 @@ impl Reading {
             ("rd.image", value) => self.refuse(name, value, "a file name without a slash"),
             ("rd.timeout", value) => self.duration(name, value, |config, time| config.timeout = time),
             ("rd.newimg.timeout", value) => self.duration(name, value, |config, time| config.newimg_timeout = time),
+            ("rd.newimg.tries", value) => match value.unwrap_or_default().parse() {
+                Ok(tries) => self.config.newimg_tries = tries,
+                Err(_) => self.warn(name, value.unwrap_or_default(), "a number of boots, 0 for no trial"),
+            },
             ("rd.onerror", value) => self.on_error(value.unwrap_or_default()),
             ("rd.break", value) => self.breaks(value),
             ("rd.debug" | "debug", None) => self.config.debug = true,
@@ -344,8 +354,8 @@ pub fn words(line: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    const STANDARD: Abilities = Abilities { shell: false };
-    const DEBUG: Abilities = Abilities { shell: true };
+    const STANDARD: Abilities = Abilities { shell: false, trust: false };
+    const DEBUG: Abilities = Abilities { shell: true, trust: false };
 
     fn parsed(line: &str) -> Config {
         let (config, result) = Config::parse("", line, STANDARD);
@@ -385,7 +395,7 @@ mod tests {
     fn every_parameter_is_read() {
         let config = parsed(
             "rd.img=/dev/sda1 rd.boot=UUID=AA rd.newimg=PARTLABEL=new rd.overlay=tmpfs:size=64m rd.overlay.fallback=tmpfs \
-             rd.overlay.reset rd.image=os.img rd.timeout=500ms rd.newimg.timeout=5 rd.onerror=reboot:7 init=/bin/x ro debug",
+             rd.overlay.reset rd.image=os.img rd.timeout=500ms rd.newimg.timeout=5 rd.newimg.tries=3 rd.onerror=reboot:7 init=/bin/x ro debug",
         );
         assert_eq!(config.img, Tag::Path("/dev/sda1".into()));
         assert_eq!(config.boot, Tag::Uuid("aa".into()));
@@ -394,6 +404,7 @@ mod tests {
         assert!(config.overlay_fallback && config.overlay_reset && config.read_only && config.debug);
         assert_eq!(config.image, "os.img");
         assert_eq!((config.timeout, config.newimg_timeout), (Duration::from_millis(500), Duration::from_secs(5)));
+        assert_eq!(config.newimg_tries, 3);
         assert_eq!(config.on_error, OnError::Reboot(Duration::from_secs(7)));
         assert_eq!(config.init, "/bin/x");
         assert!(config.warnings.is_empty());
@@ -425,6 +436,7 @@ mod tests {
     fn any_other_bad_value_is_a_warning() {
         for (line, part) in [
             ("rd.timeout=soon", "rd.timeout=soon: wanted a time"),
+            ("rd.newimg.tries=many", "a number of boots"),
             ("rd.onerror=shell", "a shell is in the debug variant"),
             ("rd.onerror=explode", "rd.onerror=explode"),
             ("rd.break=overlay", "only the debug variant"),

@@ -122,6 +122,15 @@ pub enum Error {
         /// Bytes there are.
         size: u64,
     },
+    /// No key that is baked in vouches for the image.
+    #[cfg(any(feature = "trust", not(feature = "linux")))]
+    #[error("{path} is not trusted: {reason}")]
+    ImageUntrusted {
+        /// The image.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
     /// A module would not load.
     #[error("module {path} would not load")]
     ModuleLoad {
@@ -232,6 +241,8 @@ impl Error {
             Self::ImageMissing { .. } => "image-missing".into(),
             Self::ImageUnknown { .. } => "image-unknown".into(),
             Self::ImageTruncated { .. } => "image-truncated".into(),
+            #[cfg(any(feature = "trust", not(feature = "linux")))]
+            Self::ImageUntrusted { .. } => "image-untrusted".into(),
             Self::ModuleLoad { .. } => "module-load".into(),
             Self::ModuleKernel { .. } => "module-kernel".into(),
             Self::Loop { .. } => "image-loop".into(),
@@ -306,6 +317,12 @@ impl Error {
                 format!("an image of {wanted} bytes, as its superblock says"),
                 vec![format!("{path} has {size} bytes")],
                 "copy the image again and compare its digest".into(),
+            ),
+            #[cfg(any(feature = "trust", not(feature = "linux")))]
+            Self::ImageUntrusted { path, reason } => (
+                "an image that a key in this initramfs vouches for".into(),
+                vec![format!("{path}: {reason}")],
+                "sign the image (minisign -S -H) with one of these keys and deliver it with its .minisig on newimg".into(),
             ),
             Self::ModuleLoad { path, source } => (
                 format!("module {path} loaded"),

@@ -7,8 +7,11 @@ use crate::{
     error::{Error, IoContext, Result, Role},
     kernel::{Kernel, Mount, exists},
     modules, names,
+    rotate::with_cause,
+    step::Step,
     tag::Volume,
     text::Size,
+    trust,
 };
 
 /// Filesystems an image can be.
@@ -71,26 +74,58 @@ pub struct Image {
     pub format: Format,
 }
 
-/// Which of the files on `img` to boot.
+/// Mounts the image that boots: the best of those on `img` that can be verified and mounted. Any but the best makes the boot a
+/// degraded one.
+///
+/// # Errors
+/// What is wrong with the best one; [`Error::ImageMissing`] where there is none.
+pub fn start(boot: &mut Boot<'_>, found: &Found) -> Result<()> {
+    boot.begin(Step::Choose);
+    let mut first = None;
+    for name in choose(boot, &found.img)? {
+        if let Some(error) = &first {
+            let line = format!("{}: booting {name} instead", with_cause(error));
+            boot.kernel.announce(&line);
+            boot.report.notice(&line);
+            boot.report.degrade();
+        }
+        boot.begin(Step::Verify);
+        let outcome = verify(boot, &name).and_then(|image| {
+            boot.begin(Step::Image);
+            mount(boot, &image, found)
+        });
+        match outcome {
+            Ok(()) => return Ok(()),
+            Err(error) => first = first.or(Some(error)),
+        }
+    }
+    first.map_or(Ok(()), Err)
+}
+
+/// Which of the files on `img` to boot, the best first.
 ///
 /// # Errors
 /// [`Error::ImageMissing`], with what is there instead.
-pub fn choose(boot: &mut Boot<'_>, img: &Volume) -> Result<String> {
+pub fn choose(boot: &mut Boot<'_>, img: &Volume) -> Result<Vec<String>> {
     let name = boot.config.image.clone();
     let mut files = boot.kernel.list(names::IMG_DIR).at("list", names::IMG_DIR)?;
-    for (candidate, is_old) in candidates(&name) {
-        if files.contains(&candidate) {
-            if is_old {
-                boot.notice(&format!("{name} is not there: booting {candidate}"));
-                boot.report.degrade();
-            } else if candidate != name {
-                boot.notice(&format!("{name} is not there: booting {candidate}, the name that the script used"));
-            }
-            return Ok(candidate);
+    let mut there = candidates(&name);
+    there.retain(|(candidate, _)| files.contains(candidate));
+    match there.first() {
+        None => {
+            files.retain(|file| file != "lost+found");
+            return Err(Error::ImageMissing { name, device: img.path(), files });
         }
+        Some((best, true)) => {
+            boot.notice(&format!("{name} is not there: booting {best}"));
+            boot.report.degrade();
+        }
+        Some((best, false)) if *best != name => {
+            boot.notice(&format!("{name} is not there: booting {best}, the name that the script used"));
+        }
+        Some(_) => {}
     }
-    files.retain(|file| file != "lost+found");
-    Err(Error::ImageMissing { name, device: img.path(), files })
+    Ok(there.into_iter().map(|(name, _)| name).collect())
 }
 
 /// The names an image may have, the best first; whether each is a previous image.
@@ -123,10 +158,13 @@ pub fn inspect(kernel: &mut dyn Kernel, path: &str) -> Result<Superblock> {
 /// Checks the chosen image.
 ///
 /// # Errors
-/// As [`inspect`].
+/// As [`inspect`]; [`Error::ImageUntrusted`].
 pub fn verify(boot: &mut Boot<'_>, name: &str) -> Result<Image> {
     let path = format!("{}/{name}", names::IMG_DIR);
     let superblock = inspect(boot.kernel, &path)?;
+    if trust::required(boot) {
+        trust::check_on_img(boot.kernel, &path)?;
+    }
     boot.say(&format!("booting {name} ({}, {})", superblock.format.name(), Size(superblock.size)));
     boot.report.fact("image", name);
     boot.report.fact("image_format", superblock.format.name());

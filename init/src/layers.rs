@@ -11,6 +11,18 @@ use crate::{
     tag::Volume,
 };
 
+/// Mounts the overlay partition, if it is not mounted yet: an image on trial needs it earlier than the layers do.
+///
+/// # Errors
+/// The mount.
+pub fn open(boot: &mut Boot<'_>, volume: &Volume) -> Result<()> {
+    if !boot.store_open {
+        mount_volume(boot, volume, names::OVERLAY_DIR, Role::Overlay, false)?;
+        boot.store_open = true;
+    }
+    Ok(())
+}
+
 /// Mounts the writable store and makes its folders.
 ///
 /// # Errors
@@ -18,7 +30,7 @@ use crate::{
 pub fn prepare(boot: &mut Boot<'_>, overlay: Option<&Volume>) -> Result<()> {
     let mut on_disk = false;
     if let Some(volume) = overlay {
-        match mount_volume(boot, volume, names::OVERLAY_DIR, Role::Overlay, false) {
+        match open(boot, volume) {
             Ok(()) => on_disk = true,
             Err(error) if boot.config.overlay_fallback => {
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();

@@ -32,3 +32,5 @@ pub mod step;
 pub mod switch_root;
 pub mod tag;
 pub mod text;
+pub mod trial;
+pub mod trust;

@@ -41,9 +41,24 @@ pub const PERSISTENT: &str = "persistent";
 /// Layers of earlier boots, waiting to be deleted, below [`OVERLAY_DIR`].
 pub const DISCARDED: &str = "discarded";
 
+/// How many boots an image on trial has left, below [`OVERLAY_DIR`]. Removing it says that the system is well.
+pub const TRIAL: &str = "trial";
+/// Folder of the public keys baked into the image, one file each.
+pub const TRUST_DIR: &str = "/etc/trust";
+
 /// `argv[0]` of the process that deletes [`DISCARDED`]. The `@` asks systemd to let it live
 /// (systemd, "Using /run and storage daemons for the root file system").
 pub const SWEEPER: &str = "@initramfs-overlay-sweep";
+
+/// Where a file of the image partition is reached during the boot.
+pub fn img(name: &str) -> String {
+    format!("{IMG_DIR}/{name}")
+}
+
+/// Where a file of the update medium is reached during the update.
+pub fn newimg(name: &str) -> String {
+    format!("{NEWIMG_DIR}/{name}")
+}
 
 /// The name under which the previous image is kept: `root-squashfs.img` → `root-squashfs-old.img`.
 pub fn old_image(name: &str) -> String {

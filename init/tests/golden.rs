@@ -22,6 +22,8 @@ struct Machine {
     kernel: String,
     processors: usize,
     shell: bool,
+    trust: bool,
+    programs: BTreeMap<String, i32>,
     filesystems: Vec<String>,
     modules: String,
     modaliases: Vec<String>,
@@ -42,6 +44,8 @@ impl Default for Machine {
             kernel: "6.1.0".into(),
             processors: 1,
             shell: false,
+            trust: false,
+            programs: BTreeMap::new(),
             filesystems: ["ext4", "vfat", "squashfs", "erofs", "overlay"].map(String::from).to_vec(),
             modules: String::new(),
             modaliases: Vec::new(),
@@ -189,9 +193,10 @@ fn record(machine: Machine) -> Vec<String> {
         module_fails: machine.module_fails,
         module_brings: machine.module_brings,
         has_shell: machine.shell,
+        programs: machine.programs,
         ..Recorder::default()
     };
-    boot::run(&mut recorder, &machine.arguments, Abilities { shell: machine.shell });
+    boot::run(&mut recorder, &machine.arguments, Abilities { shell: machine.shell, trust: machine.trust });
     recorder.record
 }
 

@@ -37,7 +37,7 @@ proptest! {
     #[test]
     fn any_command_line_gives_a_config(baked in prop::collection::vec(word(), 0..8), given in prop::collection::vec(word(), 0..8)) {
         for shell in [false, true] {
-            let (config, _) = Config::parse(&baked.join(" "), &given.join(" "), Abilities { shell });
+            let (config, _) = Config::parse(&baked.join(" "), &given.join(" "), Abilities { shell, trust: false });
             prop_assert!(config.init.starts_with('/'));
             prop_assert!(!config.image.is_empty() && !config.image.contains('/'));
             prop_assert!(shell || config.breaks.is_empty());
@@ -46,7 +46,7 @@ proptest! {
 
     #[test]
     fn a_later_line_wins(first in "[a-z]{1,9}", second in "[a-z]{1,9}") {
-        let (config, result) = Config::parse(&format!("rd.img=LABEL={first}"), &format!("rd.img=LABEL={second}"), Abilities { shell: false });
+        let (config, result) = Config::parse(&format!("rd.img=LABEL={first}"), &format!("rd.img=LABEL={second}"), Abilities { shell: false, trust: false });
         prop_assert!(result.is_ok());
         prop_assert_eq!(config.img, Tag::Label(second));
     }

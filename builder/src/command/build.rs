@@ -190,7 +190,7 @@ fn check_cmdline(cmdline: Option<&str>, variants: &[Variant], progress: &Progres
     }
     let mut said = Vec::new();
     for variant in variants {
-        let (config, result) = Config::parse(cmdline, "", Abilities { shell: variant.has_shell() });
+        let (config, result) = Config::parse(cmdline, "", Abilities { shell: variant.has_shell(), trust: false });
         result.map_err(|error| Error::Usage(format!("--cmdline: {error}")))?;
         said.extend(config.warnings.into_iter().map(|warning| format!("warning: {}: {warning}", variant.name())));
     }

@@ -2,7 +2,7 @@
 //! Reads from top to bottom as the boot goes; each room asked here answers one question.
 
 use super::Boot;
-use crate::{config::OverlayStore, device, error::Result, image, layers, rotate, step::Step};
+use crate::{config::OverlayStore, device, error::Result, image, layers, rotate, step::Step, trial};
 
 /// Puts the root together at [`crate::names::SYSROOT`].
 ///
@@ -16,12 +16,8 @@ pub fn assemble(boot: &mut Boot<'_>) -> Result<()> {
     device::mount_img(boot, &found.img)?;
     boot.begin(Step::Update);
     rotate::update(boot, &found);
-    boot.begin(Step::Choose);
-    let name = image::choose(boot, &found.img)?;
-    boot.begin(Step::Verify);
-    let chosen = image::verify(boot, &name)?;
-    boot.begin(Step::Image);
-    image::mount(boot, &chosen, &found)?;
+    trial::count(boot, &found);
+    image::start(boot, &found)?;
     boot.begin(Step::Layers);
     layers::prepare(boot, found.overlay.as_ref())?;
     boot.begin(Step::Overlay);

@@ -1,0 +1,149 @@
+//! An image on trial (`rd.newimg.tries=`): after so many boots without a word that it is well, the image before it is put back.
+//! The count is a file on the overlay partition, lowered before each boot; the system says that it is well by removing it.
+
+use crate::{
+    boot::Boot,
+    device::Found,
+    error::{IoContext, Result},
+    image,
+    kernel::{Digest, Kernel, exists},
+    layers,
+    names::{self, img},
+    rotate::{
+        self, exchange, hex, incoming, leave_note, parse_digest, remove_if_there, signature_of, sync_img, with_cause,
+    },
+    trust,
+};
+
+/// What the file says: a digest in hexadecimal, a blank, the boots that are left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Trial {
+    digest: Digest,
+    left: u32,
+}
+
+impl Trial {
+    fn parse(text: &str) -> Option<Self> {
+        let (digest, left) = text.trim().split_once(' ')?;
+        Some(Self { digest: parse_digest(digest)?, left: left.parse().ok()? })
+    }
+
+    /// Puts the count down so that a power cut leaves this one or the one before.
+    fn write(self, kernel: &mut dyn Kernel) -> Result<()> {
+        let path = file();
+        let new = format!("{path}.new");
+        kernel.write(&new, format!("{} {}\n", hex(&self.digest), self.left).as_bytes()).at("write", &new)?;
+        kernel.sync(&new).at("sync", &new)?;
+        kernel.rename(&new, &path).at("rename", &new)?;
+        kernel.sync(names::OVERLAY_DIR).at("sync", names::OVERLAY_DIR)
+    }
+}
+
+fn file() -> String {
+    format!("{}/{}", names::OVERLAY_DIR, names::TRIAL)
+}
+
+/// Puts the image with that digest on trial, before it becomes the current one: an image that boots is never without its count.
+///
+/// # Errors
+/// The count cannot be kept. The update waits until it can.
+pub fn begin(boot: &mut Boot<'_>, found: &Found, digest: &Digest) -> Result<()> {
+    let left = boot.config.newimg_tries;
+    if left == 0 {
+        return Ok(());
+    }
+    let Some(volume) = &found.overlay else {
+        boot.notice(
+            "rd.newimg.tries counts on the overlay partition, and there is none: the new image is not on trial",
+        );
+        return Ok(());
+    };
+    layers::open(boot, volume)?;
+    Trial { digest: *digest, left }.write(boot.kernel)
+}
+
+/// Counts this boot, or puts the old image back.
+pub fn count(boot: &mut Boot<'_>, found: &Found) {
+    let Some(volume) = &found.overlay else { return };
+    // A partition that does not mount is spoken of, and mended, where the layers are made.
+    if boot.config.newimg_tries == 0 || layers::open(boot, volume).is_err() || !exists(boot.kernel, &file()) {
+        return;
+    }
+    if let Err(error) = take_one(boot) {
+        boot.notice(&format!("the trial of the new image: {}", with_cause(&error)));
+    }
+}
+
+fn take_one(boot: &mut Boot<'_>) -> Result<()> {
+    let path = file();
+    let text = boot.kernel.read(&path).at("read", &path)?;
+    match Trial::parse(&String::from_utf8_lossy(&text)) {
+        Some(Trial { digest, left }) if left > 0 => {
+            let left = left.saturating_sub(1);
+            Trial { digest, left }.write(boot.kernel)?;
+            boot.say(&format!("the image is on trial, boots left after this one: {left}"));
+            boot.report.fact("trial", left.to_string());
+            return Ok(());
+        }
+        Some(trial) => put_back(boot, &trial.digest)?,
+        None => boot.notice(&format!("{path} cannot be read: the trial is over")),
+    }
+    remove_if_there(boot.kernel, &path)?;
+    boot.kernel.sync(names::OVERLAY_DIR).at("sync", names::OVERLAY_DIR)
+}
+
+/// The old image becomes the current one again, by the same exchange as in an update; the new one stays as rejected.
+fn put_back(boot: &mut Boot<'_>, digest: &Digest) -> Result<()> {
+    let name = boot.config.image.clone();
+    let (image, old) = (img(&name), img(&names::old_image(&name)));
+    // Another image than the one on trial: it was put back already, or another update came.
+    if boot.kernel.digest(&image).at("read", &image)? != *digest {
+        return Ok(());
+    }
+    let mut sound = image::inspect(boot.kernel, &old).map(|_| ());
+    if trust::required(boot) {
+        sound = sound.and_then(|()| trust::check_on_img(boot.kernel, &old));
+    }
+    if let Err(error) = sound {
+        boot.notice(&format!(
+            "the image never said that it was well, but there is none to put back: {}",
+            with_cause(&error)
+        ));
+        boot.report.degrade();
+        return Ok(());
+    }
+    let rejected = img(&names::rejected_image(&name));
+    let reason =
+        "it never said that it was well within its tries (rd.newimg.tries), and the image before it was put back";
+    leave_note(boot.kernel, &rejected, reason)?;
+    let copy = img(&incoming(&name));
+    let kernel = &mut *boot.kernel;
+    kernel.link(&old, &copy).at("link", &old)?;
+    sync_img(kernel)?;
+    let signature = signature_of(&old);
+    if exists(kernel, &signature) {
+        kernel.link(&signature, &signature_of(&copy)).at("link", &signature)?;
+        sync_img(kernel)?;
+    }
+    exchange(kernel, Some(&name), &name, &rejected)?;
+    rotate::discard(kernel, &old)?;
+    kernel.remount(names::IMG_DIR, true).at("make read-only", names::IMG_DIR)?;
+    boot.notice(&format!("{name} {reason}"));
+    boot.report.fact("update", "put back");
+    boot.report.degrade();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trial_is_read_as_it_is_written() {
+        let digest = [0xab; 32];
+        assert_eq!(Trial::parse(&format!("{} 3\n", hex(&digest))), Some(Trial { digest, left: 3 }));
+        for bad in ["", "ab 3", &hex(&digest), &format!("{} -1", hex(&digest))] {
+            assert_eq!(Trial::parse(bad), None, "{bad}");
+        }
+    }
+}

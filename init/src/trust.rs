@@ -1,0 +1,64 @@
+//! Which images may boot at all, where public keys are baked in: those that one of the keys vouches for. A build of init without
+//! the feature takes any image and has none of this code. Reads only.
+
+use crate::{
+    boot::Boot,
+    error::{Error, Result},
+    kernel::Kernel,
+    names,
+    rotate::{sidecar, signature_of},
+};
+
+/// Whether this build can check signatures. The contract alone, for the builder and for tests, always can.
+pub const CAN_CHECK: bool = cfg!(any(feature = "trust", not(feature = "linux")));
+
+/// Whether only signed images are taken. That depends on the build alone: keys that are missing from an image for which it was
+/// built make every image untrusted, not none.
+pub fn required(boot: &Boot<'_>) -> bool {
+    CAN_CHECK && boot.abilities.trust
+}
+
+/// Checks `signature` for the file at `path` with every key there is.
+///
+/// # Errors
+/// Why none of them vouches for it.
+pub fn vouch(kernel: &mut dyn Kernel, path: &str, signature: &str) -> Result<(), String> {
+    let mut reason = format!("there is no key in {}", names::TRUST_DIR);
+    for name in kernel.list(names::TRUST_DIR).unwrap_or_default() {
+        let key = kernel.read(&format!("{}/{name}", names::TRUST_DIR)).unwrap_or_default();
+        match kernel.vouch(path, signature, &String::from_utf8_lossy(&key)) {
+            Ok(()) => return Ok(()),
+            Err(error) => reason = error.to_string(),
+        }
+    }
+    Err(reason)
+}
+
+/// Checks the image at `path` with the first of these signature files that vouches for it.
+///
+/// # Errors
+/// [`Error::ImageUntrusted`].
+pub fn check(kernel: &mut dyn Kernel, path: &str, signatures: &[String]) -> Result<()> {
+    let mut reason = "it has no signature".to_string();
+    for signature in signatures {
+        let Ok(Some(signature)) = sidecar(kernel, signature) else { continue };
+        match vouch(kernel, path, &signature) {
+            Ok(()) => return Ok(()),
+            Err(objection) => reason = objection,
+        }
+    }
+    Err(Error::ImageUntrusted { path: path.into(), reason })
+}
+
+/// Checks an image on `img`: its own signature is tried first, then every other one there, as a power cut may have parted them.
+///
+/// # Errors
+/// [`Error::ImageUntrusted`].
+pub fn check_on_img(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
+    let own = signature_of(path);
+    let names = kernel.list(names::IMG_DIR).unwrap_or_default();
+    let mut all: Vec<String> =
+        names.iter().filter(|name| name.ends_with(".minisig")).map(|name| names::img(name)).collect();
+    all.sort_by_key(|signature| *signature != own);
+    check(kernel, path, &all)
+}
