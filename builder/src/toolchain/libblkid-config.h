@@ -1,7 +1,8 @@
 /*
  * What util-linux's configure finds for musl 1.2.5 and Linux's headers as Zig 0.13 has them, as far as libblkid and the
  * parts of libcommon below it ask. It is the same on every target, so configure (two minutes each) need not run.
- * The version comes from the compiler's command line.
+ * The version comes from the compiler's command line. Left out are HAVE_LINUX_BLKZONED_H, HAVE_LINUX_CDROM_H and
+ * HAVE_LINUX_FD_H: zoned disks, CD-ROM drives and floppy drives, which libblkid would ask each device about.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE 1
@@ -28,9 +29,6 @@
 #define HAVE_GETRLIMIT 1
 #define HAVE_JRAND48 1
 #define HAVE_LANGINFO_H 1
-#define HAVE_LINUX_BLKZONED_H 1
-#define HAVE_LINUX_CDROM_H 1
-#define HAVE_LINUX_FD_H 1
 #define HAVE_LINUX_MOUNT_H 1
 #define HAVE_LINUX_OPENAT2_H 1
 #define HAVE_LINUX_VERSION_H 1
