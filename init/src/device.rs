@@ -54,7 +54,14 @@ pub fn find(boot: &mut Boot<'_>) -> Result<Found> {
                     volumes = boot.kernel.volumes(table);
                     continue;
                 }
-                let img = img?;
+                // Whoever reads the card may know the partition by the name in the table.
+                let seen = |error| match error {
+                    Error::PartitionMissing { role, tag, waited, .. } => {
+                        Error::PartitionMissing { role, tag, waited, seen: boot.kernel.volumes(true) }
+                    }
+                    other => other,
+                };
+                let img = img.map_err(seen)?;
                 if let Some(Err(error)) = overlay {
                     if !boot.config.overlay_fallback {
                         return Err(error);

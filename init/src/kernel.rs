@@ -158,6 +158,11 @@ pub trait Kernel {
     /// # Errors
     /// What the kernel said.
     fn remove(&mut self, path: &str) -> io::Result<()>;
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn remove_dir(&mut self, path: &str) -> io::Result<()>;
     /// fsync(2) of a file or directory.
     ///
     /// # Errors
@@ -213,6 +218,9 @@ pub trait Kernel {
     /// Loads modules, each after those it names, side by side where nothing orders them and there are processors for it.
     /// One result for each; a module that is in the kernel already is a success.
     fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<io::Result<()>>;
+    /// Puts this process before all that wants its processor, kernel threads too, or back in turn with them (sched(7),
+    /// `SCHED_FIFO`). Nothing but time depends on it.
+    fn go_first(&mut self, _first: bool) {}
     /// The modaliases of all devices that have no driver yet.
     fn modaliases(&mut self) -> Vec<String>;
     /// The block devices there are, loop devices and RAM disks left out, probed. `table`: also by their partition table.

@@ -86,6 +86,9 @@ fn clear(boot: &mut Boot<'_>) -> Result<()> {
         layers.push(names::PERSISTENT);
     }
     let mut waiting = boot.kernel.list(&discarded).unwrap_or_default();
+    // What overlayfs leaves in a scratch folder that was not used: with it gone there is nothing to delete behind the boot.
+    // Where it is missing or in use, the folder is renamed aside as it is.
+    let _ = boot.kernel.remove_dir(&format!("{}/{}/work", names::OVERLAY_DIR, names::WORK));
     for name in layers {
         let path = format!("{}/{name}", names::OVERLAY_DIR);
         // An empty one is as good as new; one that is no directory cannot be listed and goes too.

@@ -2,7 +2,7 @@
 //! Reads from top to bottom as the boot goes; each room asked here answers one question.
 
 use super::Boot;
-use crate::{config::OverlayStore, device, error::Result, image, layers, rotate, step::Step, trial};
+use crate::{device, error::Result, image, layers, rotate, step::Step, trial};
 
 /// Puts the root together at [`crate::names::SYSROOT`].
 ///
@@ -13,6 +13,8 @@ pub fn assemble(boot: &mut Boot<'_>) -> Result<()> {
     load_drivers(boot);
     boot.begin(Step::Devices);
     let found = device::find(boot)?;
+    let sure = sure(boot);
+    boot.modules.load_together(boot.kernel, &sure);
     device::mount_img(boot, &found.img)?;
     boot.begin(Step::Update);
     rotate::update(boot, &found);
@@ -24,16 +26,20 @@ pub fn assemble(boot: &mut Boot<'_>) -> Result<()> {
     layers::mount_root(boot)
 }
 
-/// Loads the drivers of the hardware there is; beside them, where there is a processor to spare, what the way is sure to need.
+/// Loads the drivers of the hardware there is.
 fn load_drivers(boot: &mut Boot<'_>) {
     boot.modules = crate::modules::Modules::open(boot.kernel);
     boot.modules.load_always(boot.kernel);
-    let mut ahead = vec!["ext4", "loop", "overlay"];
-    if !matches!((boot.modules.has("squashfs"), boot.modules.has("erofs")), (true, true)) {
-        ahead.extend(["squashfs", "erofs"]);
+    let sure = sure(boot);
+    boot.modules.coldplug(boot.kernel, &sure);
+}
+
+/// What the way is sure to need, as far as it is baked in. `loop` stands last: it makes a device node and waits for that.
+fn sure(boot: &Boot<'_>) -> Vec<&'static str> {
+    let mut sure = vec!["ext4", "overlay"];
+    if !(boot.modules.has("squashfs") && boot.modules.has("erofs")) {
+        sure.extend(["squashfs", "erofs"]);
     }
-    if matches!(boot.config.overlay, OverlayStore::Tmpfs(_)) && boot.config.debug {
-        boot.say("the writable layer is a tmpfs");
-    }
-    boot.modules.coldplug(boot.kernel, &ahead);
+    sure.push("loop");
+    sure
 }

@@ -170,6 +170,10 @@ impl Kernel for Linux {
         fs::remove_file(path)
     }
 
+    fn remove_dir(&mut self, path: &str) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
     fn sync(&mut self, path: &str) -> io::Result<()> {
         File::open(path)?.sync_all()
     }
@@ -256,6 +260,10 @@ impl Kernel for Linux {
             return files.iter().map(|file| load_module(&file.path)).collect();
         }
         load_side_by_side(files, workers)
+    }
+
+    fn go_first(&mut self, first: bool) {
+        process::go_first(first);
     }
 
     fn modaliases(&mut self) -> Vec<String> {

@@ -310,6 +310,15 @@ impl Kernel for Recorder {
         Ok(())
     }
 
+    fn remove_dir(&mut self, path: &str) -> Result<()> {
+        if !self.list(path)?.is_empty() {
+            return Err(ErrorKind::DirectoryNotEmpty.into());
+        }
+        self.take(path)?;
+        self.note(format!("rmdir {path}"));
+        Ok(())
+    }
+
     fn sync(&mut self, path: &str) -> Result<()> {
         self.node(path)?;
         self.note(format!("sync {path}"));

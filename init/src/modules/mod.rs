@@ -6,8 +6,6 @@ pub mod file;
 pub mod glob;
 pub mod index;
 
-use std::collections::BTreeSet;
-
 use crate::{
     error::{Error, Result},
     kernel::{Kernel, Level, ModuleFile, exists},
@@ -20,7 +18,9 @@ use index::{Index, Module};
 pub struct Modules {
     folder: String,
     index: Index,
-    loaded: BTreeSet<usize>,
+    /// Positions in the index of what was asked of the kernel, and of what it refused.
+    loaded: Vec<usize>,
+    failed: Vec<usize>,
     other_kernels: Vec<String>,
 }
 
@@ -71,20 +71,19 @@ impl Modules {
         new
     }
 
-    /// Loads the drivers for all devices that are there, and for the devices that appear through them.
+    /// Loads the drivers for all devices that are there, and for the devices that appear through them. With a processor to
+    /// spare, `ahead` loads beside them: filesystems that are sure to be wanted later.
     pub fn coldplug(&mut self, kernel: &mut dyn Kernel, ahead: &[&str]) {
-        // On more than one processor, what the plan is sure to use later loads beside the drivers.
-        let mut wanted = Vec::new();
-        if kernel.processors() > 1 {
-            wanted = positions(&self.index, |module| ahead.contains(&module.name.as_str()));
-        }
         if !self.index.modules.iter().any(Module::is_driver) {
-            return self.load(kernel, &wanted);
+            return;
         }
         let modaliases = kernel.modaliases();
-        wanted.extend(positions(&self.index, |module| {
+        let mut wanted = positions(&self.index, |module| {
             module.aliases.iter().any(|pattern| modaliases.iter().any(|alias| glob::matches(pattern, alias)))
-        }));
+        });
+        if kernel.processors() > 1 {
+            wanted.extend(self.named(ahead));
+        }
         self.load(kernel, &wanted);
         // Devices that appeared meanwhile have announced themselves: the socket was open before the first look.
         while let Ok(Some(uevent)) = kernel.next_uevent(std::time::Duration::ZERO) {
@@ -94,12 +93,40 @@ impl Modules {
         }
     }
 
+    /// Loads modules that are sure to be wanted, in this order, in one go. What would not load is logged; it fails the boot where
+    /// it is needed.
+    ///
+    /// After each module the kernel gives back the memory that its file was read to and that of its start code. A processor that
+    /// flushes its TLB page by page (kernel, arch/arm/mm/tlb-v6.S) then walks over all the addresses between the two, hundreds
+    /// of megabytes. Put off until the last module is in, that happens once.
+    pub fn load_together(&mut self, kernel: &mut dyn Kernel, names: &[&str]) {
+        let missing: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| match *name {
+                "loop" => !exists(kernel, "/dev/loop-control"),
+                filesystem => !knows_filesystem(kernel, filesystem),
+            })
+            .collect();
+        let wanted = self.named(&missing);
+        if wanted.iter().all(|position| self.loaded.contains(position)) {
+            return;
+        }
+        kernel.go_first(true);
+        self.load(kernel, &wanted);
+        kernel.go_first(false);
+    }
+
+    fn named(&self, names: &[&str]) -> Vec<usize> {
+        names.iter().filter_map(|name| self.index.modules.iter().position(|module| module.name == *name)).collect()
+    }
+
     /// Loads a baked-in module by its name, with what it needs. Returns false where there is no such module.
     ///
     /// # Errors
     /// The module is there and would not load.
     pub fn load_named(&mut self, kernel: &mut dyn Kernel, name: &str) -> Result<bool> {
-        let wanted = positions(&self.index, |module| module.name == name);
+        let wanted = self.named(&[name]);
         self.load_all(kernel, &wanted)
     }
 
@@ -108,12 +135,13 @@ impl Modules {
     /// # Errors
     /// A module for it is there and would not load.
     pub fn load_filesystem(&mut self, kernel: &mut dyn Kernel, filesystem: &str) -> Result<bool> {
-        if knows_filesystem(kernel, filesystem) {
+        let mut wanted = self.named(&[filesystem]);
+        let is_in = |position: &usize| self.loaded.contains(position) && !self.failed.contains(position);
+        if wanted.iter().any(is_in) || knows_filesystem(kernel, filesystem) {
             return Ok(true);
         }
-        let alias = format!("fs-{filesystem}");
-        let mut wanted = positions(&self.index, |module| module.name == filesystem);
         if wanted.is_empty() {
+            let alias = format!("fs-{filesystem}");
             wanted = positions(&self.index, |module| module.aliases.contains(&alias));
         }
         self.load_all(kernel, &wanted)
@@ -129,6 +157,8 @@ impl Modules {
     }
 
     fn load_all(&mut self, kernel: &mut dyn Kernel, wanted: &[usize]) -> Result<bool> {
+        // What was refused when nobody depended on it is tried again: now the reason matters.
+        self.loaded.retain(|position| !wanted.contains(position) || !self.failed.contains(position));
         let failures = self.load_noting(kernel, wanted);
         for (position, error) in failures {
             if wanted.contains(&position) {
@@ -144,8 +174,8 @@ impl Modules {
 
     /// Loads `wanted` and all it needs. What would not load is logged and returned: whether that matters is for the caller.
     fn load_noting(&mut self, kernel: &mut dyn Kernel, wanted: &[usize]) -> Vec<(usize, Error)> {
-        let plan: Vec<usize> =
-            closure(&self.index, wanted).into_iter().filter(|position| !self.loaded.contains(position)).collect();
+        let mut plan = closure(&self.index, wanted);
+        plan.retain(|position| !self.loaded.contains(position));
         if plan.is_empty() {
             return Vec::new();
         }
@@ -167,8 +197,9 @@ impl Modules {
         let results = kernel.load_modules(&files);
         let mut failures = Vec::new();
         for ((position, file), result) in plan.into_iter().zip(&files).zip(results) {
-            self.loaded.insert(position);
+            self.loaded.push(position);
             if let Err(source) = result {
+                self.failed.push(position);
                 let error = load_error(kernel, &file.path, source);
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
                 kernel.log(Level::Info, &format!("{error}{cause}"));
@@ -261,19 +292,26 @@ fn positions(index: &Index, wanted: impl Fn(&Module) -> bool) -> Vec<usize> {
     index.modules.iter().enumerate().filter(|(_, module)| wanted(module)).map(|(position, _)| position).collect()
 }
 
-/// `wanted` with all it needs, in load order.
-fn closure(index: &Index, wanted: &[usize]) -> BTreeSet<usize> {
-    let mut all: BTreeSet<usize> = BTreeSet::new();
-    let mut pending: Vec<usize> = wanted.to_vec();
-    while let Some(position) = pending.pop() {
-        if !all.insert(position) {
-            continue;
+/// `wanted` with all it needs: each behind what it needs, otherwise in the order it was asked for.
+fn closure(index: &Index, wanted: &[usize]) -> Vec<usize> {
+    let mut all = Vec::new();
+    for position in wanted {
+        let mut needed = Vec::new();
+        let mut pending = vec![*position];
+        while let Some(position) = pending.pop() {
+            if all.contains(&position) || needed.contains(&position) {
+                continue;
+            }
+            // The index is in load order, so what is needed stays sorted.
+            let place = needed.iter().position(|other| *other > position).unwrap_or(needed.len());
+            needed.insert(place, position);
+            if let Some(module) = index.modules.get(position) {
+                pending.extend(positions(index, |other| {
+                    module.needs.contains(&other.name) || module.post.contains(&other.name)
+                }));
+            }
         }
-        if let Some(module) = index.modules.get(position) {
-            pending.extend(positions(index, |other| {
-                module.needs.contains(&other.name) || module.post.contains(&other.name)
-            }));
-        }
+        all.extend(needed);
     }
     all
 }

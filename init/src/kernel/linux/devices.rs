@@ -1,8 +1,8 @@
 //! Devices of the real machine: uevents and what sysfs lists.
 
 use std::{
-    fs,
-    io::{self, IoSliceMut},
+    fs::{self, File},
+    io::{self, IoSliceMut, Read},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     path::Path,
     time::Duration,
@@ -98,65 +98,84 @@ pub(super) fn modaliases() -> Vec<String> {
 
 /// Lists the block devices and probes those that were not probed before.
 pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, table: bool) -> Vec<Volume> {
-    let listed = list();
+    let listed = list(table);
     // A device that went, or came back as another, is forgotten; one whose superblock was not known is looked at again.
     known.retain(|(volume, probed_table)| {
         volume.kind.is_some()
             && *probed_table == table
             && listed.iter().any(|other| other.name == volume.name && other.size == volume.size)
     });
-    let partitioned: Vec<String> =
-        listed.iter().filter(|volume| volume.disk != volume.name).map(|volume| volume.disk.clone()).collect();
     let mut all = Vec::new();
-    for volume in listed {
+    #[cfg(feature = "overlay")]
+    let mut prober = super::probe::Prober::new().ok();
+    for volume in &listed {
         if let Some((known, _)) = known.iter().find(|(known, _)| known.name == volume.name) {
             all.push(known.clone());
             continue;
         }
         // A disk with partitions holds no filesystem of its own.
-        if partitioned.contains(&volume.name) {
+        if listed.iter().any(|other| other.disk == volume.name && other.name != volume.name) {
             continue;
         }
+        #[allow(unused_mut, reason = "without the overlay way nothing is probed")]
+        let mut volume = volume.clone();
         #[cfg(feature = "overlay")]
-        let volume = super::probe::probed(volume, table);
+        if let Some(prober) = &mut prober {
+            prober.probe(&mut volume, table);
+        }
         known.push((volume.clone(), table));
         all.push(volume);
     }
     all
 }
 
-/// What sysfs says about block devices. Loop devices, RAM disks, floppy drives and devices without a medium are left out.
-fn list() -> Vec<Volume> {
-    let mut volumes = Vec::new();
-    for entry in fs::read_dir("/sys/class/block").into_iter().flatten().flatten() {
+/// What sysfs says about block devices, by name. Loop devices, RAM disks, floppy drives and devices without a medium are left
+/// out. `table`: with the names that the partition table gives, as far as the kernel tells.
+fn list(table: bool) -> Vec<Volume> {
+    let mut volumes: Vec<Volume> = Vec::new();
+    for entry in fs::read_dir(BLOCK).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         // A floppy drive turns for seconds before it says that it is empty.
         let is_numbered =
             |prefix| name.strip_prefix(prefix).is_some_and(|rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit()));
-        if ["loop", "ram", "zram", "fd"].into_iter().any(is_numbered) || name.starts_with("loop") {
+        if ["ram", "zram", "fd"].into_iter().any(is_numbered) || name.starts_with("loop") {
             continue;
         }
-        let path = entry.path();
-        let sectors: u64 = read_number(&path.join("size")).unwrap_or(0);
+        let sectors = read_number(&format!("{BLOCK}/{name}/size")).unwrap_or(0);
+        // The link leads to `…/<disk>` for a disk, to `…/<disk>/<partition>` for a part of one.
+        let Ok(link) = fs::read_link(entry.path()) else { continue };
+        let Some(parent) = link.parent().and_then(Path::file_name).map(|parent| parent.to_string_lossy()) else {
+            continue;
+        };
         if sectors == 0 {
             continue;
         }
+        let disk = parent.into_owned();
         // sysfs counts in sectors of 512 bytes whatever the device's own size (kernel, Documentation/ABI/stable/sysfs-block).
-        let mut volume = Volume { disk: name.clone(), name, size: sectors.saturating_mul(512), ..Volume::default() };
-        if path.join("partition").exists()
-            && let Ok(real) = fs::canonicalize(&path)
-            && let Some(parent) = real.parent().and_then(Path::file_name)
-        {
-            volume.disk = parent.to_string_lossy().into_owned();
-            let uevent = fs::read_to_string(path.join("uevent")).unwrap_or_default();
+        let mut volume = Volume { disk, name, size: sectors.saturating_mul(512), ..Volume::default() };
+        if table {
+            let uevent = fs::read_to_string(format!("{BLOCK}/{}/uevent", volume.name)).unwrap_or_default();
             volume.part_label = uevent.lines().find_map(|line| line.strip_prefix("PARTNAME=")).map(String::from);
         }
-        volumes.push(volume);
+        let place = volumes.iter().position(|other| other.name > volume.name).unwrap_or(volumes.len());
+        volumes.insert(place, volume);
     }
-    volumes.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    let names: Vec<String> = volumes.iter().map(|volume| volume.name.clone()).collect();
+    for volume in &mut volumes {
+        // What a disk itself hangs on is no block device.
+        if !names.contains(&volume.disk) {
+            volume.disk.clone_from(&volume.name);
+        }
+    }
     volumes
 }
 
-pub(super) fn read_number(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim_end().parse().ok()
+/// Where sysfs lists block devices, a link each.
+pub(super) const BLOCK: &str = "/sys/class/block";
+
+/// The number that a file of sysfs holds.
+pub(super) fn read_number(path: &str) -> Option<u64> {
+    let mut digits = [0; 24];
+    let length = File::open(path).ok()?.read(&mut digits).ok()?;
+    std::str::from_utf8(digits.get(..length)?).ok()?.trim_end().parse().ok()
 }

@@ -1,25 +1,23 @@
 //! What libblkid reads from block devices: superblocks and partition tables. Only reads.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
+    path::Path,
+};
 
 use libblkid_rs::{BlkidPartlist, BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use super::devices::read_number;
+use super::devices::{BLOCK, read_number};
 use crate::tag::Volume;
 
-/// The device with what its superblock says; `table`: and its partition table.
-pub(super) fn probed(mut volume: Volume, table: bool) -> Volume {
-    superblock(&mut volume);
-    if table && volume.disk != volume.name {
-        partition(&mut volume);
-    }
-    volume
-}
+/// Reads superblocks, one device after another.
+pub(super) struct Prober(BlkidProbe);
 
-/// Reads type, label and UUID from the superblock. A device that cannot be read has none.
-fn superblock(volume: &mut Volume) {
-    let read = || -> libblkid_rs::Result<Option<[Option<String>; 3]>> {
-        let mut probe = BlkidProbe::new_from_filename(Path::new(&volume.path()))?;
+impl Prober {
+    pub(super) fn new() -> libblkid_rs::Result<Self> {
+        let mut probe = BlkidProbe::new()?;
         probe.enable_superblocks(true)?;
         probe.set_superblock_flags(BlkidSublksFlags::new(vec![
             BlkidSublks::Label,
@@ -27,21 +25,41 @@ fn superblock(volume: &mut Volume) {
             BlkidSublks::Type,
         ]))?;
         probe.enable_partitions(false)?;
-        if probe.do_safeprobe()? != BlkidSafeprobeRet::Success {
+        Ok(Self(probe))
+    }
+
+    /// Adds what the device's superblock says; `table`: and its partition table.
+    pub(super) fn probe(&mut self, volume: &mut Volume, table: bool) {
+        // A device that cannot be read has no superblock.
+        if let Ok(Some([kind, label, uuid])) = self.superblock(&volume.path()) {
+            volume.kind = kind;
+            volume.label = label;
+            volume.uuid = uuid.map(|uuid| uuid.to_ascii_lowercase());
+        }
+        if table && volume.disk != volume.name {
+            partition(volume);
+        }
+    }
+
+    /// Type, label and UUID.
+    fn superblock(&mut self, path: &str) -> libblkid_rs::Result<Option<[Option<String>; 3]>> {
+        // Superblocks are looked for up to here, and at the very end: one read instead of one for each.
+        const HEAD: libc::off_t = 68 << 10;
+        // Without O_NONBLOCK a CD-ROM drive would pull in its tray.
+        let device = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+        self.0.set_device(device.as_raw_fd(), 0, 0)?;
+        // Advice: where it is not taken the same is read piece by piece.
+        let _ = posix_fadvise(&device, 0, HEAD, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+        if self.0.do_safeprobe()? != BlkidSafeprobeRet::Success {
             return Ok(None);
         }
-        Ok(Some(["TYPE", "LABEL", "UUID"].map(|name| probe.lookup_value(name).ok())))
-    };
-    if let Ok(Some([kind, label, uuid])) = read() {
-        volume.kind = kind;
-        volume.label = label;
-        volume.uuid = uuid.map(|uuid| uuid.to_ascii_lowercase());
+        Ok(Some(["TYPE", "LABEL", "UUID"].map(|name| self.0.lookup_value(name).ok())))
     }
 }
 
 /// Reads the partition's name and UUID from the table of its disk.
 fn partition(volume: &mut Volume) {
-    let number = read_number(&Path::new("/sys/class/block").join(&volume.name).join("partition"));
+    let number = read_number(&format!("{BLOCK}/{}/partition", volume.name));
     let disk = Volume { name: volume.disk.clone(), ..Volume::default() };
     let read = || -> libblkid_rs::Result<(Option<String>, Option<String>)> {
         let mut probe = BlkidProbe::new_from_filename(Path::new(&disk.path()))?;

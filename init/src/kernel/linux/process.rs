@@ -111,11 +111,24 @@ pub(super) fn run(root: &str, program: &str, arguments: &[&str]) -> io::Result<i
 pub(super) fn become_idle() {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;
     const IOPRIO_CLASS_IDLE: libc::c_int = 3 << 13;
+    schedule(libc::SCHED_IDLE, 0);
     // SAFETY: plain numbers go in and nothing is written to; a failure leaves the usual priority, which is no harm.
     unsafe {
-        let parameters = libc::sched_param { ..std::mem::zeroed() };
-        libc::syscall(libc::SYS_sched_setscheduler, 0, libc::SCHED_IDLE, &raw const parameters);
         libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_CLASS_IDLE);
+    }
+}
+
+/// Before everything else that wants the processor, or in turn with it again.
+pub(super) fn go_first(first: bool) {
+    if first { schedule(libc::SCHED_FIFO, 1) } else { schedule(libc::SCHED_OTHER, 0) }
+}
+
+/// Asks for a scheduling policy. A refusal leaves the policy as it was, which costs time and nothing else.
+fn schedule(policy: libc::c_int, priority: libc::c_int) {
+    // SAFETY: the kernel's struct sched_param is this one number (include/uapi/linux/sched/types.h), which it only reads, during
+    // the call.
+    unsafe {
+        libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &raw const priority);
     }
 }
 
