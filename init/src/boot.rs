@@ -1,12 +1,17 @@
 //! One boot from the first mount to the hand-over: the steps, their times, and what happens when one fails. Which way leads to
 //! the root is told in the rooms below: [`overlay`] is the story of the appliance.
 
+#[cfg(any(feature = "overlay", not(feature = "linux")))]
 pub mod overlay;
+#[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+pub mod virtiofs;
 
 use std::time::Duration;
 
+#[cfg(any(feature = "supervise", not(feature = "linux")))]
+use crate::supervise;
 use crate::{
-    config::{Abilities, Config, OnError},
+    config::{Abilities, Config, OnError, Way},
     error::{Error, Result},
     kernel::{Kernel, Level, Mount, Power},
     modules::Modules,
@@ -30,6 +35,8 @@ pub struct Boot<'k> {
     pub abilities: Abilities,
     /// Whether the overlay partition is mounted.
     pub store_open: bool,
+    /// The mounts that move into the new root.
+    pub moved: &'static [&'static str],
 }
 
 /// What this build of init can do.
@@ -39,20 +46,37 @@ pub const ABILITIES: Abilities = Abilities { shell: cfg!(feature = "shell"), tru
 /// even be switched off.
 pub fn run(kernel: &mut dyn Kernel, arguments: &[String], abilities: Abilities) {
     let mut boot = Boot::new(kernel, abilities);
-    let Err(error) = boot.go(arguments);
-    boot.fail(&error, arguments);
+    if let Err(error) = boot.go(arguments) {
+        boot.fail(&error, arguments);
+    }
 }
 
 impl<'k> Boot<'k> {
     /// A boot that has not begun, with every parameter at its default.
     pub fn new(kernel: &'k mut dyn Kernel, abilities: Abilities) -> Self {
         let (config, _) = Config::parse("", "", abilities);
-        Self { kernel, config, report: Report::default(), modules: Modules::default(), abilities, store_open: false }
+        Self {
+            kernel,
+            config,
+            report: Report::default(),
+            modules: Modules::default(),
+            moved: &switch_root::MOVED,
+            abilities,
+            store_open: false,
+        }
     }
 
-    fn go(&mut self, arguments: &[String]) -> Result<std::convert::Infallible> {
+    /// Comes back without an error only on a recorder, or where the machine cannot be switched off.
+    fn go(&mut self, arguments: &[String]) -> Result<()> {
         self.start()?;
-        overlay::assemble(self)?;
+        match self.config.way() {
+            #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+            Way::Virtiofs => virtiofs::assemble(self)?,
+            #[cfg(any(feature = "overlay", not(feature = "linux")))]
+            Way::Overlay => overlay::assemble(self)?,
+            #[allow(unreachable_patterns, reason = "the ways that this build does not know")]
+            _ => {}
+        }
         self.hand_over(arguments)
     }
 
@@ -141,7 +165,7 @@ impl<'k> Boot<'k> {
     }
 
     /// Checks the new root, writes the report and becomes it.
-    fn hand_over(&mut self, arguments: &[String]) -> Result<std::convert::Infallible> {
+    fn hand_over(&mut self, arguments: &[String]) -> Result<()> {
         self.begin(Step::Check);
         switch_root::check_init(self.kernel, names::SYSROOT, &self.config.init)?;
         self.begin(Step::Report);
@@ -149,11 +173,17 @@ impl<'k> Boot<'k> {
         self.begin(Step::SwitchRoot);
         let mut all = self.config.init_args.clone();
         all.extend_from_slice(arguments);
+        #[cfg(any(feature = "supervise", not(feature = "linux")))]
+        all.extend(self.text(names::BAKED_ARGUMENTS).split_terminator('\0').map(String::from));
         // Written again, now that the steps are over but for the last.
         self.write_report();
         let init = self.config.init.clone();
-        let error = switch_root::switch(self.kernel, names::SYSROOT, &init, &all);
-        Err(error)
+        switch_root::switch(self.kernel, names::SYSROOT, self.moved)?;
+        #[cfg(any(feature = "supervise", not(feature = "linux")))]
+        if let Some(exit) = self.config.exit.clone() {
+            return supervise::run(self.kernel, &exit, &init, &all);
+        }
+        Err(Error::Exec { source: self.kernel.exec(&init, &all), path: init })
     }
 
     fn write_report(&mut self) {
@@ -176,8 +206,9 @@ impl<'k> Boot<'k> {
                           powers off.";
             match self.kernel.shell(banner) {
                 Ok(()) if switch_root::check_init(self.kernel, names::SYSROOT, &self.config.init).is_ok() => {
-                    let Err(error) = self.hand_over(arguments);
-                    self.kernel.announce(&error.card(self.report.step()).to_string());
+                    if let Err(error) = self.hand_over(arguments) {
+                        self.kernel.announce(&error.card(self.report.step()).to_string());
+                    }
                 }
                 Ok(()) => {}
                 Err(error) => self.notice(&format!("no shell: {error}")),

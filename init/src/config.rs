@@ -2,6 +2,11 @@
 //! Pure: text in, values out. A value that decides what is mounted and cannot be read is an error; anything else that is odd
 //! becomes a warning and the default holds.
 
+#[cfg(any(feature = "supervise", not(feature = "linux")))]
+pub mod exit;
+#[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+pub mod virtiofs;
+
 use std::time::Duration;
 
 use crate::{
@@ -13,7 +18,7 @@ use crate::{
 };
 
 /// The parameters that are ours, for suggestions and documentation.
-pub const PARAMETERS: [&str; 13] = [
+pub const PARAMETERS: &[&str] = &[
     "rd.img",
     "rd.boot",
     "rd.newimg",
@@ -27,6 +32,8 @@ pub const PARAMETERS: [&str; 13] = [
     "rd.onerror",
     "rd.break",
     "rd.debug",
+    #[cfg(any(feature = "supervise", not(feature = "linux")))]
+    "rd.exit",
 ];
 
 /// Where the writable layer lives.
@@ -86,6 +93,12 @@ pub struct Config {
     pub read_only: bool,
     /// Log what is done in detail.
     pub debug: bool,
+    /// Where the status of init's program is told; then this process stays PID 1.
+    #[cfg(any(feature = "supervise", not(feature = "linux")))]
+    pub exit: Option<exit::Exit>,
+    /// What is asked of the virtiofs way.
+    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    pub virtiofs: virtiofs::Virtiofs,
     /// What was odd, one sentence each.
     pub warnings: Vec<String>,
 }
@@ -99,7 +112,25 @@ pub struct Abilities {
     pub trust: bool,
 }
 
+/// How to come to the root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Partitions, an image, a writable layer.
+    Overlay,
+    /// A folder of the host.
+    Virtiofs,
+}
+
 impl Config {
+    /// The way that was asked for; an init that knows one takes that.
+    pub fn way(&self) -> Way {
+        #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+        if self.virtiofs.is_asked() || !cfg!(any(feature = "overlay", not(feature = "linux"))) {
+            return Way::Virtiofs;
+        }
+        Way::Overlay
+    }
+
     fn new(abilities: Abilities) -> Self {
         Self {
             img: Tag::Label("img".into()),
@@ -118,6 +149,10 @@ impl Config {
             init_args: Vec::new(),
             read_only: false,
             debug: false,
+            #[cfg(any(feature = "supervise", not(feature = "linux")))]
+            exit: None,
+            #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+            virtiofs: virtiofs::Virtiofs::default(),
             warnings: Vec::new(),
         }
     }
@@ -166,6 +201,10 @@ impl Reading {
             Some((name, value)) => (name, Some(value)),
             None => (word, None),
         };
+        #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+        if self.config.virtiofs.word(name, value) {
+            return;
+        }
         match (name, value) {
             ("rd.img", value) => self.tag(name, value, |config, tag| config.img = tag),
             ("rd.boot", value) => self.tag(name, value, |config, tag| config.boot = tag),
@@ -188,6 +227,11 @@ impl Reading {
             },
             ("rd.onerror", value) => self.on_error(value.unwrap_or_default()),
             ("rd.break", value) => self.breaks(value),
+            #[cfg(any(feature = "supervise", not(feature = "linux")))]
+            ("rd.exit", value) => match value.and_then(exit::Exit::parse) {
+                Some(exit) => self.config.exit = Some(exit),
+                None => self.refuse(name, value, exit::WANTED),
+            },
             ("rd.debug" | "debug", None) => self.config.debug = true,
             ("init", Some(value)) if value.starts_with('/') => self.config.init = value.into(),
             ("init", value) => self.refuse(name, value, "an absolute path in the new root"),
@@ -195,7 +239,7 @@ impl Reading {
             ("rw", None) => self.config.read_only = false,
             ("panic", Some(value)) => self.panic = value.parse().ok(),
             _ if name.starts_with("rd.") => {
-                let hint = match nearest(name, &PARAMETERS) {
+                let hint = match nearest(name, PARAMETERS) {
                     Some(ours) => format!("did you mean {ours}?"),
                     None => "it is not one of ours, so it is left alone".into(),
                 };
@@ -303,6 +347,15 @@ impl Reading {
             (None, OnError::Shell) => OnError::Shell,
             (None, _) => from_panic.unwrap_or(default),
         };
+        #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+        if self.config.way() == Way::Virtiofs {
+            if let Some(init) = self.config.virtiofs.default_init() {
+                self.config.init = init.into();
+            }
+            if let Err(error) = self.config.virtiofs.check() {
+                self.error.get_or_insert(error);
+            }
+        }
         (self.config, self.error.map_or(Ok(()), Err))
     }
 }
@@ -373,7 +426,7 @@ mod tests {
 
     #[test]
     fn nothing_said_gives_the_defaults() {
-        let config = parsed("console=ttyS0 root=/dev/sda1 BOOT_IMAGE=/vmlinuz");
+        let config = parsed("console=ttyS0 BOOT_IMAGE=/vmlinuz");
         assert_eq!(config, Config::new(STANDARD));
         assert_eq!(config.on_error, OnError::PowerOff);
         assert!(config.breaks.is_empty());

@@ -79,6 +79,38 @@ pub fn find(boot: &mut Boot<'_>) -> Result<Found> {
     Ok(Found { img, overlay, newimg, boot: boot_volume })
 }
 
+#[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+/// Finds the partition of the writable layer alone. None where it is missing and a fallback was asked for.
+///
+/// # Errors
+/// It is missing or ambiguous.
+pub fn find_overlay(boot: &mut Boot<'_>, tag: &Tag) -> Result<Option<Volume>> {
+    if !cfg!(any(feature = "overlay", not(feature = "linux"))) && !matches!(tag, Tag::Path(_)) {
+        let wanted = "tmpfs or a device path: this init reads no labels";
+        return Err(Error::Parameter { name: "rd.overlay".into(), value: tag.to_string(), wanted });
+    }
+    let waited = boot.config.timeout;
+    let deadline = boot.kernel.now().saturating_add(waited);
+    loop {
+        let volumes = boot.kernel.volumes(tag.needs_table());
+        match pick(&volumes, Role::Overlay, tag, None, waited) {
+            Ok(volume) => return Ok(Some(volume)),
+            Err(error @ Error::PartitionAmbiguous { .. }) => return Err(error),
+            Err(error) => {
+                if wait(boot, deadline)? {
+                    continue;
+                }
+                if !boot.config.overlay_fallback {
+                    return Err(error);
+                }
+                boot.notice(&format!("{error}: booting on a tmpfs, nothing written will be kept"));
+                boot.report.degrade();
+                return Ok(None);
+            }
+        }
+    }
+}
+
 /// The update medium: looked for once, or waited for as long as the user allows.
 fn find_newimg(boot: &mut Boot<'_>, volumes: &mut Vec<Volume>, img: &Volume) -> Result<Option<Volume>> {
     let deadline = boot.kernel.now().saturating_add(boot.config.newimg_timeout);

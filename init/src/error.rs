@@ -131,6 +131,24 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
+    /// The host shares no folder under that tag.
+    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    #[error("no virtiofs tag {tag}")]
+    TagMissing {
+        /// What was looked for.
+        tag: String,
+        /// How long it was waited for.
+        waited: Duration,
+        /// The tags there are; one that cannot be read is a `?`.
+        seen: Vec<String>,
+    },
+    /// The root has no place for the mounts that move into it.
+    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    #[error("the root has no {}", absent.join(", no "))]
+    MountPointMissing {
+        /// The folders.
+        absent: Vec<String>,
+    },
     /// A module would not load.
     #[error("module {path} would not load")]
     ModuleLoad {
@@ -243,6 +261,10 @@ impl Error {
             Self::ImageTruncated { .. } => "image-truncated".into(),
             #[cfg(any(feature = "trust", not(feature = "linux")))]
             Self::ImageUntrusted { .. } => "image-untrusted".into(),
+            #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+            Self::TagMissing { .. } => "tag-missing".into(),
+            #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+            Self::MountPointMissing { .. } => "mount-point-missing".into(),
             Self::ModuleLoad { .. } => "module-load".into(),
             Self::ModuleKernel { .. } => "module-kernel".into(),
             Self::Loop { .. } => "image-loop".into(),
@@ -323,6 +345,24 @@ impl Error {
                 "an image that a key in this initramfs vouches for".into(),
                 vec![format!("{path}: {reason}")],
                 "sign the image (minisign -S -H) with one of these keys and deliver it with its .minisig on newimg".into(),
+            ),
+            #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+            Self::TagMissing { tag, waited, seen } => (
+                format!("a folder shared as {tag}, within {} ms", waited.as_millis()),
+                match seen.as_slice() {
+                    [] => vec!["no virtiofs device at all".into()],
+                    tags => tags.iter().map(|tag| format!("there is {tag}")).collect(),
+                },
+                match seen.is_empty() {
+                    true => "give the machine a vhost-user-fs device, and this image the module of its bus (virtio_pci)".into(),
+                    false => format!("share the folder as {tag}, or name another one with rootfs=, mount= or mount-ro="),
+                },
+            ),
+            #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+            Self::MountPointMissing { absent } => (
+                "/dev, /proc, /sys and /run in the root".into(),
+                absent.iter().map(|folder| format!("there is no {folder}")).collect(),
+                "make these folders in the root, or boot with rw or with rd.overlay=tmpfs".into(),
             ),
             Self::ModuleLoad { path, source } => (
                 format!("module {path} loaded"),

@@ -61,6 +61,20 @@ pub struct Mount<'a> {
     pub data: &'a str,
 }
 
+#[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+/// A device node to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node<'a> {
+    /// Its name.
+    pub path: &'a str,
+    /// Permission bits.
+    pub mode: u32,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+}
+
 /// A module to load, with its place among those loaded with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ModuleFile {
@@ -249,6 +263,34 @@ pub trait Kernel {
     fn enter_root(&mut self, root: &str) -> io::Result<()>;
     /// Becomes another program: console reopened, signals as they were at the start. Comes back only with an error.
     fn exec(&mut self, program: &str, arguments: &[String]) -> io::Error;
+    /// Makes a character device.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    fn make_node(&mut self, node: &Node<'_>) -> io::Result<()>;
+    /// Makes a symbolic link `link` to `target`.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    fn symlink(&mut self, target: &str, link: &str) -> io::Result<()>;
+    /// The tags of the virtiofs devices there are, sorted; one that cannot be read is a `?`.
+    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    fn virtiofs_tags(&mut self) -> Vec<String>;
+    /// Runs another program on the console until it ends: signals for this process go to it, and what else ends meanwhile is
+    /// reaped. Returns its status, 128 + N where signal N ended it. Nothing else runs afterwards.
+    ///
+    /// # Errors
+    /// It would not start.
+    #[cfg(any(feature = "supervise", not(feature = "linux")))]
+    fn supervise(&mut self, program: &str, arguments: &[String]) -> io::Result<u8>;
+    /// Writes one byte to a device, once everything else that was written is out.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    #[cfg(any(feature = "supervise", not(feature = "linux")))]
+    fn tell(&mut self, path: &str, offset: u64, byte: u8) -> io::Result<()>;
     /// A shell on every console. Comes back when one of them is left.
     ///
     /// # Errors

@@ -29,6 +29,8 @@ pub mod names;
 pub mod report;
 pub mod rotate;
 pub mod step;
+#[cfg(any(feature = "supervise", not(feature = "linux")))]
+pub mod supervise;
 pub mod switch_root;
 pub mod tag;
 pub mod text;

@@ -22,6 +22,15 @@ pub const BAKED_CMDLINE: &str = "/etc/cmdline";
 pub const INITRD_RELEASE: &str = "/etc/initrd-release";
 /// Folder of the modules, below the root of whatever holds them.
 pub const MODULES_DIR: &str = "lib/modules";
+/// Modules that are loaded in the order of their names, whatever they are (virtiofs way).
+pub const NUMBERED_MODULES_DIR: &str = "/usr/lib/modules";
+/// Where folders of the host are mounted, by tag (virtiofs way).
+pub const SHARES_DIR: &str = "/run/mnt";
+/// Another name for each of them.
+pub const SHARES_LINKS_DIR: &str = "/run/mount";
+/// Arguments for the program that becomes PID 1, a NUL behind each: any bytes, as many as there are. A kernel's command line has
+/// no place for quotes, and ends.
+pub const BAKED_ARGUMENTS: &str = "/etc/init.arguments";
 /// The shell and its tools, where the variant has them.
 pub const BUSYBOX: &str = "/bin/busybox";
 

@@ -17,6 +17,10 @@ pub enum Step {
     Verify,
     /// The image is mounted.
     Image,
+    /// The root is mounted (virtiofs).
+    Root,
+    /// Other folders of the host are mounted (virtiofs).
+    Mounts,
     /// `upper`, `work` and `persistent`.
     Layers,
     /// The layers become one root.
@@ -31,7 +35,7 @@ pub enum Step {
 
 impl Step {
     /// All steps, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Api,
         Self::Modules,
         Self::Devices,
@@ -39,6 +43,8 @@ impl Step {
         Self::Choose,
         Self::Verify,
         Self::Image,
+        Self::Root,
+        Self::Mounts,
         Self::Layers,
         Self::Overlay,
         Self::Check,
@@ -56,6 +62,8 @@ impl Step {
             Self::Choose => "choose",
             Self::Verify => "verify",
             Self::Image => "image",
+            Self::Root => "root",
+            Self::Mounts => "mounts",
             Self::Layers => "layers",
             Self::Overlay => "overlay",
             Self::Check => "check",

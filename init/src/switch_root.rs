@@ -2,12 +2,16 @@
 //! becomes the system. After the first move there is no way back, so everything that can be checked is checked before.
 
 use crate::{
-    error::{Error, Result},
+    error::{Error, IoContext, Result},
     kernel::{Kernel, Kind, exists},
 };
 
 /// The mounts that move into the new root.
 pub const MOVED: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
+
+/// The same, and the `/tmp` of the virtiofs way.
+#[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+pub const MOVED_WITH_TMP: [&str; 5] = ["/dev", "/proc", "/sys", "/run", "/tmp"];
 
 /// Symbolic links followed before a path is given up, as the kernel does (path_resolution(7)).
 const LINKS: usize = 40;
@@ -49,7 +53,7 @@ fn resolve(kernel: &mut dyn Kernel, root: &str, path: &str) -> Option<String> {
             }
             _ => walked.push(part),
         }
-        let here = format!("{root}/{}", walked.join("/"));
+        let here = place(root, &walked);
         match kernel.stat(&here).ok()?.kind {
             Kind::Symlink => {
                 links = links.saturating_add(1);
@@ -68,22 +72,24 @@ fn resolve(kernel: &mut dyn Kernel, root: &str, path: &str) -> Option<String> {
             _ => {}
         }
     }
-    Some(format!("{root}/{}", walked.join("/")))
+    Some(place(root, &walked))
 }
 
-/// Moves the api mounts, enters the new root and becomes its init. Comes back only with an error.
-pub fn switch(kernel: &mut dyn Kernel, root: &str, init: &str, arguments: &[String]) -> Error {
-    for folder in MOVED {
-        if !exists(kernel, folder) {
-            continue;
-        }
-        let target = format!("{root}{folder}");
-        if let Err(source) = kernel.move_mount(folder, &target) {
-            return Error::Io { action: "move to the new root:", path: folder.into(), source };
+/// Where a path of the new root is now: what is going to move into it is not there yet.
+fn place(root: &str, walked: &[String]) -> String {
+    let is_moving = walked.first().is_some_and(|first| MOVED.iter().any(|folder| folder.get(1..) == Some(first)));
+    format!("{}/{}", if is_moving { "" } else { root }, walked.join("/"))
+}
+
+/// Moves the mounts `moved` and enters the new root.
+///
+/// # Errors
+/// What the kernel refused. Then there is no way back.
+pub fn switch(kernel: &mut dyn Kernel, root: &str, moved: &[&str]) -> Result<()> {
+    for folder in moved {
+        if exists(kernel, folder) {
+            kernel.move_mount(folder, &format!("{root}{folder}")).at("move to the new root:", folder)?;
         }
     }
-    if let Err(source) = kernel.enter_root(root) {
-        return Error::Io { action: "switch to", path: root.into(), source };
-    }
-    Error::Exec { path: init.into(), source: kernel.exec(init, arguments) }
+    kernel.enter_root(root).at("switch to", root)
 }

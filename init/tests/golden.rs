@@ -24,6 +24,8 @@ struct Machine {
     shell: bool,
     trust: bool,
     programs: BTreeMap<String, i32>,
+    exit_status: Option<u8>,
+    shares: BTreeMap<String, BTreeMap<String, Content>>,
     filesystems: Vec<String>,
     modules: String,
     modaliases: Vec<String>,
@@ -46,7 +48,9 @@ impl Default for Machine {
             shell: false,
             trust: false,
             programs: BTreeMap::new(),
-            filesystems: ["ext4", "vfat", "squashfs", "erofs", "overlay"].map(String::from).to_vec(),
+            exit_status: None,
+            shares: BTreeMap::new(),
+            filesystems: ["ext4", "vfat", "squashfs", "erofs", "overlay", "virtiofs"].map(String::from).to_vec(),
             modules: String::new(),
             modaliases: Vec::new(),
             module_fails: BTreeMap::new(),
@@ -194,6 +198,8 @@ fn record(machine: Machine) -> Vec<String> {
         module_brings: machine.module_brings,
         has_shell: machine.shell,
         programs: machine.programs,
+        shares: machine.shares.iter().map(|(tag, content)| (tag.clone(), files(content))).collect(),
+        exit_status: machine.exit_status,
         ..Recorder::default()
     };
     boot::run(&mut recorder, &machine.arguments, Abilities { shell: machine.shell, trust: machine.trust });

@@ -13,6 +13,10 @@ mod meter;
 #[cfg(feature = "overlay")]
 mod probe;
 mod process;
+#[cfg(feature = "supervise")]
+mod supervise;
+#[cfg(feature = "virtiofs")]
+mod virtiofs;
 
 use std::{
     fs::{self, File},
@@ -64,6 +68,13 @@ impl Linux {
             }
         }
         self.kmsg.as_mut()
+    }
+
+    fn restore_log_limit(&mut self) {
+        if let Some(limit) = self.log_limit.take() {
+            // The next program may set it as it likes.
+            let _ = fs::write(LOG_LIMIT, limit);
+        }
     }
 
     fn log_line(&mut self, level: u8, line: &str) {
@@ -301,11 +312,34 @@ impl Kernel for Linux {
     }
 
     fn exec(&mut self, program: &str, arguments: &[String]) -> io::Error {
-        if let Some(limit) = self.log_limit.take() {
-            // The next program may set it as it likes.
-            let _ = fs::write(LOG_LIMIT, limit);
-        }
+        self.restore_log_limit();
         process::exec(program, arguments)
+    }
+
+    #[cfg(feature = "virtiofs")]
+    fn make_node(&mut self, node: &super::Node<'_>) -> io::Result<()> {
+        files::make_node(node)
+    }
+
+    #[cfg(feature = "virtiofs")]
+    fn symlink(&mut self, target: &str, link: &str) -> io::Result<()> {
+        std::os::unix::fs::symlink(target, link)
+    }
+
+    #[cfg(feature = "virtiofs")]
+    fn virtiofs_tags(&mut self) -> Vec<String> {
+        virtiofs::tags()
+    }
+
+    #[cfg(feature = "supervise")]
+    fn supervise(&mut self, program: &str, arguments: &[String]) -> io::Result<u8> {
+        self.restore_log_limit();
+        supervise::run(program, arguments)
+    }
+
+    #[cfg(feature = "supervise")]
+    fn tell(&mut self, path: &str, offset: u64, byte: u8) -> io::Result<()> {
+        supervise::tell(path, offset, byte)
     }
 
     fn shell(&mut self, banner: &str) -> io::Result<()> {

@@ -75,6 +75,10 @@ pub struct Recorder {
     /// A program whose path ends so runs and ends with that status. One that mends or makes a filesystem does so on the device
     /// it is given, if its status says that it did.
     pub programs: BTreeMap<String, i32>,
+    /// Folders the host shares over virtiofs, by tag.
+    pub shares: BTreeMap<String, Files>,
+    /// What a supervised program ends with; without it, it would not start.
+    pub exit_status: Option<u8>,
     /// The shell leaves, as if `exit` had been typed; without it, there is no shell.
     pub has_shell: bool,
     /// One line for each operation.
@@ -382,6 +386,8 @@ impl Kernel for Recorder {
             }
             entry.1 = device.files;
             entry.2 = Source::Device(number);
+        } else if mount.filesystem == "virtiofs" {
+            entry.1 = self.shares.get(mount.source).cloned().ok_or_else(|| self.failed(EINVAL))?;
         } else if mount.filesystem == "overlay" {
             // The image is the only layer with files that matter to a boot.
             entry.1 = self.files_at(crate::names::IMAGE_DIR);
@@ -508,6 +514,37 @@ impl Kernel for Recorder {
         self.note(format!("exec {}", [&[program.to_string()], arguments].concat().join(" ")));
         self.state.gone = true;
         Error::new(ErrorKind::Interrupted, "recorded")
+    }
+
+    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    fn make_node(&mut self, node: &super::Node<'_>) -> Result<()> {
+        self.note(format!("mknod {:04o} {} {}:{}", node.mode, node.path, node.major, node.minor));
+        self.put(node.path, Node::file("", node.mode));
+        Ok(())
+    }
+
+    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    fn symlink(&mut self, target: &str, link: &str) -> Result<()> {
+        self.note(format!("symlink {link} -> {target}"));
+        self.put(link, Node::Symlink(target.into()));
+        Ok(())
+    }
+
+    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    fn virtiofs_tags(&mut self) -> Vec<String> {
+        self.shares.keys().cloned().collect()
+    }
+
+    #[cfg(any(feature = "supervise", not(feature = "linux")))]
+    fn supervise(&mut self, program: &str, arguments: &[String]) -> Result<u8> {
+        self.note(format!("supervise {}", [&[program.to_string()], arguments].concat().join(" ")));
+        self.exit_status.ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    #[cfg(any(feature = "supervise", not(feature = "linux")))]
+    fn tell(&mut self, path: &str, offset: u64, byte: u8) -> Result<()> {
+        self.note(format!("tell {path} {offset:#x} {byte}"));
+        Ok(())
     }
 
     fn shell(&mut self, banner: &str) -> Result<()> {

@@ -258,6 +258,18 @@ pub fn load_from(kernel: &mut dyn Kernel, folder: &str, name: &str) -> Result<bo
     Ok(!files.is_empty())
 }
 
+#[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+/// Loads one module file. What would not load is logged: whether that matters is for the caller.
+pub fn load_file(kernel: &mut dyn Kernel, path: String) {
+    let files = [ModuleFile { path, after: Vec::new() }];
+    let result = kernel.load_modules(&files).pop();
+    if let (Some(Err(source)), [file]) = (result, &files) {
+        let error = load_error(kernel, &file.path, source);
+        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+        kernel.log(Level::Info, &format!("{error}{cause}"));
+    }
+}
+
 /// Where a folder without `modules.dep` keeps a filesystem's module, below it.
 fn find_file(kernel: &mut dyn Kernel, folder: &str, name: &str) -> Option<String> {
     for place in ["".into(), format!("kernel/fs/{name}/"), format!("kernel/fs/{name}fs/"), "kernel/lib/".into()] {

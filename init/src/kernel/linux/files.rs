@@ -32,6 +32,16 @@ pub(super) fn stat(path: &str) -> io::Result<Stat> {
     Ok(Stat { kind, mode: metadata.permissions().mode() & 0o7777, size: metadata.size() })
 }
 
+/// Makes a character device with exactly that mode.
+#[cfg(feature = "virtiofs")]
+pub(super) fn make_node(node: &crate::kernel::Node<'_>) -> io::Result<()> {
+    use nix::sys::stat::{SFlag, makedev, mknod};
+    let device = makedev(node.major.into(), node.minor.into());
+    mknod(node.path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o600), device)?;
+    // The umask takes bits from what mknod is asked for; chmod it does not touch.
+    fs::set_permissions(node.path, fs::Permissions::from_mode(node.mode))
+}
+
 /// Makes the mount at `root` the root of everything, then empties the old one.
 ///
 /// `pivot_root` does not work from rootfs, so the new root is moved over it (kernel,

@@ -132,8 +132,8 @@ fn schedule(policy: libc::c_int, priority: libc::c_int) {
     }
 }
 
-/// Becomes another program. Comes back only with an error.
-pub(super) fn exec(program: &str, arguments: &[String]) -> io::Error {
+/// Opens the console as standard input, output and error.
+pub(super) fn open_console() {
     if let Ok(console) = File::options().read(true).write(true).open("/dev/console") {
         let console = console.as_fd();
         // A program without its console still runs.
@@ -141,6 +141,11 @@ pub(super) fn exec(program: &str, arguments: &[String]) -> io::Error {
         let _ = nix::unistd::dup2_stdout(console);
         let _ = nix::unistd::dup2_stderr(console);
     }
+}
+
+/// Becomes another program. Comes back only with an error.
+pub(super) fn exec(program: &str, arguments: &[String]) -> io::Error {
+    open_console();
     // The runtime ignores SIGPIPE; the next program expects the defaults.
     // SAFETY: the default disposition runs no code of this program.
     let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
@@ -154,6 +159,10 @@ pub(super) fn exec(program: &str, arguments: &[String]) -> io::Error {
         // What the kernel did not know and has a `=` it hands over as environment; it belongs to the root's init.
         let mut environment = Vec::new();
         for (name, value) in std::env::vars_os() {
+            #[cfg(feature = "virtiofs")]
+            if crate::config::virtiofs::ENVIRONMENT.iter().any(|ours| name == *ours) {
+                continue;
+            }
             let mut entry = name.into_vec();
             entry.push(b'=');
             entry.extend_from_slice(value.as_bytes());
@@ -170,15 +179,19 @@ pub(super) fn exec(program: &str, arguments: &[String]) -> io::Error {
     }
 }
 
-/// Ends the machine.
-pub(super) fn power(power: Power, after: Duration) {
-    nix::unistd::sync();
-    // The last words have to be out before the power goes.
+/// Waits until the last words are out.
+pub(super) fn drain_consoles() {
     for console in consoles() {
         if let Ok(console) = File::options().write(true).open(console) {
             let _ = tcdrain(&console);
         }
     }
+}
+
+/// Ends the machine.
+pub(super) fn power(power: Power, after: Duration) {
+    nix::unistd::sync();
+    drain_consoles();
     std::thread::sleep(after);
     let mode = match power {
         Power::Off => RebootMode::RB_POWER_OFF,

@@ -1,0 +1,27 @@
+//! PID 1 that stays: runs the root's program, forwards signals to it, reaps what nobody waits for, tells the host how it ended
+//! and switches the machine off. For machines that exist for one command; the work itself is the kernel room's.
+
+use std::time::Duration;
+
+use crate::{
+    config::exit::Exit,
+    error::{Error, Result},
+    kernel::{Kernel, Power},
+};
+
+/// Runs `program` to its end, tells its status (as shells count it: 128 + N where signal N ended it) and ends the machine. Comes
+/// back only on a recorder, or where the machine cannot be switched off.
+///
+/// # Errors
+/// [`Error::Exec`]: the program would not start. Nothing has been told then.
+pub fn run(kernel: &mut dyn Kernel, exit: &Exit, program: &str, arguments: &[String]) -> Result<()> {
+    let status = kernel.supervise(program, arguments).map_err(|source| Error::Exec { path: program.into(), source })?;
+    if let Err(error) = kernel.tell(&exit.path, exit.offset, status) {
+        kernel.announce(&format!(
+            "initramfs-overlay: {program} ended with {status}; {} cannot be told: {error}",
+            exit.path
+        ));
+    }
+    kernel.power(Power::Off, Duration::ZERO);
+    Ok(())
+}
