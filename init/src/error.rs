@@ -123,7 +123,6 @@ pub enum Error {
         size: u64,
     },
     /// No key that is baked in vouches for the image.
-    #[cfg(any(feature = "trust", not(feature = "linux")))]
     #[error("{path} is not trusted: {reason}")]
     ImageUntrusted {
         /// The image.
@@ -259,7 +258,6 @@ impl Error {
             Self::ImageMissing { .. } => "image-missing".into(),
             Self::ImageUnknown { .. } => "image-unknown".into(),
             Self::ImageTruncated { .. } => "image-truncated".into(),
-            #[cfg(any(feature = "trust", not(feature = "linux")))]
             Self::ImageUntrusted { .. } => "image-untrusted".into(),
             #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
             Self::TagMissing { .. } => "tag-missing".into(),
@@ -340,7 +338,6 @@ impl Error {
                 vec![format!("{path} has {size} bytes")],
                 "copy the image again and compare its digest".into(),
             ),
-            #[cfg(any(feature = "trust", not(feature = "linux")))]
             Self::ImageUntrusted { path, reason } => (
                 "an image that a key in this initramfs vouches for".into(),
                 vec![format!("{path}: {reason}")],
