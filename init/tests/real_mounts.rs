@@ -282,6 +282,7 @@ fn clearing_does_not_depend_on_content(shop: &Workshop) {
             fs::write(base.join(format!("upper/{number}")), "").unwrap();
         }
         boot.kernel.unmount("/run/initramfs/overlay").unwrap();
+        boot.store_open = false;
         let start = Instant::now();
         layers::prepare(boot, found.overlay.as_ref()).unwrap();
         println!("  clearing 2000 files took {:?}", start.elapsed());

@@ -1,0 +1,214 @@
+//! The promise of `docs/update.md`, kept under every power cut: the rotation runs, with all of the boot around it, on disks that
+//! forget what was not synced; after every operation every loss that is possible becomes a disk, which is booted and cut again in
+//! the same way, until no new disk appears. So any number of cuts in a row is covered, not only one or two.
+
+#[path = "power_cut/model.rs"]
+mod model;
+
+use std::collections::HashSet;
+
+use initramfs_overlay_init::{boot, config::Abilities, rotate::hex};
+use model::{Disks, Fault, Files, Model, image, sum};
+
+const X: &str = "root-squashfs.img";
+const OLD: &str = "root-squashfs-old.img";
+const REJECTED: &str = "root-squashfs-rejected.img";
+const SCRIPT: &str = "root-squash.img";
+
+/// What a machine starts from. A is what boots, B what is delivered, Z what was before A.
+#[derive(Clone)]
+struct Start {
+    name: &'static str,
+    disks: Disks,
+    /// Bytes on img; an image has 64.
+    room: u64,
+    tries: u32,
+    trust: bool,
+    /// Whether B is good: it must end up installed. Else A stays.
+    good: bool,
+}
+
+fn start(name: &'static str, img: &[(&str, Vec<u8>)], newimg: &[(&str, Vec<u8>)]) -> Start {
+    let disks = [Files::new(img), Files::new(newimg), Files::default()];
+    Start { name, disks, room: 1 << 20, tries: 0, trust: false, good: true }
+}
+
+fn text(text: &str) -> Vec<u8> {
+    text.as_bytes().to_vec()
+}
+
+fn starts() -> Vec<Start> {
+    let (a, b, z) = (|| image('A'), || image('B'), || image('Z'));
+    let digest = |content: &[u8]| text(&format!("{}  {X}\n", hex(&sum(content))));
+    let signed = |mark: char| text(&format!("{mark} by k"));
+    let signed_img = |old: bool| {
+        let mut files = vec![(X, a()), ("root-squashfs.img.minisig", signed('A'))];
+        if old {
+            files.extend([(OLD, z()), ("root-squashfs-old.img.minisig", signed('Z'))]);
+        }
+        files
+    };
+    let signed_newimg = vec![(X, b()), ("root-squashfs.img.minisig", signed('B'))];
+    vec![
+        start("a plain update", &[(X, a())], &[(X, b())]),
+        start("an old image is there", &[(X, a()), (OLD, z())], &[(X, b())]),
+        Start { room: 150, ..start("room for two images only", &[(X, a()), (OLD, z())], &[(X, b())]) },
+        start("the script's names", &[(SCRIPT, a()), ("root-squash.img-old", z())], &[(X, b())]),
+        start("the script's names on both", &[(SCRIPT, a())], &[(SCRIPT, b())]),
+        start("a digest beside it", &[(X, a()), (OLD, z())], &[(X, b()), ("root-squashfs.img.sha256", digest(&b()))]),
+        Start {
+            good: false,
+            ..start("a wrong digest", &[(X, a()), (OLD, z())], &[(X, b()), ("root-squashfs.img.sha256", digest(&a()))])
+        },
+        start("an orphan", &[(X, a()), ("root-squashfs.img.new", text("half"))], &[(X, b())]),
+        start("an orphan that is whole", &[(X, a()), ("root-squashfs.img.new", b())], &[(X, b())]),
+        start("only an old image", &[(OLD, a())], &[(X, b())]),
+        start("the same image on both sides", &[(X, b()), (OLD, a())], &[(X, b())]),
+        start("no image yet", &[], &[(X, b())]),
+        start("signatures that nobody checks", &signed_img(true), &signed_newimg),
+        start("a signature goes, none comes", &signed_img(false), &[(X, b())]),
+        Start { trust: true, ..start("signatures", &signed_img(false), &signed_newimg) },
+        Start { trust: true, ..start("signatures, an old image", &signed_img(true), &signed_newimg) },
+        Start { trust: true, room: 150, ..start("signatures, little room", &signed_img(true), &signed_newimg) },
+        Start { trust: true, good: false, ..start("no signature", &signed_img(true), &[(X, b())]) },
+        Start {
+            trust: true,
+            good: false,
+            room: 150,
+            ..start("another key", &signed_img(true), &[(X, b()), ("root-squashfs.img.minisig", text("B by m"))])
+        },
+        Start { tries: 1, ..start("one try", &[(X, a())], &[(X, b())]) },
+        Start { tries: 2, ..start("two tries, an old image", &[(X, a()), (OLD, z())], &[(X, b())]) },
+        Start { tries: 1, trust: true, ..start("one try, signatures", &signed_img(true), &signed_newimg) },
+    ]
+}
+
+/// What was seen from one start.
+#[derive(Default)]
+struct Seen {
+    disks: usize,
+    cuts: usize,
+    unbootable: Vec<String>,
+    update_lost: Vec<String>,
+    images_lost: Vec<String>,
+    unfinished: Vec<String>,
+}
+
+impl Seen {
+    fn faults(&self) -> usize {
+        self.unbootable.len() + self.update_lost.len() + self.images_lost.len() + self.unfinished.len()
+    }
+}
+
+fn names(disks: &Disks) -> String {
+    let list = |files: &Files| -> Vec<String> {
+        let show =
+            |(name, inode): (&String, &usize)| format!("{name}={}", String::from_utf8_lossy(&files.contents[*inode]));
+        files.names.iter().map(show).collect()
+    };
+    format!("img {:?} newimg {:?} overlay {:?}", list(&disks[0]), list(&disks[1]), list(&disks[2]))
+}
+
+/// Boots from every disk that can come out of `start`, and cuts everywhere.
+fn explore(start: &Start, forgets: Fault) -> Seen {
+    let (a, b) = (image('A'), image('B'));
+    let mut cmdline = String::new();
+    if start.tries > 0 {
+        cmdline = format!("rd.newimg.tries={}", start.tries);
+    }
+    let mut seen = Seen::default();
+    let mut known: HashSet<Disks> = HashSet::from([start.disks.clone()]);
+    let mut pending = vec![start.disks.clone()];
+    let had = |content: &Vec<u8>| start.disks[0].contents.contains(content);
+    while let Some(disks) = pending.pop() {
+        seen.disks += 1;
+        let [img, newimg, _] = &disks;
+        let here = |files: &Files, names: &[&str], content: &Vec<u8>| {
+            names.iter().any(|name| files.content(name) == Some(content))
+        };
+        let on_newimg = here(newimg, &[X, SCRIPT, REJECTED, "root-squash-rejected.img"], &b);
+        if !on_newimg && !here(img, &[X], &b) && !(start.tries > 0 && here(img, &[REJECTED, OLD], &b)) {
+            seen.update_lost.push(names(&disks));
+        }
+        if had(&a) && !here(img, &[X, OLD, SCRIPT], &a) {
+            seen.images_lost.push(names(&disks));
+        }
+        let mut model = Model::new(&disks, &cmdline, start.room, forgets);
+        model.note();
+        boot::run(&mut model, &[], Abilities { shell: false, trust: start.trust });
+        let booted = model.booted.take();
+        if booted != Some(a.clone()) && booted != Some(b.clone()) {
+            seen.unbootable.push(format!("{}\n{}", names(&disks), model.said.join("\n")));
+        }
+        // A boot that is not cut leaves nothing unfinished.
+        let after = model.seen();
+        let left = after[0].names.keys().any(|name| name.ends_with(".new") || name.ends_with(".new.minisig"));
+        let finished = if start.good {
+            after[1].names.is_empty() && (start.tries > 0 || (booted.as_ref() == Some(&b)))
+        } else {
+            after[1].names.keys().all(|name| name.contains("-rejected")) && booted.as_ref() == Some(&a)
+        };
+        if left || !finished {
+            seen.unfinished.push(format!("{}\nbecame {}\n{}", names(&disks), names(&after), model.said.join("\n")));
+        }
+        seen.cuts += model.counted;
+        for cut in model.cuts {
+            if known.insert(cut.clone()) {
+                pending.push(cut);
+            }
+        }
+        if seen.faults() > 20 {
+            break;
+        }
+    }
+    seen
+}
+
+fn nothing(_path: &str) -> bool {
+    false
+}
+
+#[test]
+fn no_power_cut_loses_anything() {
+    let starts = starts();
+    let all: Vec<Seen> = std::thread::scope(|scope| {
+        let running: Vec<_> = starts.iter().map(|start| scope.spawn(|| explore(start, nothing))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    println!("{:<32} {:>8} {:>9}", "start", "disks", "cuts");
+    for (start, seen) in starts.iter().zip(&all) {
+        println!("{:<32} {:>8} {:>9}", start.name, seen.disks, seen.cuts);
+        for (what, which) in [
+            ("unbootable", &seen.unbootable),
+            ("update lost", &seen.update_lost),
+            ("images lost", &seen.images_lost),
+            ("unfinished", &seen.unfinished),
+        ] {
+            assert!(which.is_empty(), "{}: {what}, {} times, such as\n{}", start.name, which.len(), which[0]);
+        }
+    }
+    let disks: usize = all.iter().map(|seen| seen.disks).sum();
+    let cuts: usize = all.iter().map(|seen| seen.cuts).sum();
+    println!(
+        "power cuts: {cuts} cuts with their losses, {disks} different disks booted; unbootable 0, update lost 0, images lost 0"
+    );
+    assert!(cuts > 10_000 && disks > 1000, "{cuts} cuts, {disks} disks: the model does not look everywhere");
+}
+
+/// The test of the test: an order that is broken on purpose is noticed.
+#[test]
+fn a_forgotten_sync_is_noticed() {
+    let plain = &starts()[1];
+    let signed = starts().into_iter().find(|start| start.name == "signatures, an old image").unwrap();
+    let faults: [(&str, &Start, Fault); 4] = [
+        ("of the copy, before it gets its name", plain, |path| path.ends_with(".img.new")),
+        ("of img's folder", plain, |path| path.ends_with("/img")),
+        ("of newimg's folder", plain, |path| path.ends_with("/newimg")),
+        ("of the signature that comes with the image", &signed, |path| path.ends_with(".minisig")),
+    ];
+    for (what, start, fault) in faults {
+        let seen = explore(start, fault);
+        let expected = what != "of newimg's folder";
+        assert_eq!(seen.faults() > 0, expected, "a forgotten sync {what}: {} faults", seen.faults());
+    }
+}

@@ -1,0 +1,503 @@
+//! A machine whose disks forget: three filesystems that keep nothing for certain but what was synced. What was not synced may be
+//! there or not, each name and each block of a file for itself, in any order: stricter than ext4, which keeps an order in each
+//! directory and a rename whole. Here a rename may even lose its file, but on newimg, whose files the init does not own: there it
+//! may leave both names. After every operation all that a power cut could leave is noted down.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    io::{Error, ErrorKind, Result},
+    time::Duration,
+};
+
+use initramfs_overlay_init::{
+    kernel::{Digest, Kernel, Kind, Level, ModuleFile, Mount, Power, Stat, Uevent},
+    names,
+    tag::Volume,
+};
+
+/// What is on one disk: names, and what they stand for. Two names of one number are hard links.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Files {
+    pub names: BTreeMap<String, usize>,
+    pub contents: Vec<Vec<u8>>,
+}
+
+impl Files {
+    /// Files by name and content; equal content is not linked.
+    pub fn new(files: &[(&str, Vec<u8>)]) -> Self {
+        let names = files.iter().enumerate().map(|(number, (name, _))| ((*name).to_string(), number)).collect();
+        Self { names, contents: files.iter().map(|(_, content)| content.clone()).collect() }
+    }
+
+    pub fn content(&self, name: &str) -> Option<&Vec<u8>> {
+        self.contents.get(*self.names.get(name)?)
+    }
+}
+
+/// The three disks: img, newimg, overlay.
+pub type Disks = [Files; 3];
+
+const MOUNTS: [(&str, &str); 3] = [("vda2", names::IMG_DIR), ("vda4", names::NEWIMG_DIR), ("vda3", names::OVERLAY_DIR)];
+
+/// A file: what programs see, and what the medium may hold instead as long as it is not synced.
+#[derive(Debug, Clone)]
+struct Inode {
+    now: Vec<u8>,
+    maybe: Vec<Vec<u8>>,
+}
+
+/// A filesystem: for each name all that the medium may hold, the last being what programs see.
+#[derive(Debug, Clone, Default)]
+struct Filesystem {
+    inodes: Vec<Inode>,
+    names: BTreeMap<String, Vec<Option<usize>>>,
+    /// Renames that are not synced: the name that goes and the one that comes, each with its place in what the name may hold.
+    renames: Vec<[(String, usize); 2]>,
+    /// A rename may lose its file.
+    loses: bool,
+}
+
+impl Filesystem {
+    fn mounted(files: &Files, loses: bool) -> Self {
+        let inodes = files.contents.iter().map(|content| Inode { now: content.clone(), maybe: Vec::new() }).collect();
+        let names = files.names.iter().map(|(name, inode)| (name.clone(), vec![Some(*inode)])).collect();
+        Self { inodes, names, renames: Vec::new(), loses }
+    }
+
+    fn inode(&self, name: &str) -> Option<usize> {
+        *self.names.get(name)?.last()?
+    }
+
+    fn point(&mut self, name: &str, inode: Option<usize>) {
+        // A name that was never heard of may not be there at all after a cut.
+        self.names.entry(name.to_string()).or_insert_with(|| vec![None]).push(inode);
+    }
+
+    fn sync_names(&mut self) {
+        for all in self.names.values_mut() {
+            all.drain(..all.len() - 1);
+        }
+        self.names.retain(|_, all| all != &[None]);
+        self.renames.clear();
+    }
+
+    /// Everything a power cut may leave now.
+    fn cut(&self) -> Vec<Files> {
+        // For each name, which of what it may hold it does hold.
+        let mut choices: Vec<BTreeMap<&String, usize>> = vec![BTreeMap::new()];
+        for (name, all) in &self.names {
+            choices = choices
+                .iter()
+                .flat_map(|chosen| {
+                    (0..all.len()).map(move |place| {
+                        let mut chosen = chosen.clone();
+                        chosen.insert(name, place);
+                        chosen
+                    })
+                })
+                .collect();
+        }
+        if !self.loses {
+            choices.retain(|chosen| {
+                self.renames.iter().all(|[(from, gone), (to, come)]| chosen[from] < *gone || chosen[to] >= *come)
+            });
+        }
+        let mut left = Vec::new();
+        for chosen in choices {
+            let chosen: Vec<(&String, usize)> =
+                chosen.into_iter().filter_map(|(name, place)| Some((name, self.names[name][place]?))).collect();
+            // Numbered by first appearance, so that equal disks are equal.
+            let mut order: Vec<usize> = Vec::new();
+            let mut files = Files::default();
+            for (name, inode) in &chosen {
+                let number = order.iter().position(|known| known == inode).unwrap_or_else(|| {
+                    order.push(*inode);
+                    order.len() - 1
+                });
+                files.names.insert((*name).clone(), number);
+            }
+            let mut all = vec![files];
+            for inode in order {
+                let inode = &self.inodes[inode];
+                all = all
+                    .iter()
+                    .flat_map(|files| {
+                        std::iter::once(&inode.now).chain(&inode.maybe).map(move |content| {
+                            let mut files = files.clone();
+                            files.contents.push(content.clone());
+                            files
+                        })
+                    })
+                    .collect();
+            }
+            left.extend(all);
+        }
+        left
+    }
+}
+
+/// A program of the init that does not do what it should: a test of the test.
+pub type Fault = fn(&str) -> bool;
+
+/// The machine.
+pub struct Model {
+    filesystems: [Filesystem; 3],
+    cmdline: String,
+    room: u64,
+    /// Syncs of paths for which this holds are forgotten.
+    forgets: Fault,
+    /// Every state that a cut may have left so far.
+    pub cuts: HashSet<Disks>,
+    /// How many cuts that were: a point in time and what was lost at it.
+    pub counted: usize,
+    loops: Vec<Vec<u8>>,
+    image: Option<Vec<u8>>,
+    /// The content of the image that was booted.
+    pub booted: Option<Vec<u8>>,
+    /// What the machine said, for whoever has to find out why.
+    pub said: Vec<String>,
+}
+
+impl Model {
+    pub fn new(disks: &Disks, cmdline: &str, room: u64, forgets: Fault) -> Self {
+        Self {
+            filesystems: [0, 1, 2].map(|number: usize| Filesystem::mounted(&disks[number], number != 1)),
+            cmdline: cmdline.to_string(),
+            room,
+            forgets,
+            cuts: HashSet::new(),
+            counted: 0,
+            loops: Vec::new(),
+            image: None,
+            booted: None,
+            said: Vec::new(),
+        }
+    }
+
+    /// What programs see now.
+    pub fn seen(&self) -> Disks {
+        [0, 1, 2].map(|number: usize| {
+            let filesystem = &self.filesystems[number];
+            let mut synced = filesystem.clone();
+            synced.sync_names();
+            synced.inodes.iter_mut().for_each(|inode| inode.maybe.clear());
+            synced.cut().remove(0)
+        })
+    }
+
+    /// Notes down what a cut at this instant may leave.
+    pub fn note(&mut self) {
+        let [img, newimg, overlay] = [0, 1, 2].map(|number: usize| self.filesystems[number].cut());
+        for img in &img {
+            for newimg in &newimg {
+                for overlay in &overlay {
+                    self.counted += 1;
+                    self.cuts.insert([img.clone(), newimg.clone(), overlay.clone()]);
+                }
+            }
+        }
+    }
+
+    fn locate<'a>(&self, path: &'a str) -> Option<(usize, &'a str)> {
+        MOUNTS.iter().enumerate().find_map(|(number, (_, target))| {
+            let rest = path.strip_prefix(target)?;
+            (rest.is_empty() || rest.starts_with('/')).then(|| (number, rest.trim_start_matches('/')))
+        })
+    }
+
+    fn place<'a>(&self, path: &'a str) -> Result<(usize, &'a str)> {
+        self.locate(path).ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    fn content(&self, path: &str) -> Result<&Vec<u8>> {
+        let (number, name) = self.place(path)?;
+        let filesystem = &self.filesystems[number];
+        let inode = filesystem.inode(name).ok_or(ErrorKind::NotFound)?;
+        Ok(&filesystem.inodes[inode].now)
+    }
+
+    fn put(&mut self, path: &str, now: Vec<u8>, maybe: Vec<Vec<u8>>) -> Result<()> {
+        let (number, name) = self.place(path)?;
+        let filesystem = &mut self.filesystems[number];
+        match filesystem.inode(name) {
+            Some(inode) => {
+                let inode = &mut filesystem.inodes[inode];
+                inode.maybe.push(std::mem::replace(&mut inode.now, now));
+                inode.maybe.extend(maybe);
+            }
+            None => {
+                filesystem.inodes.push(Inode { now, maybe });
+                filesystem.point(name, Some(filesystem.inodes.len() - 1));
+            }
+        }
+        self.note();
+        Ok(())
+    }
+}
+
+/// Blocks that an image and a small file are written in, each of which may be lost.
+const IMAGE_BLOCKS: usize = 4;
+const SMALL_BLOCKS: usize = 2;
+
+/// What may be there of content that is being written: its first blocks, or its length with zeros where blocks should be.
+fn torn(content: &[u8], blocks: usize) -> Vec<Vec<u8>> {
+    let block = content.len().div_ceil(blocks).max(1);
+    let short = (0..blocks).map(|whole| content[..(whole * block).min(content.len())].to_vec());
+    let zeroed = (1..1_usize << blocks).map(|lost| {
+        let byte = |(at, byte): (usize, &u8)| if lost >> (at / block) & 1 == 1 { 0 } else { *byte };
+        content.iter().enumerate().map(byte).collect()
+    });
+    short.chain(zeroed).collect()
+}
+
+/// A stand-in for SHA-256.
+pub fn sum(content: &[u8]) -> Digest {
+    let sum = content
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+    std::array::from_fn(|at| sum.to_le_bytes()[at % 8])
+}
+
+/// An image: a squashfs superblock that claims its length, a mark, and an end that is not zero.
+pub fn image(mark: char) -> Vec<u8> {
+    let mut bytes = vec![b'.'; 64];
+    bytes[..4].copy_from_slice(b"hsqs");
+    bytes[40..48].copy_from_slice(&64_u64.to_le_bytes());
+    bytes[48] = mark as u8;
+    bytes
+}
+
+impl Kernel for Model {
+    fn now(&mut self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn release(&mut self) -> String {
+        "6.1.0".into()
+    }
+
+    fn processors(&mut self) -> usize {
+        1
+    }
+
+    fn log(&mut self, _level: Level, line: &str) {
+        self.said.push(line.into());
+    }
+
+    fn announce(&mut self, text: &str) {
+        self.said.push(text.into());
+    }
+
+    fn read(&mut self, path: &str) -> Result<Vec<u8>> {
+        match path {
+            "/proc/cmdline" => Ok(self.cmdline.clone().into_bytes()),
+            "/proc/filesystems" => Ok(b"\text4\n\tsquashfs\n\toverlay\n".to_vec()),
+            "/etc/trust/k.pub" => Ok(b"k".to_vec()),
+            _ => self.content(path).cloned(),
+        }
+    }
+
+    fn read_at(&mut self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let content = self.content(path)?;
+        Ok(content.iter().skip(usize::try_from(offset).unwrap()).take(length).copied().collect())
+    }
+
+    fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        if self.locate(path).is_none() {
+            return Ok(());
+        }
+        self.put(path, bytes.to_vec(), torn(bytes, SMALL_BLOCKS))
+    }
+
+    fn list(&mut self, path: &str) -> Result<Vec<String>> {
+        if path == names::TRUST_DIR {
+            return Ok(vec!["k.pub".into()]);
+        }
+        let (number, name) = self.place(path)?;
+        if !name.is_empty() {
+            return Ok(Vec::new());
+        }
+        let filesystem = &self.filesystems[number];
+        Ok(filesystem.names.keys().filter(|name| filesystem.inode(name).is_some()).cloned().collect())
+    }
+
+    fn stat(&mut self, path: &str) -> Result<Stat> {
+        let directory = Stat { kind: Kind::Directory, mode: 0o755, size: 0 };
+        let layers =
+            [names::UPPER, names::WORK, names::PERSISTENT].map(|name| format!("{}/{name}", names::OVERLAY_DIR));
+        if layers.contains(&path.to_string()) {
+            return Ok(directory);
+        }
+        if path.ends_with("/sbin") {
+            return Ok(directory);
+        }
+        if path == "/dev/loop-control" || path.ends_with("/sbin/init") {
+            return Ok(Stat { kind: Kind::File, mode: 0o755, size: 1 });
+        }
+        let size = self.content(path)?.len() as u64;
+        Ok(Stat { kind: Kind::File, mode: 0o644, size })
+    }
+
+    fn read_link(&mut self, _path: &str) -> Result<String> {
+        Err(ErrorKind::InvalidInput.into())
+    }
+
+    fn make_dir(&mut self, _path: &str, _mode: u32) -> Result<()> {
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<()> {
+        let ((number, from), (other, to)) = (self.place(from)?, self.place(to)?);
+        assert_eq!(number, other, "rename over filesystems");
+        let filesystem = &mut self.filesystems[number];
+        let inode = filesystem.inode(from).ok_or(ErrorKind::NotFound)?;
+        filesystem.point(to, Some(inode));
+        filesystem.point(from, None);
+        let places = [from, to].map(|name| (name.to_string(), filesystem.names[name].len() - 1));
+        filesystem.renames.push(places);
+        self.note();
+        Ok(())
+    }
+
+    fn link(&mut self, from: &str, to: &str) -> Result<()> {
+        let ((number, from), (other, to)) = (self.place(from)?, self.place(to)?);
+        assert_eq!(number, other, "link over filesystems");
+        let filesystem = &mut self.filesystems[number];
+        let inode = filesystem.inode(from).ok_or(ErrorKind::NotFound)?;
+        if filesystem.inode(to).is_some() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        filesystem.point(to, Some(inode));
+        self.note();
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &str) -> Result<()> {
+        let (number, name) = self.place(path)?;
+        let filesystem = &mut self.filesystems[number];
+        filesystem.inode(name).ok_or(ErrorKind::NotFound)?;
+        filesystem.point(name, None);
+        self.note();
+        Ok(())
+    }
+
+    fn sync(&mut self, path: &str) -> Result<()> {
+        let (number, name) = self.place(path)?;
+        if (self.forgets)(path) {
+            return Ok(());
+        }
+        let filesystem = &mut self.filesystems[number];
+        if name.is_empty() {
+            filesystem.sync_names();
+        } else {
+            let inode = filesystem.inode(name).ok_or(ErrorKind::NotFound)?;
+            filesystem.inodes[inode].maybe.clear();
+        }
+        self.note();
+        Ok(())
+    }
+
+    fn copy(&mut self, from: &str, to: &str) -> Result<Digest> {
+        let content = self.content(from)?.clone();
+        if self.content(to).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        self.put(to, Vec::new(), Vec::new())?;
+        self.put(to, content.clone(), torn(&content, IMAGE_BLOCKS))?;
+        self.sync(to)?;
+        Ok(sum(&content))
+    }
+
+    fn digest(&mut self, path: &str) -> Result<Digest> {
+        self.content(path).map(|content| sum(content))
+    }
+
+    fn vouch(&mut self, path: &str, signature: &str, key: &str) -> Result<()> {
+        let content = self.content(path)?;
+        let good = content.len() == 64
+            && *content == image(char::from(content[48]))
+            && signature == format!("{} by {key}", char::from(content[48]));
+        if good { Ok(()) } else { Err(Error::other("another key or another file")) }
+    }
+
+    fn free_space(&mut self, path: &str) -> Result<u64> {
+        let (number, _) = self.place(path)?;
+        let filesystem = &self.filesystems[number];
+        let mut used: Vec<usize> = filesystem.names.values().filter_map(|all| *all.last()?).collect();
+        used.sort_unstable();
+        used.dedup();
+        let used: u64 = used.into_iter().map(|inode| filesystem.inodes[inode].now.len() as u64 & !63).sum();
+        Ok(self.room.saturating_sub(used))
+    }
+
+    fn mount(&mut self, mount: &Mount<'_>) -> Result<()> {
+        if let Some(number) = mount.source.strip_prefix("/dev/loop") {
+            self.image = self.loops.get(number.parse::<usize>().unwrap()).cloned();
+        }
+        Ok(())
+    }
+
+    fn remount(&mut self, _target: &str, _read_only: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn move_mount(&mut self, _from: &str, _to: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn unmount(&mut self, _target: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn attach_loop(&mut self, path: &str) -> Result<String> {
+        let content = self.content(path)?.clone();
+        self.loops.push(content);
+        Ok(format!("/dev/loop{}", self.loops.len() - 1))
+    }
+
+    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<Result<()>> {
+        files.iter().map(|_| Ok(())).collect()
+    }
+
+    fn modaliases(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn volumes(&mut self, _table: bool) -> Vec<Volume> {
+        let volume = |name: &str, label: &str| Volume {
+            name: name.into(),
+            disk: "vda".into(),
+            kind: Some("ext4".into()),
+            label: Some(label.into()),
+            ..Volume::default()
+        };
+        vec![volume("vda2", "img"), volume("vda3", "overlay"), volume("vda4", "newimg")]
+    }
+
+    fn next_uevent(&mut self, _deadline: Duration) -> Result<Option<Uevent>> {
+        Ok(None)
+    }
+
+    fn sweep(&mut self, _dir: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn run(&mut self, _root: &str, _program: &str, _arguments: &[&str]) -> Result<i32> {
+        Ok(127)
+    }
+
+    fn enter_root(&mut self, _root: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn exec(&mut self, _program: &str, _arguments: &[String]) -> Error {
+        self.booted.clone_from(&self.image);
+        Error::other("booted")
+    }
+
+    fn shell(&mut self, _banner: &str) -> Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn power(&mut self, _power: Power, _after: Duration) {}
+}
