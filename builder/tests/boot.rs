@@ -58,6 +58,7 @@ fn cases() -> Vec<Case> {
         ("img without an image: the card lists its files", errors::image_missing),
         ("a truncated squashfs", errors::image_truncated),
         ("an overlay partition that does not mount", errors::overlay_damaged),
+        ("modules for another kernel", errors::other_kernel),
         ("a root without init", errors::init_missing),
         ("a bad value is an error, an unknown parameter a warning", errors::parameters),
         ("the debug variant gives a shell on an error", errors::debug_shell),

@@ -197,7 +197,14 @@ impl<'k> Boot<'k> {
     fn fail(&mut self, error: &Error, arguments: &[String]) {
         let now = self.kernel.now();
         self.report.end(now);
-        let card = error.card(self.report.step());
+        let mut card = error.card(self.report.step());
+        // A disk whose driver is for another kernel is not there.
+        if let (Error::PartitionMissing { .. }, Some(line)) = (error, self.modules.mismatch(self.kernel)) {
+            card.seen.push(line);
+            card.next =
+                "start the kernel that this image was built for, or build the image with the modules of this one"
+                    .into();
+        }
         self.kernel.announce(&card.to_string());
         // The card is out; a report that cannot be written changes nothing.
         let _ = self.kernel.write(names::REPORT, self.report.to_json(Some(&card)).as_bytes());

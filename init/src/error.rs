@@ -229,6 +229,9 @@ pub struct Card {
     pub next: String,
 }
 
+const EBADMSG: i32 = 74;
+const EUCLEAN: i32 = 117;
+
 impl fmt::Display for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const RULE: &str = "----------------------------------------------------------------";
@@ -273,6 +276,18 @@ impl Error {
         }
     }
 
+    /// The error with what the kernel said, for a line of the log.
+    pub fn with_cause(&self) -> String {
+        let Some(source) = std::error::Error::source(self) else { return self.to_string() };
+        // What ext4 and its kin say of damage (kernel, fs/ext4/ext4.h, EFSCORRUPTED and EFSBADCRC); musl has no words for the one
+        // and misleading ones for the other.
+        match source.downcast_ref().and_then(io::Error::raw_os_error) {
+            Some(EUCLEAN) => format!("{self}: the filesystem is damaged (EUCLEAN)"),
+            Some(EBADMSG) => format!("{self}: a checksum of the filesystem is wrong (EBADMSG)"),
+            _ => format!("{self}: {source}"),
+        }
+    }
+
     /// The card for this failure in `step`.
     pub fn card(&self, step: Step) -> Card {
         let (wanted, seen, next) = self.words();
@@ -281,7 +296,7 @@ impl Error {
 
     /// Wanted, seen, try next.
     fn words(&self) -> (String, Vec<String>, String) {
-        let said = |source: &io::Error| vec![format!("{self}: {source}")];
+        let said = || vec![self.with_cause()];
         match self {
             Self::Parameter { name, value, wanted } => (
                 format!("{name}={wanted}"),
@@ -313,9 +328,9 @@ impl Error {
                     .collect(),
                 format!("build this initramfs with --modules {filesystem}, from the modules of kernel {kernel}"),
             ),
-            Self::Mount { what, device, filesystem, source } => (
+            Self::Mount { what, device, filesystem, .. } => (
                 format!("{device} mounted as {filesystem}"),
-                said(source),
+                said(),
                 match *what {
                     "overlay" => "check the filesystem (e2fsck), or boot once with rd.overlay=tmpfs".into(),
                     "img" => "check the filesystem with e2fsck from another system".into(),
@@ -361,9 +376,9 @@ impl Error {
                 absent.iter().map(|folder| format!("there is no {folder}")).collect(),
                 "make these folders in the root, or boot with rw or with rd.overlay=tmpfs".into(),
             ),
-            Self::ModuleLoad { path, source } => (
+            Self::ModuleLoad { path, .. } => (
                 format!("module {path} loaded"),
-                said(source),
+                said(),
                 "see the kernel's messages above; take the module from the package of the running kernel".into(),
             ),
             Self::ModuleKernel { path, module, kernel } => (
@@ -371,9 +386,9 @@ impl Error {
                 vec![format!("{path} is for kernel {module}")],
                 "build the initramfs, or fill the partition, from the modules of the kernel that boots".into(),
             ),
-            Self::Loop { path, source } => (
+            Self::Loop { path, .. } => (
                 format!("{path} on a loop device"),
-                said(source),
+                said(),
                 "the kernel needs CONFIG_BLK_DEV_LOOP, built in or baked into this image (build --modules loop)".into(),
             ),
             Self::InitMissing { path, found } => (
@@ -391,13 +406,13 @@ impl Error {
             Self::InitUnusable { path, reason } => {
                 (format!("{path}, executable"), vec![(*reason).into()], "boot with another init=, or mend the image".into())
             }
-            Self::Exec { path, source } => (
+            Self::Exec { path, .. } => (
                 format!("{path} running as PID 1"),
-                said(source),
+                said(),
                 "is the image for this processor, and is the program's interpreter in it?".into(),
             ),
-            Self::Io { action, path, source } => {
-                (format!("to {action} {path}"), said(source), "see the kernel's messages above".into())
+            Self::Io { action, path, .. } => {
+                (format!("to {action} {path}"), said(), "see the kernel's messages above".into())
             }
         }
     }

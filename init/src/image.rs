@@ -208,8 +208,7 @@ fn load_from_boot(boot: &mut Boot<'_>, filesystem: &str, volume: Option<&Volume>
     let place = format!("no module on boot, {}: modules/{release}/{filesystem}.ko", volume.path());
     boot.make_dir(names::BOOT_DIR)?;
     if let Err(error) = mount_volume(boot, volume, names::BOOT_DIR, Role::Boot, true) {
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        boot.notice(&format!("boot is not used: {error}{cause}"));
+        boot.notice(&format!("boot is not used: {}", error.with_cause()));
         return Ok((false, place));
     }
     let loaded = modules::load_from(boot.kernel, &folder, filesystem);

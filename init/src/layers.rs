@@ -33,8 +33,7 @@ pub fn prepare(boot: &mut Boot<'_>, overlay: Option<&Volume>) -> Result<()> {
         match open(boot, volume) {
             Ok(()) => on_disk = true,
             Err(error) if boot.config.overlay_fallback => {
-                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                boot.notice(&format!("{error}{cause}: booting on a tmpfs, nothing written will be kept"));
+                boot.notice(&format!("{}: booting on a tmpfs, nothing written will be kept", error.with_cause()));
                 boot.report.degrade();
             }
             Err(error) => return Err(error),

@@ -96,10 +96,7 @@ fn settle(boot: &mut Boot<'_>, delivered: &str, outcome: Result<&'static str, Re
 
 /// An error and what it rests on, in one line.
 pub fn with_cause(error: &Error) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
-    }
+    error.with_cause()
 }
 
 /// The name an image is copied under until it is whole.

@@ -71,6 +71,30 @@ pub fn overlay_damaged(lab: &Lab) {
     assert_eq!(marks.report()["status"], "degraded");
 }
 
+pub fn other_kernel(lab: &Lab) {
+    let disk = lab.make(&lab.disk());
+    // Every mention of the running kernel, in names and in the modules, becomes one of another kernel.
+    let initrd = lab.initrd("");
+    let bytes = fs::read(&initrd).expect("the initrd");
+    let version = lab.kernel.version.as_bytes();
+    let other: Vec<u8> = version.iter().map(|byte| if byte.is_ascii_digit() { b'9' } else { *byte }).collect();
+    let mut changed = bytes.clone();
+    let mut at = 0;
+    while at + version.len() <= changed.len() {
+        if &changed[at..at + version.len()] == version {
+            changed[at..at + version.len()].copy_from_slice(&other);
+            at += version.len();
+        } else {
+            at += 1;
+        }
+    }
+    assert_ne!(bytes, changed);
+    fs::write(&initrd, changed).expect("the initrd");
+    let said = lab.fail(&lab.machine(&initrd, &[&disk], "rd.timeout=1s"), "img-missing");
+    let other = String::from_utf8(other).expect("a version");
+    assert!(said.contains(&format!("are for kernel {other}, but {} is running", lab.kernel.version)), "{said}");
+}
+
 pub fn init_missing(lab: &Lab) {
     let root = lab.root("A");
     fs::remove_file(root.join("sbin/init")).expect("remove");

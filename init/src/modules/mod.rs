@@ -40,14 +40,19 @@ impl Modules {
                 modules.other_kernels = others.into_iter().filter(|name| *name != release).collect();
             }
         }
-        if !modules.other_kernels.is_empty() {
-            let line = format!(
-                "the modules in this image are for kernel {}, but {release} is running",
-                modules.other_kernels.join(", ")
-            );
+        if let Some(line) = modules.mismatch(kernel) {
             kernel.log(Level::Warning, &line);
         }
         modules
+    }
+
+    /// Says so where what is baked in is for other kernels than the one that runs.
+    pub fn mismatch(&self, kernel: &mut dyn Kernel) -> Option<String> {
+        if self.other_kernels.is_empty() {
+            return None;
+        }
+        let others = self.other_kernels.join(", ");
+        Some(format!("the modules in this image are for kernel {others}, but {} is running", kernel.release()))
     }
 
     /// Whether a module of that name is baked in.
@@ -201,8 +206,7 @@ impl Modules {
             if let Err(source) = result {
                 self.failed.push(position);
                 let error = load_error(kernel, &file.path, source);
-                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                kernel.log(Level::Info, &format!("{error}{cause}"));
+                kernel.log(Level::Info, &error.with_cause());
                 failures.push((position, error));
             }
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use initramfs_overlay_init::{
-    kernel::{Digest, Kernel, Kind, Level, ModuleFile, Mount, Power, Stat, Uevent},
+    kernel::{Digest, Kernel, Kind, Level, ModuleFile, Mount, Node, Power, Stat, Uevent},
     names,
     tag::Volume,
 };
@@ -488,6 +488,30 @@ impl Kernel for Model {
 
     fn enter_root(&mut self, _root: &str) -> Result<()> {
         Ok(())
+    }
+
+    fn remove_dir(&mut self, _path: &str) -> Result<()> {
+        Err(ErrorKind::NotFound.into())
+    }
+
+    fn make_node(&mut self, _node: &Node<'_>) -> Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn symlink(&mut self, _target: &str, _link: &str) -> Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn virtiofs_tags(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn supervise(&mut self, _program: &str, _arguments: &[String]) -> Result<u8> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
+    fn tell(&mut self, _path: &str, _offset: u64, _byte: u8) -> Result<()> {
+        Err(ErrorKind::Unsupported.into())
     }
 
     fn exec(&mut self, _program: &str, _arguments: &[String]) -> Error {
