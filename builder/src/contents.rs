@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use initramfs_overlay_init::{modules::index, names};
 
 use crate::{
-    Result,
+    Error, Result,
     busybox::Busybox,
     kernel_package::Origin,
     kmod::{Removed, SelectedModule, Selection},
     target::Target,
     tree::{Clash, Content, Entry, Kind, Tree},
+    trust::Key,
     variant::Variant,
 };
 
@@ -32,6 +33,8 @@ pub struct Parts<'a> {
     pub modules: Option<&'a Modules>,
     /// Parameters that are baked in.
     pub cmdline: Option<&'a str>,
+    /// Keys that images must be signed by, where any are.
+    pub trust: &'a [Key],
     /// Folders of the user's, later ones over earlier ones.
     pub include: &'a [PathBuf],
 }
@@ -134,6 +137,7 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
     for folder in parts.include {
         tree.include(folder, Clash::Replace)?;
     }
+    put_keys(&mut tree, parts.trust)?;
     if let Some(busybox) = parts.busybox {
         put_links(&mut tree, busybox)?;
     }
@@ -154,6 +158,21 @@ pub fn put_modules(tree: &mut Tree, modules: &Modules) -> Result<()> {
     }
     let index = format!("{}/{}/{}", names::MODULES_DIR, modules.version, index::FILE_NAME);
     put(&index, Content::Bytes(modules.index.clone().into_bytes()))
+}
+
+/// Puts the keys where init looks for them. Only from there: keys that came another way would lie in an image whose init does
+/// not look at them.
+fn put_keys(tree: &mut Tree, keys: &[Key]) -> Result<()> {
+    let folder = relative(names::TRUST_DIR);
+    if tree.get(folder).is_some() {
+        let text = format!("an included folder has {folder}; keys are put into an image with --trust KEY.pub");
+        return Err(Error::Usage(text));
+    }
+    for key in keys {
+        tree.create_parents(&key.path)?;
+        tree.insert(&key.path, text_file(key.text.clone()), Clash::Refuse)?;
+    }
+    Ok(())
 }
 
 /// A link for every applet, wherever programs are looked for. What the user put there stays.
@@ -223,7 +242,17 @@ mod tests {
         let init = folder.path().join("init");
         fs::write(&init, "program").unwrap();
         let target = target::named("i686")?;
-        let parts = Parts { target, variant, version: "1.2.3", init: &init, busybox, modules: None, cmdline, include };
+        let parts = Parts {
+            target,
+            variant,
+            version: "1.2.3",
+            init: &init,
+            busybox,
+            modules: None,
+            cmdline,
+            trust: &[],
+            include,
+        };
         let tree = super::tree(&parts)?;
         tree.check_parents()?;
         let line = |node: crate::tree::Node<'_>| {

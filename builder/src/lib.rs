@@ -28,6 +28,7 @@ pub mod supplement;
 pub mod target;
 pub mod toolchain;
 pub mod tree;
+pub mod trust;
 pub mod variant;
 pub mod write;
 

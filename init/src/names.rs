@@ -52,6 +52,8 @@ pub const DISCARDED: &str = "discarded";
 
 /// How many boots an image on trial has left, below [`OVERLAY_DIR`]. Removing it says that the system is well.
 pub const TRIAL: &str = "trial";
+/// What only an init that checks signatures can say: the builder knows one by it.
+pub const OLD_SIGNATURE: &str = "the signature is of minisign's old kind: sign again, with minisign -H";
 /// Folder of the public keys baked into the image, one file each.
 pub const TRUST_DIR: &str = "/etc/trust";
 

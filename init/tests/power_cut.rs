@@ -127,7 +127,8 @@ fn explore(start: &Start, forgets: Fault) -> Seen {
             names.iter().any(|name| files.content(name) == Some(content))
         };
         let on_newimg = here(newimg, &[X, SCRIPT, REJECTED, "root-squash-rejected.img"], &b);
-        if !on_newimg && !here(img, &[X], &b) && !(start.tries > 0 && here(img, &[REJECTED, OLD], &b)) {
+        let put_back = start.tries > 0 && here(img, &[REJECTED, OLD], &b);
+        if !(on_newimg || here(img, &[X], &b) || put_back) {
             seen.update_lost.push(names(&disks));
         }
         if had(&a) && !here(img, &[X, OLD, SCRIPT], &a) {

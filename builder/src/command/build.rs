@@ -15,6 +15,7 @@ use crate::{
     error::IoContext,
     progress::Progress,
     target::{self, Target},
+    trust,
     variant::Variant,
 };
 
@@ -76,6 +77,10 @@ pub struct Args {
     #[arg(long, value_name = "STRING")]
     pub cmdline: Option<String>,
 
+    /// Public keys (minisign): the image then installs and boots only what is signed by one of them. Repeatable
+    #[arg(long, value_name = "KEY.pub")]
+    pub trust: Vec<PathBuf>,
+
     /// How images are compressed
     #[arg(long, value_name = "NAME", default_value = "gzip")]
     pub compress: Compression,
@@ -110,6 +115,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let place = source::locate(args.source.as_deref())?;
     let include = if args.include.is_empty() { place.default_include() } else { args.include.clone() };
     let modules = chosen_modules(args, &targets, &progress)?;
+    let keys =
+        args.trust.iter().enumerate().map(|(place, path)| trust::read(path, place + 1)).collect::<Result<Vec<_>>>()?;
     let cache = Cache::open()?;
     let programs = Programs::new(args.init.as_deref(), &place, &targets, &cache, progress)?;
 
@@ -126,10 +133,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 target,
                 variant: *variant,
                 version: place.version(),
-                program: programs.get(target, variant.has_shell())?,
+                program: programs.get(target, variant.has_shell(), !keys.is_empty())?,
                 busybox: busyboxes.get(&*target.name).filter(|_| variant.has_busybox()),
                 modules: modules.as_ref(),
                 cmdline: args.cmdline.as_deref(),
+                trust: &keys,
                 include: &include,
                 compression: args.compress,
                 mtime,

@@ -24,6 +24,7 @@ use crate::{
     target::Target,
     toolchain::{libblkid, tools},
     tree::Tree,
+    trust::Key,
     variant::Variant,
     write::OutputFile,
 };
@@ -50,6 +51,8 @@ pub struct Parts<'a> {
     pub modules: Option<&'a Modules>,
     /// Parameters that are baked in.
     pub cmdline: Option<&'a str>,
+    /// Keys that images must be signed by, where any are.
+    pub trust: &'a [Key],
     /// Folders of the user's.
     pub include: &'a [PathBuf],
     /// How it is compressed.
@@ -104,6 +107,7 @@ impl<'a> Image<'a> {
             busybox: parts.busybox,
             modules: parts.modules,
             cmdline: parts.cmdline,
+            trust: parts.trust,
             include: parts.include,
         })?;
         tree.check_parents()?;
@@ -234,6 +238,7 @@ impl<'a> Image<'a> {
                 "build": program.build.as_ref().map(|build| json!({
                     "triple": target.triple,
                     "shell": variant.has_shell(),
+                    "trust": !self.parts.trust.is_empty(),
                     "rust": build.rust_release,
                     "rust_commit": build.rust_commit,
                     "zig": tools::ZIG_VERSION,

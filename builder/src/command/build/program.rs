@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use initramfs_overlay_init::names;
+
 use super::source::Place;
 use crate::{
     Error, Result,
@@ -74,21 +76,43 @@ impl<'a> Programs<'a> {
         Ok(Self::Given(read(path.to_owned(), target, None)?))
     }
 
-    /// The init for `target`, with a shell or without. The given one is taken for both.
+    /// The init for `target`, with a shell or without, for signed images only or for any. The given one is taken for all, but
+    /// it must be able to check signatures where that is asked for.
     ///
     /// # Errors
-    /// What compiling it says.
-    pub fn get(&self, target: &'static Target, shell: bool) -> Result<Program> {
+    /// What compiling it says; [`Error::Usage`] for a given one that would take any image.
+    pub fn get(&self, target: &'static Target, shell: bool, trust: bool) -> Result<Program> {
         let toolchain = match self {
+            Self::Given(program) if trust && !checks_signatures(&program.path)? => {
+                let path = program.path.display();
+                return Err(Error::Usage(format!(
+                    "--init {path} takes any image, and --trust asks for signed ones only; give an init that was built with the \
+                     feature `trust`, or let it be compiled"
+                )));
+            }
             Self::Given(program) => return Ok(program.clone()),
             Self::Compiled(toolchain) => toolchain,
         };
-        let init = toolchain.init(target, if shell { "overlay,shell" } else { "overlay" })?;
+        let mut features = String::from("overlay");
+        for (feature, wanted) in [("shell", shell), ("trust", trust)] {
+            if wanted {
+                features.push(',');
+                features.push_str(feature);
+            }
+        }
+        let init = toolchain.init(target, &features)?;
         let rust = toolchain.rust();
         let build =
             Build { crates: init.crates, rust_release: rust.release.clone(), rust_commit: rust.commit().to_owned() };
         read(init.path, target, Some(build))
     }
+}
+
+/// Whether the init at `path` has the words of one that checks signatures.
+fn checks_signatures(path: &Path) -> Result<bool> {
+    let bytes = fs::read(path).at("read", path)?;
+    let words = names::OLD_SIGNATURE.as_bytes();
+    Ok(bytes.windows(words.len()).any(|window| window == words))
 }
 
 /// The program at `path`, if it is one for `target`.

@@ -69,7 +69,7 @@ pub(super) fn vouch(path: &str, signature: &str, key: &str) -> io::Result<()> {
         io::Error::other(match objection {
             Objection::UnexpectedKeyId => "the signature is by another key",
             Objection::InvalidSignature => "the signature is for another file",
-            Objection::UnsupportedLegacyMode => "the signature is of minisign's old kind: sign again, with minisign -H",
+            Objection::UnsupportedLegacyMode => crate::names::OLD_SIGNATURE,
             _ => "the signature or the key is damaged",
         })
     };
