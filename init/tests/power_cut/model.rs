@@ -519,30 +519,6 @@ impl Kernel for Model {
         Error::other("booted")
     }
 
-    fn remove_dir(&mut self, _path: &str) -> Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn make_node(&mut self, _node: &Node<'_>) -> Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn symlink(&mut self, _target: &str, _path: &str) -> Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn virtiofs_tags(&mut self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn supervise(&mut self, _program: &str, _arguments: &[String]) -> Result<u8> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn tell(&mut self, _channel: &str, _number: u64, _status: u8) -> Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
     fn shell(&mut self, _banner: &str) -> Result<()> {
         Err(ErrorKind::Unsupported.into())
     }
