@@ -84,7 +84,7 @@ pub fn start(boot: &mut Boot<'_>, found: &Found) -> Result<()> {
     let mut first = None;
     for name in choose(boot, &found.img)? {
         if let Some(error) = &first {
-            let line = format!("{}: booting {name} instead", with_cause(error));
+            let line = format!("booting {name}, not {}: {}", boot.config.image, with_cause(error));
             boot.kernel.announce(&line);
             boot.report.notice(&line);
             boot.report.degrade();

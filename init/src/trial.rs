@@ -128,7 +128,7 @@ fn put_back(boot: &mut Boot<'_>, digest: &Digest) -> Result<()> {
     exchange(kernel, Some(&name), &name, &rejected)?;
     rotate::discard(kernel, &old)?;
     kernel.remount(names::IMG_DIR, true).at("make read-only", names::IMG_DIR)?;
-    boot.notice(&format!("{name} {reason}"));
+    boot.notice(&format!("{name}: {reason}"));
     boot.report.fact("update", "put back");
     boot.report.degrade();
     Ok(())
