@@ -24,6 +24,7 @@ pub const PARAMETERS: &[&str] = &[
     "rd.newimg",
     "rd.overlay",
     "rd.overlay.fallback",
+    "rd.overlay.repair",
     "rd.overlay.reset",
     "rd.image",
     "rd.timeout",
@@ -43,6 +44,17 @@ pub enum OverlayStore {
     Partition(Tag),
     /// Memory; the size as tmpfs takes it, the kernel's default (half of RAM) without one.
     Tmpfs(Option<String>),
+}
+
+/// What may be done to an overlay partition that does not mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repair {
+    /// Nothing.
+    No,
+    /// Its filesystem is checked.
+    Check,
+    /// It is checked, and made anew where that does not help.
+    Remake,
 }
 
 /// What a failed boot ends in.
@@ -71,6 +83,8 @@ pub struct Config {
     pub overlay: OverlayStore,
     /// Boot on a tmpfs when the overlay partition cannot be used.
     pub overlay_fallback: bool,
+    /// What may be done to an overlay partition that does not mount.
+    pub overlay_repair: Repair,
     /// Factory reset: empty `persistent` too.
     pub overlay_reset: bool,
     /// File name of the image.
@@ -138,6 +152,7 @@ impl Config {
             newimg: Tag::Label("newimg".into()),
             overlay: OverlayStore::Partition(Tag::Label("overlay".into())),
             overlay_fallback: false,
+            overlay_repair: Repair::Check,
             overlay_reset: false,
             image: names::IMAGE.into(),
             timeout: Duration::from_secs(10),
@@ -213,6 +228,10 @@ impl Reading {
             ("rd.overlay.fallback", Some("tmpfs")) => self.config.overlay_fallback = true,
             ("rd.overlay.fallback", Some("fail")) => self.config.overlay_fallback = false,
             ("rd.overlay.fallback", value) => self.refuse(name, value, "fail or tmpfs"),
+            ("rd.overlay.repair", Some("no")) => self.config.overlay_repair = Repair::No,
+            ("rd.overlay.repair", Some("check")) => self.config.overlay_repair = Repair::Check,
+            ("rd.overlay.repair", Some("remake")) => self.config.overlay_repair = Repair::Remake,
+            ("rd.overlay.repair", value) => self.refuse(name, value, "no, check or remake"),
             ("rd.overlay.reset", value) => match switch(value) {
                 Some(on) => self.config.overlay_reset = on,
                 None => self.refuse(name, value, "nothing, yes or no"),
@@ -448,7 +467,7 @@ mod tests {
     fn every_parameter_is_read() {
         let config = parsed(
             "rd.img=/dev/sda1 rd.boot=UUID=AA rd.newimg=PARTLABEL=new rd.overlay=tmpfs:size=64m rd.overlay.fallback=tmpfs \
-             rd.overlay.reset rd.image=os.img rd.timeout=500ms rd.newimg.timeout=5 rd.newimg.tries=3 rd.onerror=reboot:7 init=/bin/x ro debug",
+             rd.overlay.repair=remake rd.overlay.reset rd.image=os.img rd.timeout=500ms rd.newimg.timeout=5 rd.newimg.tries=3 rd.onerror=reboot:7 init=/bin/x ro debug",
         );
         assert_eq!(config.img, Tag::Path("/dev/sda1".into()));
         assert_eq!(config.boot, Tag::Uuid("aa".into()));
@@ -457,7 +476,7 @@ mod tests {
         assert!(config.overlay_fallback && config.overlay_reset && config.read_only && config.debug);
         assert_eq!(config.image, "os.img");
         assert_eq!((config.timeout, config.newimg_timeout), (Duration::from_millis(500), Duration::from_secs(5)));
-        assert_eq!(config.newimg_tries, 3);
+        assert_eq!((config.newimg_tries, config.overlay_repair), (3, Repair::Remake));
         assert_eq!(config.on_error, OnError::Reboot(Duration::from_secs(7)));
         assert_eq!(config.init, "/bin/x");
         assert!(config.warnings.is_empty());
@@ -474,6 +493,7 @@ mod tests {
             "rd.overlay=tmpfs:64m",
             "rd.overlay.fallback=yes",
             "rd.overlay.reset=perhaps",
+            "rd.overlay.repair=yes",
             "rd.image=../x",
             "rd.image=",
             "init=sh",

@@ -26,6 +26,7 @@ pub mod kernel;
 pub mod layers;
 pub mod modules;
 pub mod names;
+pub mod repair;
 pub mod report;
 pub mod rotate;
 pub mod step;

@@ -47,6 +47,8 @@ pub const UPPER: &str = "upper";
 pub const WORK: &str = "work";
 /// Kept read-only layer over the image, below [`OVERLAY_DIR`].
 pub const PERSISTENT: &str = "persistent";
+/// `persistent` of a damaged overlay partition, on the image partition until it is back.
+pub const SAVED: &str = "persistent-saved";
 /// Layers of earlier boots, waiting to be deleted, below [`OVERLAY_DIR`].
 pub const DISCARDED: &str = "discarded";
 

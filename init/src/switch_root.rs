@@ -40,7 +40,7 @@ pub fn check_init(kernel: &mut dyn Kernel, root: &str, init: &str) -> Result<()>
 }
 
 /// Where `path` leads inside `root`: absolute links and `..` stay in it. None where it leads nowhere.
-fn resolve(kernel: &mut dyn Kernel, root: &str, path: &str) -> Option<String> {
+pub fn resolve(kernel: &mut dyn Kernel, root: &str, path: &str) -> Option<String> {
     let mut pending: Vec<String> = path.rsplit('/').map(String::from).collect();
     let mut walked: Vec<String> = Vec::new();
     let mut links = 0_usize;
