@@ -32,8 +32,8 @@ pub struct Found {
 pub fn find(boot: &mut Boot<'_>) -> Result<Found> {
     let start = boot.kernel.now();
     let deadline = start.saturating_add(boot.config.timeout);
-    let table = needs_table(boot);
-    let mut volumes = boot.kernel.volumes(table);
+    let details = needs_details(boot);
+    let mut volumes = boot.kernel.volumes(details);
     let (img, overlay) = loop {
         let waited = boot.config.timeout;
         let img = pick(&volumes, Role::Img, &boot.config.img, None, waited);
@@ -51,7 +51,7 @@ pub fn find(boot: &mut Boot<'_>) -> Result<Found> {
             (Ok(_), Some(Err(error @ Error::PartitionAmbiguous { .. }))) => return Err(error),
             (img, overlay) => {
                 if wait(boot, deadline)? {
-                    volumes = boot.kernel.volumes(table);
+                    volumes = boot.kernel.volumes(details);
                     continue;
                 }
                 // Whoever reads the card may know the partition by the name in the table.
@@ -92,7 +92,7 @@ pub fn find_overlay(boot: &mut Boot<'_>, tag: &Tag) -> Result<Option<Volume>> {
     let waited = boot.config.timeout;
     let deadline = boot.kernel.now().saturating_add(waited);
     loop {
-        let volumes = boot.kernel.volumes(tag.needs_table());
+        let volumes = boot.kernel.volumes(tag.needs_details());
         match pick(&volumes, Role::Overlay, tag, None, waited) {
             Ok(volume) => return Ok(Some(volume)),
             Err(error @ Error::PartitionAmbiguous { .. }) => return Err(error),
@@ -115,19 +115,19 @@ pub fn find_overlay(boot: &mut Boot<'_>, tag: &Tag) -> Result<Option<Volume>> {
 fn find_newimg(boot: &mut Boot<'_>, volumes: &mut Vec<Volume>, img: &Volume) -> Result<Option<Volume>> {
     let deadline = boot.kernel.now().saturating_add(boot.config.newimg_timeout);
     let tag = boot.config.newimg.clone();
-    let table = needs_table(boot);
+    let details = needs_details(boot);
     while matches!(choose(volumes, &tag, Some(&img.disk)), Choice::Missing)
         && !boot.config.newimg_timeout.is_zero()
         && wait(boot, deadline)?
     {
-        *volumes = boot.kernel.volumes(table);
+        *volumes = boot.kernel.volumes(details);
     }
     Ok(optional(boot, volumes, Role::NewImg, &tag, img))
 }
 
-fn needs_table(boot: &Boot<'_>) -> bool {
-    let overlay = matches!(&boot.config.overlay, OverlayStore::Partition(tag) if tag.needs_table());
-    overlay || [&boot.config.img, &boot.config.boot, &boot.config.newimg].into_iter().any(Tag::needs_table)
+fn needs_details(boot: &Boot<'_>) -> bool {
+    let overlay = matches!(&boot.config.overlay, OverlayStore::Partition(tag) if tag.needs_details());
+    overlay || [&boot.config.img, &boot.config.boot, &boot.config.newimg].into_iter().any(Tag::needs_details)
 }
 
 fn pick(volumes: &[Volume], role: Role, tag: &Tag, img_disk: Option<&str>, waited: Duration) -> Result<Volume> {

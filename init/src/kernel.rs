@@ -235,10 +235,11 @@ pub trait Kernel {
     /// Puts this process before all that wants its processor, kernel threads too, or back in turn with them (sched(7),
     /// `SCHED_FIFO`). Nothing but time depends on it.
     fn go_first(&mut self, _first: bool) {}
-    /// The modaliases of all devices that have no driver yet.
-    fn modaliases(&mut self) -> Vec<String>;
-    /// The block devices there are, loop devices and RAM disks left out, probed. `table`: also by their partition table.
-    fn volumes(&mut self, table: bool) -> Vec<Volume>;
+    /// The modaliases of all devices on these buses that have no driver yet; of no bus in particular: on all.
+    fn modaliases(&mut self, buses: &[&str]) -> Vec<String>;
+    /// The block devices there are, loop devices and RAM disks left out, with type and label. `details`: also with UUIDs and what
+    /// their partition table says.
+    fn volumes(&mut self, details: bool) -> Vec<Volume>;
     /// The next thing the kernel says about devices; none by `deadline` (on the clock of [`Kernel::now`]). A deadline in the
     /// past asks without waiting.
     ///

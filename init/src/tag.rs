@@ -18,9 +18,9 @@ pub enum Tag {
 }
 
 impl Tag {
-    /// Whether the partition table has to be read to answer it.
-    pub fn needs_table(&self) -> bool {
-        matches!(self, Self::PartLabel(_) | Self::PartUuid(_))
+    /// Whether more than a label has to be read to answer it.
+    pub fn needs_details(&self) -> bool {
+        matches!(self, Self::Uuid(_) | Self::PartLabel(_) | Self::PartUuid(_))
     }
 }
 

@@ -223,6 +223,7 @@ fn compile(source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: 
         let path = source.join(file);
         let text = fs::read_to_string(&path).at("read", &path)?;
         let shortened = keep_probers(&text, kept)
+            .and_then(|text| ask_for_less(text, file))
             .map_err(|reason| Error::WrongFile { path: path.clone(), reason: reason.to_owned() })?;
         write(path, &shortened)?;
     }
@@ -262,6 +263,19 @@ fn keep_probers(text: &str, kept: &[&str]) -> Result<String, &'static str> {
     }
     let list: String = listed.iter().map(|name| format!("\t&{name}_idinfo,\n")).collect();
     Ok(format!("{before}{START}\n{{\n{list}}};{after}"))
+}
+
+/// The list of superblocks with another default of what is told about one. Writing a UUID takes the whole of printf.
+fn ask_for_less(text: String, file: &str) -> Result<String, &'static str> {
+    const DEFAULT: &str = ".dflt_flags   = BLKID_SUBLKS_DEFAULT,";
+    const LESS: &str = ".dflt_flags   = BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE,";
+    if !file.ends_with("/superblocks.c") {
+        return Ok(text);
+    }
+    if !text.contains(DEFAULT) {
+        return Err("its default of what is told is not the one that is known");
+    }
+    Ok(text.replace(DEFAULT, LESS))
 }
 
 /// All that has to be compiled, relative to `source`, sorted.

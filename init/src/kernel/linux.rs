@@ -21,7 +21,10 @@ mod virtiofs;
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    os::fd::{AsRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::DirBuilderExt,
+    },
     sync::{Condvar, Mutex, PoisonError},
     time::Duration,
 };
@@ -44,6 +47,8 @@ pub struct Linux {
     loops: Vec<OwnedFd>,
     /// What was probed already, so that a later look costs nothing.
     known: Vec<(Volume, bool)>,
+    /// Lines written to the log.
+    logged: u32,
     /// The kernel log's rate limit for programs, as it was before init lifted it.
     log_limit: Option<Vec<u8>>,
 }
@@ -54,20 +59,34 @@ impl Linux {
         // Mounts made here must not spread into other namespaces, and a shared root cannot be moved onto
         // (mount_namespaces(7)). On a rootfs that was never shared this changes nothing, so a failure does not matter.
         let _ = nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>);
-        Self { uevents: devices::listen().ok(), kmsg: None, loops: Vec::new(), known: Vec::new(), log_limit: None }
+        Self {
+            uevents: devices::listen().ok(),
+            kmsg: None,
+            loops: Vec::new(),
+            known: Vec::new(),
+            logged: 0,
+            log_limit: None,
+        }
     }
 
-    /// Opens the log once `/dev` is there, and lifts its rate limit: a failure card has more lines than it lets through.
+    /// Opens the log once `/dev` is there.
     fn kmsg(&mut self) -> Option<&mut File> {
         if self.kmsg.is_none() {
             self.kmsg = File::options().write(true).open("/dev/kmsg").ok();
-            if self.kmsg.is_some() {
-                self.log_limit = fs::read(LOG_LIMIT).ok();
-                // Without it lines may be left out of the log, nothing else.
-                let _ = fs::write(LOG_LIMIT, "on\n");
-            }
         }
         self.kmsg.as_mut()
+    }
+
+    /// Counts a line, and lifts the log's rate limit for programs before it leaves any out: a failure card has more lines than the
+    /// ten in five seconds that it lets through.
+    fn count_line(&mut self) {
+        const LET_THROUGH: u32 = 8;
+        self.logged = self.logged.saturating_add(1);
+        if self.logged == LET_THROUGH {
+            self.log_limit = fs::read(LOG_LIMIT).ok();
+            // Without it lines may be left out of the log, nothing else.
+            let _ = fs::write(LOG_LIMIT, "on\n");
+        }
     }
 
     fn restore_log_limit(&mut self) {
@@ -78,6 +97,7 @@ impl Linux {
     }
 
     fn log_line(&mut self, level: u8, line: &str) {
+        self.count_line();
         if let Some(kmsg) = self.kmsg() {
             // There is no better place to say that the log cannot be written.
             let _ = kmsg.write_all(format!("<{level}>initramfs-overlay: {line}").as_bytes());
@@ -164,9 +184,8 @@ impl Kernel for Linux {
     }
 
     fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()> {
-        fs::create_dir(path)?;
-        // The umask takes bits from what mkdir is asked for; chmod it does not touch.
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+        // The kernel starts PID 1 with umask 022, which takes nothing from the modes asked for here.
+        fs::DirBuilder::new().mode(mode).create(path)
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
@@ -274,15 +293,18 @@ impl Kernel for Linux {
     }
 
     fn go_first(&mut self, first: bool) {
-        process::go_first(first);
+        // Elsewhere a processor forgets its whole TLB at once, and there is nothing to gain.
+        if cfg!(target_arch = "arm") {
+            process::go_first(first);
+        }
     }
 
-    fn modaliases(&mut self) -> Vec<String> {
-        devices::modaliases()
+    fn modaliases(&mut self, buses: &[&str]) -> Vec<String> {
+        devices::modaliases(buses)
     }
 
-    fn volumes(&mut self, table: bool) -> Vec<Volume> {
-        devices::volumes(&mut self.known, table)
+    fn volumes(&mut self, details: bool) -> Vec<Volume> {
+        devices::volumes(&mut self.known, details)
     }
 
     fn next_uevent(&mut self, deadline: Duration) -> io::Result<Option<Uevent>> {
@@ -411,6 +433,19 @@ fn load_side_by_side(files: &[ModuleFile], workers: usize) -> Vec<io::Result<()>
     });
     let progress = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
     progress.outcomes.into_iter().map(|outcome| outcome.unwrap_or(Ok(()))).collect()
+}
+
+/// The arguments of this program, as the C library hands them to `main`.
+///
+/// # Safety
+/// `arguments` must point to `count` strings that end in a zero byte and live as long as the process.
+pub unsafe fn arguments(count: libc::c_int, arguments: *const *const libc::c_char) -> Vec<String> {
+    let text = |place| {
+        // SAFETY: the caller answers for the list and the strings in it, and `place` is below `count`.
+        let string = unsafe { std::ffi::CStr::from_ptr(*arguments.add(place)) };
+        string.to_string_lossy().into_owned()
+    };
+    (0..usize::try_from(count).unwrap_or(0)).map(text).collect()
 }
 
 /// Whether this process is the one that deletes old layers, and if so, does that and never comes back.

@@ -450,7 +450,7 @@ impl Kernel for Recorder {
             .collect()
     }
 
-    fn modaliases(&mut self) -> Vec<String> {
+    fn modaliases(&mut self, _buses: &[&str]) -> Vec<String> {
         self.modaliases.clone()
     }
 

@@ -82,7 +82,7 @@ impl Modules {
         if !self.index.modules.iter().any(Module::is_driver) {
             return;
         }
-        let modaliases = kernel.modaliases();
+        let modaliases = kernel.modaliases(&self.buses());
         let mut wanted = positions(&self.index, |module| {
             module.aliases.iter().any(|pattern| modaliases.iter().any(|alias| glob::matches(pattern, alias)))
         });
@@ -96,6 +96,22 @@ impl Modules {
                 self.serve(kernel, &[modalias]);
             }
         }
+    }
+
+    /// The buses on which the baked-in drivers' devices can be; none where that cannot be told from the aliases.
+    fn buses(&self) -> Vec<&str> {
+        // Only these have all their devices on a bus of the same name (kernel, scripts/mod/file2alias.c).
+        const BUSES: [&str; 7] = ["hid", "mmc", "pci", "scsi", "sdio", "usb", "virtio"];
+        let mut buses = Vec::new();
+        for alias in self.index.modules.iter().flat_map(|module| &module.aliases) {
+            match alias.split_once(':') {
+                Some((bus, _)) if buses.contains(&bus) => {}
+                Some((bus, _)) if BUSES.contains(&bus) => buses.push(bus),
+                Some(_) => return Vec::new(),
+                None => {}
+            }
+        }
+        buses
     }
 
     /// Loads modules that are sure to be wanted, in this order, in one go. What would not load is logged; it fails the boot where

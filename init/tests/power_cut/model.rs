@@ -459,7 +459,7 @@ impl Kernel for Model {
         files.iter().map(|_| Ok(())).collect()
     }
 
-    fn modaliases(&mut self) -> Vec<String> {
+    fn modaliases(&mut self, _buses: &[&str]) -> Vec<String> {
         Vec::new()
     }
 

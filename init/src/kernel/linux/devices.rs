@@ -78,10 +78,15 @@ pub(super) fn next_uevent(socket: &OwnedFd, wait: Duration) -> io::Result<Heard>
     Ok(Heard::Event(uevent))
 }
 
-/// The modaliases of all devices without a driver, from `/sys/bus/*/devices/*/modalias`.
-pub(super) fn modaliases() -> Vec<String> {
+/// The modaliases of the devices without a driver, from `/sys/bus/*/devices/*/modalias`.
+pub(super) fn modaliases(buses: &[&str]) -> Vec<String> {
+    const BUSES: &str = "/sys/bus";
     let mut all = Vec::new();
-    for bus in fs::read_dir("/sys/bus").into_iter().flatten().flatten() {
+    for bus in fs::read_dir(BUSES).into_iter().flatten().flatten() {
+        let name = bus.file_name();
+        if !buses.is_empty() && !buses.iter().any(|wanted| name == **wanted) {
+            continue;
+        }
         for device in fs::read_dir(bus.path().join("devices")).into_iter().flatten().flatten() {
             let path = device.path();
             let Ok(alias) = fs::read_to_string(path.join("modalias")) else { continue };
@@ -91,23 +96,21 @@ pub(super) fn modaliases() -> Vec<String> {
             }
         }
     }
-    all.sort_unstable();
-    all.dedup();
     all
 }
 
 /// Lists the block devices and probes those that were not probed before.
-pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, table: bool) -> Vec<Volume> {
-    let listed = list(table);
+pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, details: bool) -> Vec<Volume> {
+    let listed = list(details);
     // A device that went, or came back as another, is forgotten; one whose superblock was not known is looked at again.
-    known.retain(|(volume, probed_table)| {
+    known.retain(|(volume, probed_details)| {
         volume.kind.is_some()
-            && *probed_table == table
+            && *probed_details == details
             && listed.iter().any(|other| other.name == volume.name && other.size == volume.size)
     });
     let mut all = Vec::new();
     #[cfg(feature = "overlay")]
-    let mut prober = super::probe::Prober::new().ok();
+    let mut prober = super::probe::Prober::new(details).ok();
     for volume in &listed {
         if let Some((known, _)) = known.iter().find(|(known, _)| known.name == volume.name) {
             all.push(known.clone());
@@ -121,17 +124,17 @@ pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, table: bool) -> Vec<Volum
         let mut volume = volume.clone();
         #[cfg(feature = "overlay")]
         if let Some(prober) = &mut prober {
-            prober.probe(&mut volume, table);
+            prober.probe(&mut volume, details);
         }
-        known.push((volume.clone(), table));
+        known.push((volume.clone(), details));
         all.push(volume);
     }
     all
 }
 
 /// What sysfs says about block devices, by name. Loop devices, RAM disks, floppy drives and devices without a medium are left
-/// out. `table`: with the names that the partition table gives, as far as the kernel tells.
-fn list(table: bool) -> Vec<Volume> {
+/// out. `details`: with the names that the partition table gives, as far as the kernel tells.
+fn list(details: bool) -> Vec<Volume> {
     let mut volumes: Vec<Volume> = Vec::new();
     for entry in fs::read_dir(BLOCK).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -153,7 +156,7 @@ fn list(table: bool) -> Vec<Volume> {
         let disk = parent.into_owned();
         // sysfs counts in sectors of 512 bytes whatever the device's own size (kernel, Documentation/ABI/stable/sysfs-block).
         let mut volume = Volume { disk, name, size: sectors.saturating_mul(512), ..Volume::default() };
-        if table {
+        if details {
             let uevent = fs::read_to_string(format!("{BLOCK}/{}/uevent", volume.name)).unwrap_or_default();
             volume.part_label = uevent.lines().find_map(|line| line.strip_prefix("PARTNAME=")).map(String::from);
         }

@@ -16,27 +16,31 @@ use crate::tag::Volume;
 pub(super) struct Prober(BlkidProbe);
 
 impl Prober {
-    pub(super) fn new() -> libblkid_rs::Result<Self> {
+    /// `details`: UUIDs and partition tables too. Without, it asks for what the library gives by itself (type and label: the
+    /// builder sees to that).
+    pub(super) fn new(details: bool) -> libblkid_rs::Result<Self> {
         let mut probe = BlkidProbe::new()?;
         probe.enable_superblocks(true)?;
-        probe.set_superblock_flags(BlkidSublksFlags::new(vec![
-            BlkidSublks::Label,
-            BlkidSublks::Uuid,
-            BlkidSublks::Type,
-        ]))?;
+        if details {
+            probe.set_superblock_flags(BlkidSublksFlags::new(vec![
+                BlkidSublks::Label,
+                BlkidSublks::Uuid,
+                BlkidSublks::Type,
+            ]))?;
+        }
         probe.enable_partitions(false)?;
         Ok(Self(probe))
     }
 
-    /// Adds what the device's superblock says; `table`: and its partition table.
-    pub(super) fn probe(&mut self, volume: &mut Volume, table: bool) {
+    /// Adds what the device's superblock says; `details`: and its partition table.
+    pub(super) fn probe(&mut self, volume: &mut Volume, details: bool) {
         // A device that cannot be read has no superblock.
         if let Ok(Some([kind, label, uuid])) = self.superblock(&volume.path()) {
             volume.kind = kind;
             volume.label = label;
             volume.uuid = uuid.map(|uuid| uuid.to_ascii_lowercase());
         }
-        if table && volume.disk != volume.name {
+        if details && volume.disk != volume.name {
             partition(volume);
         }
     }

@@ -4,16 +4,13 @@ use std::{
     ffi::CString,
     fs::{self, File},
     io::{self, Write},
-    os::{
-        fd::AsFd,
-        unix::ffi::{OsStrExt, OsStringExt},
-    },
+    os::fd::AsFd,
     time::Duration,
 };
 
 use nix::sys::{
     reboot::{RebootMode, reboot},
-    signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask},
+    signal::{SigSet, SigmaskHow, sigprocmask},
     termios::tcdrain,
 };
 
@@ -146,32 +143,23 @@ pub(super) fn open_console() {
 /// Becomes another program. Comes back only with an error.
 pub(super) fn exec(program: &str, arguments: &[String]) -> io::Error {
     open_console();
-    // The runtime ignores SIGPIPE; the next program expects the defaults.
-    // SAFETY: the default disposition runs no code of this program.
-    let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    #[cfg(feature = "virtiofs")]
+    for ours in crate::config::virtiofs::ENVIRONMENT {
+        // SAFETY: this process has no other threads now that could read the environment.
+        unsafe { std::env::remove_var(ours) };
+    }
     let string = |text: &str| CString::new(text).map_err(io::Error::other);
-    let assemble = || -> io::Result<(CString, Vec<CString>, Vec<CString>)> {
+    let assemble = || -> io::Result<(CString, Vec<CString>)> {
         let mut all = vec![string(program)?];
         for argument in arguments {
             all.push(string(argument)?);
         }
-        // What the kernel did not know and has a `=` it hands over as environment; it belongs to the root's init.
-        let mut environment = Vec::new();
-        for (name, value) in std::env::vars_os() {
-            #[cfg(feature = "virtiofs")]
-            if crate::config::virtiofs::ENVIRONMENT.iter().any(|ours| name == *ours) {
-                continue;
-            }
-            let mut entry = name.into_vec();
-            entry.push(b'=');
-            entry.extend_from_slice(value.as_bytes());
-            environment.push(CString::new(entry).map_err(io::Error::other)?);
-        }
-        Ok((string(program)?, all, environment))
+        Ok((string(program)?, all))
     };
     match assemble() {
-        Ok((program, arguments, environment)) => match nix::unistd::execve(&program, &arguments, &environment) {
+        // What the kernel did not know and has a `=` it hands over as environment; it belongs to the root's init.
+        Ok((program, arguments)) => match nix::unistd::execv(&program, &arguments) {
             Err(error) => error.into(),
             Ok(never) => match never {},
         },
@@ -210,7 +198,10 @@ pub(super) fn shell(banner: &str) -> io::Result<()> {
         process::{Command, Stdio},
     };
 
-    use nix::sys::{signal::kill, wait::waitpid};
+    use nix::sys::{
+        signal::{Signal, kill},
+        wait::waitpid,
+    };
     use nix::unistd::Pid;
 
     write_consoles(&format!("\n{banner}"));
