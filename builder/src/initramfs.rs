@@ -4,7 +4,7 @@
 //! would stumble over is told with its offset. This room reads; printing is the command's business.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     io::{self, Read},
     path::Path,
 };
@@ -39,6 +39,8 @@ pub struct Contents {
     pub size: u64,
     /// What the image says about itself, if it does.
     pub release: Option<Release>,
+    /// What init reads of it: the baked-in command line and the keys it trusts, by path.
+    pub inits: BTreeMap<String, Vec<u8>>,
     /// The segments in the file's order.
     pub segments: Vec<Segment>,
     /// Every entry in the file's order; where a name comes twice, the kernel keeps the last one.
@@ -139,6 +141,7 @@ impl Default for Reading {
         let contents = Contents {
             size: 0,
             release: None,
+            inits: BTreeMap::new(),
             segments: Vec::new(),
             files: Vec::new(),
             notes: Vec::new(),
@@ -387,6 +390,7 @@ impl Reading {
             self.note(note);
         }
         self.contents.size = size;
+        self.contents.inits = self.releases.inits();
         self.contents.release = self.releases.finish();
         self.contents
     }

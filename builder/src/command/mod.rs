@@ -9,6 +9,7 @@ use crate::Result;
 pub mod build;
 pub mod completions;
 pub mod disk;
+pub mod doctor;
 pub mod inspect;
 pub mod man;
 pub mod run;
@@ -26,6 +27,7 @@ enum Command {
     Build(Box<build::Args>),
     Completions(completions::Args),
     Disk(Box<disk::Args>),
+    Doctor(doctor::Args),
     Inspect(inspect::Args),
     Man(man::Args),
     Run(Box<run::Args>),
@@ -41,6 +43,7 @@ impl Cli {
             Command::Build(args) => build::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Disk(args) => disk::run(&args),
+            Command::Doctor(args) => doctor::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Run(args) => run::run(&args),

@@ -1,12 +1,20 @@
 //! What an initramfs says about itself: `/etc/initrd-release` (systemd's INITRD-RELEASE), else `/etc/os-release`, with the
 //! syntax of os-release(5): lines `KEY=value`, the value perhaps in a shell's quotes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use initramfs_overlay_init::names;
 use serde::Serialize;
 
 /// Where it may stand, the best first.
 const PLACES: [&str; 4] = ["etc/initrd-release", "usr/lib/initrd-release", "etc/os-release", "usr/lib/os-release"];
+
+/// Whether init itself reads that file of its image: the baked-in command line, the keys that it trusts.
+fn is_inits(path: &str) -> bool {
+    let below = |name: &str| path.strip_prefix(name.trim_start_matches('/')).map(str::to_owned);
+    below(names::BAKED_CMDLINE).is_some_and(|rest| rest.is_empty())
+        || below(names::TRUST_DIR).is_some_and(|rest| rest.starts_with('/'))
+}
 
 /// Enough for any such file; a larger one is something else.
 const SIZE_MAX: usize = 64 * 1024;
@@ -30,7 +38,7 @@ impl Release {
 
 /// Keeps the files in question while an archive goes by.
 #[derive(Default)]
-pub struct Candidates(HashMap<&'static str, Vec<u8>>);
+pub struct Candidates(HashMap<String, Vec<u8>>);
 
 /// A file in question, being read.
 #[derive(Default)]
@@ -53,21 +61,27 @@ impl Candidates {
     /// Keeps what was read, in place of what came before under the same name.
     pub fn keep(&mut self, path: &[u8], text: Text) {
         if let Some(place) = place(path) {
-            self.0.insert(place, text.0);
+            self.0.insert(place.to_owned(), text.0);
         }
+    }
+
+    /// What init reads of its image, by path.
+    pub fn inits(&self) -> BTreeMap<String, Vec<u8>> {
+        let own = self.0.iter().filter(|(path, _)| is_inits(path));
+        own.map(|(path, content)| (path.clone(), content.clone())).collect()
     }
 
     /// The best of them that says anything.
     pub fn finish(mut self) -> Option<Release> {
         PLACES.iter().find_map(|path| {
-            let fields = parse(&String::from_utf8_lossy(&self.0.remove(path)?));
+            let fields = parse(&String::from_utf8_lossy(&self.0.remove(*path)?));
             (!fields.is_empty()).then_some(Release { path, fields })
         })
     }
 }
 
-fn place(path: &[u8]) -> Option<&'static str> {
-    PLACES.into_iter().find(|place| place.as_bytes() == path)
+fn place(path: &[u8]) -> Option<&str> {
+    std::str::from_utf8(path).ok().filter(|path| PLACES.contains(path) || is_inits(path))
 }
 
 fn parse(text: &str) -> serde_json::Map<String, serde_json::Value> {
@@ -136,6 +150,13 @@ mod tests {
             candidates.keep(path.as_bytes(), content);
         }
         assert!(candidates.watch(b"etc/passwd").is_none());
+        for (path, text) in [("etc/cmdline", "quiet"), ("etc/trust/key.pub", "RW")] {
+            let mut content = candidates.watch(path.as_bytes()).unwrap();
+            content.extend(text.as_bytes());
+            candidates.keep(path.as_bytes(), content);
+        }
+        let own: Vec<(String, Vec<u8>)> = candidates.inits().into_iter().collect();
+        assert_eq!(own, [("etc/cmdline".into(), b"quiet".to_vec()), ("etc/trust/key.pub".into(), b"RW".to_vec())]);
         let release = candidates.finish().unwrap();
         assert_eq!((release.path, release.get("ID")), ("usr/lib/initrd-release", Some("new")));
     }

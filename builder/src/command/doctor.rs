@@ -1,0 +1,295 @@
+//! `initramfs-overlay doctor`: reads the command line into devices, has them examined, and tells what was found.
+
+use std::{
+    fmt::Write as _,
+    fs::File,
+    io::{self, Write},
+    os::unix::fs::FileTypeExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use initramfs_overlay_init::{
+    config::{Config, OverlayStore, Way},
+    tag::{Tag, Volume},
+};
+
+use crate::{
+    Error, Result,
+    disk::size,
+    doctor::{
+        self, Boots, Diagnosis, Verdict,
+        medium::Disk,
+        volume::{self, Device},
+    },
+    error::IoContext,
+    escape::escape,
+    initramfs,
+};
+
+/// Tell what a disk would boot, how far an update on it has come, and what is wrong with it.
+///
+/// Runs init's own code on the disk, with everything that it would change kept in memory: nothing is written, and no root is
+/// needed. A disk is a file or a block device, as a whole or one partition of it; folders can stand for partitions.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Exit status:
+  0  it boots and nothing needs a hand
+  1  it would not boot, or could not be read
+  2  the command line is wrong
+  3  it boots, and somebody should look at something
+
+Examples:
+  initramfs-overlay doctor sd.img
+  sudo initramfs-overlay doctor /dev/sdb --json
+  initramfs-overlay doctor disk.img stick.img --cmdline \"rd.newimg=UUID=1234-ABCD\"
+  initramfs-overlay doctor --img /mnt/img --newimg update/ --cmdline rd.overlay=tmpfs")]
+pub struct Args {
+    /// Disk images or block devices, in the order in which the machine has them
+    #[arg(required_unless_present = "img")]
+    pub disk: Vec<PathBuf>,
+
+    /// A folder in the place of the partition `img`
+    #[arg(long, value_name = "DIR", conflicts_with = "disk")]
+    pub img: Option<PathBuf>,
+
+    /// A folder in the place of the partition `overlay`
+    #[arg(long, value_name = "DIR", requires = "img")]
+    pub overlay: Option<PathBuf>,
+
+    /// A folder in the place of the partition `newimg`
+    #[arg(long, value_name = "DIR")]
+    pub newimg: Option<PathBuf>,
+
+    /// A folder in the place of the partition `boot`
+    #[arg(long, value_name = "DIR")]
+    pub boot: Option<PathBuf>,
+
+    /// The kernel's command line in that boot, such as "rd.overlay=tmpfs"
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub cmdline: String,
+
+    /// The initramfs that boots it: the command line baked into it counts as well
+    #[arg(long, value_name = "FILE")]
+    pub initramfs: Option<PathBuf>,
+
+    /// Also compute the SHA-256 of the image that boots
+    #[arg(long)]
+    pub digest: bool,
+
+    /// Write everything as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Examines what was asked for and prints the diagnosis.
+///
+/// # Errors
+/// [`Error::Io`] where something cannot be opened, [`Error::Usage`] for an impossible command line. What is wrong on the disk is
+/// no error of this command: it is told, and the exit status says it.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let boots = boots(args)?;
+    let config = boots.config();
+    if config.way() == Way::Virtiofs {
+        return Err(Error::Usage("the command line asks for a root on virtiofs, and that is on no disk".to_owned()));
+    }
+    let diagnosis = doctor::examine(devices(args, &config)?, &boots, args.digest);
+    let text = match args.json {
+        true => format!("{}\n", serde_json::to_string_pretty(&diagnosis).unwrap_or_default()),
+        false => table(&diagnosis),
+    };
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever reads has seen enough, as `head` does.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        result => result.at("write", "standard output")?,
+    }
+    Ok(ExitCode::from(match diagnosis.verdict {
+        Verdict::Healthy => 0,
+        Verdict::Fails => 1,
+        Verdict::Attention => 3,
+    }))
+}
+
+fn boots(args: &Args) -> Result<Boots> {
+    let mut boots = Boots { cmdline: args.cmdline.clone(), ..Boots::default() };
+    if let Some(path) = &args.initramfs {
+        let contents = initramfs::read(File::open(path).at("read", path)?, path)?;
+        let variant = contents.release.as_ref().and_then(|release| release.get("VARIANT_ID"));
+        boots.is_debug = variant == Some("debug");
+        boots.inits = contents.inits;
+    }
+    Ok(boots)
+}
+
+fn devices(args: &Args, config: &Config) -> Result<Vec<Device>> {
+    let mut devices = Vec::new();
+    let mut names = disk_names(config);
+    for path in &args.disk {
+        // A block device keeps its name; an image gets the one that the command line asks for, or one that no one has.
+        let own = path.metadata().ok().filter(|metadata| metadata.file_type().is_block_device());
+        let own =
+            own.and_then(|_| path.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned()));
+        let name = own.unwrap_or_else(|| names.next().unwrap_or_default());
+        devices.extend(volume::devices(Arc::new(Disk::open(path).at("read", path)?), &name));
+    }
+    let overlay = match &config.overlay {
+        OverlayStore::Partition(tag) => tag.clone(),
+        OverlayStore::Tmpfs(_) if args.overlay.is_some() => {
+            return Err(Error::Usage(
+                "--overlay gives a folder for a partition, and --cmdline says rd.overlay=tmpfs".into(),
+            ));
+        }
+        OverlayStore::Tmpfs(_) => Tag::Label("overlay".into()),
+    };
+    for (name, folder, tag) in [
+        ("img", &args.img, &config.img),
+        ("overlay", &args.overlay, &overlay),
+        ("newimg", &args.newimg, &config.newimg),
+        ("boot", &args.boot, &config.boot),
+    ] {
+        if let Some(path) = folder {
+            if !path.metadata().at("read", path)?.is_dir() {
+                return Err(Error::Usage(format!(
+                    "--{name} {}: it is no folder; give a disk without --{name}",
+                    path.display()
+                )));
+            }
+            devices.push(folder_device(name, path, tag));
+        }
+    }
+    Ok(devices)
+}
+
+/// A folder as a partition that answers to `tag`.
+fn folder_device(name: &str, path: &Path, tag: &Tag) -> Device {
+    let kind = if name == "boot" { "vfat" } else { "ext4" };
+    let mut volume =
+        Volume { name: name.to_owned(), disk: "folders".to_owned(), kind: Some(kind.to_owned()), ..Volume::default() };
+    match tag {
+        Tag::Label(label) => volume.label = Some(label.clone()),
+        Tag::Uuid(uuid) => volume.uuid = Some(uuid.clone()),
+        Tag::PartLabel(label) => volume.part_label = Some(label.clone()),
+        Tag::PartUuid(uuid) => volume.part_uuid = Some(uuid.clone()),
+        Tag::Path(path) => volume.name = path.trim_start_matches("/dev/").to_owned(),
+    }
+    Device::folder(volume, path.to_owned())
+}
+
+/// What the kernel would call disk images: those disks first that the parameters name by a path.
+fn disk_names(config: &Config) -> impl Iterator<Item = String> {
+    let mut named: Vec<String> = Vec::new();
+    let overlay = match &config.overlay {
+        OverlayStore::Partition(tag) => Some(tag),
+        OverlayStore::Tmpfs(_) => None,
+    };
+    for tag in [Some(&config.img), overlay, Some(&config.newimg), Some(&config.boot)].into_iter().flatten() {
+        if let Tag::Path(path) = tag {
+            let name = disk_of(path.trim_start_matches("/dev/")).to_owned();
+            if !named.contains(&name) {
+                named.push(name);
+            }
+        }
+    }
+    let letters = ('a'..='z').map(|letter| format!("sd{letter}")).filter({
+        let named = named.clone();
+        move |name| !named.contains(name)
+    });
+    named.into_iter().chain(letters)
+}
+
+/// The disk of a partition: `mmcblk0p2` is on `mmcblk0`, `sda2` on `sda`.
+fn disk_of(partition: &str) -> &str {
+    let disk = partition.trim_end_matches(|c: char| c.is_ascii_digit());
+    match disk.strip_suffix('p') {
+        Some(numbered) if numbered.ends_with(|c: char| c.is_ascii_digit()) => numbered,
+        // A disk that ends in a digit itself, such as mmcblk0.
+        _ if disk.ends_with("mmcblk") || disk.ends_with('n') => partition,
+        _ => disk,
+    }
+}
+
+/// The diagnosis for people.
+fn table(diagnosis: &Diagnosis) -> String {
+    let mut text = String::new();
+    let mut line = |lead: &str, content: &str| {
+        let _ = writeln!(text, "{lead:<10}{content}");
+    };
+    for (number, partition) in diagnosis.partitions.iter().enumerate() {
+        let lead = if number == 0 { "disk" } else { "" };
+        let label = partition.label.as_deref().map(|label| format!(" LABEL={}", escape(label.as_bytes())));
+        let size = if partition.size > 0 { format!(", {}", size::show(partition.size)) } else { String::new() };
+        let role = partition.role.map(|role| format!("  → {role}")).unwrap_or_default();
+        let filesystem = partition.filesystem.as_deref().unwrap_or("no known filesystem");
+        line(lead, &format!("{}: {filesystem}{}{size}{role}", partition.device, label.unwrap_or_default()));
+    }
+    line("update", &diagnosis.update.to_string());
+    let mut lead = "would do";
+    for change in &diagnosis.changes {
+        line(lead, &escape(change.as_bytes()).to_string());
+        lead = "";
+    }
+    if !matches!(diagnosis.outcome.as_str(), "" | "none") {
+        line("", &format!("the update is then: {}", diagnosis.outcome));
+    }
+    if let Some(image) = &diagnosis.image {
+        let name = escape(image.name.as_bytes()).to_string();
+        line("boots", &format!("{name} ({}, {}) from {}", image.format, size::show(image.size), image.partition));
+        if let Some(sha256) = &image.sha256 {
+            line("", &format!("SHA-256 {sha256}"));
+        }
+    }
+    if let Some(failure) = &diagnosis.failure {
+        line("fails", &format!("{} in step {}", failure.code, failure.step));
+        line("  wanted", &failure.wanted);
+        let mut lead = "  seen";
+        for seen in &failure.seen {
+            line(lead, &escape(seen.as_bytes()).to_string());
+            lead = "";
+        }
+        line("  try", &failure.next);
+    }
+    let mut lead = "look at";
+    for finding in &diagnosis.findings {
+        line(lead, &escape(finding.as_bytes()).to_string());
+        lead = "";
+    }
+    for unseen in &diagnosis.unseen {
+        line("note", unseen);
+    }
+    line(
+        "verdict",
+        match diagnosis.verdict {
+            Verdict::Healthy => "healthy: it boots",
+            Verdict::Attention => "it boots, and needs attention",
+            Verdict::Fails => "it would not boot",
+        },
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_named_as_the_parameters_do() {
+        for (partition, disk) in [
+            ("sda2", "sda"),
+            ("vdb", "vdb"),
+            ("mmcblk0p2", "mmcblk0"),
+            ("mmcblk0", "mmcblk0"),
+            ("nvme0n1p3", "nvme0n1"),
+            ("nvme0n1", "nvme0n1"),
+        ] {
+            assert_eq!(disk_of(partition), disk);
+        }
+        let names = |line: &str| {
+            let boots = Boots { cmdline: line.to_owned(), ..Boots::default() };
+            disk_names(&boots.config()).take(2).collect::<Vec<_>>()
+        };
+        assert_eq!(names(""), ["sda", "sdb"]);
+        assert_eq!(names("rd.img=/dev/mmcblk0p2 rd.overlay=/dev/mmcblk0p3"), ["mmcblk0", "sda"]);
+        assert_eq!(names("rd.overlay=tmpfs rd.newimg=/dev/sda1"), ["sda", "sdb"]);
+    }
+}

@@ -1,0 +1,150 @@
+//! ext4 filesystems as the next mount would see them: the journal first, then the library.
+
+use std::io::{self, Read, Seek, SeekFrom};
+
+use ext4_view::{Ext4, Ext4Error, FileType};
+use initramfs_overlay_init::kernel::{Kind, Stat};
+
+use super::{
+    filesystem::{Content, Filesystem},
+    journal,
+    medium::{Shared, seek},
+    superblock::Layout,
+};
+
+/// An ext4 filesystem.
+#[derive(Debug)]
+pub struct Volume {
+    medium: Shared,
+    filesystem: Ext4,
+    free: u64,
+    /// Blocks that the journal put back.
+    pub replayed: usize,
+}
+
+impl Volume {
+    /// Opens the filesystem in `medium`.
+    ///
+    /// # Errors
+    /// Where the kernel would not mount it, or the library cannot read it.
+    pub fn open(medium: Shared) -> io::Result<Self> {
+        let (medium, replayed) = journal::replayed(medium)?;
+        let filesystem = Ext4::load(Box::new(Reader(medium.clone()))).map_err(said)?;
+        let free = Layout::read(&medium)?.free(&medium)?;
+        Ok(Self { medium, filesystem, free, replayed })
+    }
+}
+
+struct Reader(Shared);
+
+impl ext4_view::Ext4Read for Reader {
+    fn read(
+        &mut self,
+        start: u64,
+        buffer: &mut [u8],
+    ) -> Result<(), Box<dyn std::error::Error + Send + Sync + 'static>> {
+        Ok(self.0.read_at(start, buffer)?)
+    }
+}
+
+/// What the library said, as the kernel would.
+fn said(error: Ext4Error) -> io::Error {
+    let kind = match &error {
+        Ext4Error::NotFound => io::ErrorKind::NotFound,
+        Ext4Error::IsADirectory => io::ErrorKind::IsADirectory,
+        Ext4Error::NotADirectory => io::ErrorKind::NotADirectory,
+        Ext4Error::Corrupt(_) => io::ErrorKind::InvalidData,
+        Ext4Error::Incompatible(_) => io::ErrorKind::Unsupported,
+        _ => io::ErrorKind::Other,
+    };
+    match error {
+        Ext4Error::Io(source) => io::Error::other(source),
+        error => io::Error::new(kind, error.to_string()),
+    }
+}
+
+fn full(path: &str) -> String {
+    format!("/{path}")
+}
+
+impl Filesystem for Volume {
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in self.filesystem.read_dir(full(path).as_str()).map_err(said)? {
+            let entry = entry.map_err(said)?;
+            names.push(String::from_utf8_lossy(entry.file_name().as_ref()).into_owned());
+        }
+        names.retain(|name| !matches!(name.as_str(), "." | ".."));
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn stat(&self, path: &str) -> io::Result<Stat> {
+        let metadata = self.filesystem.symlink_metadata(full(path).as_str()).map_err(said)?;
+        let kind = match metadata.file_type() {
+            FileType::Regular => Kind::File,
+            FileType::Directory => Kind::Directory,
+            FileType::Symlink => Kind::Symlink,
+            _ => Kind::Other,
+        };
+        Ok(Stat { kind, mode: u32::from(metadata.mode()) & 0o7777, size: metadata.len() })
+    }
+
+    fn read_link(&self, path: &str) -> io::Result<String> {
+        let target = self.filesystem.read_link(full(path).as_str()).map_err(said)?;
+        Ok(String::from_utf8_lossy(target.as_ref()).into_owned())
+    }
+
+    fn open(&self, path: &str) -> io::Result<Box<dyn Content>> {
+        Ok(Box::new(self.filesystem.open(full(path).as_str()).map_err(said)?))
+    }
+
+    fn open_anywhere(&self, path: &str) -> io::Result<Box<dyn Content + Send>> {
+        let size = self.filesystem.metadata(full(path).as_str()).map_err(said)?.len();
+        Ok(Box::new(Reopened { medium: self.medium.clone(), path: full(path), place: 0, size }))
+    }
+
+    fn free(&self) -> u64 {
+        self.free
+    }
+
+    /// The library does not tell an inode's number. Its times are kept to the nanosecond, so two files share them all only
+    /// where a program has set them.
+    fn identity(&self, path: &str) -> Option<String> {
+        let metadata = self.filesystem.symlink_metadata(full(path).as_str()).ok()?;
+        let times = (metadata.created(), metadata.modified(), metadata.accessed());
+        Some(format!("{} {times:?}", metadata.len()))
+    }
+}
+
+/// A file that is opened anew for each read: the library's own files stay in one thread.
+struct Reopened {
+    medium: Shared,
+    path: String,
+    place: u64,
+    size: u64,
+}
+
+impl Read for Reopened {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let filesystem = Ext4::load(Box::new(Reader(self.medium.clone()))).map_err(said)?;
+        let mut file = filesystem.open(self.path.as_str()).map_err(said)?;
+        file.seek_to(self.place).map_err(said)?;
+        let mut length = 0;
+        while length < buffer.len() {
+            match file.read_bytes(&mut buffer[length..]).map_err(said)? {
+                0 => break,
+                more => length += more,
+            }
+        }
+        self.place += length as u64;
+        Ok(length)
+    }
+}
+
+impl Seek for Reopened {
+    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
+        self.place = seek(place, self.place, self.size)?;
+        Ok(self.place)
+    }
+}

@@ -1,0 +1,137 @@
+//! FAT filesystems: `boot`, and sticks that somebody did not format as documented.
+
+use std::{
+    cell::RefCell,
+    io::{self, Read, Seek, SeekFrom},
+};
+
+use fatfs::{FileSystem, FsOptions};
+use initramfs_overlay_init::kernel::{Kind, Stat};
+
+use super::{
+    filesystem::{Content, Filesystem},
+    medium::{Shared, Stream, seek},
+};
+
+/// A FAT filesystem.
+pub struct Volume {
+    medium: Shared,
+    filesystem: RefCell<FileSystem<Stream>>,
+}
+
+impl Volume {
+    /// Opens the filesystem in `medium`.
+    ///
+    /// # Errors
+    /// Where it is none.
+    pub fn open(medium: Shared) -> io::Result<Self> {
+        let filesystem = FileSystem::new(Stream::new(medium.clone()), FsOptions::new())?;
+        Ok(Self { medium, filesystem: RefCell::new(filesystem) })
+    }
+
+    /// Its label as blkid reads it: the root directory's entry, else the boot sector's.
+    pub fn label(&self) -> Option<String> {
+        let filesystem = self.filesystem.borrow();
+        let label = match filesystem.read_volume_label_from_root_dir() {
+            Ok(Some(label)) => label,
+            _ => filesystem.volume_label(),
+        };
+        let label = label.trim_end();
+        (!label.is_empty() && label != "NO NAME").then(|| label.to_owned())
+    }
+
+    /// Its number as `UUID=` has it.
+    pub fn uuid(&self) -> String {
+        let id = self.filesystem.borrow().volume_id();
+        format!("{:04x}-{:04x}", id >> 16, id & 0xffff)
+    }
+}
+
+impl Filesystem for Volume {
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let filesystem = self.filesystem.borrow();
+        let root = filesystem.root_dir();
+        let folder = if path.is_empty() { root } else { root.open_dir(path)? };
+        let mut names = Vec::new();
+        for entry in folder.iter() {
+            names.push(entry?.file_name());
+        }
+        names.retain(|name| !matches!(name.as_str(), "." | ".."));
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn stat(&self, path: &str) -> io::Result<Stat> {
+        let directory = Stat { kind: Kind::Directory, mode: 0o755, size: 0 };
+        if path.is_empty() {
+            return Ok(directory);
+        }
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let filesystem = self.filesystem.borrow();
+        let root = filesystem.root_dir();
+        let folder = if parent.is_empty() { root } else { root.open_dir(parent)? };
+        for entry in folder.iter() {
+            let entry = entry?;
+            // FAT's names have no case.
+            if entry.file_name().eq_ignore_ascii_case(name) {
+                let file = Stat { kind: Kind::File, mode: 0o755, size: entry.len() };
+                return Ok(if entry.is_dir() { directory } else { file });
+            }
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn read_link(&self, _: &str) -> io::Result<String> {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+
+    fn open(&self, path: &str) -> io::Result<Box<dyn Content>> {
+        Ok(self.open_anywhere(path)?)
+    }
+
+    fn open_anywhere(&self, path: &str) -> io::Result<Box<dyn Content + Send>> {
+        let size = self.stat(path)?.size;
+        Ok(Box::new(Reopened { medium: self.medium.clone(), path: path.to_owned(), place: 0, size }))
+    }
+
+    fn free(&self) -> u64 {
+        let filesystem = self.filesystem.borrow();
+        filesystem.stats().map_or(0, |stats| u64::from(stats.free_clusters()) * u64::from(stats.cluster_size()))
+    }
+
+    fn identity(&self, path: &str) -> Option<String> {
+        Some(path.to_ascii_lowercase())
+    }
+}
+
+/// A file that is opened anew for each read: the library's own files hold on to their filesystem.
+struct Reopened {
+    medium: Shared,
+    path: String,
+    place: u64,
+    size: u64,
+}
+
+impl Read for Reopened {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let filesystem = FileSystem::new(Stream::new(self.medium.clone()), FsOptions::new())?;
+        let mut file = filesystem.root_dir().open_file(&self.path)?;
+        file.seek(SeekFrom::Start(self.place))?;
+        let mut length = 0;
+        while length < buffer.len() {
+            match file.read(&mut buffer[length..])? {
+                0 => break,
+                more => length += more,
+            }
+        }
+        self.place += length as u64;
+        Ok(length)
+    }
+}
+
+impl Seek for Reopened {
+    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
+        self.place = seek(place, self.place, self.size)?;
+        Ok(self.place)
+    }
+}

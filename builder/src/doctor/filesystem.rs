@@ -1,0 +1,191 @@
+//! Filesystems as the doctor reads them, without the kernel and without root: names, what they stand for, and contents. The
+//! rooms beside this one read ext4, FAT, squashfs and folders; none of them can write.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Seek},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::PathBuf,
+};
+
+use initramfs_overlay_init::kernel::{Kind, Stat};
+
+/// The content of a file.
+pub trait Content: Read + Seek {}
+
+impl<T: Read + Seek> Content for T {}
+
+/// A filesystem that can be read. Paths have no slash at their ends; the root is "".
+pub trait Filesystem {
+    /// The names in a directory, sorted.
+    ///
+    /// # Errors
+    /// As the kernel would say it.
+    fn list(&self, path: &str) -> io::Result<Vec<String>>;
+    /// What a name stands for; a symbolic link at its end is not followed.
+    ///
+    /// # Errors
+    /// As the kernel would say it.
+    fn stat(&self, path: &str) -> io::Result<Stat>;
+    /// Where a symbolic link points.
+    ///
+    /// # Errors
+    /// As the kernel would say it.
+    fn read_link(&self, path: &str) -> io::Result<String>;
+    /// A file's content.
+    ///
+    /// # Errors
+    /// As the kernel would say it.
+    fn open(&self, path: &str) -> io::Result<Box<dyn Content>>;
+    /// A file's content for another thread; slower where the library ties its files to one.
+    ///
+    /// # Errors
+    /// As the kernel would say it.
+    fn open_anywhere(&self, path: &str) -> io::Result<Box<dyn Content + Send>>;
+    /// Free bytes.
+    fn free(&self) -> u64;
+    /// What two names of one file have in common, and two files do not.
+    fn identity(&self, path: &str) -> Option<String>;
+}
+
+/// A folder of this machine, in the place of a partition.
+#[derive(Debug)]
+pub struct Folder {
+    root: PathBuf,
+}
+
+impl Folder {
+    /// The folder itself.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+}
+
+impl Filesystem for Folder {
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(self.root.join(path))? {
+            names.push(entry?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn stat(&self, path: &str) -> io::Result<Stat> {
+        let metadata = fs::symlink_metadata(self.root.join(path))?;
+        let kind = match metadata.file_type() {
+            kind if kind.is_file() => Kind::File,
+            kind if kind.is_dir() => Kind::Directory,
+            kind if kind.is_symlink() => Kind::Symlink,
+            _ => Kind::Other,
+        };
+        Ok(Stat { kind, mode: metadata.permissions().mode() & 0o7777, size: metadata.size() })
+    }
+
+    fn read_link(&self, path: &str) -> io::Result<String> {
+        fs::read_link(self.root.join(path)).map(|target| target.to_string_lossy().into_owned())
+    }
+
+    fn open(&self, path: &str) -> io::Result<Box<dyn Content>> {
+        Ok(Box::new(File::open(self.root.join(path))?))
+    }
+
+    fn open_anywhere(&self, path: &str) -> io::Result<Box<dyn Content + Send>> {
+        Ok(Box::new(File::open(self.root.join(path))?))
+    }
+
+    fn free(&self) -> u64 {
+        rustix::fs::statvfs(&self.root).map_or(0, |space| space.f_bfree.saturating_mul(space.f_frsize))
+    }
+
+    fn identity(&self, path: &str) -> Option<String> {
+        let metadata = fs::symlink_metadata(self.root.join(path)).ok()?;
+        Some(format!("{}:{}", metadata.dev(), metadata.ino()))
+    }
+}
+
+/// A filesystem that nothing here can look into: it has `init` and nothing else is known of it.
+#[derive(Debug)]
+pub struct Opaque {
+    init: String,
+}
+
+impl Opaque {
+    /// `init` is what the boot will look for, an absolute path.
+    pub fn new(init: &str) -> Self {
+        Self { init: init.trim_matches('/').to_owned() }
+    }
+}
+
+impl Filesystem for Opaque {
+    fn list(&self, _: &str) -> io::Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn stat(&self, path: &str) -> io::Result<Stat> {
+        if path == self.init {
+            return Ok(Stat { kind: Kind::File, mode: 0o755, size: 1 });
+        }
+        if path.is_empty() || self.init.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')) {
+            return Ok(Stat { kind: Kind::Directory, mode: 0o755, size: 0 });
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn read_link(&self, _: &str) -> io::Result<String> {
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+
+    fn open(&self, _: &str) -> io::Result<Box<dyn Content>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn open_anywhere(&self, _: &str) -> io::Result<Box<dyn Content + Send>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn free(&self) -> u64 {
+        0
+    }
+
+    fn identity(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+/// An empty filesystem in memory: what is written to it lies in the layer above.
+#[derive(Debug)]
+pub struct Memory;
+
+impl Filesystem for Memory {
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        self.stat(path).map(|_| Vec::new())
+    }
+
+    fn stat(&self, path: &str) -> io::Result<Stat> {
+        match path {
+            "" => Ok(Stat { kind: Kind::Directory, mode: 0o755, size: 0 }),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn read_link(&self, _: &str) -> io::Result<String> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn open(&self, _: &str) -> io::Result<Box<dyn Content>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn open_anywhere(&self, _: &str) -> io::Result<Box<dyn Content + Send>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn free(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn identity(&self, _: &str) -> Option<String> {
+        None
+    }
+}

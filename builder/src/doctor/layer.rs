@@ -1,0 +1,370 @@
+//! What a boot changes on a filesystem, kept in memory above it: names that came, went or stand for something else. The filesystem
+//! itself stays as it is.
+
+use std::{collections::BTreeMap, io, rc::Rc};
+
+use initramfs_overlay_init::kernel::{Kind, Stat};
+
+use super::filesystem::{Content, Filesystem};
+
+/// A filesystem that several look at.
+pub type Base = Rc<dyn Filesystem>;
+
+/// What a file holds: a file of a filesystem, or bytes that the boot wrote.
+#[derive(Clone)]
+pub enum Source {
+    /// The file of that path.
+    File(Base, String),
+    /// These bytes.
+    Bytes(Rc<[u8]>),
+}
+
+impl Source {
+    /// Bytes in it.
+    ///
+    /// # Errors
+    /// The filesystem's.
+    pub fn size(&self) -> io::Result<u64> {
+        match self {
+            Self::File(base, path) => base.stat(path).map(|stat| stat.size),
+            Self::Bytes(bytes) => Ok(bytes.len() as u64),
+        }
+    }
+
+    /// The content.
+    ///
+    /// # Errors
+    /// The filesystem's.
+    pub fn open(&self) -> io::Result<Box<dyn Content>> {
+        match self {
+            Self::File(base, path) => base.open(path),
+            Self::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes.clone()))),
+        }
+    }
+
+    /// The content for another thread.
+    ///
+    /// # Errors
+    /// The filesystem's.
+    pub fn open_anywhere(&self) -> io::Result<Box<dyn Content + Send>> {
+        match self {
+            Self::File(base, path) => base.open_anywhere(path),
+            Self::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes.to_vec()))),
+        }
+    }
+
+    /// What two names of the same content have in common.
+    pub fn identity(&self) -> Option<String> {
+        match self {
+            Self::File(base, path) => Some(format!("{:p} {}", Rc::as_ptr(base).cast::<()>(), base.identity(path)?)),
+            Self::Bytes(bytes) => Some(format!("{:p}", bytes.as_ptr())),
+        }
+    }
+}
+
+/// What a name stands for after a change.
+#[derive(Clone)]
+enum Node {
+    /// What the filesystem has at that path.
+    Below(String),
+    /// A new directory, with its permission bits.
+    Directory(u32),
+    /// A file with that content.
+    File(Source),
+    /// Nothing any more.
+    Gone,
+}
+
+/// A filesystem and what was changed on it.
+pub struct Layer {
+    base: Base,
+    changes: BTreeMap<String, Node>,
+}
+
+/// The directory that holds `path`, and the name in it.
+fn split(path: &str) -> (&str, &str) {
+    path.rsplit_once('/').unwrap_or(("", path))
+}
+
+impl Layer {
+    /// `base`, unchanged.
+    pub fn new(base: Base) -> Self {
+        Self { base, changes: BTreeMap::new() }
+    }
+
+    /// What `path` stands for now.
+    fn node(&self, path: &str) -> io::Result<Node> {
+        if let Some(node) = self.changes.get(path) {
+            return if matches!(node, Node::Gone) { Err(io::ErrorKind::NotFound.into()) } else { Ok(node.clone()) };
+        }
+        let mut above = path;
+        while !above.is_empty() {
+            above = split(above).0;
+            match self.changes.get(above) {
+                None => {}
+                Some(Node::Below(moved)) => return Ok(Node::Below(format!("{moved}{}", &path[above.len()..]))),
+                Some(Node::File(_)) => return Err(io::ErrorKind::NotADirectory.into()),
+                Some(Node::Directory(_) | Node::Gone) => return Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+        Ok(Node::Below(path.to_owned()))
+    }
+
+    /// The content of a file.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn source(&self, path: &str) -> io::Result<Source> {
+        match (self.node(path)?, self.stat(path)?.kind) {
+            (Node::Below(below), Kind::File) => Ok(Source::File(self.base.clone(), below)),
+            (Node::File(source), _) => Ok(source),
+            (_, Kind::Directory) => Err(io::ErrorKind::IsADirectory.into()),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// As [`Filesystem::stat`].
+    ///
+    /// # Errors
+    /// As [`Filesystem::stat`].
+    pub fn stat(&self, path: &str) -> io::Result<Stat> {
+        match self.node(path)? {
+            Node::Below(below) => self.base.stat(&below),
+            Node::Directory(mode) => Ok(Stat { kind: Kind::Directory, mode, size: 0 }),
+            Node::File(source) => Ok(Stat { kind: Kind::File, mode: 0o644, size: source.size()? }),
+            Node::Gone => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// As [`Filesystem::read_link`].
+    ///
+    /// # Errors
+    /// As [`Filesystem::read_link`].
+    pub fn read_link(&self, path: &str) -> io::Result<String> {
+        match self.node(path)? {
+            Node::Below(below) => self.base.read_link(&below),
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// As [`Filesystem::list`].
+    ///
+    /// # Errors
+    /// As [`Filesystem::list`].
+    pub fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let mut names = match self.node(path)? {
+            Node::Below(below) => self.base.list(&below)?,
+            Node::Directory(_) => Vec::new(),
+            _ => return Err(io::ErrorKind::NotADirectory.into()),
+        };
+        for (changed, node) in &self.changes {
+            let (folder, name) = split(changed);
+            if folder == path && !changed.is_empty() {
+                names.retain(|known| known != name);
+                if !matches!(node, Node::Gone) {
+                    names.push(name.to_owned());
+                }
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Makes or replaces a file.
+    ///
+    /// # Errors
+    /// Where its directory is not there.
+    pub fn put(&mut self, path: &str, source: Source) -> io::Result<()> {
+        self.check_folder(path)?;
+        if self.stat(path).is_ok_and(|stat| stat.kind == Kind::Directory) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        self.changes.insert(path.to_owned(), Node::File(source));
+        Ok(())
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    /// Where there is something of that name, or nothing to make it in.
+    pub fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()> {
+        self.check_folder(path)?;
+        if self.stat(path).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.changes.insert(path.to_owned(), Node::Directory(mode));
+        Ok(())
+    }
+
+    /// Gives a file a second name.
+    ///
+    /// # Errors
+    /// Where there is something of that name already.
+    pub fn link(&mut self, from: &str, to: &str) -> io::Result<()> {
+        if self.stat(to).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let source = self.source(from)?;
+        self.put(to, source)
+    }
+
+    /// Renames a file or a directory over what is there.
+    ///
+    /// # Errors
+    /// Where there is nothing to rename, or a directory with something in it is in the way.
+    pub fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let kind = self.stat(from)?.kind;
+        self.check_folder(to)?;
+        match self.stat(to) {
+            Ok(there) if there.kind == Kind::Directory && kind != Kind::Directory => {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            Ok(there) if there.kind == Kind::Directory && !self.list(to)?.is_empty() => {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            Ok(there) if there.kind != Kind::Directory && kind == Kind::Directory => {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            _ => {}
+        }
+        let node = self.node(from)?;
+        let inside = format!("{from}/");
+        let moved: Vec<String> = self.changes.keys().filter(|path| path.starts_with(&inside)).cloned().collect();
+        for path in moved {
+            if let Some(node) = self.changes.remove(&path) {
+                self.changes.insert(format!("{to}{}", &path[from.len()..]), node);
+            }
+        }
+        self.changes.insert(from.to_owned(), Node::Gone);
+        self.changes.insert(to.to_owned(), node);
+        Ok(())
+    }
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn remove(&mut self, path: &str) -> io::Result<()> {
+        if self.stat(path)?.kind == Kind::Directory {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        self.changes.insert(path.to_owned(), Node::Gone);
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// Where there is none, or something in it.
+    pub fn remove_dir(&mut self, path: &str) -> io::Result<()> {
+        match (self.stat(path)?.kind, self.list(path)) {
+            (Kind::Directory, Ok(names)) if names.is_empty() => {
+                self.changes.insert(path.to_owned(), Node::Gone);
+                Ok(())
+            }
+            (Kind::Directory, _) => Err(io::ErrorKind::DirectoryNotEmpty.into()),
+            _ => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    fn check_folder(&self, path: &str) -> io::Result<()> {
+        match self.stat(split(path).0)?.kind {
+            Kind::Directory => Ok(()),
+            _ => Err(io::ErrorKind::NotADirectory.into()),
+        }
+    }
+
+    /// Free bytes: what was copied in takes room, a file whose last name went gives it back.
+    pub fn free(&self) -> u64 {
+        let mut taken: BTreeMap<String, u64> = BTreeMap::new();
+        for source in
+            self.changes.values().filter_map(|node| if let Node::File(source) = node { Some(source) } else { None })
+        {
+            if !self.is_own(source)
+                && let (Some(identity), Ok(size)) = (source.identity(), source.size())
+            {
+                taken.insert(identity, size.next_multiple_of(4096));
+            }
+        }
+        let mut given: BTreeMap<String, u64> = BTreeMap::new();
+        for path in self.changes.keys() {
+            let Some(identity) = self.base.identity(path) else { continue };
+            let Ok(stat) = self.base.stat(path) else { continue };
+            if stat.kind == Kind::File && !self.has_name(&identity) {
+                given.insert(identity, stat.size.next_multiple_of(4096));
+            }
+        }
+        let sum = |sizes: BTreeMap<String, u64>| sizes.values().fold(0_u64, |sum, size| sum.saturating_add(*size));
+        self.base.free().saturating_add(sum(given)).saturating_sub(sum(taken))
+    }
+
+    /// Whether the content lies on this filesystem already.
+    fn is_own(&self, source: &Source) -> bool {
+        matches!(source, Source::File(base, _) if Rc::ptr_eq(base, &self.base))
+    }
+
+    /// Whether a file of the filesystem still has a name, in the root or among the changes: images lie nowhere else.
+    fn has_name(&self, identity: &str) -> bool {
+        let mut names: Vec<String> = self.list("").unwrap_or_default();
+        names.extend(self.changes.keys().cloned());
+        names.iter().any(|path| {
+            let Ok(Source::File(base, below)) = self.source(path) else { return false };
+            Rc::ptr_eq(&base, &self.base) && base.identity(&below).as_deref() == Some(identity)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::filesystem::Folder;
+    use std::{fs, io::Read};
+
+    fn folder() -> (tempfile::TempDir, Layer) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("a/b")).unwrap();
+        fs::write(folder.path().join("a/b/file"), "deep").unwrap();
+        fs::write(folder.path().join("one"), vec![1; 5000]).unwrap();
+        fs::hard_link(folder.path().join("one"), folder.path().join("two")).unwrap();
+        let layer = Layer::new(Rc::new(Folder::new(folder.path().to_owned())));
+        (folder, layer)
+    }
+
+    fn text(layer: &Layer, path: &str) -> String {
+        let mut text = String::new();
+        layer.source(path).unwrap().open().unwrap().read_to_string(&mut text).unwrap();
+        text
+    }
+
+    #[test]
+    fn a_moved_directory_takes_along_what_is_in_it() {
+        let (_folder, mut layer) = folder();
+        layer.put("a/b/new", Source::Bytes(Rc::from(*b"new"))).unwrap();
+        layer.rename("a", "c").unwrap();
+        assert_eq!(layer.list("").unwrap(), ["c", "one", "two"]);
+        assert_eq!(layer.list("c/b").unwrap(), ["file", "new"]);
+        assert_eq!((text(&layer, "c/b/file"), text(&layer, "c/b/new")), ("deep".into(), "new".into()));
+        assert_eq!(layer.stat("a/b/file").unwrap_err().kind(), io::ErrorKind::NotFound);
+        layer.make_dir("a", 0o700).unwrap();
+        assert!(layer.list("a").unwrap().is_empty());
+        assert_eq!(layer.rename("one", "c").unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        assert_eq!(layer.make_dir("c", 0o755).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(layer.put("nowhere/x", Source::Bytes(Rc::from(*b""))).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(layer.stat("one/x").unwrap_err().kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn room_comes_back_with_the_last_name() {
+        let (_folder, mut layer) = folder();
+        let free = layer.free();
+        layer.remove("one").unwrap();
+        assert_eq!(layer.free(), free, "two is the same file");
+        layer.rename("two", "three").unwrap();
+        assert_eq!(layer.free(), free);
+        layer.put("copy", Source::Bytes(Rc::from(vec![0; 4097]))).unwrap();
+        layer.link("copy", "again").unwrap();
+        assert_eq!(layer.free(), free - 8192);
+        layer.remove("three").unwrap();
+        assert_eq!(layer.free(), free);
+    }
+}

@@ -1,0 +1,276 @@
+//! The kernel's calls, each answered from the mounts of [`super::Machine`]. No policy: what to do init decides, and here it is done in
+//! memory.
+
+use std::{
+    io::{self, Read, Seek, SeekFrom},
+    rc::Rc,
+    time::Duration,
+};
+
+use initramfs_overlay_init::{
+    kernel::{Digest, Kernel, Level, ModuleFile, Mount, Node, Power, Stat, Uevent},
+    names,
+    tag::Volume,
+};
+
+use super::{EINVAL, Machine, Mounted, stream};
+use crate::doctor::layer::Source;
+
+/// A path as the lines of changes have it: `img/root-squashfs.img`.
+fn shown(path: &str) -> &str {
+    path.strip_prefix(names::STATE_DIR).unwrap_or(path).trim_start_matches('/')
+}
+
+impl Kernel for Machine {
+    fn now(&mut self) -> Duration {
+        self.clock
+    }
+
+    fn release(&mut self) -> String {
+        "unknown".into()
+    }
+
+    fn processors(&mut self) -> usize {
+        1
+    }
+
+    fn log(&mut self, _: Level, line: &str) {
+        if !self.gone {
+            self.log.push(line.to_owned());
+        }
+    }
+
+    fn announce(&mut self, _: &str) {}
+
+    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        const LIMIT: u64 = 64 << 20;
+        let source = self.source(path)?;
+        if source.size()? > LIMIT {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut bytes = Vec::new();
+        source.open()?.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn read_at(&mut self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut content = self.source(path)?.open()?;
+        content.seek(SeekFrom::Start(offset))?;
+        let mut bytes = Vec::new();
+        content.take(length as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        // The other program's doings are not the boot's: its report stays as it was.
+        if self.gone {
+            return Ok(());
+        }
+        let (layer, inner) = self.writable(path)?;
+        layer.borrow_mut().put(&inner, Source::Bytes(Rc::from(bytes)))?;
+        self.note(path, format!("write {}", shown(path)));
+        Ok(())
+    }
+
+    fn list(&mut self, path: &str) -> io::Result<Vec<String>> {
+        let path = self.followed(path)?;
+        let (mounted, inner) = self.locate(&path);
+        mounted.layer.borrow().list(&inner)
+    }
+
+    fn stat(&mut self, path: &str) -> io::Result<Stat> {
+        let (mounted, inner) = self.locate(path);
+        mounted.layer.borrow().stat(&inner)
+    }
+
+    fn read_link(&mut self, path: &str) -> io::Result<String> {
+        let (mounted, inner) = self.locate(path);
+        mounted.layer.borrow().read_link(&inner)
+    }
+
+    fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()> {
+        let (layer, inner) = self.writable(path)?;
+        layer.borrow_mut().make_dir(&inner, mode)?;
+        self.note(path, format!("make the directory {}", shown(path)));
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let (layer, inner) = self.writable(from)?;
+        let (other, target) = self.writable(to)?;
+        if !Rc::ptr_eq(&layer, &other) {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        layer.borrow_mut().rename(&inner, &target)?;
+        self.note(from, format!("rename {} to {}", shown(from), shown(to)));
+        Ok(())
+    }
+
+    fn link(&mut self, from: &str, to: &str) -> io::Result<()> {
+        let (layer, inner) = self.writable(from)?;
+        let (other, target) = self.writable(to)?;
+        if !Rc::ptr_eq(&layer, &other) {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        layer.borrow_mut().link(&inner, &target)?;
+        self.note(from, format!("link {} to {}", shown(from), shown(to)));
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &str) -> io::Result<()> {
+        let (layer, inner) = self.writable(path)?;
+        layer.borrow_mut().remove(&inner)?;
+        self.note(path, format!("remove {}", shown(path)));
+        Ok(())
+    }
+
+    fn remove_dir(&mut self, path: &str) -> io::Result<()> {
+        let (layer, inner) = self.writable(path)?;
+        layer.borrow_mut().remove_dir(&inner)?;
+        self.note(path, format!("remove the directory {}", shown(path)));
+        Ok(())
+    }
+
+    fn sync(&mut self, path: &str) -> io::Result<()> {
+        self.stat(path).map(drop)
+    }
+
+    fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest> {
+        let source = self.source(from)?;
+        let (layer, inner) = self.writable(to)?;
+        if layer.borrow().stat(&inner).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let digest = self.sum(&source)?;
+        if layer.borrow().free() < source.size()? {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        layer.borrow_mut().put(&inner, source)?;
+        self.note(to, format!("copy {} to {}", shown(from), shown(to)));
+        Ok(digest)
+    }
+
+    fn digest(&mut self, path: &str) -> io::Result<Digest> {
+        let source = self.source(path)?;
+        self.sum(&source)
+    }
+
+    fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()> {
+        let objection =
+            |error: minisign_verify::Error| io::Error::other(format!("the signature does not hold: {error}"));
+        let key = minisign_verify::PublicKey::decode(key).map_err(objection)?;
+        let signature = minisign_verify::Signature::decode(signature).map_err(objection)?;
+        let mut verifier = key.verify_stream(&signature).map_err(objection)?;
+        stream(&self.source(path)?, |block| verifier.update(block))?;
+        verifier.finalize().map_err(objection)
+    }
+
+    fn free_space(&mut self, path: &str) -> io::Result<u64> {
+        Ok(self.locate(path).0.layer.borrow().free())
+    }
+
+    fn mount(&mut self, mount: &Mount<'_>) -> io::Result<()> {
+        // What the kernel shows in these was put in at the start.
+        if matches!(mount.target, "/dev" | "/proc" | "/sys") {
+            return Ok(());
+        }
+        self.stat(mount.target)?;
+        let layer = self.mount_source(mount)?;
+        let target = mount.target.trim_end_matches('/').to_owned();
+        self.mounts.push(Mounted { target, layer, is_read_only: mount.read_only });
+        Ok(())
+    }
+
+    fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()> {
+        match self.mounts.iter_mut().rev().find(|mounted| mounted.target == target) {
+            Some(mounted) => mounted.is_read_only = read_only,
+            None => return Err(io::Error::from_raw_os_error(EINVAL)),
+        }
+        Ok(())
+    }
+
+    fn move_mount(&mut self, _: &str, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn unmount(&mut self, target: &str) -> io::Result<()> {
+        let place = self.mounts.iter().rposition(|mounted| mounted.target == target);
+        self.mounts.remove(place.ok_or_else(|| io::Error::from_raw_os_error(EINVAL))?);
+        Ok(())
+    }
+
+    fn attach_loop(&mut self, path: &str) -> io::Result<String> {
+        let source = self.source(path)?;
+        self.loops.push(source);
+        Ok(format!("/dev/loop{}", self.loops.len() - 1))
+    }
+
+    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<io::Result<()>> {
+        files.iter().map(|_| Ok(())).collect()
+    }
+
+    fn modaliases(&mut self, _: &[&str]) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn volumes(&mut self, details: bool) -> Vec<Volume> {
+        let mut volumes: Vec<Volume> = self.devices.iter().map(|device| device.volume.clone()).collect();
+        if !details {
+            volumes.iter_mut().for_each(|volume| (volume.uuid, volume.part_uuid) = (None, None));
+        }
+        volumes
+    }
+
+    fn next_uevent(&mut self, deadline: Duration) -> io::Result<Option<Uevent>> {
+        // Nothing appears later. The time that the boot would wait passes at once.
+        self.clock = self.clock.max(deadline);
+        Ok(None)
+    }
+
+    fn sweep(&mut self, dir: &str) -> io::Result<()> {
+        self.note(dir, format!("empty {} behind the boot", shown(dir)));
+        Ok(())
+    }
+
+    fn run(&mut self, _: &str, program: &str, _: &[&str]) -> io::Result<i32> {
+        self.unseen.push(format!("the machine would run the image's {program}; what that does cannot be told here"));
+        // What a program that cannot be run ends with.
+        Ok(127)
+    }
+
+    fn enter_root(&mut self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn exec(&mut self, _: &str, _: &[String]) -> io::Error {
+        self.gone = true;
+        io::ErrorKind::Interrupted.into()
+    }
+
+    fn make_node(&mut self, _: &Node<'_>) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn symlink(&mut self, _: &str, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn virtiofs_tags(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn supervise(&mut self, _: &str, _: &[String]) -> io::Result<u8> {
+        self.gone = true;
+        Ok(0)
+    }
+
+    fn tell(&mut self, _: &str, _: u64, _: u8) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn shell(&mut self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn power(&mut self, _: Power, _: Duration) {}
+}

@@ -1,0 +1,100 @@
+//! The root that a boot puts together, as far as finding init in it goes: `persistent` over the image.
+
+use std::{cell::RefCell, io, rc::Rc};
+
+use initramfs_overlay_init::kernel::{Kind, Stat};
+
+use super::{
+    filesystem::{Content, Filesystem},
+    layer::Layer,
+};
+
+/// Two layers, one over the other.
+pub struct Union {
+    store: Rc<RefCell<Layer>>,
+    folder: String,
+    image: Rc<RefCell<Layer>>,
+}
+
+/// Where a name is found.
+enum Place {
+    Above(String),
+    Below,
+}
+
+impl Union {
+    /// The folder `folder` of `store` over `image`.
+    pub fn new(store: Rc<RefCell<Layer>>, folder: &str, image: Rc<RefCell<Layer>>) -> Self {
+        Self { store, folder: folder.to_owned(), image }
+    }
+
+    fn above(&self, path: &str) -> String {
+        if path.is_empty() { self.folder.clone() } else { format!("{}/{path}", self.folder) }
+    }
+
+    /// A name above hides the one below, and one that is no directory hides all below it. A device above stands for a name that was
+    /// deleted (kernel, Documentation/filesystems/overlayfs.rst, whiteouts).
+    fn place(&self, path: &str) -> io::Result<Place> {
+        let store = self.store.borrow();
+        let parts = path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]);
+        for part in parts.filter(|part| !part.is_empty()) {
+            match store.stat(&self.above(part)) {
+                Err(_) => return Ok(Place::Below),
+                Ok(stat) if stat.kind == Kind::Other => return Err(io::ErrorKind::NotFound.into()),
+                Ok(stat) if stat.kind != Kind::Directory && part.len() < path.len() => {
+                    return Err(io::ErrorKind::NotADirectory.into());
+                }
+                Ok(_) => {}
+            }
+        }
+        Ok(Place::Above(self.above(path)))
+    }
+}
+
+impl Filesystem for Union {
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        let mut names = self.image.borrow().list(path).unwrap_or_default();
+        if let Place::Above(above) = self.place(path)? {
+            names.extend(self.store.borrow().list(&above)?);
+        }
+        names.sort_unstable();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn stat(&self, path: &str) -> io::Result<Stat> {
+        match self.place(path)? {
+            Place::Above(above) => self.store.borrow().stat(&above),
+            Place::Below => self.image.borrow().stat(path),
+        }
+    }
+
+    fn read_link(&self, path: &str) -> io::Result<String> {
+        match self.place(path)? {
+            Place::Above(above) => self.store.borrow().read_link(&above),
+            Place::Below => self.image.borrow().read_link(path),
+        }
+    }
+
+    fn open(&self, path: &str) -> io::Result<Box<dyn Content>> {
+        match self.place(path)? {
+            Place::Above(above) => self.store.borrow().source(&above)?.open(),
+            Place::Below => self.image.borrow().source(path)?.open(),
+        }
+    }
+
+    fn open_anywhere(&self, path: &str) -> io::Result<Box<dyn Content + Send>> {
+        match self.place(path)? {
+            Place::Above(above) => self.store.borrow().source(&above)?.open_anywhere(),
+            Place::Below => self.image.borrow().source(path)?.open_anywhere(),
+        }
+    }
+
+    fn free(&self) -> u64 {
+        self.store.borrow().free()
+    }
+
+    fn identity(&self, _: &str) -> Option<String> {
+        None
+    }
+}
