@@ -58,6 +58,16 @@ if [ ${#missing[@]} -gt 0 ] || { [ $qemu = no ] && [ $boots = yes ]; }; then
 	fi
 fi
 
+# Debian 12 has virtiofsd with QEMU, later releases as a package of its own.
+has_virtiofsd() { is_there virtiofsd || is_there /usr/libexec/virtiofsd || is_there /usr/lib/qemu/virtiofsd; }
+if [ $boots = yes ] && ! has_virtiofsd; then
+	say "installing virtiofsd"
+	if [ "$(id -u)" -ne 0 ] || ! apt-get install -y -q --no-install-recommends virtiofsd >/dev/null; then
+		echo "test.sh: install virtiofsd (Debian's package virtiofsd; in Debian 12 qemu-system-common)" >&2
+		exit 1
+	fi
+fi
+
 say "format"
 cargo fmt --all --check
 
@@ -84,7 +94,7 @@ trap 'rm -f "$log"' EXIT
 status=0
 if [ $boots = yes ]; then export BOOT_TESTS=required; else export BOOT_TESTS=none; fi
 if [ ${#parts[@]} -gt 0 ]; then
-	cargo test -p initramfs-overlay --test boot -- "${parts[@]}" 2>&1 | tee "$log" || status=1
+	cargo test -p initramfs-overlay --test boot --test virtiofs -- "${parts[@]}" 2>&1 | tee "$log" || status=1
 else
 	cargo test --workspace --no-fail-fast 2>&1 | tee "$log" || status=1
 fi

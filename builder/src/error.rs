@@ -305,6 +305,16 @@ impl Error {
         Self::Usage(format!("there is no {what} `{word}`{hint}{stop} There are: {}", names.join(", ")))
     }
 
+    /// Says it with its causes, once, to whoever called.
+    pub fn print(&self) {
+        eprintln!("initramfs-overlay: {self}");
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            eprintln!("  because: {error}");
+            cause = error.source();
+        }
+    }
+
     /// 2 for usage, 1 for failure.
     pub fn exit_code(&self) -> ExitCode {
         match self {

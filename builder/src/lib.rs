@@ -27,10 +27,13 @@ pub mod sbom;
 pub mod small_root;
 pub mod supplement;
 pub mod target;
+pub mod tether;
 pub mod toolchain;
 pub mod tree;
 pub mod trust;
 pub mod variant;
+pub mod virtiofs;
+pub mod vm;
 pub mod write;
 
 pub use error::{Error, Result};

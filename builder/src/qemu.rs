@@ -29,7 +29,8 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    fn name(self) -> &'static str {
+    /// As QEMU calls it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Tcg => "tcg",
             Self::Kvm => "kvm",
@@ -84,6 +85,11 @@ pub enum Terminal {
     Bare,
     /// To the terminal, with QEMU's own keys: for a command line that a person copies.
     Shell,
+    /// To standard input and output, nothing else there, and a copy of what the guest writes to this file descriptor.
+    Pipe {
+        /// A file descriptor that QEMU inherits.
+        copy: i32,
+    },
     /// To the terminal, with QEMU's own keys (Ctrl-A X ends it) and a copy of what the guest writes to this file descriptor.
     Person {
         /// A file descriptor that QEMU inherits.
@@ -112,12 +118,7 @@ impl Machine {
 
     /// The program that runs it, and its Debian package.
     pub fn program(&self) -> Program {
-        let package = match self.program {
-            "qemu-system-x86_64" | "qemu-system-i386" => "qemu-system-x86",
-            "qemu-system-arm" | "qemu-system-aarch64" => "qemu-system-arm",
-            _ => "qemu-system",
-        };
-        Program { name: self.program, package }
+        program(self.program)
     }
 
     /// QEMU's arguments. Pure: the same machine gives the same arguments.
@@ -141,6 +142,12 @@ impl Machine {
                 add("-monitor", "none".as_ref());
             }
             Terminal::Shell => add("-serial", "mon:stdio".as_ref()),
+            Terminal::Pipe { copy } => {
+                let device = format!("stdio,id=console,signal=off,logfile=/dev/fd/{copy}");
+                add("-chardev", device.as_ref());
+                add("-serial", "chardev:console".as_ref());
+                add("-monitor", "none".as_ref());
+            }
             Terminal::Person { copy } => {
                 let device = format!("stdio,id=console,mux=on,signal=off,logfile=/dev/fd/{copy}");
                 add("-chardev", device.as_ref());
@@ -177,6 +184,16 @@ impl Machine {
         let words = words.iter().map(|word| quote(&word.to_string_lossy()));
         std::iter::once(self.program.to_owned()).chain(words).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// A QEMU of that name, and its Debian package.
+pub fn program(name: &'static str) -> Program {
+    let package = match name {
+        "qemu-system-x86_64" | "qemu-system-i386" => "qemu-system-x86",
+        "qemu-system-arm" | "qemu-system-aarch64" => "qemu-system-arm",
+        _ => "qemu-system",
+    };
+    Program { name, package }
 }
 
 /// `arguments` without the `options` and the value after each.

@@ -9,6 +9,9 @@ use crate::{
     kernel::{Kernel, Power},
 };
 
+/// How long the host may take to end the machine by itself once it knows the status. That is sooner than powering off.
+const HEARD: Duration = Duration::from_secs(1);
+
 /// Runs `program` to its end, tells its status (as shells count it: 128 + N where signal N ended it) and ends the machine. Comes
 /// back only on a recorder, or where the machine cannot be switched off.
 ///
@@ -22,6 +25,6 @@ pub fn run(kernel: &mut dyn Kernel, exit: &Exit, program: &str, arguments: &[Str
             exit.path
         ));
     }
-    kernel.power(Power::Off, Duration::ZERO);
+    kernel.power(Power::Off, HEARD);
     Ok(())
 }

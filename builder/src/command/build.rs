@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 
 use initramfs_overlay_init::config::{Abilities, Config};
 
+pub(super) use self::program::Program;
 use self::{artifact::Image, modules::Wanted, program::Programs};
 use crate::{
     Error, Result, busybox,
@@ -24,7 +25,7 @@ mod checksums;
 mod modules;
 mod program;
 mod report;
-mod source;
+pub(super) mod source;
 
 /// Build initramfs images: init, BusyBox, kernel modules and your own files, packed for the kernel.
 ///
@@ -184,7 +185,7 @@ fn unique<T: PartialEq + Clone>(items: &[T]) -> Vec<T> {
 }
 
 /// The time stamp of everything in an archive, in seconds since 1970.
-fn archive_time() -> Result<u32> {
+pub(super) fn archive_time() -> Result<u32> {
     let seconds = super::disk::source_date_epoch()?;
     u32::try_from(seconds)
         .map_err(|_| Error::Usage(format!("SOURCE_DATE_EPOCH is {seconds}: expected seconds since 1970, below 2^32")))

@@ -13,6 +13,9 @@ pub mod doctor;
 pub mod inspect;
 pub mod man;
 pub mod run;
+pub mod tether;
+pub mod virtiofs;
+pub mod vm;
 
 /// Build, inspect and boot initramfs images with an overlay root.
 #[derive(Debug, Parser)]
@@ -31,6 +34,10 @@ enum Command {
     Inspect(inspect::Args),
     Man(man::Args),
     Run(Box<run::Args>),
+    #[command(hide = true)]
+    Tether(tether::Args),
+    Virtiofs(Box<virtiofs::Args>),
+    Vm(Box<vm::Args>),
 }
 
 impl Cli {
@@ -47,6 +54,9 @@ impl Cli {
             Command::Inspect(args) => inspect::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Run(args) => run::run(&args),
+            Command::Tether(args) => tether::run(&args),
+            Command::Virtiofs(args) => virtiofs::run(&args),
+            Command::Vm(args) => vm::run(&args),
         }
     }
 }

@@ -102,7 +102,7 @@ pub struct Args {
     pub qemu: Vec<OsString>,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("`{text}` is no time: write 90s, 500ms or 2m"))
 }
 
@@ -275,7 +275,7 @@ fn judge(verdict: Verdict, console: &str) -> (String, ExitCode) {
 }
 
 /// The code on the init's failure card, where the console shows one.
-fn failure(console: &str) -> Option<&str> {
+pub(super) fn failure(console: &str) -> Option<&str> {
     let (_, rest) = console.split_once(concat!("initramfs-overlay ", env!("CARGO_PKG_VERSION"), " cannot boot: "))?;
     rest.split_whitespace().next()
 }

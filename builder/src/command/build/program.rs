@@ -73,7 +73,7 @@ impl<'a> Programs<'a> {
                 targets.len()
             )));
         };
-        Ok(Self::Given(read(path.to_owned(), target, None)?))
+        Ok(Self::Given(Program::read(path.to_owned(), target, None)?))
     }
 
     /// The init for `target`, with a shell or without, for signed images only or for any. The given one is taken for all, but
@@ -104,7 +104,7 @@ impl<'a> Programs<'a> {
         let rust = toolchain.rust();
         let build =
             Build { crates: init.crates, rust_release: rust.release.clone(), rust_commit: rust.commit().to_owned() };
-        read(init.path, target, Some(build))
+        Program::read(init.path, target, Some(build))
     }
 }
 
@@ -115,11 +115,16 @@ fn checks_signatures(path: &Path) -> Result<bool> {
     Ok(bytes.windows(words.len()).any(|window| window == words))
 }
 
-/// The program at `path`, if it is one for `target`.
-fn read(path: PathBuf, target: &Target, build: Option<Build>) -> Result<Program> {
-    let bytes = fs::read(&path).at("read", &path)?;
-    match elf::objection(&bytes, target.elf) {
-        Some(reason) => Err(Error::WrongProgram { path, what: format!("init for {}", target.name), reason }),
-        None => Ok(Program { path, size: bytes.len() as u64, sha256: digest(&bytes), build }),
+impl Program {
+    /// The program at `path`, if it is one for `target`.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::WrongProgram`] with what it is instead.
+    pub fn read(path: PathBuf, target: &Target, build: Option<Build>) -> Result<Self> {
+        let bytes = fs::read(&path).at("read", &path)?;
+        match elf::objection(&bytes, target.elf) {
+            Some(reason) => Err(Error::WrongProgram { path, what: format!("init for {}", target.name), reason }),
+            None => Ok(Self { path, size: bytes.len() as u64, sha256: digest(&bytes), build }),
+        }
     }
 }

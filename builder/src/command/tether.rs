@@ -1,0 +1,26 @@
+//! `initramfs-overlay tether`: not for people. Becomes a program that ends when the one that started it ends.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use crate::{Result, tether};
+
+/// Become a program that ends with its parent. For this command's own use.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The process that it ends with
+    parent: u32,
+    /// The program
+    program: OsString,
+    /// Its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+/// Becomes the program.
+///
+/// # Errors
+/// It would not start.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let never = tether::become_program(args.parent, &args.program, &args.arguments)?;
+    match never {}
+}

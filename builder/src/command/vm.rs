@@ -1,0 +1,355 @@
+//! `initramfs-overlay vm`: boots a folder as a virtual machine, runs a command in it and ends as the command ended.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use initramfs_overlay_init::config::virtiofs::{INIT, ROOT_TAG};
+use serde_json::json;
+
+use super::{run::failure, virtiofs::chosen_target};
+use crate::{
+    Error, Result,
+    cache::Cache,
+    kernel_package,
+    kmod::ModuleTree,
+    progress::Progress,
+    qemu::{Accelerator, console::End},
+    target::Target,
+    virtiofs::{self, Parts},
+    vm::{
+        RootAccess, Share, Vm, accelerator, root,
+        session::{self, Outcome, Output},
+        share::Daemon,
+    },
+};
+
+/// Exit status where the machine, not the command in it, failed. As `env` and `docker run` have it.
+const FAILED: u8 = 125;
+/// Exit status where the time was up, as `timeout` has it.
+const TIMED_OUT: u8 = 124;
+
+/// Boot a folder as a virtual machine and run a command in it; its exit status becomes this one's.
+///
+/// The folder is shared with the machine (virtiofs): no disk image is made, and nothing of the machine is left when it ends,
+/// however it ends. The kernel and its modules are found in the folder, or taken from elsewhere.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  A shell in a root folder; leaving it ends the machine:
+    initramfs-overlay vm root/
+  The tests of the current folder, on this machine's own system, which they cannot change:
+    initramfs-overlay vm / --mount work . -- -c 'cd /run/mnt/work && make test'
+  Another kernel, two processors, no longer than five minutes:
+    initramfs-overlay vm root/ --kernel bzImage --cpus 2 --timeout 5m --init /usr/bin/check
+
+Exit status: the command's own, 128 + N where signal N ended it; 124 when the time was up; 125 when the machine failed, with the reason
+on standard error; 2 for a command line that cannot be; 128 + N when this command itself is ended by signal N.")]
+pub struct Args {
+    /// The folder that becomes the machine's root
+    pub root: PathBuf,
+
+    /// The program that runs in it, a path in the root [default: /bin/sh]
+    #[arg(long, value_name = "CMD")]
+    pub init: Option<String>,
+
+    /// A folder that the machine has at /run/mnt/TAG, to read and write. Repeatable
+    #[arg(long, value_names = ["TAG", "PATH"], num_args = 2)]
+    pub mount: Vec<String>,
+
+    /// The same, to read only
+    #[arg(long, value_names = ["TAG", "PATH"], num_args = 2)]
+    pub mount_ro: Vec<String>,
+
+    /// Let the machine write to the root folder. Else it cannot
+    #[arg(long, conflicts_with = "overlay")]
+    pub rw: bool,
+
+    /// Let the machine write to its root; what it writes stays in memory and is forgotten
+    #[arg(long)]
+    pub overlay: bool,
+
+    /// The kernel: a file, or `debian` for Debian's, which is fetched once [default: the newest in the root]
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+
+    /// The kernel's modules, /lib/modules/VERSION [default: those of its version in the root or on this machine]
+    #[arg(long, value_name = "DIR", requires = "kernel")]
+    pub modules_from: Option<PathBuf>,
+
+    /// One more module to load, by name. Repeatable
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub module: Vec<String>,
+
+    /// Memory, such as 512M or 2G
+    #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
+    pub memory: u32,
+
+    /// Processors
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
+    pub cpus: u32,
+
+    /// What runs the machine [default: kvm where it really works, else tcg]
+    #[arg(long)]
+    pub accel: Option<Accelerator>,
+
+    /// What kind of machine: x86_64 or i686 [default: this machine's]
+    #[arg(long, value_name = "NAME")]
+    pub target: Option<String>,
+
+    /// More for the kernel's command line. Repeatable
+    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
+    pub append: Vec<String>,
+
+    /// End the machine after that time, such as 90s or 5m
+    #[arg(long, value_name = "TIME", value_parser = super::run::duration)]
+    pub timeout: Option<Duration>,
+
+    /// virtiofsd, where it is not found by itself
+    #[arg(long, value_name = "FILE")]
+    pub virtiofsd: Option<PathBuf>,
+
+    /// A finished init with the virtiofs way, instead of compiling it
+    #[arg(long, value_name = "FILE")]
+    pub init_program: Option<PathBuf>,
+
+    /// Show what the kernel and init do
+    #[arg(long)]
+    pub debug: bool,
+
+    /// Write the result to standard output as JSON, and the console to standard error
+    #[arg(long)]
+    pub json: bool,
+
+    /// Arguments for the program
+    #[arg(last = true, value_name = "ARGS")]
+    pub arguments: Vec<String>,
+}
+
+fn memory(text: &str) -> Result<u32, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match &text[digits.len()..] {
+        "" | "M" | "MiB" | "m" => Some(1),
+        "G" | "GiB" | "g" => Some(1024),
+        _ => None,
+    };
+    let mib = factor.and_then(|factor| digits.parse::<u32>().ok()?.checked_mul(factor));
+    // Less is not enough for a kernel and its initramfs; the machines end at 1 TiB.
+    mib.filter(|mib| (64..=1 << 20).contains(mib))
+        .ok_or_else(|| format!("`{text}` is no size of a memory: write 512M or 2G, at least 64M"))
+}
+
+/// Boots, and waits for the end.
+///
+/// # Errors
+/// [`Error::Usage`] for what cannot be. Whatever else fails is told here, and is status 125.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    // Before any thread is there: each has what the first has.
+    session::hold_signals()?;
+    match boot(args) {
+        Err(error @ Error::Usage(_)) => Err(error),
+        Err(error) if error.exit_code() != ExitCode::FAILURE => Err(error),
+        Err(error) => {
+            error.print();
+            Ok(ExitCode::from(FAILED))
+        }
+        Ok(code) => Ok(code),
+    }
+}
+
+fn boot(args: &Args) -> Result<ExitCode> {
+    let progress = Progress::on_stderr();
+    let target = chosen_target(args.target.as_deref())?;
+    if target.qemu.disk != crate::target::DiskInterface::Virtio {
+        return Err(Error::Usage(format!(
+            "--target {}: QEMU's machine for it has no PCI bus, so no folder can be shared with it",
+            target.name
+        )));
+    }
+    let access = match (args.rw, args.overlay) {
+        (true, _) => RootAccess::ReadWrite,
+        (_, true) => RootAccess::Overlay,
+        _ => RootAccess::ReadOnly,
+    };
+    let mut shares = shares(&args.mount, false);
+    shares.extend(self::shares(&args.mount_ro, true));
+    Vm::check_shares(&shares)?;
+    root::check(&args.root, args.init.as_deref().unwrap_or(INIT), access, &shares)?;
+    if args.arguments.iter().any(|argument| argument.contains('\0')) {
+        return Err(Error::Usage("an argument for a program holds no NUL".to_owned()));
+    }
+    let daemon = Daemon::find(args.virtiofsd.as_deref())?;
+    let qemu = crate::qemu::program(&target.qemu.program);
+    crate::program::require(&[qemu])?;
+    // Asking takes a moment, in which the rest is made.
+    let asked = std::thread::spawn(move || accelerator::best(qemu));
+    let given = args.accel;
+    let kernel = kernel(args, target, &progress)?;
+    let read_only = access != RootAccess::ReadWrite;
+    shares.insert(0, Share { tag: ROOT_TAG.to_owned(), path: args.root.clone(), read_only });
+    let tree = initramfs(args, target, &kernel, access, progress)?;
+    let accelerator = match given {
+        Some(accelerator) => accelerator,
+        None => asked.join().unwrap_or(Accelerator::Tcg),
+    };
+    let vm = Vm {
+        target,
+        kernel: kernel.vmlinuz.clone(),
+        shares,
+        access,
+        init: args.init.clone(),
+        memory: args.memory,
+        cpus: args.cpus,
+        accelerator,
+        debug: args.debug,
+        append: args.append.clone(),
+    };
+    let version = kernel.version.as_deref().unwrap_or("of unknown version");
+    progress.say(format!("{} on kernel {version}, {}", args.root.display(), accelerator_words(accelerator)));
+    let output = if args.json { Output::Error } else { Output::Standard };
+    let started = Instant::now();
+    let (outcome, console) = session::run(&vm, &daemon, &tree, output, args.timeout)?;
+    let judged = judge(&outcome, &console);
+    if let Some(reason) = &judged.reason {
+        eprintln!("initramfs-overlay: {reason}");
+    }
+    if args.json {
+        let value = json!({
+            "status": judged.status,
+            "outcome": judged.name,
+            "reason": judged.reason,
+            "accelerator": accelerator.name(),
+            "kernel": kernel.version,
+            "seconds": (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
+        });
+        println!("{value:#}");
+    }
+    Ok(ExitCode::from(judged.status))
+}
+
+fn accelerator_words(accelerator: Accelerator) -> &'static str {
+    match accelerator {
+        Accelerator::Kvm => "with KVM",
+        Accelerator::Tcg => "with QEMU's own emulation (TCG)",
+    }
+}
+
+/// Pairs of tag and path.
+fn shares(words: &[String], read_only: bool) -> Vec<Share> {
+    let pairs = words.chunks_exact(2);
+    pairs.map(|pair| Share { tag: pair[0].clone(), path: PathBuf::from(&pair[1]), read_only }).collect()
+}
+
+fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<root::Kernel> {
+    let Some(file) = &args.kernel else { return root::kernel_in(&args.root) };
+    if file == Path::new("debian") && !file.exists() {
+        let kernel = kernel_package::debian(target, &Cache::open()?, progress)?;
+        let modules = args.modules_from.clone().unwrap_or(kernel.modules);
+        return Ok(root::Kernel { vmlinuz: kernel.vmlinuz, version: Some(kernel.version), modules: Some(modules) });
+    }
+    root::kernel_of(file, args.modules_from.as_deref(), &args.root)
+}
+
+/// The machine's initramfs.
+fn initramfs(
+    args: &Args,
+    target: &'static Target,
+    kernel: &root::Kernel,
+    access: RootAccess,
+    progress: Progress,
+) -> Result<crate::tree::Tree> {
+    let mut more = args.module.clone();
+    if access == RootAccess::Overlay {
+        more.push("overlay".to_owned());
+    }
+    let chosen = match &kernel.modules {
+        Some(folder) => Some(virtiofs::choose(&ModuleTree::open(folder)?, target, &more, false)?),
+        None => {
+            progress.say("There are no modules of this kernel: it must have virtiofs and virtio_pci built in");
+            None
+        }
+    };
+    if let Some(chosen) = chosen.as_ref().filter(|chosen| !chosen.has_pci) {
+        return Err(Error::Usage(chosen.notes.join("; ")));
+    }
+    let (program, version) = super::virtiofs::program(target, args.init_program.as_deref(), None, progress)?;
+    virtiofs::tree(&Parts {
+        target,
+        init: &program.path,
+        version: &version,
+        modules: chosen.as_ref().map(|chosen| &chosen.modules),
+        cmdline: None,
+        arguments: &args.arguments,
+    })
+}
+
+/// What an outcome means.
+#[derive(Debug, PartialEq, Eq)]
+struct Judged {
+    status: u8,
+    name: &'static str,
+    reason: Option<String>,
+}
+
+fn judge(outcome: &Outcome, console: &str) -> Judged {
+    let failed = |name, reason| Judged { status: FAILED, name, reason: Some(reason) };
+    match outcome {
+        Outcome::Exited(status) => Judged { status: *status, name: "exited", reason: None },
+        Outcome::TimedOut => Judged {
+            status: TIMED_OUT,
+            name: "timed-out",
+            reason: Some("the time was up, and the machine was ended".to_owned()),
+        },
+        Outcome::Signalled(number) => Judged {
+            status: u8::try_from(*number).map_or(FAILED, |number| number.saturating_add(128)),
+            name: "signalled",
+            reason: Some(format!("ended by signal {number}, and the machine with it")),
+        },
+        Outcome::ShareLost(tag, words) => {
+            let words = if words.is_empty() { "it said nothing" } else { words };
+            failed("share-lost", format!("virtiofsd for {tag} ended while the machine needed it: {words}"))
+        }
+        Outcome::Silent(end) => match (failure(console), end) {
+            (Some(code), _) => failed("boot-failed", format!("the boot failed: {code}")),
+            (None, Some(End::Panicked)) => failed("panicked", "the kernel panicked".to_owned()),
+            (None, Some(_)) => failed("ended", "the machine ended before its command did".to_owned()),
+            (None, None) => failed("ended", "QEMU ended before the command in the machine did".to_owned()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_memory() {
+        for (text, mib) in [("1G", 1024), ("512M", 512), ("256", 256), ("2GiB", 2048)] {
+            assert_eq!(memory(text), Ok(mib), "{text}");
+        }
+        for bad in ["", "G", "0", "63", "1T", "-1G", "5000G", "1.5G", "99999999999G"] {
+            assert!(memory(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn outcomes_have_their_status() {
+        let judged = |outcome: Outcome, console: &str| {
+            let Judged { status, name, reason } = judge(&outcome, console);
+            (status, name, reason.unwrap_or_default())
+        };
+        assert_eq!(judged(Outcome::Exited(42), "x"), (42, "exited", String::new()));
+        assert_eq!(judged(Outcome::Signalled(15), "").0, 143);
+        assert_eq!(judged(Outcome::TimedOut, "").0, 124);
+        let card = concat!(" initramfs-overlay ", env!("CARGO_PKG_VERSION"), " cannot boot: tag-missing\n");
+        assert_eq!(
+            judged(Outcome::Silent(Some(End::PoweredOff)), card),
+            (125, "boot-failed", "the boot failed: tag-missing".to_owned())
+        );
+        assert_eq!(judged(Outcome::Silent(Some(End::Panicked)), "").1, "panicked");
+        assert_eq!(judged(Outcome::Silent(None), "").0, 125);
+        let lost = judged(Outcome::ShareLost("a".to_owned(), String::new()), "");
+        assert!(lost.2.contains("virtiofsd for a ended") && lost.0 == 125, "{lost:?}");
+    }
+}

@@ -1,0 +1,41 @@
+//! Programs that end with this one, however it ends: each is started through this very command, which asks the kernel to end it
+//! when its parent goes, and then becomes the program. Holds no program back and waits for none.
+
+use std::{ffi::OsStr, os::unix::process::CommandExt, path::Path, process::Command};
+
+use nix::sys::signal::SigSet;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+
+use crate::{Result, error::IoContext};
+
+/// The hidden subcommand.
+pub const SUBCOMMAND: &str = "tether";
+
+/// A command for `program` that is killed when the *thread* that starts it ends (prctl(2), `PR_SET_PDEATHSIG`), and so also when
+/// this process is killed.
+pub fn command(program: &Path) -> Command {
+    // Also where the file of this command was replaced or removed meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    command.arg(SUBCOMMAND).arg(std::process::id().to_string()).arg("--").arg(program);
+    command
+}
+
+/// What the subcommand does: ties this process to `parent` and becomes `program`. Comes back only with an error.
+///
+/// # Errors
+/// [`crate::Error::Io`]: the program would not start.
+pub fn become_program(
+    parent: u32,
+    program: &OsStr,
+    arguments: &[std::ffi::OsString],
+) -> Result<std::convert::Infallible> {
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from).at("prepare", program)?;
+    // It may have gone before the line above; then nobody will say so again.
+    let is_there = getppid().is_some_and(|pid| Some(pid) == i32::try_from(parent).ok().and_then(Pid::from_raw));
+    if !is_there {
+        return Err(std::io::Error::other("the command that wanted it has ended")).at("start", program);
+    }
+    // The one that starts it waits for signals itself and so has them blocked; programs do not expect that.
+    SigSet::empty().thread_set_mask().map_err(std::io::Error::from).at("prepare", program)?;
+    Err(Command::new(program).args(arguments).exec()).at("start", program)
+}

@@ -1,0 +1,210 @@
+//! The initramfs of the virtiofs way: init, and a kernel's modules numbered in the order in which they are loaded. Nothing is
+//! fetched, built or written here.
+
+use std::path::Path;
+
+use initramfs_overlay_init::{config::virtiofs as parameters, names};
+
+use crate::{
+    Error, Result,
+    contents::{self, Modules},
+    kmod::{ModuleTree, Note},
+    target::Target,
+    tree::{Clash, Content, Entry, Tree},
+    variant::Variant,
+};
+
+/// What an initramfs of this kind is made of.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// Whom it is for.
+    pub target: &'a Target,
+    /// Its init, built with the feature `virtiofs`.
+    pub init: &'a Path,
+    /// Its version.
+    pub version: &'a str,
+    /// The kernel's modules; none where the kernel has all built in.
+    pub modules: Option<&'a Modules>,
+    /// Parameters that are baked in.
+    pub cmdline: Option<&'a str>,
+    /// Arguments for the program that init runs.
+    pub arguments: &'a [String],
+}
+
+/// The modules that virtiofs needs on a kernel, and more.
+#[derive(Debug)]
+pub struct Chosen {
+    /// Ready to be packed.
+    pub modules: Modules,
+    /// What is worth a line to the user.
+    pub notes: Vec<String>,
+    /// Whether virtio devices on a PCI bus are found.
+    pub has_pci: bool,
+}
+
+/// Chooses what virtiofs needs of the kernel in `tree`, and the modules `more`, for `target`.
+///
+/// # Errors
+/// The kernel has no virtiofs, or not what was asked for; its modules are for another machine; a module that cannot be read.
+pub fn choose(tree: &ModuleTree, target: &Target, more: &[String], strip: bool) -> Result<Chosen> {
+    let mut wanted = vec!["virtio_pci".to_owned(), "virtiofs".to_owned()];
+    wanted.extend(more.iter().cloned());
+    let selection = match tree.resolve(&wanted, &[]) {
+        // The driver brings what bus there is: virtio_mmio.
+        Err(Error::UnknownModule { name, .. }) if name == wanted[0] => tree.resolve(&wanted[1..], &[])?,
+        other => other?,
+    };
+    selection.check_machine(target.elf)?;
+    let has = |name: &str| {
+        selection.modules.iter().any(|module| module.entry.name == name)
+            || selection.built_in.iter().any(|built_in| built_in == name)
+    };
+    let has_pci = has("virtio_pci");
+    let mut notes: Vec<String> = selection.notes.iter().map(Note::to_string).collect();
+    if !has_pci {
+        let other =
+            if has("virtio_mmio") { "devices are found in memory (virtio_mmio) only" } else { "no device is found" };
+        notes.push(format!("kernel {} has no PCI bus for virtio (virtio_pci): {other}", selection.version));
+    }
+    Ok(Chosen { modules: Modules::pack(&selection, strip, None)?, notes, has_pci })
+}
+
+/// The tree of the initramfs.
+///
+/// # Errors
+/// A file that cannot be read; an argument with a NUL in it.
+pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
+    let mut tree = contents::tree(&contents::Parts {
+        target: parts.target,
+        variant: Variant::Slim,
+        version: parts.version,
+        init: parts.init,
+        busybox: None,
+        modules: None,
+        cmdline: parts.cmdline,
+        include: &[],
+        trust: &[],
+    })?;
+    let mut put = |path: &str, content: Content| {
+        tree.create_parents(path)?;
+        tree.insert(path, Entry::file(0o644, content), Clash::Refuse)
+    };
+    let folder = names::NUMBERED_MODULES_DIR.trim_start_matches('/');
+    for (number, module) in parts.modules.iter().flat_map(|modules| &modules.files).enumerate() {
+        put(&format!("{folder}/{number:03}-{}.ko", module.name), module.content.clone())?;
+    }
+    if !parts.arguments.is_empty() {
+        let text: String = parts.arguments.iter().map(|argument| format!("{argument}\0")).collect();
+        put(names::BAKED_ARGUMENTS.trim_start_matches('/'), Content::Bytes(text.into_bytes()))?;
+    }
+    Ok(tree)
+}
+
+/// Refuses what can be no tag, with `option` in the message.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check_tag(option: &str, tag: &str) -> Result<()> {
+    if parameters::is_tag(tag) && !tag.contains(|c: char| c.is_whitespace() || c == '"') {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{option} `{tag}`: a tag has 1 to {} bytes (this one {}) and no slash, blank or quote, and is neither . nor ..",
+        parameters::TAG_MAX,
+        tag.len()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{kmod::testing::write_module, target};
+
+    #[test]
+    fn tags_are_what_virtio_takes() {
+        for tag in ["rootfs", "a", &"x".repeat(36), "ä", "a,b"] {
+            assert!(check_tag("--mount", tag).is_ok(), "{tag}");
+        }
+        for tag in ["", ".", "..", "a/b", "/a", "a b", "a\"", "a\n", &"x".repeat(37), &"ä".repeat(19)] {
+            let error = check_tag("--mount", tag).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("--mount `{tag}`: a tag has 1 to 36 bytes (this one {})", tag.len())),
+                "{error}"
+            );
+        }
+    }
+
+    fn kernel(folder: &std::path::Path, files: &[(&str, &str)], built_in: &str) -> ModuleTree {
+        let tree = folder.join("lib/modules/6.1.0");
+        std::fs::create_dir_all(tree.join("kernel")).unwrap();
+        std::fs::write(tree.join("modules.builtin"), built_in).unwrap();
+        for (path, info) in files {
+            write_module(&tree, path, info);
+        }
+        ModuleTree::open(&tree).unwrap()
+    }
+
+    fn paths(chosen: &Chosen) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let init = folder.path().join("init");
+        std::fs::write(&init, "program").unwrap();
+        let parts = Parts {
+            target: target::named("x86_64").unwrap(),
+            init: &init,
+            version: "1.2.3",
+            modules: Some(&chosen.modules),
+            cmdline: None,
+            arguments: &["-c".to_owned(), "a \"b\"\nc".to_owned()],
+        };
+        let tree = tree(&parts).unwrap();
+        tree.check_parents().unwrap();
+        let arguments = tree.get("etc/init.arguments").unwrap();
+        assert_eq!(arguments.kind, crate::tree::Kind::File(Content::Bytes(b"-c\0a \"b\"\nc\0".to_vec())));
+        let modules = tree.iter().map(|node| String::from_utf8_lossy(node.path).into_owned());
+        modules.filter(|path| path.ends_with(".ko")).collect()
+    }
+
+    #[test]
+    fn modules_are_numbered_in_load_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            ("kernel/fs/fuse/virtiofs.ko", "depends=fuse,virtio alias=fs-virtiofs alias=virtio:d0000001Av*"),
+            ("kernel/fs/fuse/fuse.ko", "depends="),
+            ("kernel/drivers/virtio/virtio.ko", "depends="),
+            ("kernel/drivers/virtio/virtio_pci.ko", "depends=virtio"),
+            ("kernel/drivers/virtio/virtio_mmio.ko", "depends=virtio"),
+            ("kernel/fs/overlayfs/overlay.ko", "depends="),
+        ];
+        let kernel = kernel(folder.path(), &files, "");
+        let target = target::named("x86_64").unwrap();
+        let chosen = choose(&kernel, target, &["overlay".to_owned()], false).unwrap();
+        assert!(chosen.has_pci && chosen.notes.is_empty(), "{:?}", chosen.notes);
+        let paths = paths(&chosen);
+        let place = |name: &str| paths.iter().position(|path| path.ends_with(&format!("-{name}.ko"))).unwrap();
+        assert_eq!(paths.len(), 5, "{paths:?}");
+        assert!(paths[0].starts_with("usr/lib/modules/000-"), "{paths:?}");
+        assert!(place("fuse") < place("virtiofs") && place("virtio") < place("virtio_pci"), "{paths:?}");
+        let error = choose(&kernel, target, &["overlai".to_owned()], false).unwrap_err().to_string();
+        assert!(error.contains("overlai") && error.contains("overlay"), "{error}");
+    }
+
+    #[test]
+    fn what_is_built_in_is_not_missing_and_a_kernel_without_pci_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = target::named("x86_64").unwrap();
+        let all = "kernel/fs/fuse/virtiofs.ko\nkernel/drivers/virtio/virtio_pci.ko\n";
+        let chosen = choose(&kernel(folder.path(), &[], all), target, &[], false).unwrap();
+        assert!(chosen.has_pci && chosen.modules.files.is_empty());
+        let folder = tempfile::tempdir().unwrap();
+        let files = [
+            ("kernel/fs/fuse/virtiofs.ko", "depends= alias=virtio:d0000001Av*"),
+            ("kernel/drivers/virtio/virtio_mmio.ko", "depends="),
+        ];
+        let chosen = choose(&kernel(folder.path(), &files, ""), target, &[], false).unwrap();
+        assert!(!chosen.has_pci && chosen.notes[0].contains("no PCI bus"), "{:?}", chosen.notes);
+        assert_eq!(paths(&chosen).len(), 2);
+        let folder = tempfile::tempdir().unwrap();
+        let error = choose(&kernel(folder.path(), &files[1..], ""), target, &[], false).unwrap_err().to_string();
+        assert!(error.contains("has no module virtiofs"), "{error}");
+    }
+}

@@ -1,0 +1,221 @@
+//! A virtual machine for one command: its root is a folder of the host, shared by virtiofsd, so no disk is made and no file is
+//! left. The rooms: `root` finds the kernel in the folder, `share` starts virtiofsd, `accelerator` finds out what runs the guest,
+//! `session` runs the machine and tells how it ended.
+
+pub mod accelerator;
+pub mod root;
+pub mod session;
+pub mod share;
+
+use std::path::PathBuf;
+
+use initramfs_overlay_init::config::virtiofs::ROOT_TAG;
+
+use crate::{
+    Error, Result,
+    qemu::{Accelerator, Machine},
+    target::Target,
+};
+
+/// The I/O port that the guest writes its status to, that of QEMU's isa-debug-exit.
+const EXIT_PORT: &str = "0xf4";
+
+/// A folder of the host in the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// What the guest knows it by.
+    pub tag: String,
+    /// The folder.
+    pub path: PathBuf,
+    /// The guest mounts it read-only.
+    pub read_only: bool,
+}
+
+/// How the guest may write to its root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RootAccess {
+    /// Not at all.
+    ReadOnly,
+    /// To the folder itself.
+    ReadWrite,
+    /// To memory: the folder stays as it is.
+    Overlay,
+}
+
+/// A machine for one command.
+#[derive(Debug, Clone)]
+pub struct Vm {
+    /// What it is.
+    pub target: &'static Target,
+    /// The kernel's file.
+    pub kernel: PathBuf,
+    /// The root's folder first, then the others.
+    pub shares: Vec<Share>,
+    /// How the root is mounted.
+    pub access: RootAccess,
+    /// The program that runs in it; the kernel's own default way where there is none.
+    pub init: Option<String>,
+    /// Memory in MiB.
+    pub memory: u32,
+    /// Processors.
+    pub cpus: u32,
+    /// What runs the guest's instructions.
+    pub accelerator: Accelerator,
+    /// What is done is told on the console.
+    pub debug: bool,
+    /// More for the kernel's command line.
+    pub append: Vec<String>,
+}
+
+impl Vm {
+    /// The shares that a machine can have: the root's own tag is taken, and each other one is there once.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn check_shares(shares: &[Share]) -> Result<()> {
+        for (place, share) in shares.iter().enumerate() {
+            let option = if share.read_only { "--mount-ro" } else { "--mount" };
+            crate::virtiofs::check_tag(option, &share.tag)?;
+            if share.tag == ROOT_TAG {
+                return Err(Error::Usage(format!(
+                    "{option} {ROOT_TAG}: this is the tag of the root; take another one"
+                )));
+            }
+            if shares[..place].iter().any(|other| other.tag == share.tag) {
+                return Err(Error::Usage(format!(
+                    "{option} {}: this tag is given twice; each folder needs its own",
+                    share.tag
+                )));
+            }
+            if !std::fs::metadata(&share.path).is_ok_and(|metadata| metadata.is_dir()) {
+                let path = share.path.display();
+                return Err(Error::Usage(format!("{option} {}: there is no folder {path}", share.tag)));
+            }
+            root::check_readable(&share.path)?;
+        }
+        Ok(())
+    }
+
+    /// The words of the kernel's command line.
+    pub fn command_line(&self) -> Vec<String> {
+        let mut words = vec![format!("console={}", self.target.qemu.console), self.target.qemu.append.clone()];
+        // A kernel that cannot go on starts again, which ends QEMU.
+        words.push("panic=-1 rd.onerror=poweroff".to_owned());
+        words.push(if self.debug { "debug" } else { "quiet" }.to_owned());
+        words.push(format!("rootfs={ROOT_TAG}"));
+        words.push(match self.access {
+            RootAccess::ReadOnly => "ro".to_owned(),
+            RootAccess::ReadWrite => "rw".to_owned(),
+            RootAccess::Overlay => "rw rd.overlay=tmpfs".to_owned(),
+        });
+        for share in self.shares.iter().skip(1) {
+            words.push(format!("{}={}", if share.read_only { "mount-ro" } else { "mount" }, share.tag));
+        }
+        words.push(format!("rd.exit=ioport:{EXIT_PORT}"));
+        words.extend(self.init.iter().map(|init| match init.contains(char::is_whitespace) {
+            true => format!("init=\"{init}\""),
+            false => format!("init={init}"),
+        }));
+        words.extend(self.append.iter().cloned());
+        words
+    }
+
+    /// The machine for QEMU, which inherits the descriptors: `initrd` to read from, `sockets` of the shares' virtiofsd in their
+    /// order, `exit` to write the status to.
+    pub fn machine(&self, initrd: i32, sockets: &[i32], exit: i32) -> Machine {
+        let qemu = &self.target.qemu;
+        let mut arguments =
+            ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned).to_vec();
+        // A processor that the target asks for is asked for here too; else all that there can be, as distributions need it.
+        let cpu = qemu.args.iter().position(|word| word == "-cpu").and_then(|place| qemu.args.get(place + 1));
+        let cpu = match (cpu, self.accelerator) {
+            (Some(cpu), _) => cpu,
+            (None, Accelerator::Kvm) => "host",
+            (None, Accelerator::Tcg) => "max",
+        };
+        arguments.extend(["-cpu".to_owned(), cpu.to_owned()]);
+        // The guest's memory is shared with virtiofsd (QEMU, docs/interop/vhost-user.rst).
+        let memory = format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory);
+        arguments.extend(["-object".to_owned(), memory, "-machine".to_owned(), "memory-backend=memory".to_owned()]);
+        for (number, (share, socket)) in self.shares.iter().zip(sockets).enumerate() {
+            let tag = share.tag.replace(',', ",,");
+            arguments.extend(["-chardev".to_owned(), format!("socket,id=share{number},fd={socket}")]);
+            arguments.extend(["-device".to_owned(), format!("vhost-user-fs-pci,chardev=share{number},tag={tag}")]);
+        }
+        // One byte arrives here as it is; isa-debug-exit would halve the range of a status.
+        arguments.extend(["-chardev".to_owned(), format!("file,id=exit,path=/dev/fd/{exit}")]);
+        arguments.extend(["-device".to_owned(), format!("isa-debugcon,iobase={EXIT_PORT},chardev=exit")]);
+        Machine {
+            program: &qemu.program,
+            arguments,
+            kernel: self.kernel.clone(),
+            dtb: None,
+            initrd: Some(format!("/dev/fd/{initrd}").into()),
+            drives: Vec::new(),
+            append: self.command_line(),
+            memory: Some(self.memory),
+            cpus: Some(self.cpus),
+            accelerator: Some(self.accelerator),
+            powers_off: true,
+            extra: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{qemu::Terminal, target};
+
+    fn share(tag: &str, path: &str, read_only: bool) -> Share {
+        Share { tag: tag.to_owned(), path: path.into(), read_only }
+    }
+
+    #[test]
+    fn a_vm_becomes_a_command_line() {
+        let vm = Vm {
+            target: target::named("i686").unwrap(),
+            kernel: "/k".into(),
+            shares: vec![share("rootfs", "/r", true), share("a,b", "/a", false), share("c", "/c", true)],
+            access: RootAccess::Overlay,
+            init: Some("/bin/my program".to_owned()),
+            memory: 512,
+            cpus: 2,
+            accelerator: Accelerator::Tcg,
+            debug: false,
+            append: vec!["single".to_owned()],
+        };
+        assert_eq!(
+            vm.machine(7, &[3, 4, 5], 9).command_line(Terminal::Bare),
+            "qemu-system-i386 -display none -nodefaults -no-user-config -no-reboot -cpu pentium2 \
+             -object memory-backend-memfd,id=memory,size=512M,share=on -machine memory-backend=memory \
+             -chardev socket,id=share0,fd=3 -device vhost-user-fs-pci,chardev=share0,tag=rootfs \
+             -chardev socket,id=share1,fd=4 -device vhost-user-fs-pci,chardev=share1,tag=a,,b \
+             -chardev socket,id=share2,fd=5 -device vhost-user-fs-pci,chardev=share2,tag=c \
+             -chardev file,id=exit,path=/dev/fd/9 -device isa-debugcon,iobase=0xf4,chardev=exit \
+             -accel tcg -m 512 -smp 2 -nic none -serial stdio -monitor none -kernel /k -initrd /dev/fd/7 \
+             -append 'console=ttyS0 panic=-1 rd.onerror=poweroff quiet rootfs=rootfs rw rd.overlay=tmpfs mount=a,b mount-ro=c \
+             rd.exit=ioport:0xf4 init=\"/bin/my program\" single'"
+        );
+        let kvm = Vm { target: target::named("x86_64").unwrap(), accelerator: Accelerator::Kvm, ..vm };
+        assert!(kvm.machine(7, &[3], 9).command_line(Terminal::Bare).contains("-cpu host"));
+    }
+
+    #[test]
+    fn shares_that_cannot_be_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        assert!(Vm::check_shares(&[share("a", path, true), share("b", path, false)]).is_ok());
+        for (shares, part) in [
+            (vec![share("a/b", path, true)], "--mount-ro `a/b`: a tag has"),
+            (vec![share("", path, false)], "--mount ``: a tag has"),
+            (vec![share("rootfs", path, false)], "the tag of the root"),
+            (vec![share("a", path, true), share("a", path, false)], "--mount a: this tag is given twice"),
+            (vec![share("a", "/no/such", false)], "there is no folder /no/such"),
+            (vec![share("a", "/dev/null", false)], "there is no folder /dev/null"),
+        ] {
+            let error = Vm::check_shares(&shares).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The folder that becomes a machine's root: whether it can, and which kernel with which modules is in it. Only looks; links in
+//! it are followed as the guest would, and never lead out of it.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::{FileExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use super::{RootAccess, Share};
+use crate::{Error, Result, disk::root::find, error::IoContext};
+
+/// A kernel that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its file.
+    pub vmlinuz: PathBuf,
+    /// What `uname -r` says on it, where that is known.
+    pub version: Option<String>,
+    /// Its modules, where there are any. A kernel may have all it needs built in.
+    pub modules: Option<PathBuf>,
+}
+
+/// Where modules are below a root.
+const MODULES: [&str; 2] = ["usr/lib/modules", "lib/modules"];
+
+/// The newest kernel in `root` that has its modules, else the newest: `/usr/lib/modules/VERSION/vmlinuz` or `/boot/vmlinuz-VERSION`.
+///
+/// # Errors
+/// [`Error::Usage`] where there is none, [`Error::Io`] where it cannot be read.
+pub fn kernel_in(root: &Path) -> Result<Kernel> {
+    let mut kernels = Vec::new();
+    for folder in MODULES {
+        for version in names_in(root, folder) {
+            let vmlinuz = find_file(root, &format!("{folder}/{version}/vmlinuz"));
+            kernels.extend(vmlinuz.map(|vmlinuz| (version.clone(), vmlinuz)));
+        }
+    }
+    for name in names_in(root, "boot") {
+        if let Some(version) = name.strip_prefix("vmlinuz-") {
+            kernels.extend(find_file(root, &format!("boot/{name}")).map(|vmlinuz| (version.to_owned(), vmlinuz)));
+        }
+    }
+    let found = kernels.into_iter().max_by_key(|(version, _)| {
+        // Of two files for one version either will do.
+        (modules_in(root, version).is_some(), version_key(version))
+    });
+    let unnamed = || {
+        let vmlinuz = ["boot/vmlinuz", "vmlinuz", "boot/bzImage"].iter().find_map(|path| find_file(root, path))?;
+        Some((version_of(&vmlinuz)?, vmlinuz))
+    };
+    let Some((version, vmlinuz)) = found.or_else(unnamed) else {
+        return Err(Error::Usage(format!(
+            "there is no kernel in {0}: neither boot/vmlinuz-VERSION nor usr/lib/modules/VERSION/vmlinuz. Put one there, or name \
+             one: --kernel FILE, or --kernel debian to have Debian's fetched",
+            root.display()
+        )));
+    };
+    File::open(&vmlinuz).at("open", &vmlinuz)?;
+    let modules = modules_in(root, &version);
+    Ok(Kernel { vmlinuz, version: Some(version), modules })
+}
+
+/// The kernel in the file `vmlinuz`, with the modules `given`, else those of its version in `root` or on this machine.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn kernel_of(vmlinuz: &Path, given: Option<&Path>, root: &Path) -> Result<Kernel> {
+    File::open(vmlinuz).at("open", vmlinuz)?;
+    let version = version_of(vmlinuz);
+    let own = |version: &String| modules_in(root, version).or_else(|| modules_in(Path::new("/"), version));
+    let modules = given.map(Path::to_owned).or_else(|| own(version.as_ref()?));
+    Ok(Kernel { vmlinuz: vmlinuz.to_owned(), version, modules })
+}
+
+fn modules_in(root: &Path, version: &str) -> Option<PathBuf> {
+    MODULES.iter().find_map(|folder| find(root, &Path::new(folder).join(version)).filter(|path| path.is_dir()))
+}
+
+fn find_file(root: &Path, path: &str) -> Option<PathBuf> {
+    find(root, Path::new(path)).filter(|path| path.is_file())
+}
+
+fn names_in(root: &Path, folder: &str) -> Vec<String> {
+    let entries = find(root, Path::new(folder)).and_then(|folder| fs::read_dir(folder).ok());
+    entries.into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
+}
+
+/// Versions in the order in which they appeared: numbers by value, the rest as text.
+fn version_key(version: &str) -> Vec<(u64, String)> {
+    let mut parts = Vec::new();
+    let mut rest = version;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let (number, after) = rest.split_at(digits);
+        let text = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (text, after) = after.split_at(text);
+        parts.push((number.parse().unwrap_or(0), text.to_owned()));
+        rest = after;
+    }
+    parts
+}
+
+/// The version in the header of an x86 kernel (kernel, Documentation/arch/x86/boot.rst: `kernel_version`, a pointer 0x200 bytes
+/// short).
+fn version_of(vmlinuz: &Path) -> Option<String> {
+    let file = File::open(vmlinuz).ok()?;
+    let mut magic = [0; 4];
+    file.read_exact_at(&mut magic, 0x202).ok()?;
+    if &magic != b"HdrS" {
+        return None;
+    }
+    let mut pointer = [0; 2];
+    file.read_exact_at(&mut pointer, 0x20e).ok()?;
+    let at = u64::from(u16::from_le_bytes(pointer)) + 0x200;
+    let mut text = [0; 256];
+    let length = file.read_at(&mut text, at).ok()?;
+    let text = text[..length].split(|byte| *byte == 0).next()?;
+    Some(String::from_utf8_lossy(text).split(' ').next()?.to_owned()).filter(|version| !version.is_empty())
+}
+
+/// Refuses a folder that cannot be a root with `init` in it.
+///
+/// # Errors
+/// [`Error::Usage`] and [`Error::Io`].
+pub fn check(root: &Path, init: &str, access: RootAccess, shares: &[Share]) -> Result<()> {
+    if !fs::metadata(root).at("read", root)?.is_dir() {
+        return Err(Error::Usage(format!(
+            "{} is no folder: name the folder that is to be the machine's root",
+            root.display()
+        )));
+    }
+    check_readable(root)?;
+    let shown = root.display();
+    if access == RootAccess::ReadOnly {
+        let absent: Vec<&str> =
+            ["dev", "proc", "run", "sys"].into_iter().filter(|name| !root.join(name).is_dir()).collect();
+        if !absent.is_empty() {
+            return Err(Error::Usage(format!(
+                "{shown} has no folder {}, which a root that is read-only must have: make it, or take --overlay (what is written \
+                 is forgotten) or --rw",
+                absent.join(", ")
+            )));
+        }
+    }
+    check_init(root, init, shares)
+}
+
+/// Looks for the program where the guest will: in a share's folder, or in the root. What is made only in the guest is taken on
+/// trust.
+fn check_init(root: &Path, init: &str, shares: &[Share]) -> Result<()> {
+    if !init.starts_with('/') || init.contains(['"', '\n', '\0']) {
+        return Err(Error::Usage(format!(
+            "--init {init}: expected an absolute path in the root, without quotes or line breaks"
+        )));
+    }
+    let below = |folder: &str| init.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')?.split_once('/'));
+    let place = match below("/run/mnt").or_else(|| below("/run/mount")) {
+        Some((tag, rest)) => shares.iter().find(|share| share.tag == tag).map(|share| (share.path.as_path(), rest)),
+        None if ["/dev/", "/proc/", "/run/", "/sys/", "/tmp/"].iter().any(|moved| init.starts_with(moved)) => {
+            return Ok(());
+        }
+        None => Some((root, init)),
+    };
+    let file = place.and_then(|(folder, path)| find(folder, Path::new(path)));
+    match file.and_then(|file| file.metadata().ok()) {
+        None => {
+            let others = ["/bin/sh", "/sbin/init", "/usr/bin/bash", "/bin/busybox"];
+            let others: Vec<&str> = others.into_iter().filter(|path| find(root, Path::new(path)).is_some()).collect();
+            let hint = match others.as_slice() {
+                [] => "nor one of the usual programs: is it a root folder?".to_owned(),
+                others => format!("there is {}: name it with --init", others.join(", ")),
+            };
+            Err(Error::Usage(format!("{} has no {init}; {hint}", root.display())))
+        }
+        Some(metadata) if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 => {
+            Err(Error::Usage(format!("{init} in {} is no program: it is no file that may be executed", root.display())))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// A folder that this user may list.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn check_readable(folder: &Path) -> Result<()> {
+    fs::read_dir(folder).at("read", folder).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    fn put(root: &Path, path: &str, bytes: &[u8], mode: u32) {
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn the_newest_kernel_with_modules_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let error = kernel_in(root).unwrap_err().to_string();
+        assert!(error.contains("there is no kernel") && error.contains("--kernel debian"), "{error}");
+        put(root, "boot/vmlinuz-6.10.0", b"k", 0o644);
+        put(root, "boot/vmlinuz-6.9.1-amd64", b"k", 0o644);
+        let found = kernel_in(root).unwrap();
+        assert_eq!((found.version.as_deref(), found.modules), (Some("6.10.0"), None));
+        fs::create_dir_all(root.join("usr/lib/modules/6.9.1-amd64")).unwrap();
+        symlink("/usr/lib", root.join("lib")).unwrap();
+        let found = kernel_in(root).unwrap();
+        assert_eq!(found.version.as_deref(), Some("6.9.1-amd64"));
+        assert_eq!(found.modules, Some(root.join("usr/lib/modules/6.9.1-amd64")));
+        put(root, "usr/lib/modules/6.12.3/vmlinuz", b"k", 0o644);
+        assert_eq!(kernel_in(root).unwrap().vmlinuz, root.join("usr/lib/modules/6.12.3/vmlinuz"));
+    }
+
+    #[test]
+    fn a_link_out_of_the_root_leads_nowhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, outside) = (folder.path().join("root"), folder.path().join("outside"));
+        put(&root, "boot/x", b"", 0o644);
+        fs::write(&outside, "k").unwrap();
+        symlink("../../outside", root.join("boot/vmlinuz-1.0")).unwrap();
+        symlink(&outside, root.join("boot/vmlinuz-2.0")).unwrap();
+        assert!(kernel_in(&root).is_err());
+    }
+
+    #[test]
+    fn the_version_is_in_the_kernels_header() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut kernel = vec![0; 0x1000];
+        kernel[0x202..0x206].copy_from_slice(b"HdrS");
+        kernel[0x20e..0x210].copy_from_slice(&0x300_u16.to_le_bytes());
+        kernel[0x500..0x518].copy_from_slice(b"6.1.0-50-amd64 (builder)");
+        put(folder.path(), "vmlinuz", &kernel, 0o644);
+        assert_eq!(version_of(&folder.path().join("vmlinuz")).as_deref(), Some("6.1.0-50-amd64"));
+        assert_eq!(kernel_in(folder.path()).unwrap().version.as_deref(), Some("6.1.0-50-amd64"));
+        put(folder.path(), "short", &kernel[..0x204], 0o644);
+        assert_eq!(version_of(&folder.path().join("short")), None);
+    }
+
+    #[test]
+    fn versions_are_ordered_by_number() {
+        for (older, newer) in
+            [("6.9.0", "6.10.0"), ("6.1.0-9-amd64", "6.1.0-10-amd64"), ("6.1", "6.1.1"), ("5.9", "6.0-rc1")]
+        {
+            assert!(version_key(older) < version_key(newer), "{older} {newer}");
+        }
+    }
+
+    #[test]
+    fn a_root_that_cannot_boot_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        let said = |init: &str, access, shares: &[Share]| match check(&root, init, access, shares) {
+            Ok(()) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        let read_only = RootAccess::ReadOnly;
+        assert!(said("/bin/sh", read_only, &[]).starts_with("cannot read"), "{}", said("/bin/sh", read_only, &[]));
+        put(&root, "bin/sh", b"#!", 0o755);
+        put(&root, "etc/motd", b"text", 0o644);
+        assert!(said("/bin/sh", read_only, &[]).contains("has no folder dev, proc, run, sys"));
+        assert_eq!(said("/bin/sh", RootAccess::Overlay, &[]), "");
+        for name in ["dev", "proc", "run", "sys"] {
+            fs::create_dir(root.join(name)).unwrap();
+        }
+        assert_eq!(said("/bin/sh", read_only, &[]), "");
+        assert_eq!(said("/run/elsewhere", read_only, &[]), "");
+        for (init, part) in [
+            ("bin/sh", "expected an absolute path"),
+            ("/bin/\"sh\"", "without quotes"),
+            ("/bin/gone", "has no /bin/gone; there is /bin/sh"),
+            ("/etc/motd", "is no program"),
+            ("/etc", "is no program"),
+            ("/run/mnt/work/test.sh", "has no /run/mnt/work/test.sh"),
+        ] {
+            assert!(said(init, read_only, &[]).contains(part), "{}", said(init, read_only, &[]));
+        }
+        let work = Share { tag: "work".to_owned(), path: folder.path().join("work"), read_only: true };
+        put(&work.path, "test.sh", b"#!/bin/sh", 0o755);
+        assert_eq!(said("/run/mnt/work/test.sh", read_only, std::slice::from_ref(&work)), "");
+        assert_eq!(said("/run/mount/work/test.sh", read_only, &[work]), "");
+        let file = root.join("bin/sh");
+        assert!(check(&file, "/bin/sh", read_only, &[]).unwrap_err().to_string().contains("is no folder"));
+    }
+}

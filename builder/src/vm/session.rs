@@ -1,0 +1,256 @@
+//! One machine from its start to its end: virtiofsd for each folder, QEMU, and what is heard of them. Whatever happens, also to
+//! this process, nothing that was started stays: each process is tethered to this one, and what they share has no name anywhere.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::fd::{AsRawFd, OwnedFd},
+    path::Path,
+    process::{Child, Stdio},
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::{SigSet, Signal};
+use rustix::{
+    fs::{MemfdFlags, memfd_create},
+    termios::{self, OptionalActions, Termios},
+};
+
+use super::{
+    Vm,
+    share::{self, Daemon, Running, inherit},
+};
+use crate::{
+    Result,
+    archive::{self, Properties},
+    error::IoContext,
+    qemu::{
+        Terminal,
+        console::{Console, End},
+    },
+    tether,
+    tree::Tree,
+};
+
+/// How long what was started may take to end once QEMU has.
+const ENDING: Duration = Duration::from_secs(5);
+
+/// How a machine ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The command ended; its status, 128 + N where signal N ended it.
+    Exited(u8),
+    /// The guest ended without telling a status; what the kernel said, if it did.
+    Silent(Option<End>),
+    /// A virtiofsd ended first; the folder's tag and its last words.
+    ShareLost(String, String),
+    /// A signal for this process.
+    Signalled(i32),
+    /// The time was up.
+    TimedOut,
+}
+
+/// Where a machine's console goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// To standard output.
+    Standard,
+    /// To standard error: standard output is for something else.
+    Error,
+}
+
+/// What is heard while a machine runs.
+enum Event {
+    Status(u8),
+    ConsoleClosed,
+    ShareEnded(String, String),
+    Signal(i32),
+}
+
+/// Signals that end this process, held back so that they end the machine first. To be called before any thread is started.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn hold_signals() -> Result<()> {
+    held().thread_block().map_err(std::io::Error::from).at("hold back", "signals")
+}
+
+fn held() -> SigSet {
+    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect()
+}
+
+/// What was started. Dropped, it ends all of it.
+struct Started {
+    qemu: Option<Child>,
+    shares: Vec<Running>,
+    settings: Option<Termios>,
+}
+
+impl Started {
+    /// Ends QEMU. Nothing in it has to be kept: the guest's files are virtiofsd's.
+    fn end_machine(&mut self) {
+        if let Some(mut qemu) = self.qemu.take() {
+            // An error says that it has ended already.
+            let _ = qemu.kill();
+            let _ = qemu.wait();
+        }
+        if let Some(settings) = self.settings.take() {
+            // QEMU had made the terminal raw.
+            let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &settings);
+        }
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.end_machine();
+        for share in &mut self.shares {
+            let _ = share.child.kill();
+            let _ = share.child.wait();
+        }
+    }
+}
+
+/// Runs the machine with the initramfs `tree` to its end. Returns what the guest wrote, as far as it is kept, and how it ended.
+/// Signals must be [held back](hold_signals).
+///
+/// # Errors
+/// [`Error::MissingPrograms`] and [`Error::Io`] where something cannot be started.
+pub fn run(vm: &Vm, daemon: &Daemon, tree: &Tree, output: Output, time: Option<Duration>) -> Result<(Outcome, String)> {
+    let (sender, events) = mpsc::channel();
+    let initrd = in_memory(tree)?;
+    let mut started = Started { qemu: None, shares: Vec::new(), settings: termios::tcgetattr(std::io::stdin()).ok() };
+    for share in &vm.shares {
+        let (sender, tag) = (sender.clone(), share.tag.clone());
+        let said = move |words| drop(sender.send(Event::ShareEnded(tag, words)));
+        started.shares.push(share::start(daemon, share, said)?);
+    }
+    let console = Arc::new(Console::default());
+    started.qemu = Some(start_machine(vm, &started.shares, &initrd, output, &console, &sender)?);
+    std::thread::spawn(move || {
+        while let Ok(signal) = held().wait() {
+            if sender.send(Event::Signal(signal as i32)).is_err() {
+                break;
+            }
+        }
+    });
+    let deadline = time.map(|time| Instant::now() + time);
+    let outcome = listen(&events, &console, deadline);
+    started.end_machine();
+    end_shares(&mut started, &events);
+    Ok((outcome, console.text()))
+}
+
+/// The archive, in memory.
+fn in_memory(tree: &Tree) -> Result<OwnedFd> {
+    let name = Path::new("the initramfs in memory");
+    let memory = memfd_create("initramfs", MemfdFlags::CLOEXEC).map_err(std::io::Error::from).at("make", name)?;
+    let file = File::from(memory.try_clone().at("make", name)?);
+    let mut buffer = std::io::BufWriter::with_capacity(1 << 20, file);
+    archive::write(tree, Properties::default(), &mut buffer)?;
+    buffer.flush().at("make", name)?;
+    Ok(memory)
+}
+
+fn start_machine(
+    vm: &Vm,
+    shares: &[Running],
+    initrd: &OwnedFd,
+    output: Output,
+    console: &Arc<Console>,
+    sender: &Sender<Event>,
+) -> Result<Child> {
+    let program = Path::new(&vm.target.qemu.program);
+    let pipe = || std::io::pipe().at("open a pipe for", program);
+    let (exit_reader, exit) = pipe()?;
+    let (console_reader, copy) = pipe()?;
+    let (exit, copy) = (OwnedFd::from(exit), OwnedFd::from(copy));
+    let sockets: Vec<i32> = shares.iter().map(|share| share.socket.as_raw_fd()).collect();
+    let machine = vm.machine(initrd.as_raw_fd(), &sockets, exit.as_raw_fd());
+    crate::program::require(&[machine.program()])?;
+    let path = machine.program().locate().unwrap_or_else(|| program.to_owned());
+    let terminal = match termios::isatty(std::io::stdin()) {
+        true => Terminal::Person { copy: copy.as_raw_fd() },
+        false => Terminal::Pipe { copy: copy.as_raw_fd() },
+    };
+    let mut command = tether::command(&path);
+    command.args(machine.arguments(terminal)).stdin(Stdio::inherit());
+    if output == Output::Error {
+        command.stdout(Stdio::from(std::io::stderr()));
+    }
+    for descriptor in shares.iter().map(|share| &share.socket).chain([initrd, &exit, &copy]) {
+        inherit(descriptor, true).at("prepare", program)?;
+    }
+    let child = command.spawn().at("start", program)?;
+    // From here on QEMU alone holds the pipes' other ends: closed, they tell its end.
+    drop((exit, copy));
+    let (status_to, console_to) = (sender.clone(), sender.clone());
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        let mut reader = exit_reader;
+        if reader.read_exact(&mut byte).is_ok() {
+            // Nobody listens any more where the machine was ended.
+            let _ = status_to.send(Event::Status(byte[0]));
+        }
+    });
+    let filled = Arc::clone(console);
+    std::thread::spawn(move || {
+        filled.fill(console_reader);
+        let _ = console_to.send(Event::ConsoleClosed);
+    });
+    Ok(child)
+}
+
+/// Waits for the first thing that means the end.
+fn listen(events: &Receiver<Event>, console: &Console, deadline: Option<Instant>) -> Outcome {
+    let next = || match deadline {
+        Some(deadline) => events.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok(),
+        None => events.recv().ok(),
+    };
+    match next() {
+        None => Outcome::TimedOut,
+        Some(Event::Status(status)) => Outcome::Exited(status),
+        Some(Event::Signal(number)) => Outcome::Signalled(number),
+        // It ends when QEMU does, so that may be the reason; what the guest said before counts.
+        Some(Event::ShareEnded(tag, words)) => after_end(events).unwrap_or(Outcome::ShareLost(tag, words)),
+        // The status, written last, may be heard last.
+        Some(Event::ConsoleClosed) => match after_end(events) {
+            Some(outcome @ (Outcome::Exited(_) | Outcome::Signalled(_))) => outcome,
+            _ => Outcome::Silent(console.end()),
+        },
+    }
+}
+
+/// What is heard within a moment of an end: a status, or that QEMU has ended.
+fn after_end(events: &Receiver<Event>) -> Option<Outcome> {
+    const MOMENT: Duration = Duration::from_millis(300);
+    let until = Instant::now() + MOMENT;
+    let mut ended = None;
+    while let Ok(event) = events.recv_timeout(until.saturating_duration_since(Instant::now())) {
+        match event {
+            Event::Status(status) => return Some(Outcome::Exited(status)),
+            Event::Signal(number) => return Some(Outcome::Signalled(number)),
+            Event::ConsoleClosed => ended = Some(Outcome::Silent(None)),
+            Event::ShareEnded(..) => {}
+        }
+    }
+    ended
+}
+
+/// Waits for the daemons: without QEMU they end by themselves, files closed. The rest is killed.
+fn end_shares(started: &mut Started, events: &Receiver<Event>) {
+    let deadline = Instant::now() + ENDING;
+    for share in &mut started.shares {
+        while let Ok(None) = share.child.try_wait() {
+            if Instant::now() > deadline {
+                return;
+            }
+            // Each is heard of when it ends, which is a moment before it can be waited for.
+            let _ = events.recv_timeout(Duration::from_millis(5));
+        }
+    }
+}

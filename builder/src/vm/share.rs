@@ -1,0 +1,212 @@
+//! virtiofsd: where distributions keep it, which of the two programs of that name it is, and one started for each folder. It and
+//! QEMU talk over a socket that has no name when they start: nobody else can connect to it and nothing of it is left.
+
+use std::{
+    io::{self, Read},
+    os::fd::{AsRawFd, OwnedFd},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use rustix::{
+    fs::OFlags,
+    io::FdFlags,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with},
+};
+
+use super::Share;
+use crate::{Error, Result, error::IoContext, program, tether};
+
+/// Where distributions put it: Debian since 13 and Fedora, Arch, Debian 12 and Ubuntu 22.04, openSUSE.
+const PLACES: [&str; 4] =
+    ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/libexec/qemu/virtiofsd"];
+
+/// Which program it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The one in C, part of QEMU up to 7.2.
+    Qemu,
+    /// The one in Rust, on its own.
+    Own,
+}
+
+/// The program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Daemon {
+    /// Its file.
+    pub path: PathBuf,
+    /// Which one it is.
+    pub kind: Kind,
+}
+
+impl Daemon {
+    /// The program at `given`, else the first of the places where distributions keep it, and of `PATH`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] with the packages that have it; [`Error::WrongFile`] where it is something else.
+    pub fn find(given: Option<&Path>) -> Result<Self> {
+        let path = match given {
+            Some(path) => path.to_owned(),
+            None => locate().ok_or_else(|| Error::Missing {
+                what: "virtiofsd, which shares folders with the machine".to_owned(),
+                tried: vec![format!("it is neither in PATH nor {}", PLACES.join(", "))],
+                remedy: "install Debian's package virtiofsd (Debian 12 and older: qemu-system-common), or name the program: \
+                         --virtiofsd FILE"
+                    .to_owned(),
+            })?,
+        };
+        let output = program::output(Command::new(&path).arg("--help"))?;
+        let help = [output.stdout, output.stderr].concat();
+        let help = String::from_utf8_lossy(&help);
+        match kind_of(&help) {
+            Some(kind) => Ok(Self { path, kind }),
+            None => Err(Error::WrongFile {
+                path,
+                reason: "it is no virtiofsd: its --help names no folder to share".to_owned(),
+            }),
+        }
+    }
+
+    /// What it is started with: the socket on descriptor `socket`, a `folder`.
+    fn arguments(&self, socket: i32, folder: &str, is_root: bool) -> Vec<String> {
+        let mut arguments = vec![format!("--fd={socket}")];
+        // As root it needs no namespaces, which a container may not give it; as a user they are all the protection there is.
+        let sandbox = if is_root { "chroot" } else { "namespace" };
+        match self.kind {
+            Kind::Own => {
+                arguments.extend(["--shared-dir".to_owned(), folder.to_owned()]);
+                arguments.extend([format!("--sandbox={sandbox}"), "--log-level=error".to_owned()]);
+            }
+            Kind::Qemu => {
+                // FUSE's option lists are parted by commas.
+                let folder = folder.replace('\\', "\\\\").replace(',', "\\,");
+                arguments.extend(["-o".to_owned(), format!("source={folder}")]);
+                arguments.extend(["-o".to_owned(), format!("sandbox={sandbox}")]);
+                arguments.extend(["-o".to_owned(), "log_level=err".to_owned()]);
+            }
+        }
+        arguments
+    }
+}
+
+fn locate() -> Option<PathBuf> {
+    program::locate("virtiofsd").or_else(|| PLACES.iter().map(PathBuf::from).find(|path| path.is_file()))
+}
+
+fn kind_of(help: &str) -> Option<Kind> {
+    match (help.contains("--shared-dir"), help.contains("source=PATH")) {
+        (true, _) => Some(Kind::Own),
+        (false, true) => Some(Kind::Qemu),
+        (false, false) => None,
+    }
+}
+
+/// A virtiofsd that runs for one folder.
+#[derive(Debug)]
+pub struct Running {
+    /// The folder's tag.
+    pub tag: String,
+    /// The process.
+    pub child: Child,
+    /// QEMU's end of the socket.
+    pub socket: OwnedFd,
+}
+
+/// Starts `daemon` for `share`. What it says goes to `said` in one piece when it has ended.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn start(daemon: &Daemon, share: &Share, said: impl FnOnce(String) + Send + 'static) -> Result<Running> {
+    let folder = share.path.canonicalize().at("find", &share.path)?;
+    let text = folder.to_str().ok_or_else(|| {
+        Error::Usage(format!("{}: virtiofsd takes only folders whose name is UTF-8", share.path.display()))
+    })?;
+    let (listener, socket) = connected().at("open a socket for", &daemon.path)?;
+    let mut command = tether::command(&daemon.path);
+    command.args(daemon.arguments(listener.as_raw_fd(), text, rustix::process::geteuid().is_root()));
+    let (reader, writer) = io::pipe().at("open a pipe for", &daemon.path)?;
+    command.stdin(Stdio::null()).stdout(writer.try_clone().at("open a pipe for", &daemon.path)?).stderr(writer);
+    inherit(&listener, true).at("open a socket for", &daemon.path)?;
+    let child = command.spawn().at("start", &daemon.path)?;
+    // With the command goes this process's end of the pipe.
+    drop((command, listener));
+    std::thread::spawn(move || said(last_words(reader)));
+    Ok(Running { tag: share.tag.clone(), child, socket })
+}
+
+/// The end of what a program says until it and all it started have ended.
+fn last_words(mut reader: io::PipeReader) -> String {
+    const KEPT: usize = 8 << 10;
+    let mut kept = Vec::new();
+    let mut part = [0; 1024];
+    loop {
+        match reader.read(&mut part) {
+            Ok(0) => break,
+            Ok(length) => kept.extend_from_slice(&part[..length]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+        kept.drain(..kept.len().saturating_sub(KEPT));
+    }
+    program::last_lines(&String::from_utf8_lossy(&kept), 12)
+}
+
+/// A listening socket, and the one connection that will ever be made to it. Its name is in no filesystem and gone with it. The
+/// queue has room for one: had somebody else been quicker, connecting would fail.
+fn connected() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let listener = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Each has a name of its own: the one before may still be listened on.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let name = format!("initramfs-overlay/{}/{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    let address = SocketAddrUnix::new_abstract_name(name.as_bytes())?;
+    bind(&listener, &address)?;
+    listen(&listener, 0)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    connect(&socket, &address)?;
+    rustix::fs::fcntl_setfl(&socket, OFlags::empty())?;
+    Ok((listener, socket))
+}
+
+/// Whether programs started from here on have the descriptor.
+///
+/// # Errors
+/// What the system said.
+pub fn inherit(descriptor: &OwnedFd, wanted: bool) -> io::Result<()> {
+    let flags = if wanted { FdFlags::empty() } else { FdFlags::CLOEXEC };
+    Ok(rustix::io::fcntl_setfd(descriptor, flags)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_programs_are_told_apart() {
+        assert_eq!(kind_of("  --shared-dir <SHARED_DIR>\n  -o <...>"), Some(Kind::Own));
+        assert_eq!(kind_of("    -o source=PATH   shared directory tree\n"), Some(Kind::Qemu));
+        assert_eq!(kind_of("usage: true"), None);
+        let error = Daemon::find(Some(Path::new("/bin/true"))).unwrap_err().to_string();
+        assert!(error.contains("it is no virtiofsd"), "{error}");
+        assert!(Daemon::find(Some(Path::new("/no/such"))).is_err());
+    }
+
+    #[test]
+    fn each_has_its_arguments() {
+        let arguments =
+            |kind, is_root| Daemon { path: "virtiofsd".into(), kind }.arguments(5, "/a,b\\c", is_root).join(" ");
+        assert_eq!(arguments(Kind::Own, false), "--fd=5 --shared-dir /a,b\\c --sandbox=namespace --log-level=error");
+        assert_eq!(arguments(Kind::Qemu, true), "--fd=5 -o source=/a\\,b\\\\c -o sandbox=chroot -o log_level=err");
+    }
+
+    #[test]
+    fn nobody_else_can_connect() {
+        let (listener, socket) = connected().unwrap();
+        let address = rustix::net::getsockname(&listener).unwrap();
+        let other = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::NONBLOCK, None).unwrap();
+        assert!(connect(&other, &address).is_err());
+        drop((listener, socket));
+        assert!(connect(&other, &address).is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! What the boots from a folder start from: root folders around a BusyBox, and `vm` run on them.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use initramfs_overlay::{
+    busybox,
+    cache::Cache,
+    kernel_package::{self, Kernel},
+    progress::Progress,
+    small_root, target,
+    vm::share::Daemon,
+};
+use tempfile::TempDir;
+
+/// What the roots have of BusyBox.
+const APPLETS: [&str; 16] = [
+    "cat", "echo", "env", "false", "grep", "head", "kill", "ls", "mkdir", "mount", "poweroff", "ps", "rm", "sleep",
+    "touch", "true",
+];
+
+/// Everything for these boots.
+pub struct Lab {
+    busybox: Vec<u8>,
+    busybox_i686: Vec<u8>,
+    /// Debian's kernel for x86_64.
+    pub kernel: Kernel,
+    work: TempDir,
+}
+
+/// How a `vm` ended.
+pub struct Ended {
+    /// Its exit status.
+    pub status: Option<i32>,
+    /// Its standard output.
+    pub output: String,
+    /// Its standard error.
+    pub errors: String,
+}
+
+impl Lab {
+    /// Fetches what is needed, or says what is missing.
+    pub fn open() -> Result<Self, String> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        for qemu in ["qemu-system-x86_64", "qemu-system-i386"] {
+            if !std::env::split_paths(&path).any(|dir| dir.join(qemu).exists()) {
+                return Err(format!("{qemu} is not installed"));
+            }
+        }
+        let said = |error: initramfs_overlay::Error| error.to_string();
+        Daemon::find(None).map_err(said)?;
+        let cache = Cache::open().map_err(said)?;
+        let progress = Progress::none();
+        let bytes = |name| busybox::get(target::named(name)?, None, &cache, &progress).map(|busybox| busybox.bytes);
+        let kernel = target::named("x86_64").and_then(|target| kernel_package::debian(target, &cache, &progress));
+        Ok(Self {
+            busybox: bytes("x86_64").map_err(said)?,
+            busybox_i686: bytes("i686").map_err(said)?,
+            kernel: kernel.map_err(said)?,
+            work: TempDir::new().map_err(|error| error.to_string())?,
+        })
+    }
+
+    /// A new folder for one test.
+    pub fn folder(&self) -> PathBuf {
+        tempfile::Builder::new().tempdir_in(self.work.path()).expect("a folder").keep()
+    }
+
+    /// A root folder with a shell.
+    pub fn root(&self) -> PathBuf {
+        self.root_with(&self.busybox)
+    }
+
+    /// The same for i686.
+    pub fn root_i686(&self) -> PathBuf {
+        self.root_with(&self.busybox_i686)
+    }
+
+    fn root_with(&self, busybox: &[u8]) -> PathBuf {
+        let root = self.folder();
+        small_root::make(&root, busybox, &[]).expect("a root");
+        for applet in APPLETS {
+            symlink("busybox", root.join("bin").join(applet)).expect("a link");
+        }
+        root
+    }
+
+    /// `vm` on `root` with Debian's kernel under TCG.
+    pub fn command(&self, root: &Path) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
+        command.arg("vm").arg(root).args(["--kernel", "debian", "--accel", "tcg", "--timeout", "300s"]);
+        command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+        command
+    }
+
+    /// The same, running `script` in the machine's shell.
+    pub fn script(&self, root: &Path, arguments: &[&str], script: &str) -> Ended {
+        run(self.command(root).args(arguments).args(["--", "-c", script]))
+    }
+}
+
+/// Runs a command to its end.
+pub fn run(command: &mut Command) -> Ended {
+    let output = command.output().expect("the command");
+    Ended {
+        status: output.status.code(),
+        output: String::from_utf8_lossy(&output.stdout).into_owned(),
+        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Ended {
+    /// Refuses another status.
+    pub fn expect(&self, status: i32) -> &Self {
+        assert_eq!(self.status, Some(status), "output:\n{}\nerrors:\n{}", self.output, self.errors);
+        self
+    }
+
+    /// Whether a line of the console is `line`.
+    pub fn has_line(&self, line: &str) -> bool {
+        self.output.lines().any(|seen| seen == line)
+    }
+}
+
+/// Starts a command and waits until it has written a line with `words`.
+pub fn start_until(command: &mut Command, words: &str) -> Child {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the command");
+    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    assert!(lines.any(|line| line.is_ok_and(|line| line.contains(words))), "it never wrote {words}");
+    // The rest must not stop it.
+    std::thread::spawn(move || lines.for_each(drop));
+    child
+}
+
+/// All processes below `process`.
+pub fn descendants(process: u32) -> Vec<u32> {
+    let mut all = Vec::new();
+    let mut pending = vec![process];
+    while let Some(parent) = pending.pop() {
+        let tasks = fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten();
+        for task in tasks {
+            let text = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            let children: Vec<u32> = text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+            pending.extend(&children);
+            all.extend(children);
+        }
+    }
+    all
+}
+
+/// What runs in a process.
+pub fn name_of(process: u32) -> String {
+    fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+/// Waits until processes have ended.
+pub fn wait_gone(processes: &[u32]) {
+    use rustix::{
+        event::{PollFd, PollFlags, Timespec, poll},
+        process::{Pid, PidfdFlags, pidfd_open},
+    };
+    for process in processes {
+        let pid = i32::try_from(*process).ok().and_then(Pid::from_raw).expect("a process");
+        // Gone already is what is wanted.
+        let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { continue };
+        let time = Timespec { tv_sec: 30, tv_nsec: 0 };
+        let ended = poll(&mut [PollFd::new(&descriptor, PollFlags::IN)], Some(&time)).expect("poll");
+        assert_eq!(ended, 1, "{} ({process}) is still there", name_of(*process));
+    }
+}
