@@ -89,15 +89,20 @@ impl Report {
         for (number, (step, start, duration)) in self.steps.iter().enumerate() {
             out.push_str(if number == 0 { "\n" } else { ",\n" });
             // Writing to a String cannot fail.
-            let _ = write!(out, "    {{\"name\": \"{}\", \"start_us\": {}", step.name(), start.as_micros());
+            let _ = write!(out, "    {{\"name\": \"{}\", \"start_us\": {}", step.name(), micros(*start));
             if let Some(duration) = duration {
-                let _ = write!(out, ", \"duration_us\": {}", duration.as_micros());
+                let _ = write!(out, ", \"duration_us\": {}", micros(*duration));
             }
             out.push('}');
         }
         out.push_str("\n  ]\n}\n");
         out
     }
+}
+
+/// Microseconds in 64 bits: enough for half a million years.
+fn micros(time: Duration) -> u64 {
+    time.as_secs().saturating_mul(1_000_000).saturating_add(u64::from(time.subsec_micros()))
 }
 
 fn strings(out: &mut String, lines: &[String]) {

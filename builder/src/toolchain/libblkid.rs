@@ -265,17 +265,23 @@ fn keep_probers(text: &str, kept: &[&str]) -> Result<String, &'static str> {
     Ok(format!("{before}{START}\n{{\n{list}}};{after}"))
 }
 
-/// The list of superblocks with another default of what is told about one. Writing a UUID takes the whole of printf.
+/// The list of superblocks without what init never asks for: UUIDs unless they are wanted, and block sizes. Writing a number
+/// takes the whole of printf.
 fn ask_for_less(text: String, file: &str) -> Result<String, &'static str> {
-    const DEFAULT: &str = ".dflt_flags   = BLKID_SUBLKS_DEFAULT,";
-    const LESS: &str = ".dflt_flags   = BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE,";
+    const LESS: [(&str, &str); 2] = [
+        (".dflt_flags   = BLKID_SUBLKS_DEFAULT,", ".dflt_flags   = BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE,"),
+        ("return blkid_probe_sprintf_value(pr, \"BLOCK_SIZE\", \"%u\", block_size);", "return 0;"),
+    ];
     if !file.ends_with("/superblocks.c") {
         return Ok(text);
     }
-    if !text.contains(DEFAULT) {
-        return Err("its default of what is told is not the one that is known");
-    }
-    Ok(text.replace(DEFAULT, LESS))
+    LESS.iter().try_fold(text, |text, (known, less)| {
+        if text.contains(known) {
+            Ok(text.replace(known, less))
+        } else {
+            Err("what it tells by itself is not what is known")
+        }
+    })
 }
 
 /// All that has to be compiled, relative to `source`, sorted.

@@ -20,10 +20,10 @@ mod virtiofs;
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::fs::DirBuilderExt,
+        unix::fs::{DirBuilderExt, FileExt},
     },
     sync::{Condvar, Mutex, PoisonError},
     time::Duration,
@@ -83,7 +83,7 @@ impl Linux {
         const LET_THROUGH: u32 = 8;
         self.logged = self.logged.saturating_add(1);
         if self.logged == LET_THROUGH {
-            self.log_limit = fs::read(LOG_LIMIT).ok();
+            self.log_limit = files::read(LOG_LIMIT).ok();
             // Without it lines may be left out of the log, nothing else.
             let _ = fs::write(LOG_LIMIT, "on\n");
         }
@@ -145,21 +145,25 @@ impl Kernel for Linux {
     }
 
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
-        const LIMIT: u64 = 64 << 20;
-        let mut bytes = Vec::new();
-        File::open(path)?.take(LIMIT).read_to_end(&mut bytes)?;
-        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) == LIMIT {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        Ok(bytes)
+        files::read(path)
     }
 
     fn read_at(&mut self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let mut file = File::open(path)?;
-        io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
-        let mut bytes = Vec::new();
-        file.take(u64::try_from(length).unwrap_or(u64::MAX)).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        let file = File::open(path)?;
+        let mut bytes = vec![0; length];
+        let mut filled = 0_usize;
+        loop {
+            let at = offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
+            match file.read_at(bytes.get_mut(filled..).unwrap_or_default(), at) {
+                Ok(0) => {
+                    bytes.truncate(filled);
+                    return Ok(bytes);
+                }
+                Ok(length) => filled = filled.saturating_add(length),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
@@ -167,10 +171,7 @@ impl Kernel for Linux {
     }
 
     fn list(&mut self, path: &str) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(path)? {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
-        }
+        let mut names = files::names(path)?;
         names.sort_unstable();
         Ok(names)
     }
@@ -378,7 +379,7 @@ fn load_module(path: &str) -> io::Result<()> {
     let outcome = if path.ends_with(".ko") {
         nix::kmod::finit_module(File::open(path)?, c"", nix::kmod::ModuleInitFlags::empty())
     } else {
-        let module = file::decompress(path, fs::read(path)?)?;
+        let module = file::decompress(path, files::read(path)?)?;
         nix::kmod::init_module(&module, c"")
     };
     match outcome {

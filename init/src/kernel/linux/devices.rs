@@ -1,10 +1,9 @@
 //! Devices of the real machine: uevents and what sysfs lists.
 
 use std::{
-    fs::{self, File},
-    io::{self, IoSliceMut, Read},
+    fs,
+    io::{self, IoSliceMut},
     os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::Path,
     time::Duration,
 };
 
@@ -17,6 +16,7 @@ use nix::{
     },
 };
 
+use super::files::{names, stat, text};
 use crate::{kernel::Uevent, tag::Volume};
 
 /// What came out of the uevent socket.
@@ -82,16 +82,14 @@ pub(super) fn next_uevent(socket: &OwnedFd, wait: Duration) -> io::Result<Heard>
 pub(super) fn modaliases(buses: &[&str]) -> Vec<String> {
     const BUSES: &str = "/sys/bus";
     let mut all = Vec::new();
-    for bus in fs::read_dir(BUSES).into_iter().flatten().flatten() {
-        let name = bus.file_name();
-        if !buses.is_empty() && !buses.iter().any(|wanted| name == **wanted) {
+    for bus in names(BUSES).unwrap_or_default() {
+        if !buses.is_empty() && !buses.contains(&bus.as_str()) {
             continue;
         }
-        for device in fs::read_dir(bus.path().join("devices")).into_iter().flatten().flatten() {
-            let path = device.path();
-            let Ok(alias) = fs::read_to_string(path.join("modalias")) else { continue };
-            let alias = alias.trim_end().to_string();
-            if !alias.is_empty() && fs::symlink_metadata(path.join("driver")).is_err() {
+        let devices = format!("{BUSES}/{bus}/devices");
+        for device in names(&devices).unwrap_or_default() {
+            let alias = text(&format!("{devices}/{device}/modalias")).trim_end().to_string();
+            if !alias.is_empty() && stat(&format!("{devices}/{device}/driver")).is_err() {
                 all.push(alias);
             }
         }
@@ -136,8 +134,7 @@ pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, details: bool) -> Vec<Vol
 /// out. `details`: with the names that the partition table gives, as far as the kernel tells.
 fn list(details: bool) -> Vec<Volume> {
     let mut volumes: Vec<Volume> = Vec::new();
-    for entry in fs::read_dir(BLOCK).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for name in names(BLOCK).unwrap_or_default() {
         // A floppy drive turns for seconds before it says that it is empty.
         let is_numbered =
             |prefix| name.strip_prefix(prefix).is_some_and(|rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit()));
@@ -146,18 +143,16 @@ fn list(details: bool) -> Vec<Volume> {
         }
         let sectors = read_number(&format!("{BLOCK}/{name}/size")).unwrap_or(0);
         // The link leads to `…/<disk>` for a disk, to `…/<disk>/<partition>` for a part of one.
-        let Ok(link) = fs::read_link(entry.path()) else { continue };
-        let Some(parent) = link.parent().and_then(Path::file_name).map(|parent| parent.to_string_lossy()) else {
-            continue;
-        };
+        let Ok(link) = fs::read_link(format!("{BLOCK}/{name}")) else { continue };
+        let link = link.to_string_lossy();
+        let Some(disk) = link.rsplit('/').nth(1).map(String::from) else { continue };
         if sectors == 0 {
             continue;
         }
-        let disk = parent.into_owned();
         // sysfs counts in sectors of 512 bytes whatever the device's own size (kernel, Documentation/ABI/stable/sysfs-block).
         let mut volume = Volume { disk, name, size: sectors.saturating_mul(512), ..Volume::default() };
         if details {
-            let uevent = fs::read_to_string(format!("{BLOCK}/{}/uevent", volume.name)).unwrap_or_default();
+            let uevent = text(&format!("{BLOCK}/{}/uevent", volume.name));
             volume.part_label = uevent.lines().find_map(|line| line.strip_prefix("PARTNAME=")).map(String::from);
         }
         let place = volumes.iter().position(|other| other.name > volume.name).unwrap_or(volumes.len());
@@ -178,7 +173,5 @@ pub(super) const BLOCK: &str = "/sys/class/block";
 
 /// The number that a file of sysfs holds.
 pub(super) fn read_number(path: &str) -> Option<u64> {
-    let mut digits = [0; 24];
-    let length = File::open(path).ok()?.read(&mut digits).ok()?;
-    std::str::from_utf8(digits.get(..length)?).ok()?.trim_end().parse().ok()
+    text(path).trim_end().parse().ok()
 }

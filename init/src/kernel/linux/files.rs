@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read},
     os::{
         fd::{AsFd, BorrowedFd, RawFd},
         unix::fs::{MetadataExt, PermissionsExt},
@@ -20,6 +20,49 @@ use nix::{
     },
     unistd::{UnlinkatFlags, unlinkat},
 };
+
+/// A small file, whole. The files of proc and sysfs do not know their size, so it is read until it ends.
+pub(super) fn read(path: &str) -> io::Result<Vec<u8>> {
+    /// For small files: modules, lists.
+    const LIMIT: usize = 64 << 20;
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    let mut filled = 0_usize;
+    loop {
+        bytes.resize(filled.saturating_mul(2).max(1024), 0);
+        match file.read(bytes.get_mut(filled..).unwrap_or_default()) {
+            Ok(0) => {
+                bytes.truncate(filled);
+                return Ok(bytes);
+            }
+            Ok(length) => filled = filled.saturating_add(length),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        if filled >= LIMIT {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+    }
+}
+
+/// The same as text; what cannot be read is empty.
+pub(super) fn text(path: &str) -> String {
+    read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// The names in a directory, in no order.
+pub(super) fn names(path: &str) -> io::Result<Vec<String>> {
+    let mut directory = Dir::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut names = Vec::new();
+    for entry in directory.iter() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(name.to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
 
 pub(super) fn stat(path: &str) -> io::Result<Stat> {
     let metadata = fs::symlink_metadata(path)?;

@@ -16,12 +16,13 @@ use nix::sys::{
 
 use nix::unistd::ForkResult;
 
+use super::files::text;
 use crate::{kernel::Power, names};
 
 /// Sets how loud the kernel's messages must be for the consoles. Returns how loud they had to be before.
 pub(super) fn set_console_level(level: i32) -> Option<i32> {
     const SYSLOG_ACTION_CONSOLE_LEVEL: libc::c_int = 8;
-    let before = fs::read_to_string("/proc/sys/kernel/printk").ok()?;
+    let before = text("/proc/sys/kernel/printk");
     let before = before.split_ascii_whitespace().next()?.parse().ok()?;
     // SAFETY: this action takes no buffer; it reads the level alone (syslog(2)).
     let outcome = unsafe { libc::klogctl(SYSLOG_ACTION_CONSOLE_LEVEL, std::ptr::null_mut(), level) };
@@ -30,7 +31,7 @@ pub(super) fn set_console_level(level: i32) -> Option<i32> {
 
 /// The consoles the kernel speaks on (kernel, Documentation/filesystems/proc.rst, /proc/consoles).
 fn consoles() -> Vec<String> {
-    let listed = fs::read_to_string("/proc/consoles").unwrap_or_default();
+    let listed = text("/proc/consoles");
     let mut all: Vec<String> = listed
         .lines()
         .filter_map(|line| line.split_ascii_whitespace().next())
