@@ -35,6 +35,8 @@ pub struct Boot<'k> {
     pub abilities: Abilities,
     /// Whether the overlay partition is mounted.
     pub store_open: bool,
+    /// Whether what the kernel says about devices is listened to.
+    listens: bool,
     /// The mounts that move into the new root.
     pub moved: &'static [&'static str],
 }
@@ -63,6 +65,7 @@ impl<'k> Boot<'k> {
             moved: &switch_root::MOVED,
             abilities,
             store_open: false,
+            listens: false,
         }
     }
 
@@ -138,6 +141,22 @@ impl<'k> Boot<'k> {
         if self.config.debug {
             self.kernel.log(Level::Info, &format!("step {}", step.name()));
         }
+    }
+
+    /// Listens to what the kernel says about devices, if nobody did. Returns whether that is new: then everything has to be
+    /// looked at once more. So what came after the first look is not missed, and a boot that finds all it needs at once asks for
+    /// no events.
+    ///
+    /// # Errors
+    /// As [`Kernel::listen`].
+    pub fn starts_to_listen(&mut self) -> std::io::Result<bool> {
+        if self.listens {
+            return Ok(false);
+        }
+        self.kernel.listen()?;
+        self.listens = true;
+        self.modules.coldplug(self.kernel, &[]);
+        Ok(true)
     }
 
     /// Says and reports something odd that does not stop the boot.

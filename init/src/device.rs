@@ -160,16 +160,15 @@ fn optional(boot: &mut Boot<'_>, volumes: &[Volume], role: Role, tag: &Tag, img:
 
 /// Waits until block devices may have changed, loading drivers for what appears meanwhile. False at the deadline.
 fn wait(boot: &mut Boot<'_>, deadline: Duration) -> Result<bool> {
+    let deaf = |source| Error::Io { action: "listen to", path: "the kernel's uevents".into(), source };
+    if boot.starts_to_listen().map_err(deaf)? {
+        return Ok(true);
+    }
     let mut changed = false;
     loop {
         // After the first change, take what is there without waiting.
         let until = if changed { Duration::ZERO } else { deadline };
-        let uevent = boot.kernel.next_uevent(until);
-        let Some(uevent) =
-            uevent.map_err(|source| Error::Io { action: "listen to", path: "the kernel's uevents".into(), source })?
-        else {
-            return Ok(changed);
-        };
+        let Some(uevent) = boot.kernel.next_uevent(until).map_err(deaf)? else { return Ok(changed) };
         changed |= uevent.subsystem == "block";
         if let (Some(modalias), "add" | "change") = (uevent.modalias, uevent.action.as_str()) {
             boot.modules.serve(boot.kernel, &[modalias]);

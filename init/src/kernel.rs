@@ -240,6 +240,13 @@ pub trait Kernel {
     /// The block devices there are, loop devices and RAM disks left out, with type and label. `details`: also with UUIDs and what
     /// their partition table says.
     fn volumes(&mut self, details: bool) -> Vec<Volume>;
+    /// Listens to what the kernel says about devices from here on. What happened before is seen by looking.
+    ///
+    /// # Errors
+    /// What the kernel said; one without networking has no such thing.
+    fn listen(&mut self) -> io::Result<()> {
+        Ok(())
+    }
     /// The next thing the kernel says about devices; none by `deadline` (on the clock of [`Kernel::now`]). A deadline in the
     /// past asks without waiting.
     ///

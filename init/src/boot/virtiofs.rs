@@ -203,6 +203,11 @@ fn mount(boot: &mut Boot<'_>, share: &Share, target: &str) -> Result<()> {
 /// Waits until a virtio device may have come, loading drivers for what appears. False at the deadline.
 fn wait(boot: &mut Boot<'_>, deadline: Duration) -> bool {
     // A kernel without uevents cannot say that something came, so there is nothing to wait for.
+    match boot.starts_to_listen() {
+        Ok(true) => return true,
+        Ok(false) => {}
+        Err(_) => return false,
+    }
     while let Ok(Some(uevent)) = boot.kernel.next_uevent(deadline) {
         if let (Some(modalias), "add" | "change") = (uevent.modalias, uevent.action.as_str()) {
             boot.modules.serve(boot.kernel, &[modalias]);

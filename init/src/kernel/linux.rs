@@ -59,14 +59,7 @@ impl Linux {
         // Mounts made here must not spread into other namespaces, and a shared root cannot be moved onto
         // (mount_namespaces(7)). On a rootfs that was never shared this changes nothing, so a failure does not matter.
         let _ = nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>);
-        Self {
-            uevents: devices::listen().ok(),
-            kmsg: None,
-            loops: Vec::new(),
-            known: Vec::new(),
-            logged: 0,
-            log_limit: None,
-        }
+        Self { uevents: None, kmsg: None, loops: Vec::new(), known: Vec::new(), logged: 0, log_limit: None }
     }
 
     /// Opens the log once `/dev` is there.
@@ -308,11 +301,18 @@ impl Kernel for Linux {
         devices::volumes(&mut self.known, details)
     }
 
+    fn listen(&mut self) -> io::Result<()> {
+        if self.uevents.is_none() {
+            self.uevents = Some(devices::listen()?);
+        }
+        Ok(())
+    }
+
     fn next_uevent(&mut self, deadline: Duration) -> io::Result<Option<Uevent>> {
         loop {
             let left = deadline.saturating_sub(self.now());
             let Some(socket) = &self.uevents else {
-                return Err(io::Error::other("the kernel has no uevents (CONFIG_NET)"));
+                return Err(io::Error::other("nobody listens to the kernel's uevents"));
             };
             match devices::next_uevent(socket, left)? {
                 devices::Heard::Event(uevent) => return Ok(Some(uevent)),

@@ -68,9 +68,7 @@ impl Modules {
 
     /// Loads the drivers that say they serve one of these devices. Returns whether any was new.
     pub fn serve(&mut self, kernel: &mut dyn Kernel, modaliases: &[String]) -> bool {
-        let wanted = positions(&self.index, |module| {
-            module.aliases.iter().any(|pattern| modaliases.iter().any(|alias| glob::matches(pattern, alias)))
-        });
+        let wanted = self.drivers(modaliases);
         let new = wanted.iter().any(|position| !self.loaded.contains(position));
         self.load(kernel, &wanted);
         new
@@ -82,20 +80,24 @@ impl Modules {
         if !self.index.modules.iter().any(Module::is_driver) {
             return;
         }
-        let modaliases = kernel.modaliases(&self.buses());
-        let mut wanted = positions(&self.index, |module| {
-            module.aliases.iter().any(|pattern| modaliases.iter().any(|alias| glob::matches(pattern, alias)))
-        });
-        if kernel.processors() > 1 {
-            wanted.extend(self.named(ahead));
-        }
-        self.load(kernel, &wanted);
-        // Devices that appeared meanwhile have announced themselves: the socket was open before the first look.
-        while let Ok(Some(uevent)) = kernel.next_uevent(std::time::Duration::ZERO) {
-            if let Some(modalias) = uevent.modalias {
-                self.serve(kernel, &[modalias]);
+        let mut ahead = if kernel.processors() > 1 { self.named(ahead) } else { Vec::new() };
+        loop {
+            let modaliases = kernel.modaliases(&self.buses());
+            let mut wanted = self.drivers(&modaliases);
+            wanted.append(&mut ahead);
+            wanted.retain(|position| !self.loaded.contains(position));
+            if wanted.is_empty() {
+                return;
             }
+            self.load(kernel, &wanted);
         }
+    }
+
+    /// The drivers that say they serve one of these devices.
+    fn drivers(&self, modaliases: &[String]) -> Vec<usize> {
+        positions(&self.index, |module| {
+            module.aliases.iter().any(|pattern| modaliases.iter().any(|alias| glob::matches(pattern, alias)))
+        })
     }
 
     /// The buses on which the baked-in drivers' devices can be; none where that cannot be told from the aliases.
