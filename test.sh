@@ -25,7 +25,7 @@ say() { printf '\n== %s (%s s)\n' "$1" "$SECONDS"; }
 
 # Program or file that shows a package is there, and the package.
 needed=(
-	mksquashfs squashfs-tools  mkfs.erofs erofs-utils  mke2fs e2fsprogs  mkfs.vfat dosfstools  mcopy mtools
+	mksquashfs squashfs-tools  mkfs.erofs erofs-utils  minisign minisign  mke2fs e2fsprogs  mkfs.vfat dosfstools  mcopy mtools
 	sfdisk fdisk  cpio cpio  xz xz-utils  zstd zstd  lz4 lz4  depmod kmod  readelf binutils  pkg-config pkg-config
 	/usr/include/blkid/blkid.h libblkid-dev
 )

@@ -11,6 +11,8 @@ mod errors;
 mod image;
 #[path = "boot/lab.rs"]
 mod lab;
+#[path = "boot/update.rs"]
+mod update;
 #[path = "boot/ways.rs"]
 mod ways;
 
@@ -53,6 +55,9 @@ fn cases() -> Vec<Case> {
         ("stripped modules load", ways::stripped),
         ("every compression is unpacked by the kernel", ways::compressions),
         ("an update on a stick that is late", ways::late_stick),
+        ("bad updates are set aside with their reason", update::bad_images),
+        ("signed updates are installed, others never", update::signatures),
+        ("update media that cannot be written, or fail half way", update::bad_media),
         ("no img partition: the card lists what there is", errors::img_missing),
         ("two img partitions are refused", errors::img_ambiguous),
         ("img without an image: the card lists its files", errors::image_missing),

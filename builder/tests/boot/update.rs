@@ -1,0 +1,167 @@
+//! Updates on a real kernel: what is wrong with a delivered image is found, said and left on the medium, and the current image
+//! boots; images signed by a baked-in key are installed, others never.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use initramfs_overlay::disk::Disk;
+
+use crate::{
+    image::{self, Marks},
+    lab::{Lab, PATIENCE, partition, scribble},
+};
+
+const X: &str = "root-squashfs.img";
+
+/// The usual disk with these files on `newimg`.
+fn disk(lab: &Lab, files: &[(&str, Vec<u8>)]) -> PathBuf {
+    let base = lab.disk();
+    let path = lab.make(&Disk { newimg: Some(Some(lab.root("B"))), ..base });
+    // The partition is made anew with exactly these files, where the disk has it.
+    let folder = lab.folder();
+    for (name, content) in files {
+        fs::write(folder.join(name), content).expect("a file for newimg");
+    }
+    let (start, size) = partition(&path, "newimg");
+    let alone = lab.folder().join("newimg.ext4");
+    fs::File::create(&alone).and_then(|file| file.set_len(size)).expect("room");
+    run(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-L", "newimg", "-d"]).arg(&folder).arg(&alone));
+    scribble(&path, start, &fs::read(&alone).expect("the partition"));
+    path
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("the program");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The update B, as it would be delivered.
+fn update(lab: &Lab) -> Vec<u8> {
+    let image = lab.folder().join("b.img");
+    run(Command::new("mksquashfs").arg(lab.root("B")).arg(&image).args(["-quiet", "-no-progress", "-all-root"]));
+    fs::read(image).expect("the image")
+}
+
+/// What the first file of that name on the partition says.
+fn on_newimg(lab: &Lab, disk: &Path, name: &str) -> String {
+    let (start, size) = partition(disk, "newimg");
+    let bytes = fs::read(disk).expect("the disk");
+    let (start, size) = (usize::try_from(start).expect("a start"), usize::try_from(size).expect("a size"));
+    let alone = lab.folder().join("newimg.ext4");
+    fs::write(&alone, &bytes[start..start + size]).expect("the partition");
+    // The machine was switched off while its journal held the last of it.
+    let _ = Command::new("e2fsck").args(["-p", "-E", "journal_only"]).arg(&alone).output();
+    let output = Command::new("debugfs").arg("-R").arg(format!("cat {name}")).arg(&alone).output().expect("debugfs");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Boots; image A must run, and the report and the note on the medium give the reason.
+fn refused(lab: &Lab, initrd: &Path, files: &[(&str, Vec<u8>)], word: &str, reason: &str) {
+    let disk = disk(lab, files);
+    let marks = lab.boot(initrd, &disk, "");
+    assert_eq!(marks.get("image"), "A");
+    assert_eq!(marks.report()["update"], word, "{}", marks.report());
+    assert!(marks.report()["notices"].to_string().contains(reason), "{}", marks.report());
+    let note = on_newimg(lab, &disk, "root-squashfs-rejected.img.txt");
+    assert!(note.contains(reason), "{note}");
+}
+
+/// An image cut short, and one with another digest than its sidecar says.
+pub fn bad_images(lab: &Lab) {
+    let initrd = lab.initrd("");
+    let good = update(lab);
+    let short = good[..good.len() / 2].to_vec();
+    refused(lab, &initrd, &[(X, short)], "rejected", "is cut short");
+    let digest = format!("{}  {X}\n", "0".repeat(64)).into_bytes();
+    refused(lab, &initrd, &[(X, good.clone()), ("root-squashfs.img.sha256", digest)], "rejected", "its digest is");
+    // The superblock of a compressor that no kernel has (fs/squashfs/squashfs_fs.h: compression, 16 bits at 20).
+    let mut foreign = good;
+    foreign[20] = 9;
+    refused(lab, &initrd, &[(X, foreign)], "rejected", "cannot mount");
+}
+
+/// Where a key is baked in: a signed update is installed, one by another key is not, and an unsigned current image does not boot.
+pub fn signatures(lab: &Lab) {
+    let (ours, theirs) = (Signer::new(lab), Signer::new(lab));
+    let key = ours.public_key();
+    let modules = "ext4,loop,squashfs,overlay,virtio_pci,virtio_blk";
+    let initrd = lab.build(&["--trust", key.to_str().expect("a path"), "--modules", modules]);
+    let image = update(lab);
+    let disk = disk(lab, &[(X, image.clone()), ("root-squashfs.img.minisig", ours.sign(&image))]);
+    let marks: Marks = lab.boot(&initrd, &disk, "");
+    assert_eq!((marks.get("image"), &marks.report()["update"]), ("B", &"installed".into()));
+    let marks = lab.boot(&initrd, &disk, "");
+    assert_eq!(marks.get("image"), "B", "its signature went with it");
+    // The disk that was never signed, with an update by another key: nothing on it boots.
+    let disk = self::disk(lab, &[(X, image.clone()), ("root-squashfs.img.minisig", theirs.sign(&image))]);
+    let console = lab.fail(&lab.machine(&initrd, &[&disk], ""), "image-untrusted");
+    assert!(console.contains("rejected: the signature is by another key"), "{console}");
+    let note = on_newimg(lab, &disk, "root-squashfs-rejected.img.txt");
+    assert!(note.contains("by another key"), "{note}");
+}
+
+/// A medium that cannot be written, and one that fails half way.
+pub fn bad_media(lab: &Lab) {
+    let initrd = lab.initrd("");
+    let image = update(lab);
+    for (medium, word, mark) in [("read-only", "installed", "B"), ("failing", "failed", "A")] {
+        let whole = disk(lab, &[(X, image.clone())]);
+        let (start, size) = partition(&whole, "newimg");
+        let bytes = fs::read(&whole).expect("the disk");
+        let alone = lab.folder().join("stick.img");
+        let (start, size) = (usize::try_from(start).expect("a start"), usize::try_from(size).expect("a size"));
+        fs::write(&alone, &bytes[start..start + size]).expect("the stick");
+        let plain = lab.make(&Disk { newimg: None, ..lab.disk() });
+        let mut machine = lab.machine(&initrd, &[&plain], "");
+        let drive = match medium {
+            "read-only" => format!("file={},format=raw,if=virtio,readonly=on", alone.display()),
+            _ => {
+                // Reading a block from the middle of the image fails, each time.
+                let middle = image.len() / 2;
+                let at = fs::read(&alone)
+                    .expect("the stick")
+                    .windows(64)
+                    .position(|window| *window == image[middle..middle + 64]);
+                let rules = lab.folder().join("rules");
+                let sector = at.expect("the image is on the stick") / 512;
+                let rule = format!("[inject-error]\nevent = \"read_aio\"\nerrno = \"5\"\nsector = \"{sector}\"\n");
+                fs::write(&rules, rule).expect("the rules");
+                format!("file=blkdebug:{}:{},format=raw,if=virtio", rules.display(), alone.display())
+            }
+        };
+        machine.extra = ["-drive".to_owned(), drive].map(Into::into).to_vec();
+        let (marks, _) = image::boot(&machine, PATIENCE).unwrap_or_else(|error| panic!("{medium}: {error}"));
+        assert_eq!(
+            (marks.get("image"), &marks.report()["update"]),
+            (mark, &word.into()),
+            "{medium}: {}",
+            marks.report()
+        );
+    }
+}
+
+/// A pair of keys of minisign's.
+struct Signer {
+    folder: PathBuf,
+}
+
+impl Signer {
+    fn new(lab: &Lab) -> Self {
+        let folder = lab.folder();
+        run(Command::new("minisign").args(["-G", "-W", "-p", "k.pub", "-s", "k.key"]).current_dir(&folder));
+        Self { folder }
+    }
+
+    fn public_key(&self) -> PathBuf {
+        self.folder.join("k.pub")
+    }
+
+    fn sign(&self, content: &[u8]) -> Vec<u8> {
+        fs::write(self.folder.join("file"), content).expect("a file to sign");
+        run(Command::new("minisign").args(["-S", "-H", "-W", "-s", "k.key", "-m", "file"]).current_dir(&self.folder));
+        fs::read(self.folder.join("file.minisig")).expect("its signature")
+    }
+}
