@@ -433,6 +433,13 @@ pub trait IoContext<T> {
 
 impl<T> IoContext<T> for io::Result<T> {
     fn at(self, action: &'static str, path: &str) -> Result<T> {
-        self.map_err(|source| Error::Io { action, path: path.into(), source })
+        self.map_err(|source| io_error(source, action, path))
     }
+}
+
+/// Once in the program, not once for each call that may fail.
+#[cold]
+#[inline(never)]
+fn io_error(source: io::Error, action: &'static str, path: &str) -> Error {
+    Error::Io { action, path: path.into(), source }
 }

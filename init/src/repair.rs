@@ -10,6 +10,7 @@ use crate::{
     kernel::{Kernel, Mount, exists},
     layers,
     names::{self, img},
+    rotate::{make_writable, sync},
     switch_root,
     tag::Volume,
 };
@@ -72,7 +73,7 @@ fn restore(boot: &mut Boot<'_>, volume: &Volume, img_volume: &Volume) -> Result<
 }
 
 fn copy_back(boot: &mut Boot<'_>, volume: &Volume, img_volume: &Volume, persistent: &str) -> Result<()> {
-    boot.kernel.remount(names::IMG_DIR, false).at("make writable", names::IMG_DIR)?;
+    make_writable(boot.kernel, names::IMG_DIR)?;
     let part = format!("{persistent}.part");
     let (from, to) = (format!("{IMG}/{}", names::SAVED), format!("{OVERLAY}/{}.part", names::PERSISTENT));
     let copied = attach(boot, img_volume, IMG, false)
@@ -83,7 +84,7 @@ fn copy_back(boot: &mut Boot<'_>, volume: &Volume, img_volume: &Volume, persiste
         // Everything is on the disk before it gets its name, and has its name before the copy goes.
         flush(boot.kernel, names::OVERLAY_DIR)?;
         boot.kernel.rename(&part, persistent).at("rename", &part)?;
-        boot.kernel.sync(names::OVERLAY_DIR).at("sync", names::OVERLAY_DIR)?;
+        sync(boot.kernel, names::OVERLAY_DIR)?;
         run(boot, "rm", &["-rf", &from]);
         boot.notice("persistent was saved from the damaged overlay and is back");
     }
@@ -116,7 +117,7 @@ fn save(boot: &mut Boot<'_>, volume: &Volume, img_volume: &Volume) {
 /// A filesystem that becomes read-only is written out first, all of it.
 fn flush(kernel: &mut dyn Kernel, target: &str) -> Result<()> {
     kernel.remount(target, true).at("write out", target)?;
-    kernel.remount(target, false).at("make writable", target)
+    make_writable(kernel, target)
 }
 
 /// Where a path of the image's programs is for init.

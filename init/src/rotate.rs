@@ -119,7 +119,7 @@ fn tidy(boot: &mut Boot<'_>, name: &str) {
     let vouched = trust::required(boot) && trust::check(boot.kernel, &image, &[signature_of(&image)]).is_ok();
     let follows = !(orphan || vouched);
     let kernel = &mut *boot.kernel;
-    let outcome = kernel.remount(names::IMG_DIR, false).at("make writable", names::IMG_DIR).and_then(|()| {
+    let outcome = make_writable(kernel, names::IMG_DIR).and_then(|()| {
         if follows {
             kernel.rename(&signature, &signature_of(&image)).at("rename", &signature)?;
             return sync_img(kernel);
@@ -132,9 +132,19 @@ fn tidy(boot: &mut Boot<'_>, name: &str) {
     }
 }
 
+/// Makes a mount writable.
+pub fn make_writable(kernel: &mut dyn Kernel, target: &str) -> Result<()> {
+    kernel.remount(target, false).at("make writable", target)
+}
+
+/// Makes what was written to a file, or done to the names in a folder, last.
+pub fn sync(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
+    kernel.sync(path).at("sync", path)
+}
+
 /// Makes everything that was done to names on `img` last.
 pub fn sync_img(kernel: &mut dyn Kernel) -> Result<()> {
-    kernel.sync(names::IMG_DIR).at("sync", names::IMG_DIR)
+    sync(kernel, names::IMG_DIR)
 }
 
 /// Removes an image from `img`. Its signature goes first: one that stands alone means something else.
@@ -161,23 +171,23 @@ pub fn remove_if_there(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
 /// The last step: what was delivered goes. Its sidecars first: one that stayed alone would be held against the next delivery,
 /// an image that stays alone is seen to be in already.
 fn remove_delivered(kernel: &mut dyn Kernel, delivered: &str) -> Result<()> {
-    kernel.remount(names::NEWIMG_DIR, false).at("make writable", names::NEWIMG_DIR)?;
+    make_writable(kernel, names::NEWIMG_DIR)?;
     let path = newimg(delivered);
     for suffix in SIDECARS {
         remove_if_there(kernel, &format!("{path}.{suffix}"))?;
     }
-    kernel.sync(names::NEWIMG_DIR).at("sync", names::NEWIMG_DIR)?;
+    sync(kernel, names::NEWIMG_DIR)?;
     kernel.remove(&path).at("remove", &path)?;
-    kernel.sync(names::NEWIMG_DIR).at("sync", names::NEWIMG_DIR)
+    sync(kernel, names::NEWIMG_DIR)
 }
 
 /// Writes the reason beside an image.
 pub fn leave_note(kernel: &mut dyn Kernel, image: &str, reason: &str) -> Result<()> {
     let folder = if image.starts_with(names::NEWIMG_DIR) { names::NEWIMG_DIR } else { names::IMG_DIR };
-    kernel.remount(folder, false).at("make writable", folder)?;
+    make_writable(kernel, folder)?;
     let note = format!("{image}.txt");
     kernel.write(&note, format!("{reason}\n").as_bytes()).at("write", &note)?;
-    kernel.sync(&note).at("sync", &note)
+    sync(kernel, &note)
 }
 
 /// Renames a rejected image, so that it is not looked at again, and writes the reason beside it.
@@ -185,7 +195,7 @@ fn set_aside(kernel: &mut dyn Kernel, delivered: &str, reason: &str) -> Result<(
     let rejected = newimg(&names::rejected_image(delivered));
     leave_note(kernel, &rejected, reason)?;
     kernel.rename(&newimg(delivered), &rejected).at("rename", delivered)?;
-    kernel.sync(names::NEWIMG_DIR).at("sync", names::NEWIMG_DIR)?;
+    sync(kernel, names::NEWIMG_DIR)?;
     set_sidecars_aside(kernel, delivered)
 }
 
@@ -199,7 +209,7 @@ fn set_sidecars_aside(kernel: &mut dyn Kernel, delivered: &str) -> Result<()> {
             kernel.rename(&beside, &format!("{rejected}.{suffix}")).at("rename", &beside)?;
         }
     }
-    kernel.sync(names::NEWIMG_DIR).at("sync", names::NEWIMG_DIR)
+    sync(kernel, names::NEWIMG_DIR)
 }
 
 /// No image was delivered. One that was just being set aside may have left its sidecars behind.
@@ -207,7 +217,7 @@ fn finish_set_aside(boot: &mut Boot<'_>, name: &str) {
     for delivered in names_of(name) {
         let left = SIDECARS.into_iter().any(|suffix| exists(boot.kernel, &format!("{}.{suffix}", newimg(delivered))));
         if left && exists(boot.kernel, &newimg(&names::rejected_image(delivered))) {
-            let outcome = boot.kernel.remount(names::NEWIMG_DIR, false).at("make writable", names::NEWIMG_DIR);
+            let outcome = make_writable(boot.kernel, names::NEWIMG_DIR);
             if let Err(error) = outcome.and_then(|()| set_sidecars_aside(boot.kernel, delivered)) {
                 boot.notice(&with_cause(&error));
             }

@@ -10,7 +10,8 @@ use crate::{
     layers,
     names::{self, img},
     rotate::{
-        self, exchange, hex, incoming, leave_note, parse_digest, remove_if_there, signature_of, sync_img, with_cause,
+        self, exchange, hex, incoming, leave_note, parse_digest, remove_if_there, signature_of, sync, sync_img,
+        with_cause,
     },
     trust,
 };
@@ -33,9 +34,9 @@ impl Trial {
         let path = file();
         let new = format!("{path}.new");
         kernel.write(&new, format!("{} {}\n", hex(&self.digest), self.left).as_bytes()).at("write", &new)?;
-        kernel.sync(&new).at("sync", &new)?;
+        sync(kernel, &new)?;
         kernel.rename(&new, &path).at("rename", &new)?;
-        kernel.sync(names::OVERLAY_DIR).at("sync", names::OVERLAY_DIR)
+        sync(kernel, names::OVERLAY_DIR)
     }
 }
 
@@ -89,7 +90,7 @@ fn take_one(boot: &mut Boot<'_>) -> Result<()> {
         None => boot.notice(&format!("{path} cannot be read: the trial is over")),
     }
     remove_if_there(boot.kernel, &path)?;
-    boot.kernel.sync(names::OVERLAY_DIR).at("sync", names::OVERLAY_DIR)
+    sync(boot.kernel, names::OVERLAY_DIR)
 }
 
 /// The old image becomes the current one again, by the same exchange as in an update; the new one stays as rejected.

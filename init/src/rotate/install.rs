@@ -4,9 +4,9 @@
 use std::io;
 
 use super::{
-    Refusal, discard, incoming, names_of, remove_if_there,
+    Refusal, discard, incoming, make_writable, names_of, remove_if_there,
     sidecar::{compare, sidecar, signature_of, wanted_digest},
-    sync_img,
+    sync, sync_img,
 };
 use crate::{
     boot::Boot,
@@ -41,7 +41,7 @@ pub(super) fn install(
     name: &str,
 ) -> Result<&'static str, Refusal> {
     let delivery = look(boot.kernel, delivered)?;
-    boot.kernel.remount(names::IMG_DIR, false).at("make writable", names::IMG_DIR)?;
+    make_writable(boot.kernel, names::IMG_DIR)?;
     let current = names_of(name).find(|candidate| exists(boot.kernel, &img(candidate)));
     // Two filesystems have no common order: whether it is in already is decided by what is in it.
     if current == Some(name) && is_in(boot.kernel, delivered, &delivery, &img(name))? {
@@ -121,7 +121,7 @@ fn keep_signature(boot: &mut Boot<'_>, delivery: &Delivery, image: &str) -> Resu
 
 fn write_signature(kernel: &mut dyn Kernel, path: &str, signature: &str) -> Result<()> {
     kernel.write(path, signature.as_bytes()).at("write", path)?;
-    kernel.sync(path).at("sync", path)?;
+    sync(kernel, path)?;
     sync_img(kernel)
 }
 
