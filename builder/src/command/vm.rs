@@ -145,8 +145,6 @@ fn memory(text: &str) -> Result<u32, String> {
 /// # Errors
 /// [`Error::Usage`] for what cannot be. Whatever else fails is told here, and is status 125.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    // Before any thread is there: each has what the first has.
-    session::hold_signals()?;
     match boot(args) {
         Err(error @ Error::Usage(_)) => Err(error),
         Err(error) if error.exit_code() != ExitCode::FAILURE => Err(error),
@@ -183,16 +181,16 @@ fn boot(args: &Args) -> Result<ExitCode> {
     let qemu = crate::qemu::program(&target.qemu.program);
     crate::program::require(&[qemu])?;
     // Asking takes a moment, in which the rest is made.
-    let asked = std::thread::spawn(move || accelerator::best(qemu));
-    let given = args.accel;
+    let asked = match args.accel {
+        Some(_) => None,
+        None => Some(std::thread::spawn(move || accelerator::best(qemu))),
+    };
     let kernel = kernel(args, target, &progress)?;
     let read_only = access != RootAccess::ReadWrite;
     shares.insert(0, Share { tag: ROOT_TAG.to_owned(), path: args.root.clone(), read_only });
     let tree = initramfs(args, target, &kernel, access, progress)?;
-    let accelerator = match given {
-        Some(accelerator) => accelerator,
-        None => asked.join().unwrap_or(Accelerator::Tcg),
-    };
+    let found = asked.and_then(|asked| asked.join().ok());
+    let accelerator = args.accel.or(found).unwrap_or(Accelerator::Tcg);
     let vm = Vm {
         target,
         kernel: kernel.vmlinuz.clone(),

@@ -71,14 +71,7 @@ enum Event {
     Signal(i32),
 }
 
-/// Signals that end this process, held back so that they end the machine first. To be called before any thread is started.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn hold_signals() -> Result<()> {
-    held().thread_block().map_err(std::io::Error::from).at("hold back", "signals")
-}
-
+/// Signals that end this process, held back while a machine runs, so that they end the machine first.
 fn held() -> SigSet {
     [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect()
 }
@@ -116,11 +109,13 @@ impl Drop for Started {
 }
 
 /// Runs the machine with the initramfs `tree` to its end. Returns what the guest wrote, as far as it is kept, and how it ended.
-/// Signals must be [held back](hold_signals).
+/// To be called while this process has one thread: the others would take its signals.
 ///
 /// # Errors
 /// [`Error::MissingPrograms`] and [`Error::Io`] where something cannot be started.
 pub fn run(vm: &Vm, daemon: &Daemon, tree: &Tree, output: Output, time: Option<Duration>) -> Result<(Outcome, String)> {
+    // Threads that are started from here on have what this one has.
+    held().thread_block().map_err(std::io::Error::from).at("hold back", "signals")?;
     let (sender, events) = mpsc::channel();
     let initrd = in_memory(tree)?;
     let mut started = Started { qemu: None, shares: Vec::new(), settings: termios::tcgetattr(std::io::stdin()).ok() };
