@@ -16,6 +16,7 @@ use crate::{
     error::IoContext,
     progress::Progress,
     small_root::{self, RootFile},
+    unfinished::Scratch,
 };
 
 /// The files of the demonstration's root.
@@ -31,7 +32,7 @@ const FILES: [RootFile<'static>; 4] = [
 /// # Errors
 /// Whatever making a [disk] can say.
 pub fn make(output: &Path, busybox: &[u8], sd: bool, progress: &Progress) -> Result<Report> {
-    let folder = tempfile::tempdir().at("make a folder for", output)?;
+    let folder = Scratch::new("initramfs-overlay-demo-", None)?;
     let root = folder.path().join("root");
     let persistent = folder.path().join("persistent");
     for path in [&root, &persistent] {

@@ -31,6 +31,7 @@ pub mod tether;
 pub mod toolchain;
 pub mod tree;
 pub mod trust;
+pub mod unfinished;
 pub mod variant;
 pub mod virtiofs;
 pub mod vm;

@@ -10,13 +10,17 @@ use std::{
 
 use tempfile::NamedTempFile;
 
-use crate::error::{Error, IoContext, Result};
+use crate::{
+    error::{Error, IoContext, Result},
+    unfinished::Unfinished,
+};
 
 /// An output file in the making.
 #[derive(Debug)]
 pub struct OutputFile {
     file: NamedTempFile,
     path: PathBuf,
+    unfinished: Unfinished,
 }
 
 impl OutputFile {
@@ -43,7 +47,8 @@ impl OutputFile {
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(directory(&path))
             .at("create", &path)?;
-        Ok(Self { file, path })
+        let unfinished = Unfinished::new(file.path());
+        Ok(Self { file, path, unfinished })
     }
 
     /// What it will be called.
@@ -63,9 +68,10 @@ impl OutputFile {
     /// # Errors
     /// [`Error::Io`]; then there is no new file, and the old one if there was one.
     pub fn commit(self) -> Result<()> {
-        let Self { file, path } = self;
+        let Self { file, path, unfinished } = self;
         file.as_file().sync_all().at("write", &path)?;
         file.persist(&path).map_err(|error| error.error).at("rename the finished file to", &path)?;
+        drop(unfinished);
         // The name is durable when the directory is.
         File::open(directory(&path)).and_then(|directory| directory.sync_all()).at("sync the directory of", &path)
     }

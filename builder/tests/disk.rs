@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::{FileExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use initramfs_overlay::{
@@ -37,6 +37,33 @@ fn make(folder: &Path, arguments: &[&str]) -> Value {
         command.current_dir(folder).arg("disk").args(arguments).args(["--json", "--root-owned"]).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The names in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[test]
+fn an_interrupted_command_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("root");
+    let output = folder.path().join("output");
+    fs::create_dir_all(root.join("sbin")).unwrap();
+    fs::create_dir(&output).unwrap();
+    // Compressing this takes far longer than it takes to see that it has begun.
+    fs::write(root.join("sbin/init"), noise(96 << 20)).unwrap();
+    let mut disk = command();
+    disk.arg("disk").arg("--root").arg(&root).arg("--root-owned").arg(output.join("disk.img"));
+    let mut child = disk.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while names(&output).is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::yield_now();
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(names(&output), Vec::<String>::new());
 }
 
 fn program(name: &'static str, package: &'static str, folder: &Path, arguments: &[&str]) -> String {

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::Result;
+use crate::{Result, unfinished};
 
 pub mod build;
 pub mod completions;
@@ -46,6 +46,10 @@ impl Cli {
     /// # Errors
     /// Whatever the subcommand could not do.
     pub fn run(self) -> Result<ExitCode> {
+        // `vm` sees to its own end, and the tether to that of others.
+        if !matches!(self.command, Command::Vm(_) | Command::Tether(_)) {
+            unfinished::clean_when_interrupted()?;
+        }
         match self.command {
             Command::Build(args) => build::run(&args),
             Command::Completions(args) => completions::run(&args),

@@ -9,7 +9,6 @@ use std::{
 };
 
 use initramfs_overlay_init::text::parse_duration;
-use tempfile::TempDir;
 
 use crate::{
     Error, Result, busybox,
@@ -21,6 +20,7 @@ use crate::{
     qemu::{Accelerator, Drive, End, Guest, Machine, Terminal, Verdict, card},
     supplement,
     target::{self, DiskInterface, Target},
+    unfinished::Scratch,
     variant::Variant,
 };
 
@@ -113,8 +113,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let target = target::named(&args.target)?;
     let progress = Progress::on_stderr();
-    let work =
-        tempfile::Builder::new().prefix("initramfs-overlay-run-").tempdir().at("make a folder for", "the run")?;
+    let work = Scratch::new("initramfs-overlay-run-", None)?;
     let initrd = match &args.initrd {
         Some(initrd) => initrd.clone(),
         None => newest_artifact(Path::new("target"), target, args.variant)?,
@@ -246,7 +245,7 @@ fn newest_artifact(folder: &Path, target: &Target, variant: Variant) -> Result<P
     })
 }
 
-fn print_command(machine: &Machine, work: TempDir) -> Result<ExitCode> {
+fn print_command(machine: &Machine, work: Scratch) -> Result<ExitCode> {
     println!("{}", machine.command_line(Terminal::Shell));
     let kept = std::fs::read_dir(work.path()).at("read", work.path())?.count() > 0;
     if kept {

@@ -6,13 +6,11 @@ use std::{
     path::Path,
 };
 
+use crate::{Error, Result, error::IoContext, unfinished::Scratch};
 use rustix::{
     fs::{SeekFrom, seek},
     io::Errno,
 };
-use tempfile::TempDir;
-
-use crate::{Error, Result, error::IoContext};
 
 /// Bytes read at a time.
 const CHUNK: usize = 1 << 20;
@@ -20,7 +18,7 @@ const CHUNK: usize = 1 << 20;
 const GRAIN: usize = 4096;
 
 /// A folder beside `path` for files in between, removed when it is dropped.
-pub fn work_folder(path: &Path) -> Result<TempDir> {
+pub fn work_folder(path: &Path) -> Result<Scratch> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -28,9 +26,7 @@ pub fn work_folder(path: &Path) -> Result<TempDir> {
     parent.metadata().at("find the folder", parent)?;
     // Absolute, as the tools run in it.
     let parent = std::path::absolute(parent).at("find", parent)?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".initramfs-overlay-").suffix(".disk");
-    builder.tempdir_in(&parent).at("make a folder for the work in", parent)
+    Scratch::new(".initramfs-overlay-disk-", Some(&parent))
 }
 
 /// Copies the filesystem in `part` to `start` of the disk, and removes `part`.
