@@ -56,6 +56,8 @@ pub const DISCARDED: &str = "discarded";
 pub const TRIAL: &str = "trial";
 /// What only an init that checks signatures can say: the builder knows one by it.
 pub const OLD_SIGNATURE: &str = "the signature is of minisign's old kind: sign again, with minisign -H";
+/// The prompt of the debug variant's shell. Only an init that has a shell has it: the builder knows one by it.
+pub const PROMPT: &str = "initramfs-overlay:\\w# ";
 /// Folder of the public keys baked into the image, one file each.
 pub const TRUST_DIR: &str = "/etc/trust";
 

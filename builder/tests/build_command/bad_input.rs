@@ -37,6 +37,20 @@ fn names_that_do_not_exist_are_told_with_the_nearest() {
 }
 
 #[test]
+fn an_init_with_a_shell_goes_into_the_debug_variant_alone() {
+    let workshop = Workshop::new();
+    fs::write(workshop.path("shelled"), programs::program(b"..initramfs-overlay:\\w# ..")).unwrap();
+    let arguments = ["--target", "x86_64", "--init", "shelled", "--variant", "slim", "--output", "out"];
+    let output = workshop.command(&arguments).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        said(&output).contains("--init shelled has a shell, which only the debug variant may have"),
+        "{}",
+        said(&output)
+    );
+}
+
+#[test]
 fn a_program_that_is_none_for_the_target_is_refused() {
     let workshop = Workshop::new();
     fs::write(workshop.path("script"), "#!/bin/sh\n").unwrap();

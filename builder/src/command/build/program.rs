@@ -77,13 +77,20 @@ impl<'a> Programs<'a> {
     }
 
     /// The init for `target`, with a shell or without, for signed images only or for any. The given one is taken for all, but
-    /// it must be able to check signatures where that is asked for.
+    /// it must be able to check signatures where that is asked for, and have a shell only where that is.
     ///
     /// # Errors
-    /// What compiling it says; [`Error::Usage`] for a given one that would take any image.
+    /// What compiling it says; [`Error::Usage`] for a given one that would take any image, or has a shell that nobody may have.
     pub fn get(&self, target: &'static Target, shell: bool, trust: bool) -> Result<Program> {
         let toolchain = match self {
-            Self::Given(program) if trust && !checks_signatures(&program.path)? => {
+            Self::Given(program) if !shell && has(&program.path, names::PROMPT)? => {
+                let path = program.path.display();
+                return Err(Error::Usage(format!(
+                    "--init {path} has a shell, which only the debug variant may have; give one that was built without the feature \
+                     `shell`, or ask for --variant debug alone"
+                )));
+            }
+            Self::Given(program) if trust && !has(&program.path, names::OLD_SIGNATURE)? => {
                 let path = program.path.display();
                 return Err(Error::Usage(format!(
                     "--init {path} takes any image, and --trust asks for signed ones only; give an init that was built with the \
@@ -108,11 +115,10 @@ impl<'a> Programs<'a> {
     }
 }
 
-/// Whether the init at `path` has the words of one that checks signatures.
-fn checks_signatures(path: &Path) -> Result<bool> {
+/// Whether the init at `path` has words that only one with a certain feature has.
+fn has(path: &Path, words: &str) -> Result<bool> {
     let bytes = fs::read(path).at("read", path)?;
-    let words = names::OLD_SIGNATURE.as_bytes();
-    Ok(bytes.windows(words.len()).any(|window| window == words))
+    Ok(bytes.windows(words.len()).any(|window| window == words.as_bytes()))
 }
 
 impl Program {

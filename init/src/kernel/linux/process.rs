@@ -218,7 +218,7 @@ pub(super) fn shell(banner: &str) -> io::Result<()> {
                 .env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin")
                 .env("HOME", "/")
                 .env("TERM", std::env::var_os("TERM").unwrap_or_else(|| OsString::from("linux")))
-                .env("PS1", "initramfs-overlay:\\w# ")
+                .env("PS1", names::PROMPT)
                 .stdin(Stdio::from(tty.try_clone()?))
                 .stdout(Stdio::from(tty.try_clone()?))
                 .stderr(Stdio::from(tty))
