@@ -125,6 +125,13 @@ const PROBERS: [(&str, &[&str]); 3] = [
     ("libblkid/src/topology/topology.c", &[]),
 ];
 
+/// What init never asks for, in the list of superblocks: UUIDs unless they are wanted, and block sizes. Writing a number takes the
+/// whole of printf.
+const LESS: [(&str, &str); 2] = [
+    (".dflt_flags   = BLKID_SUBLKS_DEFAULT,", ".dflt_flags   = BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE,"),
+    ("return blkid_probe_sprintf_value(pr, \"BLOCK_SIZE\", \"%u\", block_size);", "return 0;"),
+];
+
 /// What of libcommon libblkid calls, by file name in `lib/`.
 const COMMON: [&str; 18] = [
     "blkdev",
@@ -168,7 +175,7 @@ pub fn key(target: &Target) -> String {
         CONFIG,
         PRELUDE,
         SYSFS,
-        &format!("{PROBERS:?}"),
+        &format!("{PROBERS:?}{LESS:?}"),
         PKG_CONFIG,
     ];
     format!("{}-{}-{}", target.name, VERSION, &digest(parts.join("\n").as_bytes())[..16])
@@ -265,13 +272,8 @@ fn keep_probers(text: &str, kept: &[&str]) -> Result<String, &'static str> {
     Ok(format!("{before}{START}\n{{\n{list}}};{after}"))
 }
 
-/// The list of superblocks without what init never asks for: UUIDs unless they are wanted, and block sizes. Writing a number
-/// takes the whole of printf.
+/// The list of superblocks with [`LESS`] in it.
 fn ask_for_less(text: String, file: &str) -> Result<String, &'static str> {
-    const LESS: [(&str, &str); 2] = [
-        (".dflt_flags   = BLKID_SUBLKS_DEFAULT,", ".dflt_flags   = BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE,"),
-        ("return blkid_probe_sprintf_value(pr, \"BLOCK_SIZE\", \"%u\", block_size);", "return 0;"),
-    ];
     if !file.ends_with("/superblocks.c") {
         return Ok(text);
     }
