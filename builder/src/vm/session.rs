@@ -125,7 +125,7 @@ pub fn run(vm: &Vm, daemon: &Daemon, tree: &Tree, output: Output, time: Option<D
         started.shares.push(share::start(daemon, share, said)?);
     }
     let console = Arc::new(Console::default());
-    started.qemu = Some(start_machine(vm, &started.shares, &initrd, output, &console, &sender)?);
+    started.qemu = Some(start_machine(vm, &mut started.shares, &initrd, output, &console, &sender)?);
     std::thread::spawn(move || {
         while let Ok(signal) = held().wait() {
             if sender.send(Event::Signal(signal as i32)).is_err() {
@@ -153,7 +153,7 @@ fn in_memory(tree: &Tree) -> Result<OwnedFd> {
 
 fn start_machine(
     vm: &Vm,
-    shares: &[Running],
+    shares: &mut [Running],
     initrd: &OwnedFd,
     output: Output,
     console: &Arc<Console>,
@@ -164,8 +164,9 @@ fn start_machine(
     let (exit_reader, exit) = pipe()?;
     let (console_reader, copy) = pipe()?;
     let (exit, copy) = (OwnedFd::from(exit), OwnedFd::from(copy));
-    let sockets: Vec<i32> = shares.iter().map(|share| share.socket.as_raw_fd()).collect();
-    let machine = vm.machine(initrd.as_raw_fd(), &sockets, exit.as_raw_fd());
+    let sockets: Vec<OwnedFd> = shares.iter_mut().filter_map(|share| share.socket.take()).collect();
+    let numbers: Vec<i32> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+    let machine = vm.machine(initrd.as_raw_fd(), &numbers, exit.as_raw_fd());
     crate::program::require(&[machine.program()])?;
     let path = machine.program().locate().unwrap_or_else(|| program.to_owned());
     let terminal = match termios::isatty(std::io::stdin()) {
@@ -177,12 +178,12 @@ fn start_machine(
     if output == Output::Error {
         command.stdout(Stdio::from(std::io::stderr()));
     }
-    for descriptor in shares.iter().map(|share| &share.socket).chain([initrd, &exit, &copy]) {
+    for descriptor in sockets.iter().chain([initrd, &exit, &copy]) {
         inherit(descriptor, true).at("prepare", program)?;
     }
     let child = command.spawn().at("start", program)?;
-    // From here on QEMU alone holds the pipes' other ends: closed, they tell its end.
-    drop((exit, copy));
+    // From here on QEMU alone holds the other ends of sockets and pipes: closed, they tell its end.
+    drop((sockets, exit, copy));
     let (status_to, console_to) = (sender.clone(), sender.clone());
     std::thread::spawn(move || {
         let mut byte = [0];

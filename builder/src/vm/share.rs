@@ -109,8 +109,8 @@ pub struct Running {
     pub tag: String,
     /// The process.
     pub child: Child,
-    /// QEMU's end of the socket.
-    pub socket: OwnedFd,
+    /// QEMU's end of the socket, until QEMU has it: virtiofsd ends when nobody has it any more.
+    pub socket: Option<OwnedFd>,
 }
 
 /// Starts `daemon` for `share`. What it says goes to `said` in one piece when it has ended.
@@ -132,7 +132,7 @@ pub fn start(daemon: &Daemon, share: &Share, said: impl FnOnce(String) + Send + 
     // With the command goes this process's end of the pipe.
     drop((command, listener));
     std::thread::spawn(move || said(last_words(reader)));
-    Ok(Running { tag: share.tag.clone(), child, socket })
+    Ok(Running { tag: share.tag.clone(), child, socket: Some(socket) })
 }
 
 /// The end of what a program says until it and all it started have ended.
