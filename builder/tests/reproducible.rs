@@ -1,0 +1,90 @@
+//! The same sources give the same bytes: init is compiled once more, in another folder, from another home, with another time
+//! zone and umask and without what was compiled before, and the image with it must be the one that `./build.sh` made.
+//! That takes minutes of processor time, so it runs where `BOOT_TESTS=required`, as `./test.sh` has it.
+
+use std::{
+    env, fs,
+    io::{self, Write},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use initramfs_overlay::cache::Cache;
+
+/// What init is made of, and what the command has to know beside that.
+const SOURCE: [&str; 6] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "init", "builder", "targets"];
+
+/// What is fetched, not made: it may be shared.
+const FETCHED: [&str; 2] = ["tools", "download"];
+
+fn copy(from: &Path, to: &Path) {
+    if from.is_dir() {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    } else {
+        fs::copy(from, to).unwrap();
+    }
+}
+
+fn skip(reason: &str) {
+    // Goes past the capture of the test runner, so that it is seen.
+    let _ = writeln!(io::stderr(), "skipped: the same sources give the same bytes: {reason}");
+}
+
+#[test]
+fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
+    if env::var_os("BOOT_TESTS").is_none_or(|wanted| wanted != "required") {
+        return skip("BOOT_TESTS is not `required`");
+    }
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let name = format!("init-{}-x86_64-slim.gz", env!("CARGO_PKG_VERSION"));
+    let made = env::var_os("BOOT_ARTIFACTS").map_or_else(|| workspace.join("target"), PathBuf::from).join(&name);
+    assert!(made.exists(), "{} is not there; ./build.sh --variant standard,debug,slim", made.display());
+
+    let folder = tempfile::Builder::new().prefix("another place ").tempdir().unwrap();
+    let at = |path: &str| folder.path().join(path);
+    for part in SOURCE {
+        copy(&workspace.join(part), &at("a/clone").join(part));
+    }
+    let cache = Cache::open().unwrap();
+    fs::create_dir_all(at("cache")).unwrap();
+    for room in FETCHED {
+        symlink(cache.root().join(room), at("cache").join(room)).unwrap();
+    }
+    // The same crates and tool chain, by other names.
+    let home = env::home_dir().unwrap();
+    fs::create_dir(at("home")).unwrap();
+    let mut command = Command::new("sh");
+    command.args([
+        "-c",
+        "umask 077; exec \"$@\"",
+        "sh",
+        env!("CARGO_BIN_EXE_initramfs-overlay"),
+        "build",
+        "--variant",
+        "slim",
+    ]);
+    for (variable, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+        let real = env::var_os(variable).map_or_else(|| home.join(folder), PathBuf::from);
+        if real.exists() {
+            symlink(real, at("home").join(folder)).unwrap();
+            command.env(variable, at("home").join(folder));
+        }
+    }
+    command.args(["--target", "x86_64", "--output"]).arg(at("out")).arg("--source").arg(at("a/clone"));
+    command.current_dir(folder.path()).env("HOME", at("home")).env("INITRAMFS_OVERLAY_CACHE", at("cache"));
+    command
+        .env("TZ", "Asia/Kathmandu")
+        .env("LANG", "tr_TR.UTF-8")
+        .env("USER", "somebody")
+        .env("RUSTFLAGS", "-Copt-level=1");
+    command.env_remove("XDG_CACHE_HOME").env_remove("CARGO_TARGET_DIR");
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Not assert_eq: nobody wants to read the bytes.
+    assert!(fs::read(at("out").join(&name)).unwrap() == fs::read(made).unwrap(), "{name} differs");
+}

@@ -1,0 +1,127 @@
+//! Parameters as they are written, and what they mean.
+
+use super::*;
+
+const STANDARD: Abilities = Abilities { shell: false, trust: false };
+const DEBUG: Abilities = Abilities { shell: true, trust: false };
+
+fn parsed(line: &str) -> Config {
+    let (config, result) = Config::parse("", line, STANDARD);
+    result.unwrap();
+    config
+}
+
+#[test]
+fn words_are_split_as_the_kernel_does() {
+    assert_eq!(words("a b=c  d\n"), ["a", "b=c", "d"]);
+    assert_eq!(words(r#"a="b c" "d=e f" g="" -- h"#), ["a=b c", "d=e f", "g=", "--", "h"]);
+    assert_eq!(words(r#"open="never closed"#), ["open=never closed"]);
+    assert!(words(" \n\t").is_empty());
+}
+
+#[test]
+fn nothing_said_gives_the_defaults() {
+    let config = parsed("console=ttyS0 BOOT_IMAGE=/vmlinuz");
+    assert_eq!(config, Config::new(STANDARD));
+    assert_eq!(config.on_error, OnError::PowerOff);
+    assert!(config.breaks.is_empty());
+    let (debug, result) = Config::parse("", "", DEBUG);
+    assert!(result.is_ok());
+    assert_eq!((debug.on_error, debug.breaks), (OnError::Shell, vec![Step::SwitchRoot]));
+}
+
+#[test]
+fn the_later_one_wins() {
+    let (config, result) = Config::parse("rd.img=LABEL=a rd.timeout=3s ro", "rd.img=LABEL=b rw", STANDARD);
+    assert!(result.is_ok());
+    assert_eq!(config.img, Tag::Label("b".into()));
+    assert_eq!(config.timeout, Duration::from_secs(3));
+    assert!(!config.read_only);
+}
+
+#[test]
+fn every_parameter_is_read() {
+    let config = parsed(
+        "rd.img=/dev/sda1 rd.boot=UUID=AA rd.newimg=PARTLABEL=new rd.overlay=tmpfs:size=64m rd.overlay.fallback=tmpfs \
+         rd.overlay.repair=remake rd.overlay.reset rd.image=os.img rd.timeout=500ms rd.newimg.timeout=5 rd.newimg.tries=3 rd.onerror=reboot:7 init=/bin/x ro debug",
+    );
+    assert_eq!(config.img, Tag::Path("/dev/sda1".into()));
+    assert_eq!(config.boot, Tag::Uuid("aa".into()));
+    assert_eq!(config.newimg, Tag::PartLabel("new".into()));
+    assert_eq!(config.overlay, OverlayStore::Tmpfs(Some("64m".into())));
+    assert!(config.overlay_fallback && config.overlay_reset && config.read_only && config.debug);
+    assert_eq!(config.image, "os.img");
+    assert_eq!((config.timeout, config.newimg_timeout), (Duration::from_millis(500), Duration::from_secs(5)));
+    assert_eq!((config.newimg_tries, config.overlay_repair), (3, Repair::Remake));
+    assert_eq!(config.on_error, OnError::Reboot(Duration::from_secs(7)));
+    assert_eq!(config.init, "/bin/x");
+    assert!(config.warnings.is_empty());
+}
+
+#[test]
+fn a_bad_value_that_decides_what_is_mounted_is_an_error() {
+    for line in [
+        "rd.img=img",
+        "rd.img",
+        "rd.boot=LABEL=",
+        "rd.overlay=",
+        "rd.overlay=tmpfs:size=0%",
+        "rd.overlay=tmpfs:64m",
+        "rd.overlay.fallback=yes",
+        "rd.overlay.reset=perhaps",
+        "rd.overlay.repair=yes",
+        "rd.image=../x",
+        "rd.image=",
+        "init=sh",
+    ] {
+        let (config, result) = Config::parse("", &format!("{line} rd.onerror=halt"), STANDARD);
+        let name = line.split('=').next().unwrap();
+        assert!(matches!(&result, Err(Error::Parameter { name: seen, .. }) if seen == name), "{line}: {result:?}");
+        assert_eq!(config.on_error, OnError::Halt, "the policy asked for behind it holds");
+    }
+}
+
+#[test]
+fn any_other_bad_value_is_a_warning() {
+    for (line, part) in [
+        ("rd.timeout=soon", "rd.timeout=soon: wanted a time"),
+        ("rd.newimg.tries=many", "a number of boots"),
+        ("rd.onerror=shell", "a shell is in the debug variant"),
+        ("rd.onerror=explode", "rd.onerror=explode"),
+        ("rd.break=overlay", "only the debug variant"),
+        ("rd.imge=LABEL=x", "did you mean rd.img?"),
+        ("rd.overlay.fallbck=tmpfs", "did you mean rd.overlay.fallback?"),
+        ("rd.luks.uuid=1", "not one of ours"),
+    ] {
+        let config = parsed(line);
+        assert_eq!(config.warnings.len(), 1, "{line}");
+        assert!(config.warnings[0].contains(part), "{line}: {}", config.warnings[0]);
+    }
+}
+
+#[test]
+fn the_kernels_panic_sets_the_policy() {
+    assert_eq!(parsed("panic=5").on_error, OnError::Reboot(Duration::from_secs(5)));
+    assert_eq!(parsed("panic=-1").on_error, OnError::Reboot(Duration::ZERO));
+    assert_eq!(parsed("panic=0").on_error, OnError::PowerOff);
+    assert_eq!(parsed("panic=5 rd.onerror=halt").on_error, OnError::Halt);
+    assert_eq!(Config::parse("", "panic=5", DEBUG).0.on_error, OnError::Shell);
+    assert_eq!(Config::parse("", "panic=5 rd.onerror=reboot", DEBUG).0.on_error, OnError::Reboot(Duration::ZERO));
+}
+
+#[test]
+fn breakpoints() {
+    let breaks = |line| Config::parse("", line, DEBUG).0.breaks;
+    assert_eq!(breaks("rd.break=overlay,switch-root"), [Step::Overlay, Step::SwitchRoot]);
+    assert_eq!(breaks("rd.break"), [Step::SwitchRoot]);
+    assert!(breaks("rd.break=none").is_empty());
+    let (config, _) = Config::parse("", "rd.break=everything,api", DEBUG);
+    assert!(config.breaks.is_empty());
+    assert_eq!(config.warnings.len(), 2);
+}
+
+#[test]
+fn baked_arguments_go_to_init() {
+    let (config, _) = Config::parse("quiet single rd.timeout=1 a=b -- -x rd.img=no", "5 -- -y", STANDARD);
+    assert_eq!(config.init_args, ["single", "-x", "rd.img=no"]);
+}

@@ -1,0 +1,372 @@
+//! What a boot asks of a described machine: done on the description, written down where it would change a real one.
+
+use std::{
+    io::{Error, ErrorKind, Result},
+    time::Duration,
+};
+
+use super::{EINVAL, ENODEV, Files, Node, Recorder, Source};
+use crate::{
+    kernel::{Digest, Kernel, Kind, Level, ModuleFile, Mount, Power, Stat, Uevent},
+    tag::Volume,
+};
+
+impl Kernel for Recorder {
+    fn now(&mut self) -> Duration {
+        self.state.clock
+    }
+
+    fn release(&mut self) -> String {
+        self.release.clone()
+    }
+
+    fn processors(&mut self) -> usize {
+        self.processors
+    }
+
+    fn log(&mut self, level: Level, line: &str) {
+        let name = match level {
+            Level::Warning => "warning",
+            Level::Info => "info",
+            Level::Debug => "debug",
+        };
+        self.note(format!("{name}: {line}"));
+    }
+
+    fn announce(&mut self, text: &str) {
+        self.note(format!("announce\n{text}"));
+    }
+
+    fn read(&mut self, path: &str) -> Result<Vec<u8>> {
+        if path == "/proc/filesystems" {
+            let lines: Vec<String> = self.filesystems.iter().map(|name| format!("\t{name}\n")).collect();
+            return Ok(lines.concat().into_bytes());
+        }
+        match self.node(path)? {
+            Node::File(content, _, _) => Ok(content),
+            _ => Err(ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    fn read_at(&mut self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let content = self.read(path)?;
+        Ok(content.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(length).collect())
+    }
+
+    fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.note(format!("write {path}"));
+        self.put(path, Node::file(bytes, 0o644));
+        Ok(())
+    }
+
+    fn list(&mut self, path: &str) -> Result<Vec<String>> {
+        if self.node(path)? != Node::Directory {
+            return Err(ErrorKind::NotADirectory.into());
+        }
+        let (mount, inner) = self.locate(path);
+        let below = if inner.is_empty() { String::new() } else { format!("{inner}/") };
+        let mut names: Vec<String> = self
+            .files_of(mount)
+            .keys()
+            .filter_map(|name| name.strip_prefix(&below))
+            .filter_map(|rest| rest.split('/').next())
+            .filter(|name| !name.is_empty())
+            .map(String::from)
+            .collect();
+        names.dedup();
+        Ok(names)
+    }
+
+    fn stat(&mut self, path: &str) -> Result<Stat> {
+        Ok(match self.node(path)? {
+            Node::Directory => Stat { kind: Kind::Directory, mode: 0o755, size: 0 },
+            Node::File(_, size, mode) => Stat { kind: Kind::File, mode, size },
+            Node::Symlink(target) => Stat { kind: Kind::Symlink, mode: 0o777, size: target.len() as u64 },
+        })
+    }
+
+    fn read_link(&mut self, path: &str) -> Result<String> {
+        match self.node(path)? {
+            Node::Symlink(target) => Ok(target),
+            _ => Err(self.failed(EINVAL)),
+        }
+    }
+
+    fn make_dir(&mut self, path: &str, mode: u32) -> Result<()> {
+        if self.node(path).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        self.note(format!("mkdir {mode:04o} {path}"));
+        self.put(path, Node::Directory);
+        Ok(())
+    }
+
+    fn rename(&mut self, from: &str, to: &str) -> Result<()> {
+        let taken = self.take(from)?;
+        self.note(format!("rename {from} {to}"));
+        for (rest, node) in taken {
+            self.put(&format!("{to}{rest}"), node);
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, from: &str, to: &str) -> Result<()> {
+        let node = self.node(from)?;
+        self.note(format!("link {from} {to}"));
+        self.put(to, node);
+        Ok(())
+    }
+
+    fn remove(&mut self, path: &str) -> Result<()> {
+        self.take(path)?;
+        self.note(format!("remove {path}"));
+        Ok(())
+    }
+
+    fn remove_dir(&mut self, path: &str) -> Result<()> {
+        if !self.list(path)?.is_empty() {
+            return Err(ErrorKind::DirectoryNotEmpty.into());
+        }
+        self.take(path)?;
+        self.note(format!("rmdir {path}"));
+        Ok(())
+    }
+
+    fn sync(&mut self, path: &str) -> Result<()> {
+        self.node(path)?;
+        self.note(format!("sync {path}"));
+        Ok(())
+    }
+
+    fn copy(&mut self, from: &str, to: &str) -> Result<Digest> {
+        let node = self.node(from)?;
+        self.note(format!("copy {from} {to}"));
+        self.put(to, node);
+        self.digest(from)
+    }
+
+    fn digest(&mut self, path: &str) -> Result<Digest> {
+        match self.node(path)? {
+            Node::File(content, size, _) => Ok(Self::sum(&content, size)),
+            _ => Err(ErrorKind::IsADirectory.into()),
+        }
+    }
+
+    /// A stand-in for minisign: the signature of the image marked `[B]` by the key `k` reads `B by k`.
+    fn vouch(&mut self, path: &str, signature: &str, key: &str) -> Result<()> {
+        let content = self.read(path)?;
+        let good = signature.split_once(" by ").is_some_and(|(mark, by)| {
+            by.trim() == key.trim() && String::from_utf8_lossy(&content).contains(&format!("[{mark}]"))
+        });
+        if good { Ok(()) } else { Err(Error::other("the signature is by another key or for another file")) }
+    }
+
+    fn free_space(&mut self, path: &str) -> Result<u64> {
+        let (mount, _) = self.locate(path);
+        let (total, used) = match mount.and_then(|place| self.state.mounts.get(place)) {
+            Some((_, files, Source::Device(number))) => {
+                let used = files
+                    .values()
+                    .map(|node| if let Node::File(_, size, _) = node { *size } else { 0 })
+                    .fold(0_u64, u64::saturating_add);
+                (self.devices.get(*number).map_or(0, |device| device.free), used)
+            }
+            _ => (u64::MAX, 0),
+        };
+        Ok(total.saturating_sub(used))
+    }
+
+    fn mount(&mut self, mount: &Mount<'_>) -> Result<()> {
+        let access = if mount.read_only { "ro" } else { "rw" };
+        let data = if mount.data.is_empty() { String::new() } else { format!(" {}", mount.data) };
+        self.note(format!("mount {} {} {} {access}{data}", mount.filesystem, mount.source, mount.target));
+        let virtual_one = matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs" | "tmpfs");
+        if !virtual_one && !self.filesystems.iter().any(|name| name == mount.filesystem) {
+            return Err(self.failed(ENODEV));
+        }
+        let mut entry = (mount.target.to_string(), Files::new(), Source::Other);
+        if let Some(number) = mount.source.strip_prefix("/dev/loop").and_then(|number| number.parse::<usize>().ok()) {
+            let file = self.state.loops.get(number).cloned().unwrap_or_default();
+            entry.1 = self.images.get(&file).cloned().ok_or_else(|| self.failed(EINVAL))?;
+        } else if let Some(number) = self.devices.iter().position(|device| device.volume.path() == mount.source) {
+            let device = self.devices.get(number).cloned().unwrap_or_default();
+            if let Some(error) = device.mount_fails {
+                return Err(self.failed(error));
+            }
+            entry.1 = device.files;
+            entry.2 = Source::Device(number);
+        } else if mount.filesystem == "virtiofs" {
+            entry.1 = self.shares.get(mount.source).cloned().ok_or_else(|| self.failed(EINVAL))?;
+        } else if mount.filesystem == "overlay" {
+            // The image is the only layer with files that matter to a boot.
+            entry.1 = self.files_at(crate::names::IMAGE_DIR);
+        } else if matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs") {
+            // What the case says of it stays visible.
+            entry.1 = self.files_at(mount.target);
+        }
+        self.state.mounts.push(entry);
+        Ok(())
+    }
+
+    fn remount(&mut self, target: &str, read_only: bool) -> Result<()> {
+        self.note(format!("remount {target} {}", if read_only { "ro" } else { "rw" }));
+        Ok(())
+    }
+
+    fn move_mount(&mut self, from: &str, to: &str) -> Result<()> {
+        self.note(format!("move {from} {to}"));
+        Ok(())
+    }
+
+    fn unmount(&mut self, target: &str) -> Result<()> {
+        self.note(format!("unmount {target}"));
+        if let Some(place) = self.state.mounts.iter().rposition(|(mounted, _, _)| mounted == target) {
+            self.store(place);
+            self.state.mounts.remove(place);
+        }
+        Ok(())
+    }
+
+    fn attach_loop(&mut self, path: &str) -> Result<String> {
+        self.note(format!("loop {path}"));
+        let Node::File(content, _, _) = self.node(path)? else { return Err(self.failed(EINVAL)) };
+        let name = path.rsplit('/').next().unwrap_or(path).to_string();
+        // Images are told apart by their names, or, once renamed, by a mark in their content.
+        let key = self
+            .images
+            .keys()
+            .find(|key| String::from_utf8_lossy(&content).contains(&format!("[{key}]")))
+            .cloned()
+            .unwrap_or(name);
+        let device = format!("/dev/loop{}", self.state.loops.len());
+        self.state.loops.push(key);
+        Ok(device)
+    }
+
+    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<Result<()>> {
+        files
+            .iter()
+            .map(|file| {
+                self.note(format!("load {}", file.path));
+                let (_, number) = self.module_fails.iter().find(|(end, _)| file.path.ends_with(end.as_str())).unzip();
+                if let Some(number) = number.copied() {
+                    return Err(self.failed(number));
+                }
+                let brought = self.module_brings.iter().find(|(end, _)| file.path.ends_with(end.as_str()));
+                self.filesystems.extend(brought.map(|(_, filesystem)| filesystem.clone()));
+                Ok(())
+            })
+            .collect()
+    }
+
+    fn modaliases(&mut self, _buses: &[&str]) -> Vec<String> {
+        self.modaliases.clone()
+    }
+
+    fn volumes(&mut self, table: bool) -> Vec<Volume> {
+        let clock = self.state.clock;
+        self.devices
+            .iter()
+            .filter(|device| device.appears <= clock)
+            .map(|device| {
+                let mut volume = device.volume.clone();
+                if !table {
+                    volume.part_uuid = None;
+                }
+                volume
+            })
+            .collect()
+    }
+
+    fn next_uevent(&mut self, deadline: Duration) -> Result<Option<Uevent>> {
+        let next = self.devices.iter().map(|device| device.appears).filter(|time| *time > self.state.clock).min();
+        match next {
+            Some(time) if time <= deadline => {
+                self.state.clock = time;
+                Ok(Some(Uevent { action: "add".into(), subsystem: "block".into(), modalias: None }))
+            }
+            _ => {
+                self.state.clock = self.state.clock.max(deadline);
+                Ok(None)
+            }
+        }
+    }
+
+    fn sweep(&mut self, dir: &str) -> Result<()> {
+        self.note(format!("sweep {dir}"));
+        Ok(())
+    }
+
+    fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> Result<i32> {
+        self.note(format!("run in {root}: {program} {}", arguments.join(" ")));
+        let Some((name, status)) = self.programs.iter().find(|(end, _)| program.ends_with(end.as_str())) else {
+            return Ok(127);
+        };
+        let makes = name.contains("mke2fs");
+        for device in self.devices.iter_mut().filter(|device| arguments.contains(&device.volume.path().as_str())) {
+            if *status & !3 == 0 {
+                device.mount_fails = None;
+                if makes {
+                    device.files.clear();
+                }
+            }
+        }
+        Ok(*status)
+    }
+
+    fn enter_root(&mut self, root: &str) -> Result<()> {
+        self.note(format!("enter {root}"));
+        Ok(())
+    }
+
+    fn exec(&mut self, program: &str, arguments: &[String]) -> Error {
+        self.note(format!("exec {}", [&[program.to_string()], arguments].concat().join(" ")));
+        self.state.gone = true;
+        Error::new(ErrorKind::Interrupted, "recorded")
+    }
+
+    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    fn make_node(&mut self, node: &crate::kernel::Node<'_>) -> Result<()> {
+        self.note(format!("mknod {:04o} {} {}:{}", node.mode, node.path, node.major, node.minor));
+        self.put(node.path, Node::file("", node.mode));
+        Ok(())
+    }
+
+    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    fn symlink(&mut self, target: &str, link: &str) -> Result<()> {
+        self.note(format!("symlink {link} -> {target}"));
+        self.put(link, Node::Symlink(target.into()));
+        Ok(())
+    }
+
+    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    fn virtiofs_tags(&mut self) -> Vec<String> {
+        self.shares.keys().cloned().collect()
+    }
+
+    #[cfg(any(feature = "supervise", not(feature = "linux")))]
+    fn supervise(&mut self, program: &str, arguments: &[String]) -> Result<u8> {
+        self.note(format!("supervise {}", [&[program.to_string()], arguments].concat().join(" ")));
+        self.exit_status.ok_or_else(|| ErrorKind::NotFound.into())
+    }
+
+    #[cfg(any(feature = "supervise", not(feature = "linux")))]
+    fn tell(&mut self, path: &str, offset: u64, byte: u8) -> Result<()> {
+        self.note(format!("tell {path} {offset:#x} {byte}"));
+        Ok(())
+    }
+
+    fn shell(&mut self, banner: &str) -> Result<()> {
+        self.note(format!("shell: {banner}"));
+        if self.has_shell { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
+    }
+
+    fn power(&mut self, power: Power, after: Duration) {
+        let name = match power {
+            Power::Off => "poweroff",
+            Power::Reboot => "reboot",
+            Power::Halt => "halt",
+        };
+        self.note(format!("{name} after {} s", after.as_secs()));
+    }
+}
