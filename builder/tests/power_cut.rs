@@ -1,0 +1,343 @@
+//! Updates on a real ext4 whose power is cut: a machine in QEMU puts an update in while everything that it writes is logged; then
+//! every disk that a cut could have left is examined by the doctor's code, and some are booted. Machines are killed as well.
+//!
+//! `cargo test --test power_cut -- [cuts] [kills]` runs one half. `BOOT_TESTS=required|none` as for the boot tests. `POWER_CUT=long` takes ten times as many; `POWER_CUT_SEED=N` repeats a run's
+//! losses. Debian packages: qemu-system-x86, e2fsprogs, squashfs-tools.
+
+#[path = "../../test-images/image.rs"]
+mod image;
+#[allow(dead_code, reason = "the boot tests use the rest of it")]
+#[path = "boot/lab.rs"]
+mod lab;
+#[path = "power_cut/log.rs"]
+mod log;
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use initramfs_overlay::{
+    disk::{Source, layout::Role, size::MIB},
+    doctor::{
+        self, Boots, Verdict, journal,
+        medium::{Disk, Medium, Part, Shared},
+        table, volume,
+    },
+    qemu::{Guest, Machine},
+};
+use sha2::{Digest, Sha256};
+
+use lab::{Lab, PATIENCE};
+use log::{Log, Numbers};
+
+/// How much is tried.
+struct Extent {
+    /// Bytes of the update that no compressor shrinks.
+    update: u64,
+    /// Cuts between flushes that are examined.
+    cuts: usize,
+    /// Of them, those that are booted.
+    boots: usize,
+    /// Machines that are killed.
+    kills: usize,
+}
+
+fn main() -> ExitCode {
+    let wish = std::env::var("BOOT_TESTS").unwrap_or_default();
+    if wish == "none" {
+        println!("power cuts skipped: BOOT_TESTS=none\n0 passed, 0 failed, {PARTS} skipped");
+        return ExitCode::SUCCESS;
+    }
+    let lab = match Lab::open("x86_64") {
+        Ok(lab) => lab,
+        Err(reason) => {
+            let required = wish == "required";
+            println!("power cuts {}: {reason}", if required { "cannot run" } else { "skipped" });
+            println!("0 passed, {} failed, {} skipped", usize::from(required), if required { 0 } else { PARTS });
+            return ExitCode::from(u8::from(required));
+        }
+    };
+    let extent = match std::env::var("POWER_CUT").as_deref() {
+        Ok("long") => Extent { update: 64 * MIB, cuts: 5000, boots: 40, kills: 100 },
+        _ => Extent { update: 24 * MIB, cuts: 500, boots: 8, kills: 20 },
+    };
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let seed = std::env::var("POWER_CUT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(clock);
+    println!("power cuts: seed {seed}");
+    let start = Instant::now();
+    let names: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let is_asked = |name: &str| names.is_empty() || names.iter().any(|asked| asked == name);
+    let mut parts = Vec::new();
+    if is_asked("cuts") {
+        parts.extend(examine_cuts(&lab, &extent, seed));
+    }
+    if is_asked("kills") {
+        parts.push(kill(&lab, &extent, seed));
+    }
+    println!("power cuts: {:.0} s", start.elapsed().as_secs_f32());
+    for failure in parts.iter().flat_map(|failures| failures.iter().take(20)) {
+        println!("failed: {failure}");
+    }
+    let failed = parts.iter().filter(|failures| !failures.is_empty()).count();
+    println!("{} passed, {failed} failed, 0 skipped", parts.len() - failed);
+    ExitCode::from(u8::from(failed > 0))
+}
+
+/// What is counted as passed or failed: flushes, losses, lies, boots, kills.
+const PARTS: usize = 5;
+
+/// What went wrong in a part, a line each.
+type Failures = Vec<String>;
+
+/// A disk with image A and the update B, and the digest of B.
+fn disk(lab: &Lab, update: u64) -> (PathBuf, String) {
+    let root = lab.root("B");
+    let mut numbers = Numbers(1);
+    let noise: Vec<u8> = (0..update / 8).flat_map(|_| numbers.next().to_le_bytes()).collect();
+    fs::write(root.join("noise"), noise).expect("noise");
+    let packed = lab.folder().join("root-squashfs.img");
+    let mut mksquashfs = Command::new("mksquashfs");
+    let made = mksquashfs.arg(&root).arg(&packed).args(["-noappend", "-quiet", "-no-progress", "-all-root"]).output();
+    assert!(made.expect("mksquashfs").status.success());
+    let digest = Sha256::digest(fs::read(&packed).expect("the update"));
+    let mut disk = lab.disk();
+    disk.source = Source::Root(lab.root("A"));
+    disk.newimg = Some(Some(packed));
+    disk.boot = None;
+    disk.sizes = [(Role::Img, update + 32 * MIB), (Role::Overlay, 16 * MIB)].into();
+    (lab.make(&disk), digest.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A machine that boots a copy of `disk`, writes at most so many bytes a second to it, and the log of what it writes.
+fn logged(lab: &Lab, initrd: &Path, disk: &Path, speed: u64) -> (Machine, PathBuf) {
+    let folder = lab.folder();
+    let (copy, log) = (folder.join("disk.img"), folder.join("log"));
+    fs::copy(disk, &copy).expect("a copy");
+    File::create(&log).and_then(|file| file.set_len(1 << 30)).expect("a log");
+    let mut machine = lab.machine(initrd, &[], "");
+    machine.memory = Some(192);
+    machine.extra = [
+        "-object".to_owned(),
+        format!("throttle-group,id=slow,x-bps-write={speed}"),
+        "-blockdev".to_owned(),
+        format!("driver=file,node-name=file,filename={}", copy.display()),
+        "-blockdev".to_owned(),
+        "driver=raw,node-name=raw,file=file".to_owned(),
+        "-blockdev".to_owned(),
+        "driver=throttle,node-name=throttled,throttle-group=slow,file=raw".to_owned(),
+        "-blockdev".to_owned(),
+        format!("driver=file,node-name=log,filename={}", log.display()),
+        "-blockdev".to_owned(),
+        "driver=blklogwrites,node-name=logged,file=throttled,log=log".to_owned(),
+        "-device".to_owned(),
+        "virtio-blk-pci,drive=logged".to_owned(),
+    ]
+    .map(OsString::from)
+    .to_vec();
+    (machine, log)
+}
+
+/// What the promise says of a disk: it boots, with or without its update medium, and the update is not lost. Returns the state.
+fn judge(medium: impl Medium + 'static, update: &str) -> Result<String, String> {
+    let medium: Shared = Arc::new(medium);
+    let boots = |cmdline: &str| {
+        let boots = Boots { cmdline: cmdline.to_owned(), ..Boots::default() };
+        doctor::examine(volume::devices(medium.clone(), "vda"), &boots, true)
+    };
+    let with = boots("");
+    if with.verdict != Verdict::Healthy {
+        return Err(format!("it is not well: {:?} {:?}", with.failure, with.findings));
+    }
+    if with.image.as_ref().and_then(|image| image.sha256.as_deref()) != Some(update) {
+        return Err(format!("the update is lost: {with:?}"));
+    }
+    let without = boots("rd.newimg=LABEL=nowhere");
+    match without.verdict {
+        Verdict::Healthy => Ok(format!("{}; next boot: {}", with.update, with.outcome)),
+        _ => Err(format!("without newimg it is not well: {:?} {:?}", without.failure, without.findings)),
+    }
+}
+
+/// Does `work` for every number below `count`, on all processors, and gathers what went wrong.
+fn side_by_side(
+    count: usize,
+    work: impl Fn(usize) -> Result<String, String> + Sync,
+) -> (BTreeMap<String, usize>, Failures) {
+    let next = AtomicUsize::new(0);
+    let found = Mutex::new((BTreeMap::new(), Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(number) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|number| *number < count) {
+                    let outcome = work(number);
+                    let mut found = found.lock().expect("no panic while it is held");
+                    match outcome {
+                        Ok(state) => *found.0.entry(state).or_default() += 1,
+                        Err(reason) => found.1.push(reason),
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().expect("no panic while it is held")
+}
+
+fn tell(what: &str, (states, failures): (BTreeMap<String, usize>, Failures)) -> Failures {
+    let good: usize = states.values().sum();
+    println!("power cuts: {} {what}, {} of them bad", good + failures.len(), failures.len());
+    for (state, count) in states {
+        println!("  {count:>6}  {state}");
+    }
+    failures
+}
+
+/// One update, logged; every flush and many losses between them examined, some booted.
+fn examine_cuts(lab: &Lab, extent: &Extent, seed: u64) -> Vec<Failures> {
+    let initrd = lab.initrd("");
+    let (disk, update) = disk(lab, extent.update);
+    // Slow enough for several of the journal's commits, which come every 5 s.
+    let (machine, path) = logged(lab, &initrd, &disk, 2 * MIB);
+    let start = Instant::now();
+    let (marks, _) = image::boot(&machine, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((marks.get("image"), marks.report()["update"].as_str()), ("B", Some("installed")));
+    let log = Log::read(&disk, &path);
+    let flushes = log.flushes();
+    println!(
+        "power cuts: an update of {} MiB, {} writes and flushes, {} flushes, {:.0} s",
+        extent.update / MIB,
+        log.len(),
+        flushes.len() - 1,
+        start.elapsed().as_secs_f32()
+    );
+    let at_flushes = side_by_side(flushes.len(), |number| {
+        judge(log.whole(flushes[number]), &update).map_err(|reason| format!("flush {number}: {reason}"))
+    });
+    let between = side_by_side(extent.cuts, |number| {
+        let mut numbers = Numbers(seed ^ (number as u64) << 32);
+        judge(log.cut(&mut numbers, true), &update).map_err(|reason| format!("seed {seed}, cut {number}: {reason}"))
+    });
+    let mut parts = vec![tell("disks at flushes", at_flushes), tell("disks with losses between flushes", between)];
+    // Were flushes worth nothing, updates would be lost: who does not see that sees nothing.
+    let (_, seen) =
+        side_by_side(60, |number| judge(log.cut(&mut Numbers(seed ^ (number as u64) << 32), false), &update));
+    println!("power cuts: of 60 disks whose flushes were lies, {} are seen to be bad", seen.len());
+    let is_blind = seen.is_empty();
+    parts
+        .push(is_blind.then(|| "disks that lost what was flushed are taken for good".to_owned()).into_iter().collect());
+    let booted = side_by_side(extent.boots, |number| {
+        let mut numbers = Numbers(!seed ^ (number as u64) << 32);
+        let file = lab.folder().join("cut.img");
+        log.cut(&mut numbers, true).write(&file);
+        compare_with_e2fsck(lab, &file)
+            .and_then(|()| boot_twice(lab, &initrd, &file))
+            .map_err(|reason| format!("seed {seed}, boot {number}: {reason}"))
+    });
+    parts.push(tell("disks booted twice, their journals replayed as e2fsck does", booted));
+    parts
+}
+
+/// The doctor's replay of img's journal is that of e2fsck.
+fn compare_with_e2fsck(lab: &Lab, disk: &Path) -> Result<(), String> {
+    let medium: Shared = Arc::new(Disk::open(disk).expect("the disk"));
+    let partitions = table::read(&medium);
+    let img = partitions.iter().find(|partition| partition.name.as_deref() == Some("img")).expect("img");
+    let part: Shared = Arc::new(Part::new(medium, img.start, img.size));
+    let read = |medium: &Shared| {
+        let mut bytes = vec![0; usize::try_from(medium.size()).expect("a size")];
+        medium.read_at(0, &mut bytes).expect("the partition");
+        bytes
+    };
+    let copy = lab.folder().join("img");
+    fs::write(&copy, read(&part)).expect("the partition");
+    let run = |program: &str, arguments: &[&str]| {
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        let output = Command::new(program).env("PATH", path).args(arguments).arg(&copy).output().expect(program);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let blocks = run("debugfs", &["-R", "blocks <8>"]);
+    let journal: Vec<usize> = blocks.split_whitespace().filter_map(|number| number.parse().ok()).collect();
+    run("e2fsck", &["-y", "-E", "journal_only"]);
+    let (replayed, _) = journal::replayed(part).map_err(|error| error.to_string())?;
+    let (ours, theirs) = (read(&replayed), fs::read(&copy).expect("the copy"));
+    // e2fsck also empties the journal and counts in the superblock.
+    let differ = |number: &usize| ours[number * 4096..][..4096] != theirs[number * 4096..][..4096];
+    let other: Vec<usize> = (1..ours.len() / 4096).filter(|number| !journal.contains(number)).filter(differ).collect();
+    if other.is_empty() { Ok(()) } else { Err(format!("e2fsck replays the journal otherwise: blocks {other:?}")) }
+}
+
+/// Boots a disk in earnest: the new image runs and nothing is wrong. Returns what was done, and the files on img.
+fn boot(lab: &Lab, initrd: &Path, disk: &Path) -> Result<(String, String), String> {
+    let machine = lab.machine(initrd, &[disk], "");
+    let (marks, _) = image::boot(&machine, PATIENCE).map_err(|error| error.to_string())?;
+    let report = marks.report();
+    let text = |name: &str| report[name].as_str().unwrap_or_default().to_owned();
+    match (marks.get("image"), text("status").as_str()) {
+        ("B", "ok") => Ok((text("update"), marks.group("layer-img").join(" "))),
+        (image, status) => Err(format!("it boots {image}, {status}: {}", report["notices"])),
+    }
+}
+
+/// Boots a disk, and once more: then nothing is left to do.
+fn boot_twice(lab: &Lab, initrd: &Path, disk: &Path) -> Result<String, String> {
+    let (first, _) = boot(lab, initrd, disk)?;
+    let (second, files) = boot(lab, initrd, disk)?;
+    match second == "none" && !files.contains(".new") {
+        true => Ok(format!("first boot: {first}; second: {second}")),
+        false => Err(format!("the second boot is not clean: {second}, {files}")),
+    }
+}
+
+/// What init says when it begins to copy, and when the update is in.
+const BEGUN: &str = "update: copying";
+const DONE: &str = "root-squashfs.img: installed";
+
+/// Machines that are killed at a random moment of an update, with writes lost.
+fn kill(lab: &Lab, extent: &Extent, seed: u64) -> Failures {
+    let initrd = lab.initrd("-slim");
+    let (disk, update) = disk(lab, 8 * MIB);
+    // How long an update takes here.
+    let (machine, _) = logged(lab, &initrd, &disk, 2 * MIB);
+    let mut guest = Guest::start(&machine).expect("QEMU");
+    guest.wait_for(BEGUN, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    let start = Instant::now();
+    guest.wait_for(DONE, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    let span = start.elapsed().mul_f64(1.25);
+    drop(guest);
+    let killed = side_by_side(extent.kills, |number| {
+        let mut numbers = Numbers(seed.rotate_left(32) ^ (number as u64) << 32);
+        let (machine, path) = logged(lab, &initrd, &disk, 2 * MIB);
+        let mut guest = Guest::start(&machine).map_err(|error| error.to_string())?;
+        guest.wait_for(BEGUN, PATIENCE).map_err(|error| error.to_string())?;
+        let moment = span.mul_f64(numbers.below(1000) as f64 / 1000.0).max(Duration::from_millis(1));
+        // Not waited for but let run: it is killed at that moment, wherever it is.
+        let _ = guest.wait_for("no console says this", moment);
+        drop(guest);
+        let log = Log::read(&disk, &path);
+        let last = log.flushes().iter().rev().nth(1).copied().unwrap_or(0);
+        let count = last + numbers.below(log.len() + 1 - last);
+        let state = numbers.0;
+        let reason = |reason| format!("seed {seed}, kill {number} after {moment:?}, {count} entries: {reason}");
+        judge(log.cut_at(count, &mut Numbers(state), true), &update).map_err(reason)?;
+        let file = lab.folder().join("killed.img");
+        log.cut_at(count, &mut Numbers(state), true).write(&file);
+        let (done, _) = boot(lab, &initrd, &file).map_err(reason)?;
+        let state = judge(Disk::open(&file).expect("the disk"), &update).map_err(reason)?;
+        for path in [path, file] {
+            fs::remove_file(path).expect("to make room");
+        }
+        match state.starts_with("none; ") {
+            true => Ok(format!("boot: {done}")),
+            false => Err(reason(format!("something is left after a boot: {state}"))),
+        }
+    });
+    tell("machines killed within an update, examined, booted and examined again", killed)
+}
