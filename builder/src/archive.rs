@@ -42,52 +42,90 @@ impl Default for Properties {
 /// cannot be read as it was; [`Error::WriteArchive`] with what `sink` said.
 pub fn write(tree: &Tree, properties: Properties, sink: impl Write) -> Result<u64> {
     tree.check_parents()?;
-    let mut sink = Sink { inner: sink, length: 0, name: Vec::new(), name_at: 0 };
+    let mut writer = Writer::new(sink, properties);
     let mut numbers: HashMap<usize, u32> = HashMap::new();
-    // Number 0 is what a header without one would have: begin with 1, as filesystems do.
-    for (number, node) in (1..).zip(tree.iter()) {
-        let first = *numbers.entry(node.inode).or_insert(number);
-        write_entry(tree, &node, first, first == number, properties, &mut sink)?;
+    for node in tree.iter() {
+        let next = writer.number();
+        let number = *numbers.entry(node.inode).or_insert(next);
+        let links = tree.links(&node);
+        match &node.entry.kind {
+            Kind::File(content) if number == next => {
+                writer.put(&node, number, links, content.size(), |sink| content.copy_to(sink))?;
+            }
+            _ => writer.put(&node, number, links, 0, |_| Ok(()))?,
+        }
     }
-    newc::trailer(&mut sink).map_err(|source| Error::WriteArchive { source })?;
-    sink.pad(properties.alignment).map_err(|source| Error::WriteArchive { source })?;
-    Ok(sink.length)
+    writer.finish()
 }
 
-fn write_entry(
-    tree: &Tree,
-    node: &Node<'_>,
-    number: u32,
-    is_first: bool,
+/// Writes entries in an order of the caller's, who sees to it that a directory comes before what it holds.
+pub struct Writer<W: Write> {
+    sink: Sink<W>,
     properties: Properties,
-    sink: &mut Sink<impl Write>,
-) -> Result<()> {
-    let Entry { mode, uid, gid, mtime, kind } = node.entry;
-    let size = match kind {
-        Kind::File(content) if is_first => content.size(),
-        Kind::Symlink(target) => target.len() as u64,
-        _ => 0,
-    };
-    let too_large = || Error::TooLarge { path: crate::escape::escape(node.path).to_string(), size };
-    let size = u32::try_from(size).map_err(|_| too_large())?;
-    let (file_type, device) = file_type(kind);
-    let builder = Builder::new(&sink.expect_name(node.path))
-        .ino(number)
-        .mode(*mode)
-        .set_mode_file_type(file_type)
-        .uid(*uid)
-        .gid(*gid)
-        .nlink(u32::try_from(tree.links(node)).unwrap_or(u32::MAX))
-        .mtime(mtime.unwrap_or(properties.mtime))
-        .rdev_major(device.major)
-        .rdev_minor(device.minor);
-    let mut writer = builder.write(sink, size);
-    match kind {
-        Kind::File(content) if is_first => content.copy_to(&mut writer)?,
-        Kind::Symlink(target) => writer.write_all(target).map_err(|source| Error::WriteArchive { source })?,
-        _ => {}
+    // Number 0 is what a header without one would have: begin with 1, as filesystems do.
+    next: u32,
+}
+
+impl<W: Write> Writer<W> {
+    /// An archive without entries.
+    pub fn new(sink: W, properties: Properties) -> Self {
+        Self { sink: Sink { inner: sink, length: 0, name: Vec::new(), name_at: 0 }, properties, next: 0 }
     }
-    writer.finish().map(drop).map_err(|source| Error::WriteArchive { source })
+
+    /// A number that no entry has yet.
+    pub fn number(&mut self) -> u32 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Writes the entry of `node`, number `number`, which has `links` names. A file's `size` bytes come from `fill`; a symbolic
+    /// link's target is written by itself.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], what `fill` said, [`Error::WriteArchive`] with what the sink said.
+    pub fn put(
+        &mut self,
+        node: &Node<'_>,
+        number: u32,
+        links: usize,
+        size: u64,
+        fill: impl FnOnce(&mut dyn Write) -> Result<()>,
+    ) -> Result<()> {
+        let Entry { mode, uid, gid, mtime, kind } = node.entry;
+        let size = match kind {
+            Kind::Symlink(target) => target.len() as u64,
+            _ => size,
+        };
+        let too_large = || Error::TooLarge { path: crate::escape::escape(node.path).to_string(), size };
+        let size = u32::try_from(size).map_err(|_| too_large())?;
+        let (file_type, device) = file_type(kind);
+        let builder = Builder::new(&self.sink.expect_name(node.path))
+            .ino(number)
+            .mode(*mode)
+            .set_mode_file_type(file_type)
+            .uid(*uid)
+            .gid(*gid)
+            .nlink(u32::try_from(links).unwrap_or(u32::MAX))
+            .mtime(mtime.unwrap_or(self.properties.mtime))
+            .rdev_major(device.major)
+            .rdev_minor(device.minor);
+        let mut writer = builder.write(&mut self.sink, size);
+        match kind {
+            Kind::Symlink(target) => writer.write_all(target).map_err(|source| Error::WriteArchive { source })?,
+            _ => fill(&mut writer)?,
+        }
+        writer.finish().map(drop).map_err(|source| Error::WriteArchive { source })
+    }
+
+    /// Writes the trailer and what fills the last block. Returns the archive's length in bytes.
+    ///
+    /// # Errors
+    /// [`Error::WriteArchive`] with what the sink said.
+    pub fn finish(mut self) -> Result<u64> {
+        newc::trailer(&mut self.sink).map_err(|source| Error::WriteArchive { source })?;
+        self.sink.pad(self.properties.alignment).map_err(|source| Error::WriteArchive { source })?;
+        Ok(self.sink.length)
+    }
 }
 
 fn file_type(kind: &Kind) -> (ModeFileType, Device) {

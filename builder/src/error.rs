@@ -86,6 +86,28 @@ pub enum Error {
         /// What it is instead, as far as that can be told.
         what: String,
     },
+    /// An OCI image that cannot be used.
+    #[error("cannot use the image {image}: {reason}")]
+    OciImage {
+        /// As the user wrote it.
+        image: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A layer of an OCI image that cannot be used.
+    #[error("image {image}, layer {layer} ({digest}){}: {reason}", at(path))]
+    OciLayer {
+        /// As the user wrote it.
+        image: String,
+        /// Its index, from 1: the lowest.
+        layer: usize,
+        /// Its digest, or what stands for it.
+        digest: String,
+        /// The entry's name, printable; empty where it is not about one.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// Programs of the machine are needed and not there.
     #[error("not installed: {} (on Debian: apt-get install {})", names.join(", "), packages.join(" "))]
     MissingPrograms {
@@ -278,6 +300,11 @@ pub enum Error {
         /// The parameter or the configuration that does.
         enforced_by: String,
     },
+}
+
+/// ", entry `path`" or nothing.
+fn at(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!(", entry `{path}`") }
 }
 
 /// ". Did you mean a, b or c?" or nothing.

@@ -20,6 +20,7 @@ pub mod initramfs;
 pub mod kernel_package;
 pub mod kmod;
 pub mod manifest;
+pub mod oci;
 pub mod program;
 pub mod progress;
 pub mod qemu;

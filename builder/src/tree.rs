@@ -283,6 +283,26 @@ impl Tree {
         true
     }
 
+    /// Removes everything below `path` but what `spare` says yes to and the directories that hold it. Returns what was removed.
+    pub fn remove_below(&mut self, path: impl AsRef<[u8]>, spare: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        let mut removed: Vec<Vec<u8>> = Vec::new();
+        // From the last name to the first, so that what is in a directory comes before it.
+        let below: Vec<Vec<u8>> = self.below(path.as_ref()).map(|(below, _)| below.to_vec()).collect();
+        for name in below.into_iter().rev() {
+            if !spare(&name) && !self.has_below(&name) {
+                self.remove(&name);
+                removed.push(name);
+            }
+        }
+        removed
+    }
+
+    /// Whether there is anything below `path`.
+    #[must_use]
+    pub fn has_below(&self, path: impl AsRef<[u8]>) -> bool {
+        self.below(path.as_ref()).next().is_some()
+    }
+
     /// Puts a whole folder of the host into the root: see [`include`] for what becomes of modes, owners and links.
     ///
     /// # Errors
@@ -328,7 +348,10 @@ impl Tree {
     /// What is below `path`, in byte order.
     fn below<'a>(&'a self, path: &[u8]) -> impl Iterator<Item = (&'a [u8], &'a Entry)> {
         let mut prefix = path.to_vec();
-        prefix.push(b'/');
+        // The root has no name, and everything is below it.
+        if !prefix.is_empty() {
+            prefix.push(b'/');
+        }
         self.names
             .range(prefix.clone()..)
             .take_while(move |(path, _)| path.starts_with(&prefix))

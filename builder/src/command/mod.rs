@@ -12,6 +12,7 @@ pub mod disk;
 pub mod doctor;
 pub mod inspect;
 pub mod man;
+pub mod oci;
 pub mod run;
 pub mod tether;
 pub mod virtiofs;
@@ -33,6 +34,7 @@ enum Command {
     Doctor(doctor::Args),
     Inspect(inspect::Args),
     Man(man::Args),
+    Oci(Box<oci::Args>),
     Run(Box<run::Args>),
     #[command(hide = true)]
     Tether(tether::Args),
@@ -57,6 +59,7 @@ impl Cli {
             Command::Doctor(args) => doctor::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Man(args) => man::run(&args),
+            Command::Oci(args) => oci::run(&args),
             Command::Run(args) => run::run(&args),
             Command::Tether(args) => tether::run(&args),
             Command::Virtiofs(args) => virtiofs::run(&args),

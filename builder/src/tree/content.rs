@@ -21,6 +21,15 @@ pub enum Content {
         /// Its size in bytes when it was looked at. A file that has another size when it is read is refused.
         size: u64,
     },
+    /// A file in a layer of an image, which only whoever reads the layer from its beginning can give.
+    Member {
+        /// The layer's index, from 0.
+        layer: u32,
+        /// Which of the layer's members, from 0.
+        number: u32,
+        /// In bytes.
+        size: u64,
+    },
 }
 
 impl Content {
@@ -40,7 +49,7 @@ impl Content {
     pub fn size(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::Host { size, .. } => *size,
+            Self::Host { size, .. } | Self::Member { size, .. } => *size,
         }
     }
 
@@ -48,12 +57,14 @@ impl Content {
     ///
     /// # Errors
     /// [`Error::Io`] where the host's file cannot be read, [`Error::SizeChanged`] where it is longer or shorter than it
-    /// was, [`Error::WriteArchive`] with what `sink` said.
-    pub fn copy_to(&self, sink: &mut impl Write) -> Result<()> {
+    /// was, [`Error::WriteArchive`] with what `sink` said, or for a file in a layer.
+    pub fn copy_to<W: Write + ?Sized>(&self, sink: &mut W) -> Result<()> {
         let sink_error = |source| Error::WriteArchive { source };
         let (path, size) = match self {
             Self::Bytes(bytes) => return sink.write_all(bytes).map_err(sink_error),
             Self::Host { path, size } => (path, *size),
+            // oci::pack asks for none of them.
+            Self::Member { .. } => return Err(sink_error(io::ErrorKind::Unsupported.into())),
         };
         let mut file = File::open(path).at("read", path)?;
         let mut buffer = vec![0; 64 * 1024];

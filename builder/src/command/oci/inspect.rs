@@ -1,0 +1,101 @@
+//! `oci inspect`: what an image is, without reading its layers.
+
+use std::{fmt::Write as _, process::ExitCode};
+
+use indicatif::BinaryBytes;
+use serde_json::json;
+
+use crate::{
+    Result,
+    oci::{image::Image, platform::Platform},
+};
+
+/// Tell what an OCI image is: its platforms, its layers, and how it wants to be run.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// Where the image is
+    image: String,
+
+    /// The machine that it is for: os/architecture[/variant] [default: this one]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Result<ExitCode> {
+    let platform = super::chosen_platform(args.platform.as_deref())?;
+    let image = Image::open(&args.image, &platform)?;
+    super::print(&if args.json { as_json(&image) } else { as_text(&image) })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(image: &Image) -> String {
+    let layers: Vec<_> = image
+        .layers()
+        .iter()
+        .map(|layer| {
+            json!({
+                "digest": layer.blob.digest.as_ref().map(ToString::to_string),
+                "diff_id": layer.diff_id.as_ref().map(ToString::to_string),
+                "size": layer.blob.place.size,
+            })
+        })
+        .collect();
+    let value = json!({
+        "image": image.name,
+        "digest": image.digest.as_ref().map(ToString::to_string),
+        "platform": image.config.as_ref().map(|config| config.platform.to_string()),
+        "platforms": image.platforms.iter().map(Platform::to_string).collect::<Vec<_>>(),
+        "config": image.config.as_ref().map(|config| &config.config),
+        "layers": layers,
+    });
+    format!("{value:#}\n")
+}
+
+fn as_text(image: &Image) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        // Whatever an image says is shown as data.
+        let shown: String =
+            value.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect();
+        let _ = writeln!(text, "{name:<12}{shown}");
+    };
+    line("image", &image.name);
+    if let Some(digest) = &image.digest {
+        line("digest", &digest.to_string());
+    }
+    match &image.config {
+        None => line("config", "none: a plain root"),
+        Some(config) => {
+            line("platform", &config.platform.to_string());
+            let others: Vec<String> = image.platforms.iter().map(Platform::to_string).collect();
+            if others.len() > 1 {
+                line("of", &others.join(", "));
+            }
+            let run = &config.config;
+            let words = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" ");
+            for (name, value) in [
+                ("entrypoint", words(&run.entrypoint)),
+                ("command", words(&run.cmd)),
+                ("user", run.user.clone()),
+                ("folder", run.working_dir.clone()),
+                ("hostname", run.hostname.clone()),
+                ("ends on", run.stop_signal.clone()),
+                ("ports", run.exposed_ports.join(", ")),
+                ("volumes", run.volumes.join(", ")),
+            ] {
+                if !value.is_empty() {
+                    line(name, &value);
+                }
+            }
+            run.env.iter().for_each(|variable| line("environment", variable));
+        }
+    }
+    for (index, layer) in image.layers().iter().enumerate() {
+        let _ = writeln!(text, "layer {:<6}{}  {}", index + 1, layer.label(), BinaryBytes(layer.blob.place.size));
+    }
+    text
+}

@@ -1,0 +1,45 @@
+//! OCI images as initramfs: found where the user says, their layers merged in memory, written as an archive whose contents stream from
+//! the layers. Nothing of an image is ever put on the host's filesystem, and nothing of the host is reached through an image.
+//!
+//! The rooms, in the order in which an image goes through them: `reference` and `platform` say what is wanted, `image` finds it,
+//! `layer` and `tarball` read it, `merge` puts it together, `inject` and `exclude` change it, `pack` writes it.
+
+pub mod blob;
+pub mod config;
+pub mod exclude;
+pub mod folder;
+pub mod image;
+pub mod inject;
+pub mod layer;
+pub mod merge;
+pub mod pack;
+pub mod platform;
+pub mod reference;
+pub mod tarball;
+
+use image::{Image, Root};
+use layer::Located;
+use merge::Merge;
+
+use crate::{Result, progress::Progress};
+
+/// Reads all layers of an image, checks them, and puts them on each other. Together they may unpack to `max_size` bytes.
+///
+/// # Errors
+/// [`crate::Error::OciLayer`] with the layer and the entry, [`crate::Error::Io`].
+pub fn merge(image: &Image, max_size: u64, progress: Progress) -> Result<Merge> {
+    let mut merge = Merge::default();
+    match &image.root {
+        Root::Folder(folder) => folder::read(&image.name, folder, &mut merge, max_size)?,
+        Root::Layers(layers) => {
+            let mut budget = max_size;
+            let step = progress.step(format!("{}: reading {} layers", image.name, layers.len()));
+            for (index, layer) in layers.iter().enumerate() {
+                step.detail(&format!("{} of {}", index + 1, layers.len()));
+                Located { image, index, layer }.merge_into(&mut merge, &mut budget)?;
+            }
+            step.finish(&format!("{} names", merge.tree.len()));
+        }
+    }
+    Ok(merge)
+}

@@ -1,0 +1,109 @@
+//! What an image's config says: how it wants to be run, and what its layers unpack to. The names are those of the OCI image
+//! specification (`config.md`). Only read here.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::{blob::Digest, platform::Platform};
+
+/// An image's config.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Config {
+    /// For which machine it is.
+    #[serde(flatten)]
+    pub platform: Platform,
+    /// How it wants to be run.
+    #[serde(default, deserialize_with = "or_default")]
+    pub config: Run,
+    /// What the layers unpack to.
+    #[serde(default)]
+    pub rootfs: RootFs,
+}
+
+/// What the layers unpack to.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct RootFs {
+    /// The digest of each layer without its compression, the lowest first.
+    #[serde(default)]
+    pub diff_ids: Vec<Digest>,
+}
+
+/// How an image wants to be run.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Run {
+    /// The program and its first arguments.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub entrypoint: Vec<String>,
+    /// More arguments; the program itself where there is no entrypoint.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub cmd: Vec<String>,
+    /// `NAME=VALUE`.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// The folder that it starts in.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub working_dir: String,
+    /// `user`, `uid`, `user:group`, …; root where it is empty.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub user: String,
+    /// What ends it, such as `SIGQUIT`.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub stop_signal: String,
+    /// The machine's name; Docker writes it.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
+    pub hostname: String,
+    /// Ports that it listens on: told, not acted on.
+    #[serde(deserialize_with = "keys", serialize_with = "as_list", skip_serializing_if = "Vec::is_empty")]
+    pub exposed_ports: Vec<String>,
+    /// Folders that it writes to: told, not acted on, for all of the root is memory.
+    #[serde(deserialize_with = "keys", serialize_with = "as_list", skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
+}
+
+/// Go writes `null` for what is empty.
+fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+fn keys<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let map: Option<BTreeMap<String, serde::de::IgnoredAny>> = Option::deserialize(deserializer)?;
+    Ok(map.unwrap_or_default().into_keys().collect())
+}
+
+fn as_list<S: Serializer>(list: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    list.serialize(serializer)
+}
+
+impl Config {
+    /// Reads a config. What it does not know it leaves alone, as the specification wants it.
+    ///
+    /// # Errors
+    /// What the parser said.
+    pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
+        serde_json::from_slice(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nulls_and_absences_are_empty() {
+        let config = Config::parse(br#"{"architecture":"arm","variant":"v6","os":"linux","config":null}"#).unwrap();
+        assert_eq!(config.platform.to_string(), "linux/arm/v6");
+        assert_eq!(config.config, Run::default());
+        let text = br#"{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":[]},"config":{
+            "Cmd":["/bin/sh"],"Entrypoint":null,"Env":null,"User":"nobody","ExposedPorts":{"80/tcp":{}},"Labels":{"a":"b"}}}"#;
+        let run = Config::parse(text).unwrap().config;
+        assert_eq!(
+            (run.cmd, run.user, run.exposed_ports),
+            (vec!["/bin/sh".into()], "nobody".into(), vec!["80/tcp".into()])
+        );
+        for bad in ["[]", "{\"rootfs\":{\"diff_ids\":[\"../x\"]}}", "{\"config\":{\"Cmd\":\"sh\"}}", ""] {
+            assert!(Config::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}

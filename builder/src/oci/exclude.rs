@@ -1,0 +1,126 @@
+//! `--exclude GLOB`: names that are left out. A name that is left out takes everything below it along; another hard link of the same
+//! file keeps its content.
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
+
+use super::merge::Merge;
+use crate::{Error, Result};
+
+/// What is left out.
+#[derive(Debug, Clone)]
+pub struct Exclude(GlobSet);
+
+impl Exclude {
+    /// Reads patterns. One with a slash in it is about the whole path, with or without a slash in front; one without is about a name,
+    /// wherever it is. `*` and `?` stand for anything but a slash, `**` for any number of folders, `[ab]` and `{a,b}` for one of them.
+    ///
+    /// # Errors
+    /// [`Error::Usage`].
+    pub fn new(patterns: &[String]) -> Result<Self> {
+        let mut set = GlobSetBuilder::new();
+        for pattern in patterns {
+            let refuse = |reason: &dyn std::fmt::Display| Error::Usage(format!("--exclude `{pattern}`: {reason}"));
+            let glob = |text: &str| -> Result<Glob> {
+                GlobBuilder::new(text)
+                    .literal_separator(true)
+                    .backslash_escape(true)
+                    .build()
+                    .map_err(|error| refuse(error.kind()))
+            };
+            let path = pattern.trim_start_matches('/').trim_end_matches('/');
+            if path.is_empty() {
+                return Err(refuse(&"expected a pattern for names, such as usr/share/doc or *.pyc"));
+            }
+            let anywhere = !pattern.trim_end_matches('/').contains('/');
+            set.add(glob(&if anywhere { format!("**/{path}") } else { path.to_owned() })?);
+        }
+        set.build().map(Self).map_err(|error| Error::Usage(format!("--exclude: {}", error.kind())))
+    }
+
+    fn matches(&self, path: &[u8]) -> bool {
+        self.0.is_match(OsStr::from_bytes(path))
+    }
+
+    /// Takes the names away. Returns how many.
+    pub fn apply(&self, merge: &mut Merge) -> usize {
+        if self.0.is_empty() {
+            return 0;
+        }
+        let before = merge.tree.len();
+        let mut left_out: Vec<Vec<u8>> = Vec::new();
+        let mut below: Option<Vec<u8>> = None;
+        for node in merge.tree.iter() {
+            let inside = below.as_ref().is_some_and(|folder| node.path.starts_with(folder));
+            if inside || self.matches(node.path) {
+                if !inside {
+                    below = Some([node.path, b"/"].concat());
+                }
+                left_out.push(node.path.to_vec());
+            }
+        }
+        // Other names sort between a folder and what is in it (`a`, `a-b`, `a/c`): what was missed for that comes now.
+        for path in &left_out {
+            merge.tree.remove_below(path, |_| false);
+            merge.tree.remove(path);
+            merge.xattrs.remove(path);
+        }
+        before - merge.tree.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Clash, Content, Entry};
+
+    fn left(patterns: &[&str], names: &[&str]) -> Vec<String> {
+        let mut merge = Merge::default();
+        for name in names {
+            let entry = Entry::file(0o644, Content::Bytes(Vec::new()));
+            merge.tree.create_parents(name).unwrap();
+            merge.tree.insert(name, entry, Clash::Refuse).unwrap();
+        }
+        let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        Exclude::new(&patterns).unwrap().apply(&mut merge);
+        merge.tree.iter().map(|node| String::from_utf8_lossy(node.path).into_owned()).collect()
+    }
+
+    #[test]
+    fn patterns_match_what_they_say() {
+        let names = ["usr/share/doc/a", "usr/share/doc-base", "usr/lib/x.pyc", "doc/b", "y.pyc"];
+        for (pattern, gone) in [
+            ("usr/share/doc", vec!["usr/share/doc", "usr/share/doc/a"]),
+            ("/usr/share/doc/", vec!["usr/share/doc", "usr/share/doc/a"]),
+            ("usr/share/doc/**", vec!["usr/share/doc/a"]),
+            ("usr/share/doc/*", vec!["usr/share/doc/a"]),
+            ("*.pyc", vec!["usr/lib/x.pyc", "y.pyc"]),
+            ("/*.pyc", vec!["y.pyc"]),
+            ("**/*.pyc", vec!["usr/lib/x.pyc", "y.pyc"]),
+            ("doc", vec!["doc", "doc/b", "usr/share/doc", "usr/share/doc/a"]),
+            ("usr/*/doc", vec!["usr/share/doc", "usr/share/doc/a"]),
+            ("usr/*.pyc", vec![]),
+            ("doc/{a,b}", vec!["doc/b"]),
+        ] {
+            let all = left(&[], &names);
+            let kept = left(&[pattern], &names);
+            let missing: Vec<&String> = all.iter().filter(|name| !kept.contains(name)).collect();
+            assert_eq!(missing, gone, "{pattern}");
+        }
+        for bad in ["", "/", "a[", "{a"] {
+            assert!(Exclude::new(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_hard_link_keeps_its_content() {
+        let mut merge = Merge::default();
+        let content = Content::Bytes(b"abc".to_vec());
+        merge.tree.insert("a", Entry::file(0o644, content.clone()), Clash::Refuse).unwrap();
+        merge.tree.link("a", "b", Clash::Refuse).unwrap();
+        assert_eq!(Exclude::new(&["/a".to_owned()]).unwrap().apply(&mut merge), 1);
+        assert!(merge.tree.get("a").is_none());
+        assert_eq!(merge.tree.get("b").unwrap().kind, crate::tree::Kind::File(content));
+    }
+}

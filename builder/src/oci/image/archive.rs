@@ -1,0 +1,119 @@
+//! A tar file that holds an image: a list of its members and where their bytes begin. Nothing is unpacked.
+
+use std::{collections::HashMap, fs::File, io, path::Path};
+
+use tar::EntryType;
+
+use super::{Store, layout::Files, refusal};
+use crate::{
+    Result,
+    error::IoContext,
+    escape::escape,
+    oci::{
+        blob::{Digest, Place},
+        merge::{components, join},
+        tarball::Reader,
+    },
+};
+
+/// More members than an archive of images has.
+const MEMBERS_MAX: usize = 100_000;
+
+/// Where each file of the archive is.
+pub(super) struct Members {
+    files: HashMap<Vec<u8>, Place>,
+    links: HashMap<Vec<u8>, Vec<u8>>,
+}
+
+/// Counts the bytes that went by.
+struct Counted {
+    file: io::BufReader<File>,
+    count: u64,
+}
+
+impl io::Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read(buffer)?;
+        self.count += length as u64;
+        Ok(length)
+    }
+}
+
+impl Members {
+    pub(super) fn list(name: &str, path: &Path) -> Result<Self> {
+        let file = File::open(path).at("read", path)?;
+        let length = file.metadata().at("read", path)?.len();
+        let mut reader = Reader::new(Counted { file: io::BufReader::with_capacity(64 << 10, file), count: 0 });
+        let mut members = Self { files: HashMap::new(), links: HashMap::new() };
+        let broken = |path: &[u8], reason: &str| {
+            refusal(name, format!("its archive is damaged at `{}`: {reason}", escape(path)))
+        };
+        while let Some(member) = reader.next().map_err(|fault| {
+            let hint = if members.files.is_empty() { " (a compressed archive has to be unpacked first)" } else { "" };
+            broken(&fault.path, &format!("{}{hint}", fault.reason))
+        })? {
+            let key = components(&member.path).map_err(|reason| broken(&member.path, &reason))?.join(&b'/');
+            match member.kind {
+                EntryType::Regular if member.is_sparse() => {
+                    return Err(broken(&member.path, "it is stored with holes; make the archive without tar's -S"));
+                }
+                EntryType::Regular => {
+                    let offset = reader.get_ref().count;
+                    if offset.saturating_add(member.size) > length {
+                        return Err(broken(&member.path, "it is cut off"));
+                    }
+                    members.files.insert(key, Place { path: path.to_path_buf(), offset, size: member.size });
+                }
+                // Old versions of `docker save` link to layers that occur twice.
+                EntryType::Symlink => {
+                    let folder =
+                        member.path.iter().rposition(|byte| *byte == b'/').and_then(|at| member.path.get(..at));
+                    if let Some(target) = plain_path(&join(folder.unwrap_or_default(), &member.link)) {
+                        members.links.insert(key, target);
+                    }
+                }
+                EntryType::Link => {
+                    if let Some(target) = plain_path(&member.link) {
+                        members.links.insert(key, target);
+                    }
+                }
+                _ => {}
+            }
+            if members.files.len() + members.links.len() > MEMBERS_MAX {
+                return Err(refusal(name, format!("its archive has more than {MEMBERS_MAX} members")));
+            }
+        }
+        Ok(members)
+    }
+
+    /// The file of that name, also behind one link.
+    pub(super) fn get(&self, name: &str) -> Option<Place> {
+        let key = plain_path(name.as_bytes())?;
+        self.files.get(&key).or_else(|| self.files.get(self.links.get(&key)?)).cloned()
+    }
+}
+
+/// A path without `.` and `..`; none where it leads out of the archive.
+fn plain_path(path: &[u8]) -> Option<Vec<u8>> {
+    let mut parts: Vec<&[u8]> = Vec::new();
+    for part in path.split(|byte| *byte == b'/') {
+        match part {
+            b"" | b"." => {}
+            b".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join(&b'/'))
+}
+
+impl Files for Members {
+    fn top(&self, name: &str) -> Result<Option<Place>> {
+        Ok(self.get(name))
+    }
+}
+
+impl Store for Members {
+    fn blob(&self, digest: &Digest) -> Result<Option<Place>> {
+        Ok(self.get(&format!("blobs/{}/{}", digest.algorithm(), digest.digits())))
+    }
+}

@@ -1,0 +1,155 @@
+//! A layer's bytes on their way: from its blob through its compression to tar members, with the digest and the size of both sides
+//! checked at the end. Layers are read twice, once for their names and once for their contents; nothing of them is kept.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use super::{
+    blob::Hashed,
+    image::{Image, Layer},
+    merge::Merge,
+    tarball::{Fault, Reader},
+};
+use crate::{Error, Result, decompress::MEMORY_MAX, escape::escape};
+
+/// One layer of an image, with what errors need.
+#[derive(Debug, Clone, Copy)]
+pub struct Located<'a> {
+    /// The image's name.
+    pub image: &'a Image,
+    /// Its index, from 0.
+    pub index: usize,
+    /// The layer.
+    pub layer: &'a Layer,
+}
+
+type Source<'a> = Box<dyn BufRead + 'a>;
+
+impl<'a> Located<'a> {
+    /// An error about this layer.
+    #[must_use]
+    pub fn error(&self, path: &[u8], reason: impl Into<String>) -> Error {
+        Error::OciLayer {
+            image: self.image.name.clone(),
+            layer: self.index + 1,
+            digest: self.layer.label(),
+            path: escape(path).to_string(),
+            reason: reason.into(),
+        }
+    }
+
+    fn fault(&self, fault: &Fault) -> Error {
+        self.error(&fault.path, fault.reason.clone())
+    }
+
+    /// Reads all of it, puts its names on `merge` and checks every byte. `budget` is how many bytes it may unpack to; what it did is
+    /// taken off. Returns how many members it has.
+    ///
+    /// # Errors
+    /// [`Error::OciLayer`], [`Error::Io`].
+    pub fn merge_into(&self, merge: &mut Merge, budget: &mut u64) -> Result<u32> {
+        let mut packed = self.layer.blob.open()?;
+        let result = self.read_members(BufReader::with_capacity(64 << 10, &mut packed), merge, budget);
+        // A damaged blob makes all kinds of errors; that it is damaged is the one to tell.
+        let drained = packed.drain();
+        let (count, size) = (packed.count, self.layer.blob.place.size);
+        if let Some((_, seen)) = packed.difference() {
+            return Err(self.error(b"", format!("its bytes have digest {seen}; it is damaged: fetch the image again")));
+        }
+        if count != size && drained.is_ok() {
+            return Err(self.error(b"", format!("it has {count} bytes instead of {size}; it is damaged")));
+        }
+        result
+    }
+
+    fn read_members(&self, packed: impl BufRead, merge: &mut Merge, budget: &mut u64) -> Result<u32> {
+        let plain = decoder(packed).map_err(|error| self.error(b"", error.to_string()))?;
+        let limit = *budget;
+        let mut reader = Reader::new(Hashed::new(plain.take(limit.saturating_add(1)), self.layer.diff_id.as_ref()));
+        let too_large =
+            || self.error(b"", format!("the image unpacks to more than the {limit} bytes left of --max-size"));
+        merge.begin_layer();
+        let mut number: u32 = 0;
+        loop {
+            match reader.next() {
+                Ok(Some(member)) => {
+                    let added = merge.add(&member, u32::try_from(self.index).unwrap_or(u32::MAX), number);
+                    added.map_err(|reason| self.error(&member.path, reason))?;
+                    number = number.saturating_add(1);
+                }
+                Ok(None) => break,
+                Err(_) if reader.get_ref().count > limit => return Err(too_large()),
+                Err(fault) => return Err(self.fault(&fault)),
+            }
+        }
+        let mut plain = reader.into_inner();
+        plain.drain().map_err(|error| self.error(b"", error.to_string()))?;
+        if plain.count > limit {
+            return Err(too_large());
+        }
+        *budget -= plain.count;
+        match plain.difference() {
+            None => Ok(number),
+            Some((wanted, seen)) => {
+                Err(self.error(b"", format!("it unpacks to {seen}, and the image's config wants {wanted}")))
+            }
+        }
+    }
+
+    /// A reader of its members once more, for their contents.
+    ///
+    /// # Errors
+    /// [`Error::OciLayer`], [`Error::Io`].
+    pub fn members(self) -> Result<Members<'a>> {
+        let place = &self.layer.blob.place;
+        let packed = BufReader::with_capacity(64 << 10, place.open()?);
+        let plain = decoder(packed).map_err(|error| self.error(b"", error.to_string()))?;
+        Ok(Members { located: self, reader: Reader::new(plain), next: 0 })
+    }
+}
+
+/// The members of a layer that was checked before.
+pub struct Members<'a> {
+    located: Located<'a>,
+    reader: Reader<Source<'a>>,
+    next: u32,
+}
+
+impl Members<'_> {
+    /// Writes the content of the member number `number`, which has `size` bytes, into `sink`. Numbers can only go up.
+    ///
+    /// # Errors
+    /// [`Error::OciLayer`] where the layer has changed, [`Error::WriteArchive`].
+    pub fn copy(&mut self, number: u32, size: u64, sink: &mut dyn io::Write) -> Result<()> {
+        let changed = || self.located.error(b"", "it changed while it was read; try again");
+        loop {
+            let member = self.reader.next().map_err(|fault| self.located.fault(&fault))?.ok_or_else(changed)?;
+            self.next += 1;
+            if self.next <= number {
+                continue;
+            }
+            if self.next != number + 1 || member.size != size {
+                return Err(changed());
+            }
+            return self.reader.copy_content(&member, sink).map_err(|source| Error::WriteArchive { source });
+        }
+    }
+}
+
+/// What `packed` unpacks to, by its first bytes: gzip with all its members, zstd with all its frames, or plain tar.
+fn decoder<'a>(mut packed: impl BufRead + 'a) -> io::Result<Source<'a>> {
+    const CAPACITY: usize = 64 << 10;
+    let head = packed.fill_buf()?;
+    Ok(match head {
+        [0x1f, 0x8b, ..] => Box::new(BufReader::with_capacity(CAPACITY, flate2::bufread::MultiGzDecoder::new(packed))),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            let mut decoder = zstd::Decoder::with_buffer(packed)?;
+            decoder.window_log_max(MEMORY_MAX.ilog2())?;
+            Box::new(BufReader::with_capacity(CAPACITY, decoder))
+        }
+        [0xfd, b'7', b'z', b'X', b'Z', ..] | [b'B', b'Z', b'h', ..] => {
+            let reason = "it is compressed with xz or bzip2; a layer is a plain, gzip or zstd tar";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+        }
+        _ => Box::new(packed),
+    })
+}

@@ -1,0 +1,274 @@
+//! Layers put over each other, in memory: the tree of names as the text of the OCI image specification has it (`layer.md`), with
+//! contents that stay in their layers. Nothing of the host is looked at, so a link can lead nowhere but into this tree: where the
+//! path of an entry goes through a symbolic link, the link is followed inside the tree, as every program that unpacks images does.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use tar::EntryType;
+
+use super::tarball::Member;
+use crate::{
+    escape::escape,
+    tree::{Clash, Content, Device, Entry, Kind, Tree},
+};
+
+/// As many as Linux follows (`MAXSYMLINKS`, `include/linux/namei.h`).
+const LINKS_MAX: usize = 40;
+/// More names are not remembered: an image of millions of files is a bomb, not a root.
+pub const NAMES_MAX: usize = 2_000_000;
+
+const WHITEOUT: &[u8] = b".wh.";
+const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Extended attributes of one name.
+pub type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The root as far as its layers were put on each other.
+#[derive(Debug, Default)]
+pub struct Merge {
+    /// The names.
+    pub tree: Tree,
+    /// What an archive cannot carry, by path.
+    pub xattrs: BTreeMap<Vec<u8>, Attributes>,
+    /// What the layer that is being put on brought: its own whiteouts do not hide it.
+    upper: HashSet<Vec<u8>>,
+    xattr_bytes: usize,
+}
+
+/// More extended attributes are not remembered, in bytes.
+const XATTRS_MAX: usize = 16 << 20;
+
+impl Merge {
+    /// A new layer begins.
+    pub fn begin_layer(&mut self) {
+        self.upper.clear();
+    }
+
+    /// Puts the member number `number` of the layer `layer` on the tree.
+    ///
+    /// # Errors
+    /// Why it cannot be there.
+    pub fn add(&mut self, member: &Member, layer: u32, number: u32) -> Result<(), String> {
+        let components = components(&member.path)?;
+        let Some((name, parents)) = components.split_last() else {
+            // The root itself: an archive has no place for its mode and owner.
+            return if member.kind == EntryType::Directory {
+                Ok(())
+            } else {
+                Err("the root is no directory".to_owned())
+            };
+        };
+        if let Some(parent) = parents.iter().find(|parent| parent.starts_with(WHITEOUT)) {
+            return Err(format!("`{}` is the name of a whiteout, and not of a directory", escape(parent)));
+        }
+        let parent = self.resolve(parents)?;
+        if name.starts_with(WHITEOUT) {
+            return self.whiteout(&parent, name, member);
+        }
+        let path = join(&parent, name);
+        if self.tree.len() >= NAMES_MAX {
+            return Err(format!("the image has more than {NAMES_MAX} names"));
+        }
+        self.create_parents(&parent)?;
+        match member.kind {
+            EntryType::Link => self.link(&path, &member.link)?,
+            _ => self.insert(&path, entry(member, layer, number)?)?,
+        }
+        if member.kind != EntryType::Link {
+            self.xattrs.remove(&path);
+            if !member.xattrs.is_empty() {
+                self.xattr_bytes += member.xattrs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+                if self.xattr_bytes > XATTRS_MAX {
+                    return Err(format!("the image has more than {XATTRS_MAX} bytes of extended attributes"));
+                }
+                self.xattrs.insert(path.clone(), member.xattrs.clone());
+            }
+        }
+        self.upper.insert(path);
+        Ok(())
+    }
+
+    /// Puts `entry` at `path` in place of what is there; a directory on a directory keeps what is in it.
+    ///
+    /// # Errors
+    /// Why no archive can hold it.
+    pub fn insert(&mut self, path: &[u8], entry: Entry) -> Result<(), String> {
+        if entry.kind != Kind::Directory {
+            self.remove_below(path, false);
+        }
+        self.tree.insert(path, entry, Clash::Replace).map_err(|error| error.to_string())
+    }
+
+    fn link(&mut self, path: &[u8], target: &[u8]) -> Result<(), String> {
+        let shown = || escape(target).to_string();
+        let components =
+            components(target).map_err(|reason| format!("it is a hard link to `{}`: {reason}", shown()))?;
+        let Some((name, parents)) = components.split_last() else {
+            return Err("it is a hard link to the root".to_owned());
+        };
+        let target = join(&self.resolve(parents)?, name);
+        if target == path {
+            return Err("it is a hard link to itself".to_owned());
+        }
+        let absent = || format!("it is a hard link to `{}`, which is not there", shown());
+        let kind = self.tree.get(&target).map(|entry| entry.kind.clone()).ok_or_else(absent)?;
+        match kind {
+            Kind::Directory => return Err(format!("it is a hard link to the directory `{}`", shown())),
+            Kind::Symlink(_) => {
+                // An initramfs has no hard links of symbolic links; two equal ones do the same.
+                let entry = self.tree.get(&target).cloned().ok_or_else(absent)?;
+                self.insert(path, entry)?;
+            }
+            _ => {
+                self.remove_below(path, false);
+                self.tree.link(&target, path, Clash::Replace).map_err(|_| absent())?;
+            }
+        }
+        match self.xattrs.get(&target).cloned() {
+            Some(attributes) => self.xattrs.insert(path.to_vec(), attributes),
+            None => self.xattrs.remove(path),
+        };
+        Ok(())
+    }
+
+    /// Hides what is in the layers below, and nothing of this one, wherever in the layer it comes.
+    fn whiteout(&mut self, parent: &[u8], name: &[u8], member: &Member) -> Result<(), String> {
+        if member.kind != EntryType::Regular || member.size > 0 {
+            return Err("a whiteout is an empty file, and this is none".to_owned());
+        }
+        if name == OPAQUE {
+            self.remove_below(parent, true);
+            return Ok(());
+        }
+        let hidden = name.strip_prefix(WHITEOUT).unwrap_or_default();
+        match hidden {
+            b"" => return Err("a whiteout of nothing".to_owned()),
+            b"." | b".." => return Err("a whiteout hides a name, and `.` and `..` are none".to_owned()),
+            _ if hidden.starts_with(WHITEOUT) => return Err("a whiteout of a whiteout".to_owned()),
+            _ => {}
+        }
+        let path = join(parent, hidden);
+        // A name that is not there is hidden already. A link is hidden itself, wherever it leads.
+        self.remove_below(&path, true);
+        if !self.upper.contains(&path) && !self.tree.has_below(&path) {
+            self.tree.remove(&path);
+            self.xattrs.remove(&path);
+        }
+        Ok(())
+    }
+
+    fn remove_below(&mut self, path: &[u8], spare_upper: bool) {
+        let Self { tree, xattrs, upper, .. } = self;
+        for removed in tree.remove_below(path, |below| spare_upper && upper.contains(below)) {
+            xattrs.remove(&removed);
+            upper.remove(&removed);
+        }
+    }
+
+    /// The directory that these names lead to from the root. Parts that are not there are what they will be: directories.
+    ///
+    /// # Errors
+    /// They lead through something that is no directory, or in a circle.
+    pub fn resolve(&self, names: &[&[u8]]) -> Result<Vec<u8>, String> {
+        let mut left: VecDeque<Vec<u8>> = names.iter().map(|name| name.to_vec()).collect();
+        let mut done: Vec<u8> = Vec::new();
+        let mut links = 0;
+        while let Some(name) = left.pop_front() {
+            match name.as_slice() {
+                b"" | b"." => continue,
+                b".." => {
+                    // Above the root is the root, as everywhere.
+                    done.truncate(done.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
+                    continue;
+                }
+                _ => {}
+            }
+            let path = join(&done, &name);
+            match self.tree.get(&path).map(|entry| &entry.kind) {
+                Some(Kind::Symlink(target)) => {
+                    links += 1;
+                    if links > LINKS_MAX {
+                        return Err(format!("its path leads through more than {LINKS_MAX} symbolic links"));
+                    }
+                    if target.starts_with(b"/") {
+                        done.clear();
+                    }
+                    for part in target.split(|byte| *byte == b'/').rev() {
+                        left.push_front(part.to_vec());
+                    }
+                }
+                None | Some(Kind::Directory) => done = path,
+                Some(other) => {
+                    return Err(format!("its parent `{}` is a {} and no directory", escape(&path), other.word()));
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    /// Makes the directories down to `folder`, root's and `0755`, where there are none.
+    ///
+    /// # Errors
+    /// A name that no archive can hold.
+    pub fn create_parents(&mut self, folder: &[u8]) -> Result<(), String> {
+        let ends = folder.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([folder.len()]);
+        for end in ends {
+            let parent = folder.get(..end).filter(|parent| !parent.is_empty()).unwrap_or_default();
+            if !parent.is_empty() && self.tree.get(parent).is_none() {
+                self.insert(parent, Entry::directory(0o755))?;
+                self.upper.insert(parent.to_vec());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The names on a path, `.` and doubled slashes left out. A leading slash means the root, which all paths begin at.
+///
+/// # Errors
+/// `..`: what it means depends on who reads it.
+pub fn components(path: &[u8]) -> Result<Vec<&[u8]>, String> {
+    let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
+    if parts.contains(&&b".."[..]) {
+        return Err("its path has a `..`, which could leave the root".to_owned());
+    }
+    Ok(parts)
+}
+
+/// `folder/name`, with the empty folder for the root.
+#[must_use]
+pub fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
+}
+
+fn entry(member: &Member, layer: u32, number: u32) -> Result<Entry, String> {
+    let device = Device { major: member.device.0, minor: member.device.1 };
+    let kind = match member.kind {
+        EntryType::Regular => Kind::File(Content::Member { layer, number, size: member.size }),
+        EntryType::Directory => Kind::Directory,
+        EntryType::Symlink => Kind::Symlink(member.link.clone()),
+        EntryType::Char => Kind::CharDevice(device),
+        EntryType::Block => Kind::BlockDevice(device),
+        EntryType::Fifo => Kind::Fifo,
+        other => {
+            return Err(format!(
+                "it is of a kind that is not known (`{}`)",
+                char::from(other.as_byte()).escape_default()
+            ));
+        }
+    };
+    let id = |number: u64, what: &str| {
+        u32::try_from(number).map_err(|_| format!("its {what} {number} is larger than Linux has them"))
+    };
+    Ok(Entry {
+        mode: if matches!(kind, Kind::Symlink(_)) { 0o777 } else { member.mode },
+        uid: id(member.uid, "owner")?,
+        gid: id(member.gid, "group")?,
+        // Before 1970 and after 2106 there is no time that the archive's eight digits can say.
+        mtime: Some(u32::try_from(member.mtime.max(0)).unwrap_or(u32::MAX)),
+        kind,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+use super::*;
+
+const FILE: EntryType = EntryType::Regular;
+const DIR: EntryType = EntryType::Directory;
+const LINK: EntryType = EntryType::Symlink;
+const HARD: EntryType = EntryType::Link;
+
+type Row = (&'static str, EntryType, &'static str);
+
+fn put(merge: &mut Merge, layer: u32, rows: &[Row]) -> Result<(), String> {
+    merge.begin_layer();
+    for (number, (path, kind, link)) in (0..).zip(rows) {
+        merge.add(&Member::plain(path.as_bytes(), *kind, link.as_bytes()), layer, number)?;
+    }
+    Ok(())
+}
+
+/// Each name with a letter for what it is, and the layer where a file is from.
+fn merged(layers: &[&[Row]]) -> Result<Vec<String>, String> {
+    let mut merge = Merge::default();
+    for (layer, rows) in (0..).zip(layers) {
+        put(&mut merge, layer, rows)?;
+    }
+    merge.tree.check_parents().map_err(|error| error.to_string())?;
+    let shown = merge.tree.iter().map(|node| {
+        let path = String::from_utf8_lossy(node.path);
+        match &node.entry.kind {
+            Kind::Directory => format!("{path}/"),
+            Kind::Symlink(target) => format!("{path}@{}", String::from_utf8_lossy(target)),
+            Kind::File(Content::Member { layer, .. }) => format!("{path} {layer}"),
+            other => format!("{path} {}", other.word()),
+        }
+    });
+    Ok(shown.collect())
+}
+
+#[test]
+fn layers_hide_what_the_specification_says() {
+    let base: &[Row] = &[
+        ("./", DIR, ""),
+        ("d/", DIR, ""),
+        ("d/a", FILE, ""),
+        ("d/b", FILE, ""),
+        ("d/e/f", FILE, ""),
+        ("l", LINK, "nowhere"),
+    ];
+    let cases: &[(&str, &[Row], &[&str])] = &[
+        ("a file", &[("d/.wh.a", FILE, "")], &["d/", "d/b 0", "d/e/", "d/e/f 0", "l@nowhere"]),
+        ("a directory", &[(".wh.d", FILE, "")], &["l@nowhere"]),
+        ("a dangling link itself", &[(".wh.l", FILE, "")], &["d/", "d/a 0", "d/b 0", "d/e/", "d/e/f 0"]),
+        (
+            "nothing",
+            &[("d/.wh.z", FILE, ""), ("x/.wh.z", FILE, "")],
+            &["d/", "d/a 0", "d/b 0", "d/e/", "d/e/f 0", "l@nowhere"],
+        ),
+        (
+            "a name of the same layer before it: stays",
+            &[("d/a", FILE, ""), ("d/.wh.a", FILE, "")],
+            &["d/", "d/a 1", "d/b 0", "d/e/", "d/e/f 0", "l@nowhere"],
+        ),
+        (
+            "a name of the same layer behind it: stays",
+            &[("d/.wh.a", FILE, ""), ("d/a", FILE, "")],
+            &["d/", "d/a 1", "d/b 0", "d/e/", "d/e/f 0", "l@nowhere"],
+        ),
+        (
+            "opaque first",
+            &[("d/", DIR, ""), ("d/.wh..wh..opq", FILE, ""), ("d/n", FILE, "")],
+            &["d/", "d/n 1", "l@nowhere"],
+        ),
+        (
+            "opaque last",
+            &[("d/n", FILE, ""), ("d/e/", DIR, ""), ("d/.wh..wh..opq", FILE, "")],
+            &["d/", "d/e/", "d/n 1", "l@nowhere"],
+        ),
+        ("opaque root", &[("n", FILE, ""), (".wh..wh..opq", FILE, "")], &["n 1"]),
+        (
+            "a directory with something new in it",
+            &[("d/e/n", FILE, ""), (".wh.d", FILE, "")],
+            &["d/", "d/e/", "d/e/n 1", "l@nowhere"],
+        ),
+        ("a file over a directory", &[("d", FILE, "")], &["d 1", "l@nowhere"]),
+        ("a link over a directory", &[("d", LINK, "l")], &["d@l", "l@nowhere"]),
+        (
+            "a directory over a file",
+            &[("d/a/", DIR, ""), ("d/a/x", FILE, "")],
+            &["d/", "d/a/", "d/a/x 1", "d/b 0", "d/e/", "d/e/f 0", "l@nowhere"],
+        ),
+        ("a directory over a directory", &[("d/", DIR, "")], &["d/", "d/a 0", "d/b 0", "d/e/", "d/e/f 0", "l@nowhere"]),
+        ("a directory over a link", &[("l/", DIR, "")], &["d/", "d/a 0", "d/b 0", "d/e/", "d/e/f 0", "l/"]),
+        (
+            "a hard link into the layer below",
+            &[("h", HARD, "d/a"), ("d/.wh.a", FILE, "")],
+            &["d/", "d/b 0", "d/e/", "d/e/f 0", "h 0", "l@nowhere"],
+        ),
+        (
+            "a hard link to a symbolic link",
+            &[("h", HARD, "/l")],
+            &["d/", "d/a 0", "d/b 0", "d/e/", "d/e/f 0", "h@nowhere", "l@nowhere"],
+        ),
+        ("an absolute name", &[("/d//./a", FILE, "")], &["d/", "d/a 1", "d/b 0", "d/e/", "d/e/f 0", "l@nowhere"]),
+    ];
+    for (what, rows, expected) in cases {
+        assert_eq!(merged(&[base, rows]).unwrap(), *expected, "{what}");
+    }
+}
+
+#[test]
+fn no_link_leads_out_of_the_tree() {
+    for (what, layers, expected) in [
+        (
+            "up",
+            [("x", LINK, "../../../etc"), ("x/passwd", FILE, "")],
+            ["etc/", "etc/passwd 0", "x@../../../etc"].as_slice(),
+        ),
+        ("absolute", [("x", LINK, "/etc"), ("x/passwd", FILE, "")], &["etc/", "etc/passwd 0", "x@/etc"]),
+        ("to the root", [("x", LINK, "/"), ("x/f", FILE, "")], &["f 0", "x@/"]),
+        (
+            "kept as data",
+            [("x", LINK, "../../../etc/passwd"), ("y", HARD, "x")],
+            &["x@../../../etc/passwd", "y@../../../etc/passwd"],
+        ),
+        ("parent swapped", [("a/f", FILE, ""), ("a", LINK, "/tmp")], &["a@/tmp"]),
+    ] {
+        assert_eq!(merged(&[&layers]).unwrap(), expected, "{what}");
+    }
+    // The link is the one that is written through, also where it was put by a layer below.
+    let shown = merged(&[
+        &[("usr/lib/", DIR, ""), ("lib", LINK, "usr/lib")],
+        &[("lib/new", FILE, ""), ("lib/.wh.old", FILE, "")],
+    ]);
+    assert_eq!(shown.unwrap(), ["lib@usr/lib", "usr/", "usr/lib/", "usr/lib/new 1"]);
+}
+
+#[test]
+fn odd_entries_are_errors() {
+    let whiteout_directory: Row = (".wh.d", DIR, "");
+    for (rows, part) in [
+        (&[("../x", FILE, "")][..], "`..`"),
+        (&[("a/../../x", FILE, "")], "`..`"),
+        (&[("a/..", DIR, "")], "`..`"),
+        (&[("h", HARD, "../../etc/shadow")], "`..`"),
+        (&[("h", HARD, "/etc/shadow")], "`/etc/shadow`, which is not there"),
+        (&[("h", HARD, "h")], "link to itself"),
+        (&[("h", HARD, "")], "link to the root"),
+        (&[("d/", DIR, ""), ("h", HARD, "d")], "link to the directory"),
+        (&[("f", FILE, ""), ("f/x", FILE, "")], "`f` is a file and no directory"),
+        (&[("a", LINK, "b"), ("b", LINK, "a"), ("a/x", FILE, "")], "more than 40 symbolic links"),
+        (&[("", FILE, "")], "root is no directory"),
+        (&[(".wh.", FILE, "")], "whiteout of nothing"),
+        (&[(".wh..", FILE, "")], "`.` and `..`"),
+        (&[(".wh...", FILE, "")], "`.` and `..`"),
+        (&[(".wh..wh.a", FILE, "")], "whiteout of a whiteout"),
+        (&[(".wh..wh..opq/x", FILE, "")], "name of a whiteout"),
+        (&[("d/.wh.a/x", FILE, "")], "name of a whiteout"),
+        (&[whiteout_directory], "empty file"),
+        (&[(".wh.d", LINK, "x")], "empty file"),
+        (&[("l", LINK, "")], "needs a target"),
+        (&[("x", EntryType::new(b'Z'), "")], "not known (`Z`)"),
+    ] {
+        let error = merged(&[rows]).unwrap_err();
+        assert!(error.contains(part), "{rows:?}: {error}");
+    }
+    let deep = "d/".repeat(10_000);
+    let mut merge = Merge::default();
+    let error = merge.add(&Member::plain(deep.as_bytes(), DIR, b""), 0, 0).unwrap_err();
+    assert!(error.contains("4095"), "{error}");
+    let bomb = Member { device: (1 << 20, 0), ..Member::plain(b"dev", EntryType::Block, b"") };
+    assert!(Merge::default().add(&bomb, 0, 0).unwrap_err().contains("major numbers"));
+    let large = Member { uid: 1 << 32, ..Member::plain(b"f", FILE, b"") };
+    assert!(Merge::default().add(&large, 0, 0).unwrap_err().contains("larger than Linux has"));
+    let filled = Member { size: 3, ..Member::plain(b".wh.f", FILE, b"") };
+    assert!(Merge::default().add(&filled, 0, 0).unwrap_err().contains("empty file"));
+}
+
+#[test]
+fn attributes_go_with_their_names() {
+    let with =
+        |path: &[u8]| Member { xattrs: [(b"user.a".to_vec(), b"1".to_vec())].into(), ..Member::plain(path, FILE, b"") };
+    let mut merge = Merge::default();
+    merge.begin_layer();
+    for (number, path) in (0..).zip([&b"a"[..], b"b", b"d/c"]) {
+        merge.add(&with(path), 0, number).unwrap();
+    }
+    put(&mut merge, 1, &[("h", HARD, "a"), ("b", FILE, ""), (".wh.d", FILE, "")]).unwrap();
+    assert_eq!(merge.xattrs.keys().map(Vec::as_slice).collect::<Vec<_>>(), [&b"a"[..], b"h"]);
+}

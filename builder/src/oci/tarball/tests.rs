@@ -1,0 +1,156 @@
+use std::{fs, path::Path, process::Command};
+
+use super::*;
+
+fn header(path: &str, kind: EntryType, size: u64) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_path(path).unwrap();
+    header.set_entry_type(kind);
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_cksum();
+    header
+}
+
+fn member(path: &str, kind: EntryType, content: &[u8]) -> Vec<u8> {
+    let mut bytes = header(path, kind, content.len() as u64).as_bytes().to_vec();
+    bytes.extend(content);
+    bytes.resize(bytes.len().next_multiple_of(BLOCK), 0);
+    bytes
+}
+
+fn record(key: &str, value: &str) -> String {
+    let rest = format!(" {key}={value}\n");
+    let length = (1..).find(|digits| (rest.len() + digits).to_string().len() == *digits).unwrap();
+    format!("{}{rest}", rest.len() + length)
+}
+
+fn read(bytes: &[u8]) -> Result<Vec<(Member, Vec<u8>)>, Fault> {
+    let mut reader = Reader::new(bytes);
+    let mut all = Vec::new();
+    while let Some(member) = reader.next()? {
+        let mut content = Vec::new();
+        reader.copy_content(&member, &mut content).unwrap();
+        all.push((member, content));
+    }
+    Ok(all)
+}
+
+#[test]
+fn pax_records_win_over_the_header() {
+    let records = [
+        record("path", "a/long name"),
+        record("uid", "3000000000"),
+        record("mtime", "-1.5"),
+        record("SCHILY.xattr.user.a", "b=c"),
+        record("size", "3"),
+    ];
+    let mut bytes = member("x", EntryType::XHeader, records.concat().as_bytes());
+    bytes.extend(member("short", EntryType::Regular, b"abc"));
+    bytes.extend(member("next", EntryType::Regular, b"d"));
+    let all = read(&bytes).unwrap();
+    let (first, content) = &all[0];
+    assert_eq!(
+        (first.path.as_slice(), first.uid, first.mtime, content.as_slice()),
+        (&b"a/long name"[..], 3_000_000_000, -2, &b"abc"[..])
+    );
+    assert_eq!(first.xattrs.get(&b"user.a"[..]).unwrap(), b"b=c");
+    assert_eq!((all[1].0.path.as_slice(), all[1].0.xattrs.len()), (&b"next"[..], 0));
+}
+
+#[test]
+fn long_gnu_names() {
+    let name = "d/".repeat(200) + "f";
+    let mut bytes = member("././@LongLink", EntryType::GNULongName, format!("{name}\0").as_bytes());
+    bytes.extend(member("short", EntryType::Regular, b""));
+    assert_eq!(read(&bytes).unwrap()[0].0.path, name.as_bytes());
+}
+
+#[test]
+fn what_can_be_read_in_two_ways_is_refused() {
+    let pax = |records: &str| {
+        let mut bytes = member("x", EntryType::XHeader, records.as_bytes());
+        bytes.extend(member("f", EntryType::Regular, b"abc"));
+        bytes
+    };
+    let mut twice = member("x", EntryType::XHeader, record("path", "a").as_bytes());
+    twice.extend(pax(&record("path", "b")));
+    let mut huge = header("x", EntryType::XHeader, 1 << 40).as_bytes().to_vec();
+    huge.resize(2 * BLOCK, 0);
+    let mut damaged = member("f", EntryType::Regular, b"abc");
+    damaged[0] ^= 1;
+    let mut link = member("l", EntryType::Symlink, b"abc");
+    link.extend([0; 1024]);
+    for (bytes, part) in [
+        (pax(&record("size", "4")), "gives it 4 bytes and its ustar header 3"),
+        (pax(&record("size", "-1")), "gives it -1 bytes"),
+        (pax(&record("size", "99999999999999999999999999999")), "ustar header 3"),
+        (pax(&record("uid", "-1")), "uid is no number"),
+        (pax("9 path=a"), "PAX header is damaged"),
+        (pax("999 path=a\n"), "PAX header is damaged"),
+        (pax("0 path=a\n"), "PAX header is damaged"),
+        (pax(&record("GNU.sparse.map", "0,3")), "damaged"),
+        (pax(&(record("GNU.sparse.size", "2") + &record("GNU.sparse.map", "0,3"))), "leave the file"),
+        (pax(&(record("GNU.sparse.size", "9") + &record("GNU.sparse.map", "0,2"))), "2 bytes and 3 are stored"),
+        (pax(&(record("GNU.sparse.size", "9") + &record("GNU.sparse.map", "2,2,1,1"))), "overlap"),
+        (twice, "same extension header twice"),
+        (huge, "1048576 at most"),
+        (damaged, "wrong checksum"),
+        (link, "3 bytes of content and is no file"),
+        (member("x", EntryType::XHeader, record("path", "a").as_bytes()), "no member after it"),
+        (header("f", EntryType::Regular, 9).as_bytes().to_vec(), "cut off in its content"),
+        (header("f", EntryType::Regular, 9).as_bytes()[..100].to_vec(), "cut off in a header"),
+    ] {
+        let mut reader = Reader::new(bytes.as_slice());
+        let fault = loop {
+            match reader.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("{part}: was read"),
+                Err(fault) => break fault,
+            }
+        };
+        assert!(fault.reason.contains(part), "{part}: {}", fault.reason);
+    }
+}
+
+/// GNU tar itself writes the file; each of its forms must give the same bytes.
+#[test]
+fn sparse_files_as_gnu_tar_writes_them() {
+    use std::os::unix::fs::FileExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("holes");
+    let file = fs::File::create(&path).unwrap();
+    // More pieces than an old header and one continuation hold.
+    for piece in 0..60_u64 {
+        file.write_all_at(&[piece as u8 + 1; 100], piece * (1 << 16)).unwrap();
+    }
+    file.set_len(61 << 16).unwrap();
+    let whole = fs::read(&path).unwrap();
+    let tar = |arguments: &[&str]| {
+        let output = Command::new("tar")
+            .args(arguments)
+            .args(["-cSf", "-", "-C"])
+            .arg(folder.path())
+            .arg("holes")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    };
+    for arguments in [
+        &["--format=gnu"][..],
+        &["--format=posix", "--sparse-version=0.0"],
+        &["--format=posix", "--sparse-version=0.1"],
+        &["--format=posix", "--sparse-version=1.0"],
+    ] {
+        let bytes = tar(arguments);
+        assert!(bytes.len() < whole.len() / 2, "{arguments:?}: the filesystem of this test has no holes");
+        let all = read(&bytes).unwrap();
+        assert_eq!(all.len(), 1, "{arguments:?}");
+        assert_eq!(Path::new(str::from_utf8(&all[0].0.path).unwrap()), Path::new("holes"), "{arguments:?}");
+        assert!(all[0].0.size == whole.len() as u64 && all[0].1 == whole, "{arguments:?}");
+    }
+}
