@@ -2,7 +2,7 @@
 //! the layers. Nothing of an image is ever put on the host's filesystem, and nothing of the host is reached through an image.
 //!
 //! The rooms, in the order in which an image goes through them: `reference` and `platform` say what is wanted, `image` finds it,
-//! `layer` and `tarball` read it, `merge` puts it together, `inject` and `exclude` change it, `pack` writes it.
+//! `layer` and `tarball` read it, `merge` puts it together, `inject` and `exclude` change it, `pack` writes it, and `squashfs` in another form.
 
 pub mod blob;
 pub mod config;
@@ -15,6 +15,7 @@ pub mod merge;
 pub mod pack;
 pub mod platform;
 pub mod reference;
+pub mod squashfs;
 pub mod tarball;
 
 use image::{Image, Root};

@@ -319,6 +319,13 @@ impl Tree {
         })
     }
 
+    /// The name `path` with what it names.
+    #[must_use]
+    pub fn node<'a>(&'a self, path: &[u8]) -> Option<Node<'a>> {
+        let (path, inode) = self.names.get_key_value(path)?;
+        self.inodes.get(inode).map(|Inode { entry, .. }| Node { path, entry, inode: *inode })
+    }
+
     /// How many names the node has; the number of subdirectories and two for a directory, as filesystems count.
     #[must_use]
     pub fn links(&self, node: &Node<'_>) -> usize {

@@ -42,7 +42,9 @@ fn layer(entries: &[(&str, EntryType, &[u8], u32)]) -> Vec<u8> {
         header.as_old_mut().name[..name.len()].copy_from_slice(name);
         header.set_entry_type(*kind);
         header.set_mode(*mode);
-        (header.set_uid(0), header.set_gid(0), header.set_mtime(1_000_000_000));
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_000_000_000);
         let is_link = matches!(kind, EntryType::Symlink | EntryType::Link);
         if is_link {
             header.set_link_name_literal(content).unwrap();
@@ -173,6 +175,45 @@ fn what_is_put_in_and_left_out() {
 }
 
 #[test]
+fn an_os_image_keeps_long_names_and_attributes() {
+    if !installed("unsquashfs") || !installed("mksquashfs") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let deep = format!("{}/{}", "d".repeat(200), "größe".repeat(20));
+    let mut builder = Builder::new(Vec::new());
+    let mut header = Header::new_ustar();
+    header.set_size(3);
+    header.set_mode(0o644);
+    header.set_uid(3_000_000);
+    header.set_gid(0);
+    header.set_mtime(5);
+    builder.append_pax_extensions([("SCHILY.xattr.user.colour", &b"red"[..])]).unwrap();
+    builder.append_data(&mut header, "plain", &b"abc"[..]).unwrap();
+    builder.append_data(&mut header, &deep, &b"abc"[..]).unwrap();
+    let bytes = builder.into_inner().unwrap();
+    let image = layout(folder.path(), &[(bytes.clone(), bytes)]);
+    let (file, unpacked) = (folder.path().join("root.squashfs"), folder.path().join("unpacked"));
+    let value: Value = serde_json::from_str(&succeed(&[&image, "--squashfs", text(&file), "--json"])).unwrap();
+    assert_eq!(value["squashfs"]["size"], fs::metadata(&file).unwrap().len());
+    let listed = Command::new("unsquashfs").args(["-lln", text(&file)]).output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&listed.stdout).contains("3000000/0"),
+        "{}",
+        String::from_utf8_lossy(&listed.stdout)
+    );
+    tool("unsquashfs", &["-no-progress", "-no-xattrs", "-dest", text(&unpacked), text(&file)]);
+    assert_eq!(fs::read(unpacked.join(&deep)).unwrap(), b"abc");
+    // Where the filesystem of this test takes attributes, it is there; mksquashfs has it in any case.
+    let shown = Command::new("unsquashfs").args(["-s", text(&file)]).output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&shown.stdout).contains("Number of xattr ids 1"),
+        "{}",
+        String::from_utf8_lossy(&shown.stdout)
+    );
+}
+
+#[test]
 fn what_cannot_be_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out");
@@ -201,7 +242,7 @@ fn what_cannot_be_leaves_no_file() {
 
     let mut stored = lower.0.clone();
     let name = image("damaged", &[lower.clone()]);
-    stored[2000] ^= 1;
+    stored[1000] ^= 1;
     fs::write(folder.path().join("damaged/blobs/sha256").join(digest(&lower.0)), &stored).unwrap();
     let (_, said) = build(&name, &[]);
     assert!(said.contains("layer 1 (sha256:") && said.contains("it is damaged"), "{said}");
@@ -374,6 +415,15 @@ fn the_root_is_the_one_that_umoci_unpacks() {
     );
     assert!(same(&format!("docker-archive:{}", at("docker.tar"))));
     assert!(same(&format!("docker-archive:{}:image:1", at("docker.tar"))));
+    // As a squashfs image it is the same root once more.
+    if installed("unsquashfs") {
+        succeed(&[&format!("oci:{image}"), "--squashfs", &at("root.squashfs")]);
+        succeed(&[&format!("oci:{image}"), "--squashfs", &at("again.squashfs")]);
+        assert_eq!(fs::read(at("root.squashfs")).unwrap(), fs::read(at("again.squashfs")).unwrap());
+        tool("unsquashfs", &["-no-progress", "-dest", &at("unpacked"), &at("root.squashfs")]);
+        assert_eq!(lines_of_folder(Path::new(&at("unpacked"))), theirs);
+        assert_eq!(fs::metadata(at("unpacked")).unwrap().mode() & 0o7777, 0o755);
+    }
     // A folder has the same names; the order of the archive is another.
     succeed(&[&format!("dir:{}", at("third/rootfs")), "-o", text(&output)]);
     assert_eq!(lines_of_archive(&output), theirs);

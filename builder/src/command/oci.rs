@@ -1,8 +1,9 @@
 //! `initramfs-overlay oci`: makes an initramfs of an OCI image, and tells what is in one.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -23,6 +24,7 @@ use crate::{
         merge::Merge,
         pack::{self, Written},
         platform::Platform,
+        squashfs,
     },
     progress::Progress,
     tree::{Clash, Content, Entry, Kind, Tree},
@@ -41,6 +43,7 @@ mod inspect;
   skopeo copy docker://alpine:3.22 oci:images:alpine
   initramfs-overlay oci oci:images:alpine --init my-init -o alpine.cpio.gz
   initramfs-overlay oci oci:images:alpine --inject agent:/usr/bin/agent:755 --exclude 'usr/share/doc' --init my-init -o a.cpio.gz
+  initramfs-overlay oci oci:images:debian --squashfs root-squashfs.img
   initramfs-overlay oci inspect docker-archive:saved.tar")]
 pub struct Args {
     #[command(subcommand)]
@@ -51,15 +54,19 @@ pub struct Args {
     image: Option<String>,
 
     /// Where the initramfs goes
-    #[arg(short, long, value_name = "FILE", required = true)]
+    #[arg(short, long, value_name = "FILE", required_unless_present = "squashfs")]
     output: Option<PathBuf>,
+
+    /// Where the same root goes as an OS image for the overlay way, root-squashfs.img; with it --output can be left out
+    #[arg(long, value_name = "FILE")]
+    squashfs: Option<PathBuf>,
 
     /// The machine that it is for: os/architecture[/variant], such as linux/arm/v6 [default: this one]
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
 
     /// The program that the kernel runs, put at /init [default: the image's own /init]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "output")]
     init: Option<PathBuf>,
 
     /// A file or folder of this machine and where it goes in the image, SRC:DEST[:MODE]. Repeatable
@@ -75,7 +82,7 @@ pub struct Args {
     compress: Compression,
 
     /// Two archives in one file: the image, then what --init and --inject bring
-    #[arg(long)]
+    #[arg(long, requires = "output")]
     split: bool,
 
     /// The most that all layers together may unpack to, in MiB
@@ -105,15 +112,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn build(args: &Args) -> Result<ExitCode> {
-    // Both are there: clap asks for them where there is no subcommand.
-    let (name, output) = (args.image.as_deref().unwrap_or_default(), args.output.as_deref().unwrap_or(Path::new("")));
+    // It is there: clap asks for it where there is no subcommand.
+    let name = args.image.as_deref().unwrap_or_default();
     let progress = Progress::on_stderr();
     let platform = chosen_platform(args.platform.as_deref())?;
     let exclude = Exclude::new(&args.exclude)?;
     let injects: Vec<Inject> = args.inject.iter().map(|text| Inject::parse(text)).collect::<Result<_>>()?;
     let mtime = super::build::archive_time()?;
     let image = Image::open(name, &platform)?;
-    let file = OutputFile::create(output)?;
+    // What cannot be written is said before anything is read.
+    let outputs = [&args.output, &args.squashfs].map(|path| path.as_ref().map(OutputFile::create).transpose());
+    let [output, squashfs] = outputs;
+    let (output, squashfs) = (output?, squashfs?);
 
     let mut merge = oci::merge(&image, args.max_size << 20, progress)?;
     let left_out = exclude.apply(&mut merge);
@@ -124,37 +134,68 @@ fn build(args: &Args) -> Result<ExitCode> {
     if let Some(init) = &args.init {
         let entry = Entry::file(0o755, Content::host(init)?);
         merge.insert(b"init", entry).map_err(|reason| Error::Usage(format!("--init {}: {reason}", init.display())))?;
+        merge.xattrs.remove(&b"init"[..]);
     }
-    check_init(&image, &merge)?;
-    for note in notes(&merge, left_out, args) {
-        progress.say(note);
+    if output.is_some() {
+        check_init(&image, &merge)?;
+    }
+    if !args.exclude.is_empty() {
+        progress.say(format!("left out: {left_out} names"));
     }
 
-    let step = progress.step(format!("{name}: writing {}", output.display()));
-    let properties = Properties { mtime, ..Properties::default() };
-    let failed = |source| Error::WriteArchive { source };
-    let segment = |tree: &Tree, mut file: OutputFile| -> Result<(Written, OutputFile)> {
-        // The next archive in a file begins at a multiple of 4 (the kernel's buffer-format.rst).
-        let length = file.file().metadata().at("read", output)?.len();
-        file.write_all(&[0; 3][..(length.next_multiple_of(4) - length) as usize]).map_err(failed)?;
-        let mut encoder = args.compress.encoder(file).map_err(failed)?;
-        let written = pack::write(tree, &image, properties, &mut encoder)?;
-        let mut file = encoder.finish().map_err(failed)?;
-        file.flush().map_err(failed)?;
-        Ok((written, file))
-    };
-    let (written, mut file) = if args.split {
-        let (first, file) = segment(&base, file)?;
-        let (second, file) = segment(&difference(&base, &merge.tree)?, file)?;
-        (first.and(second), file)
-    } else {
-        segment(&merge.tree, file)?
-    };
-    let size = file.file().metadata().at("read", output)?.len();
-    file.commit()?;
-    step.finish("");
-    print(&told(args, &image, &written, size))?;
+    let mut made = Made { written: Written::default(), initramfs: None, squashfs: None };
+    if let Some(file) = squashfs {
+        let step = progress.step(format!("{name}: writing {}", file.path().display()));
+        let mut file = file;
+        made.written = squashfs::write(&merge, &image, mtime, &mut file)?;
+        made.squashfs = Some((file.path().to_path_buf(), made.written.archive));
+        file.commit()?;
+        step.finish("");
+    }
+    if let Some(file) = output {
+        warn_of_attributes(&merge, progress);
+        let step = progress.step(format!("{name}: writing {}", file.path().display()));
+        let properties = Properties { mtime, ..Properties::default() };
+        let mut file = file;
+        if args.split {
+            let second = difference(&base, &merge.tree)?;
+            made.written = segment(&base, &image, properties, args.compress, &mut file)?;
+            made.written = made.written.and(segment(&second, &image, properties, args.compress, &mut file)?);
+        } else {
+            made.written = segment(&merge.tree, &image, properties, args.compress, &mut file)?;
+        }
+        let size = file.file().metadata().at("read", file.path())?.len();
+        made.initramfs = Some((file.path().to_path_buf(), size));
+        file.commit()?;
+        step.finish("");
+    }
+    print(&told(args.json, &image, &made))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What came out.
+struct Made {
+    written: Written,
+    initramfs: Option<(PathBuf, u64)>,
+    squashfs: Option<(PathBuf, u64)>,
+}
+
+/// Adds a compressed archive to the file.
+fn segment(
+    tree: &Tree,
+    image: &Image,
+    properties: Properties,
+    compression: Compression,
+    file: &mut OutputFile,
+) -> Result<Written> {
+    let failed = |source| Error::WriteArchive { source };
+    // The next archive in a file begins at a multiple of 4 (the kernel's buffer-format.rst).
+    let length = file.file().metadata().at("read", file.path())?.len();
+    file.write_all(&[0; 3][..(length.next_multiple_of(4) - length) as usize]).map_err(failed)?;
+    let mut encoder = compression.encoder(file).map_err(failed)?;
+    let written = pack::write(tree, image, properties, &mut encoder)?;
+    encoder.finish().and_then(|file| file.flush()).map_err(failed)?;
+    Ok(written)
 }
 
 /// The platform that was asked for, else this machine.
@@ -179,21 +220,15 @@ fn check_init(image: &Image, merge: &Merge) -> Result<()> {
     Err(Error::OciImage { image: image.name.clone(), reason })
 }
 
-/// What is worth a line to the user.
-fn notes(merge: &Merge, left_out: usize, args: &Args) -> Vec<String> {
-    let mut notes = Vec::new();
-    if !args.exclude.is_empty() {
-        notes.push(format!("left out: {left_out} names"));
-    }
+fn warn_of_attributes(merge: &Merge, progress: Progress) {
     if let Some((path, attributes)) = merge.xattrs.iter().next() {
         let name = attributes.keys().next().map(|name| escape(name).to_string()).unwrap_or_default();
-        notes.push(format!(
+        progress.say(format!(
             "warning: {} names have extended attributes, which an initramfs cannot carry (`{}`: {name}); they are left out",
             merge.xattrs.len(),
             escape(path)
         ));
     }
-    notes
 }
 
 /// What `whole` has that `base` has not, with the folders on the way.
@@ -201,6 +236,18 @@ fn difference(base: &Tree, whole: &Tree) -> Result<Tree> {
     let mut tree = Tree::new();
     let mut firsts = std::collections::HashMap::new();
     for node in whole.iter().filter(|node| base.get(node.path) != Some(node.entry)) {
+        // The kernel unpacks the second archive over the first: it writes into a file that is there, and so into all its names, and
+        // keeps a folder that holds something (init/initramfs.c, do_name and clean_path).
+        let there = base.node(node.path);
+        if there.is_some_and(|there| match there.entry.kind {
+            Kind::Directory => node.entry.kind != Kind::Directory && base.has_below(node.path),
+            _ => base.links(&there) > 1,
+        }) {
+            return Err(Error::Usage(format!(
+                "--split: `{}` takes the place of a folder or of one of several hard links, which only works in one archive; leave --split out",
+                escape(node.path)
+            )));
+        }
         for (at, _) in node.path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             let parent = node.path.get(..at).unwrap_or_default();
             if let Some(entry) = whole.get(parent) {
@@ -218,53 +265,57 @@ fn difference(base: &Tree, whole: &Tree) -> Result<Tree> {
     Ok(tree)
 }
 
-fn told(args: &Args, image: &Image, written: &Written, size: u64) -> String {
-    let output = args.output.as_deref().unwrap_or(Path::new(""));
-    let memory = written.minimum_memory(size);
+fn told(as_json: bool, image: &Image, made: &Made) -> String {
+    let written = &made.written;
     let layers = image.layers().iter().enumerate().map(|(index, layer)| {
         let (files, bytes) = written.layers.get(&u32::try_from(index).unwrap_or(u32::MAX)).copied().unwrap_or_default();
         (layer.label(), layer.blob.place.size, files, bytes)
     });
-    if args.json {
+    if as_json {
         let layers: Vec<_> = layers
             .map(|(label, packed, files, bytes)| json!({ "layer": label, "size": packed, "files": files, "bytes": bytes }))
             .collect();
-        let value = json!({
-            "file": output.to_string_lossy(),
+        let file = |(path, size): &(PathBuf, u64)| json!({ "file": path.to_string_lossy(), "size": size });
+        let mut value = json!({
             "image": image.name,
             "digest": image.digest.as_ref().map(ToString::to_string),
-            "size": size,
-            "archive": written.archive,
             "names": written.names,
             "files": written.files,
             "bytes": written.bytes,
-            "minimum_memory": memory,
             "layers": layers,
         });
+        if let Some(made) = &made.initramfs {
+            value["initramfs"] = file(made);
+            value["initramfs"]["archive"] = json!(written.archive);
+            value["initramfs"]["minimum_memory"] = json!(written.minimum_memory(made.1));
+        }
+        if let Some(made) = &made.squashfs {
+            value["squashfs"] = file(made);
+        }
         return format!("{value:#}\n");
     }
-    let mut text = format!(
-        "{}: {} ({} names, {} files with {}), boots with {} of memory\n",
-        output.display(),
-        BinaryBytes(size),
+    let mut text = String::new();
+    let contents = format!(
+        "{} names, {} files with {}",
         HumanCount(written.names),
         HumanCount(written.files),
-        BinaryBytes(written.bytes),
-        BinaryBytes(memory)
+        BinaryBytes(written.bytes)
     );
+    if let Some((path, size)) = &made.squashfs {
+        let _ = writeln!(text, "{}: {} ({contents})", path.display(), BinaryBytes(*size));
+    }
+    if let Some((path, size)) = &made.initramfs {
+        let memory = BinaryBytes(written.minimum_memory(*size));
+        let _ =
+            writeln!(text, "{}: {} ({contents}), boots with {memory} of memory", path.display(), BinaryBytes(*size));
+    }
     if image.layers().len() > 1 {
-        text.push_str(&format!(
-            "{:>5}  {:<19}  {:>12}  {:>8}  {:>12}\n",
-            "layer", "digest", "size", "files", "in the root"
-        ));
+        let _ =
+            writeln!(text, "{:>5}  {:<19}  {:>12}  {:>8}  {:>12}", "layer", "digest", "size", "files", "in the root");
         for (index, (label, packed, files, bytes)) in layers.enumerate() {
             let short: String = label.chars().take(19).collect();
-            text.push_str(&format!(
-                "{:>5}  {short:<19}  {:>12}  {files:>8}  {:>12}\n",
-                index + 1,
-                BinaryBytes(packed).to_string(),
-                BinaryBytes(bytes).to_string()
-            ));
+            let (packed, bytes) = (BinaryBytes(packed).to_string(), BinaryBytes(bytes).to_string());
+            let _ = writeln!(text, "{:>5}  {short:<19}  {packed:>12}  {files:>8}  {bytes:>12}", index + 1);
         }
     }
     text

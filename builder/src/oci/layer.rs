@@ -70,7 +70,7 @@ impl<'a> Located<'a> {
         merge.begin_layer();
         let mut number: u32 = 0;
         loop {
-            match reader.next() {
+            match reader.next_member() {
                 Ok(Some(member)) => {
                     let added = merge.add(&member, u32::try_from(self.index).unwrap_or(u32::MAX), number);
                     added.map_err(|reason| self.error(&member.path, reason))?;
@@ -122,7 +122,7 @@ impl Members<'_> {
     pub fn copy(&mut self, number: u32, size: u64, sink: &mut dyn io::Write) -> Result<()> {
         let changed = || self.located.error(b"", "it changed while it was read; try again");
         loop {
-            let member = self.reader.next().map_err(|fault| self.located.fault(&fault))?.ok_or_else(changed)?;
+            let member = self.reader.next_member().map_err(|fault| self.located.fault(&fault))?.ok_or_else(changed)?;
             self.next += 1;
             if self.next <= number {
                 continue;

@@ -61,10 +61,12 @@ impl Merge {
         if let Some(parent) = parents.iter().find(|parent| parent.starts_with(WHITEOUT)) {
             return Err(format!("`{}` is the name of a whiteout, and not of a directory", escape(parent)));
         }
-        let parent = self.resolve(parents)?;
         if name.starts_with(WHITEOUT) {
-            return self.whiteout(&parent, name, member);
+            // Where the folder has become something else (umoci writes such layers), nothing of it is left to hide.
+            let parent = self.resolve(parents).ok();
+            return self.whiteout(parent.as_deref(), name, member);
         }
+        let parent = self.resolve(parents)?;
         let path = join(&parent, name);
         if self.tree.len() >= NAMES_MAX {
             return Err(format!("the image has more than {NAMES_MAX} names"));
@@ -132,12 +134,12 @@ impl Merge {
     }
 
     /// Hides what is in the layers below, and nothing of this one, wherever in the layer it comes.
-    fn whiteout(&mut self, parent: &[u8], name: &[u8], member: &Member) -> Result<(), String> {
+    fn whiteout(&mut self, parent: Option<&[u8]>, name: &[u8], member: &Member) -> Result<(), String> {
         if member.kind != EntryType::Regular || member.size > 0 {
             return Err("a whiteout is an empty file, and this is none".to_owned());
         }
         if name == OPAQUE {
-            self.remove_below(parent, true);
+            parent.into_iter().for_each(|parent| self.remove_below(parent, true));
             return Ok(());
         }
         let hidden = name.strip_prefix(WHITEOUT).unwrap_or_default();
@@ -147,6 +149,7 @@ impl Merge {
             _ if hidden.starts_with(WHITEOUT) => return Err("a whiteout of a whiteout".to_owned()),
             _ => {}
         }
+        let Some(parent) = parent else { return Ok(()) };
         let path = join(parent, hidden);
         // A name that is not there is hidden already. A link is hidden itself, wherever it leads.
         self.remove_below(&path, true);

@@ -38,38 +38,78 @@ const PAGE: u64 = 4096;
 /// An inode and a directory entry of tmpfs on a 64-bit kernel, in bytes (`/proc/slabinfo`: shmem_inode_cache and dentry, rounded up).
 const NAME: u64 = 1024;
 
-/// Writes `tree`, whose contents may be in the layers of `image`, into `sink`.
+/// A kind of archive.
+pub trait Format {
+    /// Writes one name. A file's `size` bytes come from `fill`.
+    ///
+    /// # Errors
+    /// What `fill` said, or whatever the names go to.
+    fn put(&mut self, item: &Item<'_>, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()>;
+}
+
+/// One name, with what an archive wants to know of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Item<'a> {
+    /// The name.
+    pub node: Node<'a>,
+    /// The same for all names of one file.
+    pub number: u32,
+    /// How many names it has.
+    pub links: usize,
+    /// The name that came before with the content, where this is one more name of a file.
+    pub first: Option<&'a [u8]>,
+}
+
+/// An initramfs.
+struct Newc<W: Write>(Writer<W>);
+
+impl<W: Write> Format for Newc<W> {
+    fn put(&mut self, item: &Item<'_>, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
+        self.0.put(&item.node, item.number, item.links, size, fill)
+    }
+}
+
+/// Writes `tree`, whose contents may be in the layers of `image`, into `sink` as an initramfs.
 ///
 /// # Errors
-/// [`crate::Error::MissingParent`] before the first byte, [`crate::Error::OciLayer`] for a layer that has changed,
-/// [`crate::Error::WriteArchive`], and for files of the host as [`Content::copy_to`].
+/// As [`write_as`], and [`crate::Error::WriteArchive`] with what the sink said.
 pub fn write(tree: &Tree, image: &Image, properties: Properties, sink: impl Write) -> Result<Written> {
+    let mut newc = Newc(Writer::new(sink, properties));
+    let mut written = write_as(&mut newc, tree, image)?;
+    written.archive = newc.0.finish()?;
+    Ok(written)
+}
+
+/// Writes `tree`, whose contents may be in the layers of `image`, in any format.
+///
+/// # Errors
+/// [`crate::Error::MissingParent`] before the first byte, [`crate::Error::OciLayer`] for a layer that has changed, for files of the
+/// host as [`Content::copy_to`], and what the format says.
+pub fn write_as(format: &mut dyn Format, tree: &Tree, image: &Image) -> Result<Written> {
     tree.check_parents()?;
     let mut written = Written::default();
-    let mut writer = Writer::new(sink, properties);
-    let mut numbers: HashMap<usize, u32> = HashMap::new();
+    // Number and first name of each file.
+    let mut firsts: HashMap<usize, (u32, &[u8])> = HashMap::new();
     // The names of each file that is in a layer, by where it is.
-    let mut members: BTreeMap<(u32, u32), (u64, Vec<Node<'_>>)> = BTreeMap::new();
-    for node in tree.iter() {
+    let mut members: BTreeMap<(u32, u32), (u64, Vec<Item<'_>>)> = BTreeMap::new();
+    for (next, node) in (1..).zip(tree.iter()) {
         written.names += 1;
         written.memory += NAME;
-        let next = writer.number();
-        let number = *numbers.entry(node.inode).or_insert(next);
-        let links = tree.links(&node);
+        let (number, first) = *firsts.entry(node.inode).or_insert((next, node.path));
+        let item = Item { node, number, links: tree.links(&node), first: (number != next).then_some(first) };
         match &node.entry.kind {
             Kind::File(Content::Member { layer, number, size }) => {
-                members.entry((*layer, *number)).or_insert_with(|| (*size, Vec::new())).1.push(node);
-                continue;
+                members.entry((*layer, *number)).or_insert_with(|| (*size, Vec::new())).1.push(item);
             }
             Kind::File(content) if number == next => {
                 written.count(content.size());
-                writer.put(&node, number, links, content.size(), |sink| content.copy_to(sink))?;
+                format.put(&item, content.size(), &mut |sink| content.copy_to(sink))?;
             }
-            _ => writer.put(&node, number, links, 0, |_| Ok(()))?,
+            _ => format.put(&item, 0, &mut |_| Ok(()))?,
         }
     }
     let mut open: Option<(u32, Members<'_>)> = None;
-    for ((layer, number), (size, names)) in &members {
+    for ((layer, number), (size, items)) in &members {
         written.count(*size);
         let count = written.layers.entry(*layer).or_default();
         *count = (count.0 + 1, count.1 + size);
@@ -81,17 +121,13 @@ pub fn write(tree: &Tree, image: &Image, properties: Properties, sink: impl Writ
                 &mut other.insert((*layer, located.members()?)).1
             }
         };
-        let mut content = Some(reader);
-        for node in names {
-            let links = tree.links(node);
-            let inode = numbers.get(&node.inode).copied().unwrap_or_default();
-            match content.take() {
-                Some(reader) => writer.put(node, inode, links, *size, |sink| reader.copy(*number, *size, sink))?,
-                None => writer.put(node, inode, links, 0, |_| Ok(()))?,
+        for item in items {
+            match item.first {
+                None => format.put(item, *size, &mut |sink| reader.copy(*number, *size, sink))?,
+                Some(_) => format.put(item, 0, &mut |_| Ok(()))?,
             }
         }
     }
-    written.archive = writer.finish()?;
     Ok(written)
 }
 

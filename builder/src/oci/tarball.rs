@@ -121,7 +121,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// A [`Fault`]; there is nothing more to be read after it.
-    pub fn next(&mut self) -> Result<Option<Member>, Fault> {
+    pub fn next_member(&mut self) -> Result<Option<Member>, Fault> {
         let mut extensions = Extensions::default();
         self.member(&mut extensions).map_err(|reason| {
             let path = extensions.path.take().unwrap_or_else(|| std::mem::take(&mut self.path));

@@ -48,7 +48,7 @@ impl Members {
         let broken = |path: &[u8], reason: &str| {
             refusal(name, format!("its archive is damaged at `{}`: {reason}", escape(path)))
         };
-        while let Some(member) = reader.next().map_err(|fault| {
+        while let Some(member) = reader.next_member().map_err(|fault| {
             let hint = if members.files.is_empty() { " (a compressed archive has to be unpacked first)" } else { "" };
             broken(&fault.path, &format!("{}{hint}", fault.reason))
         })? {

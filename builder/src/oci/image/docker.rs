@@ -26,8 +26,13 @@ pub(super) fn open(name: &str, members: &Members, tag: Option<&str>) -> Result<I
     let saved: Vec<Saved> = serde_json::from_slice(&bytes)
         .map_err(|error| refusal(name, format!("its manifest.json is damaged: {error}")))?;
     let tags = |saved: &Saved| saved.repo_tags.clone().unwrap_or_default();
-    // `alpine` is `alpine:latest` to Docker.
-    let matches = |there: &str, wanted: &str| there == wanted || there.strip_suffix(":latest") == Some(wanted);
+    // `alpine` is `docker.io/library/alpine:latest` to Docker.
+    let short = |text: &str| {
+        let text = text.strip_prefix("docker.io/").unwrap_or(text);
+        let text = text.strip_prefix("library/").unwrap_or(text);
+        text.strip_suffix(":latest").unwrap_or(text).to_owned()
+    };
+    let matches = |there: &str, wanted: &str| short(there) == short(wanted);
     let all = || saved.iter().flat_map(tags).collect::<Vec<_>>().join(", ");
     let chosen = match (tag, saved.as_slice()) {
         (_, []) => return Err(refusal(name, "it holds no image")),

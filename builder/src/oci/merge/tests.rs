@@ -98,6 +98,11 @@ fn layers_hide_what_the_specification_says() {
             &[("h", HARD, "/l")],
             &["d/", "d/a 0", "d/b 0", "d/e/", "d/e/f 0", "h@nowhere", "l@nowhere"],
         ),
+        (
+            "what was in a folder that is a file now",
+            &[("d", FILE, ""), ("d/.wh.a", FILE, ""), ("d/.wh..wh..opq", FILE, "")],
+            &["d 1", "l@nowhere"],
+        ),
         ("an absolute name", &[("/d//./a", FILE, "")], &["d/", "d/a 1", "d/b 0", "d/e/", "d/e/f 0", "l@nowhere"]),
     ];
     for (what, rows, expected) in cases {

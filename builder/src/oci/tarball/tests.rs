@@ -31,7 +31,7 @@ fn record(key: &str, value: &str) -> String {
 fn read(bytes: &[u8]) -> Result<Vec<(Member, Vec<u8>)>, Fault> {
     let mut reader = Reader::new(bytes);
     let mut all = Vec::new();
-    while let Some(member) = reader.next()? {
+    while let Some(member) = reader.next_member()? {
         let mut content = Vec::new();
         reader.copy_content(&member, &mut content).unwrap();
         all.push((member, content));
@@ -106,7 +106,7 @@ fn what_can_be_read_in_two_ways_is_refused() {
     ] {
         let mut reader = Reader::new(bytes.as_slice());
         let fault = loop {
-            match reader.next() {
+            match reader.next_member() {
                 Ok(Some(_)) => {}
                 Ok(None) => panic!("{part}: was read"),
                 Err(fault) => break fault,

@@ -1,0 +1,105 @@
+//! Properties of what reads images: whatever the bytes, it says something and comes back; whatever the names, what comes of them is a
+//! tree that an archive can hold.
+
+use initramfs_overlay::oci::{
+    blob::Digest, config::Config, merge::Merge, platform::Platform, reference::Reference, tarball::Reader,
+};
+use proptest::{collection::vec, prelude::*, sample};
+use tar::{EntryType, Header};
+
+/// Few names and evil ones, so that clashes, links and whiteouts meet.
+fn path() -> impl Strategy<Value = Vec<u8>> {
+    let part =
+        sample::select(vec![&b"a"[..], b"b", b"..", b".", b"", b".wh.a", b".wh..wh..opq", b".wh.", b"\xff", b"a-b"]);
+    vec(part, 1..5).prop_map(|parts| parts.join(&b'/'))
+}
+
+fn member() -> impl Strategy<Value = Vec<u8>> {
+    let kind = sample::select(vec![b'0', b'1', b'2', b'3', b'4', b'5', b'6', b'5', b'0', b'7', b'Z']);
+    (path(), path(), kind, vec(any::<u8>(), 0..20)).prop_map(|(path, link, kind, content)| {
+        let mut header = Header::new_gnu();
+        header.as_old_mut().name[..path.len()].copy_from_slice(&path);
+        header.as_old_mut().linkname[..link.len()].copy_from_slice(&link);
+        let kind = EntryType::new(kind);
+        header.set_entry_type(kind);
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        let content = if kind == EntryType::Regular { content } else { Vec::new() };
+        header.set_size(content.len() as u64);
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.extend(content);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    })
+}
+
+/// Reads all members and their contents; returns how many there were.
+fn read(bytes: &[u8], mut visit: impl FnMut(&initramfs_overlay::oci::tarball::Member)) -> usize {
+    let mut reader = Reader::new(bytes);
+    let mut count = 0;
+    while let Ok(Some(member)) = reader.next_member() {
+        visit(&member);
+        // A sparse file may be as large as it likes: it is not written anywhere here.
+        if member.size <= bytes.len() as u64 && reader.copy_content(&member, &mut std::io::sink()).is_err() {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
+proptest! {
+    #[test]
+    fn any_layers_become_a_tree_or_an_error(layers in vec(vec(member(), 0..12), 1..4)) {
+        let mut merge = Merge::default();
+        for (index, members) in (0..).zip(&layers) {
+            merge.begin_layer();
+            let mut number = 0;
+            read(&members.concat(), |member| {
+                // An odd entry is an error and changes nothing that matters: the tree is one all the same.
+                let _ = merge.add(member, index, number);
+                number += 1;
+            });
+        }
+        prop_assert!(merge.tree.check_parents().is_ok());
+        for node in merge.tree.iter() {
+            prop_assert!(!node.path.split(|byte| *byte == b'/').any(|part| matches!(part, b"" | b"." | b"..") || part.starts_with(b".wh.")));
+        }
+        prop_assert!(merge.xattrs.keys().all(|path| merge.tree.get(path).is_some()));
+    }
+
+    #[test]
+    fn damaged_layers_are_read_to_somewhere(members in vec(member(), 1..6), damage in vec((any::<sample::Index>(), any::<u8>()), 1..8)) {
+        let mut bytes = members.concat();
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            // The sum is right again, so that what is behind it is looked at.
+            let block = at / 512 * 512;
+            if let Some(header) = bytes.get_mut(block..block + 512) {
+                let mut whole = Header::new_old();
+                whole.as_mut_bytes().copy_from_slice(header);
+                whole.set_cksum();
+                header.copy_from_slice(whole.as_bytes());
+            }
+        }
+        prop_assert!(read(&bytes, |_| ()) <= bytes.len() / 512);
+    }
+
+    #[test]
+    fn any_bytes_are_read_to_somewhere(bytes in vec(any::<u8>(), 0..2048)) {
+        read(&bytes, |_| ());
+        let _ = Config::parse(&bytes);
+    }
+
+    #[test]
+    fn any_text_is_read_to_somewhere(text in "\\PC*|(oci|dir|tar|sha256|linux)[:/]\\PC*") {
+        let _ = (Reference::parse(&text), Platform::parse(&text));
+        if let Some(digest) = Digest::parse(&text) {
+            prop_assert!(!digest.digits().contains(['/', '.']));
+        }
+    }
+}
