@@ -241,7 +241,7 @@ fn what_cannot_be_leaves_no_file() {
     );
 
     let mut stored = lower.0.clone();
-    let name = image("damaged", &[lower.clone()]);
+    let name = image("damaged", std::slice::from_ref(&lower));
     stored[1000] ^= 1;
     fs::write(folder.path().join("damaged/blobs/sha256").join(digest(&lower.0)), &stored).unwrap();
     let (_, said) = build(&name, &[]);

@@ -184,6 +184,10 @@ impl Merge {
                     done.truncate(done.iter().rposition(|byte| *byte == b'/').unwrap_or(0));
                     continue;
                 }
+                // Nothing of that name can be in a root that layers make, so a link to it would make something that they cannot.
+                _ if name.starts_with(WHITEOUT) => {
+                    return Err(format!("its path leads to `{}`, the name of a whiteout", escape(&name)));
+                }
                 _ => {}
             }
             let path = join(&done, &name);

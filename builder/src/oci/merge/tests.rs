@@ -158,6 +158,7 @@ fn odd_entries_are_errors() {
         (&[(".wh..wh.a", FILE, "")], "whiteout of a whiteout"),
         (&[(".wh..wh..opq/x", FILE, "")], "name of a whiteout"),
         (&[("d/.wh.a/x", FILE, "")], "name of a whiteout"),
+        (&[("l", LINK, ".wh.d"), ("l/x", FILE, "")], "leads to `.wh.d`, the name of a whiteout"),
         (&[whiteout_directory], "empty file"),
         (&[(".wh.d", LINK, "x")], "empty file"),
         (&[("l", LINK, "")], "needs a target"),
