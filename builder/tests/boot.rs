@@ -11,8 +11,14 @@ mod errors;
 mod image;
 #[path = "boot/lab.rs"]
 mod lab;
+#[path = "boot/repair.rs"]
+mod repair;
+#[path = "boot/trial.rs"]
+mod trial;
 #[path = "boot/update.rs"]
 mod update;
+#[path = "boot/watchdog.rs"]
+mod watchdog;
 #[path = "boot/ways.rs"]
 mod ways;
 
@@ -56,8 +62,17 @@ fn cases() -> Vec<Case> {
         ("every compression is unpacked by the kernel", ways::compressions),
         ("an update on a stick that is late", ways::late_stick),
         ("bad updates are set aside with their reason", update::bad_images),
+        ("an update on FAT", update::fat),
+        ("an update that is no image is set aside", update::no_images),
         ("signed updates are installed, others never", update::signatures),
         ("update media that cannot be written, or fail half way", update::bad_media),
+        ("an image on trial is put back, or stays", trial::tries),
+        ("a damaged image: the old one boots", trial::fallback),
+        ("a damaged overlay partition is mended by e2fsck", repair::checked),
+        ("an overlay partition beyond repair is made anew", repair::remade),
+        ("what an earlier repair saved comes back", repair::saved_before),
+        ("no programs to mend the overlay partition", repair::without_programs),
+        ("an armed watchdog is fed and handed over armed", watchdog::fed),
         ("no img partition: the card lists what there is", errors::img_missing),
         ("two img partitions are refused", errors::img_ambiguous),
         ("img without an image: the card lists its files", errors::image_missing),

@@ -382,6 +382,7 @@ fn devices_are_listed(shop: &Workshop) {
     let volumes = kernel.volumes(true);
     assert!(volumes.iter().all(|volume| !volume.name.starts_with("loop")), "{volumes:?}");
     assert!(volumes.iter().all(|volume| volume.size > 0 && !volume.disk.is_empty()));
+    kernel.listen().unwrap();
     let deadline = kernel.now() + Duration::from_millis(50);
     // The partitions that were just scanned have announced themselves, or will not: either way this comes back.
     while kernel.next_uevent(deadline).unwrap().is_some() {}

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::Duration,
 };
 
@@ -94,7 +95,7 @@ impl Lab {
     /// An artifact of its own, made by the command for this target and kernel.
     pub fn build(&self, arguments: &[&str]) -> PathBuf {
         let output = self.folder();
-        let run = std::process::Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
+        let run = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
             .args(["build", "--variant", "standard", "--target", &self.target.name, "--module-tree"])
             .arg(&self.kernel.modules)
             .arg("--output")
@@ -141,6 +142,13 @@ impl Lab {
         path
     }
 
+    /// A copy of a disk, to be spoiled.
+    pub fn copy(&self, disk: &Path) -> PathBuf {
+        let path = self.folder().join("disk.img");
+        fs::copy(disk, &path).expect("a copy of the disk");
+        path
+    }
+
     /// A machine with an initrd and disks; what is written to them is kept, as tests boot them again.
     pub fn machine(&self, initrd: &Path, disks: &[&Path], append: &str) -> Machine {
         let mut machine = Machine::new(self.target, &self.kernel);
@@ -149,6 +157,10 @@ impl Lab {
             .iter()
             .map(|path| Drive { path: path.to_path_buf(), interface: self.target.qemu.disk, write: true })
             .collect();
+        if self.target.qemu.disk != DiskInterface::Sd {
+            // On a machine with much to do an emulated timer is late, and the kernel would take it for a broken one.
+            machine.append.push("no_timer_check".into());
+        }
         machine.append.extend(append.split_whitespace().map(String::from));
         machine
     }
@@ -176,11 +188,32 @@ impl Lab {
 /// The partitions of a raw disk by GPT name or by number are found with sfdisk; this is where one begins and how long it is, in
 /// bytes.
 pub fn partition(disk: &Path, label: &str) -> (u64, u64) {
-    let output = std::process::Command::new("sfdisk").arg("--json").arg(disk).output().expect("sfdisk");
+    let output = Command::new("sfdisk").arg("--json").arg(disk).output().expect("sfdisk");
     let table: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON from sfdisk");
     let partitions = table["partitiontable"]["partitions"].as_array().expect("partitions");
     let found = partitions.iter().find(|partition| partition["name"] == label).expect("a partition of that name");
     (found["start"].as_u64().expect("a start") * 512, found["size"].as_u64().expect("a size") * 512)
+}
+
+/// Copies a partition of a disk into a file of its own.
+pub fn cut_out(lab: &Lab, disk: &Path, label: &str) -> PathBuf {
+    let (start, size) = partition(disk, label);
+    let bytes = fs::read(disk).expect("the disk");
+    let (start, size) = (usize::try_from(start).expect("a start"), usize::try_from(size).expect("a size"));
+    let alone = lab.folder().join(label);
+    fs::write(&alone, &bytes[start..start + size]).expect("the partition alone");
+    alone
+}
+
+/// Puts such a file back in the place of the partition.
+pub fn put_back(disk: &Path, label: &str, alone: &Path) {
+    scribble(disk, partition(disk, label).0, &fs::read(alone).expect("the partition"));
+}
+
+/// Runs a program that must succeed.
+pub fn run(command: &mut Command) {
+    let output = command.output().expect("the program");
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Overwrites a part of a disk.

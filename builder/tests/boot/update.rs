@@ -11,7 +11,7 @@ use initramfs_overlay::disk::Disk;
 
 use crate::{
     image::{self, Marks},
-    lab::{Lab, PATIENCE, partition, scribble},
+    lab::{Lab, PATIENCE, cut_out, partition, put_back, run},
 };
 
 const X: &str = "root-squashfs.img";
@@ -25,17 +25,11 @@ fn disk(lab: &Lab, files: &[(&str, Vec<u8>)]) -> PathBuf {
     for (name, content) in files {
         fs::write(folder.join(name), content).expect("a file for newimg");
     }
-    let (start, size) = partition(&path, "newimg");
     let alone = lab.folder().join("newimg.ext4");
-    fs::File::create(&alone).and_then(|file| file.set_len(size)).expect("room");
+    fs::File::create(&alone).and_then(|file| file.set_len(partition(&path, "newimg").1)).expect("room");
     run(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-L", "newimg", "-d"]).arg(&folder).arg(&alone));
-    scribble(&path, start, &fs::read(&alone).expect("the partition"));
+    put_back(&path, "newimg", &alone);
     path
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().expect("the program");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The update B, as it would be delivered.
@@ -47,25 +41,29 @@ fn update(lab: &Lab) -> Vec<u8> {
 
 /// What the first file of that name on the partition says.
 fn on_newimg(lab: &Lab, disk: &Path, name: &str) -> String {
-    let (start, size) = partition(disk, "newimg");
-    let bytes = fs::read(disk).expect("the disk");
-    let (start, size) = (usize::try_from(start).expect("a start"), usize::try_from(size).expect("a size"));
-    let alone = lab.folder().join("newimg.ext4");
-    fs::write(&alone, &bytes[start..start + size]).expect("the partition");
+    let alone = cut_out(lab, disk, "newimg");
     // The machine was switched off while its journal held the last of it.
     let _ = Command::new("e2fsck").args(["-p", "-E", "journal_only"]).arg(&alone).output();
-    let output = Command::new("debugfs").arg("-R").arg(format!("cat {name}")).arg(&alone).output().expect("debugfs");
+    debugfs(&alone, &format!("cat {name}"))
+}
+
+/// Has debugfs do something with a filesystem, and returns what it says.
+pub fn debugfs(alone: &Path, command: &str) -> String {
+    let output = Command::new("debugfs").args(["-w", "-R", command]).arg(alone).output().expect("debugfs");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Boots; image A must run, and the report and the note on the medium give the reason.
 fn refused(lab: &Lab, initrd: &Path, files: &[(&str, Vec<u8>)], word: &str, reason: &str) {
-    let disk = disk(lab, files);
-    let marks = lab.boot(initrd, &disk, "");
+    check_refused(lab, initrd, &disk(lab, files), word, reason);
+}
+
+fn check_refused(lab: &Lab, initrd: &Path, disk: &Path, word: &str, reason: &str) {
+    let marks = lab.boot(initrd, disk, "");
     assert_eq!(marks.get("image"), "A");
     assert_eq!(marks.report()["update"], word, "{}", marks.report());
     assert!(marks.report()["notices"].to_string().contains(reason), "{}", marks.report());
-    let note = on_newimg(lab, &disk, "root-squashfs-rejected.img.txt");
+    let note = on_newimg(lab, disk, "root-squashfs-rejected.img.txt");
     assert!(note.contains(reason), "{note}");
 }
 
@@ -109,11 +107,7 @@ pub fn bad_media(lab: &Lab) {
     let image = update(lab);
     for (medium, word, mark) in [("read-only", "installed", "B"), ("failing", "failed", "A")] {
         let whole = disk(lab, &[(X, image.clone())]);
-        let (start, size) = partition(&whole, "newimg");
-        let bytes = fs::read(&whole).expect("the disk");
-        let alone = lab.folder().join("stick.img");
-        let (start, size) = (usize::try_from(start).expect("a start"), usize::try_from(size).expect("a size"));
-        fs::write(&alone, &bytes[start..start + size]).expect("the stick");
+        let alone = cut_out(lab, &whole, "newimg");
         let plain = lab.make(&Disk { newimg: None, ..lab.disk() });
         let mut machine = lab.machine(&initrd, &[&plain], "");
         let drive = match medium {
@@ -140,6 +134,61 @@ pub fn bad_media(lab: &Lab) {
             "{medium}: {}",
             marks.report()
         );
+    }
+}
+
+/// A medium with FAT: a bad update is set aside on it, with the reason, and a good one is installed and removed.
+pub fn fat(lab: &Lab) {
+    let initrd = lab.initrd_with("", &["ext4", "loop", "squashfs", "overlay", "virtio_pci", "virtio_blk", "vfat"]);
+    let image = update(lab);
+    let plain = lab.make(&Disk { newimg: None, ..lab.disk() });
+    let stick = lab.folder().join("stick.img");
+    fs::File::create(&stick).and_then(|file| file.set_len(32 << 20)).expect("a stick");
+    run(Command::new("mkfs.vfat").args(["-n", "newimg"]).arg(&stick));
+    let deliver = |content: &[u8]| {
+        let file = lab.folder().join(X);
+        fs::write(&file, content).expect("an update");
+        run(Command::new("mcopy").arg("-i").arg(&stick).arg(&file).arg("::"));
+        let mut machine = lab.machine(&initrd, &[&plain], "");
+        machine.extra = ["-drive", &format!("file={},format=raw,if=virtio", stick.display())].map(Into::into).to_vec();
+        let (marks, _) = image::boot(&machine, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        let list = Command::new("mdir").args(["-b", "-i"]).arg(&stick).output().expect("mdir");
+        (marks, String::from_utf8_lossy(&list.stdout).into_owned())
+    };
+    let (marks, files) = deliver(&image[..image.len() / 2]);
+    assert_eq!((marks.get("image"), &marks.report()["update"]), ("A", &"rejected".into()), "{}", marks.report());
+    assert!(files.contains("root-squashfs-rejected.img.txt") && !files.contains(X), "{files}");
+    let (marks, files) = deliver(&image);
+    assert_eq!((marks.get("image"), &marks.report()["update"]), ("B", &"installed".into()), "{}", marks.report());
+    assert!(!files.contains(X), "{files}");
+}
+
+/// What is no regular file, is empty or does not fit is set aside, on a real filesystem too.
+pub fn no_images(lab: &Lab) {
+    let initrd = lab.initrd("");
+    let whole = disk(lab, &[]);
+    let (_, room) = partition(&whole, "img");
+    let empty = lab.folder().join("empty");
+    fs::write(&empty, "").expect("an empty file");
+    // Larger than img, though only its superblock takes room on the medium.
+    let large = lab.folder().join("large");
+    let mut content = vec![0; 96];
+    content[..4].copy_from_slice(b"hsqs");
+    content[40..48].copy_from_slice(&room.to_le_bytes());
+    fs::write(&large, content).expect("a file");
+    fs::File::options().write(true).open(&large).and_then(|file| file.set_len(room)).expect("a large file");
+    let cases = [
+        (format!("mkdir {X}"), "no regular file"),
+        (format!("symlink {X} /run/initramfs/img/{X}"), "no regular file"),
+        (format!("write {} {X}", empty.display()), "neither squashfs nor EROFS"),
+        (format!("write {} {X}", large.display()), "but img has"),
+    ];
+    for (command, reason) in cases {
+        let disk = lab.copy(&whole);
+        let alone = cut_out(lab, &disk, "newimg");
+        debugfs(&alone, &command);
+        put_back(&disk, "newimg", &alone);
+        check_refused(lab, &initrd, &disk, "rejected", reason);
     }
 }
 
