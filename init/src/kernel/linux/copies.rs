@@ -15,8 +15,8 @@ use crate::kernel::Digest;
 /// Block size of copies and digests, in bytes. Larger gains nothing on SD cards and disks, and memory stays bounded.
 const BLOCK: usize = 1 << 20;
 
-/// How many bytes of a copy may wait to be written. Without a push the kernel would write most of them at the very end, and the
-/// processor would idle meanwhile.
+/// After how many bytes of a copy those before are waited for, while these are written. Without that the kernel would write most of
+/// them at the very end; on a slow card that would be a minute in which nobody feeds the watchdog.
 const PUSH: u64 = 8 << 20;
 
 pub(super) fn copy(from: &str, to: &str) -> io::Result<Digest> {
@@ -30,7 +30,7 @@ pub(super) fn copy(from: &str, to: &str) -> io::Result<Digest> {
         written = written.saturating_add(block.len() as u64);
         if written >= PUSH {
             written = 0;
-            start_writing(&target);
+            keep_writing(&target)?;
         }
         Ok(())
     })?;
@@ -38,10 +38,12 @@ pub(super) fn copy(from: &str, to: &str) -> io::Result<Digest> {
     Ok(digest.finalize().into())
 }
 
-/// Has the kernel begin to write what a file has in memory. It is synced later in any case.
-fn start_writing(file: &File) {
+/// Has the kernel finish what it writes of a file and begin with the rest. An error told here is not told again by fsync.
+fn keep_writing(file: &File) -> io::Result<()> {
+    let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE;
     // SAFETY: the descriptor is open and plain numbers go in; nothing is read or written through pointers.
-    let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    nix::errno::Errno::result(unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, flags) })?;
+    Ok(())
 }
 
 /// Opens a file to be read from the medium, not from memory. Advice: where it is not taken what is read is right all the same.
