@@ -151,8 +151,8 @@ fn digests_are_read_back() {
 
 /// The first bytes of a file: of neither filesystem, or with a magic number and anything behind it; and the file's size.
 fn heads() -> impl Strategy<Value = (Vec<u8>, u64)> {
-    (prop::collection::vec(any::<u8>(), 0..HEAD + 50), 0..4_usize, any::<u64>(), 0..8_u32, any::<bool>()).prop_map(
-        |(mut bytes, kind, number, shift, empty)| {
+    (prop::collection::vec(any::<u8>(), 0..HEAD + 50), 0..4_usize, any::<u64>(), 0..8_u32, 0..6_u64).prop_map(
+        |(mut bytes, kind, number, shift, near)| {
             let magic: &[(usize, &[u8])] = match kind {
                 0 => &[(0, b"hsqs")],
                 1 => &[(1024, b"\xe2\xe1\xf5\xe0")],
@@ -173,7 +173,11 @@ fn heads() -> impl Strategy<Value = (Vec<u8>, u64)> {
                 bytes[1036] %= 70;
                 bytes[1060..1064].copy_from_slice(&u32::try_from(small >> 32).unwrap().to_le_bytes());
             }
-            let size = if empty { bytes.len() as u64 } else { number >> (8 * (7 - shift)) };
+            let size = match near {
+                0..=2 => small.saturating_add(near).saturating_sub(1),
+                3 => bytes.len() as u64,
+                _ => number >> (8 * (7 - shift)),
+            };
             (bytes, size)
         },
     )
