@@ -47,6 +47,7 @@ fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
 
     let folder = tempfile::Builder::new().prefix("another place ").tempdir().unwrap();
     let at = |path: &str| folder.path().join(path);
+    fs::create_dir_all(at("a/clone")).unwrap();
     for part in SOURCE {
         copy(&workspace.join(part), &at("a/clone").join(part));
     }
