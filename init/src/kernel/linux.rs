@@ -8,6 +8,8 @@ mod devices;
 mod files;
 #[cfg(feature = "overlay")]
 mod loops;
+#[cfg(any(test, target_env = "musl"))]
+mod memory;
 #[cfg(feature = "overlay")]
 mod meter;
 #[cfg(feature = "overlay")]
@@ -29,10 +31,7 @@ use std::{
     time::Duration,
 };
 
-use nix::{
-    mount::{MntFlags, MsFlags},
-    time::ClockId,
-};
+use nix::mount::{MntFlags, MsFlags};
 use sys_mount::{Mount as SysMount, MountFlags};
 
 use super::{Digest, Kernel, Level, ModuleFile, Mount, Power, Stat, Uevent};
@@ -107,9 +106,20 @@ impl Default for Linux {
 /// kernel, Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg.
 const LOG_LIMIT: &str = "/proc/sys/kernel/printk_devkmsg";
 
+/// How long the kernel runs, suspends and all. The question goes to the kernel: to find the answer that it maps into each program,
+/// the C library reads a table of symbols first, which pays for programs that ask more often.
+fn uptime() -> Duration {
+    // The call takes two longs, whatever the C library's `timespec` is.
+    let mut time: [libc::c_long; 2] = [0; 2];
+    // SAFETY: the kernel writes two longs, and there is room for them (clock_gettime(2)).
+    unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_BOOTTIME, &raw mut time) };
+    let [seconds, nanoseconds] = time;
+    Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanoseconds).unwrap_or(0))
+}
+
 impl Kernel for Linux {
     fn now(&mut self) -> Duration {
-        nix::time::clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default()
+        uptime()
     }
 
     fn release(&mut self) -> String {

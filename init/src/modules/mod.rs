@@ -123,12 +123,13 @@ impl Modules {
     /// flushes its TLB page by page (kernel, arch/arm/mm/tlb-v6.S) then walks over all the addresses between the two, hundreds
     /// of megabytes. Put off until the last module is in, that happens once.
     pub fn load_together(&mut self, kernel: &mut dyn Kernel, names: &[&str]) {
+        let known = filesystems(kernel);
         let missing: Vec<&str> = names
             .iter()
             .copied()
             .filter(|name| match *name {
                 "loop" => !exists(kernel, "/dev/loop-control"),
-                filesystem => !knows_filesystem(kernel, filesystem),
+                filesystem => !is_listed(&known, filesystem),
             })
             .collect();
         let wanted = self.named(&missing);
@@ -234,8 +235,16 @@ impl Modules {
 
 /// Whether the kernel knows the filesystem already.
 pub fn knows_filesystem(kernel: &mut dyn Kernel, filesystem: &str) -> bool {
-    let Ok(known) = kernel.read("/proc/filesystems") else { return false };
-    String::from_utf8_lossy(&known).lines().any(|line| line.split('\t').nth(1) == Some(filesystem))
+    is_listed(&filesystems(kernel), filesystem)
+}
+
+/// The kernel's list of filesystems; empty where it cannot be read.
+fn filesystems(kernel: &mut dyn Kernel) -> String {
+    kernel.read("/proc/filesystems").map(|list| String::from_utf8_lossy(&list).into_owned()).unwrap_or_default()
+}
+
+fn is_listed(list: &str, filesystem: &str) -> bool {
+    list.lines().any(|line| line.split('\t').nth(1) == Some(filesystem))
 }
 
 /// Loads the module `name` from a folder outside this image that holds modules of the running kernel: `folder/kernel/…` with a

@@ -4,12 +4,9 @@
 use std::{
     fs::{self, File},
     io::Write,
-    time::Duration,
 };
 
-use nix::time::{ClockId, clock_gettime};
-
-use super::process::write_consoles;
+use super::{process::write_consoles, uptime};
 
 /// How often something is said, in milliseconds.
 const INTERVAL: u64 = 1000;
@@ -26,8 +23,7 @@ pub(super) struct Meter {
 
 /// Milliseconds since the kernel started.
 fn now() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(uptime().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Meter {

@@ -8,13 +8,15 @@ use std::{
     time::Duration,
 };
 
-use nix::sys::{
-    reboot::{RebootMode, reboot},
-    signal::{SigSet, SigmaskHow, sigprocmask},
-    termios::tcdrain,
+#[cfg(feature = "supervise")]
+use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
+use nix::{
+    sys::{
+        reboot::{RebootMode, reboot},
+        termios::tcdrain,
+    },
+    unistd::ForkResult,
 };
-
-use nix::unistd::ForkResult;
 
 use super::files::text;
 use crate::{kernel::Power, names};
@@ -143,7 +145,9 @@ pub(super) fn open_console() {
 
 /// Becomes another program. Comes back only with an error.
 pub(super) fn exec(program: &str, arguments: &[String]) -> io::Error {
+    // The one that the kernel opened, if the archive has one, is a file of the old root.
     open_console();
+    #[cfg(feature = "supervise")]
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     #[cfg(feature = "virtiofs")]
     for ours in crate::config::virtiofs::ENVIRONMENT {
