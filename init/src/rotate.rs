@@ -3,9 +3,11 @@
 
 mod install;
 mod sidecar;
+mod vacant;
 
 pub use install::exchange;
 pub use sidecar::{SIDECARS, hex, parse_digest, sidecar, signature_of};
+pub use vacant::{HEAD as VACANT_HEAD, is_vacant};
 
 use crate::{
     boot::Boot,
@@ -37,6 +39,9 @@ pub fn update(boot: &mut Boot<'_>, found: &Found) {
     boot.report.fact("update", "none");
     tidy(boot, &name);
     let Some(volume) = &found.newimg else { return };
+    if boot.kernel.read_at(&volume.path(), 0, vacant::HEAD).is_ok_and(|head| is_vacant(&head)) {
+        return;
+    }
     if let Err(error) = mount_newimg(boot, volume) {
         return boot.notice(&format!("newimg is not used: {}", with_cause(&error)));
     }

@@ -101,6 +101,10 @@ enum Content {
     Module {
         vermagic: String,
     },
+    /// The start of an ext4 filesystem with that many files beside `lost+found`.
+    Filesystem {
+        files: u32,
+    },
     /// A squashfs superblock that claims `claims` bytes in a file of `size`.
     Image {
         image: String,
@@ -120,6 +124,7 @@ impl Content {
                 Node::Directory
             }
             Self::Module { vermagic } => Node::file(module(vermagic), 0o644),
+            Self::Filesystem { files } => Node::file(superblock(*files), 0o600),
             Self::Image { image, size, claims } => {
                 let mut bytes = vec![0; 48];
                 bytes[..4].copy_from_slice(b"hsqs");
@@ -129,6 +134,19 @@ impl Content {
             }
         }
     }
+}
+
+/// An ext4 superblock and its first group descriptor, as far as init reads them (kernel,
+/// Documentation/filesystems/ext4/super.rst): clean, 100 inodes, the first of a file being 11.
+fn superblock(files: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 4096];
+    let fields: [(usize, u32); 7] =
+        [(0x0, 100), (0x10, 89 - files), (0x14, 1), (0x18, 0), (0x38, 0x0001_ef53), (0x4c, 1), (0x54, 11)];
+    for (at, value) in fields {
+        bytes[1024 + at..][..4].copy_from_slice(&value.to_le_bytes());
+    }
+    bytes[2048 + 0x10] = 2;
+    bytes
 }
 
 /// The smallest ELF file with a `.modinfo`: a file header, the sections' names and contents, three section headers.
