@@ -135,6 +135,14 @@ impl Cache {
         Ok(entry)
     }
 
+    /// Takes away the entry `key` of `room`, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove(&self, room: &str, key: &str) -> Result<()> {
+        remove(&self.root.join(room).join(key))
+    }
+
     /// Takes away all entries of `room` whose key begins with `prefix` except the `kept` used last.
     ///
     /// # Errors

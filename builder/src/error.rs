@@ -94,6 +94,19 @@ pub enum Error {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// A registry does not give what it is asked for.
+    #[error("image {image}: cannot fetch {what} from {registry}")]
+    Registry {
+        /// As the user wrote it.
+        image: String,
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// What came instead.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A layer of an OCI image that cannot be used.
     #[error("image {image}, layer {layer} ({digest}){}: {reason}", at(path))]
     OciLayer {

@@ -1,8 +1,8 @@
 //! OCI images as initramfs: found where the user says, their layers merged in memory, written as an archive whose contents stream from
 //! the layers. Nothing of an image is ever put on the host's filesystem, and nothing of the host is reached through an image.
 //!
-//! The rooms, in the order in which an image goes through them: `reference` and `platform` say what is wanted, `image` finds it,
-//! `layer` and `tarball` read it, `merge` puts it together, `inject` and `exclude` change it, `pack` writes it, and `squashfs` in another form.
+//! The rooms, in the order in which an image goes through them: `reference` and `platform` say what is wanted, `image` finds it
+//! (and `registry` fetches it), `layer` and `tarball` read it, `merge` puts it together, `inject` and `exclude` change it, `pack` writes it, and `squashfs` in another form.
 
 pub mod blob;
 pub mod config;
@@ -15,6 +15,7 @@ pub mod merge;
 pub mod pack;
 pub mod platform;
 pub mod reference;
+pub mod registry;
 pub mod squashfs;
 pub mod tarball;
 
@@ -27,12 +28,15 @@ use crate::{Result, progress::Progress};
 /// Reads all layers of an image, checks them, and puts them on each other. Together they may unpack to `max_size` bytes.
 ///
 /// # Errors
-/// [`crate::Error::OciLayer`] with the layer and the entry, [`crate::Error::Io`].
+/// [`crate::Error::OciLayer`] with the layer and the entry, [`crate::Error::Registry`], [`crate::Error::Io`].
 pub fn merge(image: &Image, max_size: u64, progress: Progress) -> Result<Merge> {
     let mut merge = Merge::default();
     match &image.root {
         Root::Folder(folder) => folder::read(&image.name, folder, &mut merge, max_size)?,
         Root::Layers(layers) => {
+            if let Some(remote) = &image.remote {
+                remote.fetch(layers, max_size, progress)?;
+            }
             let mut budget = max_size;
             let step = progress.step(format!("{}: reading {} layers", image.name, layers.len()));
             for (index, layer) in layers.iter().enumerate() {
@@ -40,6 +44,9 @@ pub fn merge(image: &Image, max_size: u64, progress: Progress) -> Result<Merge> 
                 Located { image, index, layer }.merge_into(&mut merge, &mut budget)?;
             }
             step.finish(&format!("{} names", merge.tree.len()));
+            if let (Some(remote), Some(resolved)) = (&image.remote, &image.resolved) {
+                remote.write_lock(resolved)?;
+            }
         }
     }
     Ok(merge)

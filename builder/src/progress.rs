@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
 
 /// Where progress is shown.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +64,24 @@ impl Progress {
         Step { bar, shown: self.shown, text, started: Instant::now() }
     }
 
+    /// Begins a step in which `total` bytes are to come: a bar on a terminal.
+    #[must_use]
+    pub fn transfer(&self, text: impl Into<String>, total: u64) -> Step {
+        let text = text.into();
+        let bar = (self.shown == Shown::Moving).then(|| {
+            let bar = ProgressBar::new(total).with_message(text.clone());
+            let template = "{msg} {wide_bar:.cyan} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar
+        });
+        if self.shown == Shown::Lines {
+            eprintln!("{text}, {} ...", BinaryBytes(total));
+        }
+        Step { bar, shown: self.shown, text, started: Instant::now() }
+    }
+
     /// Says something that stays: a result, or a warning.
     pub fn say(&self, text: impl AsRef<str>) {
         if self.shown != Shown::Nothing {
@@ -77,6 +95,13 @@ impl Step {
     pub fn detail(&self, detail: &str) {
         if let Some(bar) = &self.bar {
             bar.set_message(format!("{}: {detail}", self.text));
+        }
+    }
+
+    /// So many bytes more have come.
+    pub fn advance(&self, bytes: u64) {
+        if let Some(bar) = &self.bar {
+            bar.inc(bytes);
         }
     }
 

@@ -230,7 +230,8 @@ fn what_cannot_be_leaves_no_file() {
     assert!(build(&good, &["--max-size", "0"]).1.contains("layer 1 (sha256:"));
     assert_eq!(build(&good, &["--exclude", "["]).0, Some(2));
     assert!(build(&good, &["--exclude", "/init"]).1.contains("--init FILE"));
-    assert_eq!(build("alpine:latest", &[]).0, Some(2));
+    assert_eq!(build("./alpine", &[]).0, Some(2));
+    assert_eq!(build(&good, &["--lock", "lock"]).0, Some(2));
 
     let evil = layer(&[("ok", FILE, b"", 0o644), ("a/../../etc/passwd", FILE, b"x", 0o644)]);
     let [lower, _] = two_layers();

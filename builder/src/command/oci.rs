@@ -31,17 +31,17 @@ use crate::{
     write::OutputFile,
 };
 
+mod access;
 mod inspect;
 
 /// Make an initramfs of an OCI image: its layers merged in memory, nothing unpacked on this machine.
 ///
-/// IMAGE is oci:DIR[:TAG] (a folder in the OCI layout), oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] (what `docker save`
+/// IMAGE is NAME[:TAG] or HOST:PORT/NAME[:TAG][@DIGEST] in a registry, oci:DIR[:TAG] (a folder in the OCI layout), oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] (what `docker save`
 /// writes), dir:DIR (a root folder) or tar:FILE (a root in a tar file).
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:
-  skopeo copy docker://alpine:3.22 oci:images:alpine
-  initramfs-overlay oci oci:images:alpine --init my-init -o alpine.cpio.gz
+  initramfs-overlay oci alpine:3.22 --lock images.lock --init my-init -o alpine.cpio.gz
   initramfs-overlay oci oci:images:alpine --inject agent:/usr/bin/agent:755 --exclude 'usr/share/doc' --init my-init -o a.cpio.gz
   initramfs-overlay oci oci:images:debian --squashfs root-squashfs.img
   initramfs-overlay oci inspect docker-archive:saved.tar")]
@@ -60,6 +60,9 @@ pub struct Args {
     /// Where the same root goes as an OS image for the overlay way, root-squashfs.img; with it --output can be left out
     #[arg(long, value_name = "FILE")]
     squashfs: Option<PathBuf>,
+
+    #[command(flatten)]
+    access: access::AccessArgs,
 
     /// The machine that it is for: os/architecture[/variant], such as linux/arm/v6 [default: this one]
     #[arg(long, value_name = "PLATFORM")]
@@ -119,7 +122,7 @@ fn build(args: &Args) -> Result<ExitCode> {
     let exclude = Exclude::new(&args.exclude)?;
     let injects: Vec<Inject> = args.inject.iter().map(|text| Inject::parse(text)).collect::<Result<_>>()?;
     let mtime = super::build::archive_time()?;
-    let image = Image::open(name, &platform)?;
+    let image = Image::open_with(name, &platform, &args.access.read()?)?;
     // What cannot be written is said before anything is read.
     let outputs = [&args.output, &args.squashfs].map(|path| path.as_ref().map(OutputFile::create).transpose());
     let [output, squashfs] = outputs;

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
 };
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Sha256, Sha512, digest::DynDigest};
 
 use crate::{Error, Result, error::IoContext, manifest::hexadecimal};
@@ -51,8 +51,13 @@ impl Digest {
         self.digits().get(..12).unwrap_or_default()
     }
 
+    /// The SHA-256 of `bytes`.
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self(format!("sha256:{}", crate::cache::digest(bytes)))
+    }
+
     /// The digest of `bytes`, by the same algorithm.
-    fn like(&self, bytes: &[u8]) -> Self {
+    pub(super) fn like(&self, bytes: &[u8]) -> Self {
         let mut hash = Hash::new(self);
         hash.0.update(bytes);
         hash.finish(self)
@@ -62,6 +67,12 @@ impl Digest {
 impl Display for Digest {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     config::Config,
     platform::Platform,
     reference::Reference,
+    registry::{self, Access, Remote},
 };
 use crate::{Error, Result};
 
@@ -30,6 +31,10 @@ pub struct Image {
     pub platforms: Vec<Platform>,
     /// Where its files are.
     pub root: Root,
+    /// The registry that has its layers, where they are not on this machine from the start.
+    pub remote: Option<Remote>,
+    /// The digest of what its name in the registry stands for: an index, or the manifest itself.
+    pub resolved: Option<Digest>,
 }
 
 /// Where an image's files are.
@@ -62,15 +67,21 @@ impl Layer {
 /// A reference from one document to another (`descriptor.md`).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Descriptor {
+pub(super) struct Descriptor {
     #[serde(default)]
     media_type: String,
-    digest: Digest,
-    size: u64,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
     #[serde(default)]
     platform: Option<Platform>,
     #[serde(default)]
     annotations: std::collections::BTreeMap<String, String>,
+}
+
+impl Descriptor {
+    pub(super) fn new(media_type: String, digest: Digest, size: u64) -> Self {
+        Self { media_type, digest, size, platform: None, annotations: std::collections::BTreeMap::new() }
+    }
 }
 
 /// An index or a manifest; which one is told by what it has.
@@ -91,9 +102,9 @@ struct Document {
     fs_layers: Option<serde::de::IgnoredAny>,
 }
 
-const INDEXES: [&str; 2] =
+pub(super) const INDEXES: [&str; 2] =
     ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-const MANIFESTS: [&str; 2] =
+pub(super) const MANIFESTS: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 const LAYERS: [&str; 8] = [
     "application/vnd.oci.image.layer.v1.tar",
@@ -113,17 +124,36 @@ const DEPTH_MAX: u32 = 4;
 /// More layers than any builder makes (Docker's limit is 127).
 const LAYERS_MAX: usize = 1024;
 
+/// What a blob is to an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// A manifest or an index.
+    Manifest,
+    Config,
+    Layer,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Manifest => "manifest",
+            Self::Config => "config",
+            Self::Layer => "layer",
+        })
+    }
+}
+
 /// Where blobs are looked up.
-trait Store {
-    /// The blob of that digest; `None` where it is not there.
-    fn blob(&self, digest: &Digest) -> Result<Option<Place>>;
+pub(super) trait Store {
+    /// The blob that `descriptor` names; `None` where it is not there.
+    fn blob(&self, descriptor: &Descriptor, role: Role) -> Result<Option<Place>>;
 }
 
 /// A search through indexes for the image of one platform.
-struct Search<'a> {
-    name: &'a str,
-    store: &'a dyn Store,
-    platform: &'a Platform,
+pub(super) struct Search<'a> {
+    pub(super) name: &'a str,
+    pub(super) store: &'a dyn Store,
+    pub(super) platform: &'a Platform,
 }
 
 /// An image on the way from its manifest.
@@ -134,13 +164,28 @@ struct Found {
 }
 
 impl Image {
-    /// Finds the image that `text` names, for the machine `platform`. Layers are not read.
+    /// Finds the image that `text` names, for the machine `platform`; in a registry with the passwords that `docker login` keeps.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub fn open(text: &str, platform: &Platform) -> Result<Self> {
+        Self::open_with(text, platform, &Access::default())
+    }
+
+    /// Finds the image that `text` names, for the machine `platform`. Layers are neither read nor fetched.
     ///
     /// # Errors
     /// [`Error::Usage`] for a reference that cannot be, [`Error::OciImage`] for an image that is not there, is for other platforms or
-    /// contradicts itself, [`Error::Io`].
-    pub fn open(text: &str, platform: &Platform) -> Result<Self> {
-        let image = match Reference::parse(text)? {
+    /// contradicts itself, [`Error::Registry`], [`Error::Io`].
+    pub fn open_with(text: &str, platform: &Platform, access: &Access) -> Result<Self> {
+        let reference = Reference::parse(text)?;
+        if access.lock.is_some() && !matches!(reference, Reference::Registry(_)) {
+            return Err(Error::Usage(format!(
+                "--lock keeps what a name in a registry stands for, and `{text}` is in none; leave --lock out"
+            )));
+        }
+        let image = match reference {
+            Reference::Registry(name) => registry::open(text, name, platform, access)?,
             Reference::Layout { folder, tag } => {
                 layout::open(text, &layout::Layout { folder }, tag.as_deref(), platform)?
             }
@@ -186,7 +231,15 @@ impl Image {
 }
 
 fn plain(name: &str, root: Root) -> Image {
-    Image { name: name.to_owned(), digest: None, config: None, platforms: Vec::new(), root }
+    Image {
+        name: name.to_owned(),
+        digest: None,
+        config: None,
+        platforms: Vec::new(),
+        root,
+        remote: None,
+        resolved: None,
+    }
 }
 
 fn refusal(image: &str, reason: impl Into<String>) -> Error {
@@ -199,9 +252,9 @@ impl Search<'_> {
     }
 
     /// The blob that `descriptor` names, whose size must be what it says.
-    fn blob(&self, descriptor: &Descriptor, what: &str) -> Result<Blob> {
+    fn blob(&self, descriptor: &Descriptor, what: Role) -> Result<Blob> {
         let Descriptor { digest, size, .. } = descriptor;
-        let Some(place) = self.store.blob(digest)? else {
+        let Some(place) = self.store.blob(descriptor, what)? else {
             return self.refuse(format!("its {what} {digest} is not there"));
         };
         if place.size != *size {
@@ -211,16 +264,16 @@ impl Search<'_> {
         Ok(Blob { place, digest: Some(digest.clone()) })
     }
 
-    fn document(&self, descriptor: &Descriptor, what: &str) -> Result<Document> {
-        let bytes = self.blob(descriptor, what)?.document(self.name)?;
+    fn document(&self, descriptor: &Descriptor) -> Result<Document> {
+        let bytes = self.blob(descriptor, Role::Manifest)?.document(self.name)?;
         let parsed: Document = match serde_json::from_slice(&bytes) {
             Ok(parsed) => parsed,
-            Err(error) => return self.refuse(format!("its {what} {} is damaged: {error}", descriptor.digest)),
+            Err(error) => return self.refuse(format!("the manifest {} is damaged: {error}", descriptor.digest)),
         };
         let digest = &descriptor.digest;
         if parsed.fs_layers.is_some() || parsed.schema_version == 1 {
             return self.refuse(format!(
-                "its {what} {digest} is of Docker's schema 1, which nobody writes any more; push it again"
+                "its manifest {digest} is of Docker's schema 1, which nobody writes any more; push it again"
             ));
         }
         // Image specification, manifest.md: what can be read as both is an attack.
@@ -250,7 +303,7 @@ impl Search<'_> {
     /// The image behind `descriptor`, through as many indexes as there are. `None` where it has none for the platform; the ones that
     /// it has are added to `platforms`.
     fn find(&self, descriptor: &Descriptor, depth: u32, platforms: &mut Vec<Platform>) -> Result<Option<Found>> {
-        let document = self.document(descriptor, if depth == 0 { "manifest" } else { "index" })?;
+        let document = self.document(descriptor)?;
         let Some(manifests) = &document.manifests else {
             let found = self.manifest(descriptor, document)?;
             let platform = found.config.platform.clone();
@@ -262,6 +315,25 @@ impl Search<'_> {
             return self.refuse(format!("more than {DEPTH_MAX} indexes are in each other"));
         }
         self.choose(manifests, depth, platforms)
+    }
+
+    /// The image for the platform among `manifests`.
+    pub(super) fn image(&self, manifests: &[Descriptor]) -> Result<Image> {
+        let mut platforms = Vec::new();
+        let Some(found) = self.choose(manifests, 0, &mut platforms)? else {
+            let there: Vec<String> = platforms.iter().map(Platform::to_string).collect();
+            let there = if there.is_empty() { "none at all".to_owned() } else { there.join(", ") };
+            return self.refuse(format!("it has no image for {}; there is {there} (--platform)", self.platform));
+        };
+        Ok(Image {
+            name: self.name.to_owned(),
+            digest: Some(found.digest),
+            config: Some(found.config),
+            platforms,
+            root: Root::Layers(found.layers),
+            remote: None,
+            resolved: None,
+        })
     }
 
     /// The best of several.
@@ -304,7 +376,7 @@ impl Search<'_> {
         if !config.media_type.is_empty() && !CONFIGS.contains(&config.media_type.as_str()) {
             return self.refuse(format!("{digest} is no image: its config is `{}`", config.media_type.escape_debug()));
         }
-        let parsed = parse_config(self.name, &self.blob(&config, "config")?)?;
+        let parsed = parse_config(self.name, &self.blob(&config, Role::Config)?)?;
         let diff_ids = check_layers(self.name, layers.len(), &parsed)?;
         let layers = layers.iter().zip(diff_ids).map(|(layer, diff_id)| {
             if !layer.media_type.is_empty() && !LAYERS.contains(&layer.media_type.as_str()) {
@@ -314,7 +386,7 @@ impl Search<'_> {
                     layer.media_type.escape_debug()
                 ));
             }
-            Ok(Layer { blob: self.blob(layer, "layer")?, diff_id: Some(diff_id) })
+            Ok(Layer { blob: self.blob(layer, Role::Layer)?, diff_id: Some(diff_id) })
         });
         Ok(Found { digest: digest.clone(), layers: layers.collect::<Result<_>>()?, config: parsed })
     }

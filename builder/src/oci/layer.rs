@@ -53,7 +53,14 @@ impl<'a> Located<'a> {
         let drained = packed.drain();
         let (count, size) = (packed.count, self.layer.blob.place.size);
         if let Some((_, seen)) = packed.difference() {
-            return Err(self.error(b"", format!("its bytes have digest {seen}; it is damaged: fetch the image again")));
+            let advice = match (&self.image.remote, &self.layer.blob.digest) {
+                (Some(remote), Some(digest)) => {
+                    remote.forget(digest)?;
+                    "it was taken out of the cache: run the command again"
+                }
+                _ => "fetch the image again",
+            };
+            return Err(self.error(b"", format!("its bytes have digest {seen}; it is damaged: {advice}")));
         }
         if count != size && drained.is_ok() {
             return Err(self.error(b"", format!("it has {count} bytes instead of {size}; it is damaged")));

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::registry::name::Name;
 use crate::{Error, Result};
 
 /// A place that holds an image.
@@ -28,6 +29,8 @@ pub enum Reference {
         /// `name:tag`, needed where the file holds several images.
         tag: Option<String>,
     },
+    /// An image in a registry.
+    Registry(Name),
     /// A plain root folder.
     Folder(PathBuf),
     /// A plain root in a tar file, compressed or not.
@@ -35,7 +38,7 @@ pub enum Reference {
 }
 
 /// The forms, for messages.
-const FORMS: &str = "oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG], dir:DIR or tar:FILE";
+const FORMS: &str = "NAME[:TAG], HOST:PORT/NAME[:TAG], NAME@sha256:DIGITS, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG], dir:DIR or tar:FILE";
 
 impl Reference {
     /// Reads a reference.
@@ -44,9 +47,11 @@ impl Reference {
     /// [`Error::Usage`].
     pub fn parse(text: &str) -> Result<Self> {
         let refuse = |reason: &str| Err(Error::Usage(format!("image `{text}`: {reason}; expected {FORMS}")));
-        let Some((scheme, rest)) = text.split_once(':') else {
-            return refuse("it says no place that is read here");
-        };
+        let in_registry = |name: &str| Name::parse(name).map(Self::Registry).or_else(refuse);
+        let Some((scheme, rest)) = text.split_once(':') else { return in_registry(text) };
+        if !["oci", "oci-archive", "docker-archive", "dir", "tar", "docker"].contains(&scheme) {
+            return in_registry(text);
+        }
         if rest.is_empty() || rest.starts_with(':') {
             return refuse("the path is missing");
         }
@@ -70,11 +75,10 @@ impl Reference {
             }
             "dir" => Self::Folder(rest.into()),
             "tar" => Self::Tar(rest.into()),
-            _ => {
-                return refuse(
-                    "images are read from files, not from registries (fetch one with `skopeo copy docker://IMAGE oci:DIR:TAG`)",
-                );
-            }
+            _ => match rest.strip_prefix("//") {
+                Some(name) => return in_registry(name),
+                None => return in_registry(text),
+            },
         })
     }
 }
@@ -94,16 +98,22 @@ mod tests {
             ("docker-archive:a.tar:alpine:3", Reference::DockerArchive { file: "a.tar".into(), tag: tag("alpine:3") }),
             ("dir:/root:1", Reference::Folder("/root:1".into())),
             ("tar:root.tar.gz", Reference::Tar("root.tar.gz".into())),
+            ("alpine", Reference::Registry(Name::parse("alpine").unwrap())),
+            ("docker://oci:1", Reference::Registry(Name::parse("docker.io/library/oci:1").unwrap())),
+            ("docker:27", Reference::Registry(Name::parse("docker:27").unwrap())),
+            ("localhost:5000/a:b", Reference::Registry(Name::parse("localhost:5000/a:b").unwrap())),
         ] {
             assert_eq!(Reference::parse(text).unwrap(), reference);
         }
         for (text, part) in [
-            ("alpine", "no place"),
-            ("", "no place"),
+            ("", "no image's name"),
+            ("./images", "its registry is none"),
+            ("Images", "no image's name"),
             ("oci:", "path is missing"),
             ("oci::tag", "path is missing"),
-            ("alpine:latest", "skopeo copy"),
-            ("docker://alpine", "skopeo copy"),
+            ("docker://", "no image's name"),
+            ("alpine:a/b", "its registry is none"),
+            ("alpine@sha256:12", "no digest"),
         ] {
             let error = Reference::parse(text).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains("oci-archive:FILE"), "{error}");

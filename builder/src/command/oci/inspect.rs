@@ -20,6 +20,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
 
+    #[command(flatten)]
+    access: super::access::AccessArgs,
+
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -27,7 +30,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let platform = super::chosen_platform(args.platform.as_deref())?;
-    let image = Image::open(&args.image, &platform)?;
+    let image = Image::open_with(&args.image, &platform, &args.access.read()?)?;
     super::print(&if args.json { as_json(&image) } else { as_text(&image) })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,13 +4,13 @@ use std::{collections::HashMap, fs::File, io, path::Path};
 
 use tar::EntryType;
 
-use super::{Store, layout::Files, refusal};
+use super::{Descriptor, Role, Store, layout::Files, refusal};
 use crate::{
     Result,
     error::IoContext,
     escape::escape,
     oci::{
-        blob::{Digest, Place},
+        blob::Place,
         merge::{components, join},
         tarball::Reader,
     },
@@ -113,7 +113,7 @@ impl Files for Members {
 }
 
 impl Store for Members {
-    fn blob(&self, digest: &Digest) -> Result<Option<Place>> {
+    fn blob(&self, Descriptor { digest, .. }: &Descriptor, _: Role) -> Result<Option<Place>> {
         Ok(self.get(&format!("blobs/{}/{}", digest.algorithm(), digest.digits())))
     }
 }

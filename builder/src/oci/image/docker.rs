@@ -60,5 +60,7 @@ pub(super) fn open(name: &str, members: &Members, tag: Option<&str>) -> Result<I
         platforms: vec![config.platform.clone()],
         root: Root::Layers(layers.collect::<Result<_>>()?),
         config: Some(config),
+        remote: None,
+        resolved: None,
     })
 }

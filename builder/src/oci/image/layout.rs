@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
-use super::{Descriptor, Document, Image, Root, Search, Store, refusal};
+use super::{Descriptor, Document, Image, Role, Search, Store, refusal};
 use crate::{
     Error, Result,
     oci::{
-        blob::{Blob, Digest, Place},
+        blob::{Blob, Place},
         platform::Platform,
     },
 };
@@ -33,7 +33,7 @@ impl Files for Layout {
 }
 
 impl Store for Layout {
-    fn blob(&self, digest: &Digest) -> Result<Option<Place>> {
+    fn blob(&self, Descriptor { digest, .. }: &Descriptor, _: Role) -> Result<Option<Place>> {
         self.top(&format!("blobs/{}/{}", digest.algorithm(), digest.digits()))
     }
 }
@@ -59,22 +59,7 @@ pub(super) fn open(name: &str, files: &impl Files, tag: Option<&str>, platform: 
         serde_json::from_slice(&bytes).map_err(|error| refusal(name, format!("its index.json is damaged: {error}")))?;
     let manifests = index.manifests.unwrap_or_default();
     let chosen = tagged(name, &manifests, tag)?;
-    let search = Search { name, store: files, platform };
-    let mut platforms = Vec::new();
-    match search.choose(&chosen, 0, &mut platforms)? {
-        Some(found) => Ok(Image {
-            name: name.to_owned(),
-            digest: Some(found.digest),
-            config: Some(found.config),
-            platforms,
-            root: Root::Layers(found.layers),
-        }),
-        None => {
-            let there: Vec<String> = platforms.iter().map(Platform::to_string).collect();
-            let there = if there.is_empty() { "none at all".to_owned() } else { there.join(", ") };
-            Err(refusal(name, format!("it has no image for {platform}; there is {there} (--platform)")))
-        }
-    }
+    Search { name, store: files, platform }.image(&chosen)
 }
 
 /// The manifests of that tag; without one all of them, where they are one image.

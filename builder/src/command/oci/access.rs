@@ -1,0 +1,77 @@
+//! The options that say how registries may be asked, the same for everything that takes an image.
+
+use std::{
+    io::{self, Read},
+    path::PathBuf,
+};
+
+use crate::{
+    Error, Result,
+    error::IoContext,
+    oci::registry::{Access, Credentials},
+};
+
+/// How registries may be asked.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Registries")]
+pub(super) struct AccessArgs {
+    /// The user's name at the registry [default: what `docker login` keeps, else nobody's]
+    #[arg(long, value_name = "NAME", requires = "password_stdin")]
+    username: Option<String>,
+
+    /// Read the password from standard input
+    #[arg(long, requires = "username")]
+    password_stdin: bool,
+
+    /// Ask the registry without encryption, as one on this machine is asked anyway
+    #[arg(long)]
+    insecure: bool,
+
+    /// What tags stand for: taken from FILE where it says so, and written to it where it does not
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+}
+
+/// A longer password is a file that was meant for something else, in bytes.
+const PASSWORD_MAX: u64 = 64 << 10;
+
+impl AccessArgs {
+    /// What was asked for, with the password read.
+    pub(super) fn read(&self) -> Result<Access> {
+        let credentials = match &self.username {
+            Some(username) if username.contains(':') || username.is_empty() => {
+                return Err(Error::Usage("--username: a name is not empty and has no colon".to_owned()));
+            }
+            Some(username) => Some(Credentials { username: username.clone(), password: password(io::stdin().lock())? }),
+            None => None,
+        };
+        Ok(Access { credentials, insecure: self.insecure, lock: self.lock.clone(), ..Access::default() })
+    }
+}
+
+/// The first line, which must be all there is.
+fn password(input: impl Read) -> Result<String> {
+    let mut text = String::new();
+    input.take(PASSWORD_MAX + 1).read_to_string(&mut text).at("read the password from", "standard input")?;
+    let line = text.strip_suffix('\n').unwrap_or(&text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() || line.contains('\n') || text.len() as u64 > PASSWORD_MAX {
+        return Err(Error::Usage("--password-stdin: standard input has no password, or more than one line".to_owned()));
+    }
+    Ok(line.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::password;
+
+    #[test]
+    fn a_password_is_one_line() {
+        for text in ["secret", "secret\n", "secret\r\n"] {
+            assert_eq!(password(text.as_bytes()).unwrap(), "secret");
+        }
+        for text in ["", "\n", "a\nb\n", &"a".repeat(70_000)] {
+            assert!(password(text.as_bytes()).is_err());
+        }
+    }
+}

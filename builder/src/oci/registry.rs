@@ -1,0 +1,270 @@
+//! Images in registries. Every blob goes through the command's cache, by its digest, and is read there like one of a layout; what a
+//! digest already says needs no registry. Documents come when an image is opened, layers when they are needed.
+
+use std::{
+    fmt::{self, Debug, Formatter},
+    fs::{self, File},
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
+
+use crate::{
+    Error, Result,
+    cache::{Cache, Check},
+    error::IoContext,
+    oci::{
+        blob::{DOCUMENT_MAX, Digest, Place},
+        image::{Descriptor, INDEXES, Image, Layer, MANIFESTS, Role, Search, Store},
+        platform::Platform,
+    },
+    progress::Progress,
+    unfinished::Unfinished,
+};
+
+mod authorization;
+mod connection;
+mod credentials;
+pub mod lock;
+pub mod name;
+
+pub use authorization::Credentials;
+use connection::Connection;
+use lock::Lock;
+use name::Name;
+
+/// How registries may be asked.
+#[derive(Debug, Clone)]
+pub struct Access {
+    /// Name and password; without them those that `docker login` keeps.
+    pub credentials: Option<Credentials>,
+    /// Registries on other machines are asked without encryption too.
+    pub insecure: bool,
+    /// The file that says what tags stand for.
+    pub lock: Option<PathBuf>,
+    /// Where blobs are kept; `None` for the command's cache.
+    pub cache: Option<Cache>,
+    /// Where warnings are said.
+    pub progress: Progress,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { credentials: None, insecure: false, lock: None, cache: None, progress: Progress::on_stderr() }
+    }
+}
+
+/// The registry that an image was found in.
+#[derive(Clone)]
+pub struct Remote(Arc<Session>);
+
+impl Debug for Remote {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "Remote({})", self.0.name)
+    }
+}
+
+struct Session {
+    text: String,
+    name: Name,
+    access: Access,
+    cache: Cache,
+    connection: OnceLock<Connection>,
+}
+
+/// Blobs in the cache, one entry each.
+const ROOM: &str = "oci";
+const BLOB: &str = "blob";
+/// What the registry called a document that was asked for by its name.
+const TYPE: &str = "type";
+
+/// Finds the image `name`, which the user wrote as `text`.
+///
+/// # Errors
+/// [`Error::Registry`], and as [`Image::open`].
+pub(super) fn open(text: &str, name: Name, platform: &Platform, access: &Access) -> Result<Image> {
+    let locked = match &access.lock {
+        Some(path) if name.digest.is_none() => Lock::read(path)?.images.remove(&name.to_string()),
+        _ => None,
+    };
+    let cache = access.cache.clone().map_or_else(Cache::open, Ok)?;
+    let session = Session { text: text.to_owned(), name, access: access.clone(), cache, connection: OnceLock::new() };
+    let root = session.root(locked.as_ref())?;
+    let resolved = root.digest.clone();
+    let search = Search { name: text, store: &session, platform };
+    let mut image = search.image(&[root])?;
+    image.remote = Some(Remote(Arc::new(session)));
+    image.resolved = Some(resolved);
+    Ok(image)
+}
+
+impl Session {
+    fn failed(&self, what: impl Into<String>, source: connection::Fault) -> Error {
+        Error::Registry { image: self.text.clone(), what: what.into(), registry: self.name.registry.clone(), source }
+    }
+
+    fn connection(&self) -> Result<&Connection> {
+        if let Some(connection) = self.connection.get() {
+            return Ok(connection);
+        }
+        let is_plain = self.access.insecure || self.name.is_local();
+        let ask = || match &self.access.credentials {
+            Some(credentials) => Ok(Some(credentials.clone())),
+            None => credentials::kept(&self.name, self.access.progress),
+        };
+        let made = Connection::open(&self.name, is_plain, &ask).map_err(|fault| match fault.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(fault) => self.failed("anything", fault),
+        })?;
+        Ok(self.connection.get_or_init(|| made))
+    }
+
+    /// What the name stands for: what the user or the lock says, else what the registry says now.
+    fn root(&self, locked: Option<&Digest>) -> Result<Descriptor> {
+        let pinned = self.name.digest.as_ref().or(locked);
+        if let Some(digest) = pinned
+            && let Some(place) = self.document_in_cache(digest)?
+        {
+            let media_type = fs::read_to_string(place.path.with_file_name(TYPE)).unwrap_or_default();
+            return Ok(Descriptor::new(media_type, digest.clone(), place.size));
+        }
+        let reference = pinned.map_or_else(|| self.name.tag.clone().unwrap_or_default(), Digest::to_string);
+        let what = if locked.is_some() { "the locked manifest " } else { "the manifest " }.to_owned() + &reference;
+        let accept = [INDEXES, MANIFESTS].as_flattened().join(", ");
+        let document = self.connection()?.document(&reference, &accept).map_err(|fault| self.failed(&what, fault))?;
+        let digest = pinned.map_or_else(|| Digest::of(&document.bytes), |pinned| pinned.like(&document.bytes));
+        let said = document.digest.as_deref().and_then(Digest::parse);
+        let wanted = pinned.or(said.as_ref().filter(|said| said.algorithm() == digest.algorithm()));
+        if wanted.is_some_and(|wanted| *wanted != digest) {
+            return Err(self.failed(what, format!("what came has digest {digest}").into()));
+        }
+        // Anything else is a server that does not know; the document says what it is.
+        let known = [INDEXES, MANIFESTS].as_flattened().contains(&document.media_type.as_str());
+        let media_type = if known { document.media_type } else { String::new() };
+        self.keep(&digest, |folder| {
+            fs::write(folder.join(BLOB), &document.bytes).at("write", folder.join(BLOB))?;
+            fs::write(folder.join(TYPE), &media_type).at("write", folder.join(TYPE))
+        })?;
+        Ok(Descriptor::new(media_type, digest, document.bytes.len() as u64))
+    }
+
+    /// The blob in the cache; made by `make` where it is not there.
+    fn keep(&self, digest: &Digest, make: impl FnOnce(&std::path::Path) -> Result<()>) -> Result<PathBuf> {
+        let entry = self.cache.entry(ROOM, &key(digest), Check::Sizes, |folder| {
+            let _unfinished = Unfinished::new(folder);
+            make(folder)?;
+            let blob = folder.join(BLOB);
+            File::open(&blob).and_then(|file| file.sync_all()).at("write", blob)
+        })?;
+        Ok(entry.join(BLOB))
+    }
+
+    /// A document that is there and has its digest. One that was damaged is taken away.
+    fn document_in_cache(&self, digest: &Digest) -> Result<Option<Place>> {
+        let Some(entry) = self.cache.find(ROOM, &key(digest), Check::Sizes) else { return Ok(None) };
+        let place = Place::file(entry.join(BLOB))?;
+        if place.size > DOCUMENT_MAX {
+            return Ok(Some(place));
+        }
+        let bytes = fs::read(&place.path).at("read", &place.path)?;
+        if digest.like(&bytes) == *digest {
+            return Ok(Some(place));
+        }
+        self.cache.remove(ROOM, &key(digest))?;
+        Ok(None)
+    }
+
+    fn fetch(&self, digest: &Digest, size: u64, what: &str, progress: Progress) -> Result<PathBuf> {
+        self.keep(digest, |folder| {
+            let connection = self.connection()?;
+            let step = progress.transfer(format!("{}: fetching {what}", self.text), size);
+            let path = folder.join(BLOB);
+            let mut file = File::create_new(&path).at("create", &path)?;
+            connection.blob(digest, size, &mut file, &step).map_err(|fault| self.failed(what, fault))?;
+            step.finish("");
+            Ok(())
+        })
+    }
+}
+
+fn key(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm(), digest.digits())
+}
+
+impl Store for Session {
+    fn blob(&self, descriptor: &Descriptor, role: Role) -> Result<Option<Place>> {
+        let Descriptor { digest, size, .. } = descriptor;
+        if role == Role::Layer {
+            // It comes when it is needed, and then it has this size.
+            let path = self.cache.root().join(ROOM).join(key(digest)).join(BLOB);
+            return Ok(Some(Place { path, offset: 0, size: *size }));
+        }
+        if let Some(place) = self.document_in_cache(digest)? {
+            return Ok(Some(place));
+        }
+        let what = format!("the {role} {digest}");
+        if *size > DOCUMENT_MAX {
+            return Err(self.failed(
+                what,
+                format!("its descriptor says {size} bytes, and {DOCUMENT_MAX} at most are read").into(),
+            ));
+        }
+        let path = if role == Role::Config {
+            self.fetch(digest, *size, &what, Progress::none())?
+        } else {
+            let accept = [INDEXES, MANIFESTS].as_flattened().join(", ");
+            let document =
+                self.connection()?.document(&digest.to_string(), &accept).map_err(|fault| self.failed(&what, fault))?;
+            let seen = digest.like(&document.bytes);
+            if seen != *digest {
+                return Err(self.failed(what, format!("what came has digest {seen}").into()));
+            }
+            self.keep(digest, |folder| fs::write(folder.join(BLOB), &document.bytes).at("write", folder.join(BLOB)))?
+        };
+        Place::file(path).map(Some)
+    }
+}
+
+impl Remote {
+    /// Sees to it that all layers are in the cache. Together they may have `max_size` bytes.
+    ///
+    /// # Errors
+    /// [`Error::Registry`], [`Error::OciImage`], [`Error::Io`]. The layers that came whole stay in the cache; of others nothing does.
+    pub fn fetch(&self, layers: &[Layer], max_size: u64, progress: Progress) -> Result<()> {
+        let session = &self.0;
+        let total = layers.iter().try_fold(0, |sum: u64, layer| sum.checked_add(layer.blob.place.size));
+        if total.is_none_or(|total| total > max_size) {
+            return Err(Error::OciImage {
+                image: session.text.clone(),
+                reason: format!(
+                    "its layers have more than the {max_size} bytes of --max-size even before they are unpacked"
+                ),
+            });
+        }
+        for (index, layer) in layers.iter().enumerate() {
+            if let Some(digest) = &layer.blob.digest {
+                let what = format!("layer {} of {} ({}…)", index + 1, layers.len(), digest.short());
+                session.fetch(digest, layer.blob.place.size, &what, progress)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a damaged blob out of the cache, so that the next run fetches it again.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn forget(&self, digest: &Digest) -> Result<()> {
+        self.0.cache.remove(ROOM, &key(digest))
+    }
+
+    /// Notes what the name stood for, where there is a file for that.
+    ///
+    /// # Errors
+    /// As [`Lock::add`].
+    pub fn write_lock(&self, resolved: &Digest) -> Result<()> {
+        match &self.0.access.lock {
+            Some(path) if self.0.name.digest.is_none() => Lock::add(path, &self.0.name.to_string(), resolved),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,402 @@
+//! Images from registries, from outside: a real registry on loopback that skopeo fills, and servers that break every rule. A test whose
+//! programs are not installed says so and is skipped.
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use serde_json::{Value, json};
+
+#[path = "oci_registry/image.rs"]
+mod image;
+#[path = "oci_registry/place.rs"]
+mod place;
+#[path = "oci_registry/real.rs"]
+mod real;
+#[path = "oci_registry/server.rs"]
+mod server;
+
+use image::{Blobs, INDEX, MANIFEST, digest_of, layer};
+use place::{Place, names};
+use real::Registry;
+use server::{Answer, Request, Server};
+
+/// Answers as a registry that holds `blobs` and calls the document `root` by every tag.
+fn registry(blobs: &Blobs, root: &Value, request: &Request) -> Answer {
+    let Some((_, last)) = request.path.rsplit_once('/') else { return Answer::new(404, "") };
+    if request.path == "/v2/" {
+        return Answer::new(200, "{}");
+    }
+    let digest = if last.starts_with("sha256:") { last.to_owned() } else { digest_of(root) };
+    match blobs.0.get(&digest) {
+        Some(bytes) if request.path.contains("/manifests/") => {
+            let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+            let media_type = value["mediaType"].as_str().unwrap_or(MANIFEST);
+            Answer::new(200, bytes.clone()).with("Content-Type", media_type).with("Docker-Content-Digest", digest)
+        }
+        Some(bytes) => Answer::new(200, bytes.clone()),
+        None => Answer::new(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest\u001b[31m unknown"}]}"#),
+    }
+}
+
+fn installed(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
+    if !found {
+        let _ = writeln!(io::stderr(), "SKIPPED: {program} is not installed");
+    }
+    found
+}
+
+fn tool(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn push(layout: &Path, to: &str, more: &[&str]) {
+    let from = format!("oci:{}", layout.display());
+    let to = format!("docker://{to}");
+    tool("skopeo", &[&["copy", "-q", "--all", "--dest-tls-verify=false"], more, &[&from, &to]].concat());
+}
+
+#[test]
+fn a_real_registry_gives_what_a_layout_gives() {
+    if !installed("docker-registry") || !installed("skopeo") {
+        return;
+    }
+    let place = Place::new();
+    let mut blobs = Blobs::default();
+    let manifests = [blobs.image("arm64", "other").0, blobs.image("amd64", "first").0];
+    let first = blobs.index(&manifests);
+    let manifests = [blobs.image("amd64", "second").0];
+    let second = blobs.index(&manifests);
+    blobs.write_layout(&place.path("first"), &first);
+    blobs.write_layout(&place.path("second"), &second);
+    let registry = Registry::start(place.0.path(), "");
+    let name = format!("{}/some/image:tag", registry.address);
+    push(&place.path("first"), &name, &[]);
+
+    let of_layout = |name: &str| place.succeed(&format!("oci:{}", place.path(name).display()), &[]);
+    let lock = place.path("images.lock");
+    let locked = ["--lock", lock.to_str().unwrap()];
+    assert_eq!(place.succeed(&name, &locked), of_layout("first"));
+    let text: Value = serde_json::from_slice(&fs::read(&lock).unwrap()).unwrap();
+    assert_eq!(text, json!({ "images": { &name: digest_of(&first) } }));
+    let said = place.fail(&name, &["--platform", "linux/riscv64"]);
+    assert!(said.contains("no image for linux/riscv64; there is linux/arm64, linux/amd64"), "{said}");
+    let said = place.fail(&format!("{}/some/image:no", registry.address), &[]);
+    assert!(said.contains("HTTP 404: there is no such image or tag"), "{said}");
+
+    // The tag moves: the lock keeps what it was.
+    push(&place.path("second"), &name, &[]);
+    assert_eq!(place.succeed(&name, &locked), of_layout("first"));
+    assert_eq!(place.succeed(&name, &[]), of_layout("second"));
+    let by_digest = format!("{}/some/image@{}", registry.address, digest_of(&first));
+    let address = registry.address.clone();
+    drop(registry);
+    // What is known by its digest comes from the cache.
+    assert_eq!(place.succeed(&name, &locked), of_layout("first"));
+    assert_eq!(place.succeed(&by_digest, &[]), of_layout("first"));
+    let said = place.fail(&name, &[]);
+    assert!(said.contains(&format!("from {address}")) && said.contains("refused"), "{said}");
+    // A cache that was damaged heals itself, or would with the registry there.
+    let (_, layer) = Blobs::default().image("amd64", "first");
+    let kept = place.path("cache/oci").join(layer.replace(':', "-")).join("blob");
+    let mut bytes = fs::read(&kept).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&kept, bytes).unwrap();
+    assert!(place.fail(&by_digest, &[]).contains("taken out of the cache"));
+    assert!(!place.is_kept(&layer) && place.fail(&by_digest, &[]).contains("cannot fetch anything"));
+}
+
+#[test]
+fn a_registry_with_a_password() {
+    if !installed("docker-registry") || !installed("skopeo") {
+        return;
+    }
+    let place = Place::new();
+    // `user` and `secret`, as `htpasswd -Bbn` writes it.
+    fs::write(place.path("htpasswd"), "user:$2y$05$LT6fnxmSJ.A21aBuzwHMzelSCTxHbmS1C6wB..3R5it.kJHw3Ao4a\n").unwrap();
+    let auth = format!("auth: {{htpasswd: {{realm: x, path: {}}}}}\n", place.path("htpasswd").display());
+    let registry = Registry::start(place.0.path(), &auth);
+    let mut blobs = Blobs::default();
+    let (root, _) = blobs.image("amd64", "x");
+    blobs.write_layout(&place.path("layout"), &root);
+    let name = format!("{}/image", registry.address);
+    push(&place.path("layout"), &name, &["--dest-creds", "user:secret"]);
+
+    assert!(place.fail(&name, &[]).contains("HTTP 401: it wants a name and a password"));
+    let with_password = |password: &str| {
+        let mut child =
+            place.command(&name, &["--username", "user", "--password-stdin"]).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let output = with_password("wrong\n");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("not taken") && !said.contains("wrong"), "{said}");
+    let made = place.made(&with_password("secret\n"));
+
+    // The three ways in which docker keeps a password.
+    let helper = place.path("docker-credential-mine");
+    let script = format!(
+        "#!/bin/sh\nread server\n[ \"$1 $server\" = 'get {}' ] || {{ echo 'credentials not found in native keychain'; exit 1; }}\n\
+         echo '{{\"Username\":\"user\",\"Secret\":\"secret\"}}'\n",
+        registry.address
+    );
+    fs::write(&helper, script).unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(place.path("docker")).unwrap();
+    let path = format!("{}:{}", place.0.path().display(), std::env::var("PATH").unwrap());
+    let configured = |config: &Value| {
+        fs::write(place.path("docker/config.json"), config.to_string()).unwrap();
+        let _ = fs::remove_dir_all(place.path("cache"));
+        place.command(&name, &[]).env("PATH", &path).output().unwrap()
+    };
+    for config in [
+        json!({ "auths": { &registry.address: { "auth": "dXNlcjpzZWNyZXQ=" } } }),
+        json!({ "credHelpers": { &registry.address: "mine" } }),
+        json!({ "auths": { &registry.address: {} }, "credsStore": "mine" }),
+    ] {
+        assert_eq!(place.made(&configured(&config)), made, "{config}");
+    }
+    let output = configured(&json!({ "credsStore": "absent" }));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("warning: ") && said.contains("HTTP 401"), "{said}");
+    fs::write(place.path("docker/config.json"), "{").unwrap();
+    assert!(place.fail(&name, &[]).contains("config.json cannot be used"));
+}
+
+#[test]
+fn a_broken_pull_leaves_nothing_and_can_be_done_again() {
+    type Break = fn(&mut Answer);
+    let breaks: [(&str, Break); 7] = [
+        ("broke off after 100000 of", |answer| answer.cut = Some(100_000)),
+        ("broke off after 100000 of", |answer| {
+            answer.cut = Some(100_000);
+            answer.endless = true;
+        }),
+        ("what came has digest sha256:", |answer| answer.body[5000] ^= 1),
+        ("and its descriptor says", |answer| answer.body.push(0)),
+        ("more than the", |answer| {
+            answer.body.resize(1_000_000, 0);
+            answer.endless = true;
+        }),
+        ("HTTP 500", |answer| answer.status = 500),
+        ("HTTP 404", |answer| *answer = Answer::new(404, "")),
+    ];
+    let mut blobs = Blobs::default();
+    let (root, layer) = blobs.image("amd64", "x");
+    for (expected, break_it) in breaks {
+        let place = Place::new();
+        let (good, name, broken) = (blobs.clone(), root.clone(), layer.clone());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = asked.clone();
+        let server = Server::start(move |request| {
+            let mut answer = registry(&good, &name, request);
+            if request.path.ends_with(&broken) && counter.fetch_add(1, Ordering::SeqCst) == 0 {
+                break_it(&mut answer);
+            }
+            answer
+        });
+        let name = format!("{}/image", server.address);
+        let lock = place.path("lock");
+        let said = place.fail(&name, &["--lock", lock.to_str().unwrap()]);
+        assert!(said.contains("cannot fetch layer 1 of 1") && said.contains(expected), "{said}");
+        assert!(!place.is_kept(&layer) && !lock.exists(), "{expected}");
+        place.succeed(&name, &[]);
+        assert!(place.is_kept(&layer));
+        place.succeed(&name, &[]);
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "{expected}: what is kept was fetched again");
+    }
+}
+
+#[test]
+fn two_at_once_fetch_a_layer_once() {
+    let place = Place::new();
+    let mut blobs = Blobs::default();
+    let (root, layer) = blobs.image("amd64", "x");
+    let server = Server::start(move |request| registry(&blobs, &root, request));
+    let name = format!("{}/image", server.address);
+    let both = ["one", "two"].map(|output| {
+        let output = place.path(output);
+        place.command(&name, &["-o", output.to_str().unwrap()]).spawn().unwrap()
+    });
+    for child in both {
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(fs::read(place.path("one")).unwrap(), fs::read(place.path("two")).unwrap());
+    assert_eq!(server.requests().iter().filter(|request| request.path.ends_with(&layer)).count(), 1);
+}
+
+#[test]
+fn a_password_and_a_token_stay_with_their_registry() {
+    let place = Place::new();
+    let mut blobs = Blobs::default();
+    let (root, layer) = blobs.image("amd64", "x");
+    let stored = blobs.0[&layer].clone();
+    let foreign = Server::start(move |_| Answer::new(200, stored.clone()));
+    // The same server under another name: another port is another server.
+    let elsewhere = format!("http://{}/elsewhere", foreign.address);
+    let tokens = Server::start(|request| {
+        let whole = request.path.contains("scope=repository%3Aimage%3Apull") && request.path.contains("service=it");
+        if whole { Answer::new(200, r#"{"token":"T1"}"#) } else { Answer::new(400, "") }
+    });
+    let realm = format!("Bearer realm=\"http://{}/token?x=y\",service=\"it\"", tokens.address);
+    let answered = Arc::new(AtomicUsize::new(0));
+    let server = Server::start(move |request| {
+        if request.authorization.as_deref() != Some("Bearer T1") {
+            return Answer::new(401, "").with("WWW-Authenticate", realm.clone());
+        }
+        if !request.path.ends_with(&layer) {
+            return registry(&blobs, &root, request);
+        }
+        // The token runs out in the middle, once.
+        if answered.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Answer::new(401, "");
+        }
+        Answer::new(307, "").with("Location", elsewhere.clone())
+    });
+    fs::create_dir(place.path("docker")).unwrap();
+    let config = json!({ "auths": { &server.address: { "username": "user", "password": "secret" } } });
+    fs::write(place.path("docker/config.json"), config.to_string()).unwrap();
+    place.succeed(&format!("{}/image", server.address), &[]);
+    let seen = |server: &Server| server.requests().into_iter().map(|request| request.authorization).collect::<Vec<_>>();
+    assert_eq!(seen(&foreign), [None]);
+    assert_eq!(seen(&tokens), [Some("Basic dXNlcjpzZWNyZXQ=".to_owned()), Some("Basic dXNlcjpzZWNyZXQ=".to_owned())]);
+    assert!(seen(&server).iter().flatten().all(|header| header == "Bearer T1"));
+}
+
+#[test]
+fn what_a_registry_says_wrong_is_refused() {
+    let plain = layer("x");
+    type Make = Box<dyn Fn(&mut Blobs) -> Value>;
+    let evil: Vec<(&str, Make, &str)> = vec![
+        (
+            "an index that is a manifest",
+            Box::new(|blobs| {
+                let manifest = blobs.image("amd64", "x").0;
+                let text = String::from_utf8(blobs.0[&digest_of(&manifest)].clone()).unwrap();
+                let mut value: Value = serde_json::from_str(&text).unwrap();
+                value["manifests"] = json!([]);
+                blobs.document(MANIFEST, &value)
+            }),
+            "an index and a manifest at once",
+        ),
+        (
+            "an index that is called a manifest",
+            Box::new(|blobs| {
+                let manifest = blobs.image("amd64", "x").0;
+                blobs.document(MANIFEST, &json!({ "schemaVersion": 2, "mediaType": MANIFEST, "manifests": [manifest] }))
+            }),
+            "has the form of an index",
+        ),
+        (
+            "a wrong machine",
+            Box::new(|blobs| {
+                let mut manifest = blobs.image("arm64", "x").0;
+                manifest["platform"]["architecture"] = "amd64".into();
+                blobs.index(&[manifest])
+            }),
+            "linux/arm64",
+        ),
+        (
+            "a path for a digest",
+            Box::new(|blobs| {
+                let layer = json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "sha256:../../../etc/passwd", "size": 1 });
+                blobs.manifest("amd64", b"", layer)
+            }),
+            "is no digest",
+        ),
+        (
+            "a negative size",
+            Box::new(|blobs| {
+                let mut manifest = blobs.image("amd64", "x").0;
+                manifest["size"] = json!(-1);
+                blobs.index(&[manifest])
+            }),
+            "-1",
+        ),
+        (
+            "a size beyond all disks",
+            Box::new({
+                let plain = plain.clone();
+                move |blobs| {
+                    let mut layer = blobs.add("application/vnd.oci.image.layer.v1.tar", &plain);
+                    layer["size"] = json!(u64::MAX);
+                    blobs.manifest("amd64", &plain, layer)
+                }
+            }),
+            "--max-size",
+        ),
+        (
+            "a document of many gigabytes",
+            Box::new(|blobs| {
+                let mut manifest = blobs.image("amd64", "x").0;
+                manifest["size"] = json!(1_u64 << 40);
+                blobs.index(&[manifest])
+            }),
+            "4194304 at most are read",
+        ),
+        ("no JSON", Box::new(|blobs| blobs.add(INDEX, b"\xff\0nonsense")), "is damaged"),
+        ("a long document", Box::new(|blobs| blobs.add(INDEX, &vec![b' '; 5 << 20])), "more than 4194304 bytes"),
+    ];
+    for (what, make, expected) in evil {
+        let place = Place::new();
+        let mut blobs = Blobs::default();
+        let root = make(&mut blobs);
+        let server = Server::start(move |request| registry(&blobs, &root, request));
+        let said = place.fail(&format!("{}/image", server.address), &[]);
+        assert!(said.contains(expected), "{what}: {said}");
+        assert!(said.len() < 2000 && !said.contains('\u{1b}'), "{what}: {said}");
+    }
+
+    // Another document than the one that was asked for; a text that would colour the terminal; a token that would be two headers.
+    let place = Place::new();
+    let mut blobs = Blobs::default();
+    let (root, _) = blobs.image("amd64", "x");
+    let wanted = digest_of(&root);
+    let (other, _) = blobs.image("amd64", "y");
+    let other = blobs.0[&digest_of(&other)].clone();
+    let server = Server::start(move |request| match request.path.rsplit('/').nth(1) {
+        Some("manifests") if request.path.contains("image") => Answer::new(200, other.clone()),
+        _ => registry(&blobs, &root, request),
+    });
+    let said = place.fail(&format!("{}/image@{wanted}", server.address), &[]);
+    assert!(said.contains("what came has digest") && names(&place.path("cache/oci")).is_empty(), "{said}");
+    let said = place.fail(&format!("{}/no@sha256:{}", server.address, "0".repeat(64)), &[]);
+    assert!(said.contains("manifest\\u{1b}[31m unknown"), "{said}");
+
+    for answer in ["{\"token\":\"a\\r\\nX: y\"}", "{\"token\":\"\"}", "[1]", ""] {
+        let tokens = Server::start(move |_| Answer::new(200, answer));
+        let realm = format!("Bearer realm=\"http://{}/\"", tokens.address);
+        let server = Server::start(move |_| Answer::new(401, "").with("WWW-Authenticate", realm.clone()));
+        let said = place.fail(&format!("{}/image", server.address), &[]);
+        assert!(said.contains("token"), "{said}");
+    }
+}
+
+#[test]
+fn inspect_fetches_no_layer() {
+    let place = Place::new();
+    let mut blobs = Blobs::default();
+    let (root, layer) = blobs.image("amd64", "x");
+    let server = Server::start(move |request| registry(&blobs, &root, request));
+    let output = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
+        .args(["oci", "inspect", &format!("{}/image", server.address), "--platform", "linux/amd64"])
+        .env("INITRAMFS_OVERLAY_CACHE", place.path("cache"))
+        .output()
+        .unwrap();
+    let mut told = String::new();
+    output.stdout.as_slice().read_to_string(&mut told).unwrap();
+    assert!(output.status.success() && told.contains(&layer), "{told}");
+    assert!(!place.is_kept(&layer) && !server.requests().iter().any(|request| request.path.ends_with(&layer)));
+}

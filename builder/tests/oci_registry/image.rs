@@ -1,0 +1,91 @@
+//! Images made by hand, as the documents and blobs that a registry hands out.
+
+use std::{collections::BTreeMap, fs, io::Write, path::Path};
+
+use initramfs_overlay::cache::digest;
+use serde_json::{Value, json};
+use tar::{Builder, EntryType, Header};
+
+pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// Blobs by digest.
+#[derive(Debug, Clone, Default)]
+pub struct Blobs(pub BTreeMap<String, Vec<u8>>);
+
+impl Blobs {
+    /// Adds bytes; the descriptor that names them.
+    pub fn add(&mut self, media_type: &str, bytes: &[u8]) -> Value {
+        let digest = format!("sha256:{}", digest(bytes));
+        self.0.insert(digest.clone(), bytes.to_vec());
+        json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
+    }
+
+    pub fn document(&mut self, media_type: &str, value: &Value) -> Value {
+        self.add(media_type, value.to_string().as_bytes())
+    }
+
+    /// An image of one layer whose `/init` says `text`; its manifest's descriptor and its layer's digest.
+    pub fn image(&mut self, architecture: &str, text: &str) -> (Value, String) {
+        let plain = layer(text);
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&plain).unwrap();
+        let layer = self.add("application/vnd.oci.image.layer.v1.tar+gzip", &encoder.finish().unwrap());
+        let name = layer["digest"].as_str().unwrap().to_owned();
+        (self.manifest(architecture, &plain, layer), name)
+    }
+
+    /// A manifest of one layer, whatever its descriptor says.
+    pub fn manifest(&mut self, architecture: &str, plain: &[u8], layer: Value) -> Value {
+        let diff_id = format!("sha256:{}", digest(plain));
+        let config = json!({ "os": "linux", "architecture": architecture, "rootfs": { "type": "layers", "diff_ids": [diff_id] } });
+        let config = self.document("application/vnd.oci.image.config.v1+json", &config);
+        let value = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer] });
+        let mut manifest = self.document(MANIFEST, &value);
+        manifest["platform"] = json!({ "os": "linux", "architecture": architecture });
+        manifest
+    }
+
+    pub fn index(&mut self, manifests: &[Value]) -> Value {
+        self.document(INDEX, &json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }))
+    }
+
+    /// As an OCI layout, for skopeo.
+    pub fn write_layout(&self, folder: &Path, root: &Value) {
+        let blobs = folder.join("blobs/sha256");
+        fs::create_dir_all(&blobs).unwrap();
+        for (digest, bytes) in &self.0 {
+            fs::write(blobs.join(digest.strip_prefix("sha256:").unwrap()), bytes).unwrap();
+        }
+        let index = json!({ "schemaVersion": 2, "manifests": [root] });
+        fs::write(folder.join("index.json"), index.to_string()).unwrap();
+        fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    }
+}
+
+pub fn digest_of(descriptor: &Value) -> String {
+    descriptor["digest"].as_str().unwrap().to_owned()
+}
+
+/// A layer with an `/init` that says `text`, and something that does not compress.
+pub fn layer(text: &str) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    let mut noise = 1_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (noise >> 24) as u8
+    })
+    .take(200_000)
+    .collect();
+    for (path, mode, content) in [("init", 0o755, text.as_bytes()), ("noise", 0o644, &noise)] {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(1_000_000_000);
+        header.set_size(content.len() as u64);
+        builder.append_data(&mut header, path, content).unwrap();
+    }
+    builder.into_inner().unwrap()
+}

@@ -1,0 +1,69 @@
+//! Where one test works: the command with a cache of its own, and what it left there.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+};
+
+/// A folder with a cache, outputs and no passwords of anybody's.
+pub struct Place(pub tempfile::TempDir);
+
+impl Place {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn command(&self, image: &str, more: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
+        command.arg("oci").arg(image).args(more);
+        for (option, value) in [("--platform", "linux/amd64".into()), ("-o", self.path("out"))] {
+            if !more.contains(&option) {
+                command.arg(option).arg(value);
+            }
+        }
+        command.env("INITRAMFS_OVERLAY_CACHE", self.path("cache")).env("DOCKER_CONFIG", self.path("docker"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// What it made.
+    pub fn succeed(&self, image: &str, more: &[&str]) -> Vec<u8> {
+        let output = self.command(image, more).output().unwrap();
+        self.made(&output)
+    }
+
+    pub fn made(&self, output: &Output) -> Vec<u8> {
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let made = fs::read(self.path("out")).unwrap();
+        let _ = fs::remove_file(self.path("out"));
+        made
+    }
+
+    /// What it said, having left nothing behind.
+    pub fn fail(&self, image: &str, more: &[&str]) -> String {
+        let output = self.command(image, more).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+        let left: Vec<String> = names(self.0.path()).into_iter().filter(|name| !name.starts_with("cache")).collect();
+        assert!(!left.iter().any(|name| name == "out" || name.ends_with(".part")), "{left:?}");
+        let parts: Vec<String> =
+            names(&self.path("cache/oci")).into_iter().filter(|name| name.ends_with(".part")).collect();
+        assert!(parts.is_empty(), "{parts:?}");
+        said
+    }
+
+    pub fn is_kept(&self, digest: &str) -> bool {
+        self.path("cache/oci").join(digest.replace(':', "-")).exists()
+    }
+}
+
+pub fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
