@@ -13,6 +13,8 @@ mod image;
 mod lab;
 #[path = "boot/repair.rs"]
 mod repair;
+#[path = "boot/toram.rs"]
+mod toram;
 #[path = "boot/trial.rs"]
 mod trial;
 #[path = "boot/update.rs"]
@@ -45,6 +47,7 @@ fn cases() -> Vec<Case> {
         all.push(("standard boots twice, upper is cleared", target, ways::standard));
         all.push(("debug stops with a shell, exit boots on", target, ways::debug));
         all.push(("an update is put in, the old image kept", target, ways::update));
+        all.push(("an image in memory, the medium free", target, toram::free_medium));
         all.push(("no overlay partition: the card, in time, no prompt", target, errors::overlay_missing));
     }
     for (name, case) in [
@@ -73,6 +76,9 @@ fn cases() -> Vec<Case> {
         ("what an earlier repair saved comes back", repair::saved_before),
         ("no programs to mend the overlay partition", repair::without_programs),
         ("an armed watchdog is fed and handed over armed", watchdog::fed),
+        ("an image in memory, and the disk pulled", toram::pulled),
+        ("an image too large for the memory", toram::short),
+        ("a medium that fails while its image is copied to memory", toram::failing),
         ("no img partition: the card lists what there is", errors::img_missing),
         ("two img partitions are refused", errors::img_ambiguous),
         ("img without an image: the card lists its files", errors::image_missing),

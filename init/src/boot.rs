@@ -35,6 +35,8 @@ pub struct Boot<'k> {
     pub abilities: Abilities,
     /// Whether the overlay partition is mounted.
     pub store_open: bool,
+    /// Whether the image that boots is in memory.
+    pub in_ram: bool,
     /// Whether what the kernel says about devices is listened to.
     listens: bool,
     /// The mounts that move into the new root.
@@ -65,6 +67,7 @@ impl<'k> Boot<'k> {
             moved: &switch_root::MOVED,
             abilities,
             store_open: false,
+            in_ram: false,
             listens: false,
         }
     }

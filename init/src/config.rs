@@ -29,6 +29,7 @@ pub const PARAMETERS: &[&str] = &[
     "rd.overlay.repair",
     "rd.overlay.reset",
     "rd.image",
+    "rd.toram",
     "rd.timeout",
     "rd.newimg.timeout",
     "rd.newimg.tries",
@@ -91,6 +92,8 @@ pub struct Config {
     pub overlay_reset: bool,
     /// File name of the image.
     pub image: String,
+    /// Copy the image to memory and give the medium free.
+    pub to_ram: bool,
     /// How long to wait for everything that is needed, from the start of init.
     pub timeout: Duration,
     /// How long to wait for an update medium.
@@ -157,6 +160,7 @@ impl Config {
             overlay_repair: Repair::Check,
             overlay_reset: false,
             image: names::IMAGE.into(),
+            to_ram: false,
             timeout: Duration::from_secs(10),
             newimg_timeout: Duration::ZERO,
             newimg_tries: 0,
@@ -240,6 +244,10 @@ impl Reading {
             },
             ("rd.image", Some(value)) if is_file_name(value) => self.config.image = value.into(),
             ("rd.image", value) => self.refuse(name, value, "a file name without a slash"),
+            ("rd.toram", value) => match switch(value) {
+                Some(on) => self.config.to_ram = on,
+                None => self.warn(name, value.unwrap_or_default(), "nothing, yes or no"),
+            },
             ("rd.timeout", value) => self.duration(name, value, |config, time| config.timeout = time),
             ("rd.newimg.timeout", value) => self.duration(name, value, |config, time| config.newimg_timeout = time),
             ("rd.newimg.tries", value) => match value.unwrap_or_default().parse() {

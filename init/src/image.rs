@@ -11,7 +11,7 @@ use crate::{
     step::Step,
     tag::Volume,
     text::Size,
-    trust,
+    toram, trust,
 };
 
 /// Filesystems an image can be.
@@ -90,7 +90,7 @@ pub fn start(boot: &mut Boot<'_>, found: &Found) -> Result<()> {
             boot.report.degrade();
         }
         boot.begin(Step::Verify);
-        let outcome = verify(boot, &name).and_then(|image| {
+        let outcome = verify(boot, &name).and_then(|image| toram::copy(boot, image)).and_then(|image| {
             boot.begin(Step::Image);
             mount(boot, &image, found)
         });

@@ -8,6 +8,8 @@ pub const STATE_DIR: &str = "/run/initramfs";
 pub const IMG_DIR: &str = "/run/initramfs/img";
 /// Mount point of the image itself.
 pub const IMAGE_DIR: &str = "/run/initramfs/image";
+/// Where the image is in memory (`rd.toram`).
+pub const RAM_DIR: &str = "/run/initramfs/ram";
 /// Mount point of the writable partition (or tmpfs).
 pub const OVERLAY_DIR: &str = "/run/initramfs/overlay";
 /// Mount point of `boot`, mounted only while a module is read from it.

@@ -15,6 +15,8 @@ pub enum Step {
     Choose,
     /// The image is whole.
     Verify,
+    /// The image is copied to memory (`rd.toram`).
+    ToRam,
     /// The image is mounted.
     Image,
     /// The root is mounted (virtiofs).
@@ -35,13 +37,14 @@ pub enum Step {
 
 impl Step {
     /// All steps, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Api,
         Self::Modules,
         Self::Devices,
         Self::Update,
         Self::Choose,
         Self::Verify,
+        Self::ToRam,
         Self::Image,
         Self::Root,
         Self::Mounts,
@@ -61,6 +64,7 @@ impl Step {
             Self::Update => "update",
             Self::Choose => "choose",
             Self::Verify => "verify",
+            Self::ToRam => "toram",
             Self::Image => "image",
             Self::Root => "root",
             Self::Mounts => "mounts",

@@ -59,10 +59,18 @@ pub fn check(_kernel: &mut dyn Kernel, _path: &str, _signatures: &[String]) -> R
 /// # Errors
 /// [`Error::ImageUntrusted`].
 pub fn check_on_img(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
+    check_copy(kernel, path, path)
+}
+
+/// Checks a `copy` of the image at `path` on `img` with the signatures there.
+///
+/// # Errors
+/// [`Error::ImageUntrusted`].
+pub fn check_copy(kernel: &mut dyn Kernel, copy: &str, path: &str) -> Result<()> {
     let own = signature_of(path);
     let names = kernel.list(names::IMG_DIR).unwrap_or_default();
     let mut all: Vec<String> =
         names.iter().filter(|name| name.ends_with(".minisig")).map(|name| names::img(name)).collect();
     all.sort_by_key(|signature| *signature != own);
-    check(kernel, path, &all)
+    check(kernel, copy, &all)
 }

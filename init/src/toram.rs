@@ -1,0 +1,127 @@
+//! `rd.toram`: the image is copied to memory and read back there, so that the medium is free and can be taken out. Where that cannot
+//! be, the boot goes on from the medium, and why is said with numbers.
+
+use std::io;
+
+use crate::{
+    boot::Boot,
+    config::OverlayStore,
+    device::Found,
+    error::{Error, IoContext, Result},
+    image::Image,
+    kernel::{Kernel, Mount},
+    names,
+    step::Step,
+    text::Size,
+    trust,
+};
+
+/// What is left to the system beside the image, in bytes: enough for a small one to start.
+const RESERVE: u64 = 32 << 20;
+
+/// What the filesystem of the copy may hold beyond the copy, in bytes: the last page, whatever a page's size.
+const SLACK: u64 = 64 << 10;
+
+/// Copies the image to memory where that was asked for, and gives it back as it is to be mounted from now on.
+///
+/// # Errors
+/// [`Error::ImageUntrusted`]: what came to memory is not what was signed.
+pub fn copy(boot: &mut Boot<'_>, image: Image) -> Result<Image> {
+    if !boot.config.to_ram {
+        return Ok(image);
+    }
+    boot.begin(Step::ToRam);
+    if std::mem::take(&mut boot.in_ram) {
+        // A better image is there already and would not mount; where it cannot be unmounted it only takes up memory.
+        let _ = boot.kernel.unmount(names::RAM_DIR);
+    }
+    match bring(boot, &image) {
+        Ok(copy) => {
+            boot.report.fact("toram", "yes");
+            boot.in_ram = true;
+            Ok(Image { path: copy, ..image })
+        }
+        Err(error @ Error::ImageUntrusted { .. }) => Err(error),
+        Err(error) => {
+            let line = format!("rd.toram: {}: booting from the medium", error.with_cause());
+            boot.notice(&line);
+            boot.report.fact("toram", "no");
+            boot.report.degrade();
+            Ok(image)
+        }
+    }
+}
+
+/// The copy, whole, where it is. On an error nothing of it is left.
+fn bring(boot: &mut Boot<'_>, image: &Image) -> Result<String> {
+    let size = boot.kernel.stat(&image.path).at("read", &image.path)?.size;
+    let available = available(boot.kernel)?;
+    let needed = size.saturating_add(RESERVE);
+    if available < needed {
+        let reason = format!(
+            "in memory it takes {} and the system at least {}, but {} are available",
+            Size(size),
+            Size(RESERVE),
+            Size(available)
+        );
+        return Err(io::Error::other(reason)).at("copy", &image.path);
+    }
+    boot.make_dir(names::RAM_DIR)?;
+    let data = format!("mode=700,size={}", size.saturating_add(SLACK));
+    let mount = Mount {
+        source: "tmpfs",
+        target: names::RAM_DIR,
+        filesystem: "tmpfs",
+        read_only: false,
+        no_suid_dev: true,
+        data: &data,
+    };
+    boot.kernel.mount(&mount).at("mount a tmpfs on", names::RAM_DIR)?;
+    let copy = format!("{}/{}", names::RAM_DIR, image.path.rsplit('/').next().unwrap_or(names::IMAGE));
+    boot.say(&format!("rd.toram: copying {} to memory", Size(size)));
+    let outcome = fill(boot, &image.path, &copy);
+    if outcome.is_err() {
+        // What is left would only take up memory; that it is unmounted changes nothing for this boot.
+        let _ = boot.kernel.unmount(names::RAM_DIR);
+    }
+    outcome.map(|()| copy)
+}
+
+/// Copies, reads back, and has the signature checked on what the system will run from.
+fn fill(boot: &mut Boot<'_>, from: &str, copy: &str) -> Result<()> {
+    let digest = boot.kernel.copy(from, copy).at("copy", from)?;
+    if trust::required(boot) {
+        return trust::check_copy(boot.kernel, copy, from);
+    }
+    if boot.kernel.digest(copy).at("read back", copy)? != digest {
+        return Err(io::Error::other("what was read back differs from what was copied")).at("check", copy);
+    }
+    Ok(())
+}
+
+/// Memory that can be had without swapping, in bytes (kernel, Documentation/filesystems/proc.rst, `MemAvailable`).
+fn available(kernel: &mut dyn Kernel) -> Result<u64> {
+    const LIST: &str = "/proc/meminfo";
+    let text = kernel.read(LIST).at("read", LIST)?;
+    let text = String::from_utf8_lossy(&text);
+    let value = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib: u64 = value.and_then(|value| value.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0);
+    Ok(kib.saturating_mul(1024))
+}
+
+/// Gives the medium free: nothing of `img` is needed any more.
+pub fn release(boot: &mut Boot<'_>, found: &Found) {
+    if !boot.in_ram {
+        return;
+    }
+    if let Err(error) = boot.kernel.unmount(names::IMG_DIR) {
+        return boot.notice(&format!("rd.toram: {} stays mounted: {error}", names::IMG_DIR));
+    }
+    let line = match (&boot.config.overlay, &found.overlay) {
+        (OverlayStore::Partition(_), Some(overlay)) => {
+            format!("rd.toram: {} is free; the writable layer is on {}", found.img.path(), overlay.path())
+        }
+        _ => format!("rd.toram: the system runs from memory alone, and {} can be taken out", found.img.path()),
+    };
+    boot.say(&line);
+}
