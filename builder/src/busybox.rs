@@ -1,5 +1,5 @@
 //! A statically linked BusyBox for a target: Debian's, pinned by version and SHA-256 and kept in the cache, or one that
-//! the user gives. What it can do is read from the program itself, as a program for another machine cannot be asked.
+//! the user gives, as a file or in an OCI image. What it can do is read from the program itself, as a program for another machine cannot be asked.
 
 use std::{
     fs,
@@ -18,7 +18,9 @@ use crate::{
     target::{BusyboxPackage, Target},
 };
 
-/// A folder with `busybox-<target>` for each target, instead of Debian's.
+mod image;
+
+/// A folder with `busybox-<target>` for each target, or an OCI image that has it, instead of Debian's.
 pub const VARIABLE: &str = "INITRAMFS_OVERLAY_BUSYBOX";
 
 /// A BusyBox to put into an image.
@@ -57,13 +59,19 @@ const ROOM: &str = "busybox";
 const PROGRAM: &str = "busybox";
 const ORIGIN: &str = "package.json";
 
-/// BusyBox for `target`: from the folder `given` (or `$INITRAMFS_OVERLAY_BUSYBOX`), else Debian's.
+/// BusyBox for `target`: from the folder or the image `given` (or `$INITRAMFS_OVERLAY_BUSYBOX`), else Debian's.
 ///
 /// # Errors
 /// [`Error::WrongProgram`] where the given one is not a whole static program for the target; [`Error::Missing`] where
-/// none can be had, with what to do.
+/// none can be had, with what to do; for an image as [`crate::oci::image::Image::open_with`].
 pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Progress) -> Result<Busybox> {
     if let Some(folder) = given.map(Path::to_owned).or_else(|| variable(VARIABLE)) {
+        if let Some(text) = folder.to_str().filter(|_| !folder.is_dir())
+            && image::is_named_by(text)?
+        {
+            let bytes = image::program(text, target, *progress)?;
+            return examine(bytes, &folder, target, None);
+        }
         let path = folder.join(format!("busybox-{}", target.name));
         return read(&path, target, None);
     }
@@ -182,6 +190,11 @@ fn read(path: &Path, target: &Target, origin: Option<Origin>) -> Result<Busybox>
         }
         read => read.at("read", path)?,
     };
+    examine(bytes, path, target, origin)
+}
+
+/// The program `bytes`, if it is one that can be used; `path` is where it comes from.
+fn examine(bytes: Vec<u8>, path: &Path, target: &Target, origin: Option<Origin>) -> Result<Busybox> {
     let wrong = |reason: String| Error::WrongProgram {
         path: path.to_owned(),
         what: format!("BusyBox for {}", target.name),

@@ -23,7 +23,7 @@ use image::{Image, Root};
 use layer::Located;
 use merge::Merge;
 
-use crate::{Result, progress::Progress};
+use crate::{Result, progress::Progress, tree::Content};
 
 /// Reads all layers of an image, checks them, and puts them on each other. Together they may unpack to `max_size` bytes.
 ///
@@ -50,4 +50,22 @@ pub fn merge(image: &Image, max_size: u64, progress: Progress) -> Result<Merge> 
         }
     }
     Ok(merge)
+}
+
+/// The content of the file that `path` leads to in the merged root, links followed inside it; `None` where there is no file.
+///
+/// # Errors
+/// As [`merge`] for a layer that has changed, [`crate::Error::Io`].
+pub fn read_file(image: &Image, merge: &Merge, path: &[u8]) -> Result<Option<Vec<u8>>> {
+    let Some(content) = merge.file(path) else { return Ok(None) };
+    let mut bytes = Vec::new();
+    match content {
+        Content::Member { layer, number, size } => {
+            let index = *layer as usize;
+            let Some(layer) = image.layers().get(index) else { return Ok(None) };
+            Located { image, index, layer }.members()?.copy(*number, *size, &mut bytes)?;
+        }
+        content => content.copy_to(&mut bytes)?,
+    }
+    Ok(Some(bytes))
 }

@@ -54,8 +54,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub include: Vec<PathBuf>,
 
-    /// A folder with `busybox-<target>`, instead of Debian's BusyBox
-    #[arg(long, value_name = "DIR")]
+    /// Instead of Debian's BusyBox: a folder with `busybox-<target>`, or an OCI image that has it (NAME@sha256:…, oci:DIR)
+    #[arg(long, value_name = "DIR|IMAGE")]
     pub busybox: Option<PathBuf>,
 
     /// Kernel modules by name, alias, path or set (`@overlay`), with --module-tree; or one folder of .ko files. Repeatable

@@ -213,6 +213,24 @@ impl Merge {
         Ok(done)
     }
 
+    /// The content of the file that `path` leads to from the root.
+    #[must_use]
+    pub fn file(&self, path: &[u8]) -> Option<&Content> {
+        let mut path = path.to_vec();
+        for _ in 0..LINKS_MAX {
+            let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
+            let (name, parents) = names.split_last()?;
+            let folder = self.resolve(parents).ok()?;
+            match &self.tree.get(join(&folder, name))?.kind {
+                Kind::File(content) => return Some(content),
+                Kind::Symlink(target) if target.starts_with(b"/") => path.clone_from(target),
+                Kind::Symlink(target) => path = join(&folder, target),
+                _ => return None,
+            }
+        }
+        None
+    }
+
     /// Makes the directories down to `folder`, root's and `0755`, where there are none.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use initramfs_overlay::{
 use serde_json::{Value, json};
 
 mod bad_input;
+mod busybox_image;
 mod programs;
 
 const COMMAND: &str = env!("CARGO_BIN_EXE_initramfs-overlay");

@@ -1,0 +1,66 @@
+//! A BusyBox out of an OCI image: which texts name one, and the program in it. The image is named by what it holds, so that the same
+//! build is the same tomorrow: by its digest in a registry, or as a file of this machine.
+
+use crate::{
+    Error, Result,
+    oci::{self, image::Image, merge::Merge, platform::Platform, reference::Reference, registry::Access},
+    progress::Progress,
+    target::Target,
+};
+
+/// Where images have it, and where it would be with `/bin` a link.
+const PROGRAM: &str = "bin/busybox";
+/// The most that an image for this may unpack to, in bytes: the official ones have a few megabytes.
+const IMAGE_MAX: u64 = 1 << 30;
+
+/// Whether `text` names an image, and no folder.
+///
+/// # Errors
+/// [`Error::Usage`] for an image that can be another one tomorrow.
+pub(super) fn is_named_by(text: &str) -> Result<bool> {
+    let has_scheme =
+        ["oci:", "oci-archive:", "docker-archive:", "docker://"].iter().any(|scheme| text.starts_with(scheme));
+    if !has_scheme && !text.contains("@sha256:") {
+        return Ok(false);
+    }
+    match Reference::parse(text)? {
+        Reference::Registry(name) if name.digest.is_none() => Err(Error::Usage(format!(
+            "--busybox {text}: a tag can be another image tomorrow; name it by its digest, {name}@sha256:… (`oci inspect` shows it)"
+        ))),
+        _ => Ok(true),
+    }
+}
+
+/// The program in the image `text` for `target`.
+pub(super) fn program(text: &str, target: &Target, progress: Progress) -> Result<Vec<u8>> {
+    let platform = Platform::parse(&format!("linux/{}", target.name))?;
+    let image = Image::open_with(text, &platform, &Access { progress, ..Access::default() })?;
+    let merge: Merge = oci::merge(&image, IMAGE_MAX, progress)?;
+    oci::read_file(&image, &merge, PROGRAM.as_bytes())?.ok_or_else(|| Error::OciImage {
+        image: text.to_owned(),
+        reason: format!("it has no file /{PROGRAM} to take as BusyBox for {}", target.name),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_named_by;
+
+    #[test]
+    fn a_folder_is_no_image() {
+        for (text, image) in [
+            ("busybox", false),
+            ("/a/b", false),
+            ("a:b", false),
+            ("oci:busybox", true),
+            ("oci-archive:b.tar", true),
+            (&format!("busybox@sha256:{}", "0".repeat(64)), true),
+            (&format!("docker://a.b/c:d@sha256:{}", "0".repeat(64)), true),
+        ] {
+            assert_eq!(is_named_by(text).unwrap(), image, "{text}");
+        }
+        for text in ["docker://busybox:musl", "busybox@sha256:12", "oci:"] {
+            assert!(is_named_by(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! A BusyBox out of an OCI image: the one of the target's platform, whatever links lead to it, and checked like any other.
+
+use std::{fs, path::Path};
+
+use initramfs_overlay::{busybox, cache::Cache, cache::digest, progress::Progress, target};
+use serde_json::{Value, json};
+use tar::{Builder, EntryType, Header};
+
+use super::programs;
+
+/// A layer in which `/bin` is a link and so is the program.
+fn layer(program: &[u8]) -> Vec<u8> {
+    let mut builder = Builder::new(Vec::new());
+    for (path, kind, content) in [
+        ("bin", EntryType::Symlink, &b"usr/bin"[..]),
+        ("usr/bin/busybox", EntryType::Symlink, b"../../opt/./real"),
+        ("opt/real", EntryType::Regular, program),
+    ] {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(0o755);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
+        if kind == EntryType::Symlink {
+            header.set_size(0);
+            builder.append_link(&mut header, path, str::from_utf8(content).unwrap()).unwrap();
+        } else {
+            header.set_size(content.len() as u64);
+            builder.append_data(&mut header, path, content).unwrap();
+        }
+    }
+    builder.into_inner().unwrap()
+}
+
+fn layout(folder: &Path, programs: &[(&str, Option<&str>, Vec<u8>)]) {
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let blob = |bytes: &[u8]| -> Value {
+        fs::write(blobs.join(digest(bytes)), bytes).unwrap();
+        json!({ "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len() })
+    };
+    let manifests: Vec<Value> = programs
+        .iter()
+        .map(|(architecture, variant, program)| {
+            let layer = blob(&layer(program));
+            let platform = json!({ "os": "linux", "architecture": architecture, "variant": variant });
+            let mut config = platform.clone();
+            config["rootfs"] = json!({ "diff_ids": [layer["digest"]] });
+            let config = blob(config.to_string().as_bytes());
+            let manifest = json!({ "schemaVersion": 2, "config": config, "layers": [layer] });
+            let mut manifest = blob(manifest.to_string().as_bytes());
+            manifest["platform"] = platform;
+            manifest
+        })
+        .collect();
+    fs::write(folder.join("index.json"), json!({ "schemaVersion": 2, "manifests": manifests }).to_string()).unwrap();
+    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+}
+
+#[test]
+fn the_program_of_the_platform_is_taken_and_checked() {
+    let folder = tempfile::tempdir().unwrap();
+    let images = [("amd64", None, programs::busybox()), ("arm", Some("v6"), programs::busybox())];
+    layout(folder.path(), &images);
+    let name = format!("oci:{}", folder.path().display());
+    let cache = Cache::at(folder.path().join("cache"));
+    let get =
+        |target: &str| busybox::get(target::named(target).unwrap(), Some(Path::new(&name)), &cache, &Progress::none());
+    let got = get("x86_64").unwrap();
+    assert_eq!((got.bytes, got.origin), (programs::busybox(), None));
+    assert_eq!(got.applets, programs::APPLETS);
+    // A program for another machine under the right platform's name, and no image at all.
+    let said = get("armv6l").unwrap_err().to_string();
+    assert!(said.contains("BusyBox for armv6l") && said.contains("64-bit x86"), "{said}");
+    assert!(get("i686").unwrap_err().to_string().contains("no image for linux/386"));
+
+    layout(folder.path(), &[("amd64", None, b"#!/bin/sh\n".to_vec())]);
+    assert!(get("x86_64").unwrap_err().to_string().contains("no ELF program"));
+}
