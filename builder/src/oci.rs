@@ -2,10 +2,12 @@
 //! the layers. Nothing of an image is ever put on the host's filesystem, and nothing of the host is reached through an image.
 //!
 //! The rooms, in the order in which an image goes through them: `reference` and `platform` say what is wanted, `image` finds it
-//! (and `registry` fetches it), `layer` and `tarball` read it, `merge` puts it together, `inject` and `exclude` change it, `pack` writes it, and `squashfs` in another form.
+//! (and `registry` fetches it), `layer` and `tarball` read it, `merge` puts it together, `inject` and `exclude` change it, `pack` writes
+//! it, and `squashfs` and `erofs` in other forms.
 
 pub mod blob;
 pub mod config;
+pub mod erofs;
 pub mod exclude;
 pub mod folder;
 pub mod image;

@@ -17,7 +17,7 @@ use crate::{
     error::IoContext,
     escape::escape,
     oci::{
-        self,
+        self, erofs,
         exclude::Exclude,
         image::Image,
         inject::Inject,
@@ -54,12 +54,16 @@ pub struct Args {
     image: Option<String>,
 
     /// Where the initramfs goes
-    #[arg(short, long, value_name = "FILE", required_unless_present = "squashfs")]
+    #[arg(short, long, value_name = "FILE", required_unless_present_any = ["squashfs", "erofs"])]
     output: Option<PathBuf>,
 
     /// Where the same root goes as an OS image for the overlay way, root-squashfs.img; with it --output can be left out
     #[arg(long, value_name = "FILE")]
     squashfs: Option<PathBuf>,
+
+    /// The same as EROFS, not compressed: larger, and read without unpacking
+    #[arg(long, value_name = "FILE")]
+    erofs: Option<PathBuf>,
 
     #[command(flatten)]
     access: access::AccessArgs,
@@ -124,9 +128,10 @@ fn build(args: &Args) -> Result<ExitCode> {
     let mtime = super::build::archive_time()?;
     let image = Image::open_with(name, &platform, &args.access.read()?)?;
     // What cannot be written is said before anything is read.
-    let outputs = [&args.output, &args.squashfs].map(|path| path.as_ref().map(OutputFile::create).transpose());
-    let [output, squashfs] = outputs;
-    let (output, squashfs) = (output?, squashfs?);
+    let outputs =
+        [&args.output, &args.squashfs, &args.erofs].map(|path| path.as_ref().map(OutputFile::create).transpose());
+    let [output, squashfs, erofs] = outputs;
+    let (output, squashfs, erofs) = (output?, squashfs?, erofs?);
 
     let mut merge = oci::merge(&image, args.max_size << 20, progress)?;
     let left_out = exclude.apply(&mut merge);
@@ -146,12 +151,19 @@ fn build(args: &Args) -> Result<ExitCode> {
         progress.say(format!("left out: {left_out} names"));
     }
 
-    let mut made = Made { written: Written::default(), initramfs: None, squashfs: None };
+    let mut made = Made { written: Written::default(), initramfs: None, squashfs: None, erofs: None };
     if let Some(file) = squashfs {
         let step = progress.step(format!("{name}: writing {}", file.path().display()));
         let mut file = file;
         made.written = squashfs::write(&merge, &image, mtime, &mut file)?;
         made.squashfs = Some((file.path().to_path_buf(), made.written.archive));
+        file.commit()?;
+        step.finish("");
+    }
+    if let Some(mut file) = erofs {
+        let step = progress.step(format!("{name}: writing {}", file.path().display()));
+        made.written = erofs::write(&merge, &image, mtime, &mut file)?;
+        made.erofs = Some((file.path().to_path_buf(), made.written.archive));
         file.commit()?;
         step.finish("");
     }
@@ -181,6 +193,7 @@ struct Made {
     written: Written,
     initramfs: Option<(PathBuf, u64)>,
     squashfs: Option<(PathBuf, u64)>,
+    erofs: Option<(PathBuf, u64)>,
 }
 
 /// Adds a compressed archive to the file.
@@ -295,6 +308,9 @@ fn told(as_json: bool, image: &Image, made: &Made) -> String {
         if let Some(made) = &made.squashfs {
             value["squashfs"] = file(made);
         }
+        if let Some(made) = &made.erofs {
+            value["erofs"] = file(made);
+        }
         return format!("{value:#}\n");
     }
     let mut text = String::new();
@@ -304,7 +320,7 @@ fn told(as_json: bool, image: &Image, made: &Made) -> String {
         HumanCount(written.files),
         BinaryBytes(written.bytes)
     );
-    if let Some((path, size)) = &made.squashfs {
+    for (path, size) in made.squashfs.iter().chain(&made.erofs) {
         let _ = writeln!(text, "{}: {} ({contents})", path.display(), BinaryBytes(*size));
     }
     if let Some((path, size)) = &made.initramfs {

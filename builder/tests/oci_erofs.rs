@@ -1,0 +1,214 @@
+//! `oci --erofs`: what the kernel finds in the image that is written here, and what erofs-utils thinks of it. A test whose programs or
+//! rights are missing says so and is skipped.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Write},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use initramfs_overlay::{cache::digest, disk::image::check};
+use serde_json::Value;
+use tar::{Builder, EntryType, Header};
+
+fn skip(why: &str) {
+    let _ = writeln!(io::stderr(), "SKIPPED: {why}");
+}
+
+/// What each name must be: mode with its kind, owner, links, time, and its content, target or numbers.
+type Listed = BTreeMap<String, (u32, u32, u32, u64, i64, String, BTreeMap<String, String>)>;
+
+/// A root with everything that a root can have, as a tar file.
+fn root(path: &Path) -> Listed {
+    let mut builder = Builder::new(fs::File::create(path).unwrap());
+    let mut listed = Listed::new();
+    let mut add = |name: &str, kind: EntryType, mode: u32, content: &[u8], attributes: &[(&str, &[u8])]| {
+        let mut header = Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(70_000);
+        header.set_gid(5);
+        header.set_mtime(1_234_567_890);
+        header.set_size(0);
+        if !attributes.is_empty() {
+            let records: Vec<_> =
+                attributes.iter().map(|(key, value)| (format!("SCHILY.xattr.{key}"), *value)).collect();
+            builder.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), *value))).unwrap();
+        }
+        let (bits, what) = match kind {
+            EntryType::Regular => {
+                header.set_size(content.len() as u64);
+                (0o100_000, digest(content))
+            }
+            EntryType::Directory => (0o040_000, String::new()),
+            EntryType::Symlink => (0o120_000, String::from_utf8(content.to_vec()).unwrap()),
+            EntryType::Char => (0o020_000, "300:70000".to_owned()),
+            EntryType::Block => (0o060_000, "300:70000".to_owned()),
+            _ => (0o010_000, String::new()),
+        };
+        if matches!(kind, EntryType::Char | EntryType::Block) {
+            header.set_device_major(300).unwrap();
+            header.set_device_minor(70_000).unwrap();
+        }
+        match kind {
+            EntryType::Symlink | EntryType::Link => {
+                builder.append_link(&mut header, name, str::from_utf8(content).unwrap()).unwrap();
+            }
+            _ => builder.append_data(&mut header, name, content).unwrap(),
+        }
+        let name = name.trim_end_matches('/').to_owned();
+        if kind == EntryType::Link {
+            let first = str::from_utf8(content).unwrap();
+            let mut both = listed[first].clone();
+            both.3 += 1;
+            listed.insert(first.to_owned(), both.clone());
+            listed.insert(name, both);
+            return;
+        }
+        let mode = if kind == EntryType::Symlink { 0o777 } else { mode };
+        let hex = |value: &[u8]| value.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), hex(value))).collect();
+        let links = if kind == EntryType::Directory { 2 } else { 1 };
+        if let Some((parent, _)) = name.rsplit_once('/').filter(|_| kind == EntryType::Directory) {
+            listed.get_mut(parent).unwrap().3 += 1;
+        }
+        listed.insert(name, (bits | mode, 70_000, 5, links, 1_234_567_890, what, attributes));
+    };
+    let noise: Vec<u8> = (0..20_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    add("bin/", EntryType::Directory, 0o755, b"", &[]);
+    for size in [0, 1, 4095, 4096, 4097, 80_000] {
+        add(&format!("bin/file{size}"), EntryType::Regular, 0o644, &noise[..size], &[]);
+    }
+    add(
+        "bin/su",
+        EntryType::Regular,
+        0o4755,
+        b"suid",
+        &[("security.capability", b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), ("user.colour", b"red")],
+    );
+    add("bin/alias", EntryType::Link, 0, b"bin/su", &[]);
+    add(
+        "bin/empty",
+        EntryType::Regular,
+        0o600,
+        b"x",
+        &[("user.none", b""), ("user.long", &noise[..3000]), ("trusted.a", b"b")],
+    );
+    add("dev/", EntryType::Directory, 0o1777, b"", &[("user.dir", b"yes")]);
+    for (name, kind) in [("c", EntryType::Char), ("b", EntryType::Block), ("p", EntryType::Fifo)] {
+        add(&format!("dev/{name}"), kind, 0o620, b"", &[]);
+    }
+    add("lib", EntryType::Symlink, 0, b"usr/lib", &[]);
+    add("long", EntryType::Symlink, 0, "t/".repeat(1500).as_bytes(), &[]);
+    // Names that sort before the dots and after them, in more than one block, and a folder in a folder.
+    add("many/", EntryType::Directory, 0o700, b"", &[]);
+    add("many/deep/", EntryType::Directory, 0o755, b"", &[]);
+    for number in 0..400 {
+        add(&format!("many/!{number:0>100}"), EntryType::Regular, 0o444, &noise[..number], &[]);
+        add(&format!("many/größe{number}"), EntryType::Symlink, 0, &[b'x'; 200][..=number % 200], &[]);
+    }
+    builder.finish().unwrap();
+    listed
+}
+
+fn write(tar: &Path, image: &Path) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
+        .arg("oci")
+        .arg(format!("tar:{}", tar.display()))
+        .arg("--json")
+        .arg("--erofs")
+        .arg(image)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Mounts the image in a namespace of its own, and tells what is in it.
+const LIST: &str = r#"
+import hashlib, json, os, stat, subprocess, sys
+image, place = sys.argv[1:]
+done = subprocess.run(["mount", "-t", "erofs", "-o", "loop,ro", image, place], capture_output=True, text=True)
+if done.returncode != 0:
+    sys.exit("mount: " + done.stderr)
+listed = {}
+for folder, folders, files in os.walk(place):
+    for name in folders + files:
+        path = os.path.join(folder, name)
+        found = os.lstat(path)
+        what = ""
+        if stat.S_ISREG(found.st_mode):
+            what = hashlib.sha256(open(path, "rb").read()).hexdigest()
+        elif stat.S_ISLNK(found.st_mode):
+            what = os.readlink(path)
+        elif stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode):
+            what = "%d:%d" % (os.major(found.st_rdev), os.minor(found.st_rdev))
+        attributes = {key: os.getxattr(path, key, follow_symlinks=False).hex() for key in os.listxattr(path, follow_symlinks=False)}
+        listed[os.path.relpath(path, place)] = [found.st_mode, found.st_uid, found.st_gid, found.st_nlink, int(found.st_mtime), what, attributes]
+root = os.stat(place)
+print(json.dumps([listed, [root.st_mode, root.st_nlink]]))
+"#;
+
+#[test]
+fn the_kernel_finds_what_was_put_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let expected = root(&path("root.tar"));
+    let (image, place) = (path("image"), path("place"));
+    let told = write(&path("root.tar"), &image);
+    assert_eq!(told["erofs"]["size"], fs::metadata(&image).unwrap().len());
+    assert_eq!(check(&image).unwrap().format.name(), "erofs");
+    write(&path("root.tar"), &path("again"));
+    assert!(fs::read(&image).unwrap() == fs::read(path("again")).unwrap(), "another image from the same root");
+
+    if Command::new("fsck.erofs").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok() {
+        let output = Command::new("fsck.erofs").arg("--extract").arg(&image).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    } else {
+        skip("fsck.erofs is not installed");
+    }
+    if !rustix::process::geteuid().is_root() {
+        return skip("mounting an EROFS image needs root");
+    }
+    if !fs::read_to_string("/proc/filesystems").unwrap().contains("\terofs") {
+        return skip("this kernel has no EROFS");
+    }
+    fs::create_dir(&place).unwrap();
+    let output = Command::new("unshare").args(["-m", "python3", "-c", LIST]).arg(&image).arg(&place).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if said.contains("loop device") || said.contains("permission denied") {
+        return skip(&format!("no EROFS image can be mounted here: {said}"));
+    }
+    assert!(output.status.success(), "{said}");
+    let (found, root): (Listed, [u32; 2]) = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(root, [0o040_755, 5]);
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, expected) in &expected {
+        assert_eq!(&found[name], expected, "{name}");
+    }
+}
+
+#[test]
+fn an_attribute_without_a_place_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let (tar, image) = (folder.path().join("tar"), folder.path().join("image"));
+    let mut builder = Builder::new(fs::File::create(&tar).unwrap());
+    let mut header = Header::new_ustar();
+    header.set_size(0);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    builder.append_pax_extensions([("SCHILY.xattr.btrfs.x", &b"1"[..])]).unwrap();
+    builder.append_data(&mut header, "file", &b""[..]).unwrap();
+    builder.finish().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
+        .args(["oci", &format!("tar:{}", tar.display()), "--erofs", image.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("entry `file`: its attribute `btrfs.x`"), "{said}");
+    assert!(!image.exists());
+}
