@@ -6,7 +6,7 @@ use std::{
     io::{self, Read, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -19,6 +19,8 @@ use serde_json::{Value, json};
 mod image;
 #[path = "oci_registry/place.rs"]
 mod place;
+#[path = "oci_registry/proxy.rs"]
+mod proxy;
 #[path = "oci_registry/real.rs"]
 mod real;
 #[path = "oci_registry/server.rs"]
@@ -26,6 +28,7 @@ mod server;
 
 use image::{Blobs, INDEX, MANIFEST, digest_of, layer};
 use place::{Place, names};
+use proxy::Proxy;
 use real::Registry;
 use server::{Answer, Request, Server};
 
@@ -172,6 +175,48 @@ fn a_registry_with_a_password() {
     assert!(said.contains("warning: ") && said.contains("HTTP 401"), "{said}");
     fs::write(place.path("docker/config.json"), "{").unwrap();
     assert!(place.fail(&name, &[]).contains("config.json cannot be used"));
+}
+
+#[test]
+fn a_registry_with_a_certificate() {
+    if !["docker-registry", "skopeo", "openssl"].into_iter().all(installed) {
+        return;
+    }
+    let place = Place::new();
+    let (key, certificate) = (place.path("key.pem"), place.path("certificate.pem"));
+    let options =
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=registry.test -addext subjectAltName=DNS:registry.test";
+    let leaf = ["-addext", "basicConstraints=critical,CA:FALSE"];
+    let files = ["-keyout", key.to_str().unwrap(), "-out", certificate.to_str().unwrap()];
+    tool("openssl", &[&options.split(' ').collect::<Vec<_>>()[..], &leaf, &files].concat());
+    let mut blobs = Blobs::default();
+    let (root, _) = blobs.image("amd64", "x");
+    blobs.write_layout(&place.path("layout"), &root);
+    // Filled without a certificate, asked with one.
+    let plain = Registry::start(place.0.path(), "");
+    push(&place.path("layout"), &format!("{}/image:tag", plain.address), &[]);
+    drop(plain);
+    let tls = format!("  tls: {{certificate: {}, key: {}}}\n", certificate.display(), key.display());
+    let registry = Registry::start(place.0.path(), &tls);
+    let proxy = Proxy::to(&registry.address);
+    let ask = |name: &str, trusted: bool| {
+        let mut command = place.command(name, &[]);
+        command.env("HTTPS_PROXY", format!("http://{}", proxy.address)).env_remove("NO_PROXY").env_remove("no_proxy");
+        if trusted {
+            command.env("SSL_CERT_FILE", &certificate);
+        }
+        command.output().unwrap()
+    };
+    let refused = |output: &Output| {
+        let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        assert!(!output.status.success() && said.contains("certificate"), "{said}");
+        assert!(names(&place.path("cache/oci")).is_empty() && !place.path("out").exists());
+    };
+    refused(&ask("registry.test/image:tag", false));
+    refused(&ask("another.test/image:tag", true));
+    let made = place.made(&ask("registry.test/image:tag", true));
+    assert_eq!(made, place.succeed(&format!("oci:{}", place.path("layout").display()), &[]));
+    assert!(proxy.asked().iter().any(|line| line.starts_with("CONNECT registry.test:443")), "{:?}", proxy.asked());
 }
 
 #[test]

@@ -18,7 +18,7 @@ impl Registry {
         let config = folder.join("config.yml");
         let storage = folder.join("storage");
         let text = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp: {{addr: '127.0.0.1:0'}}\n{more}",
+            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: '127.0.0.1:0'\n{more}",
             storage.display()
         );
         fs::write(&config, text).unwrap();
