@@ -126,14 +126,7 @@ impl Vm {
         let qemu = &self.target.qemu;
         let mut arguments =
             ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned).to_vec();
-        // A processor that the target asks for is asked for here too; else all that there can be, as distributions need it.
-        let cpu = qemu.args.iter().position(|word| word == "-cpu").and_then(|place| qemu.args.get(place + 1));
-        let cpu = match (cpu, self.accelerator) {
-            (Some(cpu), _) => cpu,
-            (None, Accelerator::Kvm) => "host",
-            (None, Accelerator::Tcg) => "max",
-        };
-        arguments.extend(["-cpu".to_owned(), cpu.to_owned()]);
+        arguments.extend(["-cpu".to_owned(), processor(self.target, self.accelerator).to_owned()]);
         // The guest's memory is shared with virtiofsd (QEMU, docs/interop/vhost-user.rst).
         let memory = format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory);
         arguments.extend(["-object".to_owned(), memory, "-machine".to_owned(), "memory-backend=memory".to_owned()]);
@@ -159,6 +152,18 @@ impl Vm {
             powers_off: true,
             extra: Vec::new(),
         }
+    }
+}
+
+/// The processor of a machine, for QEMU's `-cpu`: one that the target asks for is asked for here too; else all that there can be, as
+/// distributions need it.
+pub fn processor(target: &Target, accelerator: Accelerator) -> &str {
+    let arguments = &target.qemu.args;
+    let asked = arguments.iter().position(|word| word == "-cpu").and_then(|place| arguments.get(place + 1));
+    match (asked, accelerator) {
+        (Some(processor), _) => processor,
+        (None, Accelerator::Kvm) => "host",
+        (None, Accelerator::Tcg) => "max",
     }
 }
 

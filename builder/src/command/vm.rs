@@ -183,7 +183,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     // Asking takes a moment, in which the rest is made.
     let asked = match args.accel {
         Some(_) => None,
-        None => Some(std::thread::spawn(move || accelerator::best(qemu))),
+        None => Some(std::thread::spawn(move || accelerator::best(target))),
     };
     let kernel = kernel(args, target, &progress)?;
     let read_only = access != RootAccess::ReadWrite;

@@ -1,41 +1,48 @@
 //! What runs a guest's instructions: the processor, where /dev/kvm really works, else QEMU itself. Found out by running a guest of
-//! four instructions: a /dev/kvm that can be opened may still hang, in a container or a virtual machine.
+//! four instructions on the processor that the machine is to have: a /dev/kvm that can be opened may still hang, in a container or a
+//! virtual machine, or refuse a register of the processor that it stands for.
 
-use std::{
-    fs::File,
-    io::Write,
-    os::fd::AsRawFd,
-    path::Path,
-    process::Stdio,
-    sync::{OnceLock, mpsc},
-    time::Duration,
-};
+use std::{fs::File, io::Write, os::fd::AsRawFd, path::Path, process::Stdio, sync::mpsc, time::Duration};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::share::inherit;
-use crate::{program::Program, qemu::Accelerator, tether};
+use super::{processor, share::inherit};
+use crate::{
+    qemu::{self, Accelerator},
+    target::Target,
+    tether,
+};
 
 /// How long the guest of four instructions may take. Where it works it takes a tenth of that, most of it QEMU's own start.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// What the guest says.
 const WORD: u8 = 0x15;
 
-/// The best that works with the QEMU `program` here. Asked once; the answer is kept.
-pub fn best(program: Program) -> Accelerator {
-    static ANSWER: OnceLock<Accelerator> = OnceLock::new();
-    *ANSWER
-        .get_or_init(|| if kvm_works(program).is_some_and(|works| works) { Accelerator::Kvm } else { Accelerator::Tcg })
+/// The best that works here for the target's QEMU and processor.
+pub fn best(target: &'static Target) -> Accelerator {
+    if kvm_works(target).is_some_and(|works| works) { Accelerator::Kvm } else { Accelerator::Tcg }
 }
 
-fn kvm_works(program: Program) -> Option<bool> {
+fn kvm_works(target: &'static Target) -> Option<bool> {
     File::options().read(true).write(true).open("/dev/kvm").ok()?;
-    let path = program.locate()?;
+    let path = qemu::program(&target.qemu.program).locate()?;
     let rom = memfd_create("rom", MemfdFlags::CLOEXEC).ok()?;
     File::from(rom.try_clone().ok()?).write_all(&rom_bytes()).ok()?;
     inherit(&rom, true).ok()?;
     let mut command = tether::command(Path::new(&path));
-    command.args(["-accel", "kvm", "-nodefaults", "-no-user-config", "-display", "none", "-m", "16", "-bios"]);
+    command.args([
+        "-accel",
+        "kvm",
+        "-cpu",
+        processor(target, Accelerator::Kvm),
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-m",
+        "16",
+        "-bios",
+    ]);
     command.arg(format!("/dev/fd/{}", rom.as_raw_fd()));
     command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
     let (reader, writer) = std::io::pipe().ok()?;

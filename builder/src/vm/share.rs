@@ -60,6 +60,15 @@ impl Daemon {
         let help = [output.stdout, output.stderr].concat();
         let help = String::from_utf8_lossy(&help);
         match kind_of(&help) {
+            // It keeps a list of those that run in a folder of root's.
+            Some(Kind::Qemu) if !rustix::process::geteuid().is_root() => Err(Error::Missing {
+                what: "a virtiofsd that runs without root".to_owned(),
+                tried: vec![format!("{} is the one of QEMU 7.2 and older, which only root can run", path.display())],
+                remedy:
+                    "run this command as root, or install the one in Rust (Debian 13's package virtiofsd, the crate \
+                         virtiofsd) and name it: --virtiofsd FILE"
+                        .to_owned(),
+            }),
             Some(kind) => Ok(Self { path, kind }),
             None => Err(Error::WrongFile {
                 path,
