@@ -3,13 +3,13 @@
 
 #[cfg(any(feature = "overlay", not(feature = "linux")))]
 pub mod overlay;
+#[cfg(any(feature = "ram", not(feature = "linux")))]
+pub mod ram;
 #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
 pub mod virtiofs;
 
 use std::time::Duration;
 
-#[cfg(any(feature = "supervise", not(feature = "linux")))]
-use crate::supervise;
 use crate::{
     config::{Abilities, Config, OnError, Way},
     error::{Error, Result},
@@ -20,6 +20,8 @@ use crate::{
     step::Step,
     switch_root,
 };
+#[cfg(any(feature = "supervise", not(feature = "linux")))]
+use crate::{kernel::Program, supervise};
 
 /// A boot under way.
 pub struct Boot<'k> {
@@ -75,6 +77,10 @@ impl<'k> Boot<'k> {
     /// Comes back without an error only on a recorder, or where the machine cannot be switched off.
     fn go(&mut self, arguments: &[String]) -> Result<()> {
         self.start()?;
+        #[cfg(any(feature = "ram", not(feature = "linux")))]
+        if self.config.way() == Way::Ram || ram::is_baked(self.kernel) {
+            return ram::run(self);
+        }
         match self.config.way() {
             #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
             Way::Virtiofs => virtiofs::assemble(self)?,
@@ -90,6 +96,10 @@ impl<'k> Boot<'k> {
     fn start(&mut self) -> Result<()> {
         let now = self.kernel.now();
         self.report.begin(Step::Api, now);
+        #[cfg(any(feature = "ram", not(feature = "linux")))]
+        let in_ram = ram::is_baked(self.kernel);
+        #[cfg(not(any(feature = "ram", not(feature = "linux"))))]
+        let in_ram = false;
         for (source, target, data, no_suid_dev) in [
             ("devtmpfs", "/dev", "mode=755", false),
             ("proc", "/proc", "", true),
@@ -97,6 +107,13 @@ impl<'k> Boot<'k> {
             // systemd, File Hierarchy Requirements: /run is mounted by the initramfs, mode 755, nosuid, nodev.
             ("tmpfs", "/run", "mode=755", true),
         ] {
+            if in_ram {
+                self.make_dir(target)?;
+                // What an image has in /run it needs.
+                if target == "/run" && self.kernel.list(target).is_ok_and(|names| !names.is_empty()) {
+                    continue;
+                }
+            }
             let mount = Mount { source, target, filesystem: source, read_only: false, no_suid_dev, data };
             match self.kernel.mount(&mount) {
                 // The kernel may have mounted devtmpfs itself (CONFIG_DEVTMPFS_MOUNT).
@@ -112,7 +129,8 @@ impl<'k> Boot<'k> {
                 Ok(()) => {}
             }
         }
-        for folder in [names::STATE_DIR, names::IMG_DIR, names::IMAGE_DIR, names::OVERLAY_DIR] {
+        let folders = [names::STATE_DIR, names::IMG_DIR, names::IMAGE_DIR, names::OVERLAY_DIR];
+        for folder in folders.into_iter().take(if in_ram { 1 } else { 4 }) {
             self.make_dir(folder)?;
         }
         let baked = self.text(names::BAKED_CMDLINE);
@@ -203,7 +221,13 @@ impl<'k> Boot<'k> {
         switch_root::switch(self.kernel, names::SYSROOT, self.moved)?;
         #[cfg(any(feature = "supervise", not(feature = "linux")))]
         if let Some(exit) = self.config.exit.clone() {
-            return supervise::run(self.kernel, &exit, &init, &all);
+            let program = Program {
+                path: init,
+                arguments: all,
+                #[cfg(any(feature = "ram", not(feature = "linux")))]
+                setting: None,
+            };
+            return supervise::run(self.kernel, &exit, &program);
         }
         Err(Error::Exec { source: self.kernel.exec(&init, &all), path: init })
     }

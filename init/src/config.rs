@@ -38,6 +38,8 @@ pub const PARAMETERS: &[&str] = &[
     "rd.debug",
     #[cfg(any(feature = "supervise", not(feature = "linux")))]
     "rd.exit",
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    "rd.verify",
 ];
 
 /// Where the writable layer lives.
@@ -115,6 +117,15 @@ pub struct Config {
     /// Where the status of init's program is told; then this process stays PID 1.
     #[cfg(any(feature = "supervise", not(feature = "linux")))]
     pub exit: Option<exit::Exit>,
+    /// The program of `init=` (from memory).
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    pub given_init: Option<String>,
+    /// What follows `--` on the kernel's command line (from memory).
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    pub given_arguments: Vec<String>,
+    /// Compare the content of every file, not only its size (from memory).
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    pub verify: bool,
     /// What is asked of the virtiofs way.
     #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
     pub virtiofs: virtiofs::Virtiofs,
@@ -138,11 +149,17 @@ pub enum Way {
     Overlay,
     /// A folder of the host.
     Virtiofs,
+    /// The initramfs itself.
+    Ram,
 }
 
 impl Config {
     /// The way that was asked for; an init that knows one takes that.
     pub fn way(&self) -> Way {
+        #[cfg(feature = "ram")]
+        if !cfg!(any(feature = "overlay", feature = "virtiofs")) {
+            return Way::Ram;
+        }
         #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
         if self.virtiofs.is_asked() || !cfg!(any(feature = "overlay", not(feature = "linux"))) {
             return Way::Virtiofs;
@@ -172,6 +189,12 @@ impl Config {
             debug: false,
             #[cfg(any(feature = "supervise", not(feature = "linux")))]
             exit: None,
+            #[cfg(any(feature = "ram", not(feature = "linux")))]
+            given_init: None,
+            #[cfg(any(feature = "ram", not(feature = "linux")))]
+            given_arguments: Vec::new(),
+            #[cfg(any(feature = "ram", not(feature = "linux")))]
+            verify: false,
             #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
             virtiofs: virtiofs::Virtiofs::default(),
             warnings: Vec::new(),
@@ -261,8 +284,19 @@ impl Reading {
                 Some(exit) => self.config.exit = Some(exit),
                 None => self.refuse(name, value, exit::WANTED),
             },
+            #[cfg(any(feature = "ram", not(feature = "linux")))]
+            ("rd.verify", value) => match switch(value) {
+                Some(on) => self.config.verify = on,
+                None => self.refuse(name, value, "nothing, yes or no"),
+            },
             ("rd.debug" | "debug", None) => self.config.debug = true,
-            ("init", Some(value)) if value.starts_with('/') => self.config.init = value.into(),
+            ("init", Some(value)) if value.starts_with('/') => {
+                self.config.init = value.into();
+                #[cfg(any(feature = "ram", not(feature = "linux")))]
+                {
+                    self.config.given_init = Some(value.into());
+                }
+            }
             ("init", value) => self.refuse(name, value, "an absolute path in the new root"),
             ("ro", None) => self.config.read_only = true,
             ("rw", None) => self.config.read_only = false,
@@ -285,6 +319,8 @@ impl Reading {
         if origin == Origin::Baked {
             self.config.init_args.push(word.into());
         }
+        #[cfg(any(feature = "ram", not(feature = "linux")))]
+        self.config.given_arguments.push(word.into());
     }
 
     fn refuse(&mut self, name: &str, value: Option<&str>, wanted: &'static str) {

@@ -201,6 +201,10 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A root that runs from memory does not.
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    #[error(transparent)]
+    Workload(#[from] crate::workload::Fault),
     /// Anything else the kernel refused.
     #[error("cannot {action} {path}")]
     Io {
@@ -272,6 +276,8 @@ impl Error {
             Self::InitMissing { .. } => "init-missing".into(),
             Self::InitUnusable { .. } => "init-unusable".into(),
             Self::Exec { .. } => "init-exec".into(),
+            #[cfg(any(feature = "ram", not(feature = "linux")))]
+            Self::Workload(fault) => fault.code().into(),
             Self::Io { .. } => "io".into(),
         }
     }
@@ -411,6 +417,8 @@ impl Error {
                 said(),
                 "is the image for this processor, and is the program's interpreter in it?".into(),
             ),
+            #[cfg(any(feature = "ram", not(feature = "linux")))]
+            Self::Workload(fault) => fault.words(),
             Self::Io { action, path, .. } => {
                 (format!("to {action} {path}"), said(), "see the kernel's messages above".into())
             }

@@ -61,6 +61,35 @@ pub struct Mount<'a> {
     pub data: &'a str,
 }
 
+/// A program that runs beside PID 1.
+#[cfg(any(feature = "supervise", not(feature = "linux")))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Program {
+    /// Its file.
+    pub path: String,
+    /// Its arguments, its name not among them.
+    pub arguments: Vec<String>,
+    /// What it runs with, where that is not what PID 1 has.
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    pub setting: Option<Setting>,
+}
+
+/// What a program runs with.
+#[cfg(any(feature = "ram", not(feature = "linux")))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// What it is told that it is called.
+    pub name: String,
+    /// `NAME=VALUE`.
+    pub environment: Vec<String>,
+    /// The folder that it starts in.
+    pub directory: String,
+    /// Who it runs as.
+    pub identity: crate::workload::Identity,
+    /// The signal that it gets when this process is asked to end.
+    pub stop: i32,
+}
+
 #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
 /// A device node to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,8 +310,24 @@ pub trait Kernel {
     ///
     /// # Errors
     /// What the kernel said.
-    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    #[cfg(any(feature = "virtiofs", feature = "ram", not(feature = "linux")))]
     fn symlink(&mut self, target: &str, link: &str) -> io::Result<()>;
+    /// Sets an extended attribute of a file itself, not of what a link leads to.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn set_attribute(&mut self, _path: &str, _name: &str, _value: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Brings a network interface up.
+    ///
+    /// # Errors
+    /// What the kernel said; one without networking has none.
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn link_up(&mut self, _interface: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// The tags of the virtiofs devices there are, sorted; one that cannot be read is a `?`.
     #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
     fn virtiofs_tags(&mut self) -> Vec<String>;
@@ -292,7 +337,7 @@ pub trait Kernel {
     /// # Errors
     /// It would not start.
     #[cfg(any(feature = "supervise", not(feature = "linux")))]
-    fn supervise(&mut self, program: &str, arguments: &[String]) -> io::Result<u8>;
+    fn supervise(&mut self, program: &Program) -> io::Result<u8>;
     /// Writes one byte to a device, once everything else that was written is out.
     ///
     /// # Errors

@@ -17,11 +17,15 @@
     )
 )]
 
+#[cfg(any(feature = "ram", not(feature = "linux")))]
+pub mod attributes;
 pub mod boot;
 pub mod config;
 pub mod device;
 pub mod error;
 pub mod image;
+#[cfg(any(feature = "ram", not(feature = "linux")))]
+pub mod inventory;
 pub mod kernel;
 pub mod layers;
 pub mod modules;
@@ -39,3 +43,5 @@ pub mod text;
 pub mod toram;
 pub mod trial;
 pub mod trust;
+#[cfg(any(feature = "ram", not(feature = "linux")))]
+pub mod workload;

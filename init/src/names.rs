@@ -33,6 +33,16 @@ pub const SHARES_LINKS_DIR: &str = "/run/mount";
 /// Arguments for the program that becomes PID 1, a NUL behind each: any bytes, as many as there are. A kernel's command line has
 /// no place for quotes, and ends.
 pub const BAKED_ARGUMENTS: &str = "/etc/init.arguments";
+/// What is run in a root that is the initramfs itself, and how: see [`crate::workload`].
+pub const WORKLOAD: &str = "/.initramfs/workload";
+/// All that has to be in such a root: see [`crate::inventory`].
+pub const INVENTORY: &str = "/.initramfs/inventory";
+/// What an archive cannot carry of it: see [`crate::attributes`].
+pub const ATTRIBUTES: &str = "/.initramfs/attributes";
+/// The root's own `/init`, while this one has its place.
+pub const KEPT_INIT: &str = "/.initramfs/init";
+/// What stands before the status on the console, where that is asked for.
+pub const EXIT_STATUS: &str = "initramfs-overlay: exit status ";
 /// The shell and its tools, where the variant has them.
 pub const BUSYBOX: &str = "/bin/busybox";
 

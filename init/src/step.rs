@@ -33,11 +33,14 @@ pub enum Step {
     Report,
     /// The root is switched.
     SwitchRoot,
+    /// The program runs (from memory).
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    Run,
 }
 
 impl Step {
     /// All steps, in order.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: &'static [Self] = &[
         Self::Api,
         Self::Modules,
         Self::Devices,
@@ -53,6 +56,8 @@ impl Step {
         Self::Check,
         Self::Report,
         Self::SwitchRoot,
+        #[cfg(any(feature = "ram", not(feature = "linux")))]
+        Self::Run,
     ];
 
     /// The name the user sees and writes.
@@ -73,11 +78,13 @@ impl Step {
             Self::Check => "check",
             Self::Report => "report",
             Self::SwitchRoot => "switch-root",
+            #[cfg(any(feature = "ram", not(feature = "linux")))]
+            Self::Run => "run",
         }
     }
 
     /// The step of that name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|step| step.name() == name)
+        Self::ALL.iter().copied().find(|step| step.name() == name)
     }
 }

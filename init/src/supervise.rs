@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use crate::{
-    config::exit::Exit,
+    config::exit::{self, Exit},
     error::{Error, Result},
-    kernel::{Kernel, Power},
+    kernel::{Kernel, Power, Program},
+    names,
 };
 
 /// How long the host may take to end the machine by itself once it knows the status. That is sooner than powering off.
@@ -17,14 +18,26 @@ const HEARD: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`Error::Exec`]: the program would not start. Nothing has been told then.
-pub fn run(kernel: &mut dyn Kernel, exit: &Exit, program: &str, arguments: &[String]) -> Result<()> {
-    let status = kernel.supervise(program, arguments).map_err(|source| Error::Exec { path: program.into(), source })?;
-    if let Err(error) = kernel.tell(&exit.path, exit.offset, status) {
+pub fn run(kernel: &mut dyn Kernel, exit: &Exit, program: &Program) -> Result<()> {
+    let status = kernel.supervise(program).map_err(|source| failed(program, source))?;
+    if exit.path == exit::CONSOLE {
+        kernel.announce(&format!("{}{status}", names::EXIT_STATUS));
+    } else if let Err(error) = kernel.tell(&exit.path, exit.offset, status) {
         kernel.announce(&format!(
-            "initramfs-overlay: {program} ended with {status}; {} cannot be told: {error}",
-            exit.path
+            "initramfs-overlay: {} ended with {status}; {} cannot be told: {error}",
+            program.path, exit.path
         ));
     }
     kernel.power(Power::Off, HEARD);
     Ok(())
+}
+
+/// The failure of a program that would not start.
+pub fn failed(program: &Program, source: std::io::Error) -> Error {
+    let path = program.path.clone();
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    if program.setting.is_some() {
+        return crate::workload::Fault::Exec { path, source }.into();
+    }
+    Error::Exec { path, source }
 }

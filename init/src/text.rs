@@ -51,6 +51,14 @@ pub fn is_tmpfs_size(text: &str) -> bool {
     }
 }
 
+/// The bytes that hexadecimal digits stand for, two digits each.
+#[cfg(any(feature = "ram", not(feature = "linux")))]
+pub fn bytes_of(digits: &str) -> Option<Vec<u8>> {
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?)).collect()
+}
+
 fn split_number(text: &str) -> (&str, &str) {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text.split_at_checked(end).unwrap_or((text, ""))
@@ -114,6 +122,15 @@ mod tests {
         }
         for bad in ["", "0%", "101%", "m", "64mb", "0", "-5m", "5,size=9g"] {
             assert!(!is_tmpfs_size(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_digits() {
+        assert_eq!(bytes_of("00fF1a"), Some(vec![0, 255, 26]));
+        assert_eq!(bytes_of(""), Some(vec![]));
+        for bad in ["0", "0g", "-1", "0x00", "ä"] {
+            assert_eq!(bytes_of(bad), None, "{bad}");
         }
     }
 

@@ -10,7 +10,10 @@ pub struct Exit {
 }
 
 /// What `rd.exit` takes, for messages.
-pub const WANTED: &str = "ioport:0xf4 (an I/O port in hexadecimal) or a device such as /dev/vport0p1";
+pub const WANTED: &str = "ioport:0xf4 (an I/O port in hexadecimal), console, or a device such as /dev/vport0p1";
+
+/// The device that is told in words.
+pub const CONSOLE: &str = "/dev/console";
 
 impl Exit {
     /// Reads the value of `rd.exit`.
@@ -18,6 +21,9 @@ impl Exit {
         if let Some(port) = text.strip_prefix("ioport:0x") {
             let port = u16::from_str_radix(port, 16).ok().filter(|port| *port > 0)?;
             return Some(Self { path: "/dev/port".into(), offset: port.into() });
+        }
+        if text == "console" {
+            return Some(Self { path: CONSOLE.into(), offset: 0 });
         }
         let is_device = text.starts_with("/dev/") && !text.split('/').any(|part| part == "..");
         is_device.then(|| Self { path: text.into(), offset: 0 })
@@ -32,6 +38,7 @@ mod tests {
     fn places() {
         assert_eq!(Exit::parse("ioport:0xf4"), Some(Exit { path: "/dev/port".into(), offset: 0xf4 }));
         assert_eq!(Exit::parse("/dev/vport0p1"), Some(Exit { path: "/dev/vport0p1".into(), offset: 0 }));
+        assert_eq!(Exit::parse("console"), Exit::parse("/dev/console"));
         for bad in ["", "ioport:", "ioport:0x", "ioport:0x0", "ioport:0x10000", "ioport:12", "vport0p1", "/dev/../x"] {
             assert_eq!(Exit::parse(bad), None, "{bad}");
         }

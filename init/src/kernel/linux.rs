@@ -2,7 +2,7 @@
 //! elsewhere, here it is done.
 #![allow(unsafe_code)]
 
-#[cfg(feature = "overlay")]
+#[cfg(any(feature = "overlay", feature = "ram"))]
 mod copies;
 mod devices;
 mod files;
@@ -10,11 +10,13 @@ mod files;
 mod loops;
 #[cfg(any(test, target_env = "musl"))]
 mod memory;
-#[cfg(feature = "overlay")]
+#[cfg(any(feature = "overlay", feature = "ram"))]
 mod meter;
 #[cfg(feature = "overlay")]
 mod probe;
 mod process;
+#[cfg(feature = "ram")]
+mod ram;
 #[cfg(feature = "supervise")]
 mod supervise;
 #[cfg(feature = "virtiofs")]
@@ -217,7 +219,7 @@ impl Kernel for Linux {
         copies::copy(from, to)
     }
 
-    #[cfg(feature = "overlay")]
+    #[cfg(any(feature = "overlay", feature = "ram"))]
     fn digest(&mut self, path: &str) -> io::Result<Digest> {
         copies::digest(path)
     }
@@ -278,7 +280,7 @@ impl Kernel for Linux {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    #[cfg(not(feature = "overlay"))]
+    #[cfg(not(any(feature = "overlay", feature = "ram")))]
     fn digest(&mut self, _path: &str) -> io::Result<Digest> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -354,7 +356,7 @@ impl Kernel for Linux {
         files::make_node(node)
     }
 
-    #[cfg(feature = "virtiofs")]
+    #[cfg(any(feature = "virtiofs", feature = "ram"))]
     fn symlink(&mut self, target: &str, link: &str) -> io::Result<()> {
         std::os::unix::fs::symlink(target, link)
     }
@@ -365,9 +367,19 @@ impl Kernel for Linux {
     }
 
     #[cfg(feature = "supervise")]
-    fn supervise(&mut self, program: &str, arguments: &[String]) -> io::Result<u8> {
+    fn supervise(&mut self, program: &super::Program) -> io::Result<u8> {
         self.restore_log_limit();
-        supervise::run(program, arguments)
+        supervise::run(program)
+    }
+
+    #[cfg(feature = "ram")]
+    fn set_attribute(&mut self, path: &str, name: &str, value: &[u8]) -> io::Result<()> {
+        ram::set_attribute(path, name, value)
+    }
+
+    #[cfg(feature = "ram")]
+    fn link_up(&mut self, interface: &str) -> io::Result<()> {
+        ram::link_up(interface)
     }
 
     #[cfg(feature = "supervise")]

@@ -506,7 +506,7 @@ impl Kernel for Model {
         Vec::new()
     }
 
-    fn supervise(&mut self, _program: &str, _arguments: &[String]) -> Result<u8> {
+    fn supervise(&mut self, _program: &initramfs_overlay_init::kernel::Program) -> Result<u8> {
         Err(ErrorKind::Unsupported.into())
     }
 

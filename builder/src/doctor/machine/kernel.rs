@@ -259,7 +259,7 @@ impl Kernel for Machine {
         Vec::new()
     }
 
-    fn supervise(&mut self, _: &str, _: &[String]) -> io::Result<u8> {
+    fn supervise(&mut self, _: &initramfs_overlay_init::kernel::Program) -> io::Result<u8> {
         self.gone = true;
         Ok(0)
     }

@@ -2,9 +2,11 @@
 
 use std::{
     fs::File,
-    io::{self, Read, Write},
-    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
 };
+#[cfg(feature = "overlay")]
+use std::{io::Write, os::fd::AsRawFd};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use sha2::{Digest as _, Sha256};
@@ -17,8 +19,10 @@ const BLOCK: usize = 1 << 20;
 
 /// After how many bytes of a copy those before are waited for, while these are written. Without that the kernel would write most of
 /// them at the very end; on a slow card that would be a minute in which nobody feeds the watchdog.
+#[cfg(feature = "overlay")]
 const PUSH: u64 = 8 << 20;
 
+#[cfg(feature = "overlay")]
 pub(super) fn copy(from: &str, to: &str) -> io::Result<Digest> {
     let mut source = File::open(from)?;
     let mut target = File::options().write(true).create_new(true).open(to)?;
@@ -39,6 +43,7 @@ pub(super) fn copy(from: &str, to: &str) -> io::Result<Digest> {
 }
 
 /// Has the kernel finish what it writes of a file and begin with the rest. An error told here is not told again by fsync.
+#[cfg(feature = "overlay")]
 fn keep_writing(file: &File) -> io::Result<()> {
     let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE;
     // SAFETY: the descriptor is open and plain numbers go in; nothing is read or written through pointers.

@@ -18,9 +18,10 @@ use nix::{
 };
 
 use super::process;
+use crate::kernel::Program;
 
 /// Runs `program` until it ends. 128 + N stands for death by signal N, as in shells.
-pub(super) fn run(program: &str, arguments: &[String]) -> io::Result<u8> {
+pub(super) fn run(program: &Program) -> io::Result<u8> {
     let signals = SigSet::all();
     // Blocked, they wait for the loop below; none is lost, not even one that would do nothing by default (signal(7)).
     signals.thread_block()?;
@@ -40,7 +41,7 @@ pub(super) fn run(program: &str, arguments: &[String]) -> io::Result<u8> {
             let _ = setsid();
             // SAFETY: a plain number goes in. Where it fails the program has no controlling terminal, and runs.
             let _ = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) };
-            let error = process::exec(program, arguments);
+            let error = become_program(program);
             let number = error.raw_os_error().unwrap_or(libc::ENOEXEC);
             let _ = File::from(writer).write_all(&number.to_ne_bytes());
             // SAFETY: _exit runs no code of this program: the child must not live on as a second PID 1.
@@ -52,12 +53,33 @@ pub(super) fn run(program: &str, arguments: &[String]) -> io::Result<u8> {
             if File::from(reader).read_exact(&mut number).is_ok() {
                 return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number)));
             }
-            wait(child, &signals)
+            wait(child, &signals, stop(program))
         }
     }
 }
 
-fn wait(child: Pid, signals: &SigSet) -> io::Result<u8> {
+/// Becomes the program. Comes back only with an error.
+fn become_program(program: &Program) -> io::Error {
+    #[cfg(feature = "ram")]
+    if let Some(setting) = &program.setting {
+        return super::ram::exec(program, setting);
+    }
+    process::exec(&program.path, &program.arguments)
+}
+
+/// The signal that the program gets where this process is asked to end; each as it is where there is none.
+fn stop(program: &Program) -> Option<i32> {
+    #[cfg(feature = "ram")]
+    if let Some(setting) = &program.setting {
+        // Ctrl-Alt-Del is then no restart on the spot but a SIGINT for PID 1 (reboot(2)).
+        let _ = nix::sys::reboot::set_cad_enabled(false);
+        return Some(setting.stop);
+    }
+    let _ = program;
+    None
+}
+
+fn wait(child: Pid, signals: &SigSet, stop: Option<i32>) -> io::Result<u8> {
     loop {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -77,8 +99,13 @@ fn wait(child: Pid, signals: &SigSet) -> io::Result<u8> {
         if let Ok(signal) = signals.wait()
             && signal != Signal::SIGCHLD
         {
+            let number = match (signal, stop) {
+                (Signal::SIGTERM | Signal::SIGINT | Signal::SIGPWR, Some(stop)) => stop,
+                (signal, _) => signal as i32,
+            };
             // It may have ended meanwhile.
-            let _ = kill(child, signal);
+            // SAFETY: plain numbers go in.
+            let _ = unsafe { libc::kill(child.as_raw(), number) };
         }
     }
 }

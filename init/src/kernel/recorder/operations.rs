@@ -180,7 +180,7 @@ impl Kernel for Recorder {
         let access = if mount.read_only { "ro" } else { "rw" };
         let data = if mount.data.is_empty() { String::new() } else { format!(" {}", mount.data) };
         self.note(format!("mount {} {} {} {access}{data}", mount.filesystem, mount.source, mount.target));
-        let virtual_one = matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs" | "tmpfs");
+        let virtual_one = matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs" | "tmpfs" | "devpts" | "cgroup2");
         if !virtual_one && !self.filesystems.iter().any(|name| name == mount.filesystem) {
             return Err(self.failed(ENODEV));
         }
@@ -332,10 +332,23 @@ impl Kernel for Recorder {
         Ok(())
     }
 
-    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    #[cfg(any(feature = "virtiofs", feature = "ram", not(feature = "linux")))]
     fn symlink(&mut self, target: &str, link: &str) -> Result<()> {
         self.note(format!("symlink {link} -> {target}"));
         self.put(link, Node::Symlink(target.into()));
+        Ok(())
+    }
+
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn set_attribute(&mut self, path: &str, name: &str, value: &[u8]) -> Result<()> {
+        self.note(format!("setxattr {path} {name} {value:02x?}"));
+        // As tmpfs had it before Linux 6.6.
+        if name.starts_with("user.") { Err(ErrorKind::Unsupported.into()) } else { self.node(path).map(drop) }
+    }
+
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn link_up(&mut self, interface: &str) -> Result<()> {
+        self.note(format!("up {interface}"));
         Ok(())
     }
 
@@ -345,8 +358,19 @@ impl Kernel for Recorder {
     }
 
     #[cfg(any(feature = "supervise", not(feature = "linux")))]
-    fn supervise(&mut self, program: &str, arguments: &[String]) -> Result<u8> {
-        self.note(format!("supervise {}", [&[program.to_string()], arguments].concat().join(" ")));
+    fn supervise(&mut self, program: &crate::kernel::Program) -> Result<u8> {
+        #[cfg(any(feature = "ram", not(feature = "linux")))]
+        if let Some(setting) = &program.setting {
+            let identity = &setting.identity;
+            self.note(format!(
+                "as {}:{} {:?} in {} with {:?}, ended by {}",
+                identity.uid, identity.gid, identity.groups, setting.directory, setting.environment, setting.stop
+            ));
+        }
+        self.note(format!(
+            "supervise {}",
+            [std::slice::from_ref(&program.path), &program.arguments].concat().join(" ")
+        ));
         self.exit_status.ok_or_else(|| ErrorKind::NotFound.into())
     }
 

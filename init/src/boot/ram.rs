@@ -1,0 +1,203 @@
+//! The way of a root that is the initramfs itself: nothing is found, mounted over or switched to. The root is looked over, what an
+//! archive could not carry is put back, programs get the mounts that they expect, and the image's program runs as the image wants it.
+
+use std::time::Duration;
+
+use super::Boot;
+use crate::{
+    attributes,
+    error::Result,
+    inventory,
+    kernel::{Kernel, Kind, Level, Mount, Power, Program, Setting, exists},
+    names,
+    step::Step,
+    supervise, switch_root,
+    workload::{self, Fault, Workload, user},
+};
+
+/// Mounts beside those of every way: filesystem, where, options, whether no devices and no suid programs are wanted there.
+const MOUNTS: [(&str, &str, &str, bool); 3] = [
+    // The group tty has this number nearly everywhere; glibc's grantpt asks for it (kernel, Documentation/filesystems/devpts.rst).
+    ("devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", false),
+    ("tmpfs", "/dev/shm", "mode=1777", true),
+    ("cgroup2", "/sys/fs/cgroup", "", true),
+];
+
+/// Links that programs expect: from, to.
+const LINKS: [(&str, &str); 4] = [
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
+/// Less than this free means that a root is full, in bytes.
+const NOTHING: u64 = 64 << 10;
+
+/// Whether this initramfs is a root of its own.
+pub fn is_baked(kernel: &mut dyn Kernel) -> bool {
+    exists(kernel, names::WORKLOAD)
+}
+
+/// Runs the root. Comes back without an error only on a recorder, or where the machine cannot be switched off.
+///
+/// # Errors
+/// What keeps the program from running.
+pub fn run(boot: &mut Boot<'_>) -> Result<()> {
+    boot.begin(Step::Verify);
+    let workload = Workload::parse(&boot.text(names::WORKLOAD));
+    check(boot, &workload)?;
+    restore(boot);
+    boot.begin(Step::Mounts);
+    mount_apis(boot);
+    name_machine(boot, &workload);
+    if let Err(error) = boot.kernel.link_up("lo") {
+        boot.notice(&format!("the loopback network is not up: {error}"));
+    }
+    boot.begin(Step::Check);
+    let program = prepare(boot, &workload)?;
+    boot.begin(Step::Report);
+    boot.report.fact("program", program.path.as_str());
+    boot.write_report();
+    boot.begin(Step::Run);
+    boot.write_report();
+    match boot.config.exit.clone() {
+        Some(exit) => supervise::run(boot.kernel, &exit, &program),
+        None => {
+            let status = boot.kernel.supervise(&program);
+            let status = status.map_err(|source| Fault::Exec { path: program.path.clone(), source })?;
+            boot.kernel.log(Level::Info, &format!("{} ended with status {status}", program.path));
+            boot.kernel.power(Power::Off, Duration::ZERO);
+            Ok(())
+        }
+    }
+}
+
+/// Makes sure that the root is what was packed.
+fn check(boot: &mut Boot<'_>, workload: &Workload) -> Result<()> {
+    let seen = inventory::check(boot.kernel, names::INVENTORY, boot.config.verify);
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let has = memory(&boot.text("/proc/meminfo"));
+    // A root on ramfs has no limit, and says that nothing is free.
+    let is_tight = workload.memory.saturating_mul(4) > has;
+    let full = is_tight && boot.kernel.free_space("/").is_ok_and(|free| free < NOTHING);
+    Err(Fault::Torn { seen, needs: workload.memory, has, full }.into())
+}
+
+/// Bytes of memory (kernel, Documentation/filesystems/proc.rst, meminfo).
+fn memory(text: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
+    let kib: u64 = line.split_ascii_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
+    kib.saturating_mul(1024)
+}
+
+/// Puts back what the archive could not carry, and takes away what only init needed.
+fn restore(boot: &mut Boot<'_>) {
+    if let Some(words) = attributes::restore(boot.kernel, names::ATTRIBUTES) {
+        boot.notice(&words);
+    }
+    // The image's own program of that name, which this one stood in the place of.
+    if exists(boot.kernel, names::KEPT_INIT)
+        && let Err(error) = boot.kernel.rename(names::KEPT_INIT, "/init")
+    {
+        boot.notice(&format!("cannot put the image's own /init back: {error}"));
+    }
+    for list in [names::INVENTORY, names::ATTRIBUTES] {
+        // Large ones take memory; one that stays does no harm.
+        let _ = boot.kernel.remove(list);
+    }
+}
+
+/// Mounts what programs expect. What a kernel has not is said, and matters only to who uses it.
+fn mount_apis(boot: &mut Boot<'_>) {
+    for (filesystem, target, data, no_suid_dev) in MOUNTS {
+        // cgroup's place is made by the kernel, where it has it.
+        if target.starts_with("/dev/") {
+            let _ = boot.make_dir(target);
+        }
+        let mount = Mount { source: filesystem, target, filesystem, read_only: false, no_suid_dev, data };
+        if let Err(error) = boot.kernel.mount(&mount) {
+            boot.notice(&format!("no {filesystem} at {target}: {error}"));
+        }
+    }
+    for (from, to) in LINKS {
+        if !exists(boot.kernel, from)
+            && let Err(error) = boot.kernel.symlink(to, from)
+        {
+            boot.notice(&format!("cannot make {from}: {error}"));
+        }
+    }
+}
+
+fn name_machine(boot: &mut Boot<'_>, workload: &Workload) {
+    let mut name = workload.hostname.clone();
+    if name.is_empty() {
+        name = boot.text("/etc/hostname").lines().next().unwrap_or_default().trim().to_string();
+    }
+    if !name.is_empty()
+        && let Err(error) = boot.kernel.write("/proc/sys/kernel/hostname", name.as_bytes())
+    {
+        boot.notice(&format!("the machine cannot be called {name}: {error}"));
+    }
+}
+
+/// The program with all that it runs with.
+fn prepare(boot: &mut Boot<'_>, workload: &Workload) -> Result<Program> {
+    let mut words = workload.words(boot.config.given_init.as_deref(), &boot.config.given_arguments).into_iter();
+    let Some(name) = words.next() else { return Err(Fault::Nothing.into()) };
+    let (passwd, group) = (boot.text("/etc/passwd"), boot.text("/etc/group"));
+    let identity = user::identify(&workload.user, &passwd, &group)?;
+    let environment = workload.environment(&identity.home);
+    make_dirs(boot, workload.folder())?;
+    let path =
+        find(boot.kernel, &name, workload.folder(), workload::variable(&environment, "PATH").unwrap_or_default())?;
+    let directory = workload.folder().into();
+    let setting = Setting { name, environment, directory, identity, stop: workload.stop() };
+    Ok(Program { path, arguments: words.collect(), setting: Some(setting) })
+}
+
+/// Makes a folder with those above it.
+fn make_dirs(boot: &mut Boot<'_>, path: &str) -> Result<()> {
+    let mut made = String::new();
+    for part in path.split('/').filter(|part| !part.is_empty()) {
+        made.push('/');
+        made.push_str(part);
+        boot.make_dir(&made)?;
+    }
+    Ok(())
+}
+
+/// Where the program `name` is: as execvp(3) looks for it, in folders that are not below a link that leads nowhere.
+fn find(kernel: &mut dyn Kernel, name: &str, folder: &str, path: &str) -> Result<String, Fault> {
+    let mut looked = Vec::new();
+    let mut candidates = Vec::new();
+    if name.starts_with('/') {
+        candidates.push(name.to_string());
+        looked.push("the root".to_string());
+    } else if name.contains('/') {
+        candidates.push(format!("{folder}/{name}"));
+        looked.push(folder.to_string());
+    } else {
+        for place in path.split(':') {
+            let place = if place.is_empty() { folder } else { place };
+            candidates.push(format!("{place}/{name}"));
+            looked.push(place.to_string());
+        }
+    }
+    let mut unusable = None;
+    for candidate in candidates {
+        let Some(stat) = switch_root::resolve(kernel, "", &candidate).and_then(|real| kernel.stat(&real).ok()) else {
+            continue;
+        };
+        let reason = match stat.kind {
+            Kind::File if stat.mode & 0o111 == 0 => "no permission bit allows to execute it",
+            Kind::File if stat.size == 0 => "it is empty",
+            Kind::File => return Ok(candidate),
+            _ => "it is no regular file",
+        };
+        unusable.get_or_insert(Fault::Unusable { path: candidate, reason });
+    }
+    Err(unusable.unwrap_or(Fault::Missing { name: name.into(), looked }))
+}
