@@ -1,9 +1,9 @@
 //! OCI images as initramfs: found where the user says, their layers merged in memory, written as an archive whose contents stream from
 //! the layers. Nothing of an image is ever put on the host's filesystem, and nothing of the host is reached through an image.
 //!
-//! The rooms, in the order in which an image goes through them: `reference` and `platform` say what is wanted, `image` finds it
-//! (and `registry` fetches it), `layer` and `tarball` read it, `merge` puts it together, `inject` and `exclude` change it, `pack` writes
-//! it, and `squashfs` and `erofs` in other forms.
+//! The rooms, in the order in which an image goes through them: `reference` and `platform` say what is wanted, `image` finds it (and
+//! `registry` fetches it), `layer` and `tarball` read it, `merge` puts it together, `inject` and `exclude` change it, `ram` makes it run
+//! by itself, `pack` writes it, and `squashfs` and `erofs` in other forms.
 
 pub mod blob;
 pub mod config;
@@ -16,6 +16,7 @@ pub mod layer;
 pub mod merge;
 pub mod pack;
 pub mod platform;
+pub mod ram;
 pub mod reference;
 pub mod registry;
 pub mod squashfs;

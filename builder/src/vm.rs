@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The I/O port that the guest writes its status to, that of QEMU's isa-debug-exit.
-const EXIT_PORT: &str = "0xf4";
+pub const EXIT_PORT: &str = "0xf4";
 
 /// A folder of the host in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]

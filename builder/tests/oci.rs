@@ -19,7 +19,13 @@ use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
 fn oci(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_initramfs-overlay")).arg("oci").args(arguments).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
+    command.arg("oci").args(arguments);
+    // What is put beside an image that runs by itself, and compiled for that, is the matter of `ram.rs`.
+    if arguments.contains(&"-o") && !arguments.contains(&"--init") {
+        command.arg("--image-init");
+    }
+    command.output().unwrap()
 }
 
 fn succeed(arguments: &[&str]) -> String {

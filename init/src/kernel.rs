@@ -320,6 +320,14 @@ pub trait Kernel {
     fn set_attribute(&mut self, _path: &str, _name: &str, _value: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    /// Sets permission bits.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn set_mode(&mut self, _path: &str, _mode: u32) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Brings a network interface up.
     ///
     /// # Errors

@@ -39,7 +39,6 @@ pub mod supervise;
 pub mod switch_root;
 pub mod tag;
 pub mod text;
-#[cfg(any(feature = "overlay", not(feature = "linux")))]
 pub mod toram;
 pub mod trial;
 pub mod trust;

@@ -52,7 +52,6 @@ pub fn is_tmpfs_size(text: &str) -> bool {
 }
 
 /// The bytes that hexadecimal digits stand for, two digits each.
-#[cfg(any(feature = "ram", not(feature = "linux")))]
 pub fn bytes_of(digits: &str) -> Option<Vec<u8>> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let pairs = digits.as_bytes().chunks(2);

@@ -24,34 +24,37 @@ use crate::{
         merge::Merge,
         pack::{self, Written},
         platform::Platform,
+        ram::Inventory,
         squashfs,
     },
     progress::Progress,
-    tree::{Clash, Content, Entry, Kind, Tree},
+    tree::{Clash, Entry, Kind, Tree},
     write::OutputFile,
 };
 
 mod access;
 mod inspect;
+mod ram;
+mod run;
 
 /// Make an initramfs of an OCI image: its layers merged in memory, nothing unpacked on this machine.
 ///
-/// IMAGE is NAME[:TAG] or HOST:PORT/NAME[:TAG][@DIGEST] in a registry, oci:DIR[:TAG] (a folder in the OCI layout), oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] (what `docker save`
-/// writes), dir:DIR (a root folder) or tar:FILE (a root in a tar file).
+/// IMAGE is NAME[:TAG] or HOST:PORT/NAME[:TAG][@DIGEST] in a registry, oci:DIR[:TAG] (a folder in the OCI layout),
+/// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] (what `docker save` writes), dir:DIR (a root folder) or tar:FILE (a root in a tar file).
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:
-  initramfs-overlay oci alpine:3.22 --lock images.lock --init my-init -o alpine.cpio.gz
-  initramfs-overlay oci oci:images:alpine --inject agent:/usr/bin/agent:755 --exclude 'usr/share/doc' --init my-init -o a.cpio.gz
+  initramfs-overlay oci alpine:3.22 --lock images.lock -o alpine.cpio.gz
+  initramfs-overlay oci oci:images:alpine --inject agent:/usr/bin/agent:755 --entrypoint /usr/bin/agent --user nobody -o a.cpio.gz
+  initramfs-overlay oci run alpine:3.22 -- cat /etc/os-release
   initramfs-overlay oci oci:images:debian --squashfs root-squashfs.img
   initramfs-overlay oci inspect docker-archive:saved.tar")]
 pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
 
-    /// Where the image is
-    #[arg(required = true)]
-    image: Option<String>,
+    #[command(flatten)]
+    root: RootArgs,
 
     /// Where the initramfs goes
     #[arg(short, long, value_name = "FILE", required_unless_present_any = ["squashfs", "erofs"])]
@@ -66,23 +69,15 @@ pub struct Args {
     erofs: Option<PathBuf>,
 
     #[command(flatten)]
-    access: access::AccessArgs,
+    ram: ram::RunArgs,
 
-    /// The machine that it is for: os/architecture[/variant], such as linux/arm/v6 [default: this one]
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<String>,
-
-    /// The program that the kernel runs, put at /init [default: the image's own /init]
-    #[arg(long, value_name = "FILE", requires = "output")]
+    /// A program of your own that the kernel runs, at /init: nothing of the image is run but by it
+    #[arg(long, value_name = "FILE", requires = "output", conflicts_with_all = OF_RAM)]
     init: Option<PathBuf>,
 
-    /// A file or folder of this machine and where it goes in the image, SRC:DEST[:MODE]. Repeatable
-    #[arg(long, value_name = "SRC:DEST")]
-    inject: Vec<String>,
-
-    /// Leave out what matches: a path (usr/share/doc, usr/lib/**/*.a) or a name anywhere (*.pyc). Repeatable
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
+    /// The image's own /init is what the kernel runs
+    #[arg(long, requires = "output", conflicts_with_all = OF_RAM, conflicts_with = "init")]
+    image_init: bool,
 
     /// How it is compressed
     #[arg(long, value_name = "NAME", default_value = "gzip")]
@@ -92,18 +87,83 @@ pub struct Args {
     #[arg(long, requires = "output")]
     split: bool,
 
-    /// The most that all layers together may unpack to, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 8192)]
-    max_size: u64,
-
     /// Tell what was made as JSON
     #[arg(long)]
     json: bool,
 }
 
+/// Options that only an image that runs by itself has.
+const OF_RAM: [&str; 8] = ["entrypoint", "cmd", "env", "workdir", "user", "hostname", "init_program", "source"];
+
+/// The root: which image, and what becomes of its files.
+#[derive(Debug, clap::Args)]
+struct RootArgs {
+    /// Where the image is
+    #[arg(required = true)]
+    image: Option<String>,
+
+    #[command(flatten)]
+    access: access::AccessArgs,
+
+    /// The machine that it is for: os/architecture[/variant], such as linux/arm/v6 [default: this one]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+
+    /// A file or folder of this machine and where it goes in the image, SRC:DEST[:MODE]. Repeatable
+    #[arg(long, value_name = "SRC:DEST")]
+    inject: Vec<String>,
+
+    /// Leave out what matches: a path (usr/share/doc, usr/lib/**/*.a) or a name anywhere (*.pyc). Repeatable
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+
+    /// The most that all layers together may unpack to, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 8192)]
+    max_size: u64,
+}
+
+/// A root, ready to be written.
+struct Root {
+    image: Image,
+    platform: Platform,
+    merge: Merge,
+    /// The image alone, before anything was put in, where that was to be kept.
+    base: Tree,
+}
+
+impl RootArgs {
+    /// It is there: clap asks for it where there is no subcommand.
+    fn name(&self) -> &str {
+        self.image.as_deref().unwrap_or_default()
+    }
+
+    /// Finds the image.
+    fn open(&self) -> Result<(Image, Platform)> {
+        let platform = chosen_platform(self.platform.as_deref())?;
+        Ok((Image::open_with(self.name(), &platform, &self.access.read()?)?, platform))
+    }
+
+    /// Reads the image and puts in and leaves out what is wanted.
+    fn merge(&self, image: Image, platform: Platform, keep_base: bool, progress: Progress) -> Result<Root> {
+        let exclude = Exclude::new(&self.exclude)?;
+        let injects: Vec<Inject> = self.inject.iter().map(|text| Inject::parse(text)).collect::<Result<_>>()?;
+        let mut merge = oci::merge(&image, self.max_size << 20, progress)?;
+        let left_out = exclude.apply(&mut merge);
+        let base = if keep_base { merge.tree.clone() } else { Tree::new() };
+        for inject in &injects {
+            inject.apply(&mut merge)?;
+        }
+        if !self.exclude.is_empty() {
+            progress.say(format!("left out: {left_out} names"));
+        }
+        Ok(Root { image, platform, merge, base })
+    }
+}
+
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Inspect(inspect::Args),
+    Run(Box<run::Args>),
 }
 
 /// Makes it.
@@ -114,41 +174,28 @@ enum Command {
 pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
         Some(Command::Inspect(args)) => inspect::run(args),
+        Some(Command::Run(args)) => run::run(args),
         None => build(args),
     }
 }
 
 fn build(args: &Args) -> Result<ExitCode> {
-    // It is there: clap asks for it where there is no subcommand.
-    let name = args.image.as_deref().unwrap_or_default();
+    let name = args.root.name();
     let progress = Progress::on_stderr();
-    let platform = chosen_platform(args.platform.as_deref())?;
-    let exclude = Exclude::new(&args.exclude)?;
-    let injects: Vec<Inject> = args.inject.iter().map(|text| Inject::parse(text)).collect::<Result<_>>()?;
     let mtime = super::build::archive_time()?;
-    let image = Image::open_with(name, &platform, &args.access.read()?)?;
+    let (image, platform) = args.root.open()?;
     // What cannot be written is said before anything is read.
     let outputs =
         [&args.output, &args.squashfs, &args.erofs].map(|path| path.as_ref().map(OutputFile::create).transpose());
     let [output, squashfs, erofs] = outputs;
     let (output, squashfs, erofs) = (output?, squashfs?, erofs?);
-
-    let mut merge = oci::merge(&image, args.max_size << 20, progress)?;
-    let left_out = exclude.apply(&mut merge);
-    let base = if args.split { merge.tree.clone() } else { Tree::new() };
-    for inject in &injects {
-        inject.apply(&mut merge)?;
-    }
+    let Root { image, platform, mut merge, base } = args.root.merge(image, platform, args.split, progress)?;
     if let Some(init) = &args.init {
-        let entry = Entry::file(0o755, Content::host(init)?);
-        merge.insert(b"init", entry).map_err(|reason| Error::Usage(format!("--init {}: {reason}", init.display())))?;
-        merge.xattrs.remove(&b"init"[..]);
+        ram::put_own(&mut merge, init)?;
     }
-    if output.is_some() {
+    let by_itself = args.init.is_none() && !args.image_init && !args.ram.leave_init(&image, &merge);
+    if output.is_some() && !by_itself {
         check_init(&image, &merge)?;
-    }
-    if !args.exclude.is_empty() {
-        progress.say(format!("left out: {left_out} names"));
     }
 
     let mut made = Made { written: Written::default(), initramfs: None, squashfs: None, erofs: None };
@@ -167,18 +214,27 @@ fn build(args: &Args) -> Result<ExitCode> {
         file.commit()?;
         step.finish("");
     }
-    if let Some(file) = output {
-        warn_of_attributes(&merge, progress);
+    if let Some(mut file) = output {
+        let mut inventory = Inventory::default();
+        let inventory = match by_itself {
+            true => {
+                args.ram.apply(&image, &platform, &mut merge, &[], progress)?;
+                Some(&mut inventory)
+            }
+            false => {
+                warn_of_attributes(&merge, progress);
+                None
+            }
+        };
         let step = progress.step(format!("{name}: writing {}", file.path().display()));
         let properties = Properties { mtime, ..Properties::default() };
-        let mut file = file;
-        if args.split {
-            let second = difference(&base, &merge.tree)?;
-            made.written = segment(&base, &image, properties, args.compress, &mut file)?;
-            made.written = made.written.and(segment(&second, &image, properties, args.compress, &mut file)?);
-        } else {
-            made.written = segment(&merge.tree, &image, properties, args.compress, &mut file)?;
-        }
+        made.written = match args.split {
+            true => {
+                let parts = [&base, &difference(&base, &merge.tree)?];
+                write(&parts, &image, properties, args.compress, inventory, &mut file)?
+            }
+            false => write(&[&merge.tree], &image, properties, args.compress, inventory, &mut file)?,
+        };
         let size = file.file().metadata().at("read", file.path())?.len();
         made.initramfs = Some((file.path().to_path_buf(), size));
         file.commit()?;
@@ -196,22 +252,29 @@ struct Made {
     erofs: Option<(PathBuf, u64)>,
 }
 
-/// Adds a compressed archive to the file.
-fn segment(
-    tree: &Tree,
+/// Writes one compressed archive for each of `parts`. What they hold is listed in the last one, where that is wanted.
+fn write(
+    parts: &[&Tree],
     image: &Image,
     properties: Properties,
     compression: Compression,
+    mut inventory: Option<&mut Inventory>,
     file: &mut OutputFile,
 ) -> Result<Written> {
     let failed = |source| Error::WriteArchive { source };
-    // The next archive in a file begins at a multiple of 4 (the kernel's buffer-format.rst).
-    let length = file.file().metadata().at("read", file.path())?.len();
-    file.write_all(&[0; 3][..(length.next_multiple_of(4) - length) as usize]).map_err(failed)?;
-    let mut encoder = compression.encoder(file).map_err(failed)?;
-    let written = pack::write(tree, image, properties, &mut encoder)?;
-    encoder.finish().and_then(|file| file.flush()).map_err(failed)?;
-    Ok(written)
+    let mut all = Written::default();
+    for (place, tree) in parts.iter().enumerate() {
+        // The next archive in a file begins at a multiple of 4 (the kernel's buffer-format.rst).
+        let length = file.file().metadata().at("read", file.path())?.len();
+        file.write_all(&[0; 3][..(length.next_multiple_of(4) - length) as usize]).map_err(failed)?;
+        if let Some(inventory) = &mut inventory {
+            inventory.is_last = place + 1 == parts.len();
+        }
+        let mut encoder = compression.encoder(&mut *file).map_err(failed)?;
+        all = all.and(pack::write(tree, image, properties, &mut encoder, inventory.as_deref_mut())?);
+        encoder.finish().and_then(|file| file.flush()).map_err(failed)?;
+    }
+    Ok(all)
 }
 
 /// The platform that was asked for, else this machine.
@@ -222,7 +285,8 @@ fn chosen_platform(text: Option<&str>) -> Result<Platform> {
 /// The kernel runs `/init`; without one it looks for a root on a disk, which is not what anybody wants here.
 fn check_init(image: &Image, merge: &Merge) -> Result<()> {
     let reason = match merge.tree.get("init") {
-        None => "it has no /init, which is what the kernel runs; give one with --init FILE".to_owned(),
+        None => "it has no /init, which is what the kernel runs; leave --image-init out, or give one with --init FILE"
+            .to_owned(),
         Some(Entry { kind: Kind::Symlink(_), .. }) => return Ok(()),
         Some(Entry { kind: Kind::File(_), mode, .. }) if mode & 0o111 != 0 => return Ok(()),
         Some(entry) => {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Exit status where the machine, not the command in it, failed. As `env` and `docker run` have it.
-const FAILED: u8 = 125;
+pub(super) const FAILED: u8 = 125;
 /// Exit status where the time was up, as `timeout` has it.
 const TIMED_OUT: u8 = 124;
 
@@ -127,7 +127,7 @@ pub struct Args {
     pub arguments: Vec<String>,
 }
 
-fn memory(text: &str) -> Result<u32, String> {
+pub(super) fn memory(text: &str) -> Result<u32, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match &text[digits.len()..] {
         "" | "M" | "MiB" | "m" => Some(1),
@@ -226,7 +226,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(judged.status))
 }
 
-fn accelerator_words(accelerator: Accelerator) -> &'static str {
+pub(super) fn accelerator_words(accelerator: Accelerator) -> &'static str {
     match accelerator {
         Accelerator::Kvm => "with KVM",
         Accelerator::Tcg => "with QEMU's own emulation (TCG)",
@@ -284,13 +284,16 @@ fn initramfs(
 
 /// What an outcome means.
 #[derive(Debug, PartialEq, Eq)]
-struct Judged {
-    status: u8,
-    name: &'static str,
-    reason: Option<String>,
+pub(super) struct Judged {
+    /// The exit status.
+    pub status: u8,
+    /// What it is called.
+    pub name: &'static str,
+    /// Why, where it was not the program's own end.
+    pub reason: Option<String>,
 }
 
-fn judge(outcome: &Outcome, console: &str) -> Judged {
+pub(super) fn judge(outcome: &Outcome, console: &str) -> Judged {
     let failed = |name, reason| Judged { status: FAILED, name, reason: Some(reason) };
     match outcome {
         Outcome::Exited(status) => Judged { status: *status, name: "exited", reason: None },

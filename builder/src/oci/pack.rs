@@ -6,14 +6,19 @@ use std::{
     io::Write,
 };
 
+use sha2::{Digest as _, Sha256};
+
 use super::{
     image::Image,
     layer::{Located, Members},
+    ram::Inventory,
 };
+use initramfs_overlay_init::{names, workload::KERNEL};
+
 use crate::{
     Result,
     archive::{Properties, Writer},
-    tree::{Content, Kind, Node, Tree},
+    tree::{Content, Entry, Kind, Node, Tree},
 };
 
 /// What was written.
@@ -61,23 +66,95 @@ pub struct Item<'a> {
 }
 
 /// An initramfs.
-struct Newc<W: Write>(Writer<W>);
+struct Newc<'a, W: Write> {
+    writer: Writer<W>,
+    inventory: Option<&'a mut Inventory>,
+}
 
-impl<W: Write> Format for Newc<W> {
-    fn put(&mut self, item: &Item<'_>, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
-        self.0.put(&item.node, item.number, item.links, size, fill)
+/// What passes on its way, and its digest.
+struct Hashing<'a> {
+    sink: &'a mut dyn Write,
+    hash: Sha256,
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let length = self.sink.write(bytes)?;
+        self.hash.update(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.sink.flush()
     }
 }
 
-/// Writes `tree`, whose contents may be in the layers of `image`, into `sink` as an initramfs.
+impl<W: Write> Format for Newc<'_, W> {
+    fn put(&mut self, item: &Item<'_>, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
+        let Some(inventory) = &mut self.inventory else {
+            return self.writer.put(&item.node, item.number, item.links, size, fill);
+        };
+        let mut digest = None;
+        self.writer.put(&item.node, item.number, item.links, size, |sink| {
+            let mut hashing = Hashing { sink, hash: Sha256::new() };
+            fill(&mut hashing)?;
+            digest = Some(hashing.hash.finalize().into());
+            Ok(())
+        })?;
+        let kind = &item.node.entry.kind;
+        match kind {
+            // Another name of a file: its content came with the first.
+            Kind::File(content) if item.first.is_some() => {
+                inventory.add(item.node.path, kind, Some(content.size()), None);
+            }
+            Kind::File(_) => inventory.add(item.node.path, kind, Some(size), digest),
+            _ => inventory.add(item.node.path, kind, None, None),
+        }
+        Ok(())
+    }
+}
+
+/// Writes `tree`, whose contents may be in the layers of `image`, into `sink` as an initramfs. What it holds is noted in `inventory`,
+/// and where that is the last archive of a file, its last entry is the list.
 ///
 /// # Errors
 /// As [`write_as`], and [`crate::Error::WriteArchive`] with what the sink said.
-pub fn write(tree: &Tree, image: &Image, properties: Properties, sink: impl Write) -> Result<Written> {
-    let mut newc = Newc(Writer::new(sink, properties));
+pub fn write(
+    tree: &Tree,
+    image: &Image,
+    properties: Properties,
+    sink: impl Write,
+    inventory: Option<&mut Inventory>,
+) -> Result<Written> {
+    let mut newc = Newc { writer: Writer::new(sink, properties), inventory };
     let mut written = write_as(&mut newc, tree, image)?;
-    written.archive = newc.0.finish()?;
+    if let Some(inventory) = newc.inventory.filter(|inventory| inventory.is_last) {
+        let list = Content::Bytes(inventory.to_bytes());
+        let size = list.size();
+        let entry = Entry::file(0o600, list.clone());
+        let path = names::INVENTORY.trim_start_matches('/').as_bytes();
+        // No other entry of the archive has this number: the numbers of the others count them.
+        let number = u32::try_from(tree.len() + 1).unwrap_or(u32::MAX);
+        let node = Node { path, entry: &entry, inode: usize::MAX };
+        newc.writer.put(&node, number, 1, size, |sink| list.copy_to(sink))?;
+        written.names += 1;
+        written.memory += NAME;
+        written.count(size);
+    }
+    written.archive = newc.writer.finish()?;
     Ok(written)
+}
+
+/// What a tree takes in memory once it is unpacked, in bytes.
+#[must_use]
+pub fn memory(tree: &Tree) -> u64 {
+    let mut contents: BTreeMap<usize, u64> = BTreeMap::new();
+    for node in tree.iter() {
+        if let Kind::File(content) = &node.entry.kind {
+            contents.insert(node.inode, content.size().next_multiple_of(PAGE));
+        }
+    }
+    tree.len() as u64 * NAME + contents.values().sum::<u64>()
 }
 
 /// Writes `tree`, whose contents may be in the layers of `image`, in any format.
@@ -158,8 +235,7 @@ impl Written {
     /// being unpacked is not among it.
     #[must_use]
     pub fn minimum_memory(&self, compressed: u64) -> u64 {
-        // What Debian's kernel 6.1 for amd64 keeps and needs to start: with a root of 2 MiB it boots in 96 MiB and not in 80.
-        const KERNEL: u64 = 88 << 20;
+        // With a root of 2 MiB a kernel of Debian's boots in 96 MiB and not in 80.
         (2 * self.memory + compressed + KERNEL).next_multiple_of(16 << 20)
     }
 }

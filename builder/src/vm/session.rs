@@ -29,7 +29,7 @@ use crate::{
     archive::{self, Properties},
     error::IoContext,
     qemu::{
-        Terminal,
+        Machine, Terminal,
         console::{Console, End},
     },
     tether,
@@ -114,18 +114,49 @@ impl Drop for Started {
 /// # Errors
 /// [`Error::MissingPrograms`] and [`Error::Io`] where something cannot be started.
 pub fn run(vm: &Vm, daemon: &Daemon, tree: &Tree, output: Output, time: Option<Duration>) -> Result<(Outcome, String)> {
+    let start = |sender: &Sender<Event>, shares: &mut Vec<Running>| {
+        for share in &vm.shares {
+            let (sender, tag) = (sender.clone(), share.tag.clone());
+            let said = move |words| drop(sender.send(Event::ShareEnded(tag, words)));
+            shares.push(share::start(daemon, share, said)?);
+        }
+        Ok(())
+    };
+    let initrd = in_memory(tree)?;
+    let machine = |sockets: &[i32], exit| vm.machine(initrd.as_raw_fd(), sockets, exit);
+    conduct(&machine, &[&initrd], start, output, time)
+}
+
+/// Runs a machine without folders to its end, as [`run`] does. `machine` makes it, knowing the descriptor that the guest's status is
+/// to be written to.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_machine(
+    machine: &dyn Fn(i32) -> Machine,
+    output: Output,
+    time: Option<Duration>,
+) -> Result<(Outcome, String)> {
+    conduct(&|_, exit| machine(exit), &[], |_, _| Ok(()), output, time)
+}
+
+/// What makes the machine: the sockets of its shares and the descriptor for its status.
+type Make<'a> = &'a dyn Fn(&[i32], i32) -> Machine;
+
+fn conduct(
+    machine: Make<'_>,
+    inherited: &[&OwnedFd],
+    start: impl FnOnce(&Sender<Event>, &mut Vec<Running>) -> Result<()>,
+    output: Output,
+    time: Option<Duration>,
+) -> Result<(Outcome, String)> {
     // Threads that are started from here on have what this one has.
     held().thread_block().map_err(std::io::Error::from).at("hold back", "signals")?;
     let (sender, events) = mpsc::channel();
-    let initrd = in_memory(tree)?;
     let mut started = Started { qemu: None, shares: Vec::new(), settings: termios::tcgetattr(std::io::stdin()).ok() };
-    for share in &vm.shares {
-        let (sender, tag) = (sender.clone(), share.tag.clone());
-        let said = move |words| drop(sender.send(Event::ShareEnded(tag, words)));
-        started.shares.push(share::start(daemon, share, said)?);
-    }
+    start(&sender, &mut started.shares)?;
     let console = Arc::new(Console::default());
-    started.qemu = Some(start_machine(vm, &mut started.shares, &initrd, output, &console, &sender)?);
+    started.qemu = Some(start_machine(machine, &mut started.shares, inherited, output, &console, &sender)?);
     std::thread::spawn(move || {
         while let Ok(signal) = held().wait() {
             if sender.send(Event::Signal(signal as i32)).is_err() {
@@ -152,21 +183,21 @@ fn in_memory(tree: &Tree) -> Result<OwnedFd> {
 }
 
 fn start_machine(
-    vm: &Vm,
+    make: Make<'_>,
     shares: &mut [Running],
-    initrd: &OwnedFd,
+    inherited: &[&OwnedFd],
     output: Output,
     console: &Arc<Console>,
     sender: &Sender<Event>,
 ) -> Result<Child> {
-    let program = Path::new(&vm.target.qemu.program);
-    let pipe = || std::io::pipe().at("open a pipe for", program);
+    let pipe = || std::io::pipe().at("open a pipe for", "QEMU");
     let (exit_reader, exit) = pipe()?;
     let (console_reader, copy) = pipe()?;
     let (exit, copy) = (OwnedFd::from(exit), OwnedFd::from(copy));
     let sockets: Vec<OwnedFd> = shares.iter_mut().filter_map(|share| share.socket.take()).collect();
     let numbers: Vec<i32> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
-    let machine = vm.machine(initrd.as_raw_fd(), &numbers, exit.as_raw_fd());
+    let machine = make(&numbers, exit.as_raw_fd());
+    let program = Path::new(machine.program);
     crate::program::require(&[machine.program()])?;
     let path = machine.program().locate().unwrap_or_else(|| program.to_owned());
     let terminal = match termios::isatty(std::io::stdin()) {
@@ -178,7 +209,7 @@ fn start_machine(
     if output == Output::Error {
         command.stdout(Stdio::from(std::io::stderr()));
     }
-    for descriptor in sockets.iter().chain([initrd, &exit, &copy]) {
+    for descriptor in sockets.iter().chain(inherited.iter().copied()).chain([&exit, &copy]) {
         inherit(descriptor, true).at("prepare", program)?;
     }
     let child = command.spawn().at("start", program)?;
@@ -193,6 +224,15 @@ fn start_machine(
             let _ = status_to.send(Event::Status(byte[0]));
         }
     });
+    if !machine.powers_off {
+        // Such a machine stays where it is; its words have to do.
+        let (sender, console) = (sender.clone(), Arc::clone(console));
+        std::thread::spawn(move || {
+            if console.wait_for_end(None).is_some() {
+                let _ = sender.send(Event::ConsoleClosed);
+            }
+        });
+    }
     let filled = Arc::clone(console);
     std::thread::spawn(move || {
         filled.fill(console_reader);

@@ -98,6 +98,10 @@ fn restore(boot: &mut Boot<'_>) {
     if let Some(words) = attributes::restore(boot.kernel, names::ATTRIBUTES) {
         boot.notice(&words);
     }
+    // A rootfs on tmpfs lets everybody write to / (kernel, mm/shmem.c, shmem_parse_options: 01777).
+    if let Err(error) = boot.kernel.set_mode("/", 0o755) {
+        boot.notice(&format!("anybody may write to /: {error}"));
+    }
     // The image's own program of that name, which this one stood in the place of.
     if exists(boot.kernel, names::KEPT_INIT)
         && let Err(error) = boot.kernel.rename(names::KEPT_INIT, "/init")

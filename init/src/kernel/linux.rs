@@ -378,6 +378,11 @@ impl Kernel for Linux {
     }
 
     #[cfg(feature = "ram")]
+    fn set_mode(&mut self, path: &str, mode: u32) -> io::Result<()> {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+    }
+
+    #[cfg(feature = "ram")]
     fn link_up(&mut self, interface: &str) -> io::Result<()> {
         ram::link_up(interface)
     }

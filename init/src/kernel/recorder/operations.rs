@@ -347,6 +347,12 @@ impl Kernel for Recorder {
     }
 
     #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn set_mode(&mut self, path: &str, mode: u32) -> Result<()> {
+        self.note(format!("chmod {mode:04o} {path}"));
+        Ok(())
+    }
+
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
     fn link_up(&mut self, interface: &str) -> Result<()> {
         self.note(format!("up {interface}"));
         Ok(())

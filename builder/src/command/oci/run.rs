@@ -1,0 +1,210 @@
+//! `initramfs-overlay oci run`: makes an initramfs of an image, boots it in QEMU and ends as its program ended.
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+
+use indicatif::BinaryBytes;
+use initramfs_overlay_init::names;
+
+use super::{Root, RootArgs, ram, write};
+use crate::{
+    Error, Result,
+    archive::Properties,
+    cache::Cache,
+    command::vm::{FAILED, Judged, accelerator_words, judge, memory},
+    compress::Compression,
+    error::IoContext,
+    kernel_package::{self, Kernel},
+    oci::ram::Inventory,
+    progress::Progress,
+    qemu::{self, Accelerator, Machine},
+    target::{DiskInterface, Target},
+    unfinished::Scratch,
+    vm::{
+        EXIT_PORT, accelerator,
+        session::{self, Outcome, Output},
+    },
+    write::OutputFile,
+};
+
+/// Memory where nothing is said, in MiB, unless the image needs more.
+const MEMORY: u32 = 512;
+
+/// Boot an image in QEMU, all of it in memory; its program's exit status becomes this one's.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  initramfs-overlay oci run oci:images:alpine -- cat /etc/os-release
+  initramfs-overlay oci run oci:images:alpine --platform linux/386 --user nobody --env A=1
+  initramfs-overlay oci run docker-archive:saved.tar --platform linux/arm/v6 --timeout 2m
+
+Exit status: the program's own, 128 + N where signal N ended it; 124 when the time was up; 125 when the machine failed, with the reason
+on standard error; 2 for a command line that cannot be; 128 + N when this command itself is ended by signal N.")]
+pub struct Args {
+    #[command(flatten)]
+    root: RootArgs,
+
+    #[command(flatten)]
+    ram: ram::RunArgs,
+
+    /// Memory, such as 256M or 2G [default: 512M, or what the image needs]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    memory: Option<u32>,
+
+    /// Processors
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
+    cpus: u32,
+
+    /// What runs the machine [default: kvm where it really works, else tcg]
+    #[arg(long)]
+    accel: Option<Accelerator>,
+
+    /// A kernel, instead of Debian's
+    #[arg(long, value_name = "FILE")]
+    kernel: Option<PathBuf>,
+
+    /// The device tree for --kernel, where the machine needs one
+    #[arg(long, value_name = "FILE", requires = "kernel")]
+    dtb: Option<PathBuf>,
+
+    /// More for the kernel's command line. Repeatable
+    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
+    append: Vec<String>,
+
+    /// End the machine after that time, such as 90s or 5m
+    #[arg(long, value_name = "TIME", value_parser = crate::command::run::duration)]
+    timeout: Option<Duration>,
+
+    /// Show what the kernel and init do
+    #[arg(long)]
+    debug: bool,
+
+    /// Arguments for the program, instead of the image's
+    #[arg(last = true, value_name = "ARGS")]
+    arguments: Vec<String>,
+}
+
+/// Makes, boots, and waits for the end.
+///
+/// # Errors
+/// [`Error::Usage`] for what cannot be. Whatever else fails is told here, and is status 125.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    match boot(args) {
+        Err(error) if matches!(error, Error::Usage(_)) || error.exit_code() != ExitCode::FAILURE => Err(error),
+        Err(error) => {
+            error.print();
+            Ok(ExitCode::from(FAILED))
+        }
+        Ok(code) => Ok(code),
+    }
+}
+
+fn boot(args: &Args) -> Result<ExitCode> {
+    let progress = Progress::on_stderr();
+    let (image, platform) = args.root.open()?;
+    let target = ram::target_of(&platform)?;
+    let is_fixed = target.qemu.disk == DiskInterface::Sd;
+    if is_fixed && (args.memory.is_some_and(|memory| memory != MEMORY) || args.cpus != 1) {
+        return Err(Error::Usage(format!(
+            "QEMU's machine for {} has {MEMORY} MiB of memory and one processor",
+            target.name
+        )));
+    }
+    let qemu = qemu::program(&target.qemu.program);
+    crate::program::require(&[qemu])?;
+    let asked = (args.accel.is_none() && !is_fixed).then(|| std::thread::spawn(move || accelerator::best(qemu)));
+    let kernel = kernel(args, target, &progress)?;
+
+    let Root { image, platform, mut merge, .. } = args.root.merge(image, platform, false, progress)?;
+    args.ram.apply(&image, &platform, &mut merge, &args.arguments, progress)?;
+    let work = Scratch::new("initramfs-overlay-oci-", None)?;
+    let path = work.path().join("initrd");
+    let mut file = OutputFile::create(&path)?;
+    let mut inventory = Inventory::default();
+    let parts = [&merge.tree];
+    let written = write(&parts, &image, Properties::default(), Compression::Gzip, Some(&mut inventory), &mut file)?;
+    file.commit()?;
+    let size = std::fs::metadata(&path).at("read", &path)?.len();
+    let least = u32::try_from(written.minimum_memory(size) >> 20).unwrap_or(u32::MAX);
+
+    let accelerator = args.accel.or_else(|| asked?.join().ok()).unwrap_or(Accelerator::Tcg);
+    let memory = args.memory.unwrap_or(MEMORY.max(least));
+    let mut machine = Machine::new(target, &kernel);
+    machine.initrd = Some(path);
+    machine.append.extend(command_line(target, args));
+    machine.accelerator = Some(accelerator);
+    if !is_fixed {
+        (machine.memory, machine.cpus) = (Some(memory), Some(args.cpus));
+    }
+    progress.say(format!(
+        "{} on kernel {}, {}, {} of memory",
+        image.name,
+        kernel.version,
+        accelerator_words(accelerator),
+        BinaryBytes(u64::from(memory) << 20)
+    ));
+    let make = |exit: i32| {
+        let mut machine = machine.clone();
+        if !is_fixed {
+            let exit = ["-chardev".to_owned(), format!("file,id=exit,path=/dev/fd/{exit}"), "-device".to_owned()];
+            machine.extra.extend(exit.map(OsString::from));
+            machine.extra.push(format!("isa-debugcon,iobase={EXIT_PORT},chardev=exit").into());
+        }
+        machine
+    };
+    let (outcome, console) = session::run_machine(&make, Output::Standard, args.timeout)?;
+    let Judged { status, reason, .. } = judge(&told(outcome, &console), &console);
+    if let Some(reason) = reason {
+        eprintln!("initramfs-overlay: {reason}");
+    }
+    Ok(ExitCode::from(status))
+}
+
+fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<Kernel> {
+    let Some(file) = &args.kernel else { return kernel_package::debian(target, &Cache::open()?, progress) };
+    if args.dtb.is_none() && target.kernel.dtb.is_some() {
+        return Err(Error::Usage(format!(
+            "--kernel for {} needs --dtb FILE: this machine has a device tree",
+            target.name
+        )));
+    }
+    std::fs::File::open(file).at("open", file)?;
+    let version = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Kernel { vmlinuz: file.clone(), modules: PathBuf::new(), version, dtb: args.dtb.clone(), origin: None })
+}
+
+/// What is said to the kernel and init beside what the machine needs.
+fn command_line(target: &Target, args: &Args) -> Vec<String> {
+    // A kernel that cannot go on starts again, which ends QEMU.
+    let mut words = vec!["panic=-1 rd.onerror=poweroff".to_owned()];
+    words.push(if args.debug { "debug" } else { "quiet" }.to_owned());
+    words.push(match target.qemu.disk {
+        DiskInterface::Virtio => format!("rd.exit=ioport:{EXIT_PORT}"),
+        // QEMU's Raspberry Pi has nothing that takes a byte.
+        DiskInterface::Sd => "rd.exit=console".to_owned(),
+    });
+    words.extend(args.append.iter().cloned());
+    words
+}
+
+/// A machine that has no other way says its status on the console: the last thing that init writes.
+fn told(outcome: Outcome, console: &str) -> Outcome {
+    let Outcome::Silent(_) = outcome else { return outcome };
+    let status = console.lines().rev().find_map(|line| line.trim().strip_prefix(names::EXIT_STATUS)?.parse().ok());
+    status.map_or(outcome, Outcome::Exited)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::qemu::End;
+
+    #[test]
+    fn a_status_is_read_from_the_console() {
+        let silent = || Outcome::Silent(Some(End::Halted));
+        let console =
+            "initramfs-overlay: exit status 3\r\nx\r\ninitramfs-overlay: exit status 143\r\nreboot: System halted\r\n";
+        assert_eq!(told(silent(), console), Outcome::Exited(143));
+        assert_eq!(told(silent(), "initramfs-overlay: exit status 256\r\n"), silent());
+        assert_eq!(told(silent(), "x initramfs-overlay: exit status 1\r\n"), silent());
+        assert_eq!(told(Outcome::TimedOut, console), Outcome::TimedOut);
+    }
+}

@@ -1,0 +1,287 @@
+//! What is put beside an image so that its root runs by itself: init, what it is to run, the attributes that an archive has no place
+//! for, and the list by which init knows that all arrived. Changes the tree, and reads nothing but the image's config.
+
+use std::collections::BTreeMap;
+
+use initramfs_overlay_init::{
+    attributes::{self, Attribute},
+    inventory,
+    kernel::{Digest, Kind as Seen},
+    names,
+    workload::{Workload, signal, variable},
+};
+
+use super::{config::Run, merge::Merge};
+use crate::{
+    Error, Result,
+    escape::escape,
+    tree::{Clash, Content, Entry, Kind},
+};
+
+/// What the user says about how an image runs. What is not said the image's config says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// The program and its first arguments; one empty word stands for none.
+    pub entrypoint: Vec<String>,
+    /// More arguments.
+    pub cmd: Vec<String>,
+    /// `NAME=VALUE`, beside the image's or instead of them.
+    pub env: Vec<String>,
+    /// The folder that it starts in.
+    pub directory: Option<String>,
+    /// Who it runs as.
+    pub user: Option<String>,
+    /// The machine's name.
+    pub hostname: Option<String>,
+}
+
+impl Wishes {
+    /// Whether a program was asked for.
+    #[must_use]
+    pub fn name_program(&self) -> bool {
+        !self.entrypoint.is_empty() || !self.cmd.is_empty()
+    }
+}
+
+/// What is run: the image's config with the user's wishes. An entrypoint of the user's takes the image's arguments away as well, as
+/// with container engines.
+///
+/// # Errors
+/// [`Error::Usage`] for a wish that cannot be, [`Error::OciImage`] for a config that cannot.
+pub fn workload(image: &str, run: &Run, wishes: &Wishes) -> Result<Workload> {
+    let refuse = |reason: String| Err(Error::OciImage { image: image.to_owned(), reason });
+    let mut env = run.env.clone();
+    for wish in &wishes.env {
+        let Some((name, _)) = wish.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            return Err(Error::Usage(format!("--env {wish}: expected NAME=VALUE")));
+        };
+        if variable(&env, name).is_some() {
+            env.retain(|entry| entry.split_once('=').map(|(known, _)| known) != Some(name));
+        }
+        env.push(wish.clone());
+    }
+    let (mut entrypoint, mut cmd) = (run.entrypoint.clone(), run.cmd.clone());
+    if !wishes.entrypoint.is_empty() {
+        entrypoint =
+            wishes.entrypoint.iter().filter(|word| wishes.entrypoint.len() > 1 || !word.is_empty()).cloned().collect();
+        cmd.clear();
+    }
+    if !wishes.cmd.is_empty() {
+        cmd.clone_from(&wishes.cmd);
+    }
+    let directory = wishes.directory.clone().unwrap_or_else(|| run.working_dir.clone());
+    if !directory.is_empty() && (!directory.starts_with('/') || directory.split('/').any(|part| part == "..")) {
+        return match wishes.directory {
+            Some(_) => Err(Error::Usage(format!("--workdir {directory}: expected an absolute path without `..`"))),
+            None => refuse(format!("its WorkingDir `{directory}` is no absolute path; give one with --workdir")),
+        };
+    }
+    if !run.stop_signal.is_empty() && signal(&run.stop_signal).is_none() {
+        return refuse(format!("its StopSignal `{}` is no signal", run.stop_signal));
+    }
+    let workload = Workload {
+        entrypoint,
+        cmd,
+        env,
+        directory,
+        user: wishes.user.clone().unwrap_or_else(|| run.user.clone()),
+        stop_signal: run.stop_signal.clone(),
+        hostname: wishes.hostname.clone().unwrap_or_else(|| run.hostname.clone()),
+        memory: 0,
+    };
+    match workload.to_bytes() {
+        Ok(_) => Ok(workload),
+        Err(name) => refuse(format!("its {name} has a NUL byte, which no program can be given")),
+    }
+}
+
+/// Puts all of it into the root. What the image has at `/init` gives way and is put back by init.
+///
+/// # Errors
+/// [`Error::OciImage`] where the image has something in the places that init needs.
+pub fn put(image: &str, merge: &mut Merge, workload: &Workload, init: Content) -> Result<()> {
+    let refuse = |reason: String| Err(Error::OciImage { image: image.to_owned(), reason });
+    let folder = names::WORKLOAD.trim_start_matches('/').split('/').next().unwrap_or_default();
+    if merge.tree.get(folder).is_some() {
+        return refuse(format!(
+            "it has /{folder}, where init keeps its own files; leave it out with --exclude /{folder}, or give an init of your own with --init"
+        ));
+    }
+    merge.tree.insert(folder, Entry::directory(0o700), Clash::Refuse)?;
+    let kept = path(names::KEPT_INIT);
+    match merge.tree.get("init").map(|entry| entry.kind.clone()) {
+        None => {}
+        Some(Kind::Directory) => {
+            return refuse("its /init is a folder, and the kernel runs the program of that name; leave it out with --exclude /init".to_owned());
+        }
+        Some(Kind::Symlink(target)) => merge.tree.insert(kept, Entry::symlink(target), Clash::Refuse)?,
+        Some(_) => merge.tree.link("init", kept, Clash::Refuse)?,
+    }
+    merge.tree.remove("init");
+    if let Some(attributes) = merge.xattrs.remove(&b"init"[..]) {
+        merge.xattrs.insert(kept.as_bytes().to_vec(), attributes);
+    }
+    merge.tree.insert("init", Entry::file(0o755, init), Clash::Refuse)?;
+    let mut put = |name: &str, bytes: Vec<u8>| {
+        merge.tree.insert(path(name), Entry::file(0o600, Content::Bytes(bytes)), Clash::Refuse)
+    };
+    let listed = attributes::to_bytes(merge.xattrs.iter().flat_map(|(path, attributes)| {
+        attributes.iter().filter_map(|(name, value)| {
+            Some(Attribute { path: str::from_utf8(path).ok()?, name: str::from_utf8(name).ok()?, value: value.clone() })
+        })
+    }));
+    if !listed.is_empty() {
+        put(names::ATTRIBUTES, listed)?;
+    }
+    put(names::WORKLOAD, Vec::new())?;
+    // Now all is there but its own few bytes, and what a page holds counts as a page.
+    let workload = Workload { memory: super::pack::memory(&merge.tree), ..workload.clone() };
+    let bytes = workload.to_bytes().unwrap_or_default();
+    merge.tree.insert(path(names::WORKLOAD), Entry::file(0o600, Content::Bytes(bytes)), Clash::Replace)
+}
+
+/// A name of the contract as the tree has it.
+fn path(name: &str) -> &str {
+    name.trim_start_matches('/')
+}
+
+/// What the archives of a file hold, as init will look for it: see [`inventory`]. Names that are no UTF-8, and those below what init
+/// mounts, are not in it.
+#[derive(Debug, Clone, Default)]
+pub struct Inventory {
+    names: BTreeMap<String, (Seen, Option<u64>, Option<Digest>)>,
+    /// The next archive is the file's last: the list goes to its end.
+    pub is_last: bool,
+}
+
+impl Inventory {
+    /// Notes a name. What comes again under the same name takes the place of the first.
+    pub fn add(&mut self, path: &[u8], kind: &Kind, size: Option<u64>, digest: Option<Digest>) {
+        let Ok(path) = str::from_utf8(path) else { return };
+        if inventory::HIDDEN.iter().any(|folder| path.starts_with(folder)) {
+            return;
+        }
+        let seen = match kind {
+            Kind::File(_) => Seen::File,
+            Kind::Directory => Seen::Directory,
+            Kind::Symlink(_) => Seen::Symlink,
+            _ => Seen::Other,
+        };
+        self.names.insert(path.to_owned(), (seen, size, digest));
+    }
+
+    /// The list.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut writer = inventory::Writer::default();
+        for (path, (kind, size, digest)) in &self.names {
+            writer.add(&inventory::Record { kind: *kind, size: *size, digest: *digest, path });
+        }
+        writer.finish()
+    }
+}
+
+/// Where a program of the user's instead of init, or the image's own, is missing: what to do about an image that says nothing.
+#[must_use]
+pub fn nothing_to_run(image: &str) -> Error {
+    let reason =
+        "it does not say what to run; name a program with --entrypoint, or give an init of your own with --init";
+    Error::OciImage { image: escape(image.as_bytes()).to_string(), reason: reason.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_owned()).collect()
+    }
+
+    fn run() -> Run {
+        Run {
+            entrypoint: strings(&["/e", "1"]),
+            cmd: strings(&["c"]),
+            env: strings(&["A=1", "B=2"]),
+            working_dir: "/w".into(),
+            user: "web".into(),
+            stop_signal: "SIGQUIT".into(),
+            ..Run::default()
+        }
+    }
+
+    #[test]
+    fn wishes_come_before_the_config() {
+        let plain = workload("i", &run(), &Wishes::default()).unwrap();
+        assert_eq!((plain.words(None, &[]), plain.user.as_str(), plain.stop()), (strings(&["/e", "1", "c"]), "web", 3));
+        for (entrypoint, cmd, words) in [
+            (&["/x"][..], &[][..], &["/x"][..]),
+            (&["/x"], &["-y"], &["/x", "-y"]),
+            (&[], &["-y", "z"], &["/e", "1", "-y", "z"]),
+            (&[""], &["/y"], &["/y"]),
+            (&[""], &[], &[]),
+        ] {
+            let wishes = Wishes { entrypoint: strings(entrypoint), cmd: strings(cmd), ..Wishes::default() };
+            assert_eq!(
+                workload("i", &run(), &wishes).unwrap().words(None, &[]),
+                strings(words),
+                "{entrypoint:?} {cmd:?}"
+            );
+        }
+        let wishes = Wishes {
+            env: strings(&["B=", "C=3"]),
+            directory: Some("/other".into()),
+            user: Some(String::new()),
+            hostname: Some("box".into()),
+            ..Wishes::default()
+        };
+        let wished = workload("i", &run(), &wishes).unwrap();
+        assert_eq!((wished.env, wished.directory.as_str()), (strings(&["A=1", "B=", "C=3"]), "/other"));
+        assert_eq!((wished.user.as_str(), wished.hostname.as_str()), ("", "box"));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let wished = |wishes: Wishes| workload("i", &run(), &wishes).unwrap_err().to_string();
+        for (wishes, part) in [
+            (Wishes { env: strings(&["A"]), ..Wishes::default() }, "--env A: expected NAME=VALUE"),
+            (Wishes { env: strings(&["=A"]), ..Wishes::default() }, "--env =A: expected NAME=VALUE"),
+            (Wishes { directory: Some("w".into()), ..Wishes::default() }, "--workdir w: expected an absolute path"),
+            (Wishes { directory: Some("/a/../b".into()), ..Wishes::default() }, "--workdir /a/../b: expected"),
+        ] {
+            let text = wished(wishes);
+            assert!(text.contains(part), "{text}");
+        }
+        for (config, part) in [
+            (Run { working_dir: "x".into(), ..run() }, "its WorkingDir `x` is no absolute path"),
+            (Run { stop_signal: "SIGSTOPP".into(), ..run() }, "its StopSignal `SIGSTOPP` is no signal"),
+            (Run { user: "a\0b".into(), ..run() }, "its user has a NUL byte"),
+        ] {
+            let text = workload("i", &config, &Wishes::default()).unwrap_err().to_string();
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_init_of_the_image_is_kept() {
+        let mut merge = Merge::default();
+        merge.insert(b"init", Entry::file(0o755, Content::Bytes(b"theirs".to_vec()))).unwrap();
+        merge.xattrs.insert(b"init".to_vec(), [(b"user.a".to_vec(), vec![1])].into());
+        put("i", &mut merge, &Workload::default(), Content::Bytes(b"ours".to_vec())).unwrap();
+        let content = |path: &str| match &merge.tree.get(path).unwrap().kind {
+            Kind::File(Content::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((content("init"), content(".initramfs/init")), ("ours".into(), "theirs".into()));
+        assert_eq!(content(".initramfs/attributes"), ".initramfs/init\0user.a\x0001\0");
+        assert!(content(".initramfs/workload").starts_with("memory="));
+        let error = put("i", &mut merge, &Workload::default(), Content::Bytes(Vec::new())).unwrap_err().to_string();
+        assert!(error.contains("it has /.initramfs"), "{error}");
+        let mut folder = Merge::default();
+        folder.insert(b"init", Entry::directory(0o755)).unwrap();
+        assert!(put("i", &mut folder, &Workload::default(), Content::Bytes(Vec::new())).is_err());
+        let mut link = Merge::default();
+        link.insert(b"init", Entry::symlink("bin/x")).unwrap();
+        put("i", &mut link, &Workload::default(), Content::Bytes(Vec::new())).unwrap();
+        assert_eq!(link.tree.get(".initramfs/init").unwrap().kind, Kind::Symlink(b"bin/x".to_vec()));
+    }
+}

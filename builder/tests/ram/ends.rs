@@ -1,0 +1,73 @@
+//! How programs end, and boots that do not come to one.
+
+use serde_json::json;
+
+use crate::{image::Layer, lab::Lab};
+
+pub fn stop_signal(lab: &Lab) {
+    let image = lab.image_with(&json!({ "Entrypoint": ["/bin/sh", "-c"], "StopSignal": "SIGQUIT" }), vec![lab.base()]);
+    let script = "trap 'echo asked to quit; exit 9' QUIT; trap 'echo reloaded' HUP; kill -HUP 1; sleep 1000 & wait
+        kill -TERM 1; while :; do wait; done";
+    lab.run(&image, &[], &[script]).expect(9).expect_lines(&["reloaded", "asked to quit"]);
+}
+
+pub fn orphans(lab: &Lab) {
+    let script = "for i in 1 2 3; do (true & usleep 1000) & done; wait; usleep 200000; ps -o stat,comm | grep -c '^Z'; (sleep 1000 &); exit 3";
+    lab.run(&lab.image(), &[], &[script]).expect(3).expect_lines(&["0"]);
+}
+
+pub fn cut_short(lab: &Lab) {
+    let (file, told) = lab.pack(&lab.image(), &["--cmd", "echo it ran"]);
+    let console = lab.boot(&file, "rd.exit=console");
+    assert!(console.contains("it ran") && console.contains("exit status 0"), "{console}");
+    // What the list was in is the last that is lost.
+    let size = told["initramfs"]["size"].as_u64().expect("a size");
+    for kept in [size - 700, size * 3 / 4] {
+        let cut = lab.folder().join("cut");
+        std::fs::copy(&file, &cut).expect("a copy");
+        std::fs::File::options().write(true).open(&cut).expect("a file").set_len(kept).expect("a length");
+        let console = lab.boot(&cut, "rd.exit=console");
+        assert!(
+            console.contains("cannot boot: root-torn") && !console.contains("it ran"),
+            "{kept} of {size}:\n{console}"
+        );
+    }
+}
+
+pub fn low_memory(lab: &Lab) {
+    // Bytes that do not compress.
+    let mut state = 1_u64;
+    let noise = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    });
+    let noise: Vec<u8> = noise.take(60 << 20).collect();
+    let layer = Layer::new().file("etc/noise", 0o644, &noise);
+    let image = lab.image_with(&json!({ "Cmd": ["/bin/echo", "it ran"] }), vec![lab.base(), layer]);
+    let ended = lab.run(&image, &["--memory", "208M"], &[]);
+    ended.expect(125);
+    assert!(ended.errors.contains("the boot failed: memory-short"), "{}", ended.errors);
+    for words in ["the root takes 62.", "give the machine more memory: at least 212."] {
+        assert!(ended.output.contains(words), "{words}:\n{}", ended.output);
+    }
+    // What is enough is chosen by itself where nothing is said, and told where the archive is made.
+    let told = lab.pack(&image, &[]).1;
+    let least = told["initramfs"]["minimum_memory"].as_u64().expect("a number") >> 20;
+    lab.run(&image, &["--memory", &format!("{least}M")], &[]).expect(0).expect_lines(&["it ran"]);
+}
+
+pub fn cannot_run(lab: &Lab) {
+    let layer = Layer::new().file("bin/text", 0o755, b"no program\n").file("bin/lost", 0o755, b"#!/no/such\n");
+    let image = lab.image_with(&json!({ "Cmd": ["nothing"] }), vec![lab.base(), layer]);
+    for (options, code, words) in [
+        (&[][..], "entrypoint-missing", "it is not in /usr/local/sbin"),
+        (&["--entrypoint", "text"], "entrypoint-exec", "is the image for this processor"),
+        (&["--entrypoint", "lost"], "entrypoint-exec", "put the interpreter that it names"),
+        (&["--entrypoint", "sh", "--user", "nobody"], "user-unknown", "the root knows root, web"),
+    ] {
+        let ended = lab.run(&image, options, &[]);
+        ended.expect(125);
+        assert!(ended.errors.contains(&format!("the boot failed: {code}")), "{}", ended.errors);
+        assert!(ended.output.contains(words), "{words}:\n{}", ended.output);
+    }
+}

@@ -1,0 +1,150 @@
+//! What the boots from memory start from: images around a BusyBox, and `oci run` of them.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use initramfs_overlay::{
+    busybox,
+    cache::Cache,
+    kernel_package,
+    progress::Progress,
+    qemu::{Guest, Machine},
+    target,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::image::{Layer, layout};
+
+/// What the images have of BusyBox.
+const APPLETS: [&str; 19] = [
+    "cat", "echo", "env", "grep", "hostname", "id", "ifconfig", "kill", "ls", "mount", "ps", "pwd", "sh", "sleep",
+    "stat", "touch", "true", "usleep", "wc",
+];
+
+/// Everything for these boots.
+pub struct Lab {
+    work: TempDir,
+}
+
+/// How a command ended.
+pub struct Ended {
+    /// Its exit status.
+    pub status: Option<i32>,
+    /// Its standard output.
+    pub output: String,
+    /// Its standard error.
+    pub errors: String,
+}
+
+impl Lab {
+    /// Looks whether all is there.
+    pub fn open() -> Result<Self, String> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        for qemu in ["qemu-system-x86_64", "qemu-system-i386", "qemu-system-arm"] {
+            if !std::env::split_paths(&path).any(|dir| dir.join(qemu).exists()) {
+                return Err(format!("{qemu} is not installed"));
+            }
+        }
+        Ok(Self { work: TempDir::new().map_err(|error| error.to_string())? })
+    }
+
+    /// A new folder for one test.
+    pub fn folder(&self) -> PathBuf {
+        tempfile::Builder::new().tempdir_in(self.work.path()).expect("a folder").keep()
+    }
+
+    /// BusyBox for a target.
+    pub fn busybox(&self, name: &str) -> Vec<u8> {
+        let cache = Cache::open().expect("the cache");
+        let target = target::named(name).expect("a target");
+        busybox::get(target, None, &cache, &Progress::none()).expect("BusyBox").bytes
+    }
+
+    /// The layer of a small distribution: a shell with its tools, users and groups.
+    pub fn base(&self) -> Layer {
+        let mut layer = Layer::new().folder("bin/", 0o755).file("bin/busybox", 0o755, &self.busybox("x86_64"));
+        for applet in APPLETS {
+            layer = layer.link(&format!("bin/{applet}"), "busybox");
+        }
+        layer
+            .folder("etc/", 0o755)
+            .file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:www:/srv/www:/bin/sh\n")
+            .file("etc/group", 0o644, b"root:x:0:root\nlog:x:4:web\nweb:x:34:\n")
+            .folder("tmp/", 0o1777)
+    }
+
+    /// An image of that layer which runs a shell.
+    pub fn image(&self) -> String {
+        self.image_with(&json!({ "Entrypoint": ["/bin/sh", "-c"] }), vec![self.base()])
+    }
+
+    /// An image for x86_64.
+    pub fn image_with(&self, config: &Value, layers: Vec<Layer>) -> String {
+        layout(&self.folder(), "amd64", config, layers)
+    }
+
+    /// `oci` with these arguments.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
+        command.arg("oci").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+        command
+    }
+
+    /// `oci run` of an image: options, then what follows `--`.
+    pub fn run(&self, image: &str, options: &[&str], arguments: &[&str]) -> Ended {
+        let mut command = self.command(&["run", image, "--accel", "tcg", "--timeout", "300s"]);
+        command.args(options).arg("--").args(arguments);
+        finish(&mut command)
+    }
+
+    /// Makes an archive of an image, with `--json`, and returns it with what was told.
+    pub fn pack(&self, image: &str, options: &[&str]) -> (PathBuf, Value) {
+        let file = self.folder().join("initrd");
+        let mut command = self.command(&[image, "--json", "-o", file.to_str().expect("UTF-8")]);
+        let ended = finish(command.args(options));
+        ended.expect(0);
+        (file, serde_json::from_str(&ended.output).expect("JSON"))
+    }
+
+    /// Boots an archive of one's own. Returns what the console showed.
+    pub fn boot(&self, initrd: &Path, append: &str) -> String {
+        let target = target::named("x86_64").expect("a target");
+        let cache = Cache::open().expect("the cache");
+        let kernel = kernel_package::debian(target, &cache, &Progress::none()).expect("a kernel");
+        let mut machine = Machine::new(target, &kernel);
+        machine.initrd = Some(initrd.to_owned());
+        machine.append.push(format!("panic=-1 {append}"));
+        let mut guest = Guest::start(&machine).expect("QEMU");
+        guest.finish(Some(Duration::from_secs(300))).expect("the end");
+        guest.console()
+    }
+}
+
+fn finish(command: &mut Command) -> Ended {
+    let output = command.output().expect("the command");
+    Ended {
+        status: output.status.code(),
+        output: String::from_utf8_lossy(&output.stdout).into_owned(),
+        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+impl Ended {
+    /// Refuses another status.
+    pub fn expect(&self, status: i32) -> &Self {
+        assert_eq!(self.status, Some(status), "output:\n{}\nerrors:\n{}", self.output, self.errors);
+        self
+    }
+
+    /// Refuses an output without these lines.
+    pub fn expect_lines(&self, lines: &[&str]) -> &Self {
+        for line in lines {
+            assert!(self.output.lines().any(|seen| seen.trim_end() == *line), "{line}:\n{}", self.output);
+        }
+        self
+    }
+}
