@@ -124,9 +124,7 @@ impl Vm {
     /// order, `exit` to write the status to.
     pub fn machine(&self, initrd: i32, sockets: &[i32], exit: i32) -> Machine {
         let qemu = &self.target.qemu;
-        let mut arguments =
-            ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned).to_vec();
-        arguments.extend(["-cpu".to_owned(), processor(self.target, self.accelerator).to_owned()]);
+        let mut arguments = arguments(self.target, self.accelerator);
         // The guest's memory is shared with virtiofsd (QEMU, docs/interop/vhost-user.rst).
         let memory = format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory);
         arguments.extend(["-object".to_owned(), memory, "-machine".to_owned(), "memory-backend=memory".to_owned()]);
@@ -153,6 +151,14 @@ impl Vm {
             extra: Vec::new(),
         }
     }
+}
+
+/// What makes a PC of a machine for `target`: nothing in it that was not asked for.
+pub fn arguments(target: &Target, accelerator: Accelerator) -> Vec<String> {
+    let mut arguments =
+        ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned).to_vec();
+    arguments.extend(["-cpu".to_owned(), processor(target, accelerator).to_owned()]);
+    arguments
 }
 
 /// The processor of a machine, for QEMU's `-cpu`: one that the target asks for is asked for here too; else all that there can be, as

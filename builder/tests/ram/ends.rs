@@ -6,8 +6,8 @@ use crate::{image::Layer, lab::Lab};
 
 pub fn stop_signal(lab: &Lab) {
     let image = lab.image_with(&json!({ "Entrypoint": ["/bin/sh", "-c"], "StopSignal": "SIGQUIT" }), vec![lab.base()]);
-    let script = "trap 'echo asked to quit; exit 9' QUIT; trap 'echo reloaded' HUP; kill -HUP 1; sleep 1000 & wait
-        kill -TERM 1; while :; do wait; done";
+    let script = "trap 'echo asked to quit; exit 9' QUIT; trap 'echo reloaded; reloaded=1' HUP; kill -HUP 1
+        until [ \"$reloaded\" ]; do usleep 10000; done; kill -TERM 1; while :; do usleep 10000; done";
     lab.run(&image, &[], &[script]).expect(9).expect_lines(&["reloaded", "asked to quit"]);
 }
 

@@ -132,6 +132,9 @@ fn boot(args: &Args) -> Result<ExitCode> {
     machine.append.extend(command_line(target, args));
     machine.accelerator = Some(accelerator);
     if !is_fixed {
+        machine.arguments = crate::vm::arguments(target, accelerator);
+    }
+    if !is_fixed {
         (machine.memory, machine.cpus) = (Some(memory), Some(args.cpus));
     }
     progress.say(format!(
