@@ -97,9 +97,9 @@ impl<'k> Boot<'k> {
         let now = self.kernel.now();
         self.report.begin(Step::Api, now);
         #[cfg(any(feature = "ram", not(feature = "linux")))]
-        let in_ram = ram::is_baked(self.kernel);
+        let is_root = ram::is_baked(self.kernel);
         #[cfg(not(any(feature = "ram", not(feature = "linux"))))]
-        let in_ram = false;
+        let is_root = false;
         for (source, target, data, no_suid_dev) in [
             ("devtmpfs", "/dev", "mode=755", false),
             ("proc", "/proc", "", true),
@@ -107,7 +107,7 @@ impl<'k> Boot<'k> {
             // systemd, File Hierarchy Requirements: /run is mounted by the initramfs, mode 755, nosuid, nodev.
             ("tmpfs", "/run", "mode=755", true),
         ] {
-            if in_ram {
+            if is_root {
                 self.make_dir(target)?;
                 // What an image has in /run it needs.
                 if target == "/run" && self.kernel.list(target).is_ok_and(|names| !names.is_empty()) {
@@ -130,7 +130,7 @@ impl<'k> Boot<'k> {
             }
         }
         let folders = [names::STATE_DIR, names::IMG_DIR, names::IMAGE_DIR, names::OVERLAY_DIR];
-        for folder in folders.into_iter().take(if in_ram { 1 } else { 4 }) {
+        for folder in folders.into_iter().take(if is_root { 1 } else { 4 }) {
             self.make_dir(folder)?;
         }
         let baked = self.text(names::BAKED_CMDLINE);
