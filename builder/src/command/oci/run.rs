@@ -110,7 +110,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     }
     let qemu = qemu::program(&target.qemu.program);
     crate::program::require(&[qemu])?;
-    let asked = (args.accel.is_none() && !is_fixed).then(|| std::thread::spawn(move || accelerator::best(qemu)));
+    let asked = (args.accel.is_none() && !is_fixed).then(|| std::thread::spawn(move || accelerator::best(target)));
     let kernel = kernel(args, target, &progress)?;
 
     let Root { image, platform, mut merge, .. } = args.root.merge(image, platform, false, progress)?;
