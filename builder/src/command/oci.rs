@@ -270,7 +270,7 @@ fn write(
         if let Some(inventory) = &mut inventory {
             inventory.is_last = place + 1 == parts.len();
         }
-        let mut encoder = compression.encoder(&mut *file).map_err(failed)?;
+        let mut encoder = compression.parallel_encoder(&mut *file).map_err(failed)?;
         all = all.and(pack::write(tree, image, properties, &mut encoder, inventory.as_deref_mut())?);
         encoder.finish().and_then(|file| file.flush()).map_err(failed)?;
     }
