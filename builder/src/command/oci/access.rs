@@ -11,24 +11,26 @@ use crate::{
     oci::registry::{Access, Credentials},
 };
 
+/// What the options stand under in the help.
+const HEADING: &str = "Registries";
+
 /// How registries may be asked.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Registries")]
 pub(super) struct AccessArgs {
     /// The user's name at the registry [default: what `docker login` keeps, else nobody's]
-    #[arg(long, value_name = "NAME", requires = "password_stdin")]
+    #[arg(long, value_name = "NAME", requires = "password_stdin", help_heading = HEADING)]
     username: Option<String>,
 
     /// Read the password from standard input
-    #[arg(long, requires = "username")]
+    #[arg(long, requires = "username", help_heading = HEADING)]
     password_stdin: bool,
 
     /// Ask the registry without encryption, as one on this machine is asked anyway
-    #[arg(long)]
+    #[arg(long, help_heading = HEADING)]
     insecure: bool,
 
     /// What tags stand for: taken from FILE where it says so, and written to it where it does not
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
     lock: Option<PathBuf>,
 }
 
