@@ -1,10 +1,9 @@
 //! Real boots: the artifacts of `build.sh`, disks made by `disk`, Debian's kernels and their modules, in QEMU. What the root's
 //! init found is read from the console (`test-images/`).
 //!
-//! This file has its own `main`, since boots are many, slow, and to be skipped *visibly* where artifacts or QEMU are not there:
-//! `cargo test --test boot -- [NAME PART …]` runs those whose name contains a part. With `BOOT_TESTS=required` a
-//! skip is a failure; with `BOOT_TESTS=none` all are skipped.
+//! `cargo test --test boot -- [NAME PART …]` runs those whose name contains a part; see `cases/`.
 
+mod cases;
 #[path = "boot/errors.rs"]
 mod errors;
 #[path = "../../test-images/image.rs"]
@@ -24,15 +23,7 @@ mod watchdog;
 #[path = "boot/ways.rs"]
 mod ways;
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    process::ExitCode,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Instant,
-};
+use std::process::ExitCode;
 
 use lab::Lab;
 
@@ -41,7 +32,7 @@ type Case = (&'static str, &'static str, fn(&Lab));
 
 const TARGETS: [&str; 3] = ["x86_64", "i686", "armv6l"];
 
-fn cases() -> Vec<Case> {
+fn all_cases() -> Vec<Case> {
     let mut all: Vec<Case> = Vec::new();
     for target in TARGETS {
         all.push(("standard boots twice, upper is cleared", target, ways::standard));
@@ -96,50 +87,11 @@ fn cases() -> Vec<Case> {
 }
 
 fn main() -> ExitCode {
-    let parts: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let mut cases = cases();
-    cases.retain(|(name, target, _)| {
-        let full = format!("{target}: {name}");
-        parts.is_empty() || parts.iter().any(|part| full.contains(part.as_str()))
-    });
-    let wish = std::env::var("BOOT_TESTS").unwrap_or_default();
-    if wish == "none" {
-        println!("boot tests skipped: BOOT_TESTS=none");
-        println!("0 passed, 0 failed, {} skipped", cases.len());
-        return ExitCode::SUCCESS;
-    }
-    let required = wish == "required";
-    let labs = match TARGETS.iter().map(|target| Lab::open(target)).collect::<Result<Vec<_>, _>>() {
-        Ok(labs) => labs,
-        Err(reason) => {
-            println!("boot tests {}: {reason}", if required { "cannot run" } else { "skipped" });
-            println!("0 passed, {} failed, {} skipped", usize::from(required), if required { 0 } else { cases.len() });
-            return ExitCode::from(u8::from(required));
-        }
-    };
-    let next = AtomicUsize::new(0);
-    let failures = Mutex::new(Vec::new());
+    let cases =
+        all_cases().into_iter().map(|(name, target, case)| (format!("{target}: {name}"), (target, case))).collect();
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                while let Some((name, target, case)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let lab = labs.iter().find(|lab| lab.target.name == *target).expect("every target has a lab");
-                    let start = Instant::now();
-                    let passed = catch_unwind(AssertUnwindSafe(|| case(lab))).is_ok();
-                    let word = if passed { "ok" } else { "FAILED" };
-                    println!("boot {target}: {name} ... {word} ({:.1} s)", start.elapsed().as_secs_f32());
-                    if !passed {
-                        failures.lock().expect("no panic while it is held").push(format!("{target}: {name}"));
-                    }
-                }
-            });
-        }
-    });
-    let failures = failures.into_inner().expect("no panic while it is held");
-    for name in &failures {
-        println!("failed: {name}");
-    }
-    println!("{} passed, {} failed, 0 skipped", cases.len() - failures.len(), failures.len());
-    ExitCode::from(u8::from(!failures.is_empty()))
+    let open = || TARGETS.iter().map(|target| Lab::open(target)).collect::<Result<Vec<_>, _>>();
+    cases::run("boot", workers, cases, open, |labs, (target, case)| {
+        case(labs.iter().find(|lab| lab.target.name == *target).expect("every target has a lab"));
+    })
 }
