@@ -264,6 +264,28 @@ fn a_broken_pull_leaves_nothing_and_can_be_done_again() {
 }
 
 #[test]
+fn a_blob_in_the_cache_does_not_take_a_wrong_size() {
+    let place = Place::new();
+    let mut blobs = Blobs::default();
+    let (good, layer) = blobs.image("amd64", "x");
+    let size = blobs.0[&layer].len();
+    let lies = [size - 1, size + 1].map(|size| {
+        let descriptor =
+            json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": layer, "size": size });
+        blobs.manifest("amd64", &image::layer("x"), descriptor)
+    });
+    let (copy, root) = (blobs.clone(), good);
+    let server = Server::start(move |request| registry(&copy, &root, request));
+    place.succeed(&format!("{}/image", server.address), &[]);
+    for lie in lies {
+        let name = format!("{}/image@{}", server.address, digest_of(&lie));
+        let said = place.fail(&name, &[]);
+        assert!(said.contains(&format!("it has {size} bytes, and its descriptor says")), "{said}");
+        assert!(place.is_kept(&layer));
+    }
+}
+
+#[test]
 fn two_at_once_fetch_a_layer_once() {
     let place = Place::new();
     let mut blobs = Blobs::default();

@@ -174,7 +174,7 @@ impl Session {
     }
 
     fn fetch(&self, digest: &Digest, size: u64, what: &str, progress: Progress) -> Result<PathBuf> {
-        self.keep(digest, |folder| {
+        let path = self.keep(digest, |folder| {
             let connection = self.connection()?;
             let step = progress.transfer(format!("{}: fetching {what}", self.text), size);
             let path = folder.join(BLOB);
@@ -182,7 +182,13 @@ impl Session {
             connection.blob(digest, size, &mut file, &step).map_err(|fault| self.failed(what, fault))?;
             step.finish("");
             Ok(())
-        })
+        })?;
+        // One that came for another image, whose descriptor was right.
+        let seen = Place::file(&path)?.size;
+        if seen != size {
+            return Err(self.failed(what, format!("it has {seen} bytes, and its descriptor says {size}").into()));
+        }
+        Ok(path)
     }
 }
 
