@@ -51,12 +51,18 @@ if [ ${#missing[@]} -gt 0 ] || { [ $qemu = no ] && [ $boots = yes ]; }; then
 	fi
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -q >/dev/null || echo "test.sh: apt-get update failed; going on with the lists that are there" >&2
+	# docker-registry is a service as well; only the program is wanted (Debian policy 9.3.3: 101 is "do not").
+	policy=/usr/sbin/policy-rc.d
+	if [ -e $policy ]; then policy=; else printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy; fi
+	trap '[ -z "$policy" ] || rm -f "$policy"' EXIT
 	apt_install() { apt-get install -y -q --no-install-recommends --allow-downgrades "$@" >/dev/null; }
 	# Where qemu-utils is newer than the archive's QEMU (backports), the two do not fit: take the archive's for both.
 	if ! apt_install "${packages[@]}"; then
 		version=$(apt-cache madison qemu-system-x86 | awk 'NR == 1 { print $3 }')
 		apt_install "${packages[@]}" "qemu-utils=$version"
 	fi
+	[ -z "$policy" ] || rm -f "$policy"
+	trap - EXIT
 fi
 
 # Debian 12 has virtiofsd with QEMU, later releases as a package of its own.
