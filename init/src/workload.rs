@@ -32,6 +32,10 @@ pub struct Workload {
     pub hostname: String,
     /// What the root takes in memory, in bytes; 0 where nobody knows.
     pub memory: u64,
+    /// The program is for people: it runs on every console, and again whenever it ends.
+    pub on_consoles: bool,
+    /// A program with its arguments that runs beside it, once.
+    pub start: Vec<String>,
 }
 
 impl Workload {
@@ -52,7 +56,9 @@ impl Workload {
             bytes.push(0);
             Ok(())
         };
-        for (name, values) in [("entrypoint", &self.entrypoint), ("cmd", &self.cmd), ("env", &self.env)] {
+        for (name, values) in
+            [("entrypoint", &self.entrypoint), ("cmd", &self.cmd), ("env", &self.env), ("start", &self.start)]
+        {
             values.iter().try_for_each(|value| put(name, value))?;
         }
         for (name, value) in [
@@ -64,6 +70,9 @@ impl Workload {
             if !value.is_empty() {
                 put(name, value)?;
             }
+        }
+        if self.on_consoles {
+            put("on-consoles", "yes")?;
         }
         put("memory", &self.memory.to_string())?;
         Ok(bytes)
@@ -82,6 +91,8 @@ impl Workload {
                 "user" => workload.user = value,
                 "stop-signal" => workload.stop_signal = value,
                 "hostname" => workload.hostname = value,
+                "start" => workload.start.push(value),
+                "on-consoles" => workload.on_consoles = value == "yes",
                 "memory" => workload.memory = value.parse().unwrap_or(0),
                 _ => {}
             }
@@ -310,6 +321,8 @@ mod tests {
             stop_signal: "SIGQUIT".into(),
             hostname: "box".into(),
             memory: 12345,
+            on_consoles: true,
+            start: strings(&["/etc/rc", "x"]),
         };
         let bytes = workload.to_bytes().unwrap();
         assert_eq!(Workload::parse(std::str::from_utf8(&bytes).unwrap()), workload);

@@ -9,10 +9,11 @@ use crate::{
     error::Result,
     inventory,
     kernel::{Kernel, Kind, Level, Mount, Power, Program, Setting, exists},
+    modules::Modules,
     names,
     step::Step,
     supervise, switch_root,
-    workload::{self, Fault, Workload, user},
+    workload::{self, Fault, Identity, Workload, user},
 };
 
 /// Mounts beside those of every way: filesystem, where, options, whether no devices and no suid programs are wanted there.
@@ -48,6 +49,10 @@ pub fn run(boot: &mut Boot<'_>) -> Result<()> {
     let workload = Workload::parse(&boot.text(names::WORKLOAD));
     check(boot, &workload)?;
     restore(boot);
+    boot.begin(Step::Modules);
+    boot.modules = Modules::open(boot.kernel);
+    boot.modules.load_always(boot.kernel);
+    boot.modules.coldplug(boot.kernel, &[]);
     boot.begin(Step::Mounts);
     mount_apis(boot);
     name_machine(boot, &workload);
@@ -61,6 +66,13 @@ pub fn run(boot: &mut Boot<'_>) -> Result<()> {
     boot.write_report();
     boot.begin(Step::Run);
     boot.write_report();
+    if workload.on_consoles {
+        let start = companion(&workload);
+        let power = boot.kernel.attend(&program, start.as_ref());
+        let power = power.map_err(|source| Fault::Exec { path: program.path.clone(), source })?;
+        boot.kernel.power(power, Duration::ZERO);
+        return Ok(());
+    }
     match boot.config.exit.clone() {
         Some(exit) => supervise::run(boot.kernel, &exit, &program),
         None => {
@@ -71,6 +83,20 @@ pub fn run(boot: &mut Boot<'_>) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// What runs beside the program.
+fn companion(workload: &Workload) -> Option<Program> {
+    let mut words = workload.start.iter().cloned();
+    let path = words.next()?;
+    let setting = Setting {
+        name: path.clone(),
+        environment: workload.environment("/"),
+        directory: "/".into(),
+        identity: Identity::default(),
+        stop: workload.stop(),
+    };
+    Some(Program { path, arguments: words.collect(), setting: Some(setting) })
 }
 
 /// Makes sure that the root is what was packed.

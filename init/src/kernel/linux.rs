@@ -2,6 +2,8 @@
 //! elsewhere, here it is done.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "ram")]
+mod consoles;
 #[cfg(any(feature = "overlay", feature = "ram"))]
 mod copies;
 mod devices;
@@ -370,6 +372,12 @@ impl Kernel for Linux {
     fn supervise(&mut self, program: &super::Program) -> io::Result<u8> {
         self.restore_log_limit();
         supervise::run(program)
+    }
+
+    #[cfg(feature = "ram")]
+    fn attend(&mut self, program: &super::Program, start: Option<&super::Program>) -> io::Result<Power> {
+        self.restore_log_limit();
+        consoles::attend(program, start)
     }
 
     #[cfg(feature = "ram")]

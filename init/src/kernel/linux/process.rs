@@ -32,7 +32,7 @@ pub(super) fn set_console_level(level: i32) -> Option<i32> {
 }
 
 /// The consoles the kernel speaks on (kernel, Documentation/filesystems/proc.rst, /proc/consoles).
-fn consoles() -> Vec<String> {
+pub(super) fn consoles() -> Vec<String> {
     let listed = text("/proc/consoles");
     let mut all: Vec<String> = listed
         .lines()
@@ -134,7 +134,12 @@ fn schedule(policy: libc::c_int, priority: libc::c_int) {
 
 /// Opens the console as standard input, output and error.
 pub(super) fn open_console() {
-    if let Ok(console) = File::options().read(true).write(true).open("/dev/console") {
+    open_terminal("/dev/console");
+}
+
+/// Opens a terminal as standard input, output and error.
+pub(super) fn open_terminal(path: &str) {
+    if let Ok(console) = File::options().read(true).write(true).open(path) {
         let console = console.as_fd();
         // A program without its console still runs.
         let _ = nix::unistd::dup2_stdin(console);

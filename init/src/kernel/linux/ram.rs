@@ -49,22 +49,24 @@ pub(super) fn link_up(interface: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// Becomes the program. Comes back only with an error.
-pub(super) fn exec(program: &Program, setting: &Setting) -> io::Error {
-    match become_program(program, setting) {
+/// Becomes the program, on a terminal. Comes back only with an error.
+pub(super) fn exec(program: &Program, setting: &Setting, terminal: &str) -> io::Error {
+    match become_program(program, setting, terminal) {
         Ok(never) => match never {},
         Err(error) => error,
     }
 }
 
-fn become_program(program: &Program, setting: &Setting) -> io::Result<std::convert::Infallible> {
+fn become_program(program: &Program, setting: &Setting, terminal: &str) -> io::Result<std::convert::Infallible> {
     let path = string(&program.path)?;
     let mut arguments = vec![string(&setting.name)?];
     for argument in &program.arguments {
         arguments.push(string(argument)?);
     }
     let environment: Vec<CString> = setting.environment.iter().map(|entry| string(entry)).collect::<io::Result<_>>()?;
-    process::open_console();
+    process::open_terminal(terminal);
+    // SAFETY: a plain number goes in. Where it fails the program has no controlling terminal, and runs.
+    let _ = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY as _, 0) };
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     let identity = &setting.identity;
     let (user, group) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));

@@ -62,7 +62,7 @@ pub(super) fn run(program: &Program) -> io::Result<u8> {
 fn become_program(program: &Program) -> io::Error {
     #[cfg(feature = "ram")]
     if let Some(setting) = &program.setting {
-        return super::ram::exec(program, setting);
+        return super::ram::exec(program, setting, "/dev/console");
     }
     process::exec(&program.path, &program.arguments)
 }

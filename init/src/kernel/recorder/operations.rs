@@ -340,6 +340,15 @@ impl Kernel for Recorder {
     }
 
     #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn attend(&mut self, program: &crate::kernel::Program, start: Option<&crate::kernel::Program>) -> Result<Power> {
+        if let Some(start) = start {
+            self.note(format!("start {} {}", start.path, start.arguments.join(" ")));
+        }
+        self.note(format!("on every console {} {}", program.path, program.arguments.join(" ")));
+        Ok(Power::Reboot)
+    }
+
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
     fn set_attribute(&mut self, path: &str, name: &str, value: &[u8]) -> Result<()> {
         self.note(format!("setxattr {path} {name} {value:02x?}"));
         // As tmpfs had it before Linux 6.6.
