@@ -176,7 +176,10 @@ fn put_keys(tree: &mut Tree, keys: &[Key]) -> Result<()> {
 }
 
 /// A link for every applet, wherever programs are looked for. What the user put there stays.
-fn put_links(tree: &mut Tree, busybox: &Busybox) -> Result<()> {
+///
+/// # Errors
+/// A name that no archive can hold.
+pub fn put_links(tree: &mut Tree, busybox: &Busybox) -> Result<()> {
     let link_in = |tree: &mut Tree, folder: &str, target: &str| {
         busybox
             .applets

@@ -11,6 +11,7 @@ pub mod deb;
 pub mod decompress;
 pub mod demo;
 pub mod disk;
+pub mod diskless;
 pub mod doctor;
 pub mod elf;
 pub mod error;

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 
 use initramfs_overlay_init::config::{Abilities, Config};
 
-pub(super) use self::program::Program;
-use self::{artifact::Image, modules::Wanted, program::Programs};
+use self::{artifact::Image, program::Programs};
+pub(super) use self::{modules::Wanted, program::Program};
 use crate::{
     Error, Result, busybox,
     busybox::Busybox,
@@ -22,7 +22,7 @@ use crate::{
 
 mod artifact;
 mod checksums;
-mod modules;
+pub(super) mod modules;
 mod program;
 mod report;
 pub(super) mod source;
@@ -162,7 +162,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// The targets of these names, in this order, each once.
-fn chosen_targets(names: &[String]) -> Result<Vec<&'static Target>> {
+pub(super) fn chosen_targets(names: &[String]) -> Result<Vec<&'static Target>> {
     let mut chosen: Vec<&'static Target> = Vec::new();
     for name in names {
         if name == "all" {

@@ -9,6 +9,7 @@ use crate::{Result, unfinished};
 pub mod build;
 pub mod completions;
 pub mod disk;
+pub mod diskless;
 pub mod doctor;
 pub mod inspect;
 pub mod man;
@@ -31,6 +32,7 @@ enum Command {
     Build(Box<build::Args>),
     Completions(completions::Args),
     Disk(Box<disk::Args>),
+    Diskless(Box<diskless::Args>),
     Doctor(doctor::Args),
     Inspect(inspect::Args),
     Man(man::Args),
@@ -56,6 +58,7 @@ impl Cli {
             Command::Build(args) => build::run(&args),
             Command::Completions(args) => completions::run(&args),
             Command::Disk(args) => disk::run(&args),
+            Command::Diskless(args) => diskless::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Man(args) => man::run(&args),

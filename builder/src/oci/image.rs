@@ -220,6 +220,12 @@ impl Image {
         Ok(image)
     }
 
+    /// One that has nothing: what is written in its name has its contents elsewhere.
+    #[must_use]
+    pub fn without_layers(name: &str) -> Self {
+        plain(name, Root::Layers(Vec::new()))
+    }
+
     /// Its layers; none for a folder.
     #[must_use]
     pub fn layers(&self) -> &[Layer] {

@@ -87,7 +87,7 @@ pub fn workload(image: &str, run: &Run, wishes: &Wishes) -> Result<Workload> {
         user: wishes.user.clone().unwrap_or_else(|| run.user.clone()),
         stop_signal: run.stop_signal.clone(),
         hostname: wishes.hostname.clone().unwrap_or_else(|| run.hostname.clone()),
-        memory: 0,
+        ..Workload::default()
     };
     match workload.to_bytes() {
         Ok(_) => Ok(workload),

@@ -38,7 +38,7 @@ pub(super) fn attend(program: &Program, start: Option<&Program>) -> io::Result<P
     // Ctrl-Alt-Del is then no restart on the spot but a SIGINT for PID 1 (reboot(2)).
     let _ = nix::sys::reboot::set_cad_enabled(false);
     if let Some(start) = start {
-        spawn(start, "/dev/console")?;
+        spawn(start, "/dev/console", false)?;
     }
     let mut consoles: Vec<Console> = process::consoles()
         .into_iter()
@@ -55,7 +55,7 @@ pub(super) fn attend(program: &Program, start: Option<&Program>) -> io::Result<P
                 _ => {
                     console.started = Some(Instant::now());
                     // One that cannot be started is tried again, as one that ends at once.
-                    console.program = spawn(program, &console.path).ok();
+                    console.program = spawn(program, &console.path, true).ok();
                     wait = wait.or(if console.program.is_none() { Some(TOO_SOON) } else { None });
                 }
             }
@@ -83,12 +83,18 @@ fn asked(signal: i32) -> Option<Power> {
     }
 }
 
-fn spawn(program: &Program, terminal: &str) -> io::Result<Pid> {
+fn spawn(program: &Program, terminal: &str, is_for_people: bool) -> io::Result<Pid> {
     // SAFETY: the threads that loaded modules have ended, so the child is a whole copy of this process.
     match unsafe { fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
             let _ = setsid();
+            if is_for_people {
+                process::open_terminal(terminal);
+                // Ctrl-C and job control are its session's then, and at its end all that it left there.
+                // SAFETY: a plain number goes in. Where it fails the program has no controlling terminal, and runs.
+                let _ = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY as _, 0) };
+            }
             if let Some(setting) = &program.setting {
                 let _ = ram::exec(program, setting, terminal);
             }

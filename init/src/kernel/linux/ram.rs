@@ -65,8 +65,6 @@ fn become_program(program: &Program, setting: &Setting, terminal: &str) -> io::R
     }
     let environment: Vec<CString> = setting.environment.iter().map(|entry| string(entry)).collect::<io::Result<_>>()?;
     process::open_terminal(terminal);
-    // SAFETY: a plain number goes in. Where it fails the program has no controlling terminal, and runs.
-    let _ = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY as _, 0) };
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     let identity = &setting.identity;
     let (user, group) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
