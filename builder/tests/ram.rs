@@ -1,8 +1,10 @@
-//! Real boots of images that run from memory: `oci` and `oci run` as they are called, Debian's kernels in QEMU.
+//! Real boots of what runs from memory: `oci`, `oci run` and `diskless` as they are called, Debian's kernels in QEMU.
 //!
 //! `cargo test --test ram -- [NAME PART …]` runs the cases whose name contains a part; see `cases/`.
 
 mod cases;
+#[path = "ram/diskless.rs"]
+mod diskless;
 #[path = "ram/ends.rs"]
 mod ends;
 #[path = "ram/image.rs"]
@@ -34,6 +36,10 @@ const CASES: &[Case] = &[
     ("an archive that is cut short is refused", ends::cut_short),
     ("too little memory is said loudly", ends::low_memory),
     ("a program that cannot be run has a card", ends::cannot_run),
+    ("diskless: shells, and two network cards at once", diskless::network),
+    ("diskless: small, the same bytes every time, files of one's own", diskless::small),
+    ("diskless: i686 and Ctrl-Alt-Del", diskless::i686),
+    ("diskless: armv6l on a Raspberry Pi Zero", diskless::raspberry),
 ];
 
 fn main() -> ExitCode {

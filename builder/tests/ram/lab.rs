@@ -87,6 +87,12 @@ impl Lab {
         layout(&self.folder(), "amd64", config, layers)
     }
 
+    /// A subcommand with these arguments, run to its end.
+    pub fn finish(&self, subcommand: &str, arguments: &[&str]) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
+        finish(command.arg(subcommand).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()))
+    }
+
     /// `oci` with these arguments.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
