@@ -53,7 +53,7 @@ const FOLDERS: [(&str, u32); 17] = [
 const FILES: [(&str, u32, &str); 8] = [
     ("etc/rc", 0o755, include_str!("diskless/rc")),
     ("etc/profile", 0o644, include_str!("diskless/profile")),
-    ("etc/passwd", 0o644, "root::0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
+    ("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
     ("etc/group", 0o644, "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
     (
         "etc/os-release",
