@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::lab::Lab;
 
 const LONG: Duration = Duration::from_secs(300);
-const PROMPT: &str = "diskless:/root# ";
+const PROMPT: &str = "diskless:~# ";
 
 fn kernel(name: &str) -> Kernel {
     let target = target::named(name).expect("a target");
@@ -89,7 +89,7 @@ pub fn small(lab: &Lab) {
     let again = build(lab, "x86_64", &["--include", &include, "--hostname", "box"]).0;
     assert_eq!(std::fs::read(&file).expect("a file"), std::fs::read(again).expect("a file"));
     let mut guest = start("x86_64", file, Some(128), &[]);
-    wait(&mut guest, "box:/root# ");
+    wait(&mut guest, "box:~# ");
     guest.send("cat /etc/motd; id -un; hostname; (sleep 1000 &); reboot\n").expect("typing");
     wait(&mut guest, "mine\r\nroot\r\nbox\r");
     assert_eq!(guest.finish(Some(LONG)).expect("the end"), Verdict::Ended(End::Restarted), "{}", guest.last_lines());
