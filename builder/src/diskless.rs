@@ -49,9 +49,17 @@ const FOLDERS: [(&str, u32); 17] = [
     ("var", 0o755),
 ];
 
+/// The programs of the network, by name: the first starts it.
+pub const NETWORK: [(&str, &str); 4] = [
+    ("rc", include_str!("diskless/rc")),
+    ("appeared", include_str!("diskless/appeared")),
+    ("interface", include_str!("diskless/interface")),
+    ("default.script", include_str!("diskless/default.script")),
+];
+
 /// Programs of the system's own: path, permission bits, content.
 const FILES: [(&str, u32, &str); 8] = [
-    ("etc/rc", 0o755, include_str!("diskless/rc")),
+    ("etc/rc", 0o755, NETWORK[0].1),
     ("etc/profile", 0o644, include_str!("diskless/profile")),
     ("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
     ("etc/group", 0o644, "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
@@ -60,9 +68,9 @@ const FILES: [(&str, u32, &str); 8] = [
         0o644,
         concat!("NAME=initramfs-overlay\nID=initramfs-overlay\nVERSION_ID=", env!("CARGO_PKG_VERSION"), "\n"),
     ),
-    ("usr/share/udhcpc/appeared", 0o755, include_str!("diskless/appeared")),
-    ("usr/share/udhcpc/interface", 0o755, include_str!("diskless/interface")),
-    ("usr/share/udhcpc/default.script", 0o755, include_str!("diskless/default.script")),
+    ("usr/share/udhcpc/appeared", 0o755, NETWORK[1].1),
+    ("usr/share/udhcpc/interface", 0o755, NETWORK[2].1),
+    ("usr/share/udhcpc/default.script", 0o755, NETWORK[3].1),
 ];
 
 /// Devices that are there before `/dev` is mounted: path, permission bits, major and minor number (kernel,
@@ -71,18 +79,14 @@ const DEVICES: [(&str, u32, u32, u32); 3] =
     [("dev/console", 0o622, 5, 1), ("dev/null", 0o666, 1, 3), ("dev/tty", 0o666, 5, 0)];
 
 /// What BusyBox has to be able to do.
-const NEEDED: [&str; 8] = ["awk", "cat", "hostname", "ip", "mkdir", "sh", "udhcpc", "uevent"];
+pub const NEEDED: [&str; 8] = ["awk", "cat", "hostname", "ip", "mkdir", "sh", "udhcpc", "uevent"];
 
 /// The system's root.
 ///
 /// # Errors
 /// [`Error::Usage`] for a BusyBox that lacks what is needed, and what the user's folders say.
 pub fn root(parts: &Parts<'_>) -> Result<Merge> {
-    let missing: Vec<&str> =
-        NEEDED.into_iter().filter(|name| !parts.busybox.applets.iter().any(|applet| applet == name)).collect();
-    if !missing.is_empty() {
-        return Err(Error::Usage(format!("this BusyBox has no {}, which the system needs", missing.join(", no "))));
-    }
+    check_busybox(parts.busybox)?;
     let mut tree = Tree::new();
     let mut put = |path: &str, entry| tree.insert(path, entry, Clash::Refuse);
     for (folder, mode) in FOLDERS {
@@ -113,8 +117,21 @@ pub fn root(parts: &Parts<'_>) -> Result<Merge> {
         start: vec!["/etc/rc".to_owned()],
         ..Workload::default()
     };
-    ram::put("diskless", &mut merge, &workload, Content::host(parts.init)?)?;
+    ram::put("diskless", &mut merge, &workload, Content::host(parts.init)?, None)?;
     Ok(merge)
+}
+
+/// Refuses a BusyBox that lacks what is needed.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check_busybox(busybox: &Busybox) -> Result<()> {
+    let missing: Vec<&str> =
+        NEEDED.into_iter().filter(|name| !busybox.applets.iter().any(|applet| applet == name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("this BusyBox has no {}, which the network needs", missing.join(", no "))))
 }
 
 /// Refuses what is no name of a machine (RFC 1123, 2.1; sethostname(2)).

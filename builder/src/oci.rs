@@ -3,7 +3,7 @@
 //!
 //! The rooms, in the order in which an image goes through them: `reference` and `platform` say what is wanted, `image` finds it (and
 //! `registry` fetches it), `layer` and `tarball` read it, `merge` puts it together, `inject` and `exclude` change it, `ram` makes it run
-//! by itself, `pack` writes it, and `squashfs` and `erofs` in other forms.
+//! by itself (with a `network`), `pack` writes it, and `squashfs` and `erofs` in other forms.
 
 pub mod blob;
 pub mod config;
@@ -14,6 +14,7 @@ pub mod image;
 pub mod inject;
 pub mod layer;
 pub mod merge;
+pub mod network;
 pub mod pack;
 pub mod platform;
 pub mod ram;

@@ -31,6 +31,7 @@ const CASES: &[Case] = &[
     ("an entrypoint that is called /init", ways::own_init),
     ("two archives, all contents compared", ways::split),
     ("attributes are back", ways::attributes),
+    ("the network, beside an image that has none of its programs", ways::network),
     ("what asks init to end asks the program as it wants it", ends::stop_signal),
     ("what nobody waits for is reaped", ends::orphans),
     ("an archive that is cut short is refused", ends::cut_short),

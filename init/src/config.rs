@@ -40,6 +40,8 @@ pub const PARAMETERS: &[&str] = &[
     "rd.exit",
     #[cfg(any(feature = "ram", not(feature = "linux")))]
     "rd.verify",
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    "rd.net",
 ];
 
 /// Where the writable layer lives.
@@ -126,6 +128,9 @@ pub struct Config {
     /// Compare the content of every file, not only its size (from memory).
     #[cfg(any(feature = "ram", not(feature = "linux")))]
     pub verify: bool,
+    /// The network was asked for by `rd.net=` (from memory).
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    pub net: bool,
     /// What is asked of the virtiofs way.
     #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
     pub virtiofs: virtiofs::Virtiofs,
@@ -195,6 +200,8 @@ impl Config {
             given_arguments: Vec::new(),
             #[cfg(any(feature = "ram", not(feature = "linux")))]
             verify: false,
+            #[cfg(any(feature = "ram", not(feature = "linux")))]
+            net: false,
             #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
             virtiofs: virtiofs::Virtiofs::default(),
             warnings: Vec::new(),
@@ -289,6 +296,12 @@ impl Reading {
                 Some(on) => self.config.verify = on,
                 None => self.refuse(name, value, "nothing, yes or no"),
             },
+            #[cfg(any(feature = "ram", not(feature = "linux")))]
+            ("rd.net", Some("dhcp")) => self.config.net = true,
+            #[cfg(any(feature = "ram", not(feature = "linux")))]
+            ("rd.net", Some("no")) => self.config.net = false,
+            #[cfg(any(feature = "ram", not(feature = "linux")))]
+            ("rd.net", value) => self.warn(name, value.unwrap_or_default(), "dhcp or no"),
             ("rd.debug" | "debug", None) => self.config.debug = true,
             ("init", Some(value)) if value.starts_with('/') => {
                 self.config.init = value.into();

@@ -346,13 +346,21 @@ pub trait Kernel {
     /// It would not start.
     #[cfg(any(feature = "supervise", not(feature = "linux")))]
     fn supervise(&mut self, program: &Program) -> io::Result<u8>;
-    /// Runs a program on every console, and again whenever it ends, until this process is asked to end the machine; and another one
-    /// beside it, once. What else ends meanwhile is reaped. Returns how the machine is to end; nothing else runs then.
+    /// Starts a program behind everything else; nobody waits for it.
+    ///
+    /// # Errors
+    /// What the kernel said. A program that cannot be run is not told.
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn start(&mut self, _program: &Program) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Runs a program on every console, and again whenever it ends, until this process is asked to end the machine. What else ends
+    /// meanwhile is reaped. Returns how the machine is to end; nothing else runs then.
     ///
     /// # Errors
     /// What the kernel said.
     #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn attend(&mut self, _program: &Program, _start: Option<&Program>) -> io::Result<Power> {
+    fn attend(&mut self, _program: &Program) -> io::Result<Power> {
         Err(io::ErrorKind::Unsupported.into())
     }
     /// Writes one byte to a device, once everything else that was written is out.

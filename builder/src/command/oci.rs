@@ -93,7 +93,19 @@ pub struct Args {
 }
 
 /// Options that only an image that runs by itself has.
-const OF_RAM: [&str; 8] = ["entrypoint", "cmd", "env", "workdir", "user", "hostname", "init_program", "source"];
+const OF_RAM: [&str; 11] = [
+    "entrypoint",
+    "cmd",
+    "env",
+    "workdir",
+    "user",
+    "hostname",
+    "network",
+    "modules",
+    "module_tree",
+    "init_program",
+    "source",
+];
 
 /// The root: which image, and what becomes of its files.
 #[derive(Debug, clap::Args)]
@@ -218,7 +230,7 @@ fn build(args: &Args) -> Result<ExitCode> {
         let mut inventory = Inventory::default();
         let inventory = match by_itself {
             true => {
-                args.ram.apply(&image, &platform, &mut merge, &[], progress)?;
+                args.ram.apply(&image, &platform, &mut merge, &[], None, progress)?;
                 Some(&mut inventory)
             }
             false => {

@@ -14,6 +14,7 @@ use initramfs_overlay_init::{
 use super::{config::Run, merge::Merge};
 use crate::{
     Error, Result,
+    busybox::Busybox,
     escape::escape,
     tree::{Clash, Content, Entry, Kind},
 };
@@ -95,11 +96,18 @@ pub fn workload(image: &str, run: &Run, wishes: &Wishes) -> Result<Workload> {
     }
 }
 
-/// Puts all of it into the root. What the image has at `/init` gives way and is put back by init.
+/// Puts all of it into the root, with the network where there is a BusyBox for it. What the image has at `/init` gives way and is put
+/// back by init.
 ///
 /// # Errors
 /// [`Error::OciImage`] where the image has something in the places that init needs.
-pub fn put(image: &str, merge: &mut Merge, workload: &Workload, init: Content) -> Result<()> {
+pub fn put(
+    image: &str,
+    merge: &mut Merge,
+    workload: &Workload,
+    init: Content,
+    network: Option<&Busybox>,
+) -> Result<()> {
     let refuse = |reason: String| Err(Error::OciImage { image: image.to_owned(), reason });
     let folder = names::WORKLOAD.trim_start_matches('/').split('/').next().unwrap_or_default();
     if merge.tree.get(folder).is_some() {
@@ -108,6 +116,10 @@ pub fn put(image: &str, merge: &mut Merge, workload: &Workload, init: Content) -
         ));
     }
     merge.tree.insert(folder, Entry::directory(0o700), Clash::Refuse)?;
+    let mut workload = workload.clone();
+    if let Some(busybox) = network {
+        workload.start = vec![super::network::put(merge, busybox)?];
+    }
     let kept = path(names::KEPT_INIT);
     match merge.tree.get("init").map(|entry| entry.kind.clone()) {
         None => {}
@@ -135,7 +147,7 @@ pub fn put(image: &str, merge: &mut Merge, workload: &Workload, init: Content) -
     }
     put(names::WORKLOAD, Vec::new())?;
     // Now all is there but its own few bytes, and what a page holds counts as a page.
-    let workload = Workload { memory: super::pack::memory(&merge.tree), ..workload.clone() };
+    workload.memory = super::pack::memory(&merge.tree);
     let bytes = workload.to_bytes().unwrap_or_default();
     merge.tree.insert(path(names::WORKLOAD), Entry::file(0o600, Content::Bytes(bytes)), Clash::Replace)
 }
@@ -266,7 +278,7 @@ mod tests {
         let mut merge = Merge::default();
         merge.insert(b"init", Entry::file(0o755, Content::Bytes(b"theirs".to_vec()))).unwrap();
         merge.xattrs.insert(b"init".to_vec(), [(b"user.a".to_vec(), vec![1])].into());
-        put("i", &mut merge, &Workload::default(), Content::Bytes(b"ours".to_vec())).unwrap();
+        put("i", &mut merge, &Workload::default(), Content::Bytes(b"ours".to_vec()), None).unwrap();
         let content = |path: &str| match &merge.tree.get(path).unwrap().kind {
             Kind::File(Content::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
             other => panic!("{other:?}"),
@@ -274,14 +286,15 @@ mod tests {
         assert_eq!((content("init"), content(".initramfs/init")), ("ours".into(), "theirs".into()));
         assert_eq!(content(".initramfs/attributes"), ".initramfs/init\0user.a\x0001\0");
         assert!(content(".initramfs/workload").starts_with("memory="));
-        let error = put("i", &mut merge, &Workload::default(), Content::Bytes(Vec::new())).unwrap_err().to_string();
+        let error =
+            put("i", &mut merge, &Workload::default(), Content::Bytes(Vec::new()), None).unwrap_err().to_string();
         assert!(error.contains("it has /.initramfs"), "{error}");
         let mut folder = Merge::default();
         folder.insert(b"init", Entry::directory(0o755)).unwrap();
-        assert!(put("i", &mut folder, &Workload::default(), Content::Bytes(Vec::new())).is_err());
+        assert!(put("i", &mut folder, &Workload::default(), Content::Bytes(Vec::new()), None).is_err());
         let mut link = Merge::default();
         link.insert(b"init", Entry::symlink("bin/x")).unwrap();
-        put("i", &mut link, &Workload::default(), Content::Bytes(Vec::new())).unwrap();
+        put("i", &mut link, &Workload::default(), Content::Bytes(Vec::new()), None).unwrap();
         assert_eq!(link.tree.get(".initramfs/init").unwrap().kind, Kind::Symlink(b"bin/x".to_vec()));
     }
 }

@@ -118,3 +118,17 @@ pub fn attributes(lab: &Lab) {
         ended.output
     );
 }
+
+pub fn network(lab: &Lab) {
+    let layer = Layer::new().file("sh", 0o755, &lab.busybox("x86_64"));
+    let image = lab.image_with(&json!({ "Entrypoint": ["/sh", "-c"] }), vec![layer]);
+    // Nothing but the shell itself is there to look with.
+    let script = "until read -r word server < /etc/resolv.conf; do :; done 2> /dev/null; echo $word $server
+        while read -r name destination gateway rest; do echo $name $destination $gateway; done < /proc/net/route; exit 6";
+    let ended = lab.run(&image, &["--network"], &[script]);
+    ended.expect(6).expect_lines(&["nameserver 10.0.2.3", "eth0 00000000 0202000A"]);
+    let quiet = "while read -r word rest; do echo \"[$word]\"; done < /proc/net/dev";
+    let ended = lab.run(&image, &["--append", "rd.net=dhcp", "--debug"], &[quiet]);
+    ended.expect(0);
+    assert!(ended.output.contains("rd.net=dhcp: this initramfs has nothing that does it"), "{}", ended.output);
+}

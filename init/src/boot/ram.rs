@@ -66,9 +66,17 @@ pub fn run(boot: &mut Boot<'_>) -> Result<()> {
     boot.write_report();
     boot.begin(Step::Run);
     boot.write_report();
+    match companion(&workload) {
+        Some(companion) => {
+            if let Err(error) = boot.kernel.start(&companion) {
+                boot.notice(&format!("{} would not start: {error}", companion.path));
+            }
+        }
+        None if boot.config.net => boot.notice("rd.net=dhcp: this initramfs has nothing that does it (oci --network)"),
+        None => {}
+    }
     if workload.on_consoles {
-        let start = companion(&workload);
-        let power = boot.kernel.attend(&program, start.as_ref());
+        let power = boot.kernel.attend(&program);
         let power = power.map_err(|source| Fault::Exec { path: program.path.clone(), source })?;
         boot.kernel.power(power, Duration::ZERO);
         return Ok(());

@@ -375,9 +375,14 @@ impl Kernel for Linux {
     }
 
     #[cfg(feature = "ram")]
-    fn attend(&mut self, program: &super::Program, start: Option<&super::Program>) -> io::Result<Power> {
+    fn start(&mut self, program: &super::Program) -> io::Result<()> {
+        consoles::start(program)
+    }
+
+    #[cfg(feature = "ram")]
+    fn attend(&mut self, program: &super::Program) -> io::Result<Power> {
         self.restore_log_limit();
-        consoles::attend(program, start)
+        consoles::attend(program)
     }
 
     #[cfg(feature = "ram")]

@@ -3,9 +3,14 @@
 use std::path::PathBuf;
 
 use crate::{
-    Error, Result,
+    Error, Result, busybox,
     cache::Cache,
-    command::build::{Program, source},
+    command::build::{
+        Program,
+        modules::{Wanted, choose as choose_modules},
+        source,
+    },
+    contents,
     oci::{
         config::Run,
         image::Image,
@@ -50,6 +55,18 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
 
+    /// Ask every network interface for an address (DHCP), with a BusyBox beside the image that its programs do not see
+    #[arg(long)]
+    pub network: bool,
+
+    /// Kernel modules by name, alias, path or set (`@virtio`), with --module-tree; or one folder of .ko files. Repeatable
+    #[arg(long, value_name = "NAMES|DIR", value_delimiter = ',')]
+    modules: Vec<String>,
+
+    /// The kernel's module folder, /lib/modules/<version>, or a root that holds it
+    #[arg(long, value_name = "DIR")]
+    module_tree: Option<PathBuf>,
+
     /// A finished init that runs from memory, instead of compiling it
     #[arg(long, value_name = "FILE")]
     init_program: Option<PathBuf>,
@@ -86,7 +103,7 @@ impl RunArgs {
         is_program && !says && !self.wishes(&[]).name_program()
     }
 
-    /// Makes the merged root run by itself.
+    /// Makes the merged root run by itself. `modules` are those of a kernel that is known, where the user named none.
     ///
     /// # Errors
     /// As [`ram::workload`] and [`ram::put`]; [`Error::Usage`] for a machine that there is no init for; what compiling init says.
@@ -96,6 +113,7 @@ impl RunArgs {
         platform: &Platform,
         merge: &mut Merge,
         arguments: &[String],
+        modules: Option<Wanted<'_>>,
         progress: Progress,
     ) -> Result<()> {
         let none = Run::default();
@@ -105,6 +123,16 @@ impl RunArgs {
             return Err(ram::nothing_to_run(&image.name));
         }
         let target = target_of(platform)?;
+        let wanted = Wanted { modules: &self.modules, always: &[], tree: self.module_tree.as_deref(), strip: false };
+        let wanted =
+            if wanted.tree.is_none() && wanted.modules.is_empty() { modules.unwrap_or(wanted) } else { wanted };
+        if let Some(modules) = choose_modules(&wanted, &[target], "", &progress)? {
+            contents::put_modules(&mut merge.tree, &modules)?;
+        }
+        let busybox = match self.network {
+            true => Some(busybox::get(target, None, &Cache::open()?, &progress)?),
+            false => None,
+        };
         let init = match &self.init_program {
             Some(path) => Program::read(path.clone(), target, None)?.path,
             None => {
@@ -112,7 +140,7 @@ impl RunArgs {
                 Toolchain::new(place.source()?, &Cache::open()?, progress)?.init(target, FEATURES)?.path
             }
         };
-        ram::put(&image.name, merge, &workload, Content::host(init)?)
+        ram::put(&image.name, merge, &workload, Content::host(init)?, busybox.as_ref())
     }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     Error, Result,
     archive::Properties,
     cache::Cache,
+    command::build::modules::Wanted,
     command::vm::{FAILED, Judged, accelerator_words, judge, memory},
     compress::Compression,
     error::IoContext,
@@ -108,13 +109,24 @@ fn boot(args: &Args) -> Result<ExitCode> {
             target.name
         )));
     }
+    if is_fixed && args.ram.network {
+        return Err(Error::Usage(format!("--network: QEMU's machine for {} has no network card", target.name)));
+    }
     let qemu = qemu::program(&target.qemu.program);
     crate::program::require(&[qemu])?;
     let asked = (args.accel.is_none() && !is_fixed).then(|| std::thread::spawn(move || accelerator::best(target)));
     let kernel = kernel(args, target, &progress)?;
 
     let Root { image, platform, mut merge, .. } = args.root.merge(image, platform, false, progress)?;
-    args.ram.apply(&image, &platform, &mut merge, &args.arguments, progress)?;
+    // What QEMU's network card needs on Debian's kernel.
+    let card = ["virtio_pci".to_owned(), "virtio_net".to_owned()];
+    let modules = (args.ram.network && args.kernel.is_none()).then(|| Wanted {
+        modules: &card,
+        always: &[],
+        tree: Some(&kernel.modules),
+        strip: false,
+    });
+    args.ram.apply(&image, &platform, &mut merge, &args.arguments, modules, progress)?;
     let work = Scratch::new("initramfs-overlay-oci-", None)?;
     let path = work.path().join("initrd");
     let mut file = OutputFile::create(&path)?;
@@ -147,6 +159,10 @@ fn boot(args: &Args) -> Result<ExitCode> {
     let make = |exit: i32| {
         let mut machine = machine.clone();
         if !is_fixed {
+            if args.ram.network {
+                let card = ["-netdev", "user,id=network", "-device", "virtio-net-pci,netdev=network,romfile="];
+                machine.extra.extend(card.map(OsString::from));
+            }
             let exit = ["-chardev".to_owned(), format!("file,id=exit,path=/dev/fd/{exit}"), "-device".to_owned()];
             machine.extra.extend(exit.map(OsString::from));
             machine.extra.push(format!("isa-debugcon,iobase={EXIT_PORT},chardev=exit").into());

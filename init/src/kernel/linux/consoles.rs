@@ -31,15 +31,17 @@ struct Console {
     started: Option<Instant>,
 }
 
-/// Runs `program` on all consoles, and `start` once. Returns how the machine is to end.
-pub(super) fn attend(program: &Program, start: Option<&Program>) -> io::Result<Power> {
+/// Starts a program that speaks on the console and is nobody's there.
+pub(super) fn start(program: &Program) -> io::Result<()> {
+    spawn(program, "/dev/console", false).map(drop)
+}
+
+/// Runs `program` on all consoles. Returns how the machine is to end.
+pub(super) fn attend(program: &Program) -> io::Result<Power> {
     let signals = SigSet::all();
     signals.thread_block()?;
     // Ctrl-Alt-Del is then no restart on the spot but a SIGINT for PID 1 (reboot(2)).
     let _ = nix::sys::reboot::set_cad_enabled(false);
-    if let Some(start) = start {
-        spawn(start, "/dev/console", false)?;
-    }
     let mut consoles: Vec<Console> = process::consoles()
         .into_iter()
         // tty0 stands for the one that is shown; the first is the one that is shown now.

@@ -340,10 +340,13 @@ impl Kernel for Recorder {
     }
 
     #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn attend(&mut self, program: &crate::kernel::Program, start: Option<&crate::kernel::Program>) -> Result<Power> {
-        if let Some(start) = start {
-            self.note(format!("start {} {}", start.path, start.arguments.join(" ")));
-        }
+    fn start(&mut self, program: &crate::kernel::Program) -> Result<()> {
+        self.note(format!("start {} {}", program.path, program.arguments.join(" ")));
+        Ok(())
+    }
+
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn attend(&mut self, program: &crate::kernel::Program) -> Result<Power> {
         self.note(format!("on every console {} {}", program.path, program.arguments.join(" ")));
         Ok(Power::Reboot)
     }
