@@ -61,20 +61,12 @@ pub fn run(boot: &mut Boot<'_>) -> Result<()> {
     }
     boot.begin(Step::Check);
     let program = prepare(boot, &workload)?;
+    start_companion(boot, &workload);
     boot.begin(Step::Report);
     boot.report.fact("program", program.path.as_str());
     boot.write_report();
     boot.begin(Step::Run);
     boot.write_report();
-    match companion(&workload) {
-        Some(companion) => {
-            if let Err(error) = boot.kernel.start(&companion) {
-                boot.notice(&format!("{} would not start: {error}", companion.path));
-            }
-        }
-        None if boot.config.net => boot.notice("rd.net=dhcp: this initramfs has nothing that does it (oci --network)"),
-        None => {}
-    }
     if workload.on_consoles {
         let power = boot.kernel.attend(&program);
         let power = power.map_err(|source| Fault::Exec { path: program.path.clone(), source })?;
@@ -90,6 +82,19 @@ pub fn run(boot: &mut Boot<'_>) -> Result<()> {
             boot.kernel.power(Power::Off, Duration::ZERO);
             Ok(())
         }
+    }
+}
+
+/// Starts what runs beside the program, and says where that was asked for and is not there.
+fn start_companion(boot: &mut Boot<'_>, workload: &Workload) {
+    let Some(companion) = companion(workload) else {
+        if boot.config.net {
+            boot.notice("rd.net=dhcp: this initramfs has nothing that does it (oci --network)");
+        }
+        return;
+    };
+    if let Err(error) = boot.kernel.start(&companion) {
+        boot.notice(&format!("{} would not start: {error}", companion.path));
     }
 }
 
