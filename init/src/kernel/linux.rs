@@ -96,7 +96,8 @@ impl Linux {
         self.count_line();
         if let Some(kmsg) = self.kmsg() {
             // There is no better place to say that the log cannot be written.
-            let _ = kmsg.write_all(format!("<{level}>initramfs-overlay: {line}").as_bytes());
+            // Without a line break it would not be seen before the next line comes (kernel/printk, LOG_NEWLINE).
+            let _ = kmsg.write_all(format!("<{level}>initramfs-overlay: {line}\n").as_bytes());
         }
     }
 }
