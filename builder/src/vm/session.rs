@@ -251,12 +251,8 @@ fn listen(events: &Receiver<Event>, console: &Console, deadline: Option<Instant>
         None => Outcome::TimedOut,
         Some(Event::Status(status)) => Outcome::Exited(status),
         Some(Event::Signal(number)) => Outcome::Signalled(number),
-        // It ends when QEMU does, so that may be the reason; what the guest said before counts. But where it ended first, with words,
-        // QEMU could not go on without it.
-        Some(Event::ShareEnded(tag, words)) => match after_end(events) {
-            Some(Outcome::Silent(_)) if !words.is_empty() => Outcome::ShareLost(tag, words),
-            outcome => outcome.unwrap_or(Outcome::ShareLost(tag, words)),
-        },
+        // It ends when QEMU does, and may complain of it, so that may be the reason; what the guest said before counts.
+        Some(Event::ShareEnded(tag, words)) => after_end(events).unwrap_or(Outcome::ShareLost(tag, words)),
         // The status, written last, may be heard last.
         Some(Event::ConsoleClosed) => match after_end(events) {
             Some(outcome @ (Outcome::Exited(_) | Outcome::Signalled(_))) => outcome,
