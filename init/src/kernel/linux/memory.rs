@@ -2,8 +2,8 @@
 //! lists by size when they are given back. Big blocks are mappings of their own and go back to the kernel.
 //!
 //! It takes the place of the C library's allocator, for the library's own calls and libblkid's too. That one keeps its books to
-//! withstand programs that write where they should not; it is three hundred blocks of code that run once, and its calls of `brk`,
-//! `mmap` and `madvise` as many in the kernel. Init lives for less than a second, or, as a supervisor, allocates next to nothing.
+//! withstand programs that write where they should not; it is three hundred blocks of code that run once, and its calls for memory
+//! are as many in the kernel. Init lives for less than a second, or, as a supervisor, allocates next to nothing.
 
 use std::{
     ffi::c_void,
