@@ -209,13 +209,15 @@ impl<'k> Boot<'k> {
         self.begin(Step::Check);
         switch_root::check_init(self.kernel, names::SYSROOT, &self.config.init)?;
         self.begin(Step::Report);
-        self.write_report();
+        if self.config.breaks.contains(&Step::SwitchRoot) {
+            // For who looks at it from the shell.
+            self.write_report();
+        }
         self.begin(Step::SwitchRoot);
         let mut all = self.config.init_args.clone();
         all.extend_from_slice(arguments);
         #[cfg(any(feature = "supervise", not(feature = "linux")))]
         all.extend(self.text(names::BAKED_ARGUMENTS).split_terminator('\0').map(String::from));
-        // Written again, now that the steps are over but for the last.
         self.write_report();
         let init = self.config.init.clone();
         switch_root::switch(self.kernel, names::SYSROOT, self.moved)?;

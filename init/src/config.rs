@@ -256,6 +256,31 @@ impl Reading {
         if self.config.virtiofs.word(name, value) {
             return;
         }
+        if name.starts_with("rd.") {
+            return self.own(name, value);
+        }
+        match (name, value) {
+            ("debug", None) => self.config.debug = true,
+            ("init", Some(value)) if value.starts_with('/') => {
+                self.config.init = value.into();
+                #[cfg(any(feature = "ram", not(feature = "linux")))]
+                {
+                    self.config.given_init = Some(value.into());
+                }
+            }
+            ("init", value) => self.refuse(name, value, "an absolute path in the new root"),
+            ("ro", None) => self.config.read_only = true,
+            ("rw", None) => self.config.read_only = false,
+            ("panic", Some(value)) => self.panic = value.parse().ok(),
+            // The kernel knows its own parameters and hands what it did not take to init itself; what is baked in it never sees.
+            ("quiet", None) => {}
+            (_, None) if origin == Origin::Baked => self.config.init_args.push(word.into()),
+            _ => {}
+        }
+    }
+
+    /// A parameter that is ours, or looks like one.
+    fn own(&mut self, name: &str, value: Option<&str>) {
         match (name, value) {
             ("rd.img", value) => self.tag(name, value, |config, tag| config.img = tag),
             ("rd.boot", value) => self.tag(name, value, |config, tag| config.boot = tag),
@@ -302,29 +327,14 @@ impl Reading {
             ("rd.net", Some("no")) => self.config.net = false,
             #[cfg(any(feature = "ram", not(feature = "linux")))]
             ("rd.net", value) => self.warn(name, value.unwrap_or_default(), "dhcp or no"),
-            ("rd.debug" | "debug", None) => self.config.debug = true,
-            ("init", Some(value)) if value.starts_with('/') => {
-                self.config.init = value.into();
-                #[cfg(any(feature = "ram", not(feature = "linux")))]
-                {
-                    self.config.given_init = Some(value.into());
-                }
-            }
-            ("init", value) => self.refuse(name, value, "an absolute path in the new root"),
-            ("ro", None) => self.config.read_only = true,
-            ("rw", None) => self.config.read_only = false,
-            ("panic", Some(value)) => self.panic = value.parse().ok(),
-            _ if name.starts_with("rd.") => {
+            ("rd.debug", None) => self.config.debug = true,
+            _ => {
                 let hint = match nearest(name, PARAMETERS) {
                     Some(ours) => format!("did you mean {ours}?"),
                     None => "it is not one of ours, so it is left alone".into(),
                 };
                 self.config.warnings.push(format!("parameter {name}: {hint}"));
             }
-            // The kernel knows its own parameters and hands what it did not take to init itself; what is baked in it never sees.
-            ("quiet", None) => {}
-            (_, None) if origin == Origin::Baked => self.config.init_args.push(word.into()),
-            _ => {}
         }
     }
 

@@ -88,10 +88,13 @@ impl Report {
         out.push_str(",\n  \"steps\": [");
         for (number, (step, start, duration)) in self.steps.iter().enumerate() {
             out.push_str(if number == 0 { "\n" } else { ",\n" });
-            // Writing to a String cannot fail.
-            let _ = write!(out, "    {{\"name\": \"{}\", \"start_us\": {}", step.name(), micros(*start));
+            out.push_str("    {\"name\": ");
+            string(&mut out, step.name());
+            out.push_str(", \"start_us\": ");
+            out.push_str(&micros(*start).to_string());
             if let Some(duration) = duration {
-                let _ = write!(out, ", \"duration_us\": {}", micros(*duration));
+                out.push_str(", \"duration_us\": ");
+                out.push_str(&micros(*duration).to_string());
             }
             out.push('}');
         }

@@ -3,7 +3,7 @@
 
 use crate::{
     error::{Error, IoContext, Result},
-    kernel::{Kernel, Kind, exists},
+    kernel::{Kernel, Kind},
 };
 
 /// The mounts that move into the new root.
@@ -78,7 +78,7 @@ pub fn resolve(kernel: &mut dyn Kernel, root: &str, path: &str) -> Option<String
 /// Where a path of the new root is now: what is going to move into it is not there yet.
 fn place(root: &str, walked: &[String]) -> String {
     let is_moving = walked.first().is_some_and(|first| MOVED.iter().any(|folder| folder.get(1..) == Some(first)));
-    format!("{}/{}", if is_moving { "" } else { root }, walked.join("/"))
+    [if is_moving { "" } else { root }, "/", &walked.join("/")].concat()
 }
 
 /// Moves the mounts `moved` and enters the new root.
@@ -87,9 +87,7 @@ fn place(root: &str, walked: &[String]) -> String {
 /// What the kernel refused. Then there is no way back.
 pub fn switch(kernel: &mut dyn Kernel, root: &str, moved: &[&str]) -> Result<()> {
     for folder in moved {
-        if exists(kernel, folder) {
-            kernel.move_mount(folder, &format!("{root}{folder}")).at("move to the new root:", folder)?;
-        }
+        kernel.move_mount(folder, &[root, folder].concat()).at("move to the new root:", folder)?;
     }
     kernel.enter_root(root).at("switch to", root)
 }

@@ -1,7 +1,7 @@
 //! The way of a virtual machine that boots from a folder: the root comes from the host over virtiofs, and so may other folders.
 //! No disk is looked at unless a writable layer on one is asked for.
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use super::Boot;
 use crate::{
@@ -62,15 +62,15 @@ pub fn assemble(boot: &mut Boot<'_>) -> Result<()> {
 /// Nodes and links in `/dev`. What cannot be made is said and does not matter to the boot.
 fn complete_dev(boot: &mut Boot<'_>) {
     for node in &NODES {
-        if !exists(boot.kernel, node.path)
-            && let Err(error) = boot.kernel.make_node(node)
+        if let Err(error) = boot.kernel.make_node(node)
+            && error.kind() != ErrorKind::AlreadyExists
         {
             boot.notice(&format!("cannot make {}: {error}", node.path));
         }
     }
     for (from, to) in LINKS {
-        if !exists(boot.kernel, from)
-            && let Err(error) = boot.kernel.symlink(to, from)
+        if let Err(error) = boot.kernel.symlink(to, from)
+            && error.kind() != ErrorKind::AlreadyExists
         {
             boot.notice(&format!("cannot make {from}: {error}"));
         }
@@ -116,7 +116,7 @@ fn load_modules(boot: &mut Boot<'_>) {
 fn collect(boot: &mut Boot<'_>, folder: &str, files: &mut Vec<String>, depth: u32) {
     const DEEPEST: u32 = 16;
     for name in boot.kernel.list(folder).unwrap_or_default() {
-        let path = format!("{folder}/{name}");
+        let path = [folder, "/", name.as_str()].concat();
         match boot.kernel.stat(&path).map(|stat| stat.kind) {
             Ok(Kind::Directory) if depth < DEEPEST => collect(boot, &path, files, depth.saturating_add(1)),
             Ok(Kind::File | Kind::Symlink) if modules::file::SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) => {
@@ -132,7 +132,8 @@ fn mount_root(boot: &mut Boot<'_>, overlaid: bool) -> Result<()> {
     let tag = boot.config.virtiofs.tag().to_string();
     let read_only = overlaid || !boot.config.virtiofs.read_write;
     let target = if overlaid { names::IMAGE_DIR } else { names::SYSROOT };
-    boot.modules.load_filesystem(boot.kernel, FILESYSTEM)?;
+    // Whatever served it before says so by mounting.
+    boot.modules.load_named(boot.kernel, FILESYSTEM)?;
     boot.make_dir(target)?;
     boot.report.fact("tag", tag.as_str());
     boot.report.fact("root", if read_only { "ro" } else { "rw" });
@@ -223,7 +224,7 @@ fn wait(boot: &mut Boot<'_>, deadline: Duration) -> bool {
 fn check_mount_points(boot: &mut Boot<'_>, writable: bool) -> Result<()> {
     let mut absent = Vec::new();
     for folder in boot.moved {
-        let path = format!("{}{folder}", names::SYSROOT);
+        let path = [names::SYSROOT, *folder].concat();
         if exists(boot.kernel, &path) {
             continue;
         }

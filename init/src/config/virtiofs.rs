@@ -10,7 +10,7 @@ pub const ROOT_TAG: &str = "rootfs";
 /// The program that runs where `init=` does not say otherwise.
 pub const INIT: &str = "/bin/sh";
 /// Parameters of this way that the kernel does not know. It puts them into the environment, where nobody needs them.
-pub const ENVIRONMENT: [&str; 3] = ["rootfs", "mount", "mount-ro"];
+pub const ENVIRONMENT: [&[u8]; 3] = [b"rootfs", b"mount", b"mount-ro"];
 
 /// What a tag has to be, for messages.
 pub const WANTED: &str = "a tag of 1 to 36 bytes without a slash, neither . nor .., and each one once";

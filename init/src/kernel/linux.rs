@@ -35,8 +35,8 @@ use std::{
     time::Duration,
 };
 
-use nix::mount::{MntFlags, MsFlags};
-use sys_mount::{Mount as SysMount, MountFlags};
+use nix::mount::MntFlags;
+use sys_mount::MountFlags;
 
 use super::{Digest, Kernel, Level, ModuleFile, Mount, Power, Stat, Uevent};
 use crate::{modules::file, tag::Volume};
@@ -57,11 +57,8 @@ pub struct Linux {
 }
 
 impl Linux {
-    /// The machine, for PID 1. Listens to what the kernel says about devices from here on.
+    /// The machine, for PID 1 in the mounts that the kernel began with: none of them is shared with anybody (mount_namespaces(7)).
     pub fn new() -> Self {
-        // Mounts made here must not spread into other namespaces, and a shared root cannot be moved onto
-        // (mount_namespaces(7)). On a rootfs that was never shared this changes nothing, so a failure does not matter.
-        let _ = nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>);
         Self { uevents: None, kmsg: None, loops: Vec::new(), known: Vec::new(), logged: 0, log_limit: None }
     }
 
@@ -249,21 +246,20 @@ impl Kernel for Linux {
         let mut flags = MountFlags::empty();
         flags.set(MountFlags::RDONLY, mount.read_only);
         flags.set(MountFlags::NODEV | MountFlags::NOSUID, mount.no_suid_dev);
-        let builder = SysMount::builder().fstype(mount.filesystem).flags(flags).data(mount.data);
-        let outcome = builder.mount(mount.source, mount.target).map(drop);
+        let outcome = files::mount(mount.source, mount.target, mount.filesystem, flags, mount.data);
         // Mounted or refused, the loop device need not be held any longer.
         self.loops.clear();
         outcome
     }
 
     fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()> {
-        let mut flags = MsFlags::MS_REMOUNT;
-        flags.set(MsFlags::MS_RDONLY, read_only);
-        Ok(nix::mount::mount(None::<&str>, target, None::<&str>, flags, None::<&str>)?)
+        let mut flags = MountFlags::REMOUNT;
+        flags.set(MountFlags::RDONLY, read_only);
+        files::mount("", target, "", flags, "")
     }
 
     fn move_mount(&mut self, from: &str, to: &str) -> io::Result<()> {
-        Ok(nix::mount::mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>)?)
+        files::mount(from, to, "", MountFlags::MOVE, "")
     }
 
     fn unmount(&mut self, target: &str) -> io::Result<()> {
@@ -294,7 +290,7 @@ impl Kernel for Linux {
     }
 
     fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<io::Result<()>> {
-        let workers = self.processors().min(files.len());
+        let workers = if files.len() < 2 { 1 } else { self.processors().min(files.len()) };
         if workers < 2 {
             return files.iter().map(|file| load_module(&file.path)).collect();
         }

@@ -28,15 +28,15 @@ impl Modules {
     /// Looks for modules of the running kernel below `/lib/modules`. None there is no error: the kernel may have all it needs.
     pub fn open(kernel: &mut dyn Kernel) -> Self {
         let release = kernel.release();
-        let folder = format!("/{}/{release}", names::MODULES_DIR);
+        let folder = ["/", names::MODULES_DIR, "/", &release].concat();
         let mut modules = Self { folder, ..Self::default() };
-        match kernel.read(&format!("{}/{}", modules.folder, index::FILE_NAME)) {
+        match kernel.read(&[&modules.folder, "/", index::FILE_NAME].concat()) {
             Ok(bytes) => match Index::parse(&String::from_utf8_lossy(&bytes)) {
                 Ok(index) => modules.index = index,
                 Err(error) => kernel.log(Level::Warning, &format!("{}: {error}", index::FILE_NAME)),
             },
             Err(_) => {
-                let others = kernel.list(&format!("/{}", names::MODULES_DIR)).unwrap_or_default();
+                let others = kernel.list(&["/", names::MODULES_DIR].concat()).unwrap_or_default();
                 modules.other_kernels = others.into_iter().filter(|name| *name != release).collect();
             }
         }
@@ -207,7 +207,7 @@ impl Modules {
             .iter()
             .filter_map(|position| self.index.modules.get(*position))
             .map(|module| ModuleFile {
-                path: format!("{}/{}", self.folder, module.path),
+                path: [&self.folder, "/", &module.path].concat(),
                 after: plan
                     .iter()
                     .enumerate()

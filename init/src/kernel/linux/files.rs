@@ -1,25 +1,25 @@
 //! Files of the real machine: what they are, and the deletion of whole trees by directory descriptor.
 
 use std::{
+    ffi::{CStr, CString},
     fs::{self, File},
     io::{self, Read},
     os::{
-        fd::{AsFd, BorrowedFd, RawFd},
+        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
         unix::fs::{MetadataExt, PermissionsExt},
     },
 };
 
 use crate::kernel::{Kind, Stat};
 use nix::{
-    dir::{Dir, Type},
     fcntl::{AtFlags, OFlag},
-    mount::MsFlags,
     sys::{
         stat::{Mode, fstatat},
         statfs::{FsType, fstatfs},
     },
     unistd::{UnlinkatFlags, unlinkat},
 };
+use sys_mount::MountFlags;
 
 /// A small file, whole. The files of proc and sysfs do not know their size, so it is read until it ends.
 pub(super) fn read(path: &str) -> io::Result<Vec<u8>> {
@@ -52,16 +52,50 @@ pub(super) fn text(path: &str) -> String {
 
 /// The names in a directory, in no order.
 pub(super) fn names(path: &str) -> io::Result<Vec<String>> {
-    let mut directory = Dir::open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
-    let mut names = Vec::new();
-    for entry in directory.iter() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if !matches!(name.to_bytes(), b"." | b"..") {
-            names.push(name.to_string_lossy().into_owned());
+    let mut all = Vec::new();
+    list(File::open(path)?.as_fd(), &mut all)?;
+    Ok(all.into_iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect())
+}
+
+/// One thing in a directory.
+struct Entry {
+    name: CString,
+    /// What it is (getdents64(2), d_type).
+    kind: u8,
+}
+
+/// Adds what is in an open directory, but itself and its parent, in no order.
+///
+/// The kernel is asked without the C library's streams between: these ask for the directory's state first, and the crate around
+/// them winds it back afterwards, system calls that a boot makes for every folder it looks into.
+fn list(directory: BorrowedFd<'_>, all: &mut Vec<Entry>) -> io::Result<()> {
+    // For a few dozen names at a time.
+    let mut buffer = [0_u8; 2048];
+    loop {
+        // SAFETY: the kernel writes into the buffer, at most as many bytes as it has (getdents64(2)).
+        let length =
+            unsafe { libc::syscall(libc::SYS_getdents64, directory.as_raw_fd(), buffer.as_mut_ptr(), buffer.len()) };
+        let mut rest = match usize::try_from(length) {
+            Ok(0) => return Ok(()),
+            Ok(length) => buffer.get(..length).unwrap_or_default(),
+            Err(_) => return Err(io::Error::last_os_error()),
+        };
+        while let Some((entry, length)) = entry(rest) {
+            if !matches!(entry.name.to_bytes(), b"." | b"..") {
+                all.push(entry);
+            }
+            rest = rest.get(length..).unwrap_or_default();
         }
     }
-    Ok(names)
+}
+
+/// The first of the kernel's records (getdents64(2), struct linux_dirent64), and how long it is.
+fn entry(records: &[u8]) -> Option<(Entry, usize)> {
+    let [low, high] = *records.get(16..)?.first_chunk()?;
+    let length = usize::from(u16::from_ne_bytes([low, high]));
+    let record = records.get(..length)?;
+    let name = CStr::from_bytes_until_nul(record.get(19..)?).ok()?.to_owned();
+    Some((Entry { name, kind: *record.get(18)? }, length))
 }
 
 pub(super) fn stat(path: &str) -> io::Result<Stat> {
@@ -85,6 +119,15 @@ pub(super) fn make_node(node: &crate::kernel::Node<'_>) -> io::Result<()> {
     fs::set_permissions(node.path, fs::Permissions::from_mode(node.mode))
 }
 
+/// mount(2). What is empty is left out.
+pub(super) fn mount(source: &str, target: &str, filesystem: &str, flags: MountFlags, data: &str) -> io::Result<()> {
+    let mut builder = sys_mount::Mount::builder().fstype(filesystem).flags(flags);
+    if !data.is_empty() {
+        builder = builder.data(data);
+    }
+    builder.mount(source, target).map(drop)
+}
+
 /// Makes the mount at `root` the root of everything, then empties the old one.
 ///
 /// `pivot_root` does not work from rootfs, so the new root is moved over it (kernel,
@@ -92,7 +135,7 @@ pub(super) fn make_node(node: &crate::kernel::Node<'_>) -> io::Result<()> {
 pub(super) fn enter_root(root: &str) -> io::Result<()> {
     let old = File::open("/")?;
     std::env::set_current_dir(root)?;
-    nix::mount::mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)?;
+    mount(".", "/", "", MountFlags::MOVE, "")?;
     nix::unistd::chroot(".")?;
     std::env::set_current_dir("/")?;
     // Whatever else is mounted as the old root is somebody's data.
@@ -110,23 +153,22 @@ const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 /// Deletes everything in a directory that is on the same device. Never follows a link.
 #[allow(clippy::unnecessary_cast, reason = "the width of st_dev depends on the processor")]
-fn empty(directory: BorrowedFd<'_>, device: u64) -> nix::Result<()> {
-    let mut outcome = Ok(());
-    let mut open = Dir::openat(directory, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
+fn empty(directory: BorrowedFd<'_>, device: u64) -> io::Result<()> {
     // The names are read before anything is removed: what a listing shows while it changes is not defined (readdir(3)).
-    let entries: Vec<_> =
-        open.iter().flatten().filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b"..")).collect();
-    for entry in entries {
-        let name = entry.file_name();
-        let is_directory = match entry.file_type() {
-            Some(kind) => kind == Type::Directory,
-            None => fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
+    let mut all = Vec::new();
+    let mut outcome = list(directory, &mut all);
+    for entry in all {
+        let name = entry.name.as_c_str();
+        let is_directory = match entry.kind {
+            // Not every filesystem says what its entries are.
+            libc::DT_UNKNOWN => fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
                 .is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR),
+            kind => kind == libc::DT_DIR,
         };
         let removed = if is_directory {
             remove_directory(directory, name, device)
         } else {
-            unlinkat(directory, name, UnlinkatFlags::NoRemoveDir)
+            unlinkat(directory, name, UnlinkatFlags::NoRemoveDir).map_err(io::Error::from)
         };
         outcome = outcome.and(removed);
     }
@@ -134,14 +176,14 @@ fn empty(directory: BorrowedFd<'_>, device: u64) -> nix::Result<()> {
 }
 
 #[allow(clippy::unnecessary_cast, reason = "the width of st_dev depends on the processor")]
-fn remove_directory(parent: BorrowedFd<'_>, name: &std::ffi::CStr, device: u64) -> nix::Result<()> {
+fn remove_directory(parent: BorrowedFd<'_>, name: &std::ffi::CStr, device: u64) -> io::Result<()> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let child = nix::fcntl::openat(parent, name, flags, Mode::empty())?;
     if nix::sys::stat::fstat(&child)?.st_dev as u64 != device {
         return Ok(());
     }
     empty(child.as_fd(), device)?;
-    unlinkat(parent, name, UnlinkatFlags::RemoveDir)
+    Ok(unlinkat(parent, name, UnlinkatFlags::RemoveDir)?)
 }
 
 /// Empties the directory open as `directory`, at the lowest priority there is.

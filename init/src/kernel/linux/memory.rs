@@ -26,6 +26,9 @@ const LISTS: usize = (BIG / SMALLEST).trailing_zeros() as usize;
 /// Up to this length clearing costs less than asking whether it is needed.
 const LITTLE: usize = 4096;
 
+/// The smallest page of any processor.
+const PAGE: usize = 4096;
+
 /// The memory that blocks are taken from first; what is not used costs nothing.
 const START: usize = 512 << 10;
 
@@ -53,7 +56,6 @@ static HEAP: Mutex<Heap> = Mutex::new(Heap { lists: [ptr::null_mut(); LISTS], re
 fn class(size: usize) -> Option<(usize, Option<usize>)> {
     let whole = size.checked_add(HEADER)?.max(SMALLEST);
     if whole >= BIG {
-        const PAGE: usize = 4096;
         return Some((whole.checked_next_multiple_of(PAGE)?, None));
     }
     let whole = whole.next_power_of_two();
@@ -96,6 +98,10 @@ impl Heap {
             if piece.is_null() {
                 return (piece, false);
             }
+            // Written to before anybody reads it: mount(2) copies a page of its options however short they are, and a page that was
+            // only read is a copy of the page of zeros, which costs a second fault and a copy once it is written to.
+            // SAFETY: the piece is the heap's and longer than that.
+            unsafe { piece.add(PAGE).write(0) };
             (self.rest, self.left) = (piece, START);
         }
         let block = self.rest;

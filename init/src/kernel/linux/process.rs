@@ -8,8 +8,6 @@ use std::{
     time::Duration,
 };
 
-#[cfg(feature = "supervise")]
-use nix::sys::signal::{SigSet, SigmaskHow, sigprocmask};
 use nix::{
     sys::{
         reboot::{RebootMode, reboot},
@@ -152,13 +150,8 @@ pub(super) fn open_terminal(path: &str) {
 pub(super) fn exec(program: &str, arguments: &[String]) -> io::Error {
     // The one that the kernel opened, if the archive has one, is a file of the old root.
     open_console();
-    #[cfg(feature = "supervise")]
-    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     #[cfg(feature = "virtiofs")]
-    for ours in crate::config::virtiofs::ENVIRONMENT {
-        // SAFETY: this process has no other threads now that could read the environment.
-        unsafe { std::env::remove_var(ours) };
-    }
+    clean_environment();
     let string = |text: &str| CString::new(text).map_err(io::Error::other);
     let assemble = || -> io::Result<(CString, Vec<CString>)> {
         let mut all = vec![string(program)?];
@@ -174,6 +167,30 @@ pub(super) fn exec(program: &str, arguments: &[String]) -> io::Error {
             Ok(never) => match never {},
         },
         Err(error) => error,
+    }
+}
+
+/// Takes what only init had use for out of the environment.
+#[cfg(feature = "virtiofs")]
+fn clean_environment() {
+    unsafe extern "C" {
+        // POSIX, environ: a list of strings that ends in a null.
+        static mut environ: *mut *const libc::c_char;
+    }
+    // SAFETY: this process has no other threads now. The list is the one that the kernel put on the stack: it ends in a null, so do
+    // its strings in a zero byte, and what is kept moves to the front of it.
+    unsafe {
+        let (mut from, mut to) = (environ, environ);
+        while !(*from).is_null() {
+            let entry = std::ffi::CStr::from_ptr(*from).to_bytes();
+            let name = entry.split(|byte| *byte == b'=').next().unwrap_or_default();
+            if !crate::config::virtiofs::ENVIRONMENT.contains(&name) {
+                *to = *from;
+                to = to.add(1);
+            }
+            from = from.add(1);
+        }
+        *to = std::ptr::null();
     }
 }
 

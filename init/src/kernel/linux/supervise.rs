@@ -10,7 +10,7 @@ use nix::{
     errno::Errno,
     fcntl::OFlag,
     sys::{
-        signal::{SigSet, Signal, kill},
+        signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
         termios::{OutputFlags, SetArg, tcgetattr, tcsetattr},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
@@ -64,6 +64,7 @@ fn become_program(program: &Program) -> io::Error {
     if let Some(setting) = &program.setting {
         return super::ram::exec(program, setting, "/dev/console");
     }
+    let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     process::exec(&program.path, &program.arguments)
 }
 

@@ -327,6 +327,9 @@ impl Kernel for Recorder {
 
     #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
     fn make_node(&mut self, node: &crate::kernel::Node<'_>) -> Result<()> {
+        if self.node(node.path).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
         self.note(format!("mknod {:04o} {} {}:{}", node.mode, node.path, node.major, node.minor));
         self.put(node.path, Node::file("", node.mode));
         Ok(())
@@ -334,6 +337,9 @@ impl Kernel for Recorder {
 
     #[cfg(any(feature = "virtiofs", feature = "ram", not(feature = "linux")))]
     fn symlink(&mut self, target: &str, link: &str) -> Result<()> {
+        if self.node(link).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
         self.note(format!("symlink {link} -> {target}"));
         self.put(link, Node::Symlink(target.into()));
         Ok(())
