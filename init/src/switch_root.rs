@@ -41,44 +41,49 @@ pub fn check_init(kernel: &mut dyn Kernel, root: &str, init: &str) -> Result<()>
 
 /// Where `path` leads inside `root`: absolute links and `..` stay in it. None where it leads nowhere.
 pub fn resolve(kernel: &mut dyn Kernel, root: &str, path: &str) -> Option<String> {
-    let mut pending: Vec<String> = path.rsplit('/').map(String::from).collect();
-    let mut walked: Vec<String> = Vec::new();
+    let mut rest = path.to_string();
+    let mut walked = String::new();
     let mut links = 0_usize;
-    while let Some(part) = pending.pop() {
-        match part.as_str() {
-            "" | "." => continue,
-            ".." => {
-                walked.pop();
-                continue;
-            }
-            _ => walked.push(part),
+    loop {
+        let ahead = rest.trim_start_matches('/');
+        if ahead.is_empty() {
+            return Some(place(root, &walked));
         }
-        let here = place(root, &walked);
-        match kernel.stat(&here).ok()?.kind {
-            Kind::Symlink => {
-                links = links.saturating_add(1);
-                if links > LINKS {
-                    return None;
+        let (part, ahead) = ahead.split_once('/').unwrap_or((ahead, ""));
+        let parent = walked.len();
+        match part {
+            "." => {}
+            ".." => walked.truncate(walked.rfind('/').unwrap_or(0)),
+            _ => {
+                walked.push('/');
+                walked.push_str(part);
+                let here = place(root, &walked);
+                match kernel.stat(&here).ok()?.kind {
+                    Kind::Symlink => {
+                        links = links.saturating_add(1);
+                        if links > LINKS {
+                            return None;
+                        }
+                        let target = kernel.read_link(&here).ok()?;
+                        walked.truncate(if target.starts_with('/') { 0 } else { parent });
+                        rest = [&target, "/", ahead].concat();
+                        continue;
+                    }
+                    Kind::File | Kind::Other if !ahead.trim_start_matches('/').is_empty() => return None,
+                    _ => {}
                 }
-                let target = kernel.read_link(&here).ok()?;
-                if target.starts_with('/') {
-                    walked.clear();
-                } else {
-                    walked.pop();
-                }
-                pending.extend(target.rsplit('/').map(String::from));
             }
-            Kind::File | Kind::Other if pending.iter().any(|part| !part.is_empty()) => return None,
-            _ => {}
         }
+        rest = ahead.to_string();
     }
-    Some(place(root, &walked))
 }
 
 /// Where a path of the new root is now: what is going to move into it is not there yet.
-fn place(root: &str, walked: &[String]) -> String {
-    let is_moving = walked.first().is_some_and(|first| MOVED.iter().any(|folder| folder.get(1..) == Some(first)));
-    [if is_moving { "" } else { root }, "/", &walked.join("/")].concat()
+fn place(root: &str, walked: &str) -> String {
+    let is_moving = MOVED
+        .iter()
+        .any(|folder| walked.strip_prefix(folder).is_some_and(|below| below.is_empty() || below.starts_with('/')));
+    [if is_moving { "" } else { root }, if walked.is_empty() { "/" } else { walked }].concat()
 }
 
 /// Moves the mounts `moved` and enters the new root.
@@ -90,4 +95,57 @@ pub fn switch(kernel: &mut dyn Kernel, root: &str, moved: &[&str]) -> Result<()>
         kernel.move_mount(folder, &[root, folder].concat()).at("move to the new root:", folder)?;
     }
     kernel.enter_root(root).at("switch to", root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::recorder::{Node, Recorder};
+
+    #[test]
+    fn paths_stay_in_the_root() {
+        let link = |target: &str| Node::Symlink(target.to_string());
+        let mut kernel = Recorder::default();
+        for (path, node) in [
+            ("r", Node::Directory),
+            ("r/usr", Node::Directory),
+            ("r/usr/bin", Node::Directory),
+            ("r/usr/bin/real", Node::file("x", 0o755)),
+            ("r/bin", link("usr/bin")),
+            ("r/abs", link("/usr/bin/real")),
+            ("r/up", link("../../../usr//bin/./real")),
+            ("r/usr/bin/near", link("real")),
+            ("r/usr/bin/folder", link("/")),
+            ("r/loop", link("loop")),
+            ("r/gone", link("nowhere")),
+            ("r/on", link("/run/there")),
+            ("run", Node::Directory),
+            ("run/there", Node::file("x", 0o755)),
+        ] {
+            kernel.files.insert(path.to_string(), node);
+        }
+        for (path, wanted) in [
+            ("/usr/bin/real", Some("/r/usr/bin/real")),
+            ("//usr/./bin//real/", Some("/r/usr/bin/real")),
+            ("/bin/real", Some("/r/usr/bin/real")),
+            ("/bin/near", Some("/r/usr/bin/real")),
+            ("/bin/../../..", Some("/r/")),
+            ("/bin/folder/abs", Some("/r/usr/bin/real")),
+            ("/abs", Some("/r/usr/bin/real")),
+            ("/up", Some("/r/usr/bin/real")),
+            ("/on", Some("/run/there")),
+            ("/run/../usr", Some("/r/usr")),
+            ("/runs", None),
+            ("/loop", None),
+            ("/gone", None),
+            ("/abs/real", None),
+            ("/abs/.", None),
+            ("/usr/none", None),
+            ("", Some("/r/")),
+        ] {
+            assert_eq!(resolve(&mut kernel, "/r", path).as_deref(), wanted, "{path}");
+        }
+        assert_eq!(resolve(&mut kernel, "", "/r/bin").as_deref(), Some("/r/usr/bin"));
+        assert_eq!(resolve(&mut kernel, "", "/").as_deref(), Some("/"));
+    }
 }
