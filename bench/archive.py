@@ -26,6 +26,8 @@ class Entry:
     name: str
     mode: int
     content: bytes = b""
+    device: tuple[int, int] = (0, 0)
+    """A node's numbers, major and minor."""
 
 
 def folder(name: str) -> Entry:
@@ -41,6 +43,11 @@ def file(name: str, content: bytes, mode: int = 0o644) -> Entry:
 def link(name: str, target: str) -> Entry:
     """A symbolic link."""
     return Entry(name, stat.S_IFLNK | 0o777, target.encode())
+
+
+def character_device(name: str, major: int, minor: int) -> Entry:
+    """A node of a character device, mode 0600."""
+    return Entry(name, stat.S_IFCHR | 0o600, device=(major, minor))
 
 
 def with_parents(entries: list[Entry]) -> list[Entry]:
@@ -59,7 +66,7 @@ def newc(entries: list[Entry]) -> bytes:
     for inode, entry in enumerate([*with_parents(entries), Entry("TRAILER!!!", 0)], start=1):
         name = entry.name.encode() + b"\0"
         links = 2 if stat.S_ISDIR(entry.mode) else 1
-        fields = (inode, entry.mode, 0, 0, links, 0, len(entry.content), 0, 0, 0, 0, len(name), 0)
+        fields = (inode, entry.mode, 0, 0, links, 0, len(entry.content), 0, 0, *entry.device, len(name), 0)
         for part in (MAGIC + b"".join(b"%08x" % field for field in fields) + name, entry.content):
             out += part + b"\0" * (-len(part) % 4)
     return bytes(out)
@@ -80,13 +87,13 @@ def read(path: Path) -> Iterator[Entry]:
     offset = 0
     while content[offset : offset + 6] == MAGIC:
         fields = [int(content[offset + start : offset + start + 8], 16) for start in range(6, HEADER, 8)]
-        mode, size, length = fields[1], fields[6], fields[11]
+        mode, size, device, length = fields[1], fields[6], (fields[9], fields[10]), fields[11]
         name = content[offset + HEADER : offset + HEADER + length - 1].decode()
         data = offset + HEADER + length
         data += -data % 4
         if name == "TRAILER!!!":
             return
-        yield Entry(name, mode, content[data : data + size])
+        yield Entry(name, mode, content[data : data + size], device)
         offset = data + size
         offset += -offset % 4
     raise BenchError(f"{path}: expected a newc archive, plain or compressed by gzip or xz")

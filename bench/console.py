@@ -6,7 +6,7 @@ import os
 import select
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +69,29 @@ def _start(command: list[str]) -> subprocess.Popen[bytes]:
         start_new_session=True,
         preexec_fn=_put_before_others,
     )
+
+
+def wait_until(command: list[str], is_last: Callable[[str], bool], awaited: str, timeout: float) -> float:
+    """Runs the command until `is_last` is true of all that it has said, then ends it; the seconds that took.
+
+    Raises `BenchError` as `boot` does, and calls what did not come `awaited` there.
+    """
+    said = ""
+    start = time.monotonic()
+    with _start(command) as process, _reading_at_once():
+        assert process.stdout is not None
+        try:
+            while not is_last(said):
+                left = start + timeout - time.monotonic()
+                ready = left > 0 and select.select([process.stdout], [], [], left)[0]
+                chunk = os.read(process.stdout.fileno(), 65536) if ready else b""
+                if not chunk:
+                    reason = "the machine ended before" if ready else f"within {timeout:.0f} s came no"
+                    raise _fail(f"{reason} {awaited}", [Line(text, 0) for text in said.splitlines()])
+                said += chunk.decode("utf-8", "replace")
+            return time.monotonic() - start
+        finally:
+            process.kill()
 
 
 def boot(command: list[str], end: str, timeout: float) -> list[Line]:

@@ -116,6 +116,7 @@ class ArchiveTest(unittest.TestCase):
 
     def test_what_is_written_is_read_back(self) -> None:
         entries = [archive.file("init", b"program", 0o755), archive.link("bin/sh", "busybox"), archive.file("odd", b"abc")]
+        entries.append(archive.character_device("dev/console", 5, 1))
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch) / "image.gz"
             archive.write(path, entries)
