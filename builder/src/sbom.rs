@@ -48,6 +48,8 @@ pub struct InitBuild<'a> {
     pub rust_release: &'a str,
     /// The commit of that Rust.
     pub rust_commit: &'a str,
+    /// Whether libblkid is linked to it.
+    pub has_libblkid: bool,
 }
 
 /// The kernel that modules are from.
@@ -200,6 +202,12 @@ fn add_init(bill: &mut Bill, materials: &Materials<'_>) {
         "sourceInfo": format!("what the processor cannot do itself; from Zig {}, its folder lib/compiler_rt", tools::ZIG_VERSION),
     }));
     bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-compiler-rt");
+    if build.has_libblkid {
+        add_libblkid(bill);
+    }
+}
+
+fn add_libblkid(bill: &mut Bill) {
     bill.add(json!({
         "SPDXID": "SPDXRef-libblkid",
         "name": "libblkid",
@@ -338,7 +346,7 @@ mod tests {
             repository: None,
         };
         let crates = [found("initramfs-overlay-init", "MIT", None), found("nix", "MIT/Apache-2.0", Some("cc"))];
-        let build = InitBuild { crates: &crates, rust_release: "1.95.0", rust_commit: "abc" };
+        let build = InitBuild { crates: &crates, rust_release: "1.95.0", rust_commit: "abc", has_libblkid: true };
         let materials = Materials {
             file: "init-0.1.0-i686.gz",
             sha256: "aa",

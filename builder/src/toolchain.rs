@@ -65,7 +65,7 @@ struct Prepared {
 const PROFILE: &str = "init";
 
 /// Changes when what is done here changes the bytes without changing any of the other inputs.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 /// What rustc is told on top of the profile. std's objects come with Zig's musl instead of rustc's own start files
 /// (needed for ARM); a panic ends the program there and then, without a message that nobody would read, and nothing ever
@@ -125,7 +125,7 @@ impl<'a> Toolchain<'a> {
             &self.rust.identity,
             tools::ZIG_VERSION,
             tools::ZIGBUILD_VERSION,
-            &if has(features, "overlay") { libblkid::key(target) } else { String::new() },
+            &if links_libblkid(features) { libblkid::key(target) } else { String::new() },
             &target.triple,
             features,
             PROFILE,
@@ -147,7 +147,7 @@ impl<'a> Toolchain<'a> {
     fn compile(&self, target: &Target, features: &str, folder: &Path) -> Result<()> {
         let Prepared { tools, sysroot } = self.prepare()?;
         // Only the overlay way asks libblkid.
-        let libblkid = match has(features, "overlay") {
+        let libblkid = match links_libblkid(features) {
             true => Some(libblkid::build(target, tools, self.cache, &self.progress)?),
             false => None,
         };
@@ -159,7 +159,7 @@ impl<'a> Toolchain<'a> {
         fetch.args(["fetch", "--locked", BUILD_STD[0], "--target", &target.triple]);
         program::run_logged(&mut fetch, "fetching the crates that init is made of (cargo fetch)", &log)?;
         let (crates, registries) =
-            crates::of_init(&mut self.cargo(OsStr::new("cargo")), &self.source.root, &target.triple)?;
+            crates::of_init(&mut self.cargo(OsStr::new("cargo")), &self.source.root, &target.triple, features)?;
 
         step.detail("cargo zigbuild");
         let output = self.source.root.join("target/cross");
@@ -222,9 +222,10 @@ impl<'a> Toolchain<'a> {
     }
 }
 
-/// Whether the comma-separated `features` name `feature`.
-fn has(features: &str, feature: &str) -> bool {
-    features.split(',').any(|name| name == feature)
+/// Whether an init with these features, by name with commas between, has libblkid linked to it.
+#[must_use]
+pub fn links_libblkid(features: &str) -> bool {
+    features.split(',').any(|name| name == "overlay")
 }
 
 fn cargo_home() -> Option<PathBuf> {

@@ -8,10 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::{
     error::{Error, IoContext, Result},
+    manifest::hexadecimal,
     unfinished::Unfinished,
 };
 
@@ -106,6 +108,39 @@ pub fn write_file(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<()> {
     let path = output.path.clone();
     output.file.as_file_mut().write_all(bytes).at("write", path)?;
     output.commit()
+}
+
+/// A sink that knows the digest and the length of what went through.
+#[derive(Debug)]
+pub struct Hashing<W> {
+    inner: W,
+    hash: Sha256,
+    length: u64,
+}
+
+impl<W> Hashing<W> {
+    /// One that passes everything on to `inner`.
+    pub fn new(inner: W) -> Self {
+        Self { inner, hash: Sha256::new(), length: 0 }
+    }
+
+    /// What everything went to, how many bytes that were, and their SHA-256 in hexadecimal.
+    pub fn finish(self) -> (W, u64, String) {
+        (self.inner, self.length, hexadecimal(&self.hash.finalize()))
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        self.length += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 fn directory(path: &Path) -> &Path {

@@ -21,9 +21,10 @@ use crate::{
 };
 
 mod artifact;
-mod checksums;
+pub(super) mod checksums;
+pub(super) mod description;
 pub(super) mod modules;
-mod program;
+pub(super) mod program;
 mod report;
 pub(super) mod source;
 
@@ -154,7 +155,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         made.push(artifact);
         files.extend(written);
     }
-    files.extend(checksums::update(&output, place.version(), &made)?);
+    let digests = made.iter().flat_map(|artifact| artifact.digests.clone()).collect();
+    files.extend(checksums::update(&output, place.version(), digests)?);
     // From here on only names change: a full disk or a bad input has been met before.
     files.into_iter().try_for_each(crate::write::OutputFile::commit)?;
     report::print(&output, place.version(), &made, args.json)?;

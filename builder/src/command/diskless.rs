@@ -2,27 +2,34 @@
 
 use std::{
     fs,
-    io::{self, Write},
-    path::PathBuf,
+    io::{self, Seek, Write},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use indicatif::BinaryBytes;
 use serde_json::json;
 
-use super::build::{Program, Wanted, chosen_targets, modules, source};
+use super::build::{
+    Wanted, checksums, chosen_targets,
+    description::{BILL, Description, MANIFEST, beside},
+    modules,
+    program::Programs,
+    source,
+};
 use crate::{
     Error, Result,
     archive::Properties,
     busybox,
-    cache::Cache,
+    cache::{self, Cache},
     compress::Compression,
     diskless::{self, Parts},
     error::IoContext,
+    initramfs,
     oci::{image::Image, pack, ram::Inventory},
     progress::Progress,
-    toolchain::Toolchain,
-    write::OutputFile,
+    tree::Tree,
+    write::{Hashing, OutputFile},
 };
 
 /// Cargo features of the init that knows this way.
@@ -99,11 +106,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let progress = Progress::on_stderr();
     let targets = chosen_targets(&args.target)?;
     diskless::check_hostname(&args.hostname)?;
-    if args.init.is_some() && targets.len() > 1 {
-        return Err(Error::Usage(
-            "--init gives one program, which runs on one target; name it with --target".to_owned(),
-        ));
-    }
     let wanted = Wanted {
         modules: &args.modules,
         always: &args.load_modules,
@@ -113,56 +115,97 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let modules = modules::choose(&wanted, &targets, "", &progress)?;
     let place = source::locate(args.source.as_deref())?;
     let cache = Cache::open()?;
+    let programs = Programs::new(args.init.as_deref(), &place, &targets, &cache, progress)?;
     let mtime = super::build::archive_time()?;
     let output = args.output.clone().unwrap_or_else(|| place.default_output());
     fs::create_dir_all(&output).at("create", &output)?;
-    let mut made = Vec::new();
+    let (mut lines, mut values) = (Vec::new(), Vec::new());
+    let (mut files, mut digests) = (Vec::new(), Vec::new());
     for target in targets {
         let busybox = busybox::get(target, args.busybox.as_deref(), &cache, &progress)?;
-        let init = match &args.init {
-            Some(path) => Program::read(path.clone(), target, None)?.path,
-            None => Toolchain::new(place.source()?, &cache, progress)?.init(target, FEATURES)?.path,
-        };
+        let program = programs.with(target, FEATURES)?;
         let merge = diskless::root(&Parts {
-            init: &init,
+            init: &program.path,
             busybox: &busybox,
             modules: modules.as_ref(),
             hostname: &args.hostname,
             include: &args.include,
         })?;
         let name = format!("diskless-{}-{}.{}", place.version(), target.name, args.compress.suffix());
-        let mut file = OutputFile::create(output.join(name))?;
-        let step = progress.step(format!("{}: writing {}", target.name, file.path().display()));
-        let failed = |source| Error::WriteArchive { source };
-        let mut encoder = args.compress.encoder(&mut file).map_err(failed)?;
-        let mut inventory = Inventory::default();
-        inventory.is_last = true;
-        let properties = Properties { mtime, ..Properties::default() };
-        let image = Image::without_layers("diskless");
-        let written = pack::write(&merge.tree, &image, properties, &mut encoder, Some(&mut inventory))?;
-        encoder.finish().and_then(|file| file.flush()).map_err(failed)?;
-        let size = file.file().metadata().at("read", file.path())?.len();
+        let path = output.join(&name);
+        let step = progress.step(format!("{}: writing {}", target.name, path.display()));
+        let (mut image, written) = pack(&merge.tree, mtime, args.compress, &path)?;
+        let Packed { size, sha256, memory } = written;
+        // Read back, because the list by which init checks the root is put together only as it is written.
+        image.file().rewind().at("read", &path)?;
+        let packed = initramfs::read(&mut *image.file(), &path)?.files;
+        let description = Description {
+            target,
+            variant: "diskless",
+            version: place.version(),
+            program: &program,
+            busybox: Some(&busybox),
+            modules: modules.as_ref(),
+            cmdline: None,
+            include: &args.include,
+            compression: args.compress,
+            mtime,
+        };
+        let records = packed.into_iter().map(|listed| listed.record).collect();
+        let texts = description.texts(&name, size, &sha256, records);
+        digests.push((name.clone(), sha256.clone()));
+        files.push(image);
+        for (text, suffix) in texts.iter().zip([MANIFEST, BILL]) {
+            let mut file = OutputFile::create(beside(&path, suffix))?;
+            file.write_all(text.as_bytes()).map_err(|source| Error::WriteArchive { source })?;
+            digests.push((format!("{name}{suffix}"), cache::digest(text.as_bytes())));
+            files.push(file);
+        }
         step.finish("");
-        made.push((target.name.as_str(), file, size, written.minimum_memory(size)));
-    }
-    let mut lines = Vec::new();
-    let mut values = Vec::new();
-    for (target, file, size, memory) in made {
-        let path = file.path().to_path_buf();
-        file.commit()?;
         lines.push(format!(
             "{}: {}, boots with {} of memory\n",
             path.display(),
             BinaryBytes(size),
             BinaryBytes(memory)
         ));
-        values
-            .push(json!({ "target": target, "file": path.to_string_lossy(), "size": size, "minimum_memory": memory }));
+        values.push(json!({
+            "target": target.name,
+            "file": path.to_string_lossy(),
+            "size": size,
+            "sha256": sha256,
+            "minimum_memory": memory,
+        }));
     }
+    files.extend(checksums::update(&output, place.version(), digests)?);
+    // From here on only names change: a full disk or a bad input has been met before.
+    files.into_iter().try_for_each(OutputFile::commit)?;
     let text = if args.json { format!("{:#}\n", json!(values)) } else { lines.concat() };
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
         result => result.at("write", "standard output")?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// An image that was written.
+struct Packed {
+    /// In bytes.
+    size: u64,
+    sha256: String,
+    /// The least memory that it boots with, in bytes.
+    memory: u64,
+}
+
+/// Writes the root as an initramfs.
+fn pack(tree: &Tree, mtime: u32, compression: Compression, path: &Path) -> Result<(OutputFile, Packed)> {
+    let failed = |source| Error::WriteArchive { source };
+    let mut encoder = compression.encoder(Hashing::new(OutputFile::create(path)?)).map_err(failed)?;
+    let mut inventory = Inventory::default();
+    inventory.is_last = true;
+    let properties = Properties { mtime, ..Properties::default() };
+    let image = Image::without_layers("diskless");
+    let written = pack::write(tree, &image, properties, &mut encoder, Some(&mut inventory))?;
+    let (mut file, size, sha256) = encoder.finish().map_err(failed)?.finish();
+    file.flush().map_err(failed)?;
+    Ok((file, Packed { size, sha256, memory: written.minimum_memory(size) }))
 }

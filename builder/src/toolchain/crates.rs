@@ -86,13 +86,15 @@ struct Locked {
     checksum: Option<String>,
 }
 
-/// The crates in init for `triple`, by name, and the folders that sources from registries are in. `cargo` is cargo, ready
+/// The crates in init for `triple` with these features, by name, and the folders that sources from registries are in. `cargo` is cargo, ready
 /// to run in the source tree `root`.
 ///
 /// # Errors
 /// [`Error::Program`] where cargo fails, [`Error::WrongFile`] where it says something unknown.
-pub fn of_init(cargo: &mut Command, root: &Path, triple: &str) -> Result<(Vec<Crate>, Vec<PathBuf>)> {
+pub fn of_init(cargo: &mut Command, root: &Path, triple: &str, features: &str) -> Result<(Vec<Crate>, Vec<PathBuf>)> {
     cargo.args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", triple]);
+    // Of a whole workspace cargo tells every feature that any of its crates asks for.
+    cargo.args(["--no-default-features", "--features", features, "--manifest-path", "init/Cargo.toml"]);
     let text = program::run(cargo)?.stdout;
     let wrong = |path: &Path, reason: String| Error::WrongFile { path: path.to_owned(), reason };
     let metadata =

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 
 mod bad_input;
 mod busybox_image;
+mod diskless;
 mod programs;
 
 const COMMAND: &str = env!("CARGO_BIN_EXE_initramfs-overlay");
@@ -49,8 +50,12 @@ impl Workshop {
 
     /// A build in the folder, with the given init and nothing of this machine's settings.
     fn command(&self, arguments: &[&str]) -> Command {
+        self.subcommand("build", arguments)
+    }
+
+    fn subcommand(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(COMMAND);
-        command.current_dir(self.folder.path()).arg("build");
+        command.current_dir(self.folder.path()).arg(name);
         for name in ["SOURCE_DATE_EPOCH", "INITRAMFS_OVERLAY_BUSYBOX", "INITRAMFS_OVERLAY_SOURCE"] {
             command.env_remove(name);
         }

@@ -3,7 +3,10 @@
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, write::Object};
 
 /// The applets of [`busybox`].
-pub const APPLETS: [&str; 10] = ["[", "[[", "ash", "awk", "cat", "ls", "mount", "sh", "udhcpc", "zcat"];
+pub const APPLETS: [&str; 17] = [
+    "[", "[[", "ash", "awk", "cat", "hostname", "ip", "kill", "ls", "mkdir", "mount", "mv", "rm", "sh", "udhcpc",
+    "uevent", "zcat",
+];
 
 /// A whole, static 64-bit x86 program that holds `data`. Header and program header as in the System V ABI.
 pub fn program(data: &[u8]) -> Vec<u8> {

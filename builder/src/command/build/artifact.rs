@@ -3,14 +3,14 @@
 
 use std::{
     env, fs,
-    io::{self, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
-use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
-
-use super::program::Program;
+use super::{
+    description::{BILL, Description, MANIFEST, beside},
+    program::Program,
+};
 use crate::{
     Error, Result,
     archive::{self, Properties},
@@ -18,21 +18,14 @@ use crate::{
     cache::file_digest,
     compress::Compression,
     contents::{self, Modules},
-    manifest::{self, Manifest, Record, hexadecimal},
+    manifest::{self, Record},
     progress::Progress,
-    sbom,
     target::Target,
-    toolchain::{libblkid, tools},
     tree::Tree,
     trust::Key,
     variant::Variant,
-    write::OutputFile,
+    write::{Hashing, OutputFile},
 };
-
-/// What the manifest's name has after the image's.
-pub const MANIFEST: &str = ".manifest.json";
-/// What the bill of materials' name has after the image's.
-pub const BILL: &str = ".spdx.json";
 
 /// What an image is made of, and how.
 #[derive(Debug)]
@@ -128,12 +121,11 @@ impl<'a> Image<'a> {
             return Ok((self.artifact(&name, size, true, &manifest, &bill), Vec::new()));
         }
         let step = progress.step(format!("{}: packing {name}", target.name));
-        let sink = Hashing { inner: OutputFile::create(&path)?, hash: Sha256::new(), length: 0 };
+        let sink = Hashing::new(OutputFile::create(&path)?);
         let failed = |source| Error::WriteArchive { source };
         let mut encoder = compression.encoder(sink).map_err(failed)?;
         archive::write(&self.tree, Properties { mtime: self.parts.mtime, ..Properties::default() }, &mut encoder)?;
-        let Hashing { inner, hash, length } = encoder.finish().map_err(failed)?;
-        let sha256 = hexadecimal(&hash.finalize());
+        let (inner, length, sha256) = encoder.finish().map_err(failed)?.finish();
         let texts @ [manifest, bill] = &self.texts(&name, length, &sha256);
         let mut files = vec![inner];
         for (text, suffix) in texts.iter().zip([MANIFEST, BILL]) {
@@ -187,117 +179,20 @@ impl<'a> Image<'a> {
 
     /// The manifest and the bill of materials of an image with this name, size and digest.
     fn texts(&self, name: &str, size: u64, sha256: &str) -> [String; 2] {
-        let manifest = Manifest { image: self.facts(name, size, sha256), files: self.records.clone() };
-        let Parts { version, program, busybox, modules, include, mtime, .. } = &self.parts;
-        let kernels: Vec<_> = modules
-            .iter()
-            .map(|modules| sbom::KernelMaterial {
-                version: &modules.version,
-                origin: modules.origin.as_ref(),
-                stripped: modules.stripped,
-            })
-            .collect();
-        let bill = sbom::spdx(&sbom::Materials {
-            file: name,
-            sha256,
-            version,
-            created: u64::from(*mtime),
-            init: sbom::InitMaterial {
-                sha256: &program.sha256,
-                build: program.build.as_ref().map(|build| sbom::InitBuild {
-                    crates: &build.crates,
-                    rust_release: &build.rust_release,
-                    rust_commit: &build.rust_commit,
-                }),
-            },
-            busybox: busybox.map(|busybox| (busybox.sha256.as_str(), busybox.origin.as_ref())),
-            kernels: &kernels,
-            has_included_files: include.iter().any(|folder| holds_something(folder)),
-        });
-        [manifest.to_json(), bill]
-    }
-
-    /// What the manifest says about the image as a whole. No word of this machine: the same inputs, the same text.
-    fn facts(&self, name: &str, size: u64, sha256: &str) -> Map<String, Value> {
-        let Parts { target, variant, version, program, busybox, modules, cmdline, compression, mtime, .. } =
+        let Parts { target, variant, version, program, busybox, modules, cmdline, include, compression, mtime, .. } =
             &self.parts;
-        let facts = json!({
-            "name": name,
-            "version": version,
-            "target": target.name,
-            "variant": variant.name(),
-            "compression": compression.name(),
-            "size": size,
-            "sha256": sha256,
-            "mtime": mtime,
-            "builder": concat!("initramfs-overlay ", env!("CARGO_PKG_VERSION")),
-            "cmdline": cmdline,
-            "init": {
-                "size": program.size,
-                "sha256": program.sha256,
-                "build": program.build.as_ref().map(|build| json!({
-                    "triple": target.triple,
-                    "shell": variant.has_shell(),
-                    "trust": !self.parts.trust.is_empty(),
-                    "rust": build.rust_release,
-                    "rust_commit": build.rust_commit,
-                    "zig": tools::ZIG_VERSION,
-                    "musl": tools::MUSL_VERSION,
-                    "libblkid": libblkid::VERSION,
-                    "crates": build.crates.iter().map(|found| format!("{} {}", found.name, found.version)).collect::<Vec<_>>(),
-                })),
-            },
-            "busybox": busybox.map(|busybox| json!({
-                "size": busybox.bytes.len(),
-                "sha256": busybox.sha256,
-                "applets": busybox.applets.len(),
-                "package": busybox.origin,
-            })),
-            "modules": modules.map(|modules| json!({
-                "kernel": modules.version,
-                "package": modules.origin,
-                "stripped": modules.stripped,
-                "built_in": modules.built_in,
-                "files": modules.files.iter().map(|module| json!({
-                    "name": module.name,
-                    "path": module.path,
-                    "removed": module.removed,
-                })).collect::<Vec<_>>(),
-            })),
-        });
-        match facts {
-            Value::Object(facts) => facts,
-            _ => Map::new(),
-        }
-    }
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn holds_something(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
-}
-
-/// A sink that knows the digest and the length of what went through.
-struct Hashing<W> {
-    inner: W,
-    hash: Sha256,
-    length: u64,
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        self.length += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
+        let description = Description {
+            target,
+            variant: variant.name(),
+            version,
+            program,
+            busybox: *busybox,
+            modules: *modules,
+            cmdline: *cmdline,
+            include,
+            compression: *compression,
+            mtime: *mtime,
+        };
+        description.texts(name, size, sha256, self.records.clone())
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
-use super::artifact::{Artifact, BILL, MANIFEST};
+use super::description::{BILL, MANIFEST};
 use crate::{
     Error, Result, cache::file_digest, compress::Compression, error::IoContext, variant::Variant, write::OutputFile,
 };
@@ -12,13 +12,13 @@ use clap::ValueEnum;
 /// The file's name.
 pub const FILE_NAME: &str = "SHA256SUMS";
 
-/// The list for the folder `output`, with the digests of the images made now and of those that were there; `None` where
-/// it stands there already.
+/// The list for the folder `output`, with the digests of the files made now, by name, and of those that were there; `None`
+/// where it stands there already.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn update(output: &Path, version: &str, made: &[Artifact]) -> Result<Option<OutputFile>> {
-    let mut digests: BTreeMap<String, String> = made.iter().flat_map(|artifact| artifact.digests.clone()).collect();
+pub fn update(output: &Path, version: &str, made: Vec<(String, String)>) -> Result<Option<OutputFile>> {
+    let mut digests: BTreeMap<String, String> = made.into_iter().collect();
     for entry in fs::read_dir(output).at("read", output)? {
         let entry = entry.at("read", output)?;
         let Ok(name) = entry.file_name().into_string() else { continue };
@@ -40,12 +40,17 @@ pub fn update(output: &Path, version: &str, made: &[Artifact]) -> Result<Option<
 fn is_artifact(name: &str, version: &str) -> bool {
     let image = name.strip_suffix(MANIFEST).or_else(|| name.strip_suffix(BILL)).unwrap_or(name);
     let Some((stem, suffix)) = image.rsplit_once('.') else { return false };
+    if !Compression::value_variants().iter().any(|compression| compression.suffix() == suffix) {
+        return false;
+    }
+    if let Some(target) = stem.strip_prefix(&format!("diskless-{version}-")) {
+        return !target.contains('-');
+    }
     let Some(rest) = stem.strip_prefix(&format!("init-{version}-")) else { return false };
     // `init-1.0-rc1-i686` is no image of version 1.0 for a target `rc1-i686`: targets have no `-` in their names.
     let target = rest.split_once('-').map_or(rest, |(target, _)| target);
     let variant = &rest[target.len()..];
-    Compression::value_variants().iter().any(|compression| compression.suffix() == suffix)
-        && Variant::value_variants().iter().any(|known| known.file_suffix() == variant)
+    Variant::value_variants().iter().any(|known| known.file_suffix() == variant)
 }
 
 #[cfg(test)]
@@ -54,13 +59,19 @@ mod tests {
 
     #[test]
     fn only_this_versions_images_are_listed() {
-        for name in
-            ["init-1.0-i686.gz", "init-1.0-armv6l-slim.zst.manifest.json", "init-1.0-x86_64-debug.cpio.spdx.json"]
-        {
+        for name in [
+            "init-1.0-i686.gz",
+            "init-1.0-armv6l-slim.zst.manifest.json",
+            "init-1.0-x86_64-debug.cpio.spdx.json",
+            "diskless-1.0-i686.xz",
+            "diskless-1.0-i686.gz.spdx.json",
+        ] {
             assert!(is_artifact(name, "1.0"), "{name}");
         }
         for name in [
             "init-1.0.1-i686.gz",
+            "diskless-1.0.1-i686.gz",
+            "diskless-1.0-rc1-i686.gz",
             "init-1.0-rc1-i686.gz",
             "init-1.0-i686-other.gz",
             "init-1.0-i686.txt",

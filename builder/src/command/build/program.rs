@@ -15,7 +15,7 @@ use crate::{
     error::IoContext,
     progress::Progress,
     target::Target,
-    toolchain::{Crate, Toolchain},
+    toolchain::{self, Crate, Toolchain},
 };
 
 /// An init, ready to be put into an image.
@@ -34,12 +34,21 @@ pub struct Program {
 /// What an init was compiled from, beside its own source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
+    /// The features of init that it was compiled with, by name with commas between.
+    pub features: String,
     /// The crates that are compiled in.
     pub crates: Vec<Crate>,
     /// Rust's version.
     pub rust_release: String,
     /// The commit of that Rust.
     pub rust_commit: String,
+}
+
+impl Build {
+    /// Whether libblkid is linked to it.
+    pub fn has_libblkid(&self) -> bool {
+        toolchain::links_libblkid(&self.features)
+    }
 }
 
 /// Where the inits of a build come from.
@@ -82,7 +91,7 @@ impl<'a> Programs<'a> {
     /// # Errors
     /// What compiling it says; [`Error::Usage`] for a given one that would take any image, or has a shell that nobody may have.
     pub fn get(&self, target: &'static Target, shell: bool, trust: bool) -> Result<Program> {
-        let toolchain = match self {
+        match self {
             Self::Given(program) if !shell && has(&program.path, names::PROMPT)? => {
                 let path = program.path.display();
                 return Err(Error::Usage(format!(
@@ -97,9 +106,8 @@ impl<'a> Programs<'a> {
                      feature `trust`, or let it be compiled"
                 )));
             }
-            Self::Given(program) => return Ok(program.clone()),
-            Self::Compiled(toolchain) => toolchain,
-        };
+            _ => {}
+        }
         let mut features = String::from("overlay");
         for (feature, wanted) in [("shell", shell), ("trust", trust)] {
             if wanted {
@@ -107,10 +115,26 @@ impl<'a> Programs<'a> {
                 features.push_str(feature);
             }
         }
-        let init = toolchain.init(target, &features)?;
+        self.with(target, &features)
+    }
+
+    /// The init for `target` with these features; the given one is taken as it is.
+    ///
+    /// # Errors
+    /// What compiling it says.
+    pub fn with(&self, target: &'static Target, features: &str) -> Result<Program> {
+        let toolchain = match self {
+            Self::Given(program) => return Ok(program.clone()),
+            Self::Compiled(toolchain) => toolchain,
+        };
+        let init = toolchain.init(target, features)?;
         let rust = toolchain.rust();
-        let build =
-            Build { crates: init.crates, rust_release: rust.release.clone(), rust_commit: rust.commit().to_owned() };
+        let build = Build {
+            features: features.to_owned(),
+            crates: init.crates,
+            rust_release: rust.release.clone(),
+            rust_commit: rust.commit().to_owned(),
+        };
         Program::read(init.path, target, Some(build))
     }
 }

@@ -1,0 +1,151 @@
+//! What lies beside an image: its manifest, which says what it holds and of what it was made, and its bill of materials. No word of
+//! this machine is in them: the same inputs give the same text.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Map, Value, json};
+
+use super::program::Program;
+use crate::{
+    busybox::Busybox,
+    compress::Compression,
+    contents::Modules,
+    manifest::{Manifest, Record},
+    sbom,
+    target::Target,
+    toolchain::{libblkid, tools},
+};
+
+/// What the manifest's name has after the image's.
+pub const MANIFEST: &str = ".manifest.json";
+/// What the bill of materials' name has after the image's.
+pub const BILL: &str = ".spdx.json";
+
+/// What an image is made of, and how.
+#[derive(Debug)]
+pub struct Description<'a> {
+    /// Whom it is for.
+    pub target: &'a Target,
+    /// What kind of image it is.
+    pub variant: &'a str,
+    /// Its version.
+    pub version: &'a str,
+    /// Its init.
+    pub program: &'a Program,
+    /// Its BusyBox, where it has one.
+    pub busybox: Option<&'a Busybox>,
+    /// Its kernel modules, where it has any.
+    pub modules: Option<&'a Modules>,
+    /// Parameters that are baked in.
+    pub cmdline: Option<&'a str>,
+    /// Folders of the user's.
+    pub include: &'a [PathBuf],
+    /// How it is compressed.
+    pub compression: Compression,
+    /// The time of everything in it, in seconds since 1970.
+    pub mtime: u32,
+}
+
+impl Description<'_> {
+    /// The manifest and the bill of materials of the image with this name, size and SHA-256, which holds `files`.
+    pub fn texts(&self, name: &str, size: u64, sha256: &str, files: Vec<Record>) -> [String; 2] {
+        let manifest = Manifest { image: self.facts(name, size, sha256), files };
+        [manifest.to_json(), self.bill(name, sha256)]
+    }
+
+    fn bill(&self, name: &str, sha256: &str) -> String {
+        let Self { version, program, busybox, modules, include, mtime, .. } = self;
+        let kernels: Vec<_> = modules
+            .iter()
+            .map(|modules| sbom::KernelMaterial {
+                version: &modules.version,
+                origin: modules.origin.as_ref(),
+                stripped: modules.stripped,
+            })
+            .collect();
+        sbom::spdx(&sbom::Materials {
+            file: name,
+            sha256,
+            version,
+            created: u64::from(*mtime),
+            init: sbom::InitMaterial {
+                sha256: &program.sha256,
+                build: program.build.as_ref().map(|build| sbom::InitBuild {
+                    crates: &build.crates,
+                    rust_release: &build.rust_release,
+                    rust_commit: &build.rust_commit,
+                    has_libblkid: build.has_libblkid(),
+                }),
+            },
+            busybox: busybox.map(|busybox| (busybox.sha256.as_str(), busybox.origin.as_ref())),
+            kernels: &kernels,
+            has_included_files: include.iter().any(|folder| holds_something(folder)),
+        })
+    }
+
+    /// What the manifest says about the image as a whole.
+    fn facts(&self, name: &str, size: u64, sha256: &str) -> Map<String, Value> {
+        let Self { target, variant, version, program, busybox, modules, cmdline, compression, mtime, .. } = self;
+        let facts = json!({
+            "name": name,
+            "version": version,
+            "target": target.name,
+            "variant": variant,
+            "compression": compression.name(),
+            "size": size,
+            "sha256": sha256,
+            "mtime": mtime,
+            "builder": concat!("initramfs-overlay ", env!("CARGO_PKG_VERSION")),
+            "cmdline": cmdline,
+            "init": {
+                "size": program.size,
+                "sha256": program.sha256,
+                "build": program.build.as_ref().map(|build| json!({
+                    "triple": target.triple,
+                    "features": build.features,
+                    "rust": build.rust_release,
+                    "rust_commit": build.rust_commit,
+                    "zig": tools::ZIG_VERSION,
+                    "musl": tools::MUSL_VERSION,
+                    "libblkid": build.has_libblkid().then_some(libblkid::VERSION),
+                    "crates": build.crates.iter().map(|found| format!("{} {}", found.name, found.version)).collect::<Vec<_>>(),
+                })),
+            },
+            "busybox": busybox.map(|busybox| json!({
+                "size": busybox.bytes.len(),
+                "sha256": busybox.sha256,
+                "applets": busybox.applets.len(),
+                "package": busybox.origin,
+            })),
+            "modules": modules.map(|modules| json!({
+                "kernel": modules.version,
+                "package": modules.origin,
+                "stripped": modules.stripped,
+                "built_in": modules.built_in,
+                "files": modules.files.iter().map(|module| json!({
+                    "name": module.name,
+                    "path": module.path,
+                    "removed": module.removed,
+                })).collect::<Vec<_>>(),
+            })),
+        });
+        match facts {
+            Value::Object(facts) => facts,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// The path of what lies beside the image at `path` and has `suffix` after its name.
+pub fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+fn holds_something(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
