@@ -47,7 +47,11 @@ fn the_files_beside_a_system_are_true_of_it() {
 #[test]
 fn a_system_that_cannot_be_made_leaves_nothing() {
     let workshop = Workshop::new();
-    fs::write(workshop.path("busybox/busybox-x86_64"), super::programs::program(b"\0[\0ash\0cat\0cp\0dd\0ls\0sh\0tar\0\0")).unwrap();
+    fs::write(
+        workshop.path("busybox/busybox-x86_64"),
+        super::programs::program(b"\0[\0ash\0cat\0cp\0dd\0ls\0sh\0tar\0\0"),
+    )
+    .unwrap();
     let output = workshop.subcommand("diskless", &GIVEN).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("this BusyBox has no awk"), "{}", said(&output));
