@@ -93,6 +93,9 @@ pub fn signatures(lab: &Lab) {
     assert_eq!((marks.get("image"), &marks.report()["update"]), ("B", &"installed".into()));
     let marks = lab.boot(&initrd, &disk, "");
     assert_eq!(marks.get("image"), "B", "its signature went with it");
+    let marks = lab.boot(&initrd, &disk, "rd.toram rd.overlay=tmpfs");
+    assert_eq!((marks.get("image"), &marks.report()["toram"]), ("B", &"yes".into()), "{}", marks.report());
+    assert_eq!(marks.mount("/run/initramfs/img"), None, "the copy is vouched for, and img is free");
     // The disk that was never signed, with an update by another key: nothing on it boots.
     let disk = self::disk(lab, &[(X, image.clone()), ("root-squashfs.img.minisig", theirs.sign(&image))]);
     let console = lab.fail(&lab.machine(&initrd, &[&disk], ""), "image-untrusted");

@@ -196,3 +196,57 @@ pub(super) fn sweep(directory: RawFd) {
     // What is left, the next boot takes up again.
     let _ = empty(directory, stat.st_dev as u64);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_listed_whole_and_emptied_whole() {
+        let folder = std::env::temp_dir().join(format!("listed-{}", std::process::id()));
+        // More than the kernel tells at once, names of all lengths.
+        let mut wanted: Vec<String> =
+            (1..=200_usize).map(|length| format!("{length}-{}", "x".repeat(length))).collect();
+        fs::create_dir_all(folder.join("deep/er")).unwrap();
+        wanted.iter().for_each(|name| fs::write(folder.join(name), name).unwrap());
+        wanted.push("deep".to_string());
+        let kept = folder.with_extension("kept");
+        fs::create_dir_all(kept.join("folder")).unwrap();
+        std::os::unix::fs::symlink(&kept, folder.join("link")).unwrap();
+        wanted.push("link".to_string());
+        wanted.sort_unstable();
+        let path = folder.to_str().unwrap();
+        let mut seen = names(path).unwrap();
+        seen.sort_unstable();
+        assert_eq!(seen, wanted);
+        let directory = File::open(&folder).unwrap();
+        let mut all = Vec::new();
+        list(directory.as_fd(), &mut all).unwrap();
+        let is = |name: &CStr, kind| all.iter().any(|entry| entry.name.as_c_str() == name && entry.kind == kind);
+        // A filesystem may leave the kind open.
+        assert!(is(c"deep", libc::DT_DIR) || is(c"deep", libc::DT_UNKNOWN));
+        empty(File::open(&folder).unwrap().as_fd(), directory.metadata().unwrap().dev()).unwrap();
+        assert_eq!(names(path).unwrap(), Vec::<String>::new());
+        fs::remove_dir(&folder).unwrap();
+        fs::remove_dir(kept.join("folder")).expect("what a link leads to stays");
+        fs::remove_dir(kept).unwrap();
+        assert_eq!(names(path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(names("/proc/self/comm").is_err(), "no folder");
+    }
+
+    #[test]
+    fn records_that_are_cut_short_are_none() {
+        let mut record = vec![0; 16];
+        record.extend(24_u16.to_ne_bytes());
+        record.extend([libc::DT_REG, b'a', b'b', 0, 0, 0]);
+        let (entry, length) = super::entry(&record).unwrap();
+        assert_eq!((entry.name.as_c_str(), entry.kind, length), (c"ab", libc::DT_REG, 24));
+        for length in 0..record.len() {
+            assert!(super::entry(&record[..length]).is_none(), "{length}");
+        }
+        record[16..18].copy_from_slice(&19_u16.to_ne_bytes());
+        assert!(super::entry(&record).is_none(), "no name");
+        record[16..18].copy_from_slice(&0_u16.to_ne_bytes());
+        assert!(super::entry(&record).is_none(), "no end");
+    }
+}
