@@ -54,7 +54,7 @@ fn disk(lab: &Lab, root: PathBuf) -> PathBuf {
 }
 
 /// Overwrites the group descriptors: the superblock stays, so the label is found and the mount fails with EUCLEAN.
-fn break_descriptors(disk: &Path) {
+pub fn break_descriptors(disk: &Path) {
     let (start, _) = partition(disk, "overlay");
     scribble(disk, start + 4096, &[0xff; 4096]);
     scribble(disk, start + 2048, &[0xff; 2048]);

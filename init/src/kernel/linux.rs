@@ -23,6 +23,8 @@ mod ram;
 mod supervise;
 #[cfg(feature = "virtiofs")]
 mod virtiofs;
+#[cfg(any(feature = "overlay", feature = "ram"))]
+mod watchdog;
 
 use std::{
     fs::{self, File},
@@ -285,6 +287,11 @@ impl Kernel for Linux {
     }
 
     #[cfg(not(feature = "overlay"))]
+    fn run(&mut self, _root: &str, _program: &str, _arguments: &[&str]) -> io::Result<i32> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    #[cfg(not(feature = "overlay"))]
     fn attach_loop(&mut self, _path: &str) -> io::Result<String> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -337,6 +344,7 @@ impl Kernel for Linux {
         process::start_sweeper(dir)
     }
 
+    #[cfg(feature = "overlay")]
     fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> io::Result<i32> {
         process::run(root, program, arguments)
     }

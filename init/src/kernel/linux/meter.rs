@@ -1,12 +1,7 @@
 //! What goes on while much is read or written: a line a second for whoever stands before the machine, and food for a watchdog
 //! that somebody else has armed. Says nothing of what takes less than a second, and never arms a watchdog.
 
-use std::{
-    fs::{self, File},
-    io::Write,
-};
-
-use super::{process::write_consoles, uptime};
+use super::{process::write_consoles, uptime, watchdog::Watchdog};
 
 /// How often something is said, in milliseconds.
 const INTERVAL: u64 = 1000;
@@ -18,7 +13,7 @@ pub(super) struct Meter {
     done: u64,
     start: u64,
     said: u64,
-    watchdog: Option<File>,
+    watchdog: Watchdog,
 }
 
 /// Milliseconds since the kernel started.
@@ -30,7 +25,7 @@ impl Meter {
     /// A stream of `total` bytes begins.
     pub(super) fn new(what: &'static str, total: u64) -> Self {
         let start = now();
-        Self { what, total, done: 0, start, said: start, watchdog: None }
+        Self { what, total, done: 0, start, said: start, watchdog: Watchdog::new() }
     }
 
     /// Another `length` bytes are through.
@@ -41,24 +36,10 @@ impl Meter {
             return;
         }
         self.said = now;
-        self.feed();
+        self.watchdog.feed();
         let percent = self.done.saturating_mul(100).checked_div(self.total).unwrap_or(100);
         let elapsed = now.saturating_sub(self.start);
         let speed = self.done.checked_div(elapsed.saturating_mul(1000)).unwrap_or(0);
         write_consoles(&format!("initramfs-overlay: {} {percent} %, {speed} MB/s", self.what));
-    }
-
-    /// Keeps an armed watchdog from resetting the machine (kernel, Documentation/watchdog/watchdog-api.rst). Opening one that
-    /// is not armed would arm it, so the state is asked for first.
-    fn feed(&mut self) {
-        if self.watchdog.is_none()
-            && fs::read("/sys/class/watchdog/watchdog0/state").is_ok_and(|state| state.starts_with(b"active"))
-        {
-            self.watchdog = File::options().write(true).open("/dev/watchdog0").ok();
-        }
-        if let Some(watchdog) = &mut self.watchdog {
-            // Closed without the magic letter V it stays armed, for the next program.
-            let _ = watchdog.write_all(b"\0");
-        }
     }
 }

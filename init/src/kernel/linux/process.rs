@@ -16,7 +16,18 @@ use nix::{
     unistd::ForkResult,
 };
 
+#[cfg(feature = "overlay")]
+use nix::{
+    errno::Errno,
+    fcntl::OFlag,
+    poll::{PollFd, PollFlags, poll},
+    sys::wait::{WaitStatus, waitpid},
+    unistd::pipe2,
+};
+
 use super::files::text;
+#[cfg(feature = "overlay")]
+use super::watchdog::Watchdog;
 use crate::{kernel::Power, names};
 
 /// Sets how loud the kernel's messages must be for the consoles. Returns how loud they had to be before.
@@ -73,7 +84,13 @@ pub(super) fn start_sweeper(dir: &str) -> io::Result<()> {
     }
 }
 
-/// Runs a program in another root, its words going where init's go, and waits for it.
+/// How often a watchdog is fed while a program runs, in milliseconds.
+#[cfg(feature = "overlay")]
+const FEEDING: u16 = 1000;
+
+/// Runs a program in another root, its words going where init's go, and waits for it. A watchdog is fed meanwhile: what e2fsck does
+/// to a large filesystem takes longer than any has patience.
+#[cfg(feature = "overlay")]
 pub(super) fn run(root: &str, program: &str, arguments: &[&str]) -> io::Result<i32> {
     let string = |text: &str| CString::new(text).map_err(io::Error::other);
     let mut all = vec![string(program)?];
@@ -84,16 +101,26 @@ pub(super) fn run(root: &str, program: &str, arguments: &[&str]) -> io::Result<i
     // Made before the fork: between it and exec nothing may ask for memory.
     let mut pointers: Vec<*const libc::c_char> = all.iter().map(|argument| argument.as_ptr()).collect();
     pointers.push(std::ptr::null());
+    // The program and what it starts inherit the writing end; the reading end says when the last of them has closed it.
+    let (reader, writer) = pipe2(OFlag::empty())?;
     // SAFETY: this process has no other threads now, and all the child does before exec are system calls on what is made above.
     match unsafe { nix::unistd::fork() }? {
-        ForkResult::Parent { child } => loop {
-            match nix::sys::wait::waitpid(child, None) {
-                Ok(nix::sys::wait::WaitStatus::Exited(_, status)) => return Ok(status),
-                Ok(_) => return Ok(-1),
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
+        ForkResult::Parent { child } => {
+            drop(writer);
+            let mut watchdog = Watchdog::new();
+            let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+            while matches!(poll(&mut polled, FEEDING), Ok(0) | Err(Errno::EINTR)) {
+                watchdog.feed();
             }
-        },
+            loop {
+                match waitpid(child, None) {
+                    Ok(WaitStatus::Exited(_, status)) => return Ok(status),
+                    Ok(_) => return Ok(-1),
+                    Err(Errno::EINTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
         // SAFETY: the strings and the list of pointers to them, which ends in a null, live on in the child's copy of the memory.
         ForkResult::Child => unsafe {
             let environment = [std::ptr::null()];
