@@ -1,0 +1,80 @@
+//! Module files go into the kernel, on as many processors as there are. Which and why is decided elsewhere.
+
+use std::{
+    fs::File,
+    io,
+    sync::{Condvar, Mutex, PoisonError},
+};
+
+use super::files;
+use crate::{kernel::ModuleFile, modules::file};
+
+/// Loads modules, each after those it names, so many at a time. One outcome for each.
+pub(super) fn load(files: &[ModuleFile], workers: usize) -> Vec<io::Result<()>> {
+    if workers < 2 {
+        return files.iter().map(|file| load_one(&file.path)).collect();
+    }
+    load_side_by_side(files, workers)
+}
+
+/// Loads one module file. One that is in the kernel already is a success.
+fn load_one(path: &str) -> io::Result<()> {
+    let outcome = if path.ends_with(".ko") {
+        nix::kmod::finit_module(File::open(path)?, c"", nix::kmod::ModuleInitFlags::empty())
+    } else {
+        let module = file::decompress(path, files::read(path)?)?;
+        nix::kmod::init_module(&module, c"")
+    };
+    match outcome {
+        Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Loads modules on several processors, each after those it names.
+fn load_side_by_side(files: &[ModuleFile], workers: usize) -> Vec<io::Result<()>> {
+    struct Progress {
+        started: Vec<bool>,
+        outcomes: Vec<Option<io::Result<()>>>,
+    }
+    let progress = Mutex::new(Progress {
+        started: vec![false; files.len()],
+        outcomes: std::iter::repeat_with(|| None).take(files.len()).collect(),
+    });
+    let changed = Condvar::new();
+    let work = || {
+        let mut now = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let ready = |place: &usize| now.outcomes.get(*place).is_none_or(Option::is_some);
+            let next = files
+                .iter()
+                .enumerate()
+                .find(|(place, file)| now.started.get(*place) == Some(&false) && file.after.iter().all(ready));
+            if let Some((place, file)) = next {
+                if let Some(started) = now.started.get_mut(place) {
+                    *started = true;
+                }
+                drop(now);
+                let outcome = load_one(&file.path);
+                now = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                if let Some(cell) = now.outcomes.get_mut(place) {
+                    *cell = Some(outcome);
+                }
+                changed.notify_all();
+            } else if now.started.iter().all(|started| *started) {
+                return;
+            } else {
+                now = changed.wait(now).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..workers {
+            // Too little memory for a thread is no reason not to boot: the others do its work.
+            let _ = std::thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, work);
+        }
+        work();
+    });
+    let progress = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
+    progress.outcomes.into_iter().map(|outcome| outcome.unwrap_or(Ok(()))).collect()
+}
