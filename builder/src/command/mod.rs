@@ -12,6 +12,7 @@ pub mod disk;
 pub mod diskless;
 pub mod doctor;
 pub mod inspect;
+pub mod machine;
 pub mod man;
 pub mod oci;
 pub mod run;

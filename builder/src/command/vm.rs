@@ -3,13 +3,17 @@
 use std::{
     path::{Path, PathBuf},
     process::ExitCode,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use initramfs_overlay_init::config::virtiofs::{INIT, ROOT_TAG};
 use serde_json::json;
 
-use super::{run::failure, virtiofs::chosen_target};
+use super::{
+    machine::{MachineArgs, memory},
+    run::failure,
+    virtiofs::chosen_target,
+};
 use crate::{
     Error, Result,
     cache::Cache,
@@ -86,25 +90,13 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
     pub memory: u32,
 
-    /// Processors
-    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
-    pub cpus: u32,
-
-    /// What runs the machine [default: kvm where it really works, else tcg]
-    #[arg(long)]
-    pub accel: Option<Accelerator>,
+    /// What kind of machine, and how long
+    #[command(flatten)]
+    pub machine: MachineArgs,
 
     /// What kind of machine: x86_64 or i686 [default: this machine's]
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
-
-    /// More for the kernel's command line. Repeatable
-    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
-    pub append: Vec<String>,
-
-    /// End the machine after that time, such as 90s or 5m
-    #[arg(long, value_name = "TIME", value_parser = super::run::duration)]
-    pub timeout: Option<Duration>,
 
     /// virtiofsd, where it is not found by itself
     #[arg(long, value_name = "FILE")]
@@ -114,10 +106,6 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub init_program: Option<PathBuf>,
 
-    /// Show what the kernel and init do
-    #[arg(long)]
-    pub debug: bool,
-
     /// Write the result to standard output as JSON, and the console to standard error
     #[arg(long)]
     pub json: bool,
@@ -125,19 +113,6 @@ pub struct Args {
     /// Arguments for the program
     #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<String>,
-}
-
-pub(super) fn memory(text: &str) -> Result<u32, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "" | "M" | "MiB" | "m" => Some(1),
-        "G" | "GiB" | "g" => Some(1024),
-        _ => None,
-    };
-    let mib = factor.and_then(|factor| digits.parse::<u32>().ok()?.checked_mul(factor));
-    // Less is not enough for a kernel and its initramfs; the machines end at 1 TiB.
-    mib.filter(|mib| (64..=1 << 20).contains(mib))
-        .ok_or_else(|| format!("`{text}` is no size of a memory: write 512M or 2G, at least 64M"))
 }
 
 /// Boots, and waits for the end.
@@ -181,7 +156,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     let qemu = crate::qemu::program(&target.qemu.program);
     crate::program::require(&[qemu])?;
     // Asking takes a moment, in which the rest is made.
-    let asked = match args.accel {
+    let asked = match args.machine.accel {
         Some(_) => None,
         None => Some(std::thread::spawn(move || accelerator::best(target))),
     };
@@ -190,7 +165,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     shares.insert(0, Share { tag: ROOT_TAG.to_owned(), path: args.root.clone(), read_only });
     let tree = initramfs(args, target, &kernel, access, progress)?;
     let found = asked.and_then(|asked| asked.join().ok());
-    let accelerator = args.accel.or(found).unwrap_or(Accelerator::Tcg);
+    let accelerator = args.machine.accel.or(found).unwrap_or(Accelerator::Tcg);
     let vm = Vm {
         target,
         kernel: kernel.vmlinuz.clone(),
@@ -198,16 +173,16 @@ fn boot(args: &Args) -> Result<ExitCode> {
         access,
         init: args.init.clone(),
         memory: args.memory,
-        cpus: args.cpus,
+        cpus: args.machine.cpus,
         accelerator,
-        debug: args.debug,
-        append: args.append.clone(),
+        debug: args.machine.debug,
+        append: args.machine.append.clone(),
     };
     let version = kernel.version.as_deref().unwrap_or("of unknown version");
     progress.say(format!("{} on kernel {version}, {}", args.root.display(), accelerator_words(accelerator)));
     let output = if args.json { Output::Error } else { Output::Standard };
     let started = Instant::now();
-    let (outcome, console) = session::run(&vm, &daemon, &tree, output, args.timeout)?;
+    let (outcome, console) = session::run(&vm, &daemon, &tree, output, args.machine.timeout)?;
     let judged = judge(&outcome, &console);
     if let Some(reason) = &judged.reason {
         eprintln!("initramfs-overlay: {reason}");
@@ -323,16 +298,6 @@ pub(super) fn judge(outcome: &Outcome, console: &str) -> Judged {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_of_memory() {
-        for (text, mib) in [("1G", 1024), ("512M", 512), ("256", 256), ("2GiB", 2048)] {
-            assert_eq!(memory(text), Ok(mib), "{text}");
-        }
-        for bad in ["", "G", "0", "63", "1T", "-1G", "5000G", "1.5G", "99999999999G"] {
-            assert!(memory(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn outcomes_have_their_status() {

@@ -1,6 +1,6 @@
 //! `initramfs-overlay oci run`: makes an initramfs of an image, boots it in QEMU and ends as its program ended.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use indicatif::BinaryBytes;
 use initramfs_overlay_init::names;
@@ -11,7 +11,8 @@ use crate::{
     archive::Properties,
     cache::Cache,
     command::build::modules::Wanted,
-    command::vm::{FAILED, Judged, accelerator_words, judge, memory},
+    command::machine::{MachineArgs, memory},
+    command::vm::{FAILED, Judged, accelerator_words, judge},
     compress::Compression,
     error::IoContext,
     kernel_package::{self, Kernel},
@@ -50,13 +51,8 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     memory: Option<u32>,
 
-    /// Processors
-    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
-    cpus: u32,
-
-    /// What runs the machine [default: kvm where it really works, else tcg]
-    #[arg(long)]
-    accel: Option<Accelerator>,
+    #[command(flatten)]
+    machine: MachineArgs,
 
     /// A kernel, instead of Debian's
     #[arg(long, value_name = "FILE")]
@@ -65,18 +61,6 @@ pub struct Args {
     /// The device tree for --kernel, where the machine needs one
     #[arg(long, value_name = "FILE", requires = "kernel")]
     dtb: Option<PathBuf>,
-
-    /// More for the kernel's command line. Repeatable
-    #[arg(long, value_name = "STR", allow_hyphen_values = true)]
-    append: Vec<String>,
-
-    /// End the machine after that time, such as 90s or 5m
-    #[arg(long, value_name = "TIME", value_parser = crate::command::run::duration)]
-    timeout: Option<Duration>,
-
-    /// Show what the kernel and init do
-    #[arg(long)]
-    debug: bool,
 
     /// Arguments for the program, instead of the image's
     #[arg(last = true, value_name = "ARGS")]
@@ -103,7 +87,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     let (image, platform) = args.root.open()?;
     let target = ram::target_of(&platform)?;
     let is_fixed = target.qemu.disk == DiskInterface::Sd;
-    if is_fixed && (args.memory.is_some_and(|memory| memory != MEMORY) || args.cpus != 1) {
+    if is_fixed && (args.memory.is_some_and(|memory| memory != MEMORY) || args.machine.cpus != 1) {
         return Err(Error::Usage(format!(
             "QEMU's machine for {} has {MEMORY} MiB of memory and one processor",
             target.name
@@ -114,7 +98,8 @@ fn boot(args: &Args) -> Result<ExitCode> {
     }
     let qemu = qemu::program(&target.qemu.program);
     crate::program::require(&[qemu])?;
-    let asked = (args.accel.is_none() && !is_fixed).then(|| std::thread::spawn(move || accelerator::best(target)));
+    let asked =
+        (args.machine.accel.is_none() && !is_fixed).then(|| std::thread::spawn(move || accelerator::best(target)));
     let kernel = kernel(args, target, &progress)?;
 
     let Root { image, platform, mut merge, .. } = args.root.merge(image, platform, false, progress)?;
@@ -137,7 +122,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     let size = std::fs::metadata(&path).at("read", &path)?.len();
     let least = u32::try_from(written.minimum_memory(size) >> 20).unwrap_or(u32::MAX);
 
-    let accelerator = args.accel.or_else(|| asked?.join().ok()).unwrap_or(Accelerator::Tcg);
+    let accelerator = args.machine.accel.or_else(|| asked?.join().ok()).unwrap_or(Accelerator::Tcg);
     let memory = args.memory.unwrap_or(MEMORY.max(least));
     let mut machine = Machine::new(target, &kernel);
     machine.initrd = Some(path);
@@ -147,7 +132,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
         machine.arguments = crate::vm::arguments(target, accelerator);
     }
     if !is_fixed {
-        (machine.memory, machine.cpus) = (Some(memory), Some(args.cpus));
+        (machine.memory, machine.cpus) = (Some(memory), Some(args.machine.cpus));
     }
     progress.say(format!(
         "{} on kernel {}, {}, {} of memory",
@@ -169,7 +154,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
         }
         machine
     };
-    let (outcome, console) = session::run_machine(&make, Output::Standard, args.timeout)?;
+    let (outcome, console) = session::run_machine(&make, Output::Standard, args.machine.timeout)?;
     let Judged { status, reason, .. } = judge(&told(outcome, &console), &console);
     if let Some(reason) = reason {
         eprintln!("initramfs-overlay: {reason}");
@@ -194,13 +179,13 @@ fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<K
 fn command_line(target: &Target, args: &Args) -> Vec<String> {
     // A kernel that cannot go on starts again, which ends QEMU.
     let mut words = vec!["panic=-1 rd.onerror=poweroff".to_owned()];
-    words.push(if args.debug { "debug" } else { "quiet" }.to_owned());
+    words.push(if args.machine.debug { "debug" } else { "quiet" }.to_owned());
     words.push(match target.qemu.disk {
         DiskInterface::Virtio => format!("rd.exit=ioport:{EXIT_PORT}"),
         // QEMU's Raspberry Pi has nothing that takes a byte.
         DiskInterface::Sd => "rd.exit=console".to_owned(),
     });
-    words.extend(args.append.iter().cloned());
+    words.extend(args.machine.append.iter().cloned());
     words
 }
 
