@@ -7,7 +7,7 @@ use std::{
     io::{self, Write},
     os::unix::fs::{MetadataExt, PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
 };
 
 use initramfs_overlay::{
@@ -17,6 +17,19 @@ use initramfs_overlay::{
 };
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
+
+#[path = "oci_images/gzip.rs"]
+mod gzip;
+#[path = "oci_images/layer.rs"]
+mod layer;
+#[path = "oci_images/layout.rs"]
+mod made;
+#[path = "oci_images/tools.rs"]
+mod tools;
+
+use gzip::gzip;
+use layer::{FILE, layer};
+use tools::{installed, tool};
 
 fn oci(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
@@ -40,61 +53,17 @@ fn fail(arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-fn layer(entries: &[(&str, EntryType, &[u8], u32)]) -> Vec<u8> {
-    let mut builder = Builder::new(Vec::new());
-    for (path, kind, content, mode) in entries {
-        let mut header = Header::new_gnu();
-        let name = path.as_bytes();
-        header.as_old_mut().name[..name.len()].copy_from_slice(name);
-        header.set_entry_type(*kind);
-        header.set_mode(*mode);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(1_000_000_000);
-        let is_link = matches!(kind, EntryType::Symlink | EntryType::Link);
-        if is_link {
-            header.set_link_name_literal(content).unwrap();
-        }
-        let content = if is_link { &[][..] } else { content };
-        header.set_size(content.len() as u64);
-        header.set_cksum();
-        builder.append(&header, content).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-/// A layout with one image of these layers, each as it is stored and as it is unpacked.
+/// An image for this machine whose config asks for something.
 fn layout(folder: &Path, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
-    let blobs = folder.join("blobs/sha256");
-    fs::create_dir_all(&blobs).unwrap();
-    let blob = |bytes: &[u8]| -> Value {
-        fs::write(blobs.join(digest(bytes)), bytes).unwrap();
-        json!({ "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len() })
-    };
-    let diff_ids: Vec<String> = layers.iter().map(|(_, plain)| format!("sha256:{}", digest(plain))).collect();
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "x86" => "386",
         "aarch64" => "arm64",
         other => other,
     };
-    let config = json!({ "os": "linux", "architecture": architecture, "rootfs": { "type": "layers", "diff_ids": diff_ids },
-        "config": { "Entrypoint": ["/init", "a b"], "Env": ["A=1"], "User": "nobody" } });
-    let config = blob(config.to_string().as_bytes());
-    let layers: Vec<Value> = layers.iter().map(|(stored, _)| blob(stored)).collect();
-    let manifest = blob(json!({ "schemaVersion": 2, "config": config, "layers": layers }).to_string().as_bytes());
-    fs::write(folder.join("index.json"), json!({ "schemaVersion": 2, "manifests": [manifest] }).to_string()).unwrap();
-    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    format!("oci:{}", folder.display())
+    let config = json!({ "Entrypoint": ["/init", "a b"], "Env": ["A=1"], "User": "nobody" });
+    made::layout(folder, architecture, &config, layers)
 }
-
-const FILE: EntryType = EntryType::Regular;
 
 fn two_layers() -> [(Vec<u8>, Vec<u8>); 2] {
     let lower = layer(&[
@@ -274,19 +243,6 @@ fn an_image_tells_what_it_is() {
     let value: Value = serde_json::from_str(&succeed(&["inspect", "--json", &image])).unwrap();
     assert_eq!(value["config"]["Entrypoint"], json!(["/init", "a b"]));
     assert_eq!(value["layers"].as_array().unwrap().len(), 2);
-}
-
-fn installed(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !found {
-        let _ = writeln!(io::stderr(), "SKIPPED: {program} is not installed");
-    }
-    found
-}
-
-fn tool(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Everything that umoci and we both keep, one line a name.

@@ -72,28 +72,34 @@ impl<'a> Located<'a> {
         let plain = decoder(packed).map_err(|error| self.error(b"", error.to_string()))?;
         let limit = *budget;
         let mut reader = Reader::new(Hashed::new(plain.take(limit.saturating_add(1)), self.layer.diff_id.as_ref()));
-        let too_large =
-            || self.error(b"", format!("the image unpacks to more than the {limit} bytes left of --max-size"));
+        let too_large = || format!("the image unpacks to more than the {limit} bytes left of --max-size");
         merge.begin_layer();
         let mut number: u32 = 0;
+        // Zeros that no layer stores; whoever writes the root writes them all the same.
+        let mut holes: u64 = 0;
         loop {
             match reader.next_member() {
                 Ok(Some(member)) => {
+                    holes = holes.saturating_add(member.holes());
+                    if holes > limit {
+                        return Err(self.error(&member.path, too_large()));
+                    }
                     let added = merge.add(&member, u32::try_from(self.index).unwrap_or(u32::MAX), number);
                     added.map_err(|reason| self.error(&member.path, reason))?;
                     number = number.saturating_add(1);
                 }
                 Ok(None) => break,
-                Err(_) if reader.get_ref().count > limit => return Err(too_large()),
+                Err(fault) if reader.get_ref().count > limit => return Err(self.error(&fault.path, too_large())),
                 Err(fault) => return Err(self.fault(&fault)),
             }
         }
         let mut plain = reader.into_inner();
         plain.drain().map_err(|error| self.error(b"", error.to_string()))?;
-        if plain.count > limit {
-            return Err(too_large());
+        let unpacked = plain.count.saturating_add(holes);
+        if unpacked > limit {
+            return Err(self.error(b"", too_large()));
         }
-        *budget -= plain.count;
+        *budget -= unpacked;
         match plain.difference() {
             None => Ok(number),
             Some((wanted, seen)) => {

@@ -69,6 +69,13 @@ impl Member {
     pub fn is_sparse(&self) -> bool {
         self.pieces.is_some()
     }
+
+    /// How many bytes of it are nowhere: its holes, which become zeros.
+    #[must_use]
+    pub fn holes(&self) -> u64 {
+        let stored = |pieces: &Vec<Piece>| pieces.iter().map(|piece| piece.length).sum::<u64>();
+        self.pieces.as_ref().map_or(0, |pieces| self.size.saturating_sub(stored(pieces)))
+    }
 }
 
 /// What cannot be read, and at which member, as far as its name is known.

@@ -1,0 +1,30 @@
+//! Images in the OCI layout, made by hand.
+
+use std::{fs, path::Path};
+
+use initramfs_overlay::cache::digest;
+use serde_json::{Value, json};
+
+/// A layout in `folder` with one image for `platform` (`amd64`, `arm/v6`) of these layers, each as it is stored and as it is unpacked.
+/// Returns how it is called.
+pub fn layout(folder: &Path, platform: &str, config: &Value, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
+    let blobs = folder.join("blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let blob = |bytes: &[u8]| -> Value {
+        fs::write(blobs.join(digest(bytes)), bytes).unwrap();
+        json!({ "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len() })
+    };
+    let diff_ids: Vec<String> = layers.iter().map(|(_, plain)| format!("sha256:{}", digest(plain))).collect();
+    let (architecture, variant) = match platform.split_once('/') {
+        Some((architecture, variant)) => (architecture, Some(variant)),
+        None => (platform, None),
+    };
+    let config = json!({ "os": "linux", "architecture": architecture, "variant": variant, "config": config,
+        "rootfs": { "type": "layers", "diff_ids": diff_ids } });
+    let config = blob(config.to_string().as_bytes());
+    let layers: Vec<Value> = layers.iter().map(|(stored, _)| blob(stored)).collect();
+    let manifest = blob(json!({ "schemaVersion": 2, "config": config, "layers": layers }).to_string().as_bytes());
+    fs::write(folder.join("index.json"), json!({ "schemaVersion": 2, "manifests": [manifest] }).to_string()).unwrap();
+    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    format!("oci:{}", folder.display())
+}
