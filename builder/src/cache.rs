@@ -6,9 +6,10 @@
 use std::{
     collections::BTreeMap,
     env,
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ use crate::{Error, Result, error::IoContext};
 /// Names the cache folder; see [`Cache::open`].
 pub const VARIABLE: &str = "INITRAMFS_OVERLAY_CACHE";
 
+/// In a room: who reads entries there holds a shared lock of it.
+const READERS: &str = ".readers.lock";
+
 /// The list of what an entry holds, written last.
 const LIST: &str = ".complete.json";
 
@@ -26,6 +30,17 @@ const LIST: &str = ".complete.json";
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
+}
+
+/// What [`Cache::shrink`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shrunk {
+    /// Entries that were taken away.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of those that are left.
+    pub left: u64,
 }
 
 /// How carefully an entry is looked at before it is used.
@@ -163,10 +178,65 @@ impl Cache {
         found.iter().skip(kept).try_for_each(|(_, path)| remove(path))
     }
 
-    /// Notes that an entry was used now, for [`Self::prune`]. A cache that cannot be written to stays as it is.
+    /// Holds off [`Self::shrink`] of a room as long as the file lives; `None` where the cache cannot be written to, and so not
+    /// shrunk either.
+    pub fn reading(&self, room: &str) -> Option<File> {
+        let file = File::create(self.room(room).ok()?.join(READERS)).ok()?;
+        file.lock_shared().ok()?;
+        Some(file)
+    }
+
+    /// Takes away the entries of `room` that were used longest ago, until the others have at most `max` bytes; those used within
+    /// `recent` stay. What killed builds left goes too. `None` while somebody holds a [`Self::reading`] file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn shrink(&self, room: &str, max: u64, recent: Duration) -> Result<Option<Shrunk>> {
+        let folder = self.root.join(room);
+        let mut shrunk = Shrunk::default();
+        if !folder.exists() {
+            return Ok(Some(shrunk));
+        }
+        let readers = folder.join(READERS);
+        let lock = File::create(&readers).at("create", &readers)?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error).at("lock", readers),
+            Ok(()) => {}
+        }
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&folder).at("read", &folder)? {
+            let path = entry.at("read", &folder)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with('.') {
+                if name.ends_with(".part") {
+                    remove(&path)?;
+                }
+                continue;
+            }
+            let used = path.join(LIST).metadata().and_then(|metadata| metadata.modified());
+            entries.push((used.unwrap_or(SystemTime::UNIX_EPOCH), size(&path), path));
+        }
+        // The oldest last; two of the same time in the order of their names.
+        entries.sort_unstable_by(|a, b| b.cmp(a));
+        shrunk.left = entries.iter().map(|(_, size, _)| size).sum();
+        let now = SystemTime::now();
+        while shrunk.left > max
+            && let Some((used, size, path)) = entries.pop()
+            && (recent.is_zero() || now.duration_since(used).is_ok_and(|age| age >= recent))
+        {
+            remove(&path)?;
+            shrunk.left -= size;
+            shrunk.bytes += size;
+            shrunk.entries += 1;
+        }
+        Ok(Some(shrunk))
+    }
+
+    /// Notes that an entry was used now, for [`Self::prune`] and [`Self::shrink`]. A cache that cannot be written to stays as it is.
     pub fn touch(&self, entry: &Path) {
         if let Ok(list) = File::options().append(true).open(entry.join(LIST)) {
-            let _ = list.set_modified(std::time::SystemTime::now());
+            let _ = list.set_modified(SystemTime::now());
         }
     }
 }
@@ -208,6 +278,12 @@ fn remove(path: &Path) -> Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
         _ => Ok(()),
     }
+}
+
+/// What an entry takes, in bytes.
+fn size(entry: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(entry).into_iter().filter_map(|item| item.ok()?.metadata().ok());
+    files.filter(fs::Metadata::is_file).map(|metadata| metadata.len()).sum()
 }
 
 fn is_whole(entry: &Path, check: Check) -> bool {
@@ -328,6 +404,33 @@ mod tests {
             .filter(|key| cache.find("room", key, Check::Sizes).is_some())
             .collect();
         assert_eq!(left, ["a-1", "a-3", "b-1"]);
+    }
+
+    #[test]
+    fn a_room_is_shrunk_by_what_was_used_longest_ago() {
+        let (folder, cache) = cache();
+        for (key, hours) in [("a", 3), ("b", 1), ("c", 2), ("d", 4)] {
+            let entry = cache
+                .entry("room", key, Check::Sizes, |folder| fs::write(folder.join("f"), [0; 1000]).at("write", folder))
+                .unwrap();
+            let list = File::options().append(true).open(entry.join(LIST)).unwrap();
+            list.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+        }
+        fs::create_dir(folder.path().join("room/.e.part")).unwrap();
+        let left = || ["a", "b", "c", "d"].into_iter().filter(|key| folder.path().join("room").join(key).exists());
+        let reading = cache.reading("room").unwrap();
+        assert_eq!(cache.shrink("room", 0, Duration::ZERO).unwrap(), None, "it was shrunk under a reader");
+        drop(reading);
+        let each = size(&folder.path().join("room/a"));
+        let shrunk = cache.shrink("room", 3 * each, Duration::ZERO).unwrap().unwrap();
+        assert_eq!((shrunk.entries, shrunk.bytes, shrunk.left), (1, each, 3 * each));
+        assert!(left().eq(["a", "b", "c"]) && !folder.path().join("room/.e.part").exists());
+        // What was used within the last two and a half hours stays.
+        assert_eq!(cache.shrink("room", 0, Duration::from_secs(9000)).unwrap().unwrap().entries, 1);
+        assert!(left().eq(["b", "c"]));
+        assert_eq!(cache.shrink("room", 0, Duration::ZERO).unwrap().unwrap().left, 0);
+        assert!(left().next().is_none());
+        assert_eq!(cache.shrink("none", 0, Duration::ZERO).unwrap(), Some(Shrunk::default()));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use indicatif::{BinaryBytes, ProgressBar, ProgressStyle};
+use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressStyle};
 
 /// Where progress is shown.
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +21,19 @@ enum Shown {
     Nothing,
 }
 
+/// Several transfers at the same time, each with a bar of its own.
+#[derive(Debug)]
+pub struct Transfers {
+    progress: Progress,
+    bars: MultiProgress,
+}
+
 /// Something that takes a while. Dropped before [`Step::finish`], it leaves the last word to an error.
 #[derive(Debug)]
 pub struct Step {
     bar: Option<ProgressBar>,
+    /// The bars that it is one of.
+    bars: Option<MultiProgress>,
     shown: Shown,
     text: String,
     started: Instant,
@@ -61,7 +70,7 @@ impl Progress {
         if self.shown == Shown::Lines {
             eprintln!("{text} ...");
         }
-        Step { bar, shown: self.shown, text, started: Instant::now() }
+        Step { bar, bars: None, shown: self.shown, text, started: Instant::now() }
     }
 
     /// Begins a step in which `total` bytes are to come: a bar on a terminal.
@@ -79,7 +88,13 @@ impl Progress {
         if self.shown == Shown::Lines {
             eprintln!("{text}, {} ...", BinaryBytes(total));
         }
-        Step { bar, shown: self.shown, text, started: Instant::now() }
+        Step { bar, bars: None, shown: self.shown, text, started: Instant::now() }
+    }
+
+    /// For several of them at the same time.
+    #[must_use]
+    pub fn transfers(&self) -> Transfers {
+        Transfers { progress: *self, bars: MultiProgress::new() }
     }
 
     /// Says something that stays: a result, or a warning.
@@ -87,6 +102,17 @@ impl Progress {
         if self.shown != Shown::Nothing {
             eprintln!("{}", text.as_ref());
         }
+    }
+}
+
+impl Transfers {
+    /// Begins one of them, as [`Progress::transfer`].
+    #[must_use]
+    pub fn transfer(&self, text: impl Into<String>, total: u64) -> Step {
+        let mut step = self.progress.transfer(text, total);
+        step.bar = step.bar.take().map(|bar| self.bars.add(bar));
+        step.bars = Some(self.bars.clone());
+        step
     }
 }
 
@@ -114,7 +140,9 @@ impl Step {
             bar.finish_and_clear();
         }
         if self.shown != Shown::Nothing {
-            eprintln!("{}{separator}{result}{time}", self.text);
+            let say = || eprintln!("{}{separator}{result}{time}", self.text);
+            // The other bars stay below what is said.
+            self.bars.as_ref().map_or_else(say, |bars| bars.suspend(say));
         }
     }
 }

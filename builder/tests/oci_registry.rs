@@ -3,18 +3,21 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{Read, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output, Stdio},
     sync::{
-        Arc,
+        Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use serde_json::{Value, json};
 
+#[path = "oci_images/gzip.rs"]
+mod gzip;
 #[path = "oci_registry/image.rs"]
 mod image;
 #[path = "oci_registry/place.rs"]
@@ -25,12 +28,15 @@ mod proxy;
 mod real;
 #[path = "oci_registry/server.rs"]
 mod server;
+#[path = "oci_images/tools.rs"]
+mod tools;
 
 use image::{Blobs, INDEX, MANIFEST, digest_of, layer};
-use place::{Place, names};
+use place::Place;
 use proxy::Proxy;
 use real::Registry;
 use server::{Answer, Request, Server};
+use tools::{installed, tool};
 
 /// Answers as a registry that holds `blobs` and calls the document `root` by every tag.
 fn registry(blobs: &Blobs, root: &Value, request: &Request) -> Answer {
@@ -48,19 +54,6 @@ fn registry(blobs: &Blobs, root: &Value, request: &Request) -> Answer {
         Some(bytes) => Answer::new(200, bytes.clone()),
         None => Answer::new(404, r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest\u001b[31m unknown"}]}"#),
     }
-}
-
-fn installed(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !found {
-        let _ = writeln!(io::stderr(), "SKIPPED: {program} is not installed");
-    }
-    found
-}
-
-fn tool(program: &str, arguments: &[&str]) {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn push(layout: &Path, to: &str, more: &[&str]) {
@@ -177,6 +170,117 @@ fn a_registry_with_a_password() {
     assert!(place.fail(&name, &[]).contains("config.json cannot be used"));
 }
 
+/// A server of tokens, and a registry that sends there.
+fn with_tokens(tokens: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> (Server, Server) {
+    let tokens = Server::start(tokens);
+    let realm = format!("Bearer realm=\"http://{}/token\",service=\"it\"", tokens.address);
+    let mut blobs = Blobs::default();
+    let (root, _) = blobs.image("amd64", "x");
+    let server = Server::start(move |request| match request.authorization.as_deref() {
+        Some("Bearer T1") => registry(&blobs, &root, request),
+        _ => Answer::new(401, "").with("WWW-Authenticate", realm.clone()),
+    });
+    (tokens, server)
+}
+
+#[test]
+fn what_podman_keeps_counts_for_the_image_that_it_is_for() {
+    let place = Place::new();
+    // Base64 of `user:secret`.
+    let (tokens, server) = with_tokens(|request| match request.authorization.as_deref() {
+        Some("Basic dXNlcjpzZWNyZXQ=") => Answer::new(200, r#"{"token":"T1"}"#),
+        _ => Answer::new(401, ""),
+    });
+    let name = format!("{}/team/app", server.address);
+    let right = json!({ "auth": "dXNlcjpzZWNyZXQ=" });
+    let wrong = json!({ "auth": "dXNlcjp3cm9uZw==" });
+    let of_team = |team: &Value, all: &Value| {
+        json!({ "auths": { format!("{}/team", server.address): team, &server.address: all } }).to_string()
+    };
+    // The file of this login, the user's, docker's; each is asked where the one before has nothing.
+    for file in ["runtime/containers/auth.json", "config/containers/auth.json", "docker/config.json", "named.json"] {
+        let path = place.path(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let ask = |text: String| {
+            fs::write(&path, text).unwrap();
+            let mut command = place.command(&name, &[]);
+            if file == "named.json" {
+                command.env("REGISTRY_AUTH_FILE", &path);
+            }
+            command.output().unwrap()
+        };
+        place.made(&ask(of_team(&right, &wrong)));
+        let output = ask(of_team(&wrong, &right));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains("does not take that name and password"), "{file}: {said}");
+        place
+            .made(&ask(json!({ "auths": { format!("{}/team/app", server.address): right, &server.address: wrong } })
+                .to_string()));
+        if file != "named.json" {
+            fs::remove_file(&path).unwrap();
+        }
+    }
+    // A file that is named is the only one.
+    fs::write(place.path("docker/config.json"), of_team(&right, &right)).unwrap();
+    let output = place.command(&name, &[]).env("REGISTRY_AUTH_FILE", place.path("absent.json")).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).contains("it gave no token (HTTP 401)"), "{output:?}");
+    assert!(tokens.requests().iter().all(|request| request.method == "GET"));
+}
+
+#[test]
+fn an_identity_token_is_changed_for_a_token() {
+    let place = Place::new();
+    let (tokens, server) = with_tokens(|request| {
+        let form = request.body.as_str();
+        let parts =
+            ["grant_type=refresh_token", "refresh_token=I%2F1", "service=it", "scope=repository%3Aimage%3Apull"];
+        let whole = request.method == "POST" && request.path == "/token" && request.authorization.is_none();
+        match whole && parts.iter().all(|part| form.split('&').any(|pair| pair == *part)) {
+            true => Answer::new(200, r#"{"access_token":"T1","expires_in":300,"scope":"x","refresh_token":"I/2"}"#),
+            false => Answer::new(400, r#"{"details":"no"}"#),
+        }
+    });
+    let name = format!("{}/image", server.address);
+    fs::create_dir(place.path("docker")).unwrap();
+    let keep = |token: &str| {
+        // As docker writes it, with a name that nobody has.
+        let entry = json!({ "auth": "MDAwMDAwMDAtMDAwMC0wMDAwLTAwMDAtMDAwMDAwMDAwMDAwOg==", "identitytoken": token });
+        fs::write(place.path("docker/config.json"), json!({ "auths": { &server.address: entry } }).to_string())
+            .unwrap();
+    };
+    keep("I/1");
+    place.succeed(&name, &[]);
+    assert_eq!(tokens.requests().len(), 1);
+    keep("old");
+    let said = place.fail(&name, &[]);
+    assert!(said.contains("does not take the identity token that is kept for it; log in again"), "{said}");
+    assert!(!said.contains("old"), "{said}");
+
+    // Helpers hand one out under the name <token>. It goes nowhere else, whatever the server of tokens says.
+    let foreign = Server::start(|_| Answer::new(200, r#"{"access_token":"T1"}"#));
+    let elsewhere = format!("http://{}/token", foreign.address);
+    let (_, server) = with_tokens(move |_| Answer::new(307, "").with("Location", elsewhere.clone()));
+    let helper = place.path("docker-credential-mine");
+    fs::write(&helper, "#!/bin/sh\ncat >/dev/null\necho '{\"Username\":\"<token>\",\"Secret\":\"I/1\"}'\n").unwrap();
+    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(place.path("docker/config.json"), json!({ "credsStore": "mine" }).to_string()).unwrap();
+    let path = format!("{}:{}", place.0.path().display(), std::env::var("PATH").unwrap());
+    let output = place.command(&format!("{}/image", server.address), &[]).env("PATH", &path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        !output.status.success() && said.contains("no token for the identity token") && said.contains("307"),
+        "{said}"
+    );
+    assert!(foreign.requests().is_empty());
+
+    // Where a password is wanted it is none.
+    let server = Server::start(|_| Answer::new(401, "").with("WWW-Authenticate", "Basic realm=\"x\""));
+    let output = place.command(&format!("{}/image", server.address), &[]).env("PATH", &path).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("what is kept for it is an identity token"), "{said}");
+    assert!(server.requests().iter().all(|request| request.authorization.is_none()));
+}
+
 #[test]
 fn a_registry_with_a_certificate() {
     if !["docker-registry", "skopeo", "openssl"].into_iter().all(installed) {
@@ -210,7 +314,7 @@ fn a_registry_with_a_certificate() {
     let refused = |output: &Output| {
         let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
         assert!(!output.status.success() && said.contains("certificate"), "{said}");
-        assert!(names(&place.path("cache/oci")).is_empty() && !place.path("out").exists());
+        assert!(place.kept().is_empty() && !place.path("out").exists());
     };
     refused(&ask("registry.test/image:tag", false));
     refused(&ask("another.test/image:tag", true));
@@ -302,6 +406,102 @@ fn two_at_once_fetch_a_layer_once() {
     }
     assert_eq!(fs::read(place.path("one")).unwrap(), fs::read(place.path("two")).unwrap());
     assert_eq!(server.requests().iter().filter(|request| request.path.ends_with(&layer)).count(), 1);
+}
+
+/// Six layers, and the registry that has them: three are asked for before the first is sent.
+#[test]
+fn layers_come_at_the_same_time_and_are_in_their_order() {
+    let place = Place::new();
+    let mut blobs = Blobs::default();
+    let (root, layers) = blobs.image_of_layers("amd64", &["1", "2", "3", "4", "5", "6"]);
+    blobs.write_layout(&place.path("layout"), &root);
+    let waiting = Arc::new((Mutex::new(0_usize), Condvar::new()));
+    let most = Arc::new(AtomicUsize::new(0));
+    let (seen, gate) = (most.clone(), waiting.clone());
+    let server = Server::start(move |request| {
+        if layers.iter().any(|layer| request.path.ends_with(layer)) {
+            let (count, changed) = &*gate;
+            let mut now = count.lock().unwrap();
+            *now += 1;
+            seen.fetch_max(*now, Ordering::SeqCst);
+            changed.notify_all();
+            // The others come, or nobody else will: then the most that was seen is the answer.
+            let (mut now, _) = changed.wait_timeout_while(now, Duration::from_secs(5), |now| *now < 3).unwrap();
+            // Those that wait for it have seen three.
+            if seen.load(Ordering::SeqCst) < 3 {
+                *now -= 1;
+            }
+        }
+        registry(&blobs, &root, request)
+    });
+    let made = place.succeed(&format!("{}/image", server.address), &[]);
+    assert_eq!(made, place.succeed(&format!("oci:{}", place.path("layout").display()), &[]));
+    assert!(most.load(Ordering::SeqCst) >= 3, "no three layers came at the same time");
+    assert_eq!(*waiting.0.lock().unwrap(), 6, "not every layer came once");
+}
+
+#[test]
+fn the_first_error_ends_the_other_layers() {
+    let place = Place::new();
+    let mut blobs = Blobs::default();
+    let (root, layers) = blobs.image_of_layers("amd64", &["1", "2", "3", "4", "5", "6"]);
+    let broken = layers[1].clone();
+    let others = layers.clone();
+    // The others are sent for ever, or until their reader hangs up.
+    let server = Server::start(move |request| {
+        let mut answer = registry(&blobs, &root, request);
+        if request.path.ends_with(&broken) {
+            answer = Answer::new(500, "");
+        } else if others.iter().any(|layer| request.path.ends_with(layer)) {
+            answer.drip = true;
+        }
+        answer
+    });
+    let said = place.fail(&format!("{}/image", server.address), &[]);
+    assert!(said.contains("cannot fetch layer 2 of 6") && said.contains("HTTP 500"), "{said}");
+    assert!(layers.iter().all(|layer| !place.is_kept(layer)));
+    let asked = server.requests().iter().filter(|request| request.path.contains("/blobs/")).count();
+    // The config, and no more layers than come at the same time.
+    assert!(asked <= 4, "{asked} blobs were asked for");
+}
+
+#[test]
+fn blobs_are_deleted_when_nobody_wants_them() {
+    let place = Place::new();
+    let mut blobs = Blobs::default();
+    let (one, first) = blobs.image("amd64", "one");
+    let (two, second) = blobs.image("amd64", "two");
+    let both = [one, two];
+    let names = both.clone().map(|root| digest_of(&root));
+    let server = Server::start(move |request| registry(&blobs, &both[0], request));
+    let image = |digest: &str| format!("{}/image@{digest}", server.address);
+    place.succeed(&image(&names[0]), &[]);
+    place.succeed(&image(&names[1]), &[]);
+    // What was used last stays.
+    for name in names.iter().chain([&first]) {
+        let list = place.path("cache/oci").join(name.replace(':', "-")).join(".complete.json");
+        let file = fs::File::options().append(true).open(list).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    }
+    let prune = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
+        command.args(["oci", "prune"]).args(more).env("INITRAMFS_OVERLAY_CACHE", place.path("cache"));
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let reading = fs::File::open(place.path("cache/oci/.readers.lock")).unwrap();
+    reading.lock_shared().unwrap();
+    let (code, said) = prune(&[]);
+    assert!(code == Some(2) && said.contains("another command is reading"), "{said}");
+    drop(reading);
+    // Each layer has some 200 KB that do not compress; one mebibyte takes both.
+    assert!(prune(&["--keep", "1"]).1.starts_with("deleted 0 blobs"));
+    let (code, said) = prune(&["--json"]);
+    let told: Value = serde_json::from_str(&said).unwrap();
+    assert!(code == Some(0) && told["left"] == 0 && told["blobs"].as_u64() >= Some(6), "{said}");
+    assert!(!place.is_kept(&first) && !place.is_kept(&second));
+    place.succeed(&image(&names[0]), &[]);
+    assert!(place.is_kept(&first));
 }
 
 #[test]
@@ -438,7 +638,7 @@ fn what_a_registry_says_wrong_is_refused() {
         _ => registry(&blobs, &root, request),
     });
     let said = place.fail(&format!("{}/image@{wanted}", server.address), &[]);
-    assert!(said.contains("what came has digest") && names(&place.path("cache/oci")).is_empty(), "{said}");
+    assert!(said.contains("what came has digest") && place.kept().is_empty(), "{said}");
     let said = place.fail(&format!("{}/no@sha256:{}", server.address, "0".repeat(64)), &[]);
     assert!(said.contains("manifest\\u{1b}[31m unknown"), "{said}");
 

@@ -34,6 +34,7 @@ use crate::{
 
 mod access;
 mod inspect;
+mod prune;
 mod ram;
 mod run;
 
@@ -175,6 +176,7 @@ impl RootArgs {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Inspect(inspect::Args),
+    Prune(prune::Args),
     Run(Box<run::Args>),
 }
 
@@ -186,6 +188,7 @@ enum Command {
 pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
         Some(Command::Inspect(args)) => inspect::run(args),
+        Some(Command::Prune(args)) => prune::run(args),
         Some(Command::Run(args)) => run::run(args),
         None => build(args),
     }

@@ -5,29 +5,35 @@ use std::{
     fmt::{self, Debug, Formatter},
     fs::{self, File},
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
 use crate::{
     Error, Result,
-    cache::{Cache, Check},
+    cache::{Cache, Check, Shrunk},
     error::IoContext,
     oci::{
         blob::{DOCUMENT_MAX, Digest, Place},
         image::{Descriptor, INDEXES, Image, Layer, MANIFESTS, Role, Search, Store},
         platform::Platform,
     },
-    progress::Progress,
+    progress::{Progress, Step},
     unfinished::Unfinished,
 };
 
-mod authorization;
+pub mod authorization;
 mod connection;
 mod credentials;
 pub mod lock;
 pub mod name;
 
 pub use authorization::Credentials;
+use authorization::Login;
 use connection::Connection;
 use lock::Lock;
 use name::Name;
@@ -35,7 +41,7 @@ use name::Name;
 /// How registries may be asked.
 #[derive(Debug, Clone)]
 pub struct Access {
-    /// Name and password; without them those that `docker login` keeps.
+    /// Name and password; without them those that `docker login` and `podman login` keep.
     pub credentials: Option<Credentials>,
     /// Registries on other machines are asked without encryption too.
     pub insecure: bool,
@@ -69,11 +75,23 @@ struct Session {
     access: Access,
     cache: Cache,
     connection: OnceLock<Connection>,
+    /// Held by who opens the connection.
+    opening: Mutex<()>,
+    /// Nobody clears the cache as long as this is held.
+    reading: Option<File>,
+    /// Whether something came into the cache.
+    has_fetched: AtomicBool,
 }
 
 /// Blobs in the cache, one entry each.
 const ROOM: &str = "oci";
 const BLOB: &str = "blob";
+/// So many layers come at the same time, as with Docker.
+const AT_ONCE: usize = 3;
+/// What the room may hold, in bytes, before those blobs go that nobody has used for the longest time.
+const ROOM_MAX: u64 = 10 << 30;
+/// Whatever the room holds, what was used within that time stays.
+const RECENT: Duration = Duration::from_secs(3600);
 /// What the registry called a document that was asked for by its name.
 const TYPE: &str = "type";
 
@@ -87,7 +105,16 @@ pub(super) fn open(text: &str, name: Name, platform: &Platform, access: &Access)
         _ => None,
     };
     let cache = access.cache.clone().map_or_else(Cache::open, Ok)?;
-    let session = Session { text: text.to_owned(), name, access: access.clone(), cache, connection: OnceLock::new() };
+    let session = Session {
+        text: text.to_owned(),
+        name,
+        access: access.clone(),
+        reading: cache.reading(ROOM),
+        cache,
+        connection: OnceLock::new(),
+        opening: Mutex::default(),
+        has_fetched: AtomicBool::new(false),
+    };
     let root = session.root(locked.as_ref())?;
     let resolved = root.digest.clone();
     let search = Search { name: text, store: &session, platform };
@@ -106,9 +133,13 @@ impl Session {
         if let Some(connection) = self.connection.get() {
             return Ok(connection);
         }
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = self.connection.get() {
+            return Ok(connection);
+        }
         let is_plain = self.access.insecure || self.name.is_local();
         let ask = || match &self.access.credentials {
-            Some(credentials) => Ok(Some(credentials.clone())),
+            Some(credentials) => Ok(Some(Login::Password(credentials.clone()))),
             None => credentials::kept(&self.name, self.access.progress),
         };
         let made = Connection::open(&self.name, is_plain, &ask).map_err(|fault| match fault.downcast::<Error>() {
@@ -153,8 +184,10 @@ impl Session {
             let _unfinished = Unfinished::new(folder);
             make(folder)?;
             let blob = folder.join(BLOB);
+            self.has_fetched.store(true, Ordering::Relaxed);
             File::open(&blob).and_then(|file| file.sync_all()).at("write", blob)
         })?;
+        self.cache.touch(&entry);
         Ok(entry.join(BLOB))
     }
 
@@ -167,19 +200,28 @@ impl Session {
         }
         let bytes = fs::read(&place.path).at("read", &place.path)?;
         if digest.like(&bytes) == *digest {
+            self.cache.touch(&entry);
             return Ok(Some(place));
         }
         self.cache.remove(ROOM, &key(digest))?;
         Ok(None)
     }
 
-    fn fetch(&self, digest: &Digest, size: u64, what: &str, progress: Progress) -> Result<PathBuf> {
+    /// A blob of the registry's, in the cache. It comes as long as nobody says `stop`.
+    fn fetch(
+        &self,
+        digest: &Digest,
+        size: u64,
+        what: &str,
+        begin: impl FnOnce(String) -> Step,
+        stop: &AtomicBool,
+    ) -> Result<PathBuf> {
         let path = self.keep(digest, |folder| {
             let connection = self.connection()?;
-            let step = progress.transfer(format!("{}: fetching {what}", self.text), size);
+            let step = begin(format!("{}: fetching {what}", self.text));
             let path = folder.join(BLOB);
             let mut file = File::create_new(&path).at("create", &path)?;
-            connection.blob(digest, size, &mut file, &step).map_err(|fault| self.failed(what, fault))?;
+            connection.blob(digest, size, &mut file, &step, stop).map_err(|fault| self.failed(what, fault))?;
             step.finish("");
             Ok(())
         })?;
@@ -215,7 +257,7 @@ impl Store for Session {
             ));
         }
         let path = if role == Role::Config {
-            self.fetch(digest, *size, &what, Progress::none())?
+            self.fetch(digest, *size, &what, |text| Progress::none().step(text), &AtomicBool::new(false))?
         } else {
             let accept = [INDEXES, MANIFESTS].as_flattened().join(", ");
             let document =
@@ -231,7 +273,7 @@ impl Store for Session {
 }
 
 impl Remote {
-    /// Sees to it that all layers are in the cache. Together they may have `max_size` bytes.
+    /// Sees to it that all layers are in the cache, a few at the same time. Together they may have `max_size` bytes.
     ///
     /// # Errors
     /// [`Error::Registry`], [`Error::OciImage`], [`Error::Io`]. The layers that came whole stay in the cache; of others nothing does.
@@ -246,13 +288,25 @@ impl Remote {
                 ),
             });
         }
-        for (index, layer) in layers.iter().enumerate() {
-            if let Some(digest) = &layer.blob.digest {
+        let bars = progress.transfers();
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let failure: Mutex<Option<Error>> = Mutex::default();
+        let fetch_next = || {
+            while !stop.load(Ordering::Relaxed) {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                let Some(layer) = layers.get(index) else { break };
+                let Some(digest) = &layer.blob.digest else { continue };
+                let size = layer.blob.place.size;
                 let what = format!("layer {} of {} ({}…)", index + 1, layers.len(), digest.short());
-                session.fetch(digest, layer.blob.place.size, &what, progress)?;
+                if let Err(error) = session.fetch(digest, size, &what, |text| bars.transfer(text, size), &stop) {
+                    // The first one is the reason; then the others are stopped, which is theirs.
+                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    stop.store(true, Ordering::Relaxed);
+                }
             }
-        }
-        Ok(())
+        };
+        thread::scope(|scope| (0..AT_ONCE.min(layers.len())).for_each(|_| drop(scope.spawn(fetch_next))));
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
     /// Takes a damaged blob out of the cache, so that the next run fetches it again.
@@ -273,4 +327,24 @@ impl Remote {
             _ => Ok(()),
         }
     }
+}
+
+impl Drop for Session {
+    /// What nobody has used for the longest time goes, where the room has become too large. It is no matter if it cannot.
+    fn drop(&mut self) {
+        drop(self.reading.take());
+        if self.has_fetched.load(Ordering::Relaxed) {
+            let _ = self.cache.shrink(ROOM, ROOM_MAX, RECENT);
+        }
+    }
+}
+
+/// Takes the blobs that were used longest ago out of the cache, until those that are left have at most `kept` bytes.
+///
+/// # Errors
+/// [`Error::Usage`] while another command reads there, [`Error::Io`].
+pub fn prune(cache: &Cache, kept: u64) -> Result<Shrunk> {
+    cache.shrink(ROOM, kept, Duration::ZERO)?.ok_or_else(|| {
+        Error::Usage("another command is reading images from the cache; wait for its end and try again".to_owned())
+    })
 }

@@ -1,10 +1,12 @@
 //! Images made by hand, as the documents and blobs that a registry hands out.
 
-use std::{collections::BTreeMap, fs, io::Write, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use initramfs_overlay::cache::digest;
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
+
+use crate::gzip::gzip;
 
 pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -28,19 +30,30 @@ impl Blobs {
     /// An image of one layer whose `/init` says `text`; its manifest's descriptor and its layer's digest.
     pub fn image(&mut self, architecture: &str, text: &str) -> (Value, String) {
         let plain = layer(text);
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(&plain).unwrap();
-        let layer = self.add("application/vnd.oci.image.layer.v1.tar+gzip", &encoder.finish().unwrap());
+        let layer = self.add("application/vnd.oci.image.layer.v1.tar+gzip", &gzip(&plain));
         let name = layer["digest"].as_str().unwrap().to_owned();
         (self.manifest(architecture, &plain, layer), name)
     }
 
+    /// An image of several layers, each with a file of its name; its manifest's descriptor and its layers' digests.
+    pub fn image_of_layers(&mut self, architecture: &str, texts: &[&str]) -> (Value, Vec<String>) {
+        let plain: Vec<Vec<u8>> = texts.iter().map(|text| layer(text)).collect();
+        let layers: Vec<Value> =
+            plain.iter().map(|plain| self.add("application/vnd.oci.image.layer.v1.tar+gzip", &gzip(plain))).collect();
+        let digests = layers.iter().map(digest_of).collect();
+        let diff_ids: Vec<String> = plain.iter().map(|plain| format!("sha256:{}", digest(plain))).collect();
+        (self.manifest_of(architecture, &diff_ids, &layers), digests)
+    }
+
     /// A manifest of one layer, whatever its descriptor says.
     pub fn manifest(&mut self, architecture: &str, plain: &[u8], layer: Value) -> Value {
-        let diff_id = format!("sha256:{}", digest(plain));
-        let config = json!({ "os": "linux", "architecture": architecture, "rootfs": { "type": "layers", "diff_ids": [diff_id] } });
+        self.manifest_of(architecture, &[format!("sha256:{}", digest(plain))], &[layer])
+    }
+
+    fn manifest_of(&mut self, architecture: &str, diff_ids: &[String], layers: &[Value]) -> Value {
+        let config = json!({ "os": "linux", "architecture": architecture, "rootfs": { "type": "layers", "diff_ids": diff_ids } });
         let config = self.document("application/vnd.oci.image.config.v1+json", &config);
-        let value = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer] });
+        let value = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers });
         let mut manifest = self.document(MANIFEST, &value);
         manifest["platform"] = json!({ "os": "linux", "architecture": architecture });
         manifest

@@ -27,6 +27,8 @@ impl Place {
             }
         }
         command.env("INITRAMFS_OVERLAY_CACHE", self.path("cache")).env("DOCKER_CONFIG", self.path("docker"));
+        command.env("XDG_RUNTIME_DIR", self.path("runtime")).env("XDG_CONFIG_HOME", self.path("config"));
+        command.env_remove("REGISTRY_AUTH_FILE");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -58,12 +60,17 @@ impl Place {
         said
     }
 
+    /// The cache's whole blobs.
+    pub fn kept(&self) -> Vec<String> {
+        names(&self.path("cache/oci")).into_iter().filter(|name| !name.starts_with('.')).collect()
+    }
+
     pub fn is_kept(&self, digest: &str) -> bool {
         self.path("cache/oci").join(digest.replace(':', "-")).exists()
     }
 }
 
-pub fn names(folder: &Path) -> Vec<String> {
+fn names(folder: &Path) -> Vec<String> {
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
 }

@@ -1,7 +1,7 @@
 //! A server on loopback that answers what a test wants, remembers what it was asked, and can break off.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
 };
@@ -9,8 +9,10 @@ use std::{
 /// What was asked.
 #[derive(Debug, Clone)]
 pub struct Request {
+    pub method: String,
     pub path: String,
     pub authorization: Option<String>,
+    pub body: String,
 }
 
 /// What is answered.
@@ -21,13 +23,15 @@ pub struct Answer {
     pub body: Vec<u8>,
     /// The body's length is not said: it ends when the connection does.
     pub endless: bool,
+    /// The body comes byte by byte, again and again, until the other side hangs up.
+    pub drip: bool,
     /// So many bytes of the body are sent, and the connection is closed.
     pub cut: Option<usize>,
 }
 
 impl Answer {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), endless: false, cut: None }
+        Self { status, headers: Vec::new(), body: body.into(), endless: false, drip: false, cut: None }
     }
 
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -65,23 +69,31 @@ impl Server {
 }
 
 fn serve(stream: TcpStream, answer: &(impl Fn(&Request) -> Answer + ?Sized), seen: &Mutex<Vec<Request>>) {
-    let mut lines = BufReader::new(&stream).lines();
+    let mut reader = BufReader::new(&stream);
+    let mut lines = reader.by_ref().lines();
     let Some(Ok(first)) = lines.next() else { return };
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
-    let mut request = Request { path, authorization: None };
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let mut request = Request { method, path, authorization: None, body: String::new() };
+    let mut length = 0;
     for line in lines {
         let Ok(line) = line else { return };
         if line.is_empty() {
             break;
         }
-        if let Some((name, value)) = line.split_once(": ")
-            && name.eq_ignore_ascii_case("authorization")
-        {
-            request.authorization = Some(value.to_owned());
+        match line.split_once(": ") {
+            Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
+                request.authorization = Some(value.to_owned());
+            }
+            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap(),
+            _ => {}
         }
     }
+    if reader.take(length).read_to_string(&mut request.body).is_err() {
+        return;
+    }
     seen.lock().unwrap().push(request.clone());
-    let Answer { status, headers, body, endless, cut } = answer(&request);
+    let Answer { status, headers, body, endless, drip, cut } = answer(&request);
     let mut head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n");
     if !endless {
         head += &format!("Content-Length: {}\r\n", body.len());
@@ -92,5 +104,6 @@ fn serve(stream: TcpStream, answer: &(impl Fn(&Request) -> Answer + ?Sized), see
     // Whoever has heard enough hangs up.
     let mut stream = &stream;
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(b"\r\n"));
+    while drip && stream.write_all(&body[..1]).is_ok() {}
     let _ = stream.write_all(&body[..cut.unwrap_or(body.len())]);
 }

@@ -17,7 +17,7 @@ const HEADING: &str = "Registries";
 /// How registries may be asked.
 #[derive(Debug, clap::Args)]
 pub(super) struct AccessArgs {
-    /// The user's name at the registry [default: what `docker login` keeps, else nobody's]
+    /// The user's name at the registry [default: what `docker login` or `podman login` keeps, else nobody's]
     #[arg(long, value_name = "NAME", requires = "password_stdin", help_heading = HEADING)]
     username: Option<String>,
 

@@ -19,20 +19,37 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
+/// What shows a registry who is asking.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Login {
+    /// A name and a password.
+    Password(Credentials),
+    /// What a registry gave a user in the place of the password, for getting tokens with.
+    IdentityToken(String),
+}
+
 /// What a registry answers to a request without credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Challenge {
+pub enum Challenge {
     /// Name and password with every request.
     Basic,
     /// A token with every request, to be had at `realm`.
-    Bearer { realm: String, service: Option<String> },
+    Bearer {
+        /// Where.
+        realm: String,
+        /// What the registry calls itself there.
+        service: Option<String>,
+    },
 }
 
 /// The longest answer with a token, in bytes: many times what any registry sends.
 pub(super) const TOKEN_MAX: u64 = 256 << 10;
 
 /// What the values of `WWW-Authenticate` ask for; a token where both would do.
-pub(super) fn challenge<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Option<Challenge>, String> {
+///
+/// # Errors
+/// What cannot be understood.
+pub fn challenge<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Option<Challenge>, String> {
     let mut basic = None;
     for value in values {
         for challenge in ChallengeParser::new(value) {
@@ -58,7 +75,7 @@ pub(super) fn challenge<'a>(values: impl IntoIterator<Item = &'a str>) -> Result
 }
 
 /// Why `realm` is no place to ask for a token. A password that goes to the registry encrypted goes nowhere else in plain text.
-pub(super) fn objection(realm: &str, registry_is_plain: bool, with_password: bool) -> Option<String> {
+pub fn objection(realm: &str, registry_is_plain: bool, with_password: bool) -> Option<String> {
     match realm.split_once("://") {
         Some(("https", _)) => None,
         Some(("http", _)) if registry_is_plain || !with_password => None,
@@ -68,7 +85,10 @@ pub(super) fn objection(realm: &str, registry_is_plain: bool, with_password: boo
 }
 
 /// The token in an answer.
-pub(super) fn token(answer: &[u8]) -> Result<String, String> {
+///
+/// # Errors
+/// Why there is none that could be used.
+pub fn token(answer: &[u8]) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Answer {
         #[serde(default)]

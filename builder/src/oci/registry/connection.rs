@@ -8,7 +8,10 @@ use std::{
     error::Error as StdError,
     fs::File,
     io::{self, Read, Write},
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{
+        Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,7 +19,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use ureq::{Agent, Body, http::Response};
 
 use super::{
-    authorization::{self, Challenge, Credentials, TOKEN_MAX, shown},
+    authorization::{self, Challenge, Credentials, Login, TOKEN_MAX, shown},
     name::Name,
 };
 use crate::{
@@ -28,7 +31,7 @@ use crate::{
 pub(super) type Fault = Box<dyn StdError + Send + Sync>;
 
 /// Where credentials come from when they are asked for.
-pub(super) type Ask<'a> = &'a dyn Fn() -> crate::Result<Option<Credentials>>;
+pub(super) type Ask<'a> = &'a dyn Fn() -> crate::Result<Option<Login>>;
 
 /// A manifest as it came.
 pub(super) struct Document {
@@ -44,7 +47,7 @@ pub(super) struct Connection {
     agent: Agent,
     scheme: &'static str,
     name: Name,
-    credentials: OnceLock<Option<Credentials>>,
+    login: OnceLock<Option<Login>>,
     challenge: Option<Challenge>,
     /// The value of the header, as long as it is good.
     authorization: Mutex<Option<String>>,
@@ -73,7 +76,7 @@ impl Connection {
             agent: config.build().new_agent(),
             scheme: if is_plain { "http" } else { "https" },
             name: name.clone(),
-            credentials: OnceLock::new(),
+            login: OnceLock::new(),
             challenge: None,
             authorization: Mutex::default(),
         };
@@ -82,8 +85,8 @@ impl Connection {
         connection.challenge = authorization::challenge(values)?;
         if connection.challenge.is_some() {
             let found = ask()?;
-            let _ = connection.credentials.set(found);
-            connection.authorize()?;
+            let _ = connection.login.set(found);
+            connection.renew(None)?;
         }
         Ok(connection)
     }
@@ -92,39 +95,76 @@ impl Connection {
         self.scheme == "http"
     }
 
-    /// Sees to the header that is sent from now on.
-    fn authorize(&self) -> Result<(), Fault> {
-        let credentials = self.credentials.get().and_then(Option::as_ref);
-        let basic = credentials.map(|Credentials { username, password }| {
-            format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))
-        });
-        let header = match &self.challenge {
-            None => None,
-            Some(Challenge::Basic) => basic,
-            Some(Challenge::Bearer { realm, service }) => {
-                if let Some(reason) = authorization::objection(realm, self.is_plain(), basic.is_some()) {
-                    return Err(reason.into());
-                }
-                let scope = format!("repository:{}:pull", self.name.repository);
-                let mut request = self.agent.get(realm.as_str()).query("scope", scope);
-                if let Some(service) = service {
-                    request = request.query("service", service);
-                }
-                if let Some(basic) = basic {
-                    request = request.header("authorization", basic);
-                }
-                let mut response = request.call()?;
-                match response.status().as_u16() {
-                    200 => {}
-                    401 | 403 if credentials.is_some() => return Err("it does not take that name and password".into()),
-                    status => return Err(format!("it gave no token (HTTP {status}): {}", said(&mut response)).into()),
-                }
-                let token = authorization::token(&bounded(response.body_mut(), TOKEN_MAX, "its token")?)?;
-                Some(format!("Bearer {token}"))
-            }
-        };
-        *self.authorization.lock().unwrap_or_else(PoisonError::into_inner) = header;
+    /// Sees to the header that is sent from now on, in the place of `used`. Where another thread has done that meanwhile, there is
+    /// nothing to do.
+    fn renew(&self, used: Option<&str>) -> Result<(), Fault> {
+        let mut header = self.authorization.lock().unwrap_or_else(PoisonError::into_inner);
+        if header.as_deref() == used {
+            *header = self.authorize()?;
+        }
         Ok(())
+    }
+
+    /// The header that the registry wants.
+    fn authorize(&self) -> Result<Option<String>, Fault> {
+        let login = self.login.get().and_then(Option::as_ref);
+        let basic = match login {
+            Some(Login::Password(Credentials { username, password })) => {
+                Some(format!("Basic {}", STANDARD.encode(format!("{username}:{password}"))))
+            }
+            _ => None,
+        };
+        let (realm, service) = match &self.challenge {
+            None => return Ok(None),
+            Some(Challenge::Basic) if matches!(login, Some(Login::IdentityToken(_))) => {
+                return Err("it wants a name and a password, and what is kept for it is an identity token; give --username and \
+                            --password-stdin"
+                    .into());
+            }
+            Some(Challenge::Basic) => return Ok(basic),
+            Some(Challenge::Bearer { realm, service }) => (realm.as_str(), service.as_deref()),
+        };
+        if let Some(reason) = authorization::objection(realm, self.is_plain(), login.is_some()) {
+            return Err(reason.into());
+        }
+        let scope = format!("repository:{}:pull", self.name.repository);
+        let mut response = if let Some(Login::IdentityToken(token)) = login {
+            // The distribution project's "OAuth2 Token Authentication". What is sent is the secret itself, so no redirect is followed.
+            let form = [
+                ("grant_type", "refresh_token"),
+                ("service", service.unwrap_or(self.name.host())),
+                ("client_id", env!("CARGO_PKG_NAME")),
+                ("scope", &scope),
+                ("refresh_token", token),
+            ];
+            self.agent.post(realm).config().max_redirects(0).build().send_form(form)?
+        } else {
+            let mut request = self.agent.get(realm).query("scope", scope);
+            if let Some(service) = service {
+                request = request.query("service", service);
+            }
+            if let Some(basic) = basic {
+                request = request.header("authorization", basic);
+            }
+            request.call()?
+        };
+        match (response.status().as_u16(), login) {
+            (200, _) => {}
+            (401 | 403, Some(Login::Password(_))) => return Err("it does not take that name and password".into()),
+            (400 | 401 | 403, Some(Login::IdentityToken(_))) => {
+                return Err("it does not take the identity token that is kept for it; log in again".into());
+            }
+            (status, Some(Login::IdentityToken(_))) => {
+                let said = said(&mut response);
+                return Err(format!(
+                    "it gave no token for the identity token that is kept for it (HTTP {status}): {said}"
+                )
+                .into());
+            }
+            (status, _) => return Err(format!("it gave no token (HTTP {status}): {}", said(&mut response)).into()),
+        }
+        let token = authorization::token(&bounded(response.body_mut(), TOKEN_MAX, "its token")?)?;
+        Ok(Some(format!("Bearer {token}")))
     }
 
     /// Asks for `path` below the image's name. A token that has run out meanwhile is replaced, once.
@@ -134,7 +174,7 @@ impl Connection {
         loop {
             let mut request = self.agent.get(&address).header("accept", accept);
             let header = self.authorization.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(header) = header {
+            if let Some(header) = &header {
                 request = request.header("authorization", header);
             }
             let mut response = request.call()?;
@@ -145,13 +185,18 @@ impl Connection {
             }
             if status == 401 && is_token && !renewed {
                 renewed = true;
-                self.authorize()?;
+                self.renew(header.as_deref())?;
                 continue;
             }
-            let advice = match (status, self.credentials.get()) {
-                (401 | 403, Some(Some(_))) => ": the name or password is not taken, or may not read this image",
+            let advice = match (status, self.login.get()) {
+                (401 | 403, Some(Some(Login::Password(_)))) => {
+                    ": the name or password is not taken, or may not read this image"
+                }
+                (401 | 403, Some(Some(Login::IdentityToken(_)))) => {
+                    ": whom the identity token is of may not read this image"
+                }
                 (401 | 403, _) => {
-                    ": it wants a name and a password (--username and --password-stdin, or `docker login`), or there is no such image"
+                    ": it wants a name and a password (--username and --password-stdin, or `docker login` or `podman login`), or there is no such image"
                 }
                 (404, _) => ": there is no such image or tag",
                 (429, _) => ": too many requests; log in, or wait",
@@ -173,8 +218,15 @@ impl Connection {
         Ok(Document { bytes: bounded(response.body_mut(), DOCUMENT_MAX, "what it sends")?, media_type, digest })
     }
 
-    /// A blob, into `file`. What does not have that size and digest is an error.
-    pub(super) fn blob(&self, digest: &Digest, size: u64, file: &mut File, step: &Step) -> Result<(), Fault> {
+    /// A blob, into `file`, as long as nobody says `stop`. What does not have that size and digest is an error.
+    pub(super) fn blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        file: &mut File,
+        step: &Step,
+        stop: &AtomicBool,
+    ) -> Result<(), Fault> {
         let response = self.get(&format!("blobs/{digest}"), "*/*")?;
         if let Some(length) = response.body().content_length().filter(|length| *length != size) {
             return Err(format!("the registry has {length} bytes of it, and its descriptor says {size}").into());
@@ -193,6 +245,9 @@ impl Connection {
                     )));
                 }
             };
+            if stop.load(Ordering::Relaxed) {
+                return Err("another layer could not be fetched".into());
+            }
             if reader.count > size {
                 return Err(format!("the registry sends more than the {size} bytes that its descriptor says").into());
             }

@@ -1,41 +1,90 @@
-//! The password that `docker login` has kept: `config.json` with its `auths`, `credHelpers` and `credsStore`, read by the crate
-//! docker_credential. Programs that keep passwords (`docker-credential-NAME`) are started only for a registry that asks for one.
+//! What `docker login` and `podman login` have kept: `config.json` and `auth.json` with their `auths`, `credHelpers` and `credsStore`,
+//! read by the crate docker_credential. Which file and which entry of it count is decided here, by containers-auth.json(5). Programs that
+//! keep passwords (`docker-credential-NAME`) are started only for a registry that asks for one.
 
-use std::{fs::File, io::BufReader, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use docker_credential::{CredentialRetrievalError as Failure, DockerCredential, get_credential_from_reader};
+use serde::{Deserialize, de::IgnoredAny};
 
-use super::{authorization::Credentials, name::Name};
+use super::{
+    authorization::{Credentials, Login},
+    name::Name,
+};
 use crate::{Error, Result, cache::variable, progress::Progress};
 
-/// The credentials that are kept for the registry of `name`; `None` where there are none, or none that can be had, which is said.
+/// What is kept for the image `name`; `None` where nothing is, or nothing that can be had, which is said.
 ///
 /// # Errors
-/// [`Error::WrongFile`] for a config.json that cannot be read.
-pub(super) fn kept(name: &Name, progress: Progress) -> Result<Option<Credentials>> {
-    let folder = variable("DOCKER_CONFIG").or_else(|| variable("HOME").map(|home| home.join(".docker")));
-    let Some(path) = folder.map(|folder| folder.join("config.json")) else { return Ok(None) };
-    let Ok(file) = File::open(&path) else { return Ok(None) };
-    let found = get_credential_from_reader(BufReader::new(file), name.login());
-    interpret(found, &path, name, progress)
+/// [`Error::WrongFile`] for a file that cannot be read.
+pub(super) fn kept(name: &Name, progress: Progress) -> Result<Option<Login>> {
+    for path in files(&variable) {
+        match fs::read(&path) {
+            Ok(bytes) => {
+                if let Some(login) = of_file(&bytes, &path, name, progress)? {
+                    return Ok(Some(login));
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => progress.say(format!("warning: {} cannot be read: {error}", path.display())),
+        }
+    }
+    Ok(None)
 }
 
-fn interpret(
-    found: Result<DockerCredential, Failure>,
-    path: &std::path::Path,
-    name: &Name,
-    progress: Progress,
-) -> Result<Option<Credentials>> {
+/// The files, the first that has something counts. One that the user names is the only one.
+fn files(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
+    if let Some(path) = variable("REGISTRY_AUTH_FILE") {
+        return vec![path];
+    }
+    let home = |below: &str| variable("HOME").map(|home| home.join(below));
+    let runtime = variable("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json"));
+    let config =
+        variable("XDG_CONFIG_HOME").or_else(|| home(".config")).map(|folder| folder.join("containers/auth.json"));
+    let docker = variable("DOCKER_CONFIG").or_else(|| home(".docker")).map(|folder| folder.join("config.json"));
+    [runtime, config, docker].into_iter().flatten().collect()
+}
+
+/// The names that entries have; what else is in such a file belongs to others.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entries {
+    #[serde(default)]
+    auths: Option<BTreeMap<String, IgnoredAny>>,
+    #[serde(default)]
+    cred_helpers: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+/// The entry to ask for: a program for the registry, else what is closest to the image, from its whole name to the registry's.
+fn entry(bytes: &[u8], name: &Name) -> String {
+    let login = name.login().to_owned();
+    // What is damaged is told by who reads all of it.
+    let Ok(Entries { auths, cred_helpers }) = serde_json::from_slice(bytes) else { return login };
+    let helpers = cred_helpers.unwrap_or_default();
+    if let Some(key) = [name.login(), &name.registry].into_iter().find(|key| helpers.contains_key(*key)) {
+        return key.to_owned();
+    }
+    let auths = auths.unwrap_or_default();
+    let whole = format!("{}/{}", name.registry, name.repository);
+    let ends = whole.rmatch_indices('/').map(|(at, _)| at).filter(|at| *at > name.registry.len());
+    let mut candidates = [whole.len()].into_iter().chain(ends).filter_map(|end| whole.get(..end));
+    candidates.find(|key| auths.contains_key(*key)).map_or(login, str::to_owned)
+}
+
+fn of_file(bytes: &[u8], path: &Path, name: &Name, progress: Progress) -> Result<Option<Login>> {
     let warn = |what: String| {
         progress.say(format!("warning: {}: {what}; going on without a password", name.registry));
         Ok(None)
     };
-    match found {
-        Ok(DockerCredential::UsernamePassword(username, password)) => Ok(Some(Credentials { username, password })),
-        Ok(DockerCredential::IdentityToken(_)) => warn(
-            "docker keeps an identity token for it, which is not understood here (give --username and --password-stdin)"
-                .to_owned(),
-        ),
+    match get_credential_from_reader(bytes, &entry(bytes, name)) {
+        Ok(DockerCredential::UsernamePassword(username, password)) => {
+            Ok(Some(Login::Password(Credentials { username, password })))
+        }
+        Ok(DockerCredential::IdentityToken(token)) => Ok((!token.is_empty()).then_some(Login::IdentityToken(token))),
         Err(Failure::NoCredentialConfigured) => Ok(None),
         // What docker's own helpers say where they have none.
         Err(Failure::HelperFailure { stdout, stderr, .. })
@@ -50,8 +99,78 @@ fn interpret(
             warn(format!("{}: {failure}", path.display()))
         }
         Err(failure) => Err(Error::WrongFile {
-            path: PathBuf::from(path),
-            reason: format!("{failure}; log in again with `docker login`, or give --username and --password-stdin"),
+            path: path.to_owned(),
+            reason: format!(
+                "{failure}; log in again with `docker login` or `podman login`, or give --username and --password-stdin"
+            ),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept_in(text: &str, image: &str) -> Option<String> {
+        let name = Name::parse(image).unwrap();
+        match of_file(text.as_bytes(), Path::new("auth.json"), &name, Progress::none()).unwrap()? {
+            Login::Password(credentials) => Some(credentials.username),
+            Login::IdentityToken(token) => Some(format!("token {token}")),
+        }
+    }
+
+    #[test]
+    fn the_entry_closest_to_the_image_counts() {
+        // Base64 of `host:p`, `ns:p`, `user:p`, `image:p`, `hub:p` and `library:p`.
+        let text = r#"{ "auths": {
+            "r.test:5000": { "auth": "aG9zdDpw" }, "r.test:5000/ns": { "auth": "bnM6cA==" },
+            "r.test:5000/ns/user": { "auth": "dXNlcjpw" }, "r.test:5000/ns/user/image": { "auth": "aW1hZ2U6cA==" },
+            "docker.io": { "auth": "aHViOnA=" }, "docker.io/library": { "auth": "bGlicmFyeTpw" },
+            "t.test": { "auth": "aG9zdDpw", "identitytoken": "T" }, "e.test": { "identitytoken": "" } } }"#;
+        for (image, expected) in [
+            ("r.test:5000/ns/user/image:1", Some("image")),
+            ("r.test:5000/ns/user/other", Some("user")),
+            ("r.test:5000/ns/image", Some("ns")),
+            ("r.test:5000/nsx/image", Some("host")),
+            ("r.test:5000/image", Some("host")),
+            ("r.test/image", None),
+            ("alpine", Some("library")),
+            ("me/app", Some("hub")),
+            ("t.test/a", Some("token T")),
+            ("e.test/a", None),
+        ] {
+            assert_eq!(kept_in(text, image).as_deref(), expected, "{image}");
+        }
+        assert_eq!(
+            kept_in(r#"{"auths":{"https://index.docker.io/v1/":{"auth":"aHViOnA="}}}"#, "alpine").unwrap(),
+            "hub"
+        );
+        assert_eq!(kept_in("{}", "alpine"), None);
+        let name = Name::parse("r.test/a").unwrap();
+        let helper = r#"{"auths":{"r.test/a":{"auth":"aG9zdDpw"}},"credHelpers":{"r.test":"x"}}"#;
+        assert_eq!(entry(helper.as_bytes(), &name), "r.test", "a program for the registry comes first");
+        for bad in ["", "{", r#"{"auths":{"r.test":{"auth":"not base64"}}}"#, r#"{"auths":[]}"#] {
+            let error = of_file(bad.as_bytes(), Path::new("auth.json"), &name, Progress::none()).err().unwrap();
+            assert!(error.to_string().contains("auth.json"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn files_in_their_order() {
+        let files = |variables: &[(&str, &str)]| -> Vec<String> {
+            let found =
+                super::files(&|name| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| value.into()));
+            found.iter().map(|path| path.display().to_string()).collect()
+        };
+        assert_eq!(files(&[("REGISTRY_AUTH_FILE", "/f"), ("HOME", "/h"), ("DOCKER_CONFIG", "/d")]), ["/f"]);
+        assert_eq!(
+            files(&[("HOME", "/h"), ("XDG_RUNTIME_DIR", "/r")]),
+            ["/r/containers/auth.json", "/h/.config/containers/auth.json", "/h/.docker/config.json"]
+        );
+        assert_eq!(
+            files(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/c"), ("DOCKER_CONFIG", "/d")]),
+            ["/c/containers/auth.json", "/d/config.json"]
+        );
+        assert!(files(&[]).is_empty());
     }
 }
