@@ -36,9 +36,27 @@ pub struct Busybox {
     pub origin: Option<Origin>,
 }
 
+/// Where a BusyBox comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// A package.
+    Debian(DebianPackage),
+    /// An OCI image.
+    Image(SourceImage),
+}
+
+/// The OCI image that a BusyBox comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceImage {
+    /// Its name in a registry, without tag and digest; `None` for one in a file of this machine.
+    pub name: Option<String>,
+    /// The digest of its manifest, for the target's platform; `None` where the form that it came in has none.
+    pub digest: Option<String>,
+}
+
 /// The Debian package a BusyBox comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct DebianPackage {
     /// Debian's name of the machine.
     pub architecture: String,
     /// The binary package.
@@ -55,6 +73,26 @@ pub struct Origin {
     pub built_using: Vec<(String, String)>,
 }
 
+impl Origin {
+    /// The package, where it is one.
+    #[must_use]
+    pub fn package(&self) -> Option<&DebianPackage> {
+        match self {
+            Self::Debian(package) => Some(package),
+            Self::Image(_) => None,
+        }
+    }
+
+    /// The image, where it is one.
+    #[must_use]
+    pub fn image(&self) -> Option<&SourceImage> {
+        match self {
+            Self::Image(image) => Some(image),
+            Self::Debian(_) => None,
+        }
+    }
+}
+
 const ROOM: &str = "busybox";
 const PROGRAM: &str = "busybox";
 const ORIGIN: &str = "package.json";
@@ -69,8 +107,8 @@ pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Prog
         if let Some(text) = folder.to_str().filter(|_| !folder.is_dir())
             && image::is_named_by(text)?
         {
-            let bytes = image::program(text, target, *progress)?;
-            return examine(bytes, &folder, target, None);
+            let (bytes, image) = image::program(text, target, *progress)?;
+            return examine(bytes, &folder, target, Some(Origin::Image(image)));
         }
         let path = folder.join(format!("busybox-{}", target.name));
         return read(&path, target, None);
@@ -89,7 +127,7 @@ pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Prog
     };
     let path = entry.join(ORIGIN);
     let text = fs::read(&path).at("read", &path)?;
-    let origin: Origin = serde_json::from_slice(&text).map_err(std::io::Error::from).at("read", &path)?;
+    let origin: DebianPackage = serde_json::from_slice(&text).map_err(std::io::Error::from).at("read", &path)?;
     if origin.sha256 != package.sha256 {
         progress.say(format!(
             "warning: {}: BusyBox {} is used, because the mirror did not have the pinned {}; the image differs from one \
@@ -97,7 +135,7 @@ pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Prog
             target.name, origin.version, package.version
         ));
     }
-    read(&entry.join(PROGRAM), target, Some(origin))
+    read(&entry.join(PROGRAM), target, Some(Origin::Debian(origin)))
 }
 
 /// The keys in the cache: for the pinned version, and for another one that was all the mirror had.
@@ -166,8 +204,8 @@ fn fetch(target: &Target, [pinned, substitute]: &[String; 2], cache: &Cache, pro
     })
 }
 
-fn origin(architecture: &str, found: &Package) -> Origin {
-    Origin {
+fn origin(architecture: &str, found: &Package) -> DebianPackage {
+    DebianPackage {
         architecture: architecture.to_owned(),
         package: found.name.clone(),
         version: found.version.clone(),

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::{
-    busybox, kernel_package,
+    busybox::{Origin, SourceImage},
+    kernel_package,
     toolchain::{Crate, libblkid, tools},
 };
 
@@ -23,7 +24,7 @@ pub struct Materials<'a> {
     /// `init`.
     pub init: InitMaterial<'a>,
     /// BusyBox with its SHA-256, and where it comes from if that is known.
-    pub busybox: Option<(&'a str, Option<&'a busybox::Origin>)>,
+    pub busybox: Option<(&'a str, Option<&'a Origin>)>,
     /// The kernels whose modules are in it.
     pub kernels: &'a [KernelMaterial<'a>],
     /// Whether the user's own files are in it.
@@ -224,28 +225,40 @@ fn add_libblkid(bill: &mut Bill) {
     bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-libblkid");
 }
 
-fn add_busybox(bill: &mut Bill, sha256: &str, origin: Option<&busybox::Origin>) {
+fn add_busybox(bill: &mut Bill, sha256: &str, origin: Option<&Origin>) {
+    let package = origin.and_then(Origin::package);
     bill.add(json!({
         "SPDXID": "SPDXRef-busybox",
         "name": "busybox",
-        "versionInfo": origin.map(|origin| &origin.version),
+        "versionInfo": package.map(|package| &package.version),
         "primaryPackagePurpose": "APPLICATION",
         "licenseDeclared": "GPL-2.0-only",
         "checksums": checksums(Some(sha256)),
-        "externalRefs": origin.and_then(|origin| {
-            purl(format!("pkg:deb/debian/{}@{}?arch={}", origin.package, encode(&origin.version), origin.architecture))
-        }),
+        "externalRefs": match origin {
+            Some(Origin::Debian(package)) => {
+                purl(format!("pkg:deb/debian/{}@{}?arch={}", package.package, encode(&package.version), package.architecture))
+            }
+            Some(Origin::Image(SourceImage { name: Some(name), digest: Some(digest) })) => {
+                let short = name.rsplit('/').next().unwrap_or(name);
+                purl(format!("pkg:oci/{short}@{}?repository_url={}", encode(digest), encode(name)))
+            }
+            _ => None,
+        },
         "sourceInfo": match origin {
-            Some(origin) => format!(
+            Some(Origin::Debian(package)) => format!(
                 "Debian's package {} {} for {}, SHA-256 {}; complete source: Debian's source package {} {}, for good at {}",
-                origin.package, origin.version, origin.architecture, origin.sha256, origin.source, origin.source_version,
-                snapshot(&origin.source, &origin.source_version),
+                package.package, package.version, package.architecture, package.sha256, package.source, package.source_version,
+                snapshot(&package.source, &package.source_version),
+            ),
+            Some(Origin::Image(SourceImage { name, digest })) => format!(
+                "from the OCI image {} with manifest {}; whoever ships it must offer its complete source, as its makers do",
+                name.as_deref().unwrap_or("in a file of the user's"), digest.as_deref().unwrap_or("of unknown digest"),
             ),
             None => "given by the user with --busybox; whoever ships it must offer its complete source".to_owned(),
         },
     }));
     bill.relate("SPDXRef-image", "CONTAINS", "SPDXRef-busybox");
-    for (name, version) in origin.iter().flat_map(|origin| &origin.built_using) {
+    for (name, version) in package.iter().flat_map(|package| &package.built_using) {
         let id = format!("SPDXRef-busybox-{}", identifier(name));
         bill.add(json!({
             "SPDXID": id,
@@ -337,7 +350,7 @@ mod tests {
         }
     }
 
-    fn bill(busybox: Option<(&str, Option<&busybox::Origin>)>, has_init_build: bool) -> Value {
+    fn bill(busybox: Option<(&str, Option<&Origin>)>, has_init_build: bool) -> Value {
         let found = |name: &str, licence: &str, sha256: Option<&str>| Crate {
             name: name.to_owned(),
             version: "1.0.0+x".to_owned(),
@@ -366,7 +379,7 @@ mod tests {
 
     #[test]
     fn it_says_what_whoever_ships_it_must_show() {
-        let origin = busybox::Origin {
+        let origin = Origin::Debian(crate::busybox::DebianPackage {
             architecture: "armel".to_owned(),
             package: "busybox-static".to_owned(),
             version: "1:1.35.0-4+deb12u1+b1".to_owned(),
@@ -374,7 +387,7 @@ mod tests {
             source: "busybox".to_owned(),
             source_version: "1:1.35.0-4+deb12u1".to_owned(),
             built_using: vec![("glibc".to_owned(), "2.36-9".to_owned())],
-        };
+        });
         let bill = bill(Some(("ee", Some(&origin))), true);
         assert_eq!(package(&bill, "libblkid")["licenseDeclared"], "LGPL-2.1-or-later");
         assert!(package(&bill, "libblkid")["comment"].as_str().unwrap().contains("./build.sh"));
@@ -386,6 +399,27 @@ mod tests {
         assert_eq!(package(&bill, "glibc")["licenseDeclared"], "LGPL-2.1-or-later");
         assert_eq!(*package(&bill, "initramfs-overlay-init"), Value::Null, "init is listed as init");
         assert_eq!(bill["creationInfo"]["created"], "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn an_image_is_named_by_its_digest() {
+        let digest = Some(format!("sha256:{}", "a".repeat(64)));
+        let of =
+            |name: Option<&str>| Origin::Image(SourceImage { name: name.map(str::to_owned), digest: digest.clone() });
+        let bill_of = |origin: &Origin| bill(Some(("ee", Some(origin))), true);
+        let bill = bill_of(&of(Some("docker.io/library/busybox")));
+        let busybox = package(&bill, "busybox");
+        assert_eq!(
+            busybox["externalRefs"][0]["referenceLocator"],
+            format!("pkg:oci/busybox@sha256%3A{}?repository_url=docker.io%2Flibrary%2Fbusybox", "a".repeat(64))
+        );
+        let source = busybox["sourceInfo"].as_str().unwrap();
+        assert!(
+            source.starts_with("from the OCI image docker.io/library/busybox with manifest sha256:aaaa"),
+            "{source}"
+        );
+        let bill = bill_of(&of(None));
+        assert!(package(&bill, "busybox")["sourceInfo"].as_str().unwrap().contains("sha256:aaaa"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A BusyBox out of an OCI image: which texts name one, and the program in it. The image is named by what it holds, so that the same
 //! build is the same tomorrow: by its digest in a registry, or as a file of this machine.
 
+use super::SourceImage;
 use crate::{
     Error, Result,
     oci::{self, image::Image, merge::Merge, platform::Platform, reference::Reference, registry::Access},
@@ -31,15 +32,21 @@ pub(super) fn is_named_by(text: &str) -> Result<bool> {
     }
 }
 
-/// The program in the image `text` for `target`.
-pub(super) fn program(text: &str, target: &Target, progress: Progress) -> Result<Vec<u8>> {
+/// The program in the image `text` for `target`, and which image that is.
+pub(super) fn program(text: &str, target: &Target, progress: Progress) -> Result<(Vec<u8>, SourceImage)> {
     let platform = Platform::parse(&format!("linux/{}", target.name))?;
     let image = Image::open_with(text, &platform, &Access { progress, ..Access::default() })?;
     let merge: Merge = oci::merge(&image, IMAGE_MAX, progress)?;
-    oci::read_file(&image, &merge, PROGRAM.as_bytes())?.ok_or_else(|| Error::OciImage {
+    let program = oci::read_file(&image, &merge, PROGRAM.as_bytes())?.ok_or_else(|| Error::OciImage {
         image: text.to_owned(),
         reason: format!("it has no file /{PROGRAM} to take as BusyBox for {}", target.name),
-    })
+    })?;
+    // The name of a file of this machine says nothing to anybody else.
+    let name = match Reference::parse(text)? {
+        Reference::Registry(name) => Some(format!("{}/{}", name.registry, name.repository)),
+        _ => None,
+    };
+    Ok((program, SourceImage { name, digest: image.digest.map(|digest| digest.to_string()) }))
 }
 
 #[cfg(test)]

@@ -2,7 +2,12 @@
 
 use std::{fs, path::Path};
 
-use initramfs_overlay::{busybox, cache::Cache, cache::digest, progress::Progress, target};
+use initramfs_overlay::{
+    busybox::{self, Origin, SourceImage},
+    cache::{Cache, digest},
+    progress::Progress,
+    target,
+};
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
@@ -68,7 +73,10 @@ fn the_program_of_the_platform_is_taken_and_checked() {
     let get =
         |target: &str| busybox::get(target::named(target).unwrap(), Some(Path::new(&name)), &cache, &Progress::none());
     let got = get("x86_64").unwrap();
-    assert_eq!((got.bytes, got.origin), (programs::busybox(), None));
+    let index: Value = serde_json::from_slice(&fs::read(folder.path().join("index.json")).unwrap()).unwrap();
+    let digest = index["manifests"][0]["digest"].as_str().map(str::to_owned);
+    assert_eq!(got.origin, Some(Origin::Image(SourceImage { name: None, digest })));
+    assert_eq!(got.bytes, programs::busybox());
     assert_eq!(got.applets, programs::APPLETS);
     // A program for another machine under the right platform's name, and no image at all.
     let said = get("armv6l").unwrap_err().to_string();

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::program::Program;
 use crate::{
-    busybox::Busybox,
+    busybox::{Busybox, Origin},
     compress::Compression,
     contents::Modules,
     manifest::{Manifest, Record},
@@ -118,7 +118,8 @@ impl Description<'_> {
                 "size": busybox.bytes.len(),
                 "sha256": busybox.sha256,
                 "applets": busybox.applets.len(),
-                "package": busybox.origin,
+                "package": busybox.origin.as_ref().and_then(Origin::package),
+                "image": busybox.origin.as_ref().and_then(Origin::image),
             })),
             "modules": modules.map(|modules| json!({
                 "kernel": modules.version,
