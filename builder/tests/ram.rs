@@ -2,6 +2,8 @@
 //!
 //! `cargo test --test ram -- [NAME PART …]` runs the cases whose name contains a part; see `cases/`.
 
+#[path = "ram/alpine.rs"]
+mod alpine;
 mod cases;
 #[path = "ram/diskless.rs"]
 mod diskless;
@@ -11,6 +13,8 @@ mod ends;
 mod image;
 #[path = "ram/lab.rs"]
 mod lab;
+#[path = "oci_images/layout.rs"]
+mod made;
 #[path = "ram/ways.rs"]
 mod ways;
 
@@ -26,6 +30,8 @@ const CASES: &[Case] = &[
     ("all that an image's config says", ways::config),
     ("an image from nothing but one program", ways::scratch),
     ("i686: an image from nothing, a user by number", ways::scratch_i686),
+    ("i686: an image like Alpine's, larger than a block of gzip", alpine::run),
+    ("i686: such an image in two archives, all contents compared", alpine::split),
     ("armv6l: an image on a Raspberry Pi Zero", ways::raspberry),
     ("said at boot, it comes before the image", ways::asked_at_boot),
     ("an entrypoint that is called /init", ways::own_init),

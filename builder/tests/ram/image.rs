@@ -1,10 +1,11 @@
 //! Small images in the OCI layout, made by hand.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
-use initramfs_overlay::cache::digest;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tar::{Builder, EntryType, Header};
+
+use crate::made;
 
 /// A layer in the making: every name root's.
 pub struct Layer(Builder<Vec<u8>>);
@@ -54,26 +55,7 @@ impl Layer {
 }
 
 /// A layout with one image in `folder`. Returns how it is called.
-pub fn layout(folder: &Path, architecture: &str, config: &Value, layers: Vec<Layer>) -> String {
-    let blobs = folder.join("blobs/sha256");
-    fs::create_dir_all(&blobs).expect("a folder");
-    let blob = |bytes: &[u8]| -> Value {
-        fs::write(blobs.join(digest(bytes)), bytes).expect("a blob");
-        json!({ "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len() })
-    };
-    let layers: Vec<Vec<u8>> = layers.into_iter().map(Layer::bytes).collect();
-    let diff_ids: Vec<String> = layers.iter().map(|layer| format!("sha256:{}", digest(layer))).collect();
-    let (architecture, variant) = match architecture.split_once('/') {
-        Some((architecture, variant)) => (architecture, Some(variant)),
-        None => (architecture, None),
-    };
-    let config = json!({ "os": "linux", "architecture": architecture, "variant": variant, "config": config,
-        "rootfs": { "type": "layers", "diff_ids": diff_ids } });
-    let config = blob(config.to_string().as_bytes());
-    let layers: Vec<Value> = layers.iter().map(|layer| blob(layer)).collect();
-    let manifest = blob(json!({ "schemaVersion": 2, "config": config, "layers": layers }).to_string().as_bytes());
-    fs::write(folder.join("index.json"), json!({ "schemaVersion": 2, "manifests": [manifest] }).to_string())
-        .expect("a file");
-    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a file");
-    format!("oci:{}", folder.display())
+pub fn layout(folder: &Path, platform: &str, config: &Value, layers: Vec<Layer>) -> String {
+    let layers: Vec<_> = layers.into_iter().map(Layer::bytes).map(|bytes| (bytes.clone(), bytes)).collect();
+    made::layout(folder, platform, config, &layers)
 }

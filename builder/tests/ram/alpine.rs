@@ -1,0 +1,104 @@
+//! An image like Alpine's on machines of 32 bits: a small distribution in several layers, larger than one block of our gzip.
+
+use std::{path::Path, time::Duration};
+
+use initramfs_overlay::{
+    cache::Cache,
+    compress::gzip_blocks::BLOCK,
+    kernel_package,
+    progress::Progress,
+    qemu::{Guest, Machine},
+    target,
+};
+use serde_json::json;
+
+use crate::{
+    image::{Layer, layout},
+    lab::Lab,
+};
+
+/// What the image has of BusyBox.
+const APPLETS: [&str; 12] =
+    ["cat", "cut", "echo", "env", "grep", "hostname", "id", "ls", "mount", "sh", "sha256sum", "uname"];
+/// Its largest file, in bytes: many blocks, of which gzip takes nothing away.
+const NOISE: usize = 5 << 20;
+
+fn noise() -> Vec<u8> {
+    let mut state = 1_u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    std::iter::repeat_with(next).take(NOISE).collect()
+}
+
+/// A distribution's layer, and one above it that takes away, changes and adds.
+fn image(lab: &Lab) -> String {
+    let mut base = Layer::new().folder("bin/", 0o755).file("bin/busybox", 0o755, &lab.busybox("i686"));
+    for applet in APPLETS {
+        base = base.link(&format!("bin/{applet}"), "/bin/busybox");
+    }
+    let base = base
+        .folder("etc/", 0o755)
+        .file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:www:/srv:/bin/sh\n")
+        .file("etc/group", 0o644, b"root:x:0:root\nlog:x:4:web\nweb:x:34:\n")
+        .file("etc/os-release", 0o644, b"ID=like-alpine\n")
+        .file("etc/gone", 0o644, b"of the layer below\n")
+        .folder("tmp/", 0o1777)
+        .folder("usr/lib/", 0o755)
+        .link("lib", "usr/lib")
+        .file("usr/lib/libnoise.so", 0o755, &noise());
+    let upper = Layer::new()
+        .file("etc/.wh.gone", 0o644, b"")
+        .file("etc/os-release", 0o644, b"ID=changed\n")
+        .folder("srv/", 0o750)
+        .file("lib/above", 0o644, b"through the link\n");
+    let config = json!({ "Entrypoint": ["sh", "-c"], "Env": ["A=b c"], "User": "web", "Hostname": "box" });
+    layout(&lab.folder(), "386", &config, vec![base, upper])
+}
+
+/// What the program in it looks at, and what it must see.
+const SCRIPT: &str =
+    "id; uname -m; hostname; echo \"A=$A HOME=$HOME\"; cat /etc/os-release /usr/lib/above; ls /etc/gone 2>&1
+    sha256sum /lib/libnoise.so | cut -c1-64; grep -c 'Pentium II' /proc/cpuinfo; exit 9";
+
+fn expected() -> Vec<String> {
+    let sum = initramfs_overlay::cache::digest(&noise());
+    let lines =
+        ["uid=33(web) gid=34(web) groups=4(log)", "i686", "box", "A=b c HOME=/srv", "ID=changed", "through the link"];
+    let more = ["ls: /etc/gone: No such file or directory", &sum, "1"];
+    lines.into_iter().chain(more).map(str::to_owned).collect()
+}
+
+pub fn run(lab: &Lab) {
+    let ended = lab.run(&image(lab), &["--platform", "linux/386"], &[SCRIPT]);
+    ended.expect(9).expect_lines(&expected().iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+pub fn split(lab: &Lab) {
+    let tool = lab.folder().join("tool");
+    std::fs::write(&tool, format!("#!/bin/sh\n{SCRIPT}\n")).expect("a file");
+    let inject = format!("{}:/bin/tool:755", tool.display());
+    let options = ["--platform", "linux/386", "--split", "--inject", &inject, "--entrypoint", "tool"];
+    let (file, told) = lab.pack(&image(lab), &options);
+    let size = told["initramfs"]["archive"].as_u64().expect("a number");
+    assert!(size > 4 * BLOCK as u64, "it is one block: {told}");
+    let console = boot(&file, "rd.verify rd.exit=console");
+    for line in expected() {
+        assert!(console.lines().any(|seen| seen.trim_end() == line), "{line}:\n{console}");
+    }
+    assert!(console.contains("initramfs-overlay: exit status 9"), "{console}");
+}
+
+/// Boots an archive on a Pentium II with Debian's kernel for it.
+fn boot(initrd: &Path, append: &str) -> String {
+    let target = target::named("i686").expect("a target");
+    let kernel =
+        kernel_package::debian(target, &Cache::open().expect("the cache"), &Progress::none()).expect("a kernel");
+    let mut machine = Machine::new(target, &kernel);
+    machine.initrd = Some(initrd.to_owned());
+    machine.append.push(format!("panic=-1 {append}"));
+    let mut guest = Guest::start(&machine).expect("QEMU");
+    guest.finish(Some(Duration::from_secs(300))).expect("the end");
+    guest.console()
+}
