@@ -145,6 +145,9 @@ impl<R: Read> Reader<R> {
             };
             self.path = header.path_bytes().into_owned();
             let size = header.entry_size().map_err(|_| "its size is no number".to_owned())?;
+            if i64::try_from(size).is_err() {
+                return Err(format!("its size {size} is larger than any file's"));
+            }
             let once =
                 |taken: bool| if taken { Err("it has the same extension header twice".to_owned()) } else { Ok(()) };
             match header.entry_type() {

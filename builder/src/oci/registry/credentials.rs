@@ -70,7 +70,7 @@ fn entry(bytes: &[u8], name: &Name) -> String {
     }
     let auths = auths.unwrap_or_default();
     let whole = format!("{}/{}", name.registry, name.repository);
-    let ends = whole.rmatch_indices('/').map(|(at, _)| at).filter(|at| *at > name.registry.len());
+    let ends = whole.rmatch_indices('/').map(|(at, _)| at).filter(|at| *at >= name.registry.len());
     let mut candidates = [whole.len()].into_iter().chain(ends).filter_map(|end| whole.get(..end));
     candidates.find(|key| auths.contains_key(*key)).map_or(login, str::to_owned)
 }
