@@ -49,17 +49,12 @@ const FOLDERS: [(&str, u32); 17] = [
     ("var", 0o755),
 ];
 
-/// The programs of the network, by name: the first starts it.
-pub const NETWORK: [(&str, &str); 4] = [
-    ("rc", include_str!("diskless/rc")),
-    ("appeared", include_str!("diskless/appeared")),
-    ("interface", include_str!("diskless/interface")),
-    ("default.script", include_str!("diskless/default.script")),
-];
+/// What udhcpc calls.
+pub const LEASE_SCRIPT: &str = include_str!("diskless/default.script");
 
 /// Programs of the system's own: path, permission bits, content.
-const FILES: [(&str, u32, &str); 8] = [
-    ("etc/rc", 0o755, NETWORK[0].1),
+const FILES: [(&str, u32, &str); 6] = [
+    ("etc/rc", 0o755, include_str!("diskless/rc")),
     ("etc/profile", 0o644, include_str!("diskless/profile")),
     ("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
     ("etc/group", 0o644, "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
@@ -68,9 +63,7 @@ const FILES: [(&str, u32, &str); 8] = [
         0o644,
         concat!("NAME=initramfs-overlay\nID=initramfs-overlay\nVERSION_ID=", env!("CARGO_PKG_VERSION"), "\n"),
     ),
-    ("usr/share/udhcpc/appeared", 0o755, NETWORK[1].1),
-    ("usr/share/udhcpc/interface", 0o755, NETWORK[2].1),
-    ("usr/share/udhcpc/default.script", 0o755, NETWORK[3].1),
+    ("usr/share/udhcpc/default.script", 0o755, LEASE_SCRIPT),
 ];
 
 /// Devices that are there before `/dev` is mounted: path, permission bits, major and minor number (kernel,
@@ -79,7 +72,7 @@ const DEVICES: [(&str, u32, u32, u32); 3] =
     [("dev/console", 0o622, 5, 1), ("dev/null", 0o666, 1, 3), ("dev/tty", 0o666, 5, 0)];
 
 /// What BusyBox has to be able to do.
-pub const NEEDED: [&str; 8] = ["awk", "cat", "hostname", "ip", "mkdir", "sh", "udhcpc", "uevent"];
+pub const NEEDED: [&str; 9] = ["awk", "cat", "ip", "mkdir", "mv", "rm", "sh", "sort", "udhcpc"];
 
 /// The system's root.
 ///

@@ -13,8 +13,14 @@ mod ends;
 mod image;
 #[path = "ram/lab.rs"]
 mod lab;
+#[path = "ram/lease.rs"]
+mod lease;
 #[path = "oci_images/layout.rs"]
 mod made;
+#[path = "ram/monitor.rs"]
+mod monitor;
+#[path = "ram/network.rs"]
+mod network;
 #[path = "ram/ways.rs"]
 mod ways;
 
@@ -43,10 +49,16 @@ const CASES: &[Case] = &[
     ("an archive that is cut short is refused", ends::cut_short),
     ("too little memory is said loudly", ends::low_memory),
     ("a program that cannot be run has a card", ends::cannot_run),
-    ("diskless: shells, and two network cards at once", diskless::network),
+    ("diskless: shells that are left", diskless::shells),
     ("diskless: small, the same bytes every time, files of one's own", diskless::small),
     ("diskless: i686 and Ctrl-Alt-Del", diskless::i686),
     ("diskless: armv6l on a Raspberry Pi Zero", diskless::raspberry),
+    ("diskless: two network cards at once, on x86_64 and i686", network::two_cards),
+    ("diskless: a card without a link, with one, and without again", network::links),
+    ("diskless: cards that come late and go", network::late),
+    ("diskless: no card at all", network::no_card),
+    ("diskless: nobody answers", network::silence),
+    ("diskless: leases renewed, refused and lost", lease::lease),
 ];
 
 fn main() -> ExitCode {

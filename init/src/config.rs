@@ -128,9 +128,9 @@ pub struct Config {
     /// Compare the content of every file, not only its size (from memory).
     #[cfg(any(feature = "ram", not(feature = "linux")))]
     pub verify: bool,
-    /// The network was asked for by `rd.net=` (from memory).
+    /// Whether networks are to be asked for addresses, where `rd.net=` says so (from memory).
     #[cfg(any(feature = "ram", not(feature = "linux")))]
-    pub net: bool,
+    pub net: Option<bool>,
     /// What is asked of the virtiofs way.
     #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
     pub virtiofs: virtiofs::Virtiofs,
@@ -201,7 +201,7 @@ impl Config {
             #[cfg(any(feature = "ram", not(feature = "linux")))]
             verify: false,
             #[cfg(any(feature = "ram", not(feature = "linux")))]
-            net: false,
+            net: None,
             #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
             virtiofs: virtiofs::Virtiofs::default(),
             warnings: Vec::new(),
@@ -322,9 +322,9 @@ impl Reading {
                 None => self.refuse(name, value, "nothing, yes or no"),
             },
             #[cfg(any(feature = "ram", not(feature = "linux")))]
-            ("rd.net", Some("dhcp")) => self.config.net = true,
+            ("rd.net", Some("dhcp")) => self.config.net = Some(true),
             #[cfg(any(feature = "ram", not(feature = "linux")))]
-            ("rd.net", Some("no")) => self.config.net = false,
+            ("rd.net", Some("no")) => self.config.net = Some(false),
             #[cfg(any(feature = "ram", not(feature = "linux")))]
             ("rd.net", value) => self.warn(name, value.unwrap_or_default(), "dhcp or no"),
             ("rd.debug", None) => self.config.debug = true,

@@ -135,6 +135,18 @@ pub enum Power {
     Halt,
 }
 
+/// What happens on a machine that runs.
+#[cfg(any(feature = "ram", not(feature = "linux")))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Happening {
+    /// A device has come.
+    Device,
+    /// A network interface is new, has changed or is gone.
+    Link(crate::network::Change),
+    /// A process of ours has ended.
+    Ended(u32),
+}
+
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];
 
@@ -346,12 +358,33 @@ pub trait Kernel {
     /// It would not start.
     #[cfg(any(feature = "supervise", not(feature = "linux")))]
     fn supervise(&mut self, program: &Program) -> io::Result<u8>;
-    /// Starts a program behind everything else; nobody waits for it.
+    /// Starts a program that speaks on that terminal; nobody waits for it. Returns its process.
     ///
     /// # Errors
     /// What the kernel said. A program that cannot be run is not told.
     #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn start(&mut self, _program: &Program) -> io::Result<()> {
+    fn start(&mut self, _program: &Program, _terminal: &str) -> io::Result<u32> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Asks a process to end. It may have done so.
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn stop(&mut self, _process: u32) {}
+    /// Listens from here on to devices, to processes of ours that end and, with `links`, to network interfaces: those that are there
+    /// are told first.
+    ///
+    /// # Errors
+    /// What the kernel said. A kernel without networking has no devices to tell of this way.
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn watch(&mut self, _links: bool) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// What has happened since the last time; if nothing has, waits for it, no longer than until `deadline` (on the clock of
+    /// [`Kernel::now`]).
+    ///
+    /// # Errors
+    /// Nothing can be heard any more.
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn next_happenings(&mut self, _deadline: Option<Duration>) -> io::Result<Vec<Happening>> {
         Err(io::ErrorKind::Unsupported.into())
     }
     /// Runs a program on every console, and again whenever it ends, until this process is asked to end the machine. What else ends

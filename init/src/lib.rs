@@ -23,6 +23,8 @@ pub mod boot;
 pub mod config;
 pub mod device;
 pub mod error;
+#[cfg(any(feature = "ram", not(feature = "linux")))]
+pub mod hotplug;
 pub mod image;
 #[cfg(any(feature = "ram", not(feature = "linux")))]
 pub mod inventory;
@@ -30,6 +32,8 @@ pub mod kernel;
 pub mod layers;
 pub mod modules;
 pub mod names;
+#[cfg(any(feature = "ram", not(feature = "linux")))]
+pub mod network;
 pub mod repair;
 pub mod report;
 pub mod rotate;

@@ -21,6 +21,14 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
     if linux::run_sweeper(&name) {
         return 0;
     }
+    let arguments: Vec<String> = arguments.collect();
+    #[cfg(feature = "ram")]
+    if let (Some((word, rest)), false) = (arguments.split_first(), std::process::id() == 1)
+        && word == initramfs_overlay_init::names::HOTPLUG
+    {
+        initramfs_overlay_init::hotplug::run(&mut Linux::new(), rest);
+        return 1;
+    }
     if std::process::id() != 1 {
         eprintln!(
             "initramfs-overlay init {}: this is the first program of an initramfs and runs as process 1 only",
@@ -28,7 +36,7 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
         );
         return 2;
     }
-    boot::run(&mut Linux::new(), &arguments.collect::<Vec<_>>(), boot::ABILITIES);
+    boot::run(&mut Linux::new(), &arguments, boot::ABILITIES);
     // The machine could not be ended. If PID 1 returned, the kernel would panic over the failure card.
     loop {
         std::thread::park();

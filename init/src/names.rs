@@ -41,6 +41,10 @@ pub const INVENTORY: &str = "/.initramfs/inventory";
 pub const ATTRIBUTES: &str = "/.initramfs/attributes";
 /// The root's own `/init`, while this one has its place.
 pub const KEPT_INIT: &str = "/.initramfs/init";
+/// The first argument of an init that runs beside process 1: see [`crate::hotplug`].
+pub const HOTPLUG: &str = "hotplug";
+/// This program, wherever its file is by now: process 1 runs it.
+pub const OURSELVES: &str = "/proc/1/exe";
 /// What stands before the status on the console, where that is asked for.
 pub const EXIT_STATUS: &str = "initramfs-overlay: exit status ";
 /// The shell and its tools, where the variant has them.

@@ -62,6 +62,28 @@ proptest! {
         prop_assert_eq!(glob::matches(&pattern, &text), matches_slowly(pattern.as_bytes(), text.as_bytes()));
     }
 
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    #[test]
+    fn any_bytes_may_come_from_the_network_socket(
+        head in prop::collection::vec((0_u32..80, prop::sample::select(vec![3_u16, 16, 17, 20])), 0..6),
+        bytes in prop::collection::vec(any::<u8>(), 0..400),
+    ) {
+        use initramfs_overlay_init::network::{Watch, parse};
+        // Message heads that nearly fit, with anything behind them.
+        let mut datagram = Vec::new();
+        for (place, (length, kind)) in head.iter().enumerate() {
+            datagram.extend(length.to_ne_bytes());
+            datagram.extend(kind.to_ne_bytes());
+            datagram.extend(bytes.iter().skip(place * 7).take(*length as usize));
+        }
+        let mut watch = Watch::default();
+        for change in parse(&datagram).into_iter().chain(parse(&bytes)) {
+            watch.see(change);
+        }
+        // Each interface asks for two things at most: to be brought up, and for an address.
+        prop_assert!(std::iter::from_fn(|| watch.next(std::time::Duration::ZERO)).take(100).count() < 100);
+    }
+
     #[test]
     fn any_pattern_ends(pattern in "\\PC{0,40}", text in "\\PC{0,80}") {
         glob::matches(&pattern, &text);

@@ -1,5 +1,5 @@
-//! The network for an image: a BusyBox and the programs that ask for addresses with it, in a folder where the image's own programs
-//! neither see nor need them. They are those of `diskless`, at another place.
+//! The network for an image: a BusyBox that asks for addresses and the script that sets them, in a folder where the image's own
+//! programs neither see nor need them. They are those of `diskless`, at another place.
 
 use initramfs_overlay_init::names;
 
@@ -11,15 +11,11 @@ use crate::{
     tree::{Clash, Content, Entry},
 };
 
-/// What the programs call.
-const APPLETS: [&str; 13] =
-    ["awk", "cat", "hostname", "ip", "kill", "mkdir", "mv", "printf", "rm", "sh", "udhcpc", "uevent", "true"];
-
-/// Puts the network beside the image. Returns the program that starts it.
+/// Puts the network beside the image. Returns the program that starts it, with its arguments.
 ///
 /// # Errors
 /// [`crate::Error::Usage`] for a BusyBox that lacks something.
-pub fn put(merge: &mut Merge, busybox: &Busybox) -> Result<String> {
+pub fn put(merge: &mut Merge, busybox: &Busybox) -> Result<Vec<String>> {
     diskless::check_busybox(busybox)?;
     let hidden = names::WORKLOAD.rsplit_once('/').map_or("", |(folder, _)| folder);
     let folder = format!("{}/network", hidden.trim_start_matches('/'));
@@ -28,17 +24,15 @@ pub fn put(merge: &mut Merge, busybox: &Busybox) -> Result<String> {
         merge.tree.insert(path, entry, Clash::Refuse)
     };
     put(format!("{folder}/bin/busybox"), Entry::file(0o755, Content::Bytes(busybox.bytes.clone())))?;
-    for applet in APPLETS {
+    for applet in diskless::NEEDED {
         put(format!("{folder}/bin/{applet}"), Entry::symlink("busybox"))?;
     }
-    for (name, content) in diskless::NETWORK {
-        let content = content
-            .replace("#!/bin/sh", &format!("#!/{folder}/bin/sh"))
-            .replace("/usr/share/udhcpc/", &format!("/{folder}/"))
-            .replace("PATH=/usr/sbin:/usr/bin:/sbin:/bin", &format!("PATH=/{folder}/bin"));
-        put(format!("{folder}/{name}"), Entry::file(0o755, Content::Bytes(content.into_bytes())))?;
-    }
-    Ok(format!("/{folder}/rc"))
+    let script = diskless::LEASE_SCRIPT
+        .replace("#!/bin/sh", &format!("#!/{folder}/bin/sh"))
+        .replace("PATH=/usr/sbin:/usr/bin:/sbin:/bin", &format!("PATH=/{folder}/bin"));
+    put(format!("{folder}/default.script"), Entry::file(0o755, Content::Bytes(script.into_bytes())))?;
+    let (busybox, script) = (format!("/{folder}/bin/busybox"), format!("/{folder}/default.script"));
+    Ok(vec![names::OURSELVES.to_owned(), names::HOTPLUG.to_owned(), busybox, script])
 }
 
 #[cfg(test)]
@@ -51,16 +45,13 @@ mod tests {
         let applets = diskless::NEEDED.iter().map(|name| (*name).to_owned()).collect();
         let busybox = Busybox { bytes: Vec::new(), sha256: String::new(), applets, origin: None };
         let mut merge = Merge::default();
-        assert_eq!(put(&mut merge, &busybox).unwrap(), "/.initramfs/network/rc");
+        let words = put(&mut merge, &busybox).unwrap().join(" ");
+        assert_eq!(words, "/proc/1/exe hotplug /.initramfs/network/bin/busybox /.initramfs/network/default.script");
         merge.tree.check_parents().unwrap();
-        for name in ["rc", "appeared", "interface", "default.script"] {
-            let Kind::File(Content::Bytes(bytes)) = &merge.tree.get(format!(".initramfs/network/{name}")).unwrap().kind
-            else {
-                panic!("{name}")
-            };
-            let text = str::from_utf8(bytes).unwrap();
-            assert!(text.starts_with("#!/.initramfs/network/bin/sh\n"), "{text}");
-            assert!(!text.contains("/usr/"), "{text}");
-        }
+        let entry = merge.tree.get(".initramfs/network/default.script").unwrap();
+        let Kind::File(Content::Bytes(bytes)) = &entry.kind else { panic!("{entry:?}") };
+        let text = str::from_utf8(bytes).unwrap();
+        assert!(text.starts_with("#!/.initramfs/network/bin/sh\n"), "{text}");
+        assert!(text.contains("\nPATH=/.initramfs/network/bin\n") && !text.contains("/usr/"), "{text}");
     }
 }

@@ -118,7 +118,7 @@ pub fn put(
     merge.tree.insert(folder, Entry::directory(0o700), Clash::Refuse)?;
     let mut workload = workload.clone();
     if let Some(busybox) = network {
-        workload.start = vec![super::network::put(merge, busybox)?];
+        workload.start = super::network::put(merge, busybox)?;
     }
     let kept = path(names::KEPT_INIT);
     match merge.tree.get("init").map(|entry| entry.kind.clone()) {

@@ -88,12 +88,12 @@ pub fn run(boot: &mut Boot<'_>) -> Result<()> {
 /// Starts what runs beside the program, and says where that was asked for and is not there.
 fn start_companion(boot: &mut Boot<'_>, workload: &Workload) {
     let Some(companion) = companion(workload) else {
-        if boot.config.net {
+        if boot.config.net == Some(true) {
             boot.notice("rd.net=dhcp: this initramfs has nothing that does it (oci --network)");
         }
         return;
     };
-    if let Err(error) = boot.kernel.start(&companion) {
+    if let Err(error) = boot.kernel.start(&companion, "/dev/console") {
         boot.notice(&format!("{} would not start: {error}", companion.path));
     }
 }

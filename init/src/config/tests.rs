@@ -131,12 +131,12 @@ fn baked_arguments_go_to_init() {
 fn a_root_in_memory_is_told_what_to_run() {
     let parsed = |line| Config::parse("", line, Abilities { shell: false, trust: false }).0;
     let config = parsed("rd.net=dhcp rd.verify init=/bin/x splash -- a \"b c\"");
-    assert!(config.net && config.verify && config.warnings.is_empty());
+    assert!(config.net == Some(true) && config.verify && config.warnings.is_empty());
     assert_eq!(
         (config.given_init.as_deref(), config.given_arguments),
         (Some("/bin/x"), vec!["a".into(), "b c".into()])
     );
     let config = parsed("rd.net=dhcp rd.net=no rd.verify rd.verify=no");
-    assert!(!config.net && !config.verify && config.given_init.is_none());
+    assert!(config.net == Some(false) && !config.verify && config.given_init.is_none());
     assert_eq!(parsed("rd.net=static").warnings, ["parameter rd.net=static: wanted dhcp or no; the default holds"]);
 }

@@ -8,6 +8,8 @@ mod consoles;
 mod copies;
 mod devices;
 mod files;
+#[cfg(feature = "ram")]
+mod hotplug;
 #[cfg(feature = "overlay")]
 mod loops;
 #[cfg(any(test, target_env = "musl"))]
@@ -56,12 +58,24 @@ pub struct Linux {
     logged: u32,
     /// The kernel log's rate limit for programs, as it was before init lifted it.
     log_limit: Option<Vec<u8>>,
+    /// What a machine that runs is listened to by.
+    #[cfg(feature = "ram")]
+    ears: Option<hotplug::Ears>,
 }
 
 impl Linux {
     /// The machine, for PID 1 in the mounts that the kernel began with: none of them is shared with anybody (mount_namespaces(7)).
     pub fn new() -> Self {
-        Self { uevents: None, kmsg: None, loops: Vec::new(), known: Vec::new(), logged: 0, log_limit: None }
+        Self {
+            uevents: None,
+            kmsg: None,
+            loops: Vec::new(),
+            known: Vec::new(),
+            logged: 0,
+            log_limit: None,
+            #[cfg(feature = "ram")]
+            ears: None,
+        }
     }
 
     /// Opens the log once `/dev` is there.
@@ -377,8 +391,24 @@ impl Kernel for Linux {
     }
 
     #[cfg(feature = "ram")]
-    fn start(&mut self, program: &super::Program) -> io::Result<()> {
-        consoles::start(program)
+    fn start(&mut self, program: &super::Program, terminal: &str) -> io::Result<u32> {
+        consoles::start(program, terminal)
+    }
+
+    #[cfg(feature = "ram")]
+    fn stop(&mut self, process: u32) {
+        hotplug::stop(process);
+    }
+
+    #[cfg(feature = "ram")]
+    fn watch(&mut self, links: bool) -> io::Result<()> {
+        self.ears = Some(hotplug::Ears::open(links)?);
+        Ok(())
+    }
+
+    #[cfg(feature = "ram")]
+    fn next_happenings(&mut self, deadline: Option<Duration>) -> io::Result<Vec<super::Happening>> {
+        self.ears.as_ref().ok_or(io::ErrorKind::NotConnected)?.hear(deadline)
     }
 
     #[cfg(feature = "ram")]

@@ -2,12 +2,12 @@
 //! asks for on that description and writes down every operation that would change a real machine. Tests compare the record.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     io::{Error, ErrorKind, Result},
     time::Duration,
 };
 
-use super::Digest;
+use super::{Digest, Happening};
 use crate::tag::Volume;
 
 const EINVAL: i32 = 22;
@@ -83,6 +83,9 @@ pub struct Recorder {
     pub exit_status: Option<u8>,
     /// The shell leaves, as if `exit` had been typed; without it, there is no shell.
     pub has_shell: bool,
+    /// What happens once it runs, a list for each time that it is asked for; then nothing can be heard any more.
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    pub happenings: VecDeque<Vec<Happening>>,
     /// One line for each operation.
     pub record: Vec<String>,
     /// What became of the machine so far.
@@ -96,6 +99,8 @@ pub struct State {
     clock: Duration,
     mounts: Vec<(String, Files, Source)>,
     loops: Vec<String>,
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    processes: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -31,9 +31,10 @@ struct Console {
     started: Option<Instant>,
 }
 
-/// Starts a program that speaks on the console and is nobody's there.
-pub(super) fn start(program: &Program) -> io::Result<()> {
-    spawn(program, "/dev/console", false).map(drop)
+/// Starts a program that speaks on a terminal and is nobody's there.
+pub(super) fn start(program: &Program, terminal: &str) -> io::Result<u32> {
+    let process = spawn(program, terminal, false)?;
+    Ok(process.as_raw().unsigned_abs())
 }
 
 /// Runs `program` on all consoles. Returns how the machine is to end.
@@ -116,7 +117,7 @@ fn next_signal(signals: &SigSet, time: Option<Duration>) -> Option<i32> {
 }
 
 /// A process that has ended; none where none has, or where there is none at all.
-fn reap() -> Option<Pid> {
+pub(super) fn reap() -> Option<Pid> {
     loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) => return None,

@@ -20,6 +20,7 @@ use super::files::{names, stat, text};
 use crate::{kernel::Uevent, tag::Volume};
 
 /// What came out of the uevent socket.
+#[derive(Debug)]
 pub(super) enum Heard {
     Event(Uevent),
     Nothing,

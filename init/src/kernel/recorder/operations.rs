@@ -346,9 +346,26 @@ impl Kernel for Recorder {
     }
 
     #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn start(&mut self, program: &crate::kernel::Program) -> Result<()> {
+    fn start(&mut self, program: &crate::kernel::Program, _terminal: &str) -> Result<u32> {
         self.note(format!("start {} {}", program.path, program.arguments.join(" ")));
+        self.state.processes = self.state.processes.saturating_add(1);
+        Ok(self.state.processes)
+    }
+
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn stop(&mut self, process: u32) {
+        self.note(format!("stop {process}"));
+    }
+
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn watch(&mut self, links: bool) -> Result<()> {
+        self.note(format!("watch devices{}", if links { " and networks" } else { "" }));
         Ok(())
+    }
+
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    fn next_happenings(&mut self, _deadline: Option<Duration>) -> Result<Vec<crate::kernel::Happening>> {
+        self.happenings.pop_front().ok_or_else(|| ErrorKind::NotFound.into())
     }
 
     #[cfg(any(feature = "ram", not(feature = "linux")))]
