@@ -358,7 +358,8 @@ fn a_broken_pull_leaves_nothing_and_can_be_done_again() {
         let name = format!("{}/image", server.address);
         let lock = place.path("lock");
         let said = place.fail(&name, &["--lock", lock.to_str().unwrap()]);
-        assert!(said.contains("cannot fetch layer 1 of 1") && said.contains(expected), "{said}");
+        let what = format!("cannot fetch layer 1 of 1 ({layer}) from {}", server.address);
+        assert!(said.contains(&name) && said.contains(&what) && said.contains(expected), "{said}");
         assert!(!place.is_kept(&layer) && !lock.exists(), "{expected}");
         place.succeed(&name, &[]);
         assert!(place.is_kept(&layer));

@@ -213,12 +213,12 @@ impl Session {
         digest: &Digest,
         size: u64,
         what: &str,
-        begin: impl FnOnce(String) -> Step,
+        begin: impl FnOnce() -> Step,
         stop: &AtomicBool,
     ) -> Result<PathBuf> {
         let path = self.keep(digest, |folder| {
             let connection = self.connection()?;
-            let step = begin(format!("{}: fetching {what}", self.text));
+            let step = begin();
             let path = folder.join(BLOB);
             let mut file = File::create_new(&path).at("create", &path)?;
             connection.blob(digest, size, &mut file, &step, stop).map_err(|fault| self.failed(what, fault))?;
@@ -257,7 +257,7 @@ impl Store for Session {
             ));
         }
         let path = if role == Role::Config {
-            self.fetch(digest, *size, &what, |text| Progress::none().step(text), &AtomicBool::new(false))?
+            self.fetch(digest, *size, &what, || Progress::none().step(""), &AtomicBool::new(false))?
         } else {
             let accept = [INDEXES, MANIFESTS].as_flattened().join(", ");
             let document =
@@ -297,8 +297,10 @@ impl Remote {
                 let Some(layer) = layers.get(index) else { break };
                 let Some(digest) = &layer.blob.digest else { continue };
                 let size = layer.blob.place.size;
-                let what = format!("layer {} of {} ({}…)", index + 1, layers.len(), digest.short());
-                if let Err(error) = session.fetch(digest, size, &what, |text| bars.transfer(text, size), &stop) {
+                let place = format!("layer {} of {}", index + 1, layers.len());
+                let shown = format!("{}: fetching {place} ({}…)", session.text, digest.short());
+                let what = format!("{place} ({digest})");
+                if let Err(error) = session.fetch(digest, size, &what, || bars.transfer(shown, size), &stop) {
                     // The first one is the reason; then the others are stopped, which is theirs.
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                     stop.store(true, Ordering::Relaxed);
