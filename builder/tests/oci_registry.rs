@@ -478,12 +478,16 @@ fn blobs_are_deleted_when_nobody_wants_them() {
     let image = |digest: &str| format!("{}/image@{digest}", server.address);
     place.succeed(&image(&names[0]), &[]);
     place.succeed(&image(&names[1]), &[]);
-    // What was used last stays.
-    for name in names.iter().chain([&first]) {
-        let list = place.path("cache/oci").join(name.replace(':', "-")).join(".complete.json");
-        let file = fs::File::options().append(true).open(list).unwrap();
+    // What is used is noted, also where nothing comes from the registry.
+    let list = |name: &str| place.path("cache/oci").join(name.replace(':', "-")).join(".complete.json");
+    for name in [&names[0], &first, &second] {
+        let file = fs::File::options().append(true).open(list(name)).unwrap();
         file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
     }
+    place.succeed(&image(&names[0]), &[]);
+    let is_noted =
+        |name: &str| fs::metadata(list(name)).unwrap().modified().unwrap() > std::time::SystemTime::UNIX_EPOCH;
+    assert_eq!([&names[0], &first, &second].map(|name| is_noted(name)), [true, true, false]);
     let prune = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
         command.args(["oci", "prune"]).args(more).env("INITRAMFS_OVERLAY_CACHE", place.path("cache"));
