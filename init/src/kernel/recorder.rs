@@ -2,12 +2,12 @@
 //! asks for on that description and writes down every operation that would change a real machine. Tests compare the record.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     io::{Error, ErrorKind, Result},
     time::Duration,
 };
 
-use super::{Digest, Happening};
+use super::Digest;
 use crate::tag::Volume;
 
 const EINVAL: i32 = 22;
@@ -85,7 +85,7 @@ pub struct Recorder {
     pub has_shell: bool,
     /// What happens once it runs, a list for each time that it is asked for; then nothing can be heard any more.
     #[cfg(any(feature = "ram", not(feature = "linux")))]
-    pub happenings: VecDeque<Vec<Happening>>,
+    pub happenings: std::collections::VecDeque<Vec<super::Happening>>,
     /// One line for each operation.
     pub record: Vec<String>,
     /// What became of the machine so far.
