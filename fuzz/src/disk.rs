@@ -3,7 +3,6 @@
 use std::{
     fs,
     io::{self, Cursor, Read},
-    path::Path,
     process::{Command, Stdio},
     sync::Arc,
 };
@@ -82,19 +81,20 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut seeds = Vec::new();
     // Sums over metadata would only keep the fuzzer out.
     let ext4 = "-q -F -b 1024 -I 128 -N 16 -m 0 -L img -O ^metadata_csum,^64bit,^resize_inode";
-    let rows: [(&str, &str, String, &str); 4] = [
-        ("ext4", "/sbin/mke2fs", format!("{ext4},^has_journal -t ext4 -d {root} FILE 64"), ""),
-        ("journal", "/sbin/mke2fs", format!("{ext4} -t ext4 -d {root} -J size=1 FILE 1300"), ""),
-        ("fat", "/sbin/mkfs.vfat", "-C -n BOOT FILE 64".to_owned(), ""),
-        ("squashfs", "mksquashfs", format!("{root} FILE -quiet -no-progress -all-root -nopad -comp gzip"), ""),
+    let fat = format!("-C -n BOOT FILE 64 && mmd -i FILE ::a && mcopy -i FILE {root}/sub/file ::a/long-name.txt");
+    let rows: [(&str, String); 4] = [
+        ("ext4", format!("/sbin/mke2fs {ext4},^has_journal -t ext4 -d {root} FILE 64")),
+        ("journal", format!("/sbin/mke2fs {ext4} -t ext4 -d {root} -J size=1 FILE 1300")),
+        ("fat", format!("/sbin/mkfs.vfat {fat}")),
+        ("squashfs", format!("mksquashfs {root} FILE -quiet -no-progress -all-root -nopad -comp gzip")),
     ];
-    for (name, program, arguments, _) in rows {
+    for (name, script) in rows {
         let file = folder.path().join(name);
-        let arguments = arguments.replace("FILE", file.to_str().expect("UTF-8"));
-        let mut command = Command::new(program);
-        command.args(arguments.split(' ')).stdout(Stdio::null()).stderr(Stdio::null());
+        let script = script.replace("FILE", file.to_str().expect("UTF-8"));
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null());
         if command.status().is_ok_and(|status| status.success())
-            && let Some(bytes) = read(&file)
+            && let Ok(bytes) = fs::read(&file)
         {
             seeds.push((name.to_owned(), bytes));
         }
@@ -107,8 +107,4 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     disk.extend(ext4);
     seeds.push(("mbr".to_owned(), disk));
     seeds
-}
-
-fn read(path: &Path) -> Option<Vec<u8>> {
-    fs::read(path).ok()
 }

@@ -1,8 +1,9 @@
 //! FAT filesystems: `boot`, and sticks that somebody did not format as documented.
 
 use std::{
-    cell::RefCell,
-    io::{self, Read, Seek, SeekFrom},
+    cell::{Cell, RefCell},
+    io::{self, Read, Seek, SeekFrom, Write},
+    rc::Rc,
 };
 
 use fatfs::{FileSystem, FsOptions};
@@ -11,12 +12,54 @@ use initramfs_overlay_init::kernel::{Kind, Stat};
 use super::{
     filesystem::{Content, Filesystem},
     medium::{Shared, Stream, seek},
+    superblock::corrupt,
 };
+
+/// Bytes that looking for a name can take: eight times those of a folder, which has 65536 entries of 32 bytes at most.
+const LOOK: u64 = 16 << 20;
 
 /// A FAT filesystem.
 pub struct Volume {
     medium: Shared,
-    filesystem: RefCell<FileSystem<Stream>>,
+    filesystem: RefCell<FileSystem<Bounded>>,
+    left: Rc<Cell<u64>>,
+}
+
+/// A stream that ends after so many bytes: on a damaged filesystem a folder may go on in itself, and the library with it.
+struct Bounded {
+    stream: Stream,
+    left: Rc<Cell<u64>>,
+}
+
+impl Bounded {
+    fn new(medium: Shared, left: u64) -> Self {
+        Self { stream: Stream::new(medium), left: Rc::new(Cell::new(left)) }
+    }
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.stream.read(buffer)?;
+        let left = self.left.get().checked_sub(length as u64).ok_or_else(|| corrupt("a folder has no end"))?;
+        self.left.set(left);
+        Ok(length)
+    }
+}
+
+impl Seek for Bounded {
+    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
+        self.stream.seek(place)
+    }
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
 }
 
 impl Volume {
@@ -25,13 +68,21 @@ impl Volume {
     /// # Errors
     /// Where it is none.
     pub fn open(medium: Shared) -> io::Result<Self> {
-        let filesystem = FileSystem::new(Stream::new(medium.clone()), FsOptions::new())?;
-        Ok(Self { medium, filesystem: RefCell::new(filesystem) })
+        let stream = Bounded::new(medium.clone(), LOOK);
+        let left = stream.left.clone();
+        let filesystem = FileSystem::new(stream, FsOptions::new())?;
+        Ok(Self { medium, filesystem: RefCell::new(filesystem), left })
+    }
+
+    /// The filesystem, of which so many bytes may be read.
+    fn filesystem(&self, most: u64) -> std::cell::Ref<'_, FileSystem<Bounded>> {
+        self.left.set(most);
+        self.filesystem.borrow()
     }
 
     /// Its label as blkid reads it: the root directory's entry, else the boot sector's.
     pub fn label(&self) -> Option<String> {
-        let filesystem = self.filesystem.borrow();
+        let filesystem = self.filesystem(LOOK);
         let label = match filesystem.read_volume_label_from_root_dir() {
             Ok(Some(label)) => label,
             _ => filesystem.volume_label(),
@@ -42,14 +93,14 @@ impl Volume {
 
     /// Its number as `UUID=` has it.
     pub fn uuid(&self) -> String {
-        let id = self.filesystem.borrow().volume_id();
+        let id = self.filesystem(LOOK).volume_id();
         format!("{:04x}-{:04x}", id >> 16, id & 0xffff)
     }
 }
 
 impl Filesystem for Volume {
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
-        let filesystem = self.filesystem.borrow();
+        let filesystem = self.filesystem(LOOK);
         let root = filesystem.root_dir();
         let folder = if path.is_empty() { root } else { root.open_dir(path)? };
         let mut names = Vec::new();
@@ -67,7 +118,7 @@ impl Filesystem for Volume {
             return Ok(directory);
         }
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let filesystem = self.filesystem.borrow();
+        let filesystem = self.filesystem(LOOK);
         let root = filesystem.root_dir();
         let folder = if parent.is_empty() { root } else { root.open_dir(parent)? };
         for entry in folder.iter() {
@@ -95,7 +146,8 @@ impl Filesystem for Volume {
     }
 
     fn free(&self) -> u64 {
-        let filesystem = self.filesystem.borrow();
+        // All of the table is read.
+        let filesystem = self.filesystem(u64::MAX);
         filesystem.stats().map_or(0, |stats| u64::from(stats.free_clusters()) * u64::from(stats.cluster_size()))
     }
 
@@ -114,7 +166,9 @@ struct Reopened {
 
 impl Read for Reopened {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let filesystem = FileSystem::new(Stream::new(self.medium.clone()), FsOptions::new())?;
+        // The folders on the way, and the file with its part of the table.
+        let most = LOOK.saturating_add(2 * self.size);
+        let filesystem = FileSystem::new(Bounded::new(self.medium.clone(), most), FsOptions::new())?;
         let mut file = filesystem.root_dir().open_file(&self.path)?;
         file.seek(SeekFrom::Start(self.place))?;
         let mut length = 0;
