@@ -3,9 +3,9 @@
 use object::{Architecture, BinaryFormat, Endianness, SectionKind, write::Object};
 
 /// The applets of [`busybox`].
-pub const APPLETS: [&str; 17] = [
-    "[", "[[", "ash", "awk", "cat", "hostname", "ip", "kill", "ls", "mkdir", "mount", "mv", "rm", "sh", "udhcpc",
-    "uevent", "zcat",
+pub const APPLETS: [&str; 18] = [
+    "[", "[[", "ash", "awk", "cat", "hostname", "ip", "kill", "ls", "mkdir", "mount", "mv", "rm", "sh", "sort",
+    "udhcpc", "uevent", "zcat",
 ];
 
 /// A whole, static 64-bit x86 program that holds `data`. Header and program header as in the System V ABI.
