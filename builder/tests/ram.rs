@@ -63,5 +63,5 @@ const CASES: &[Case] = &[
 
 fn main() -> ExitCode {
     let cases = CASES.iter().map(|(name, case)| ((*name).to_owned(), case)).collect();
-    cases::run("ram:", 1, cases, Lab::open, |lab, case| case(lab))
+    cases::run("ram:", 2, cases, Lab::open, |lab, case| case(lab))
 }
