@@ -58,6 +58,7 @@ const CASES: &[Case] = &[
     ("diskless: cards that come late and go", network::late),
     ("diskless: no card at all", network::no_card),
     ("diskless: nobody answers", network::silence),
+    ("diskless: the network is left alone", network::left_alone),
     ("diskless: leases renewed, refused and lost", lease::lease),
 ];
 

@@ -1,6 +1,6 @@
 //! What init reads at boot: PID 1 never panics.
 
-use std::io::Write;
+use std::{io::Write, time::Duration};
 
 use initramfs_overlay::compress::Compression;
 use initramfs_overlay_init::{
@@ -9,6 +9,7 @@ use initramfs_overlay_init::{
     image::Superblock,
     inventory,
     modules::{file, index::Index},
+    network::{self, Watch},
     rotate::{is_vacant, parse_digest},
     text::{is_tmpfs_size, parse_duration},
     workload::Workload,
@@ -41,6 +42,12 @@ pub fn run(data: &[u8]) {
     let read = attributes::parse(&text);
     let again = String::from_utf8(attributes::to_bytes(read.clone())).expect("it was text");
     assert_eq!(attributes::parse(&again), read);
+    let mut watch = Watch::default();
+    let changes = network::parse(data);
+    let most = changes.len() * 2;
+    changes.into_iter().for_each(|change| watch.see(change));
+    // Each interface is brought up and asked for an address, no more.
+    assert!(std::iter::from_fn(|| watch.next(Duration::ZERO)).take(most + 1).count() <= most);
     let workload = Workload::parse(&text);
     let again = workload.to_bytes().expect("what was read between NULs holds none");
     assert_eq!(Workload::parse(&String::from_utf8_lossy(&again)), workload);
@@ -54,6 +61,10 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     erofs.extend([0xe2, 0xe1, 0xf5, 0xe0, 0, 0, 0, 0, 0, 0, 0, 0, 12]);
     erofs.resize(1024 + 128, 0);
     let module = b"\x7fELF\0alias=fs-ext4\0depends=jbd2,mbcache,crc16\0intree=Y\0";
+    // Two interfaces as the kernel tells of them, and the end of the list: heads of 16 bytes and attributes.
+    let link = b"\x28\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x02\0\0\0\x03\0\x01\0\0\0\0\0\x08\0\x03\0eth0";
+    let mut links = [&link[..], link, b"\x14\0\0\0\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"].concat();
+    links[60] = 3;
     let mut seeds = numbered([
         &b"rd.img=LABEL=img rd.overlay=tmpfs:50% rd.timeout=10s quiet\nroot=x init=/sbin/init rd.break=mount -- a \"b c\""[..],
         b"\nrd.boot=PARTUUID=12-01 rd.newimg=UUID=1-2 rd.image=root.img rd.onerror=shell rd.overlay.fallback=ram rd.verify rd.toram",
@@ -66,6 +77,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         module,
         &squashfs,
         &erofs,
+        &links,
         &[0; 64],
     ]);
     for (name, compression) in [("gzip", Compression::Gzip), ("xz", Compression::Xz), ("zstd", Compression::Zstd)] {

@@ -32,7 +32,10 @@ fn end(mut guest: Guest) {
     guest.send("poweroff\n").expect("typing");
     let verdict = guest.finish(Some(LONG)).expect("the end");
     assert_eq!(verdict, Verdict::Ended(End::PoweredOff), "{}", guest.last_lines());
-    assert!(!guest.console().contains("initramfs-overlay:"), "{}", guest.last_lines());
+    let console = guest.console();
+    assert!(!console.contains("initramfs-overlay:"), "{}", guest.last_lines());
+    // Nothing is started or taken away any more while the machine ends.
+    assert!(!console.rsplit("poweroff").next().is_some_and(|last| last.contains("after the start")), "{console}");
 }
 
 /// Two cards on networks of their own.
@@ -153,6 +156,21 @@ pub fn no_card(lab: &Lab) {
         format!("until now=\"{count}\"; [ \"$now\" ] && [ \"$now\" = \"$before\" ]; do before=$now; sleep 1; done");
     let said = ask(&mut guest, &format!("{rests}; pidof udhcpc || echo no''body"));
     assert!(said.contains("\nnobody\r"), "{said}");
+    end(guest);
+}
+
+pub fn left_alone(lab: &Lab) {
+    let mut extra = TWO[..4].to_vec();
+    // The later one counts.
+    extra.extend(["-append", "console=ttyS0 quiet panic=-1 rd.net=no"]);
+    let mut guest = start("x86_64", system(lab, "x86_64", "virtio_pci,virtio_net"), Some(128), &extra);
+    wait(&mut guest, PROMPT);
+    let said = ask(&mut guest, "ip -o link show eth0; ls /run/network; pidof udhcpc || echo no''body");
+    assert!(said.contains("<BROADCAST,MULTICAST> ") && said.contains("\nnobody\r"), "{said}");
+    // What is called by hand does the same as ever.
+    guest.send("ip link set eth0 up; udhcpc -i eth0 -s /usr/share/udhcpc/default.script\n").expect("typing");
+    let line = told(&mut guest);
+    assert!(line.contains("eth0: 10.1.0.15/24, router 10.1.0.2"), "{line}");
     end(guest);
 }
 
