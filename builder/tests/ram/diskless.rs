@@ -9,9 +9,9 @@ use initramfs_overlay::{
     qemu::{End, Guest, Machine, Verdict},
     target,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::lab::Lab;
+use crate::{lab::Lab, monitor::Socket};
 
 pub const LONG: Duration = Duration::from_secs(300);
 pub const PROMPT: &str = "diskless:~# ";
@@ -76,11 +76,15 @@ pub fn small(lab: &Lab) {
 }
 
 pub fn i686(lab: &Lab) {
-    let mut guest = start("i686", build(lab, "i686", &[]).0, Some(128), &[]);
+    let socket = Socket::new(&lab.folder());
+    let arguments = socket.arguments();
+    let mut guest = start("i686", build(lab, "i686", &[]).0, Some(128), &arguments.each_ref().map(String::as_str));
+    let mut monitor = socket.accept();
     wait(&mut guest, PROMPT);
-    // Ctrl-Alt-Del reaches process 1 as this signal.
-    guest.send("grep -c 'Pentium II' /proc/cpuinfo; kill -INT 1\n").expect("typing");
+    guest.send("grep -c 'Pentium II' /proc/cpuinfo\n").expect("typing");
     wait(&mut guest, "\n1\r");
+    let keys = ["ctrl", "alt", "delete"].map(|key| json!({ "type": "qcode", "data": key }));
+    monitor.ask("send-key", json!({ "keys": keys }));
     assert_eq!(guest.finish(Some(LONG)).expect("the end"), Verdict::Ended(End::Restarted), "{}", guest.last_lines());
 }
 

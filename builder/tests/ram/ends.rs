@@ -67,7 +67,7 @@ pub fn cannot_run(lab: &Lab) {
     ] {
         let ended = lab.run(&image, options, &[]);
         ended.expect(125);
-        assert!(ended.errors.contains(&format!("the boot failed: {code}")), "{}", ended.errors);
+        assert!(ended.errors.contains(&format!("the boot failed: {code}")), "{}\n{}", ended.errors, ended.output);
         assert!(ended.output.contains(words), "{words}:\n{}", ended.output);
     }
 }

@@ -51,6 +51,9 @@ pub(super) fn run(program: &Program) -> io::Result<u8> {
             drop(writer);
             let mut number = [0; 4];
             if File::from(reader).read_exact(&mut number).is_ok() {
+                // The end of the child, which leads a session, hangs up the console (credentials(7)): what is written to it meanwhile is
+                // lost, and it would be the words that say why.
+                let _ = waitpid(child, None);
                 return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number)));
             }
             wait(child, &signals, stop(program))
