@@ -92,7 +92,8 @@ struct Locked {
 /// # Errors
 /// [`Error::Program`] where cargo fails, [`Error::WrongFile`] where it says something unknown.
 pub fn of_init(cargo: &mut Command, root: &Path, triple: &str, features: &str) -> Result<(Vec<Crate>, Vec<PathBuf>)> {
-    cargo.args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", triple]);
+    // Not offline: it also wants what only this machine's tests are made of, which nobody may have fetched yet.
+    cargo.args(["metadata", "--format-version", "1", "--locked", "--filter-platform", triple]);
     // Of a whole workspace cargo tells every feature that any of its crates asks for.
     cargo.args(["--no-default-features", "--features", features, "--manifest-path", "init/Cargo.toml"]);
     let text = program::run(cargo)?.stdout;
