@@ -10,7 +10,7 @@ use crate::{
     busybox::Busybox,
     contents::{self, Modules},
     oci::{merge::Merge, ram},
-    tree::{Clash, Content, Entry, Tree},
+    tree::{Clash, Content, Entry, Kind, Tree},
 };
 
 /// The parts of a system.
@@ -49,12 +49,15 @@ const FOLDERS: [(&str, u32); 17] = [
     ("var", 0o755),
 ];
 
+/// What runs beside the shells.
+const RC: &str = "etc/rc";
+
 /// What udhcpc calls.
 pub const LEASE_SCRIPT: &str = include_str!("diskless/default.script");
 
 /// Programs of the system's own: path, permission bits, content.
 const FILES: [(&str, u32, &str); 6] = [
-    ("etc/rc", 0o755, include_str!("diskless/rc")),
+    (RC, 0o755, include_str!("diskless/rc")),
     ("etc/profile", 0o644, include_str!("diskless/profile")),
     ("etc/passwd", 0o644, "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
     ("etc/group", 0o644, "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n"),
@@ -102,12 +105,15 @@ pub fn root(parts: &Parts<'_>) -> Result<Merge> {
         tree.include(folder, Clash::Replace)?;
     }
     contents::put_links(&mut tree, parts.busybox)?;
+    // A program of the user's may want cards to be left alone.
+    let is_ours = matches!(tree.get(RC), Some(Entry { kind: Kind::File(Content::Bytes(_)), .. }));
     let mut merge = Merge::default();
     merge.tree = tree;
     let workload = Workload {
         entrypoint: ["/bin/sh", "-l"].map(str::to_owned).to_vec(),
         on_consoles: true,
-        start: vec!["/etc/rc".to_owned()],
+        start: vec![format!("/{RC}")],
+        switches_on: is_ours,
         ..Workload::default()
     };
     ram::put("diskless", &mut merge, &workload, Content::host(parts.init)?, None)?;
@@ -145,7 +151,6 @@ pub fn check_hostname(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::Kind;
 
     fn busybox(applets: &[&str]) -> Busybox {
         Busybox {
@@ -179,6 +184,11 @@ mod tests {
             assert!(merge.tree.get(path).is_some(), "{path}");
         }
         assert!(matches!(&merge.tree.get("etc/rc").unwrap().kind, Kind::File(Content::Host { .. })));
+        let switches_on = |merge: &Merge| match &merge.tree.get(".initramfs/workload").unwrap().kind {
+            Kind::File(Content::Bytes(bytes)) => Workload::parse(str::from_utf8(bytes).unwrap()).switches_on,
+            other => panic!("{other:?}"),
+        };
+        assert!(!switches_on(&merge) && switches_on(&root(&Parts { include: &[], ..parts }).unwrap()));
         let lacking = Busybox { applets: vec!["sh".to_owned()], ..busybox.clone() };
         let error = root(&Parts { busybox: &lacking, ..parts }).unwrap_err().to_string();
         assert!(error.contains("has no awk, no cat"), "{error}");

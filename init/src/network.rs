@@ -1,7 +1,7 @@
 //! Network interfaces as the kernel tells of them (rtnetlink(7)), and what is to be done about each: brought up when it appears,
 //! asked for an address while there is somebody at its other end, cleared when nobody is. Pure: bytes in, decisions out.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 /// What asked for an address and ended by itself is started again after so long.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -170,7 +170,7 @@ struct Interface {
     /// The name that it was asked by.
     name: String,
     phase: Phase,
-    was_brought_up: bool,
+    was_seen: bool,
     is_listed: bool,
 }
 
@@ -260,12 +260,11 @@ impl Watch {
 impl Interface {
     fn next(&mut self, now: Duration) -> Option<Act> {
         let card = self.link.as_ref().filter(|link| link.is_card);
+        // Once: what somebody switched off stays off.
         if let Some(card) = card
+            && !mem::replace(&mut self.was_seen, true)
             && !card.is_up
-            && !self.was_brought_up
         {
-            // Once: what somebody switched off stays off.
-            self.was_brought_up = true;
             return Some(Act::BringUp(card.name.clone()));
         }
         let served = card.filter(|card| card.has_carrier);

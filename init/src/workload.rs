@@ -36,6 +36,9 @@ pub struct Workload {
     pub on_consoles: bool,
     /// A program with its arguments that runs beside it, once.
     pub start: Vec<String>,
+    /// That program sees to the network: each card is switched on as soon as its driver is in, for many take seconds from there to
+    /// find out who is at the other end of the wire.
+    pub switches_on: bool,
 }
 
 impl Workload {
@@ -71,8 +74,10 @@ impl Workload {
                 put(name, value)?;
             }
         }
-        if self.on_consoles {
-            put("on-consoles", "yes")?;
+        for (name, value) in [("on-consoles", self.on_consoles), ("switches-on", self.switches_on)] {
+            if value {
+                put(name, "yes")?;
+            }
         }
         put("memory", &self.memory.to_string())?;
         Ok(bytes)
@@ -93,6 +98,7 @@ impl Workload {
                 "hostname" => workload.hostname = value,
                 "start" => workload.start.push(value),
                 "on-consoles" => workload.on_consoles = value == "yes",
+                "switches-on" => workload.switches_on = value == "yes",
                 "memory" => workload.memory = value.parse().unwrap_or(0),
                 _ => {}
             }
@@ -323,6 +329,7 @@ mod tests {
             memory: 12345,
             on_consoles: true,
             start: strings(&["/etc/rc", "x"]),
+            switches_on: true,
         };
         let bytes = workload.to_bytes().unwrap();
         assert_eq!(Workload::parse(std::str::from_utf8(&bytes).unwrap()), workload);

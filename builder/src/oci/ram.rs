@@ -119,6 +119,7 @@ pub fn put(
     let mut workload = workload.clone();
     if let Some(busybox) = network {
         workload.start = super::network::put(merge, busybox)?;
+        workload.switches_on = true;
     }
     let kept = path(names::KEPT_INIT);
     match merge.tree.get("init").map(|entry| entry.kind.clone()) {

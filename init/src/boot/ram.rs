@@ -52,7 +52,15 @@ pub fn run(boot: &mut Boot<'_>) -> Result<()> {
     boot.begin(Step::Modules);
     boot.modules = Modules::open(boot.kernel);
     boot.modules.load_always(boot.kernel);
-    boot.modules.coldplug(boot.kernel, &[]);
+    if workload.switches_on && boot.config.net != Some(false) {
+        let mut seen = Vec::new();
+        let mut switch_on = |kernel: &mut dyn Kernel| switch_on(kernel, &mut seen);
+        // Some drivers may be the kernel's own.
+        switch_on(boot.kernel);
+        boot.modules.coldplug_cards(boot.kernel, switch_on);
+    } else {
+        boot.modules.coldplug(boot.kernel, &[]);
+    }
     boot.begin(Step::Mounts);
     mount_apis(boot);
     name_machine(boot, &workload);
@@ -82,6 +90,21 @@ pub fn run(boot: &mut Boot<'_>) -> Result<()> {
             boot.kernel.power(Power::Off, Duration::ZERO);
             Ok(())
         }
+    }
+}
+
+/// Switches the network cards on that are not among the `seen` yet. What runs beside the program tries again, and says why it cannot.
+fn switch_on(kernel: &mut dyn Kernel, seen: &mut Vec<String>) {
+    const INTERFACES: &str = "/sys/class/net";
+    for name in kernel.list(INTERFACES).unwrap_or_default() {
+        if seen.contains(&name) {
+            continue;
+        }
+        // Those that the kernel makes by itself have no device (kernel, Documentation/ABI/testing/sysfs-class-net).
+        if exists(kernel, &[INTERFACES, "/", &name, "/device"].concat()) {
+            let _ = kernel.link_up(&name);
+        }
+        seen.push(name);
     }
 }
 

@@ -74,6 +74,8 @@ pub struct Recorder {
     pub module_fails: BTreeMap<String, i32>,
     /// A module whose path ends so brings that filesystem.
     pub module_brings: BTreeMap<String, String>,
+    /// A module whose path ends so finds a network card, which gets that name.
+    pub module_cards: BTreeMap<String, String>,
     /// A program whose path ends so runs and ends with that status. One that mends or makes a filesystem does so on the device
     /// it is given, if its status says that it did.
     pub programs: BTreeMap<String, i32>,

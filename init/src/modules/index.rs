@@ -36,6 +36,12 @@ impl Module {
     pub fn is_driver(&self) -> bool {
         self.aliases.iter().any(|alias| !alias.starts_with("fs-") && alias.contains(':'))
     }
+
+    /// Whether the kernel's own tree has it among the drivers for network cards.
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    pub fn is_card(&self) -> bool {
+        self.path.starts_with("kernel/drivers/net/")
+    }
 }
 
 /// All baked-in modules of one kernel, in load order.

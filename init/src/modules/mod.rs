@@ -82,15 +82,45 @@ impl Modules {
         }
         let mut ahead = if kernel.processors() > 1 { self.named(ahead) } else { Vec::new() };
         loop {
-            let modaliases = kernel.modaliases(&self.buses());
-            let mut wanted = self.drivers(&modaliases);
+            let mut wanted = self.unserved(kernel);
+            ahead.retain(|position| !self.loaded.contains(position));
             wanted.append(&mut ahead);
-            wanted.retain(|position| !self.loaded.contains(position));
             if wanted.is_empty() {
                 return;
             }
             self.load(kernel, &wanted);
         }
+    }
+
+    /// Loads the drivers for all devices that are there as [`Self::coldplug`] does, but those of network cards first, and calls
+    /// `switch_on` behind each of these and whenever a card may have appeared.
+    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    pub fn coldplug_cards(&mut self, kernel: &mut dyn Kernel, mut switch_on: impl FnMut(&mut dyn Kernel)) {
+        if !self.index.modules.iter().any(Module::is_driver) {
+            return;
+        }
+        // Those that more than one processor loads at the same time come together.
+        let together = if kernel.processors() > 1 { usize::MAX } else { 1 };
+        loop {
+            let wanted = self.unserved(kernel);
+            if wanted.is_empty() {
+                return;
+            }
+            let (cards, others): (Vec<usize>, Vec<usize>) =
+                wanted.into_iter().partition(|position| self.index.modules.get(*position).is_some_and(Module::is_card));
+            for wanted in cards.chunks(together).chain([&others[..]]) {
+                self.load(kernel, wanted);
+                switch_on(kernel);
+            }
+        }
+    }
+
+    /// The drivers that are not loaded yet and say they serve a device that is there.
+    fn unserved(&self, kernel: &mut dyn Kernel) -> Vec<usize> {
+        let modaliases = kernel.modaliases(&self.buses());
+        let mut wanted = self.drivers(&modaliases);
+        wanted.retain(|position| !self.loaded.contains(position));
+        wanted
     }
 
     /// The drivers that say they serve one of these devices.

@@ -254,6 +254,10 @@ impl Kernel for Recorder {
                 }
                 let brought = self.module_brings.iter().find(|(end, _)| file.path.ends_with(end.as_str()));
                 self.filesystems.extend(brought.map(|(_, filesystem)| filesystem.clone()));
+                let card = self.module_cards.iter().find(|(end, _)| file.path.ends_with(end.as_str()));
+                if let Some(path) = card.map(|(_, name)| format!("/sys/class/net/{name}/device")) {
+                    self.put(&path, Node::Directory);
+                }
                 Ok(())
             })
             .collect()
