@@ -23,6 +23,8 @@ struct Network<'a> {
 /// Attends to the machine. `arguments` are a BusyBox and the script that its udhcpc calls; without them, or with `rd.net=no`, networks
 /// are left alone. Comes back where nothing can be heard any more.
 pub fn run(kernel: &mut dyn Kernel, arguments: &[String]) {
+    // Nobody starts it again. Where memory runs out the kernel ends other programs (kernel, Documentation/filesystems/proc.rst, 3.1).
+    let _ = kernel.write("/proc/self/oom_score_adj", b"-1000");
     let baked = text(kernel, names::BAKED_CMDLINE);
     let given = text(kernel, "/proc/cmdline");
     let (config, _) = Config::parse(&baked, &given, Abilities { shell: false, trust: false });
@@ -167,7 +169,7 @@ mod tests {
         let asks =
             "/bin/busybox -f -S -i eth0 -s /script -t 5 -T 1 -A 5 -O search -O staticroutes -O mtu -x hostname:box";
         let wanted = format!(
-            "watch devices and networks\nup eth0\nstart {asks}\nload /lib/modules/6.1/nic.ko\nstop 1\nstart /script gone\nstart {asks}\n\
+            "write /proc/self/oom_score_adj\nwatch devices and networks\nup eth0\nstart {asks}\nload /lib/modules/6.1/nic.ko\nstop 1\nstart /script gone\nstart {asks}\n\
              warning: devices that come late are seen no more: entity not found"
         );
         assert_eq!(run_with(recorder(""), &NETWORK, happenings), wanted);
@@ -177,8 +179,7 @@ mod tests {
     fn networks_are_left_alone_where_nobody_is_to_ask() {
         for (cmdline, arguments) in [("rd.net=no", &NETWORK[..]), ("", &[]), ("", &["/bin/busybox"])] {
             let record = run_with(recorder(cmdline), arguments, vec![vec![], vec![Happening::Device], vec![]]);
-            let wanted =
-                "watch devices\nload /lib/modules/6.1/nic.ko\nwarning: devices that come late are seen no more";
+            let wanted = "write /proc/self/oom_score_adj\nwatch devices\nload /lib/modules/6.1/nic.ko\nwarning: devices that come late are seen no more";
             assert!(record.starts_with(wanted), "{record}");
         }
     }
