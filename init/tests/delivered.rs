@@ -222,8 +222,9 @@ fn superblocks_are_read_as_documented() {
 
 #[test]
 fn no_superblock_ends_the_boot() {
-    check("superblocks in a boot", 4000, &heads(), |(bytes, size)| {
-        // The recorder mounts what carries a mark, so these are only refused for what they are.
+    check("superblocks in a boot", 4000, &heads(), |(mut bytes, size)| {
+        // The recorder mounts what carries a mark, which chance may write; without one they are only refused for what they are.
+        bytes.iter_mut().filter(|byte| **byte == b'[').for_each(|byte| *byte = b'(');
         let record = boot_with(&[(X, Node::File(bytes, size, 0o644))], false);
         prop_assert!(record.ends_with("exec /sbin/init"), "{}", record);
         prop_assert!(record.contains("root-squashfs.img rejected: "), "{}", record);
