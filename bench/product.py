@@ -54,22 +54,23 @@ class Product:
         """Runs it; what it says when it fails is the error."""
         return run([str(self.command), *map(str, arguments)])
 
-    def machine(self, target: Target, disk: Path) -> Machine:
+    def machine(self, target: Target) -> Machine:
         """The machine with Debian's kernel; the command fetches that kernel where the cache lacks it."""
         if given := os.environ.get("INITRAMFS_OVERLAY_KERNELS"):
             return find_kernel(target, Path(given) / target.name)
         if not _newest("kernel", f"{target.name}-*"):
-            self._fetch_kernel(target, disk)
+            self._fetch_kernel(target)
         package = _newest("kernel", f"{target.name}-*")
         if not package:
             raise BenchError(f"no kernel for {target.name} in {cache() / 'kernel'}; set INITRAMFS_OVERLAY_KERNELS")
         return find_kernel(target, package)
 
-    def _fetch_kernel(self, target: Target, disk: Path) -> None:
+    def _fetch_kernel(self, target: Target) -> None:
         """Has the command plan a boot, for which it fetches a kernel; what else it makes for that is thrown away."""
-        with tempfile.TemporaryDirectory(dir=disk.parent) as scratch:
-            initrd = Path(scratch) / "initrd.gz"
+        with tempfile.TemporaryDirectory(prefix="bench-kernel-") as scratch:
+            initrd, disk = Path(scratch) / "initrd.gz", Path(scratch) / "disk"
             archive.write(initrd, [])
+            disk.write_bytes(bytes(1 << 20))
             arguments = ["run", "--target", target.name, "--print-command", str(initrd), str(disk)]
             run([str(self.command), *arguments], TMPDIR=scratch)
 
