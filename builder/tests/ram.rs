@@ -7,6 +7,8 @@ mod alpine;
 mod cases;
 #[path = "ram/diskless.rs"]
 mod diskless;
+#[path = "cases/ended.rs"]
+mod ended;
 #[path = "ram/ends.rs"]
 mod ends;
 #[path = "ram/image.rs"]

@@ -3,6 +3,8 @@
 //! `cargo test --test virtiofs -- [NAME PART …]` runs the cases whose name contains a part; see `cases/`.
 
 mod cases;
+#[path = "cases/ended.rs"]
+mod ended;
 #[path = "virtiofs/ends.rs"]
 mod ends;
 #[path = "virtiofs/lab.rs"]

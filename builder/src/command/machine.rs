@@ -1,8 +1,11 @@
 //! Options of the commands that boot a machine of their own and end as its program ends.
 
-use std::time::Duration;
+use std::{process::ExitCode, time::Duration};
 
-use crate::qemu::Accelerator;
+use crate::{Result, qemu::Accelerator};
+
+/// Exit status where the machine, not the program in it, failed. As `env` and `docker run` have it.
+pub(super) const FAILED: u8 = 125;
 
 /// What kind of machine, and how long.
 #[derive(Debug, clap::Args)]
@@ -26,6 +29,17 @@ pub struct MachineArgs {
     /// Show what the kernel and init do
     #[arg(long)]
     pub debug: bool,
+}
+
+/// How a command ends that has booted a machine: what fails, and is not the command line's fault, is told here, and is status 125.
+pub(super) fn end(outcome: Result<ExitCode>) -> Result<ExitCode> {
+    match outcome {
+        Err(error) if error.exit_code() == ExitCode::FAILURE => {
+            error.print();
+            Ok(ExitCode::from(FAILED))
+        }
+        other => other,
+    }
 }
 
 /// A size of memory, in MiB.

@@ -10,7 +10,7 @@ use initramfs_overlay_init::config::virtiofs::{INIT, ROOT_TAG};
 use serde_json::json;
 
 use super::{
-    machine::{MachineArgs, memory},
+    machine::{self, FAILED, MachineArgs, memory},
     run::failure,
     virtiofs::chosen_target,
 };
@@ -30,8 +30,6 @@ use crate::{
     },
 };
 
-/// Exit status where the machine, not the command in it, failed. As `env` and `docker run` have it.
-pub(super) const FAILED: u8 = 125;
 /// Exit status where the time was up, as `timeout` has it.
 const TIMED_OUT: u8 = 124;
 
@@ -120,15 +118,7 @@ pub struct Args {
 /// # Errors
 /// [`Error::Usage`] for what cannot be. Whatever else fails is told here, and is status 125.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    match boot(args) {
-        Err(error @ Error::Usage(_)) => Err(error),
-        Err(error) if error.exit_code() != ExitCode::FAILURE => Err(error),
-        Err(error) => {
-            error.print();
-            Ok(ExitCode::from(FAILED))
-        }
-        Ok(code) => Ok(code),
-    }
+    machine::end(boot(args))
 }
 
 fn boot(args: &Args) -> Result<ExitCode> {

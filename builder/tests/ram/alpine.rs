@@ -1,15 +1,6 @@
 //! An image like Alpine's on machines of 32 bits: a small distribution in several layers, larger than one block of our gzip.
 
-use std::{path::Path, time::Duration};
-
-use initramfs_overlay::{
-    cache::Cache,
-    compress::gzip_blocks::BLOCK,
-    kernel_package,
-    progress::Progress,
-    qemu::{Guest, Machine},
-    target,
-};
+use initramfs_overlay::compress::gzip_blocks::BLOCK;
 use serde_json::json;
 
 use crate::{
@@ -83,22 +74,9 @@ pub fn split(lab: &Lab) {
     let (file, told) = lab.pack(&image(lab), &options);
     let size = told["initramfs"]["archive"].as_u64().expect("a number");
     assert!(size > 4 * BLOCK as u64, "it is one block: {told}");
-    let console = boot(&file, "rd.verify rd.exit=console");
+    let console = lab.boot("i686", &file, "rd.verify rd.exit=console");
     for line in expected() {
         assert!(console.lines().any(|seen| seen.trim_end() == line), "{line}:\n{console}");
     }
     assert!(console.contains("initramfs-overlay: exit status 9"), "{console}");
-}
-
-/// Boots an archive on a Pentium II with Debian's kernel for it.
-fn boot(initrd: &Path, append: &str) -> String {
-    let target = target::named("i686").expect("a target");
-    let kernel =
-        kernel_package::debian(target, &Cache::open().expect("the cache"), &Progress::none()).expect("a kernel");
-    let mut machine = Machine::new(target, &kernel);
-    machine.initrd = Some(initrd.to_owned());
-    machine.append.push(format!("panic=-1 {append}"));
-    let mut guest = Guest::start(&machine).expect("QEMU");
-    guest.finish(Some(Duration::from_secs(300))).expect("the end");
-    guest.console()
 }

@@ -18,7 +18,7 @@ pub fn orphans(lab: &Lab) {
 
 pub fn cut_short(lab: &Lab) {
     let (file, told) = lab.pack(&lab.image(), &["--cmd", "echo it ran"]);
-    let console = lab.boot(&file, "rd.exit=console");
+    let console = lab.boot("x86_64", &file, "rd.exit=console");
     assert!(console.contains("it ran") && console.contains("exit status 0"), "{console}");
     // What the list was in is the last that is lost.
     let size = told["initramfs"]["size"].as_u64().expect("a size");
@@ -26,7 +26,7 @@ pub fn cut_short(lab: &Lab) {
         let cut = lab.folder().join("cut");
         std::fs::copy(&file, &cut).expect("a copy");
         std::fs::File::options().write(true).open(&cut).expect("a file").set_len(kept).expect("a length");
-        let console = lab.boot(&cut, "rd.exit=console");
+        let console = lab.boot("x86_64", &cut, "rd.exit=console");
         assert!(
             console.contains("cannot boot: root-torn") && !console.contains("it ran"),
             "{kept} of {size}:\n{console}"

@@ -17,7 +17,10 @@ use initramfs_overlay::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::image::{Layer, layout};
+use crate::{
+    ended::{Ended, need, run},
+    image::{Layer, layout},
+};
 
 /// What the images have of BusyBox.
 const APPLETS: [&str; 19] = [
@@ -30,25 +33,10 @@ pub struct Lab {
     work: TempDir,
 }
 
-/// How a command ended.
-pub struct Ended {
-    /// Its exit status.
-    pub status: Option<i32>,
-    /// Its standard output.
-    pub output: String,
-    /// Its standard error.
-    pub errors: String,
-}
-
 impl Lab {
     /// Looks whether all is there.
     pub fn open() -> Result<Self, String> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        for qemu in ["qemu-system-x86_64", "qemu-system-i386", "qemu-system-arm"] {
-            if !std::env::split_paths(&path).any(|dir| dir.join(qemu).exists()) {
-                return Err(format!("{qemu} is not installed"));
-            }
-        }
+        need(&["qemu-system-x86_64", "qemu-system-i386", "qemu-system-arm"])?;
         Ok(Self { work: TempDir::new().map_err(|error| error.to_string())? })
     }
 
@@ -90,7 +78,7 @@ impl Lab {
     /// A subcommand with these arguments, run to its end.
     pub fn finish(&self, subcommand: &str, arguments: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
-        finish(command.arg(subcommand).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()))
+        run(command.arg(subcommand).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()))
     }
 
     /// `oci` with these arguments.
@@ -104,21 +92,21 @@ impl Lab {
     pub fn run(&self, image: &str, options: &[&str], arguments: &[&str]) -> Ended {
         let mut command = self.command(&["run", image, "--accel", "tcg", "--timeout", "300s"]);
         command.args(options).arg("--").args(arguments);
-        finish(&mut command)
+        run(&mut command)
     }
 
     /// Makes an archive of an image, with `--json`, and returns it with what was told.
     pub fn pack(&self, image: &str, options: &[&str]) -> (PathBuf, Value) {
         let file = self.folder().join("initrd");
         let mut command = self.command(&[image, "--json", "-o", file.to_str().expect("UTF-8")]);
-        let ended = finish(command.args(options));
+        let ended = run(command.args(options));
         ended.expect(0);
         (file, serde_json::from_str(&ended.output).expect("JSON"))
     }
 
-    /// Boots an archive of one's own. Returns what the console showed.
-    pub fn boot(&self, initrd: &Path, append: &str) -> String {
-        let target = target::named("x86_64").expect("a target");
+    /// Boots an archive of one's own for a target. Returns what the console showed.
+    pub fn boot(&self, name: &str, initrd: &Path, append: &str) -> String {
+        let target = target::named(name).expect("a target");
         let cache = Cache::open().expect("the cache");
         let kernel = kernel_package::debian(target, &cache, &Progress::none()).expect("a kernel");
         let mut machine = Machine::new(target, &kernel);
@@ -127,30 +115,5 @@ impl Lab {
         let mut guest = Guest::start(&machine).expect("QEMU");
         guest.finish(Some(Duration::from_secs(300))).expect("the end");
         guest.console()
-    }
-}
-
-fn finish(command: &mut Command) -> Ended {
-    let output = command.output().expect("the command");
-    Ended {
-        status: output.status.code(),
-        output: String::from_utf8_lossy(&output.stdout).into_owned(),
-        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-impl Ended {
-    /// Refuses another status.
-    pub fn expect(&self, status: i32) -> &Self {
-        assert_eq!(self.status, Some(status), "output:\n{}\nerrors:\n{}", self.output, self.errors);
-        self
-    }
-
-    /// Refuses an output without these lines.
-    pub fn expect_lines(&self, lines: &[&str]) -> &Self {
-        for line in lines {
-            assert!(self.output.lines().any(|seen| seen.trim_end() == *line), "{line}:\n{}", self.output);
-        }
-        self
     }
 }

@@ -96,7 +96,7 @@ pub fn split(lab: &Lab) {
     let inject = format!("{}:/bin/tool:755", tool.display());
     let (file, told) = lab.pack(&lab.image(), &["--split", "--inject", &inject, "--entrypoint", "tool"]);
     assert!(told["initramfs"]["minimum_memory"].as_u64().is_some_and(|least| least > 64 << 20), "{told}");
-    let console = lab.boot(&file, "rd.verify rd.exit=console");
+    let console = lab.boot("x86_64", &file, "rd.verify rd.exit=console");
     assert!(console.contains("put in") && console.contains("initramfs-overlay: exit status 5"), "{console}");
     let again = lab.pack(&lab.image(), &["--split", "--inject", &inject, "--entrypoint", "tool"]).0;
     assert_eq!(std::fs::read(file).expect("a file"), std::fs::read(again).expect("a file"));

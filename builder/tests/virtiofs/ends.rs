@@ -4,7 +4,10 @@ use std::{fs, os::unix::process::ExitStatusExt, process::Command};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::lab::{Lab, descendants, name_of, run, start_until, wait_gone};
+use crate::{
+    ended::run,
+    lab::{Lab, descendants, name_of, start_until, wait_gone},
+};
 
 pub fn tag_missing(lab: &Lab) {
     let folder = lab.folder();

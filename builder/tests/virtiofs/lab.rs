@@ -18,6 +18,8 @@ use initramfs_overlay::{
 };
 use tempfile::TempDir;
 
+use crate::ended::{Ended, need, run};
+
 /// What the roots have of BusyBox.
 const APPLETS: [&str; 16] = [
     "cat", "echo", "env", "false", "grep", "head", "kill", "ls", "mkdir", "mount", "poweroff", "ps", "rm", "sleep",
@@ -33,25 +35,10 @@ pub struct Lab {
     work: TempDir,
 }
 
-/// How a `vm` ended.
-pub struct Ended {
-    /// Its exit status.
-    pub status: Option<i32>,
-    /// Its standard output.
-    pub output: String,
-    /// Its standard error.
-    pub errors: String,
-}
-
 impl Lab {
     /// Fetches what is needed, or says what is missing.
     pub fn open() -> Result<Self, String> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        for qemu in ["qemu-system-x86_64", "qemu-system-i386"] {
-            if !std::env::split_paths(&path).any(|dir| dir.join(qemu).exists()) {
-                return Err(format!("{qemu} is not installed"));
-            }
-        }
+        need(&["qemu-system-x86_64", "qemu-system-i386"])?;
         let said = |error: initramfs_overlay::Error| error.to_string();
         Daemon::find(None).map_err(said)?;
         let cache = Cache::open().map_err(said)?;
@@ -101,29 +88,6 @@ impl Lab {
     /// The same, running `script` in the machine's shell.
     pub fn script(&self, root: &Path, arguments: &[&str], script: &str) -> Ended {
         run(self.command(root).args(arguments).args(["--", "-c", script]))
-    }
-}
-
-/// Runs a command to its end.
-pub fn run(command: &mut Command) -> Ended {
-    let output = command.output().expect("the command");
-    Ended {
-        status: output.status.code(),
-        output: String::from_utf8_lossy(&output.stdout).into_owned(),
-        errors: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-impl Ended {
-    /// Refuses another status.
-    pub fn expect(&self, status: i32) -> &Self {
-        assert_eq!(self.status, Some(status), "output:\n{}\nerrors:\n{}", self.output, self.errors);
-        self
-    }
-
-    /// Whether a line of the console is `line`.
-    pub fn has_line(&self, line: &str) -> bool {
-        self.output.lines().any(|seen| seen == line)
     }
 }
 

@@ -8,7 +8,7 @@ use initramfs_overlay::{
     vm::share::{Daemon, Kind},
 };
 
-use crate::lab::{Lab, run};
+use crate::{ended::run, lab::Lab};
 
 pub fn statuses(lab: &Lab) {
     let root = lab.root();
@@ -29,8 +29,7 @@ pub fn folders(lab: &Lab) {
         env | grep -c '^mount\\|^rootfs'; echo at $PWD";
     let paths = [work.to_str().expect("UTF-8"), cache.to_str().expect("UTF-8")];
     let ended = lab.script(&root, &["--mount", "work", paths[0], "--mount-ro", "cache", paths[1]], script);
-    ended.expect(0);
-    for line in [
+    ended.expect(0).expect_lines(&[
         "from the host",
         "kept",
         "touch: /run/mnt/cache/x: Read-only file system",
@@ -40,9 +39,7 @@ pub fn folders(lab: &Lab) {
         "nodes",
         "0",
         "at /",
-    ] {
-        assert!(ended.has_line(line), "{line}:\n{}", ended.output);
-    }
+    ]);
     assert_eq!(fs::read_to_string(work.join("out")).expect("what the guest wrote"), "written\n");
     assert!(!cache.join("x").exists() && !root.join("x").exists());
 }
@@ -53,8 +50,7 @@ pub fn overlay(lab: &Lab) {
     let script =
         "echo new > /etc/new; rm /etc/passwd; cat /etc/new; grep -c 'model name.*Pentium II' /proc/cpuinfo; exit 7";
     let ended = lab.script(&root, &["--target", "i686", "--overlay"], script);
-    ended.expect(7);
-    assert!(ended.has_line("new") && ended.has_line("1"), "{}", ended.output);
+    ended.expect(7).expect_lines(&["new", "1"]);
     assert!(root.join("etc/passwd").exists() && !root.join("etc/new").exists() && !root.join("proc").exists());
 }
 
@@ -79,10 +75,7 @@ pub fn arguments(lab: &Lab) {
         "two\nlines",
         "ä",
     ]));
-    ended.expect(0);
-    for line in ["[a \"b\" c]", "[]", "[x=1]", "[-y]", "[two", "lines]", "[ä]"] {
-        assert!(ended.has_line(line), "{line}:\n{}", ended.output);
-    }
+    ended.expect(0).expect_lines(&["[a \"b\" c]", "[]", "[x=1]", "[-y]", "[two", "lines]", "[ä]"]);
 }
 
 /// The line that a builder of operating systems passes, with an initramfs that was made beforehand and a QEMU of its own.
@@ -154,8 +147,7 @@ pub fn orphans(lab: &Lab) {
     let script =
         "(sleep 1000 &) ; for i in 1 2 3; do (true &); done; sleep 1; ps -o ppid,stat,comm | grep -c ' Z '; exit 3";
     let ended = lab.script(&lab.root(), &[], script);
-    ended.expect(3);
-    assert!(ended.has_line("0"), "{}", ended.output);
+    ended.expect(3).expect_lines(&["0"]);
 }
 
 pub fn json(lab: &Lab) {

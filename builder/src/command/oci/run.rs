@@ -11,8 +11,8 @@ use crate::{
     archive::Properties,
     cache::Cache,
     command::build::modules::Wanted,
-    command::machine::{MachineArgs, memory},
-    command::vm::{FAILED, Judged, accelerator_words, judge},
+    command::machine::{self, MachineArgs, memory},
+    command::vm::{Judged, accelerator_words, judge},
     compress::Compression,
     error::IoContext,
     kernel_package::{self, Kernel},
@@ -72,14 +72,7 @@ pub struct Args {
 /// # Errors
 /// [`Error::Usage`] for what cannot be. Whatever else fails is told here, and is status 125.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    match boot(args) {
-        Err(error) if matches!(error, Error::Usage(_)) || error.exit_code() != ExitCode::FAILURE => Err(error),
-        Err(error) => {
-            error.print();
-            Ok(ExitCode::from(FAILED))
-        }
-        Ok(code) => Ok(code),
-    }
+    machine::end(boot(args))
 }
 
 fn boot(args: &Args) -> Result<ExitCode> {
