@@ -41,5 +41,5 @@ const CASES: &[Case] = &[
 
 fn main() -> ExitCode {
     let cases = CASES.iter().map(|(name, case)| ((*name).to_owned(), case)).collect();
-    cases::run("virtiofs:", 1, cases, Lab::open, |lab, case| case(lab))
+    cases::run("virtiofs:", 2, cases, Lab::open, |lab, case| case(lab))
 }

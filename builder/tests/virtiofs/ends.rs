@@ -79,25 +79,19 @@ pub fn killed(lab: &Lab) {
 }
 
 pub fn interrupted(lab: &Lab) {
-    let root = lab.root();
-    let before = temporary_files();
+    let (root, temporary) = (lab.root(), lab.folder());
     for (number, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
-        let mut child = start_until(lab.command(&root).args(["--", "-c", "echo it runs; sleep 1000"]), "it runs");
+        let mut command = lab.command(&root);
+        command.env("TMPDIR", &temporary).args(["--", "-c", "echo it runs; sleep 1000"]);
+        let mut child = start_until(&mut command, "it runs");
         let all = descendants(child.id());
         signal(child.id(), number);
         let ended = child.wait().expect("the end");
         assert_eq!((ended.code(), ended.signal()), (Some(status), None));
         wait_gone(&all);
     }
-    assert_eq!(temporary_files(), before, "something was left in the folder for temporary files");
-}
-
-fn temporary_files() -> Vec<std::ffi::OsString> {
-    let entries = fs::read_dir(std::env::temp_dir()).expect("a folder").flatten();
-    let names = entries.map(|entry| entry.file_name());
-    let mut names: Vec<_> = names.filter(|name| name.to_string_lossy().contains("initramfs-overlay")).collect();
-    names.sort();
-    names
+    let left: Vec<_> = fs::read_dir(&temporary).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.is_empty(), "left in the folder for temporary files: {left:?}");
 }
 
 pub fn bad_input(lab: &Lab) {
