@@ -1,6 +1,6 @@
-//! Tree → newc bytes, streaming. The same tree gives the same bytes whatever the order it was put together in: names in
-//! byte order (so a directory comes before what it holds), inode numbers by position, one fixed time. Opens the host's
-//! files one at a time and holds none of them. The format is the kernel's
+//! Tree → newc bytes, streaming. The same tree gives the same bytes whatever the order it was put together in: `/init`
+//! first, then names in byte order (so a directory comes before what it holds), inode numbers by position, one fixed time. Opens the
+//! host's files one at a time and holds none of them. The format is the kernel's
 //! `Documentation/driver-api/early-userspace/buffer-format.rst`; what is done with it is `init/initramfs.c`.
 
 use std::{
@@ -44,7 +44,7 @@ pub fn write(tree: &Tree, properties: Properties, sink: impl Write) -> Result<u6
     tree.check_parents()?;
     let mut writer = Writer::new(sink, properties);
     let mut numbers: HashMap<usize, u32> = HashMap::new();
-    for node in tree.iter() {
+    for node in tree.in_archive_order() {
         let next = writer.number();
         let number = *numbers.entry(node.inode).or_insert(next);
         let links = tree.links(&node);

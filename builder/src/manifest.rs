@@ -196,7 +196,7 @@ impl Manifest {
 /// As [`Content::copy_to`].
 pub fn records(tree: &Tree, mtime: u32) -> Result<Vec<Record>> {
     let mut first_names: HashMap<usize, &[u8]> = HashMap::new();
-    tree.iter()
+    tree.in_archive_order()
         .map(|node| {
             let first = *first_names.entry(node.inode).or_insert(node.path);
             let is_first = first == node.path;

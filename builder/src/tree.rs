@@ -319,6 +319,16 @@ impl Tree {
         })
     }
 
+    /// All names in the order in which an archive holds them: `/init` first, then as [`Self::iter`]. A kernel that could not unpack
+    /// all runs `/init` where it is whole, which can say so, and else the first shell or `init` that it finds (kernel, init/main.c,
+    /// `kernel_init`).
+    pub fn in_archive_order(&self) -> impl Iterator<Item = Node<'_>> {
+        const INIT: &[u8] = b"init";
+        let first = self.node(INIT).filter(|node| node.entry.kind != Kind::Directory);
+        let has_first = first.is_some();
+        first.into_iter().chain(self.iter().filter(move |node| !has_first || node.path != INIT))
+    }
+
     /// The name `path` with what it names.
     #[must_use]
     pub fn node<'a>(&'a self, path: &[u8]) -> Option<Node<'a>> {

@@ -169,7 +169,7 @@ pub fn write_as(format: &mut dyn Format, tree: &Tree, image: &Image) -> Result<W
     let mut firsts: HashMap<usize, (u32, &[u8])> = HashMap::new();
     // The names of each file that is in a layer, by where it is.
     let mut members: BTreeMap<(u32, u32), (u64, Vec<Item<'_>>)> = BTreeMap::new();
-    for (next, node) in (1..).zip(tree.iter()) {
+    for (next, node) in (1..).zip(tree.in_archive_order()) {
         written.names += 1;
         written.memory += NAME;
         let (number, first) = *firsts.entry(node.inode).or_insert((next, node.path));

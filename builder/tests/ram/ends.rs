@@ -22,16 +22,22 @@ pub fn cut_short(lab: &Lab) {
     assert!(console.contains("it ran") && console.contains("exit status 0"), "{console}");
     // What the list was in is the last that is lost.
     let size = told["initramfs"]["size"].as_u64().expect("a size");
-    for kept in [size - 700, size * 3 / 4] {
+    let boot_cut = |kept: u64| {
         let cut = lab.folder().join("cut");
         std::fs::copy(&file, &cut).expect("a copy");
         std::fs::File::options().write(true).open(&cut).expect("a file").set_len(kept).expect("a length");
-        let console = lab.boot("x86_64", &cut, "rd.exit=console");
+        lab.boot("x86_64", &cut, "rd.exit=console")
+    };
+    for kept in [size - 700, size * 3 / 4, size / 2, size / 4] {
+        let console = boot_cut(kept);
         assert!(
             console.contains("cannot boot: root-torn") && !console.contains("it ran"),
             "{kept} of {size}:\n{console}"
         );
     }
+    // Init is the first in it. Where not even that is whole, nothing else is there that the kernel could run in its place.
+    let console = boot_cut(size / 10);
+    assert!(console.contains("Kernel panic") && !console.contains("press Enter"), "{console}");
 }
 
 pub fn low_memory(lab: &Lab) {
