@@ -201,6 +201,30 @@ fn what_would_not_boot_has_inits_own_card() {
         assert!(json["failure"]["seen"].to_string().contains("Structure needs cleaning"), "{json:#}");
         fs::write(&disk, &whole).unwrap();
     }
+    // A superblock whose checksum is wrong is none, and a descriptor is looked at before the journal could mend it.
+    for (start, code) in [(img, "img-missing"), (overlay, "overlay-missing")] {
+        scribble(&disk, start + 1024 + 0x2c, &[0xaa]);
+        fails(&disk, &[], code);
+        fs::write(&disk, &whole).unwrap();
+    }
+    bench.change(&disk, "overlay", &["feature needs_recovery"]);
+    let (status, json) = examine(&disk, &[]);
+    assert_eq!(status, 0, "{json:#}");
+    scribble(&disk, overlay + 4096 + 0xc, &[0xff, 0xff]);
+    let json = fails(&disk, &[], "overlay-mount");
+    assert!(json["failure"]["seen"].to_string().contains("Structure needs cleaning"), "{json:#}");
+    // No kernel takes the copy of a table's header, or a table that is made for a larger disk.
+    fs::write(&disk, &whole).unwrap();
+    scribble(&disk, 512, &[0; 512]);
+    fails(&disk, &[], "img-missing");
+    fs::write(&disk, &whole[..whole.len() - (1 << 20)]).unwrap();
+    fails(&disk, &[], "img-missing");
+    // An MBR does not say how large its disk is: there the last partition is cut off, and its filesystem does not fit.
+    let short = bench.disk(&["--table", "mbr"]);
+    let last = table::read(&(Arc::new(Disk::open(&short).unwrap()) as Shared)).pop().unwrap();
+    File::options().write(true).open(&short).unwrap().set_len(last.start + last.size - (1 << 20)).unwrap();
+    fails(&short, &[], "overlay-mount");
+    fs::write(&disk, &whole).unwrap();
     bench.change(&disk, "img", &["set_inode_field root-squashfs.img size 50000"]);
     fails(&disk, &[], "image-truncated");
     bench.change(&disk, "img", &["rm root-squashfs.img"]);
@@ -233,8 +257,10 @@ fn a_boot_that_needs_a_look_says_at_what() {
     let (status, json) = examine(&disk, &["--cmdline", elsewhere]);
     assert_eq!((status, &json["verdict"]), (3, &"attention".into()));
     assert!(json["findings"][0].as_str().unwrap().contains("tmpfs"), "{json:#}");
-    let (status, json) = examine(&disk, &["--cmdline", "rd.overlay=tmpfs"]);
-    assert_eq!((status, &json["changes"]), (0, &Value::Array(Vec::new())));
+    for cmdline in ["rd.overlay=tmpfs", "rd.overlay=tmpfs rd.toram"] {
+        let (status, json) = examine(&disk, &["--cmdline", cmdline]);
+        assert_eq!((status, &json["changes"]), (0, &Value::Array(Vec::new())), "{json:#}");
+    }
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub fn replayed(medium: Shared) -> io::Result<(Shared, usize)> {
     if !layout.needs_recovery {
         return Ok((medium, 0));
     }
+    layout.check_descriptors(&medium)?;
     let places = Log::open(&medium, &layout)?.blocks()?;
     let count = places.len();
     let replayed: Shared = Arc::new(Replayed { below: medium, block: u64::from(layout.block), places });

@@ -88,6 +88,8 @@ impl Machine {
         machine.set("dev/loop-control", Some(b""));
         machine.set("proc/filesystems", Some(filesystems.as_bytes()));
         machine.set("proc/cmdline", Some(cmdline.as_bytes()));
+        // Nobody knows how much memory the machine has; this is as much as a kernel tells at most.
+        machine.set("proc/meminfo", Some(format!("MemAvailable: {} kB\n", u64::MAX >> 11).as_bytes()));
         for (path, content) in baked {
             for (end, _) in path.match_indices('/') {
                 machine.set(&path[..end], None);

@@ -11,6 +11,8 @@ const HAS_JOURNAL: u32 = 0x4;
 const NEEDS_RECOVERY: u32 = 0x4;
 const HAS_64BIT: u32 = 0x80;
 const HAS_CHECKSUMS: u32 = 0x400;
+/// The seed of checksums is written down; else it is made of the UUID.
+const HAS_SEED: u32 = 0x2000;
 const HAS_EXTENTS: u32 = 0x8_0000;
 /// Extents and blocks of one inode, at most: far more than any journal has.
 const MOST: usize = 1 << 22;
@@ -62,17 +64,53 @@ pub struct Layout {
     inode: u16,
     descriptor: u16,
     last_orphan: u32,
+    /// What the checksums of all else begin with, where there are any.
+    seed: Option<u32>,
+}
+
+/// Whether the superblock's checksum is right, where it has one: else libblkid knows no filesystem there (util-linux,
+/// libblkid/src/superblocks/ext.c), and no kernel mounts it.
+pub fn is_whole(bytes: &[u8]) -> bool {
+    field32(bytes, 0x64) & HAS_CHECKSUMS == 0 || crc32c(!0, &bytes[..0x3fc]) == field32(bytes, 0x3fc)
 }
 
 impl Layout {
     /// Reads the superblock.
     ///
     /// # Errors
-    /// The medium's, or that it is no ext filesystem.
+    /// The medium's, that it is no ext filesystem, or one that no kernel would mount there (kernel, fs/ext4/super.c).
     pub fn read(medium: &Shared) -> io::Result<Self> {
         let mut bytes = [0; SUPERBLOCK.1];
         medium.read_at(SUPERBLOCK.0, &mut bytes)?;
-        Self::parse(&bytes)
+        let layout = Self::parse(&bytes)?;
+        if !is_whole(&bytes) {
+            return Err(corrupt("its superblock's checksum is wrong"));
+        }
+        let (blocks, room) = (layout.blocks, medium.size() / u64::from(layout.block));
+        if blocks > room {
+            return Err(corrupt(&format!("it has {blocks} blocks, and the device has room for {room}")));
+        }
+        Ok(layout)
+    }
+
+    /// Looks whether the descriptors of the groups are whole, as the kernel does before it looks at the journal.
+    ///
+    /// # Errors
+    /// The medium's, or that one is damaged.
+    pub fn check_descriptors(&self, medium: &Shared) -> io::Result<()> {
+        /// Where a descriptor has its checksum.
+        const SUM: usize = 0x1e;
+        let Some(seed) = self.seed else { return Ok(()) };
+        for (group, descriptor) in (0_u32..).zip(self.descriptors(medium)?) {
+            let (head, tail) = (descriptor.get(..SUM), descriptor.get(SUM + 2..));
+            let sum = [&group.to_le_bytes()[..], head.unwrap_or_default(), &[0, 0], tail.unwrap_or_default()]
+                .iter()
+                .fold(seed, |sum, bytes| crc32c(sum, bytes));
+            if sum & 0xffff != u32::from(field16(&descriptor, SUM)) {
+                return Err(corrupt(&format!("the descriptor of group {group}")));
+            }
+        }
+        Ok(())
     }
 
     fn parse(bytes: &[u8]) -> io::Result<Self> {
@@ -96,6 +134,10 @@ impl Layout {
             inode: field16(bytes, 0x58).max(128),
             descriptor: if is_64bit { field16(bytes, 0xfe).max(32) } else { 32 },
             last_orphan: field32(bytes, 0xe8),
+            seed: (field32(bytes, 0x64) & HAS_CHECKSUMS != 0).then(|| match incompatible & HAS_SEED {
+                0 => crc32c(!0, &bytes[0x68..0x78]),
+                _ => field32(bytes, 0x270),
+            }),
         };
         if layout.blocks_per_group == 0 || layout.inodes_per_group == 0 {
             return Err(corrupt("its superblock"));

@@ -4,6 +4,7 @@
 use gpt::{
     GptConfig,
     disk::LogicalBlockSize,
+    header::Header,
     mbr::{PartRecord, ProtectiveMBR},
 };
 
@@ -28,8 +29,18 @@ pub struct Partition {
 const PROTECTIVE: u8 = 0xee;
 const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
 
-/// The partitions of a disk; none where it has no table.
+/// The partitions of a disk as the kernel makes them; none where it has no table. What is past the disk's end is cut off (kernel,
+/// block/partitions/core.c).
 pub fn read(disk: &Shared) -> Vec<Partition> {
+    let mut partitions = read_table(disk);
+    partitions.retain(|partition| partition.start < disk.size());
+    for partition in &mut partitions {
+        partition.size = partition.size.min(disk.size() - partition.start);
+    }
+    partitions
+}
+
+fn read_table(disk: &Shared) -> Vec<Partition> {
     let Some(mbr) = read_mbr(disk, 0) else { return Vec::new() };
     let records: Vec<PartRecord> = (0..4).filter_map(|place| mbr.partition(place)).collect();
     if records.iter().any(|record| record.os_type == PROTECTIVE) {
@@ -96,7 +107,11 @@ fn read_gpt(disk: &Shared) -> Vec<Partition> {
     let table = sizes.into_iter().find_map(|(size, bytes)| {
         let stream = Stream::new(disk.clone());
         let table = GptConfig::new().logical_block_size(size).open_from_device(stream).ok()?;
-        Some((table, bytes))
+        // Without `gpt` on its command line the kernel takes no copy of a damaged header, and no table that is made for a larger
+        // disk (kernel, block/partitions/efi.c, find_valid_gpt and is_gpt_valid).
+        let is_taken = |header: &Header| header.current_lba == 1 && header.last_usable < disk.size() / bytes;
+        let is_valid = table.primary_header().is_ok_and(is_taken);
+        is_valid.then_some((table, bytes))
     });
     let Some((table, bytes)) = table else { return Vec::new() };
     table

@@ -10,7 +10,7 @@ use super::{
     filesystem::Folder,
     layer::Base,
     medium::{Part, Shared},
-    superblock::{field16, field32},
+    superblock::{self, field16, field32},
     table,
 };
 
@@ -118,7 +118,7 @@ fn probe(medium: &Shared) -> Option<Superblock> {
 fn probe_ext(medium: &Shared) -> Option<Superblock> {
     let mut bytes = [0; 1024];
     medium.read_at(1024, &mut bytes).ok()?;
-    if field16(&bytes, 0x38) != 0xef53 {
+    if field16(&bytes, 0x38) != 0xef53 || !superblock::is_whole(&bytes) {
         return None;
     }
     let (compatible, incompatible, read_only) = (field32(&bytes, 0x5c), field32(&bytes, 0x60), field32(&bytes, 0x64));
