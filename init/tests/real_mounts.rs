@@ -25,7 +25,11 @@ use initramfs_overlay_init::{
     tag::Volume,
 };
 use loopdev::{LoopControl, LoopDevice};
-use nix::{mount::MsFlags, sched::CloneFlags};
+use nix::{
+    mount::MsFlags,
+    sched::CloneFlags,
+    sys::statvfs::{FsFlags, statvfs},
+};
 
 /// Unsigned images are taken here.
 const ABILITIES: Abilities = Abilities { shell: false, trust: false };
@@ -321,6 +325,8 @@ fn update_is_rotated(shop: &Workshop) {
     names.retain(|name| name != "lost+found");
     assert_eq!(names, ["root-squashfs-old.img", "root-squashfs.img"]);
     assert!(fs::write("/run/initramfs/img/x", "").is_err(), "img is read-only again");
+    let flags = statvfs("/run/initramfs/img").unwrap().flags();
+    assert!(flags.contains(FsFlags::ST_NOSUID | FsFlags::ST_NODEV), "as it was mounted: {flags:?}");
     let mut boot = Boot::new(&mut kernel, ABILITIES);
     device::mount_volume(
         &mut boot,
@@ -365,7 +371,7 @@ fn tmpfs_has_its_size(shop: &Workshop) {
     let mut boot = Boot::new(&mut kernel, ABILITIES);
     boot.config.overlay = OverlayStore::Tmpfs(Some("3m".into()));
     layers::prepare(&mut boot, None).unwrap();
-    let space = nix::sys::statvfs::statvfs("/run/initramfs/overlay").unwrap();
+    let space = statvfs("/run/initramfs/overlay").unwrap();
     assert_eq!(space.blocks() * space.fragment_size(), 3 << 20);
 }
 

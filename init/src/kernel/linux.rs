@@ -39,7 +39,10 @@ use std::{
     time::Duration,
 };
 
-use nix::mount::MntFlags;
+use nix::{
+    mount::MntFlags,
+    sys::statvfs::{FsFlags, statvfs},
+};
 use sys_mount::MountFlags;
 
 use super::{Digest, Kernel, Level, ModuleFile, Mount, Power, Stat, Uevent};
@@ -252,7 +255,7 @@ impl Kernel for Linux {
     }
 
     fn free_space(&mut self, path: &str) -> io::Result<u64> {
-        let space = nix::sys::statvfs::statvfs(path)?;
+        let space = statvfs(path)?;
         // The numbers are 32 or 64 bits wide, depending on the processor.
         #[allow(clippy::useless_conversion)]
         Ok(u64::from(space.blocks_free()).saturating_mul(u64::from(space.fragment_size())))
@@ -269,8 +272,12 @@ impl Kernel for Linux {
     }
 
     fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()> {
+        // What is not said anew is lost (mount(2), MS_REMOUNT).
+        let known = statvfs(target)?.flags();
         let mut flags = MountFlags::REMOUNT;
         flags.set(MountFlags::RDONLY, read_only);
+        flags.set(MountFlags::NODEV, known.contains(FsFlags::ST_NODEV));
+        flags.set(MountFlags::NOSUID, known.contains(FsFlags::ST_NOSUID));
         files::mount("", target, "", flags, "")
     }
 
