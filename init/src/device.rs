@@ -55,16 +55,16 @@ pub fn find(boot: &mut Boot<'_>) -> Result<Found> {
                     continue;
                 }
                 // Whoever reads the card may know the partition by the name in the table.
-                let seen = |error| match error {
+                let mut seen = |error| match error {
                     Error::PartitionMissing { role, tag, waited, .. } => {
                         Error::PartitionMissing { role, tag, waited, seen: boot.kernel.volumes(true) }
                     }
                     other => other,
                 };
-                let img = img.map_err(seen)?;
+                let img = img.map_err(&mut seen)?;
                 if let Some(Err(error)) = overlay {
                     if !boot.config.overlay_fallback {
-                        return Err(error);
+                        return Err(seen(error));
                     }
                     boot.notice(&format!("{error}: booting on a tmpfs, nothing written will be kept"));
                     boot.report.degrade();

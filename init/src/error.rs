@@ -312,14 +312,24 @@ impl Error {
             Self::PartitionMissing { role, tag, waited, seen } => (
                 format!("the {} partition, {tag}, within {} ms", role.name(), waited.as_millis()),
                 listed(seen, "no block device at all"),
-                match (seen.is_empty(), role) {
-                    (true, _) => "check the disk and its cable, and that the disk's driver is built into the kernel or baked into \
-                                  this image (build --modules)"
-                        .into(),
-                    (false, Role::Overlay) => {
-                        format!("label the writable partition ({tag}), or boot once with rd.overlay=tmpfs")
+                if seen.is_empty() {
+                    "check the disk and its cable, and that the disk's driver is built into the kernel or baked into \
+                     this image (build --modules)"
+                        .into()
+                } else {
+                    // A label is in the superblock; what has none may have lost it.
+                    let is_damaged = |volume: &Volume| volume.kind.is_none() && volume.name != volume.disk;
+                    let mend = if seen.iter().any(is_damaged) {
+                        ", or mend the one without a filesystem (e2fsck)"
+                    } else {
+                        ""
+                    };
+                    match role {
+                        Role::Overlay => {
+                            format!("label the writable partition ({tag}){mend}, or boot once with rd.overlay=tmpfs")
+                        }
+                        _ => format!("label the partition ({tag}){mend}, or name it with rd.{}=", role.name()),
                     }
-                    (false, _) => format!("label the partition ({tag}), or name it with rd.{}=", role.name()),
                 },
             ),
             Self::PartitionAmbiguous { role, tag, found } => (
@@ -329,9 +339,7 @@ impl Error {
             ),
             Self::FilesystemUnsupported { filesystem, looked, kernel } => (
                 format!("{filesystem} in kernel {kernel}, built in or as a module"),
-                std::iter::once("it is not in /proc/filesystems".to_string())
-                    .chain(looked.iter().cloned())
-                    .collect(),
+                std::iter::once("it is not in /proc/filesystems".to_string()).chain(looked.iter().cloned()).collect(),
                 format!("build this initramfs with --modules {filesystem}, from the modules of kernel {kernel}"),
             ),
             Self::Mount { what, device, filesystem, .. } => (
@@ -340,7 +348,10 @@ impl Error {
                 match *what {
                     "overlay" => "check the filesystem (e2fsck), or boot once with rd.overlay=tmpfs".into(),
                     "img" => "check the filesystem with e2fsck from another system".into(),
-                    "image" => "put a good image in place (on newimg), or boot the kernel the image was made for".into(),
+                    "image" => {
+                        "put a good image in place (on newimg), or boot the kernel the image was made for".into()
+                    }
+                    "api" => "flash this initramfs again, it may be cut short; see the kernel's messages above".into(),
                     _ => "see the kernel's messages above".into(),
                 },
             ),
@@ -362,7 +373,8 @@ impl Error {
             Self::ImageUntrusted { path, reason } => (
                 "an image that a key in this initramfs vouches for".into(),
                 vec![format!("{path}: {reason}")],
-                "sign the image (minisign -S -H) with one of these keys and deliver it with its .minisig on newimg".into(),
+                "sign the image (minisign -S -H) with one of these keys and deliver it with its .minisig on newimg"
+                    .into(),
             ),
             #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
             Self::TagMissing { tag, waited, seen } => (
@@ -372,8 +384,13 @@ impl Error {
                     tags => tags.iter().map(|tag| format!("there is {tag}")).collect(),
                 },
                 match seen.is_empty() {
-                    true => "give the machine a vhost-user-fs device, and this image the module of its bus (virtio_pci)".into(),
-                    false => format!("share the folder as {tag}, or name another one with rootfs=, mount= or mount-ro="),
+                    true => {
+                        "give the machine a vhost-user-fs device, and this image the module of its bus (virtio_pci)"
+                            .into()
+                    }
+                    false => {
+                        format!("share the folder as {tag}, or name another one with rootfs=, mount= or mount-ro=")
+                    }
                 },
             ),
             #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
@@ -409,9 +426,11 @@ impl Error {
                     None => "put an image in place that holds an operating system".into(),
                 },
             ),
-            Self::InitUnusable { path, reason } => {
-                (format!("{path}, executable"), vec![(*reason).into()], "boot with another init=, or mend the image".into())
-            }
+            Self::InitUnusable { path, reason } => (
+                format!("{path}, executable"),
+                vec![(*reason).into()],
+                "boot with another init=, or mend the image".into(),
+            ),
             Self::Exec { path, .. } => (
                 format!("{path} running as PID 1"),
                 said(),
