@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::{
     config::{Abilities, Config, OnError, Way},
     error::{Error, Result},
-    kernel::{Kernel, Level, Mount, Power},
+    kernel::{Kernel, Level, Limits, Mount, Power},
     modules::Modules,
     names,
     report::Report,
@@ -100,12 +100,12 @@ impl<'k> Boot<'k> {
         let is_root = ram::is_baked(self.kernel);
         #[cfg(not(any(feature = "ram", not(feature = "linux"))))]
         let is_root = false;
-        for (source, target, data, no_suid_dev) in [
-            ("devtmpfs", "/dev", "mode=755", false),
-            ("proc", "/proc", "", true),
-            ("sysfs", "/sys", "", true),
+        for (source, target, data, limits) in [
+            ("devtmpfs", "/dev", "mode=755", Limits::None),
+            ("proc", "/proc", "", Limits::NoSuidDev),
+            ("sysfs", "/sys", "", Limits::NoSuidDev),
             // systemd, File Hierarchy Requirements: /run is mounted by the initramfs, mode 755, nosuid, nodev.
-            ("tmpfs", "/run", "mode=755", true),
+            ("tmpfs", "/run", "mode=755", Limits::NoSuidDev),
         ] {
             if is_root {
                 self.make_dir(target)?;
@@ -114,7 +114,7 @@ impl<'k> Boot<'k> {
                     continue;
                 }
             }
-            let mount = Mount { source, target, filesystem: source, read_only: false, no_suid_dev, data };
+            let mount = Mount { source, target, filesystem: source, read_only: false, limits, data };
             match self.kernel.mount(&mount) {
                 // The kernel may have mounted devtmpfs itself (CONFIG_DEVTMPFS_MOUNT).
                 Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {}

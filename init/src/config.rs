@@ -33,6 +33,7 @@ pub const PARAMETERS: &[&str] = &[
     "rd.timeout",
     "rd.newimg.timeout",
     "rd.newimg.tries",
+    "rd.newimg.consume",
     "rd.onerror",
     "rd.break",
     "rd.debug",
@@ -62,6 +63,17 @@ pub enum Repair {
     Check,
     /// It is checked, and made anew where that does not help.
     Remake,
+}
+
+/// Permission to change the update medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Consume {
+    /// On a fixed disk what was delivered is moved; on a removable medium nothing is changed.
+    Auto,
+    /// What was delivered is moved.
+    Yes,
+    /// Nothing is changed.
+    No,
 }
 
 /// What a failed boot ends in.
@@ -104,6 +116,8 @@ pub struct Config {
     pub newimg_timeout: Duration,
     /// How many boots a new image has to say that it is well; 0: it need not.
     pub newimg_tries: u32,
+    /// Whether what was delivered is moved from the update medium or copied.
+    pub newimg_consume: Consume,
     /// What a failed boot ends in.
     pub on_error: OnError,
     /// Steps to stop before, with a shell (debug variant).
@@ -186,6 +200,7 @@ impl Config {
             timeout: Duration::from_secs(10),
             newimg_timeout: Duration::ZERO,
             newimg_tries: 0,
+            newimg_consume: Consume::Auto,
             on_error: if abilities.shell { OnError::Shell } else { OnError::PowerOff },
             breaks: if abilities.shell { vec![Step::SwitchRoot] } else { Vec::new() },
             init: names::INIT.into(),
@@ -309,6 +324,10 @@ impl Reading {
                 Ok(tries) => self.config.newimg_tries = tries,
                 Err(_) => self.warn(name, value.unwrap_or_default(), "a number of boots, 0 for no trial"),
             },
+            ("rd.newimg.consume", Some("auto")) => self.config.newimg_consume = Consume::Auto,
+            ("rd.newimg.consume", Some("yes")) => self.config.newimg_consume = Consume::Yes,
+            ("rd.newimg.consume", Some("no")) => self.config.newimg_consume = Consume::No,
+            ("rd.newimg.consume", value) => self.warn(name, value.unwrap_or_default(), "auto, yes or no"),
             ("rd.onerror", value) => self.on_error(value.unwrap_or_default()),
             ("rd.break", value) => self.breaks(value),
             #[cfg(any(feature = "supervise", not(feature = "linux")))]

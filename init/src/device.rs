@@ -7,7 +7,7 @@ use crate::{
     boot::Boot,
     config::OverlayStore,
     error::{Error, Result, Role},
-    kernel::{Kernel, Mount},
+    kernel::{Kernel, Limits, Mount},
     names,
     tag::{Choice, Tag, Volume, choose},
 };
@@ -194,8 +194,7 @@ pub fn mount_volume(boot: &mut Boot<'_>, volume: &Volume, target: &str, role: Ro
     let filesystem = volume.kind.as_deref().unwrap_or("ext4");
     let served = boot.modules.load_filesystem(boot.kernel, filesystem)?;
     let device = volume.path();
-    let no_suid_dev = !matches!(role, Role::Overlay);
-    let mount = Mount { source: &device, target, filesystem, read_only, no_suid_dev, data: "" };
+    let mount = Mount { source: &device, target, filesystem, read_only, limits: Limits::Medium, data: "" };
     boot.kernel
         .mount(&mount)
         .map_err(|source| mount_error(boot.kernel, role.name(), &mount, source, served, || boot.modules.places()))

@@ -104,6 +104,23 @@ pub enum Error {
         /// What is there instead.
         files: Vec<String>,
     },
+    /// The image's name stands for no file.
+    #[error("{path} {why}")]
+    ImageNotFile {
+        /// The image.
+        path: String,
+        /// What it is instead, as the end of a sentence.
+        why: String,
+    },
+    /// The writable partition is there and cannot be used.
+    #[error("overlay, {device}, cannot be used")]
+    Store {
+        /// The partition.
+        device: String,
+        /// What failed on it.
+        #[source]
+        source: Box<Error>,
+    },
     /// The image is neither squashfs nor EROFS.
     #[error("{path} is neither squashfs nor EROFS")]
     ImageUnknown {
@@ -233,8 +250,12 @@ pub struct Card {
     pub next: String,
 }
 
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
 const EBADMSG: i32 = 74;
 const EUCLEAN: i32 = 117;
+const EDQUOT: i32 = 122;
 
 impl fmt::Display for Card {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -263,6 +284,8 @@ impl Error {
             Self::FilesystemUnsupported { .. } => "filesystem-unsupported".into(),
             Self::Mount { what, .. } => format!("{what}-mount"),
             Self::ImageMissing { .. } => "image-missing".into(),
+            Self::ImageNotFile { .. } => "image-not-file".into(),
+            Self::Store { .. } => "overlay-unusable".into(),
             Self::ImageUnknown { .. } => "image-unknown".into(),
             Self::ImageTruncated { .. } => "image-truncated".into(),
             Self::ImageUntrusted { .. } => "image-untrusted".into(),
@@ -284,13 +307,37 @@ impl Error {
 
     /// The error with what the kernel said, for a line of the log.
     pub fn with_cause(&self) -> String {
+        if let Self::Store { source, .. } = self {
+            return format!("{self}: {}", source.with_cause());
+        }
         let Some(source) = std::error::Error::source(self) else { return self.to_string() };
         // What ext4 and its kin say of damage (kernel, fs/ext4/ext4.h, EFSCORRUPTED and EFSBADCRC); musl has no words for the one
         // and misleading ones for the other.
-        match source.downcast_ref().and_then(io::Error::raw_os_error) {
+        match self.number() {
             Some(EUCLEAN) => format!("{self}: the filesystem is damaged (EUCLEAN)"),
             Some(EBADMSG) => format!("{self}: a checksum of the filesystem is wrong (EBADMSG)"),
             _ => format!("{self}: {source}"),
+        }
+    }
+
+    /// An error of the writable partition `device`, whatever call found it.
+    #[must_use]
+    pub fn of_store(self, device: &str) -> Self {
+        match self {
+            // These name the partition themselves.
+            error @ (Self::Mount { what: "overlay", .. }
+            | Self::FilesystemUnsupported { .. }
+            | Self::ModuleLoad { .. }
+            | Self::ModuleKernel { .. }) => error,
+            error => Self::Store { device: device.into(), source: Box::new(error) },
+        }
+    }
+
+    /// The error number, where the kernel gave one.
+    pub fn number(&self) -> Option<i32> {
+        match self {
+            Self::Store { source, .. } => source.number(),
+            error => std::error::Error::source(error)?.downcast_ref().and_then(io::Error::raw_os_error),
         }
     }
 
@@ -359,6 +406,27 @@ impl Error {
                 format!("{name} on {device}"),
                 if files.is_empty() { vec!["the partition is empty".into()] } else { files.clone() },
                 format!("copy the image to {device} as {name}, or name another one with rd.image="),
+            ),
+            Self::ImageNotFile { path, why } => (
+                format!("{path}, a regular file or a link to one beside it"),
+                vec![format!("it {why}")],
+                "copy the image itself to this name".into(),
+            ),
+            Self::Store { device, .. } => (
+                format!("the writable partition, {device}, usable"),
+                said(),
+                match self.number() {
+                    Some(ENOSPC | EDQUOT) => format!(
+                        "{device} is full of what must be kept: delete from its persistent/, make it larger, or boot with \
+                         rd.overlay=tmpfs"
+                    ),
+                    Some(EROFS) => format!(
+                        "{device} cannot be written to: it is write-protected, or damaged; check it (e2fsck), or boot with \
+                         rd.overlay=tmpfs"
+                    ),
+                    Some(EIO) => format!("{device} fails: replace the disk; until then boot with rd.overlay=tmpfs"),
+                    _ => format!("check {device} (e2fsck), or boot with rd.overlay=tmpfs"),
+                },
             ),
             Self::ImageUnknown { path, size } => (
                 "a squashfs or EROFS image".into(),

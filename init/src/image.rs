@@ -5,7 +5,8 @@ use crate::{
     boot::Boot,
     device::{Found, mount_error, mount_volume},
     error::{Error, IoContext, Result, Role},
-    kernel::{Kernel, Mount, exists},
+    kernel::{Kernel, Limits, Mount, exists},
+    media::{self, Resolved},
     modules, names,
     rotate::with_cause,
     step::Step,
@@ -107,13 +108,16 @@ pub fn start(boot: &mut Boot<'_>, found: &Found) -> Result<()> {
 /// # Errors
 /// [`Error::ImageMissing`], with what is there instead.
 pub fn choose(boot: &mut Boot<'_>, img: &Volume) -> Result<Vec<String>> {
+    /// Names on a card.
+    const SHOWN: usize = 16;
     let name = boot.config.image.clone();
-    let mut files = boot.kernel.list(names::IMG_DIR).at("list", names::IMG_DIR)?;
     let mut there = candidates(&name);
-    there.retain(|(candidate, _)| files.contains(candidate));
+    there.retain(|(candidate, _)| exists(boot.kernel, &names::img(candidate)));
     match there.first() {
         None => {
+            let mut files = boot.kernel.list(names::IMG_DIR).at("list", names::IMG_DIR)?;
             files.retain(|file| file != "lost+found");
+            files.truncate(SHOWN);
             return Err(Error::ImageMissing { name, device: img.path(), files });
         }
         Some((best, true)) => {
@@ -160,7 +164,11 @@ pub fn inspect(kernel: &mut dyn Kernel, path: &str) -> Result<Superblock> {
 /// # Errors
 /// As [`inspect`]; [`Error::ImageUntrusted`].
 pub fn verify(boot: &mut Boot<'_>, name: &str) -> Result<Image> {
-    let path = format!("{}/{name}", names::IMG_DIR);
+    let path = names::img(name);
+    let path = match media::resolve(boot.kernel, &path)? {
+        Resolved::File(path) => path,
+        Resolved::Refused(why) => return Err(Error::ImageNotFile { path, why }),
+    };
     let superblock = inspect(boot.kernel, &path)?;
     if trust::required(boot) {
         trust::check_on_img(boot.kernel, &path)?;
@@ -190,8 +198,14 @@ pub fn mount(boot: &mut Boot<'_>, image: &Image, found: &Found) -> Result<()> {
     }
     let device =
         boot.kernel.attach_loop(&image.path).map_err(|source| Error::Loop { path: image.path.clone(), source })?;
-    let mount =
-        Mount { source: &device, target: names::IMAGE_DIR, filesystem, read_only: true, no_suid_dev: false, data: "" };
+    let mount = Mount {
+        source: &device,
+        target: names::IMAGE_DIR,
+        filesystem,
+        read_only: true,
+        limits: Limits::None,
+        data: "",
+    };
     boot.kernel.mount(&mount).map_err(|source| mount_error(boot.kernel, "image", &mount, source, served, || looked))
 }
 

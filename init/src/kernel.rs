@@ -55,10 +55,39 @@ pub struct Mount<'a> {
     pub filesystem: &'a str,
     /// Read-only.
     pub read_only: bool,
-    /// No device nodes, no suid programs.
-    pub no_suid_dev: bool,
+    /// Restrictions of what is on it.
+    pub limits: Limits,
     /// Options for the filesystem.
     pub data: &'a str,
+}
+
+/// Restrictions of a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limits {
+    /// No restriction.
+    None,
+    /// No device nodes, no setuid programs (`nosuid,nodev`).
+    NoSuidDev,
+    /// The same, and no symbolic links (`nosymfollow`, since Linux 5.10): media, as long as init works on them.
+    Medium,
+}
+
+/// The state of a mounted filesystem (statvfs(3)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// Free bytes.
+    pub free: u64,
+    /// Read-only, as a mount or by the filesystem's own decision.
+    pub read_only: bool,
+}
+
+/// The outcome of deleting below a directory.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removal {
+    /// Names that are gone.
+    pub removed: usize,
+    /// Names that could not be deleted.
+    pub refused: usize,
 }
 
 /// A program that runs beside PID 1.
@@ -147,6 +176,9 @@ pub enum Happening {
     Ended(u32),
 }
 
+/// Names that are read of a directory on a medium; nothing that init looks for needs more.
+pub const MOST_NAMES: usize = 4096;
+
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];
 
@@ -173,12 +205,12 @@ pub trait Kernel {
     /// # Errors
     /// What the kernel said.
     fn read_at(&mut self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>>;
-    /// Makes or replaces a small file. Not synced.
+    /// Writes a small file. Not synced. On a medium the file must not exist yet; elsewhere it is replaced.
     ///
     /// # Errors
     /// What the kernel said.
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()>;
-    /// The names in a directory, sorted.
+    /// Returns the names in a directory, sorted; of a directory on a medium at most [`MOST_NAMES`].
     ///
     /// # Errors
     /// What the kernel said.
@@ -223,10 +255,11 @@ pub trait Kernel {
     /// # Errors
     /// What the kernel said.
     fn sync(&mut self, path: &str) -> io::Result<()>;
-    /// Copies a file's content to a new file in large blocks and syncs it; returns the digest of what was read.
+    /// Copies a file's content to a new file in large blocks and syncs it; returns the digest of what was read. On a medium all of its
+    /// blocks are reserved first (fallocate(2)), where the filesystem can do that.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// What the kernel said. Then a part of the copy may be left.
     fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest>;
     /// The digest of a file's content, as the medium has it: pages in memory are dropped first.
     ///
@@ -238,11 +271,17 @@ pub trait Kernel {
     /// # Errors
     /// Why it does not, or what the kernel said.
     fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()>;
-    /// Free bytes on the filesystem that holds `path`.
+    /// Returns how much room there is on the filesystem that holds `path`, and whether it can be written to.
     ///
     /// # Errors
     /// What the kernel said.
-    fn free_space(&mut self, path: &str) -> io::Result<u64>;
+    fn space(&mut self, path: &str) -> io::Result<Space>;
+    /// Gives the directory `to` the mode, owner, times and extended attributes of the directory `from`, as overlayfs does when it copies
+    /// one up; attributes that `from` lacks are removed.
+    ///
+    /// # Errors
+    /// The first thing that the kernel refused; the rest is done all the same.
+    fn copy_attributes(&mut self, from: &str, to: &str) -> io::Result<()>;
 
     /// Mounts a filesystem.
     ///
@@ -254,6 +293,11 @@ pub trait Kernel {
     /// # Errors
     /// What the kernel said.
     fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()>;
+    /// Lifts all restrictions of a mount ([`Limits`]), for the running system.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn lift_limits(&mut self, target: &str) -> io::Result<()>;
     /// Moves a mount to another place (`MS_MOVE`).
     ///
     /// # Errors
@@ -295,11 +339,17 @@ pub trait Kernel {
     /// What the kernel said.
     fn next_uevent(&mut self, deadline: Duration) -> io::Result<Option<Uevent>>;
 
-    /// Starts the process that deletes everything in `dir`, behind the boot, when nothing else wants the machine.
+    /// Starts the process that empties [`names::DISCARDED`](crate::names::DISCARDED) on the writable partition mounted at `store`
+    /// and makes [`names::SPARE`](crate::names::SPARE) for the next boot, when nothing else wants the machine.
     ///
     /// # Errors
     /// What the kernel said.
-    fn sweep(&mut self, dir: &str) -> io::Result<()>;
+    fn sweep(&mut self, store: &str) -> io::Result<()>;
+    /// Deletes up to `budget` names below the directory `dir`, which stays. Never leaves its filesystem, never follows a link.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    fn remove_below(&mut self, dir: &str, budget: usize) -> io::Result<Removal>;
     /// Runs a program with `root` as its root and waits for it. Returns its exit status; for one that a signal ended, -1.
     ///
     /// # Errors

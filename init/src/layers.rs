@@ -1,57 +1,113 @@
-//! The writable side: `upper` and `work` are new at every boot, `persistent` stays. What was in them is renamed aside, which
-//! takes the same time whatever it was, and deleted behind the boot. Then all layers become one root.
+//! All layers become one root: the image, `persistent` over it, and `upper` on top, on a partition or in memory. Where the partition
+//! cannot be used, whatever call found that out, it is repaired, then a fallback is taken if there is one, else the boot fails.
 
 use crate::{
     boot::Boot,
     config::OverlayStore,
-    device::{mount_error, mount_volume},
-    error::{Error, IoContext, Result, Role},
-    kernel::{Mount, exists},
-    modules, names,
+    device::mount_error,
+    error::{Error, IoContext, Result},
+    kernel::{Kernel, Limits, Mount, exists},
+    media, modules,
+    names::{self, store},
+    repair,
+    step::Step,
+    store::{self, with_room},
+    switch_root::{self, MOVED},
     tag::Volume,
 };
 
-/// Mounts the overlay partition, if it is not mounted yet: an image on trial needs it earlier than the layers do.
+/// Why the layers did not become a root.
+enum Failure {
+    /// The writable partition cannot be used.
+    Store(Error),
+    /// Another store would not help.
+    Root(Error),
+}
+
+/// Puts the layers together at [`names::SYSROOT`]. `overlay` is the writable partition, none for memory; `img` the partition whose image
+/// may hold programs for its repair.
 ///
 /// # Errors
-/// The mount.
-pub fn open(boot: &mut Boot<'_>, volume: &Volume) -> Result<()> {
-    if !boot.store_open {
-        mount_volume(boot, volume, names::OVERLAY_DIR, Role::Overlay, false)?;
-        boot.store_open = true;
+/// [`Error::Store`] where the partition cannot be used and there is no fallback; overlayfs is not there, would not load or would not
+/// mount.
+pub fn assemble(boot: &mut Boot<'_>, overlay: Option<&Volume>, img: Option<&Volume>) -> Result<()> {
+    boot.begin(Step::Layers);
+    let Some(volume) = overlay else { return in_memory(boot) };
+    let mut outcome = on_partition(boot, volume, img);
+    if let (Err(Failure::Store(error)), Some(img)) = (&outcome, img) {
+        boot.notice(&error.with_cause());
+        for remedy in repair::remedies(boot.config.overlay_repair, error) {
+            undo(boot);
+            if repair::apply(boot, *remedy, volume, img) {
+                boot.begin(Step::Layers);
+                outcome = on_partition(boot, volume, Some(img));
+            }
+            if !matches!(outcome, Err(Failure::Store(_))) {
+                break;
+            }
+        }
     }
+    let error = match outcome {
+        Ok(()) => return Ok(()),
+        Err(Failure::Root(error)) => return Err(error),
+        Err(Failure::Store(error)) => error.of_store(&volume.path()),
+    };
+    if !boot.config.overlay_fallback {
+        return Err(error);
+    }
+    undo(boot);
+    boot.notice(&format!("{}: booting on a tmpfs, nothing written will be kept", error.with_cause()));
+    boot.report.degrade();
+    in_memory(boot)
+}
+
+/// Takes back what was mounted for a store that cannot be used.
+fn undo(boot: &mut Boot<'_>) {
+    // It may not have come that far.
+    let _ = boot.kernel.unmount(names::SYSROOT);
+    store::close(boot);
+}
+
+/// Puts the layers together on the writable partition.
+fn on_partition(boot: &mut Boot<'_>, volume: &Volume, img: Option<&Volume>) -> Result<(), Failure> {
+    store::open(boot, volume).map_err(Failure::Store)?;
+    if let Some(img) = img {
+        repair::restore(boot, volume, img);
+    }
+    boot.report.fact("overlay", volume.path());
+    store::prepare(boot).map_err(Failure::Store)?;
+    take_attributes(boot);
+    boot.kernel.lift_limits(names::OVERLAY_DIR).at("mount anew", names::OVERLAY_DIR).map_err(Failure::Store)?;
+    boot.begin(Step::Overlay);
+    let served = load_overlayfs(boot).map_err(Failure::Root)?;
+    mount_root(boot, &served).map_err(|error| match error {
+        Error::Mount { .. } | Error::Io { .. } => Failure::Store(error),
+        error => Failure::Root(error),
+    })?;
+    store::sweep(boot);
     Ok(())
 }
 
-/// Mounts the writable store and makes its folders.
-///
-/// # Errors
-/// The mount, unless a fallback was asked for, or a folder.
-pub fn prepare(boot: &mut Boot<'_>, overlay: Option<&Volume>) -> Result<()> {
-    let mut on_disk = false;
-    if let Some(volume) = overlay {
-        match open(boot, volume) {
-            Ok(()) => on_disk = true,
-            Err(error) if boot.config.overlay_fallback => {
-                boot.notice(&format!("{}: booting on a tmpfs, nothing written will be kept", error.with_cause()));
-                boot.report.degrade();
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    if on_disk {
-        boot.report.fact("overlay", overlay.map(Volume::path).unwrap_or_default());
-        clear(boot)?;
-    } else {
-        mount_tmpfs(boot)?;
-    }
+/// Puts the layers together in memory.
+fn in_memory(boot: &mut Boot<'_>) -> Result<()> {
+    mount_tmpfs(boot)?;
     for (name, mode) in [(names::UPPER, 0o755), (names::WORK, 0o700), (names::PERSISTENT, 0o755)] {
-        let path = format!("{}/{name}", names::OVERLAY_DIR);
+        let path = store(name);
         if !exists(boot.kernel, &path) {
             boot.kernel.make_dir(&path, mode).at("create", &path)?;
         }
     }
-    Ok(())
+    take_attributes(boot);
+    boot.begin(Step::Overlay);
+    let served = load_overlayfs(boot)?;
+    mount_root(boot, &served)
+}
+
+/// Gives the root of the writable layer what the root of the image has, as overlayfs does for every other directory that it copies up.
+fn take_attributes(boot: &mut Boot<'_>) {
+    if let Err(error) = boot.kernel.copy_attributes(names::IMAGE_DIR, &store(names::UPPER)) {
+        boot.notice(&format!("the root has not all attributes of the image's /: {error}"));
+    }
 }
 
 fn mount_tmpfs(boot: &mut Boot<'_>) -> Result<()> {
@@ -65,7 +121,7 @@ fn mount_tmpfs(boot: &mut Boot<'_>) -> Result<()> {
         target: names::OVERLAY_DIR,
         filesystem: "tmpfs",
         read_only: false,
-        no_suid_dev: false,
+        limits: Limits::None,
         data: &data,
     };
     boot.kernel.mount(&mount).map_err(|source| Error::Mount {
@@ -76,86 +132,90 @@ fn mount_tmpfs(boot: &mut Boot<'_>) -> Result<()> {
     })
 }
 
-/// Renames what earlier boots left aside, and has it deleted behind this one.
-fn clear(boot: &mut Boot<'_>) -> Result<()> {
-    let discarded = format!("{}/{}", names::OVERLAY_DIR, names::DISCARDED);
-    let mut layers = vec![names::UPPER, names::WORK];
-    if boot.config.overlay_reset {
-        boot.notice("factory reset: persistent is emptied");
-        layers.push(names::PERSISTENT);
-    }
-    let mut waiting = boot.kernel.list(&discarded).unwrap_or_default();
-    // What overlayfs leaves in a scratch folder that was not used: with it gone there is nothing to delete behind the boot.
-    // Where it is missing or in use, the folder is renamed aside as it is.
-    let _ = boot.kernel.remove_dir(&format!("{}/{}/work", names::OVERLAY_DIR, names::WORK));
-    for name in layers {
-        let path = format!("{}/{name}", names::OVERLAY_DIR);
-        // An empty one is as good as new; one that is no directory cannot be listed and goes too.
-        if !exists(boot.kernel, &path) || boot.kernel.list(&path).is_ok_and(|names| names.is_empty()) {
-            continue;
-        }
-        boot.make_dir(&discarded)?;
-        let place = (0_u32..).map(|number| format!("{name}.{number}")).find(|place| !waiting.contains(place));
-        let place = place.unwrap_or_default();
-        boot.kernel.rename(&path, &format!("{discarded}/{place}")).at("rename", &path)?;
-        waiting.push(place);
-    }
-    if !waiting.is_empty()
-        && let Err(error) = boot.kernel.sweep(&discarded)
-    {
-        boot.notice(&format!("cannot delete {discarded}: {error}; the next boot tries again"));
-    }
-    Ok(())
+/// Where overlayfs comes from.
+struct Overlayfs {
+    /// Something served it: what is baked in, the image, or the kernel itself.
+    served: bool,
+    /// Where a module was looked for, a line each.
+    looked: Vec<String>,
 }
 
-/// Mounts all layers as one root at [`names::SYSROOT`], with the places that the api filesystems move to.
-///
-/// # Errors
-/// overlayfs is not there, would not load or would not mount.
-pub fn mount_root(boot: &mut Boot<'_>) -> Result<()> {
+/// Loads overlayfs: from what is baked in, else from the image.
+fn load_overlayfs(boot: &mut Boot<'_>) -> Result<Overlayfs> {
     let mut looked = Vec::new();
     let mut served = boot.modules.load_filesystem(boot.kernel, "overlay")?;
     if !served {
         looked = boot.modules.places();
         let release = boot.kernel.release();
         for place in ["lib/modules", "usr/lib/modules"] {
-            let folder = format!("{}/{place}/{release}", names::IMAGE_DIR);
-            served = served || modules::load_from(boot.kernel, &folder, "overlay")?;
+            // A link in the image, `lib` to `usr/lib` say, leads somewhere in the image.
+            let folder = switch_root::resolve(boot.kernel, names::IMAGE_DIR, &format!("/{place}/{release}"));
+            if let (false, Some(folder)) = (served, folder) {
+                served = modules::load_from(boot.kernel, &folder, "overlay")?;
+            }
             looked.push(format!("no module in the image's /{place}/{release}"));
         }
     }
+    Ok(Overlayfs { served, looked })
+}
+
+/// Mounts all layers as one root at [`names::SYSROOT`], with the places that the api filesystems move to.
+fn mount_root(boot: &mut Boot<'_>, overlayfs: &Overlayfs) -> Result<()> {
     // Our own paths: nothing in them needs escaping.
-    let store = names::OVERLAY_DIR;
     let mut data = format!(
-        "lowerdir={store}/{}:{},upperdir={store}/{},workdir={store}/{}",
-        names::PERSISTENT,
+        "lowerdir={}:{},upperdir={},workdir={}",
+        store(names::PERSISTENT),
         names::IMAGE_DIR,
-        names::UPPER,
-        names::WORK
+        store(names::UPPER),
+        store(names::WORK)
     );
-    // An upper layer must not outlive its lower one by hidden ties; kernels without the option have no ties
-    // (kernel, Documentation/filesystems/overlayfs.rst).
-    for option in ["index", "metacopy"] {
-        if exists(boot.kernel, &format!("/sys/module/overlay/parameters/{option}")) {
+    // An upper layer must not outlive its lower one by hidden ties, and lower layers change between boots. Kernels without the parameter
+    // have no such tie (kernel, Documentation/filesystems/overlayfs.rst; fs/overlayfs/super.c for the names).
+    for (parameter, option) in
+        [("index", "index"), ("metacopy", "metacopy"), ("redirect_dir", "redirect_dir"), ("xino_auto", "xino")]
+    {
+        if exists(boot.kernel, &format!("/sys/module/overlay/parameters/{parameter}")) {
             data.push_str(&format!(",{option}=off"));
         }
     }
     boot.make_dir(names::SYSROOT)?;
-    let mount = Mount {
-        source: "overlay",
-        target: names::SYSROOT,
-        filesystem: "overlay",
-        read_only: false,
-        no_suid_dev: false,
-        data: &data,
-    };
-    boot.kernel.mount(&mount).map_err(|source| mount_error(boot.kernel, "root", &mount, source, served, || looked))?;
-    for folder in crate::switch_root::MOVED {
-        boot.make_dir(&format!("{}{folder}", names::SYSROOT))?;
+    with_room(boot, &[names::DISCARDED], &mut |kernel| mount_overlay(kernel, &data, overlayfs))?;
+    for folder in MOVED {
+        with_room(boot, &[names::DISCARDED], &mut |kernel| make_place(kernel, folder))?;
     }
     if boot.config.read_only {
         boot.kernel.remount(names::SYSROOT, true).at("make read-only", names::SYSROOT)?;
     }
     boot.report.fact("root", if boot.config.read_only { "ro" } else { "rw" });
     Ok(())
+}
+
+/// Makes the place in the root that one of the api filesystems moves to. A link there would lead the mount elsewhere.
+fn make_place(kernel: &mut dyn Kernel, folder: &str) -> Result<()> {
+    media::make_dir(kernel, &[names::SYSROOT, folder].concat(), 0o755)
+}
+
+/// Mounts the layers. overlayfs that cannot write mounts all the same, read-only, and says so in the kernel's log alone.
+fn mount_overlay(kernel: &mut dyn Kernel, data: &str, overlayfs: &Overlayfs) -> Result<()> {
+    const EROFS: i32 = 30;
+    let mount = Mount {
+        source: "overlay",
+        target: names::SYSROOT,
+        filesystem: "overlay",
+        read_only: false,
+        limits: Limits::None,
+        data,
+    };
+    kernel
+        .mount(&mount)
+        .map_err(|source| mount_error(kernel, "root", &mount, source, overlayfs.served, || overlayfs.looked.clone()))?;
+    if !kernel.space(names::SYSROOT).is_ok_and(|space| space.read_only) {
+        return Ok(());
+    }
+    // It lacks one directory in `work`: making it here tells why.
+    let probe = format!("{}/probe", store(names::WORK));
+    let outcome = kernel.make_dir(&probe, 0o700).and_then(|()| kernel.remove_dir(&probe));
+    let _ = kernel.unmount(names::SYSROOT);
+    let source = outcome.err().unwrap_or_else(|| std::io::Error::from_raw_os_error(EROFS));
+    Err(Error::Mount { what: "root", device: "overlay".into(), filesystem: "overlay".into(), source })
 }

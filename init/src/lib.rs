@@ -30,6 +30,7 @@ pub mod image;
 pub mod inventory;
 pub mod kernel;
 pub mod layers;
+pub mod media;
 pub mod modules;
 pub mod names;
 #[cfg(any(feature = "ram", not(feature = "linux")))]
@@ -38,6 +39,7 @@ pub mod repair;
 pub mod report;
 pub mod rotate;
 pub mod step;
+pub mod store;
 #[cfg(any(feature = "supervise", not(feature = "linux")))]
 pub mod supervise;
 pub mod switch_root;

@@ -68,10 +68,26 @@ pub const SAVED: &str = "persistent-saved";
 /// Layers of earlier boots, waiting to be deleted, below [`OVERLAY_DIR`].
 pub const DISCARDED: &str = "discarded";
 
+/// Directory of what the next boot needs and must not have to make on a full partition, below [`OVERLAY_DIR`]: an empty [`UPPER`], a
+/// [`WORK`] and a [`RESERVE`].
+pub const SPARE: &str = "spare";
+/// File of [`RESERVE_SIZE`] bytes in [`SPARE`] that is given up when the partition is full.
+pub const RESERVE: &str = "reserve";
+/// Size of [`RESERVE`] in bytes: enough for the directories that a boot makes.
+pub const RESERVE_SIZE: u64 = 64 << 10;
+/// Directory that overlayfs keeps in its [`WORK`] (kernel, fs/overlayfs/super.c, OVL_WORKDIR_NAME).
+pub const WORKDIR: &str = "work";
+/// Name that a small file is written under before it takes its own, on any medium. What stands there was left by a power cut.
+pub const SCRATCH: &str = ".initramfs-overlay.new";
+/// What became of images that were delivered, on the image partition or else on the overlay partition: see `docs/update.md`.
+pub const UPDATES: &str = "updates.txt";
+
 /// How many boots an image on trial has left, below [`OVERLAY_DIR`]. Removing it says that the system is well.
 pub const TRIAL: &str = "trial";
 /// What only an init that checks signatures can say: the builder knows one by it.
 pub const OLD_SIGNATURE: &str = "the signature is of minisign's old kind: sign again, with minisign -H";
+/// A signature by the right key, over other bytes: the delivered image or its signature is damaged.
+pub const WRONG_SIGNATURE: &str = "the signature is for another file";
 /// The prompt of the debug variant's shell. Only an init that has a shell has it: the builder knows one by it.
 pub const PROMPT: &str = "initramfs-overlay:\\w# ";
 /// Folder of the public keys baked into the image, one file each.
@@ -81,9 +97,25 @@ pub const TRUST_DIR: &str = "/etc/trust";
 /// (systemd, "Using /run and storage daemons for the root file system").
 pub const SWEEPER: &str = "@initramfs-overlay-sweep";
 
+/// Mount points of media: partitions, and the image on one of them. What lies below may come from anybody.
+pub const MEDIA: [&str; 5] = [IMG_DIR, NEWIMG_DIR, OVERLAY_DIR, BOOT_DIR, IMAGE_DIR];
+
+/// Returns the medium below whose mount point `path` lies, and the rest of the path.
+pub fn on_medium(path: &str) -> Option<(&'static str, &str)> {
+    MEDIA.into_iter().find_map(|medium| {
+        let rest = path.strip_prefix(medium)?;
+        (rest.is_empty() || rest.starts_with('/')).then_some((medium, rest))
+    })
+}
+
 /// Where a file of the image partition is reached during the boot.
 pub fn img(name: &str) -> String {
     format!("{IMG_DIR}/{name}")
+}
+
+/// Returns where a file of the overlay partition is reached during the boot.
+pub fn store(name: &str) -> String {
+    format!("{OVERLAY_DIR}/{name}")
 }
 
 /// Where a file of the update medium is reached during the update.

@@ -1,75 +1,88 @@
-//! A writable partition that does not mount must not stop the machine for ever: it is checked, and where policy says so made anew,
-//! with the programs of the image that is about to run. This is the one place where a boot waits for another program; a boot with
-//! nothing to mend does not come here.
+//! A writable partition that cannot be used must not stop the machine for ever: it is checked, and where policy says so made anew, with
+//! the programs of the image that is about to run. This is the one place where a boot waits for another program; a boot with nothing to
+//! repair does not come here.
 
 use crate::{
     boot::Boot,
     config::Repair,
-    device::Found,
     error::{Error, IoContext, Result},
-    kernel::{Kernel, Mount, exists},
-    layers,
-    names::{self, img},
+    kernel::{Kernel, Kind, Limits, Mount, exists},
+    names::{self, img, store},
     rotate::{make_writable, sync},
+    store::is_full,
     switch_root,
     tag::Volume,
 };
 
-/// Where the image's programs find the two partitions: in `/dev`, where folders can be made though the image is read-only.
+/// Where the image's programs find the two partitions: in `/dev`, where directories can be made though the image is read-only.
 const OVERLAY: &str = "/dev/initramfs-overlay";
 const IMG: &str = "/dev/initramfs-img";
 
-/// Mounts the overlay partition; where that fails, mends it first. What is wrong for good, the layers will say.
-pub fn open(boot: &mut Boot<'_>, found: &Found) {
-    let Some(volume) = &found.overlay else { return };
-    let mut outcome = layers::open(boot, volume);
-    if let Err(error @ Error::Mount { .. }) = &outcome {
-        boot.notice(&error.with_cause());
-        if !mend(boot, volume, &found.img) {
-            return;
-        }
-        outcome = layers::open(boot, volume);
-    }
-    if let Err(error) = outcome.and_then(|()| restore(boot, volume, &found.img)) {
-        boot.notice(&error.with_cause());
+/// A way to repair the overlay partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Its filesystem is checked.
+    Check,
+    /// It is made anew, `persistent` kept if it can be read.
+    Remake,
+}
+
+/// Returns what may be done about an error of the overlay partition, in order. A full one is never made anew: what fills it is somebody's.
+pub fn remedies(policy: Repair, error: &Error) -> &'static [Remedy] {
+    match (policy, error) {
+        (_, Error::FilesystemUnsupported { .. } | Error::ModuleLoad { .. } | Error::ModuleKernel { .. })
+        | (Repair::No, _) => &[],
+        (Repair::Remake, error) if !is_full(error) => &[Remedy::Check, Remedy::Remake],
+        _ => &[Remedy::Check],
     }
 }
 
-/// Mends the overlay partition as far as `rd.overlay.repair=` allows. False where it did not help.
-fn mend(boot: &mut Boot<'_>, volume: &Volume, img_volume: &Volume) -> bool {
-    let policy = boot.config.overlay_repair;
-    let device = volume.path();
-    if policy == Repair::No || !enter(boot) {
+/// Applies a remedy to the overlay partition, which is not mounted. False where it did not help.
+pub fn apply(boot: &mut Boot<'_>, remedy: Remedy, volume: &Volume, img_volume: &Volume) -> bool {
+    if !enter(boot) {
         return false;
     }
-    // e2fsck(8): 0 nothing was wrong, 1 all was mended, 2 a reboot is advised, which for a partition not in use means nothing.
-    let mut mended = run(boot, "e2fsck", &["-f", "-y", &device]).is_some_and(|status| status & !3 == 0);
-    if !mended && policy == Repair::Remake {
-        save(boot, volume, img_volume);
-        let mut arguments = vec!["-q", "-F", "-t", "ext4"];
-        if let Some(label) = &volume.label {
-            arguments.extend(["-L", label]);
-        }
-        arguments.push(&device);
-        if run(boot, "mke2fs", &arguments) == Some(0) {
-            boot.notice(&format!("overlay, {device}, was damaged beyond repair and is made anew"));
-            mended = true;
-        }
-    }
+    let device = volume.path();
+    let repaired = match remedy {
+        // e2fsck(8): 0 nothing was wrong, 1 all was repaired, 2 a reboot is advised, which for a partition not in use means nothing.
+        Remedy::Check => run(boot, "e2fsck", &["-f", "-y", &device]).is_some_and(|status| status & !3 == 0),
+        Remedy::Remake => remake(boot, volume, img_volume),
+    };
     leave(boot);
-    mended
+    repaired
 }
 
-/// Puts back what [`save`] kept, where there is no `persistent`. Without anything kept it asks one question and goes.
-fn restore(boot: &mut Boot<'_>, volume: &Volume, img_volume: &Volume) -> Result<()> {
-    let persistent = format!("{}/{}", names::OVERLAY_DIR, names::PERSISTENT);
-    let saved = img(names::SAVED);
-    if exists(boot.kernel, &persistent) || !exists(boot.kernel, &saved) || !enter(boot) {
-        return Ok(());
+fn remake(boot: &mut Boot<'_>, volume: &Volume, img_volume: &Volume) -> bool {
+    save(boot, volume, img_volume);
+    let device = volume.path();
+    let mut arguments = vec!["-q", "-F", "-t", "ext4"];
+    if let Some(label) = &volume.label {
+        arguments.extend(["-L", label]);
+    }
+    arguments.push(&device);
+    let is_made = run(boot, "mke2fs", &arguments) == Some(0);
+    if is_made {
+        boot.notice(&format!("overlay, {device}, was damaged beyond repair and is made anew"));
+    }
+    is_made
+}
+
+/// Puts back what an earlier repair saved, where there is no `persistent`. Without anything saved it asks one question and goes.
+pub fn restore(boot: &mut Boot<'_>, volume: &Volume, img_volume: &Volume) {
+    let persistent = store(names::PERSISTENT);
+    if exists(boot.kernel, &persistent) || !is_saved(boot.kernel) || !enter(boot) {
+        return;
     }
     let outcome = copy_back(boot, volume, img_volume, &persistent);
     leave(boot);
-    outcome
+    if let Err(error) = outcome {
+        boot.notice(&error.with_cause());
+    }
+}
+
+/// True where `persistent` is saved on `img`: a directory, whatever else may stand there.
+fn is_saved(kernel: &mut dyn Kernel) -> bool {
+    kernel.stat(&img(names::SAVED)).is_ok_and(|stat| stat.kind == Kind::Directory)
 }
 
 fn copy_back(boot: &mut Boot<'_>, volume: &Volume, img_volume: &Volume, persistent: &str) -> Result<()> {
@@ -95,7 +108,7 @@ fn copy_back(boot: &mut Boot<'_>, volume: &Volume, img_volume: &Volume, persiste
 fn save(boot: &mut Boot<'_>, volume: &Volume, img_volume: &Volume) {
     let saved = img(names::SAVED);
     // What a cut in an earlier repair left is better than what is on the partition now.
-    if exists(boot.kernel, &saved) || !attach(boot, volume, OVERLAY, true) {
+    if is_saved(boot.kernel) || !attach(boot, volume, OVERLAY, true) {
         return;
     }
     let (from, to) = (format!("{OVERLAY}/{}", names::PERSISTENT), format!("{IMG}/{}.part", names::SAVED));
@@ -127,8 +140,10 @@ fn inside(path: &str) -> String {
 
 fn attach(boot: &mut Boot<'_>, volume: &Volume, path: &str, read_only: bool) -> bool {
     let (device, target) = (volume.path(), inside(path));
-    let mount = Mount { source: &device, target: &target, filesystem: "ext4", read_only, no_suid_dev: true, data: "" };
-    let outcome = boot.make_dir(&target).and_then(|()| boot.kernel.mount(&mount).at("mount", &device));
+    let limits = Limits::Medium;
+    let mount = Mount { source: &device, target: &target, filesystem: "ext4", read_only, limits, data: "" };
+    // The image's `/dev` is the same filesystem as ours.
+    let outcome = boot.make_dir(path).and_then(|()| boot.kernel.mount(&mount).at("mount", &device));
     outcome.is_ok()
 }
 
@@ -137,9 +152,11 @@ fn enter(boot: &mut Boot<'_>) -> bool {
     let mut there = true;
     for (source, folder) in [("proc", "/proc"), ("devtmpfs", "/dev")] {
         let target = inside(folder);
-        let mount =
-            Mount { source, target: &target, filesystem: source, read_only: false, no_suid_dev: false, data: "" };
-        there = boot.kernel.mount(&mount).is_ok();
+        // A link in the image would lead the mount out of it.
+        let is_place = boot.kernel.stat(&target).is_ok_and(|stat| stat.kind == Kind::Directory);
+        let limits = Limits::None;
+        let mount = Mount { source, target: &target, filesystem: source, read_only: false, limits, data: "" };
+        there = is_place && boot.kernel.mount(&mount).is_ok();
     }
     there
 }
@@ -150,7 +167,7 @@ fn leave(boot: &mut Boot<'_>) {
         let _ = boot.kernel.unmount(&inside(folder));
     }
     for folder in [IMG, OVERLAY] {
-        let _ = boot.kernel.remove_dir(&inside(folder));
+        let _ = boot.kernel.remove_dir(folder);
     }
     let _ = boot.kernel.unmount(&inside("/dev"));
 }

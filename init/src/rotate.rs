@@ -1,7 +1,11 @@
 //! Looks for an image delivered on `newimg` and has it put in. What a power cut left of an earlier update is finished or removed
-//! first. Nothing that goes wrong here ends the boot: the current image boots, and the reason is said and left on the medium.
+//! first. Nothing that goes wrong here ends the boot: the current image boots, and the reason is said and remembered.
+//!
+//! On a fixed disk a delivered image is moved, and one whose content is bad is deleted once the reason is durable. On a removable medium
+//! nothing is changed at all: the same stick serves many machines.
 
 mod install;
+pub mod memory;
 mod sidecar;
 mod vacant;
 
@@ -11,25 +15,53 @@ pub use vacant::{HEAD as VACANT_HEAD, is_vacant};
 
 use crate::{
     boot::Boot,
+    config::Consume,
     device::{Found, mount_volume},
     error::{Error, IoContext, Result, Role},
-    kernel::{Kernel, exists},
+    kernel::{Kernel, Kind, exists},
+    media,
     names::{self, img, newimg},
     tag::Volume,
     trust,
 };
+use memory::{Entry, Verdict};
 
 /// Why an update is not put in.
 enum Refusal {
-    /// The delivered image is bad: it is set aside on the medium, with the reason.
-    Rejected(String),
-    /// Something else went wrong: the update stays where it is and is tried again at the next boot.
+    /// What was delivered is bad by itself, whoever looks at it.
+    Bad(String),
+    /// The running kernel cannot use it. Only a copy shows that, so it is remembered.
+    Unusable(String),
+    /// It cannot be put in as things are: a signature is missing, there is no room. Each boot looks again.
+    Refused(String),
+    /// It was tried before, and this is what came of it.
+    Known(Entry),
+    /// A medium failed: it is tried again at the next boot.
     Failed(Error),
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         Self::Failed(error)
+    }
+}
+
+/// What came of an update that is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was put in.
+    Installed,
+    /// It was in already.
+    Already,
+}
+
+impl Outcome {
+    /// Its name in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Installed => "installed",
+            Self::Already => "already installed",
+        }
     }
 }
 
@@ -45,13 +77,13 @@ pub fn update(boot: &mut Boot<'_>, found: &Found) {
     if let Err(error) = mount_newimg(boot, volume) {
         return boot.notice(&format!("newimg is not used: {}", with_cause(&error)));
     }
-    let delivered = names_of(&name).find(|candidate| exists(boot.kernel, &newimg(candidate)));
-    match delivered {
-        Some(delivered) => {
-            let outcome = install::install(boot, found, delivered, &name);
-            settle(boot, delivered, outcome);
-        }
-        None => finish_set_aside(boot, &name),
+    let consumes = consumes(boot, found, volume);
+    if consumes {
+        remove_leftovers(boot, &name);
+    }
+    if let Some(delivered) = names_of(&name).find(|candidate| exists(boot.kernel, &newimg(candidate))) {
+        let outcome = install::install(boot, found, delivered, &name, consumes);
+        settle(boot, found, delivered, consumes, outcome);
     }
     if let Err(error) = boot.kernel.unmount(names::NEWIMG_DIR) {
         boot.notice(&format!("cannot unmount {}: {error}", names::NEWIMG_DIR));
@@ -68,34 +100,143 @@ fn names_of(name: &str) -> impl Iterator<Item = &str> {
     [name, names::SCRIPT_IMAGE].into_iter().filter(move |candidate| *candidate == name || name == names::IMAGE)
 }
 
-fn settle(boot: &mut Boot<'_>, delivered: &str, outcome: Result<&'static str, Refusal>) {
-    // The image partition is only written to while an update is put in.
-    if let Err(error) = boot.kernel.remount(names::IMG_DIR, true) {
-        boot.notice(&format!("img stays writable: {error}"));
+/// True where what was delivered may be moved and deleted (`rd.newimg.consume=`).
+fn consumes(boot: &mut Boot<'_>, found: &Found, newimg: &Volume) -> bool {
+    match boot.config.newimg_consume {
+        Consume::Yes => true,
+        Consume::No => false,
+        // A machine that runs from a stick as a whole has no other disk.
+        Consume::Auto => newimg.disk == found.img.disk || !is_removable(boot.kernel, &newimg.disk),
     }
+}
+
+/// True for a disk that says it is removable, or hangs on USB (kernel, Documentation/ABI/stable/sysfs-block).
+fn is_removable(kernel: &mut dyn Kernel, disk: &str) -> bool {
+    let place = format!("/sys/class/block/{disk}");
+    kernel.read(&format!("{place}/removable")).is_ok_and(|text| text.starts_with(b"1"))
+        || kernel.read_link(&place).is_ok_and(|link| link.contains("/usb"))
+}
+
+/// Removes what a power cut left on `newimg`, and what earlier versions of this program set aside there: it takes the room that a
+/// delivery needs.
+fn remove_leftovers(boot: &mut Boot<'_>, name: &str) {
+    let scratch = newimg(names::SCRATCH);
+    let mut outcome = Ok(());
+    if exists(boot.kernel, &scratch) {
+        outcome = make_writable(boot.kernel, names::NEWIMG_DIR).and_then(|()| media::clear(boot.kernel, &scratch));
+    }
+    for delivered in names_of(name) {
+        let rejected = names::rejected_image(delivered);
+        if exists(boot.kernel, &newimg(&rejected)) {
+            boot.notice(&format!("{rejected}, refused by an earlier boot, is removed from newimg"));
+            let removed = make_writable(boot.kernel, names::NEWIMG_DIR)
+                .and_then(|()| finish_rejection(boot.kernel, delivered, &rejected));
+            outcome = outcome.and(removed);
+        }
+    }
+    if let Err(error) = outcome {
+        boot.notice(&with_cause(&error));
+    }
+}
+
+/// Says and remembers what came of the update, and removes what is to be removed.
+fn settle(
+    boot: &mut Boot<'_>,
+    found: &Found,
+    delivered: &str,
+    consumes: bool,
+    outcome: Result<(Outcome, Entry), Refusal>,
+) {
     match outcome {
-        Ok(outcome) => {
-            boot.say(&format!("update {delivered}: {outcome}"));
-            boot.report.fact("update", outcome);
-            // Only now: as long as it is not certain to be in, it stays where it is.
-            if let Err(error) = remove_delivered(boot.kernel, delivered) {
-                boot.notice(&format!("it stays on newimg as well: {}", with_cause(&error)));
+        Ok((outcome, entry)) => {
+            boot.say(&format!("update {delivered}: {}", outcome.name()));
+            boot.report.fact("update", outcome.name());
+            finish(boot, found, delivered, consumes, Some(entry));
+        }
+        Err(Refusal::Known(entry)) if entry.verdict == Verdict::Installed => {
+            boot.say(&format!("update {delivered}: it was installed before, and another one after it"));
+            boot.report.fact("update", Outcome::Already.name());
+        }
+        Err(Refusal::Known(entry)) => refuse(boot, delivered, &format!("as before, {}", entry.reason)),
+        Err(Refusal::Bad(reason)) => {
+            refuse(boot, delivered, &reason);
+            let entry = entry_of(boot, delivered, Verdict::Bad, &reason);
+            finish(boot, found, delivered, consumes, entry);
+            if consumes {
+                leave_note(boot, delivered, &reason);
             }
         }
-        Err(Refusal::Rejected(reason)) => {
-            boot.notice(&format!("update {delivered} rejected: {reason}"));
-            boot.report.fact("update", "rejected");
-            if let Err(error) = set_aside(boot.kernel, delivered, &reason) {
-                boot.notice(&format!("the rejected update stays in place: {}", with_cause(&error)));
-            }
+        Err(Refusal::Unusable(reason)) => {
+            refuse(boot, delivered, &reason);
+            let entry = entry_of(boot, delivered, Verdict::Unusable, &reason);
+            remember(boot, found, entry);
+        }
+        Err(Refusal::Refused(reason)) => {
+            refuse(boot, delivered, &reason);
+            let entry = entry_of(boot, delivered, Verdict::Refused, &reason);
+            remember(boot, found, entry);
         }
         Err(Refusal::Failed(error)) => {
-            let reason = with_cause(&error);
+            let reason = readable(&with_cause(&error), found);
             boot.notice(&format!("update {delivered} failed and is tried again at the next boot: {reason}"));
             boot.report.fact("update", "failed");
-            // The medium may be what failed; the report has the reason in any case.
-            let _ = leave_note(boot.kernel, &newimg(delivered), &reason);
+            boot.report.degrade();
+            if consumes {
+                leave_note(boot, delivered, &reason);
+            }
         }
+    }
+    // The image partition is only written to while an update is put in.
+    let is_writable = boot.kernel.space(names::IMG_DIR).is_ok_and(|space| !space.read_only);
+    if is_writable && let Err(error) = boot.kernel.remount(names::IMG_DIR, true) {
+        boot.notice(&format!("img stays writable: {error}"));
+    }
+}
+
+fn refuse(boot: &mut Boot<'_>, delivered: &str, reason: &str) {
+    boot.notice(&format!("update {delivered} rejected: {reason}"));
+    boot.report.fact("update", "rejected");
+    boot.report.degrade();
+}
+
+/// What is to be remembered of a delivered image; none where it cannot be read. What is no file has no digest and no size.
+fn entry_of(boot: &mut Boot<'_>, delivered: &str, verdict: Verdict, reason: &str) -> Option<Entry> {
+    let (digest, size) = match media::resolve(boot.kernel, &newimg(delivered)).ok()? {
+        media::Resolved::File(path) => (boot.kernel.digest(&path).ok()?, boot.kernel.stat(&path).ok()?.size),
+        media::Resolved::Refused(_) => Default::default(),
+    };
+    Some(Entry { digest, size, verdict, release: boot.kernel.release(), reason: format!("{delivered}: {reason}") })
+}
+
+fn remember(boot: &mut Boot<'_>, found: &Found, entry: Option<Entry>) -> bool {
+    let Some(entry) = entry else { return false };
+    match memory::remember(boot, found, &entry) {
+        Ok(()) => true,
+        Err(error) => {
+            let reason = readable(&with_cause(&error), found);
+            boot.notice(&format!("what came of the update cannot be remembered: {reason}"));
+            false
+        }
+    }
+}
+
+/// The end of a delivery: it is remembered where it must stay, and removed where it may be. As long as its fate is not durable, it stays.
+fn finish(boot: &mut Boot<'_>, found: &Found, delivered: &str, consumes: bool, entry: Option<Entry>) {
+    let is_in = entry.as_ref().is_some_and(|entry| entry.verdict == Verdict::Installed);
+    // An image that is in says so by itself; that others were in before it, only the memory tells.
+    let says_itself = consumes && is_in && memory::read(boot.kernel, names::IMG_DIR).is_empty();
+    let is_remembered = says_itself || remember(boot, found, entry);
+    if !consumes {
+        return;
+    }
+    if !is_remembered && !is_in {
+        return boot.notice(&format!("{delivered} stays on newimg"));
+    }
+    // Only now: as long as it is not certain to be in, it stays where it is.
+    let remove = if is_in { remove_delivered } else { reject };
+    let removed = make_writable(boot.kernel, names::NEWIMG_DIR).and_then(|()| remove(boot.kernel, delivered));
+    if let Err(error) = removed {
+        boot.notice(&format!("it stays on newimg as well: {}", readable(&with_cause(&error), found)));
     }
 }
 
@@ -104,32 +245,60 @@ pub fn with_cause(error: &Error) -> String {
     error.with_cause()
 }
 
+/// A text in which files are named by their partition and its device: who reads it later knows nothing of the initramfs' paths.
+fn readable(text: &str, found: &Found) -> String {
+    let mut out = text.to_string();
+    let partitions = [
+        (names::IMG_DIR, Role::Img, Some(&found.img)),
+        (names::NEWIMG_DIR, Role::NewImg, found.newimg.as_ref()),
+        (names::OVERLAY_DIR, Role::Overlay, found.overlay.as_ref()),
+    ];
+    for (directory, role, volume) in partitions {
+        let device = volume.map(Volume::path).unwrap_or_default();
+        while let Some((before, after)) = out.split_once(directory) {
+            let end = after.find([' ', ':', ',', ')']).unwrap_or(after.len());
+            let (name, rest) = after.split_at_checked(end).unwrap_or((after, ""));
+            let name = name.trim_start_matches('/');
+            let on = if name.is_empty() { "" } else { " on " };
+            out = format!("{before}{name}{on}{} ({device}){rest}", role.name());
+        }
+    }
+    out
+}
+
 /// The name an image is copied under until it is whole.
 pub fn incoming(name: &str) -> String {
     format!("{name}.new")
+}
+
+/// True for a regular file.
+pub fn is_file(kernel: &mut dyn Kernel, path: &str) -> bool {
+    kernel.stat(path).is_ok_and(|stat| stat.kind == Kind::File)
 }
 
 /// Finishes or removes what a power cut left of an update.
 fn tidy(boot: &mut Boot<'_>, name: &str) {
     let copy = img(&incoming(name));
     let signature = signature_of(&copy);
+    let scratch = img(names::SCRATCH);
     let orphan = exists(boot.kernel, &copy);
-    if !orphan && !exists(boot.kernel, &signature) {
+    if !orphan && !exists(boot.kernel, &signature) && !exists(boot.kernel, &scratch) {
         return;
     }
-    boot.say(&format!("removing {}, left by an update that did not finish", incoming(name)));
+    boot.say("removing what an update left that did not finish");
     let image = img(name);
     // The signature is there, the image beside it is not: it has become the current one, and its signature follows it. That
     // is how it is on any filesystem where a rename happens whole or not at all; where a key decides, it is asked all the same.
     let vouched = trust::required(boot) && trust::check(boot.kernel, &image, &[signature_of(&image)]).is_ok();
-    let follows = !(orphan || vouched);
+    let follows = !(orphan || vouched) && is_file(boot.kernel, &signature);
     let kernel = &mut *boot.kernel;
     let outcome = make_writable(kernel, names::IMG_DIR).and_then(|()| {
+        media::clear(kernel, &scratch)?;
         if follows {
-            kernel.rename(&signature, &signature_of(&image)).at("rename", &signature)?;
+            rename_over(kernel, &signature, &signature_of(&image))?;
             return sync_img(kernel);
         }
-        discard(kernel, &copy)
+        discard(kernel, &copy, &image)
     });
     let outcome = outcome.and(boot.kernel.remount(names::IMG_DIR, true).at("make read-only", names::IMG_DIR));
     if let Err(error) = outcome {
@@ -137,95 +306,105 @@ fn tidy(boot: &mut Boot<'_>, name: &str) {
     }
 }
 
+/// Renames a file over whatever has the name.
+pub fn rename_over(kernel: &mut dyn Kernel, from: &str, to: &str) -> Result<()> {
+    if kernel.stat(to).is_ok_and(|stat| stat.kind == Kind::Directory) {
+        media::clear(kernel, to)?;
+    }
+    kernel.rename(from, to).at("rename", from)
+}
+
 /// Makes a mount writable.
 pub fn make_writable(kernel: &mut dyn Kernel, target: &str) -> Result<()> {
     kernel.remount(target, false).at("make writable", target)
 }
 
-/// Makes what was written to a file, or done to the names in a folder, last.
+/// Flushes a file's data, or a directory's entries, to disk.
 pub fn sync(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
     kernel.sync(path).at("sync", path)
 }
 
-/// Makes everything that was done to names on `img` last.
+/// Flushes the entries of `img` to disk.
 pub fn sync_img(kernel: &mut dyn Kernel) -> Result<()> {
     sync(kernel, names::IMG_DIR)
 }
 
-/// Removes an image from `img`. Its signature goes first: one that stands alone means something else.
-pub fn discard(kernel: &mut dyn Kernel, image: &str) -> Result<()> {
-    for path in [signature_of(image), image.to_string()] {
-        if exists(kernel, &path) {
-            kernel.remove(&path).at("remove", &path)?;
-            sync_img(kernel)?;
-        }
+/// Removes an image from `img`, or whatever else has its name. Its signature goes first: one that stands alone means something else. What
+/// `kept` stands for stays.
+pub fn discard(kernel: &mut dyn Kernel, image: &str, kept: &str) -> Result<()> {
+    let signature = signature_of(image);
+    if exists(kernel, &signature) {
+        media::clear(kernel, &signature)?;
+        sync_img(kernel)?;
+    }
+    if exists(kernel, image) {
+        media::remove_image(kernel, image, kept)?;
+        sync_img(kernel)?;
     }
     Ok(())
-}
-
-/// Removes a file that may be there.
-pub fn remove_if_there(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
-    match kernel.remove(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::Io { action: "remove", path: path.into(), source: error })
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The last step: what was delivered goes. Its sidecars first: one that stayed alone would be held against the next delivery,
 /// an image that stays alone is seen to be in already.
 fn remove_delivered(kernel: &mut dyn Kernel, delivered: &str) -> Result<()> {
-    make_writable(kernel, names::NEWIMG_DIR)?;
-    let path = newimg(delivered);
+    remove_sidecars(kernel, delivered)?;
+    media::remove_image(kernel, &newimg(delivered), "")?;
+    sync(kernel, names::NEWIMG_DIR)
+}
+
+/// Removes a bad delivery. As long as its sidecars are what speaks against it, it must not stand alone under its name: it gets another
+/// one first, which also tells the next boot what a power cut has left to do.
+fn reject(kernel: &mut dyn Kernel, delivered: &str) -> Result<()> {
+    let (path, rejected) = (newimg(delivered), names::rejected_image(delivered));
+    media::clear(kernel, &newimg(&rejected))?;
+    kernel.rename(&path, &newimg(&rejected)).at("rename", &path)?;
+    sync(kernel, names::NEWIMG_DIR)?;
+    finish_rejection(kernel, delivered, &rejected)
+}
+
+/// Removes the sidecars of a delivery that has its rejected name already, then the image. Sidecars of a new delivery stay.
+fn finish_rejection(kernel: &mut dyn Kernel, delivered: &str, rejected: &str) -> Result<()> {
+    if !exists(kernel, &newimg(delivered)) {
+        remove_sidecars(kernel, delivered)?;
+    }
+    remove_delivered(kernel, rejected)
+}
+
+fn remove_sidecars(kernel: &mut dyn Kernel, delivered: &str) -> Result<()> {
     for suffix in SIDECARS {
-        remove_if_there(kernel, &format!("{path}.{suffix}"))?;
-    }
-    sync(kernel, names::NEWIMG_DIR)?;
-    kernel.remove(&path).at("remove", &path)?;
-    sync(kernel, names::NEWIMG_DIR)
-}
-
-/// Writes the reason beside an image.
-pub fn leave_note(kernel: &mut dyn Kernel, image: &str, reason: &str) -> Result<()> {
-    let folder = if image.starts_with(names::NEWIMG_DIR) { names::NEWIMG_DIR } else { names::IMG_DIR };
-    make_writable(kernel, folder)?;
-    let note = format!("{image}.txt");
-    kernel.write(&note, format!("{reason}\n").as_bytes()).at("write", &note)?;
-    sync(kernel, &note)
-}
-
-/// Renames a rejected image, so that it is not looked at again, and writes the reason beside it.
-fn set_aside(kernel: &mut dyn Kernel, delivered: &str, reason: &str) -> Result<()> {
-    let rejected = newimg(&names::rejected_image(delivered));
-    leave_note(kernel, &rejected, reason)?;
-    kernel.rename(&newimg(delivered), &rejected).at("rename", delivered)?;
-    sync(kernel, names::NEWIMG_DIR)?;
-    set_sidecars_aside(kernel, delivered)
-}
-
-/// A sidecar that stayed would be held against the next delivery. It follows the image: one that went first would leave an image
-/// that nothing speaks against.
-fn set_sidecars_aside(kernel: &mut dyn Kernel, delivered: &str) -> Result<()> {
-    let rejected = newimg(&names::rejected_image(delivered));
-    for suffix in ["sha256", "minisig"] {
-        let beside = format!("{}.{suffix}", newimg(delivered));
-        if exists(kernel, &beside) {
-            kernel.rename(&beside, &format!("{rejected}.{suffix}")).at("rename", &beside)?;
-        }
+        media::clear(kernel, &newimg(&format!("{delivered}.{suffix}")))?;
     }
     sync(kernel, names::NEWIMG_DIR)
 }
 
-/// No image was delivered. One that was just being set aside may have left its sidecars behind.
-fn finish_set_aside(boot: &mut Boot<'_>, name: &str) {
-    for delivered in names_of(name) {
-        let left = SIDECARS.into_iter().any(|suffix| exists(boot.kernel, &format!("{}.{suffix}", newimg(delivered))));
-        if left && exists(boot.kernel, &newimg(&names::rejected_image(delivered))) {
-            let outcome = make_writable(boot.kernel, names::NEWIMG_DIR);
-            if let Err(error) = outcome.and_then(|()| set_sidecars_aside(boot.kernel, delivered)) {
-                boot.notice(&with_cause(&error));
-            }
+/// Writes beside a delivered image why it is not in. The report and the memory have it as well, so nothing depends on it.
+fn leave_note(boot: &mut Boot<'_>, delivered: &str, reason: &str) {
+    let kernel = &mut *boot.kernel;
+    let name = format!("{delivered}.txt");
+    let text = format!("{reason}\n");
+    let present = media::read_text(kernel, &newimg(&name), text.len().saturating_add(1));
+    if matches!(present, Ok(Some(present)) if present == text) {
+        return;
+    }
+    let _ = make_writable(kernel, names::NEWIMG_DIR)
+        .and_then(|()| media::replace(kernel, names::NEWIMG_DIR, &name, text.as_bytes()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_become_names_and_devices() {
+        let volume = |name: &str| Volume { name: name.into(), ..Volume::default() };
+        let found = Found { img: volume("vda2"), overlay: None, newimg: Some(volume("sda1")), boot: None };
+        for (text, wanted) in [
+            ("cannot read /run/initramfs/newimg/a.img: EIO", "cannot read a.img on newimg (/dev/sda1): EIO"),
+            ("cannot sync /run/initramfs/img: EIO", "cannot sync img (/dev/vda2): EIO"),
+            ("/run/initramfs/img/a, /run/initramfs/img/b", "a on img (/dev/vda2), b on img (/dev/vda2)"),
+            ("/run/initramfs/image stays", "/run/initramfs/image stays"),
+        ] {
+            assert_eq!(readable(text, &found), wanted);
         }
     }
 }

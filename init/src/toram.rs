@@ -9,7 +9,7 @@ use crate::{
     device::Found,
     error::{Error, IoContext, Result},
     image::Image,
-    kernel::{Kernel, Mount},
+    kernel::{Kernel, Limits, Mount},
     names,
     step::Step,
     text::Size,
@@ -73,7 +73,7 @@ fn bring(boot: &mut Boot<'_>, image: &Image) -> Result<String> {
         target: names::RAM_DIR,
         filesystem: "tmpfs",
         read_only: false,
-        no_suid_dev: true,
+        limits: Limits::NoSuidDev,
         data: &data,
     };
     boot.kernel.mount(&mount).at("mount a tmpfs on", names::RAM_DIR)?;

@@ -4,15 +4,17 @@
 use crate::{
     boot::Boot,
     device::Found,
-    error::{IoContext, Result},
+    error::{Error, IoContext, Result},
     image,
     kernel::{Digest, Kernel, exists},
-    layers,
-    names::{self, img},
+    media::{self, Resolved},
+    names::{self, img, store},
     rotate::{
-        self, exchange, hex, incoming, leave_note, parse_digest, remove_if_there, signature_of, sync, sync_img,
-        with_cause,
+        self, exchange, hex, incoming,
+        memory::{self, Entry, Verdict},
+        parse_digest, signature_of, sync, sync_img, with_cause,
     },
+    store::{self, with_room},
     trust,
 };
 
@@ -30,19 +32,16 @@ impl Trial {
     }
 
     /// Puts the count down so that a power cut leaves this one or the one before.
-    fn write(self, kernel: &mut dyn Kernel) -> Result<()> {
-        let path = file();
-        let new = format!("{path}.new");
-        kernel.write(&new, format!("{} {}\n", hex(&self.digest), self.left).as_bytes()).at("write", &new)?;
-        sync(kernel, &new)?;
-        kernel.rename(&new, &path).at("rename", &new)?;
-        sync(kernel, names::OVERLAY_DIR)
+    fn write(self, boot: &mut Boot<'_>) -> Result<()> {
+        let text = format!("{} {}\n", hex(&self.digest), self.left);
+        with_room(boot, &store::DISPOSABLE, &mut |kernel| {
+            media::replace(kernel, names::OVERLAY_DIR, names::TRIAL, text.as_bytes())
+        })
     }
 }
 
-fn file() -> String {
-    format!("{}/{}", names::OVERLAY_DIR, names::TRIAL)
-}
+/// Bytes that are read of the file: three times what is written.
+const LIMIT: usize = 256;
 
 /// Puts the image with that digest on trial, before it becomes the current one: an image that boots is never without its count.
 ///
@@ -59,51 +58,59 @@ pub fn begin(boot: &mut Boot<'_>, found: &Found, digest: &Digest) -> Result<()> 
         );
         return Ok(());
     };
-    layers::open(boot, volume)?;
-    Trial { digest: *digest, left }.write(boot.kernel)
+    store::open(boot, volume)?;
+    Trial { digest: *digest, left }.write(boot)
 }
 
 /// Counts this boot, or puts the old image back.
 pub fn count(boot: &mut Boot<'_>, found: &Found) {
     let Some(volume) = &found.overlay else { return };
     // A partition that does not mount is spoken of, and mended, where the layers are made.
-    if boot.config.newimg_tries == 0 || layers::open(boot, volume).is_err() || !exists(boot.kernel, &file()) {
+    if boot.config.newimg_tries == 0 || store::open(boot, volume).is_err() || !exists(boot.kernel, &store(names::TRIAL))
+    {
         return;
     }
-    if let Err(error) = take_one(boot) {
+    if let Err(error) = take_one(boot, found) {
         boot.notice(&format!("the trial of the new image: {}", with_cause(&error)));
     }
 }
 
-fn take_one(boot: &mut Boot<'_>) -> Result<()> {
-    let path = file();
-    let text = boot.kernel.read(&path).at("read", &path)?;
-    match Trial::parse(&String::from_utf8_lossy(&text)) {
+fn take_one(boot: &mut Boot<'_>, found: &Found) -> Result<()> {
+    let path = store(names::TRIAL);
+    // What is no file says nothing.
+    let text = media::read_text(boot.kernel, &path, LIMIT).ok().flatten().unwrap_or_default();
+    match Trial::parse(&text) {
         Some(Trial { digest, left }) if left > 0 => {
             let left = left.saturating_sub(1);
-            Trial { digest, left }.write(boot.kernel)?;
+            Trial { digest, left }.write(boot)?;
             boot.say(&format!("the image is on trial, boots left after this one: {left}"));
             boot.report.fact("trial", left.to_string());
             return Ok(());
         }
-        Some(trial) => put_back(boot, &trial.digest)?,
-        None => boot.notice(&format!("{path} cannot be read: the trial is over")),
+        Some(trial) => put_back(boot, found, &trial.digest)?,
+        None => boot.notice(&format!("{} on overlay cannot be read: the trial is over", names::TRIAL)),
     }
-    remove_if_there(boot.kernel, &path)?;
+    media::clear(boot.kernel, &path)?;
     sync(boot.kernel, names::OVERLAY_DIR)
 }
 
 /// The old image becomes the current one again, by the same exchange as in an update; the new one stays as rejected.
-fn put_back(boot: &mut Boot<'_>, digest: &Digest) -> Result<()> {
+fn put_back(boot: &mut Boot<'_>, found: &Found, digest: &Digest) -> Result<()> {
     let name = boot.config.image.clone();
     let (image, old) = (img(&name), img(&names::old_image(&name)));
+    let file = |kernel: &mut dyn Kernel, path: &str| match media::resolve(kernel, path)? {
+        Resolved::File(path) => Ok(path),
+        Resolved::Refused(why) => Err(Error::ImageNotFile { path: path.into(), why }),
+    };
+    let current = file(boot.kernel, &image)?;
     // Another image than the one on trial: it was put back already, or another update came.
-    if boot.kernel.digest(&image).at("read", &image)? != *digest {
+    if boot.kernel.digest(&current).at("read", &current)? != *digest {
         return Ok(());
     }
-    let mut sound = image::inspect(boot.kernel, &old).map(|_| ());
+    let size = boot.kernel.stat(&current).at("read", &current)?.size;
+    let mut sound = file(boot.kernel, &old).and_then(|old| image::inspect(boot.kernel, &old).map(|_| old));
     if trust::required(boot) {
-        sound = sound.and_then(|()| trust::check_on_img(boot.kernel, &old));
+        sound = sound.and_then(|old| trust::check_on_img(boot.kernel, &old).map(|()| old));
     }
     if let Err(error) = sound {
         boot.notice(&format!(
@@ -116,18 +123,33 @@ fn put_back(boot: &mut Boot<'_>, digest: &Digest) -> Result<()> {
     let rejected = img(&names::rejected_image(&name));
     let reason =
         "it never said that it was well within its tries (rd.newimg.tries), and the image before it was put back";
-    leave_note(boot.kernel, &rejected, reason)?;
+    rotate::make_writable(boot.kernel, names::IMG_DIR)?;
+    media::replace(
+        boot.kernel,
+        names::IMG_DIR,
+        &format!("{}.txt", names::rejected_image(&name)),
+        format!("{reason}\n").as_bytes(),
+    )?;
+    let entry = Entry {
+        digest: *digest,
+        size,
+        verdict: Verdict::PutBack,
+        release: boot.kernel.release(),
+        reason: format!("{name}: {reason}"),
+    };
+    memory::remember(boot, found, &entry)?;
     let copy = img(&incoming(&name));
     let kernel = &mut *boot.kernel;
+    rotate::discard(kernel, &copy, &image)?;
     kernel.link(&old, &copy).at("link", &old)?;
     sync_img(kernel)?;
     let signature = signature_of(&old);
-    if exists(kernel, &signature) {
+    if rotate::is_file(kernel, &signature) {
         kernel.link(&signature, &signature_of(&copy)).at("link", &signature)?;
         sync_img(kernel)?;
     }
     exchange(kernel, Some(&name), &name, &rejected)?;
-    rotate::discard(kernel, &old)?;
+    rotate::discard(kernel, &old, &image)?;
     kernel.remount(names::IMG_DIR, true).at("make read-only", names::IMG_DIR)?;
     boot.notice(&format!("{name}: {reason}"));
     boot.report.fact("update", "put back");

@@ -79,6 +79,9 @@ struct Described {
     mount_fails: Option<i32>,
     #[serde(default = "plenty")]
     free: u64,
+    inodes: Option<usize>,
+    #[serde(default)]
+    fails: BTreeMap<String, i32>,
     #[serde(default)]
     files: BTreeMap<String, Content>,
 }
@@ -99,6 +102,9 @@ enum Content {
     },
     Directory {
         directory: bool,
+    },
+    Special {
+        special: bool,
     },
     Module {
         vermagic: String,
@@ -124,6 +130,10 @@ impl Content {
             Self::Directory { directory } => {
                 assert!(directory);
                 Node::Directory
+            }
+            Self::Special { special } => {
+                assert!(special);
+                Node::Special
             }
             Self::Module { vermagic } => Node::file(module(vermagic), 0o644),
             Self::Filesystem { files } => Node::file(superblock(*files), 0o600),
@@ -190,7 +200,7 @@ fn record(machine: Machine) -> Vec<String> {
         let path = format!("lib/modules/{}/initramfs.modules", machine.kernel);
         initramfs.insert(path, Node::file(machine.modules, 0o644));
     }
-    let devices = machine.device.iter().map(|described| Device {
+    let devices = machine.device.into_iter().map(|described| Device {
         volume: Volume {
             name: described.name.clone(),
             disk: described.disk.clone(),
@@ -205,6 +215,8 @@ fn record(machine: Machine) -> Vec<String> {
         appears: Duration::from_millis(described.appears_ms),
         mount_fails: described.mount_fails,
         free: described.free,
+        inodes: described.inodes,
+        fails: described.fails,
     });
     let mut recorder = Recorder {
         release: machine.kernel,

@@ -8,12 +8,26 @@ mod model;
 use std::collections::HashSet;
 
 use initramfs_overlay_init::{boot, config::Abilities, rotate::hex};
-use model::{Disks, Fault, Files, Model, image, sum};
+use model::{DIRECTORY, Disks, Fault, Files, Model, TREE, WORK, image, sum};
 
 const X: &str = "root-squashfs.img";
 const OLD: &str = "root-squashfs-old.img";
 const REJECTED: &str = "root-squashfs-rejected.img";
+const UPDATES: &str = "updates.txt";
 const SCRIPT: &str = "root-squash.img";
+
+/// What must become of the delivered image.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It becomes the current one, and leaves newimg.
+    Moved,
+    /// It becomes the current one; newimg stays as it is, and it is remembered.
+    Copied,
+    /// It is deleted, once the reason is durable.
+    Deleted,
+    /// It stays, and the current image boots.
+    Stays,
+}
 
 /// What a machine starts from. A is what boots, B what is delivered, Z what was before A.
 #[derive(Clone)]
@@ -24,13 +38,38 @@ struct Start {
     room: u64,
     tries: u32,
     trust: bool,
-    /// Whether B is good: it must end up installed. Else A stays.
-    good: bool,
+    fate: Fate,
+}
+
+/// The writable partition as a boot leaves it that had nothing to do.
+fn overlay() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("persistent", TREE.to_vec()),
+        ("upper", DIRECTORY.to_vec()),
+        ("work", WORK.to_vec()),
+        ("discarded", DIRECTORY.to_vec()),
+        ("spare", DIRECTORY.to_vec()),
+        ("spare/upper", DIRECTORY.to_vec()),
+        ("spare/work", WORK.to_vec()),
+        ("spare/reserve", text("reserve")),
+    ]
+}
+
+/// The same after a system ran on it: `used` is full, and what the boot before could not make is missing.
+fn used_overlay(used: &str, without: &[&str]) -> Files {
+    let mut files = overlay();
+    files.retain(|(name, _)| !without.contains(name));
+    for (name, content) in &mut files {
+        if *name == used {
+            *content = TREE.to_vec();
+        }
+    }
+    Files::new(&files)
 }
 
 fn start(name: &'static str, img: &[(&str, Vec<u8>)], newimg: &[(&str, Vec<u8>)]) -> Start {
-    let disks = [Files::new(img), Files::new(newimg), Files::default()];
-    Start { name, disks, room: 1 << 20, tries: 0, trust: false, good: true }
+    let disks = [Files::new(img), Files::new(newimg), Files::new(&overlay())];
+    Start { name, disks, room: 1 << 20, tries: 0, trust: false, fate: Fate::Moved }
 }
 
 fn text(text: &str) -> Vec<u8> {
@@ -57,7 +96,7 @@ fn starts() -> Vec<Start> {
         start("the script's names on both", &[(SCRIPT, a())], &[(SCRIPT, b())]),
         start("a digest beside it", &[(X, a()), (OLD, z())], &[(X, b()), ("root-squashfs.img.sha256", digest(&b()))]),
         Start {
-            good: false,
+            fate: Fate::Deleted,
             ..start("a wrong digest", &[(X, a()), (OLD, z())], &[(X, b()), ("root-squashfs.img.sha256", digest(&a()))])
         },
         start("an orphan", &[(X, a()), ("root-squashfs.img.new", text("half"))], &[(X, b())]),
@@ -70,17 +109,44 @@ fn starts() -> Vec<Start> {
         Start { trust: true, ..start("signatures", &signed_img(false), &signed_newimg) },
         Start { trust: true, ..start("signatures, an old image", &signed_img(true), &signed_newimg) },
         Start { trust: true, room: 150, ..start("signatures, little room", &signed_img(true), &signed_newimg) },
-        Start { trust: true, good: false, ..start("no signature", &signed_img(true), &[(X, b())]) },
+        Start { trust: true, fate: Fate::Stays, ..start("no signature", &signed_img(true), &[(X, b())]) },
         Start {
             trust: true,
-            good: false,
+            fate: Fate::Stays,
             room: 150,
             ..start("another key", &signed_img(true), &[(X, b()), ("root-squashfs.img.minisig", text("B by m"))])
         },
         Start { tries: 1, ..start("one try", &[(X, a())], &[(X, b())]) },
         Start { tries: 2, ..start("two tries, an old image", &[(X, a()), (OLD, z())], &[(X, b())]) },
         Start { tries: 1, trust: true, ..start("one try, signatures", &signed_img(true), &signed_newimg) },
+        Start { fate: Fate::Copied, ..start("a stick", &[(X, a()), (OLD, z())], &[(X, b())]) },
+        Start { fate: Fate::Copied, ..start("a stick with what is in", &[(X, b()), (OLD, a())], &[(X, b())]) },
+        Start { room: 100, fate: Fate::Stays, ..start("no room", &[(X, a())], &[(X, b())]) },
+        start("memories of others", &[(X, a()), (UPDATES, memory('C', "installed"))], &[(X, b())]),
+        Start {
+            fate: Fate::Stays,
+            ..start("put back before", &[(X, a()), (UPDATES, memory('B', "put-back"))], &[(X, b())])
+        },
+        layers("an upper of a boot", "upper", &[]),
+        layers("a work of a boot", "work", &[]),
+        layers("an upper, half a spare", "upper", &["spare/upper", "spare/reserve"]),
+        layers(
+            "an upper, nothing made for it",
+            "upper",
+            &["spare", "spare/upper", "spare/work", "spare/reserve", "discarded"],
+        ),
     ]
+}
+
+/// A start without an update, from a partition that a system ran on.
+fn layers(name: &'static str, used: &str, without: &[&str]) -> Start {
+    let disks = [Files::new(&[(X, image('A'))]), Files::default(), used_overlay(used, without)];
+    Start { disks, ..start(name, &[], &[]) }
+}
+
+/// A line of what is remembered of an image.
+fn memory(mark: char, verdict: &str) -> Vec<u8> {
+    text(&format!("{} 64 {verdict} 6.1.0 {X}\n", hex(&sum(&image(mark)))))
 }
 
 /// What was seen from one start.
@@ -92,11 +158,24 @@ struct Seen {
     update_lost: Vec<String>,
     images_lost: Vec<String>,
     unfinished: Vec<String>,
+    persistent_lost: Vec<String>,
+    stick_changed: Vec<String>,
 }
 
 impl Seen {
+    fn kinds(&self) -> [(&'static str, &Vec<String>); 6] {
+        [
+            ("unbootable", &self.unbootable),
+            ("update lost", &self.update_lost),
+            ("images lost", &self.images_lost),
+            ("unfinished", &self.unfinished),
+            ("persistent lost", &self.persistent_lost),
+            ("stick changed", &self.stick_changed),
+        ]
+    }
+
     fn faults(&self) -> usize {
-        self.unbootable.len() + self.update_lost.len() + self.images_lost.len() + self.unfinished.len()
+        self.kinds().iter().map(|(_, faults)| faults.len()).sum()
     }
 }
 
@@ -126,15 +205,28 @@ fn explore(start: &Start, forgets: Fault) -> Seen {
         let here = |files: &Files, names: &[&str], content: &Vec<u8>| {
             names.iter().any(|name| files.content(name) == Some(content))
         };
-        let on_newimg = here(newimg, &[X, SCRIPT, REJECTED, "root-squash-rejected.img"], &b);
+        let on_newimg = here(newimg, &[X, SCRIPT], &b);
         let put_back = start.tries > 0 && here(img, &[REJECTED, OLD], &b);
-        if !(on_newimg || here(img, &[X], &b) || put_back) {
+        let digest = hex(&sum(&b));
+        let is_remembered =
+            |files: &Files| files.content(UPDATES).is_some_and(|text| String::from_utf8_lossy(text).contains(&digest));
+        let is_known = is_remembered(&disks[0]) || is_remembered(&disks[2]);
+        let was_delivered = start.disks[1].contents.contains(&b);
+        let refused = start.fate == Fate::Deleted && is_known;
+        if was_delivered && !(on_newimg || here(img, &[X], &b) || put_back || refused) {
             seen.update_lost.push(names(&disks));
         }
         if had(&a) && !here(img, &[X, OLD, SCRIPT], &a) {
             seen.images_lost.push(names(&disks));
         }
+        if disks[2].content("persistent").is_none_or(|content| content != TREE) {
+            seen.persistent_lost.push(names(&disks));
+        }
+        if start.fate == Fate::Copied && *newimg != start.disks[1] {
+            seen.stick_changed.push(names(&disks));
+        }
         let mut model = Model::new(&disks, &cmdline, start.room, forgets);
+        model.is_removable = start.fate == Fate::Copied;
         model.note();
         boot::run(&mut model, &[], Abilities { shell: false, trust: start.trust });
         let booted = model.booted.take();
@@ -143,13 +235,21 @@ fn explore(start: &Start, forgets: Fault) -> Seen {
         }
         // A boot that is not cut leaves nothing unfinished.
         let after = model.seen();
-        let left = after[0].names.keys().any(|name| name.ends_with(".new") || name.ends_with(".new.minisig"));
-        let finished = if start.good {
-            after[1].names.is_empty() && (start.tries > 0 || (booted.as_ref() == Some(&b)))
-        } else {
-            after[1].names.keys().all(|name| name.contains("-rejected")) && booted.as_ref() == Some(&a)
+        let left = after.iter().flat_map(|disk| disk.names.keys()).any(|name| name.contains(".new"));
+        let is_fresh =
+            |name: &str| after[2].content(name).is_some_and(|content| content == DIRECTORY || content == WORK);
+        let is_ready = ["upper", "work", "spare/upper", "spare/work"].into_iter().all(is_fresh)
+            && after[2].content("spare/reserve").is_some()
+            && !after[2].names.keys().any(|name| name.starts_with("discarded/"));
+        let is_b = booted.as_ref() == Some(&b);
+        let finished = match start.fate {
+            _ if !was_delivered => true,
+            Fate::Moved => after[1].names.is_empty() && (start.tries > 0 || is_b),
+            Fate::Copied => is_b && (is_remembered(&after[0]) || is_remembered(&after[2])),
+            Fate::Deleted => after[1].names.keys().all(|name| name.ends_with(".txt")) && !is_b,
+            Fate::Stays => here(&after[1], &[X], &b) && !is_b,
         };
-        if left || !finished {
+        if left || !finished || !is_ready {
             seen.unfinished.push(format!("{}\nbecame {}\n{}", names(&disks), names(&after), model.said.join("\n")));
         }
         seen.cuts += model.counted;
@@ -179,12 +279,7 @@ fn no_power_cut_loses_anything() {
     println!("{:<32} {:>8} {:>9}", "start", "disks", "cuts");
     for (start, seen) in starts.iter().zip(&all) {
         println!("{:<32} {:>8} {:>9}", start.name, seen.disks, seen.cuts);
-        for (what, which) in [
-            ("unbootable", &seen.unbootable),
-            ("update lost", &seen.update_lost),
-            ("images lost", &seen.images_lost),
-            ("unfinished", &seen.unfinished),
-        ] {
+        for (what, which) in seen.kinds() {
             assert!(which.is_empty(), "{}: {what}, {} times, such as\n{}", start.name, which.len(), which[0]);
         }
     }

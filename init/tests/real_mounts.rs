@@ -21,7 +21,7 @@ use initramfs_overlay_init::{
         Kernel,
         linux::{self, Linux},
     },
-    layers, rotate,
+    layers, rotate, store,
     tag::Volume,
 };
 use loopdev::{LoopControl, LoopDevice};
@@ -42,7 +42,7 @@ const CASES: [Case; 8] = [
     ("what earlier boots wrote is swept away, persistent stays", leftovers_are_swept),
     ("clearing takes no longer for much than for little", clearing_does_not_depend_on_content),
     ("an update is rotated in and the old image kept", update_is_rotated),
-    ("a wrong digest is set aside with its reason", wrong_digest_is_set_aside),
+    ("a wrong digest is deleted, its reason kept", wrong_digest_is_deleted),
     ("a tmpfs has the size asked for", tmpfs_has_its_size),
     ("devices are listed without loop devices, and listening ends in time", devices_are_listed),
 ];
@@ -207,8 +207,19 @@ fn boot_with(volumes: Found, act: impl FnOnce(&mut Boot<'_>, &Found)) {
 
 fn mount_all(boot: &mut Boot<'_>, found: &Found) {
     image::start(boot, found).unwrap();
-    layers::prepare(boot, found.overlay.as_ref()).unwrap();
-    layers::mount_root(boot).unwrap();
+    layers::assemble(boot, found.overlay.as_ref(), Some(&found.img)).unwrap();
+}
+
+/// Opens the writable partition and makes its directories ready, as a boot does before it mounts the layers.
+fn prepare(boot: &mut Boot<'_>, found: &Found) {
+    store::open(boot, found.overlay.as_ref().unwrap()).unwrap();
+    store::prepare(boot).unwrap();
+}
+
+/// Has what was renamed aside deleted, and waits for that: the process is a child of this one, as those of earlier cases are.
+fn sweep(boot: &mut Boot<'_>) {
+    store::sweep(boot);
+    while nix::sys::wait::waitpid(None, None).is_ok() {}
 }
 
 fn layers_become_one_root(shop: &Workshop) {
@@ -264,15 +275,15 @@ fn overlay_only(shop: &Workshop, files: &[(&str, &str)], act: impl FnOnce(&mut B
 fn leftovers_are_swept(shop: &Workshop) {
     let files = [("upper/a/b/c", "1"), ("work/work/d", "2"), ("persistent/e", "3"), ("discarded/upper.0/f", "4")];
     let _device = overlay_only(shop, &files, |boot, found| {
-        std::os::unix::fs::symlink("/", "/tmp/link").unwrap();
-        layers::prepare(boot, found.overlay.as_ref()).unwrap();
+        prepare(boot, found);
+        sweep(boot);
     });
     let base = Path::new("/run/initramfs/overlay");
     assert_eq!(fs::read_dir(base.join("upper")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(base.join("work")).unwrap().count(), 0);
     assert_eq!(fs::read_to_string(base.join("persistent/e")).unwrap(), "3");
-    // The sweeper is a child of this process: when it has ended, everything is gone.
-    nix::sys::wait::waitpid(None, None).unwrap();
+    assert_eq!(fs::metadata(base.join("spare/reserve")).unwrap().len(), 64 << 10, "for the next boot");
+    assert_eq!(fs::read_dir(base.join("spare/upper")).unwrap().count(), 0);
     assert_eq!(fs::read_dir(base.join("discarded")).unwrap().count(), 0, "all of it is deleted");
     assert!(Path::new("/dev/null").exists(), "and nothing else");
 }
@@ -280,18 +291,17 @@ fn leftovers_are_swept(shop: &Workshop) {
 fn clearing_does_not_depend_on_content(shop: &Workshop) {
     let _device = overlay_only(shop, &[("upper/x", "")], |boot, found| {
         let base = Path::new("/run/initramfs/overlay");
-        layers::prepare(boot, found.overlay.as_ref()).unwrap();
-        nix::sys::wait::waitpid(None, None).unwrap();
+        prepare(boot, found);
+        sweep(boot);
         for number in 0..2000 {
             fs::write(base.join(format!("upper/{number}")), "").unwrap();
         }
-        boot.kernel.unmount("/run/initramfs/overlay").unwrap();
-        boot.store_open = false;
+        store::close(boot);
         let start = Instant::now();
-        layers::prepare(boot, found.overlay.as_ref()).unwrap();
+        prepare(boot, found);
         println!("  clearing 2000 files took {:?}", start.elapsed());
         assert_eq!(fs::read_dir(base.join("upper")).unwrap().count(), 0);
-        nix::sys::wait::waitpid(None, None).unwrap();
+        sweep(boot);
     });
 }
 
@@ -318,8 +328,8 @@ fn update_is_rotated(shop: &Workshop) {
     let current = fs::read(shop.path("img.d/root-squashfs.img")).unwrap();
     shop.enter();
     boot_with(found.clone(), rotate::update);
-    assert_eq!(fs::read("/run/initramfs/img/root-squashfs.img").unwrap(), update);
-    assert_eq!(fs::read("/run/initramfs/img/root-squashfs-old.img").unwrap(), current);
+    assert!(fs::read("/run/initramfs/img/root-squashfs.img").unwrap() == update, "the update is the current image");
+    assert!(fs::read("/run/initramfs/img/root-squashfs-old.img").unwrap() == current, "the old image is kept");
     let mut kernel = Linux::new();
     let mut names = kernel.list("/run/initramfs/img").unwrap();
     names.retain(|name| name != "lost+found");
@@ -341,13 +351,14 @@ fn update_is_rotated(shop: &Workshop) {
     assert!(left.is_empty(), "the source is gone: {left:?}");
 }
 
-fn wrong_digest_is_set_aside(shop: &Workshop) {
+fn wrong_digest_is_deleted(shop: &Workshop) {
     let (found, _devices) = with_update(shop, Some(&"0".repeat(64)));
     let current = fs::read(shop.path("img.d/root-squashfs.img")).unwrap();
     shop.enter();
     boot_with(found.clone(), |boot, found| {
         rotate::update(boot, found);
-        assert!(boot.report.to_json(None).contains("\"update\": \"rejected\""));
+        let report = boot.report.to_json(None);
+        assert!(report.contains("\"update\": \"rejected\""), "{report}");
     });
     assert_eq!(fs::read("/run/initramfs/img/root-squashfs.img").unwrap(), current);
     let mut kernel = Linux::new();
@@ -360,9 +371,13 @@ fn wrong_digest_is_set_aside(shop: &Workshop) {
         true,
     )
     .unwrap();
-    assert!(Path::new("/run/initramfs/newimg/root-squashfs-rejected.img").exists());
-    let reason = fs::read_to_string("/run/initramfs/newimg/root-squashfs-rejected.img.txt").unwrap();
-    assert!(reason.contains("its digest is"), "{reason}");
+    for gone in ["root-squashfs.img", "root-squashfs.img.sha256", "root-squashfs-rejected.img"] {
+        assert!(!Path::new("/run/initramfs/newimg").join(gone).exists(), "{gone}");
+    }
+    for reason in ["/run/initramfs/newimg/root-squashfs.img.txt", "/run/initramfs/img/updates.txt"] {
+        let reason = fs::read_to_string(reason).unwrap();
+        assert!(reason.contains("its digest is"), "{reason}");
+    }
 }
 
 fn tmpfs_has_its_size(shop: &Workshop) {
@@ -370,7 +385,8 @@ fn tmpfs_has_its_size(shop: &Workshop) {
     let mut kernel = Linux::new();
     let mut boot = Boot::new(&mut kernel, ABILITIES);
     boot.config.overlay = OverlayStore::Tmpfs(Some("3m".into()));
-    layers::prepare(&mut boot, None).unwrap();
+    // Without an image there is no root, but the store comes first.
+    layers::assemble(&mut boot, None, None).unwrap();
     let space = statvfs("/run/initramfs/overlay").unwrap();
     assert_eq!(space.blocks() * space.fragment_size(), 3 << 20);
 }

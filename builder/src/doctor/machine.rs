@@ -167,9 +167,12 @@ impl Machine {
         (mounted, path.strip_prefix(mounted.target.as_str()).unwrap_or(path).trim_matches('/').to_owned())
     }
 
-    /// `path` with a symbolic link at its end followed, as open(2) does.
+    /// `path` with a symbolic link at its end followed, as open(2) does. Not on a medium: there init follows none.
     fn followed(&self, path: &str) -> io::Result<String> {
         let mut path = path.to_owned();
+        if names::on_medium(&path).is_some() {
+            return Ok(path);
+        }
         for _ in 0..40 {
             let (mounted, inner) = self.locate(&path);
             let layer = mounted.layer.borrow();

@@ -2,7 +2,7 @@
 //! Reads from top to bottom as the boot goes; each room asked here answers one question.
 
 use super::Boot;
-use crate::{device, error::Result, image, layers, repair, rotate, step::Step, toram, trial};
+use crate::{device, error::Result, image, layers, rotate, step::Step, toram, trial};
 
 /// Puts the root together at [`crate::names::SYSROOT`].
 ///
@@ -20,12 +20,9 @@ pub fn assemble(boot: &mut Boot<'_>) -> Result<()> {
     rotate::update(boot, &found);
     trial::count(boot, &found);
     image::start(boot, &found)?;
-    boot.begin(Step::Layers);
-    repair::open(boot, &found);
+    layers::assemble(boot, found.overlay.as_ref(), Some(&found.img))?;
     toram::release(boot, &found);
-    layers::prepare(boot, found.overlay.as_ref())?;
-    boot.begin(Step::Overlay);
-    layers::mount_root(boot)
+    Ok(())
 }
 
 /// Loads the drivers of the hardware there is.

@@ -8,7 +8,7 @@ use crate::{
     attributes,
     error::Result,
     inventory,
-    kernel::{Kernel, Kind, Level, Mount, Power, Program, Setting, exists},
+    kernel::{Kernel, Kind, Level, Limits, Mount, Power, Program, Setting, exists},
     modules::Modules,
     names,
     step::Step,
@@ -16,12 +16,12 @@ use crate::{
     workload::{self, Fault, Identity, Workload, user},
 };
 
-/// Mounts beside those of every way: filesystem, where, options, whether no devices and no suid programs are wanted there.
-const MOUNTS: [(&str, &str, &str, bool); 3] = [
+/// Mounts beside those of every way: filesystem, where, options, restrictions.
+const MOUNTS: [(&str, &str, &str, Limits); 3] = [
     // The group tty has this number nearly everywhere; glibc's grantpt asks for it (kernel, Documentation/filesystems/devpts.rst).
-    ("devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", false),
-    ("tmpfs", "/dev/shm", "mode=1777", true),
-    ("cgroup2", "/sys/fs/cgroup", "", true),
+    ("devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", Limits::None),
+    ("tmpfs", "/dev/shm", "mode=1777", Limits::NoSuidDev),
+    ("cgroup2", "/sys/fs/cgroup", "", Limits::NoSuidDev),
 ];
 
 /// Links that programs expect: from, to.
@@ -144,7 +144,7 @@ fn check(boot: &mut Boot<'_>, workload: &Workload) -> Result<()> {
     let has = memory(&boot.text("/proc/meminfo"));
     // A root on ramfs has no limit, and says that nothing is free.
     let is_tight = workload.memory.saturating_mul(4) > has;
-    let full = is_tight && boot.kernel.free_space("/").is_ok_and(|free| free < NOTHING);
+    let full = is_tight && boot.kernel.space("/").is_ok_and(|space| space.free < NOTHING);
     Err(Fault::Torn { seen, needs: workload.memory, has, full }.into())
 }
 
@@ -178,12 +178,12 @@ fn restore(boot: &mut Boot<'_>) {
 
 /// Mounts what programs expect. What a kernel has not is said, and matters only to who uses it.
 fn mount_apis(boot: &mut Boot<'_>) {
-    for (filesystem, target, data, no_suid_dev) in MOUNTS {
+    for (filesystem, target, data, limits) in MOUNTS {
         // cgroup's place is made by the kernel, where it has it.
         if target.starts_with("/dev/") {
             let _ = boot.make_dir(target);
         }
-        let mount = Mount { source: filesystem, target, filesystem, read_only: false, no_suid_dev, data };
+        let mount = Mount { source: filesystem, target, filesystem, read_only: false, limits, data };
         if let Err(error) = boot.kernel.mount(&mount) {
             boot.notice(&format!("no {filesystem} at {target}: {error}"));
         }

@@ -8,7 +8,7 @@ use crate::{
     config::{OverlayStore, virtiofs::Share},
     device,
     error::{Error, Result},
-    kernel::{Kind, Mount, Node, exists},
+    kernel::{Kind, Limits, Mount, Node, exists},
     layers, modules, names,
     step::Step,
     switch_root,
@@ -51,10 +51,7 @@ pub fn assemble(boot: &mut Boot<'_>) -> Result<()> {
             OverlayStore::Partition(tag) => device::find_overlay(boot, &tag)?,
             OverlayStore::Tmpfs(_) => None,
         };
-        boot.begin(Step::Layers);
-        layers::prepare(boot, store.as_ref())?;
-        boot.begin(Step::Overlay);
-        layers::mount_root(boot)?;
+        layers::assemble(boot, store.as_ref(), None)?;
     }
     check_mount_points(boot, overlaid || boot.config.virtiofs.read_write)
 }
@@ -84,7 +81,7 @@ fn mount_tmp(boot: &mut Boot<'_>) -> Result<()> {
         target: "/tmp",
         filesystem: "tmpfs",
         read_only: false,
-        no_suid_dev: true,
+        limits: Limits::NoSuidDev,
         data: "mode=1777",
     };
     boot.kernel.mount(&mount).map_err(|source| Error::Mount {
@@ -169,7 +166,7 @@ fn mount(boot: &mut Boot<'_>, share: &Share, target: &str) -> Result<()> {
         target,
         filesystem: FILESYSTEM,
         read_only: share.read_only,
-        no_suid_dev: false,
+        limits: Limits::None,
         data: "",
     };
     loop {

@@ -1,7 +1,9 @@
-//! The real machine. The only room with unsafe code; each use says why it is sound. It holds no policy: what to do is decided
+//! The real machine. The only module with unsafe code; each use says why it is sound. It holds no policy: what to do is decided
 //! elsewhere, here it is done.
 #![allow(unsafe_code)]
 
+#[cfg(any(feature = "overlay", feature = "virtiofs"))]
+mod attributes;
 #[cfg(feature = "ram")]
 mod consoles;
 #[cfg(any(feature = "overlay", feature = "ram"))]
@@ -12,6 +14,7 @@ mod files;
 mod hotplug;
 #[cfg(feature = "overlay")]
 mod loops;
+mod media;
 #[cfg(any(test, target_env = "musl"))]
 mod memory;
 #[cfg(any(feature = "overlay", feature = "ram"))]
@@ -22,6 +25,7 @@ mod probe;
 mod process;
 #[cfg(feature = "ram")]
 mod ram;
+mod removal;
 #[cfg(feature = "supervise")]
 mod supervise;
 #[cfg(feature = "virtiofs")]
@@ -33,19 +37,24 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::fs::{DirBuilderExt, FileExt},
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::fs::FileExt,
     },
     time::Duration,
 };
 
 use nix::{
+    fcntl::{AtFlags, renameat},
     mount::MntFlags,
-    sys::statvfs::{FsFlags, statvfs},
+    sys::{
+        stat::{Mode, mkdirat},
+        statvfs::{FsFlags, statvfs},
+    },
+    unistd::{Pid, UnlinkatFlags, linkat, unlinkat},
 };
 use sys_mount::MountFlags;
 
-use super::{Digest, Kernel, Level, ModuleFile, Mount, Power, Stat, Uevent};
+use super::{Digest, Kernel, Kind, Level, Limits, MOST_NAMES, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent};
 use crate::tag::Volume;
 
 /// The real machine.
@@ -61,6 +70,11 @@ pub struct Linux {
     logged: u32,
     /// The kernel log's rate limit for programs, as it was before init lifted it.
     log_limit: Option<Vec<u8>>,
+    /// The process that deletes behind the boot.
+    sweeper: Option<Pid>,
+    /// Progress of a deletion that the boot waits for.
+    #[cfg(feature = "overlay")]
+    deletion: Option<meter::Meter>,
     /// What a machine that runs is listened to by.
     #[cfg(feature = "ram")]
     ears: Option<hotplug::Ears>,
@@ -76,6 +90,9 @@ impl Linux {
             known: Vec::new(),
             logged: 0,
             log_limit: None,
+            sweeper: None,
+            #[cfg(feature = "overlay")]
+            deletion: None,
             #[cfg(feature = "ram")]
             ears: None,
         }
@@ -123,6 +140,9 @@ impl Default for Linux {
         Self::new()
     }
 }
+
+/// Symbolic links on a mount lead nowhere (kernel, include/uapi/linux/mount.h, MS_NOSYMFOLLOW). Kernels before 5.10 pass over it.
+const NOSYMFOLLOW: MountFlags = MountFlags::from_bits_retain(256);
 
 /// kernel, Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg.
 const LOG_LIMIT: &str = "/proc/sys/kernel/printk_devkmsg";
@@ -173,7 +193,7 @@ impl Kernel for Linux {
     }
 
     fn read_at(&mut self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let file = File::open(path)?;
+        let file = media::open_file(path)?;
         let mut bytes = vec![0; length];
         let mut filled = 0_usize;
         loop {
@@ -191,11 +211,12 @@ impl Kernel for Linux {
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        fs::write(path, bytes)
+        if media::is_medium(path) { media::create(path)?.write_all(bytes) } else { fs::write(path, bytes) }
     }
 
     fn list(&mut self, path: &str) -> io::Result<Vec<String>> {
-        let mut names = files::names(path)?;
+        let limit = if media::is_medium(path) { MOST_NAMES } else { usize::MAX };
+        let mut names = files::names_of(&media::open_listing(path)?, limit)?;
         names.sort_unstable();
         Ok(names)
     }
@@ -205,32 +226,43 @@ impl Kernel for Linux {
     }
 
     fn read_link(&mut self, path: &str) -> io::Result<String> {
-        fs::read_link(path).map(|target| target.to_string_lossy().into_owned())
+        let place = media::Place::of(path)?;
+        let target = nix::fcntl::readlinkat(place.directory(), place.name)?;
+        Ok(target.to_string_lossy().into_owned())
     }
 
     fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()> {
         // The kernel starts PID 1 with umask 022, which takes nothing from the modes asked for here.
-        fs::DirBuilder::new().mode(mode).create(path)
+        let place = media::Place::of(path)?;
+        let mode = Mode::from_bits_truncate(mode);
+        media::change(&[&place], &|| mkdirat(place.directory(), place.name, mode))
     }
 
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(from, to)
+        let (from, to) = (media::Place::of(from)?, media::Place::of(to)?);
+        media::change(&[&from, &to], &|| renameat(from.directory(), from.name, to.directory(), to.name))
     }
 
     fn link(&mut self, from: &str, to: &str) -> io::Result<()> {
-        fs::hard_link(from, to)
+        let (from, to) = (media::Place::of(from)?, media::Place::of(to)?);
+        let flags = AtFlags::empty();
+        media::change(&[&from, &to], &|| linkat(from.directory(), from.name, to.directory(), to.name, flags))
     }
 
     fn remove(&mut self, path: &str) -> io::Result<()> {
-        fs::remove_file(path)
+        let place = media::Place::of(path)?;
+        media::change(&[&place], &|| unlinkat(place.directory(), place.name, UnlinkatFlags::NoRemoveDir))
     }
 
     fn remove_dir(&mut self, path: &str) -> io::Result<()> {
-        fs::remove_dir(path)
+        let place = media::Place::of(path)?;
+        media::change(&[&place], &|| unlinkat(place.directory(), place.name, UnlinkatFlags::RemoveDir))
     }
 
     fn sync(&mut self, path: &str) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        let is_directory = files::stat(path)?.kind == Kind::Directory;
+        let file = if is_directory { media::open_listing(path)? } else { media::open_file(path)? };
+        file.sync_all()
     }
 
     #[cfg(feature = "overlay")]
@@ -254,17 +286,29 @@ impl Kernel for Linux {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn free_space(&mut self, path: &str) -> io::Result<u64> {
+    fn space(&mut self, path: &str) -> io::Result<Space> {
         let space = statvfs(path)?;
         // The numbers are 32 or 64 bits wide, depending on the processor.
         #[allow(clippy::useless_conversion)]
-        Ok(u64::from(space.blocks_free()).saturating_mul(u64::from(space.fragment_size())))
+        let free = u64::from(space.blocks_free()).saturating_mul(u64::from(space.fragment_size()));
+        Ok(Space { free, read_only: space.flags().contains(FsFlags::ST_RDONLY) })
+    }
+
+    #[cfg(any(feature = "overlay", feature = "virtiofs"))]
+    fn copy_attributes(&mut self, from: &str, to: &str) -> io::Result<()> {
+        attributes::copy(from, to)
+    }
+
+    #[cfg(not(any(feature = "overlay", feature = "virtiofs")))]
+    fn copy_attributes(&mut self, _from: &str, _to: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn mount(&mut self, mount: &Mount<'_>) -> io::Result<()> {
         let mut flags = MountFlags::empty();
         flags.set(MountFlags::RDONLY, mount.read_only);
-        flags.set(MountFlags::NODEV | MountFlags::NOSUID, mount.no_suid_dev);
+        flags.set(MountFlags::NODEV | MountFlags::NOSUID, mount.limits != Limits::None);
+        flags.set(NOSYMFOLLOW, mount.limits == Limits::Medium);
         let outcome = files::mount(mount.source, mount.target, mount.filesystem, flags, mount.data);
         // Mounted or refused, the loop device need not be held any longer.
         self.loops.clear();
@@ -278,7 +322,13 @@ impl Kernel for Linux {
         flags.set(MountFlags::RDONLY, read_only);
         flags.set(MountFlags::NODEV, known.contains(FsFlags::ST_NODEV));
         flags.set(MountFlags::NOSUID, known.contains(FsFlags::ST_NOSUID));
+        flags.set(NOSYMFOLLOW, media::is_partition(target));
         files::mount("", target, "", flags, "")
+    }
+
+    fn lift_limits(&mut self, target: &str) -> io::Result<()> {
+        // With MS_BIND only the mount's own flags change, and the filesystem stays as it is (mount(2)).
+        files::mount("", target, "", MountFlags::REMOUNT | MountFlags::BIND, "")
     }
 
     fn move_mount(&mut self, from: &str, to: &str) -> io::Result<()> {
@@ -358,8 +408,24 @@ impl Kernel for Linux {
         }
     }
 
-    fn sweep(&mut self, dir: &str) -> io::Result<()> {
-        process::start_sweeper(dir)
+    fn sweep(&mut self, store: &str) -> io::Result<()> {
+        let log = self.kmsg().and_then(|log| log.try_clone().ok());
+        self.sweeper = Some(process::start_sweeper(store, log)?);
+        Ok(())
+    }
+
+    #[cfg(feature = "overlay")]
+    fn remove_below(&mut self, dir: &str, budget: usize) -> io::Result<Removal> {
+        let directory = media::open_listing(dir)?;
+        let meter = self.deletion.get_or_insert_with(|| meter::Meter::new("deleting", 0));
+        let mut progress = || meter.count();
+        Ok(removal::Remover::new(directory.as_fd(), budget, &mut progress)?.run())
+    }
+
+    #[cfg(not(feature = "overlay"))]
+    fn remove_below(&mut self, dir: &str, budget: usize) -> io::Result<Removal> {
+        let directory = media::open_listing(dir)?;
+        Ok(removal::Remover::new(directory.as_fd(), budget, &mut || {})?.run())
     }
 
     #[cfg(feature = "overlay")]
@@ -449,7 +515,7 @@ impl Kernel for Linux {
     }
 
     fn power(&mut self, power: Power, after: Duration) {
-        process::power(power, after);
+        process::power(power, after, self.sweeper.take());
     }
 }
 
@@ -471,6 +537,6 @@ pub fn run_sweeper(name: &str) -> bool {
     if name != crate::names::SWEEPER {
         return false;
     }
-    files::sweep(std::io::stdin().as_raw_fd());
+    removal::sweep(std::io::stdin().as_raw_fd(), &mut std::io::stderr());
     true
 }

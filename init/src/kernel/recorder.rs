@@ -11,6 +11,8 @@ use super::Digest;
 use crate::tag::Volume;
 
 const EINVAL: i32 = 22;
+const ENOSPC: i32 = 28;
+const ENOTEMPTY: i32 = 39;
 const ENODEV: i32 = 19;
 
 mod operations;
@@ -24,6 +26,8 @@ pub enum Node {
     File(Vec<u8>, u64, u32),
     /// A symbolic link.
     Symlink(String),
+    /// A FIFO, a socket or a device.
+    Special,
 }
 
 impl Node {
@@ -51,6 +55,10 @@ pub struct Device {
     pub mount_fails: Option<i32>,
     /// Free bytes.
     pub free: u64,
+    /// Names that can still be made; none for as many as anybody wants.
+    pub inodes: Option<usize>,
+    /// Operations on these paths fail with that error number, until a program repairs the filesystem.
+    pub fails: BTreeMap<String, i32>,
 }
 
 /// A described machine and the record of what was done to it.
@@ -100,6 +108,8 @@ pub struct State {
     gone: bool,
     clock: Duration,
     mounts: Vec<(String, Files, Source)>,
+    /// Mounts that are read-only.
+    read_only: std::collections::BTreeSet<String>,
     loops: Vec<String>,
     #[cfg(any(feature = "ram", not(feature = "linux")))]
     processes: u32,
@@ -146,6 +156,7 @@ impl Recorder {
     }
 
     fn node(&mut self, path: &str) -> Result<Node> {
+        self.check(path)?;
         let (mount, inner) = self.locate(path);
         let files = self.files_of(mount);
         if inner.is_empty() {
@@ -164,6 +175,47 @@ impl Recorder {
     fn put(&mut self, path: &str, node: Node) {
         let (mount, inner) = self.locate(path);
         self.files_of(mount).insert(inner, node);
+    }
+
+    /// The device that holds `path`, and the path on it.
+    fn device_of(&mut self, path: &str) -> Option<(&mut Device, String)> {
+        let (mount, inner) = self.locate(path);
+        match self.state.mounts.get(mount?)? {
+            (_, _, Source::Device(number)) => Some((self.devices.get_mut(*number)?, inner)),
+            _ => None,
+        }
+    }
+
+    /// Fails where the description says so.
+    fn check(&mut self, path: &str) -> Result<()> {
+        let failure = self.device_of(path).and_then(|(device, inner)| device.fails.get(&inner).copied());
+        failure.map_or(Ok(()), |number| Err(Error::from_raw_os_error(number)))
+    }
+
+    /// Makes a name, which its directory must take and the filesystem have an inode for.
+    fn create(&mut self, path: &str, node: Node) -> Result<()> {
+        self.check(path.rsplit_once('/').map_or("", |(parent, _)| parent))?;
+        if let Some((Device { inodes: Some(left), .. }, _)) = self.device_of(path) {
+            *left = left.checked_sub(1).ok_or_else(|| Error::from_raw_os_error(ENOSPC))?;
+        }
+        self.put(path, node);
+        Ok(())
+    }
+
+    fn set_read_only(&mut self, target: &str, read_only: bool) {
+        let set = &mut self.state.read_only;
+        if read_only {
+            set.insert(target.into());
+        } else {
+            set.remove(target);
+        }
+    }
+
+    /// Counts inodes that are free again.
+    fn free_inodes(&mut self, path: &str, count: usize) {
+        if let Some((Device { inodes: Some(left), .. }, _)) = self.device_of(path) {
+            *left = left.saturating_add(count);
+        }
     }
 
     /// Takes a name away with all below it; gives it back.

@@ -4,8 +4,10 @@
 use std::io;
 
 use super::{
-    Refusal, discard, incoming, make_writable, names_of, remove_if_there,
-    sidecar::{compare, sidecar, signature_of, wanted_digest},
+    Outcome, Refusal, discard, incoming, make_writable,
+    memory::{self, Entry, Verdict},
+    names_of, rename_over,
+    sidecar::{compare, delivered_sidecar, sidecar, signature_of, wanted_digest},
     sync, sync_img,
 };
 use crate::{
@@ -13,8 +15,10 @@ use crate::{
     device::Found,
     error::{Error, IoContext, Result},
     image::{self, Image},
-    kernel::{Digest, Kernel, Kind, exists},
+    kernel::{Digest, Kernel, exists},
+    media::{self, Resolved},
     names::{self, img, newimg},
+    store::{self, is_full},
     switch_root,
     text::Size,
     trial, trust,
@@ -31,37 +35,66 @@ struct Delivery {
     wanted: Option<Digest>,
     /// What its signature says.
     signature: Option<String>,
+    /// What its digest is, once it was read.
+    digest: Option<Digest>,
 }
 
-/// The rotation. `delivered` is the file on `newimg`, `name` what it is to be called on `img`.
+impl Delivery {
+    /// Reads the file for its digest, once, and compares that with what was delivered.
+    fn digest(&mut self, kernel: &mut dyn Kernel, delivered: &str) -> Result<Digest, Refusal> {
+        let digest = match self.digest {
+            Some(digest) => digest,
+            None => kernel.digest(&self.path).at("read", &self.path)?,
+        };
+        self.digest = Some(digest);
+        compare(delivered, &digest, self.wanted.as_ref())?;
+        Ok(digest)
+    }
+}
+
+/// The rotation. `delivered` is the file on `newimg`, `name` what it is to be called on `img`; `consumes`: it may be removed afterwards.
 pub(super) fn install(
     boot: &mut Boot<'_>,
     found: &Found,
     delivered: &str,
     name: &str,
-) -> Result<&'static str, Refusal> {
-    let delivery = look(boot.kernel, delivered)?;
-    make_writable(boot.kernel, names::IMG_DIR)?;
-    let current = names_of(name).find(|candidate| exists(boot.kernel, &img(candidate)));
+    consumes: bool,
+) -> Result<(Outcome, Entry), Refusal> {
+    let mut delivery = look(boot.kernel, delivered)?;
+    let size = delivery.size;
+    let entry = |boot: &mut Boot<'_>, digest| Entry {
+        digest,
+        size,
+        verdict: Verdict::Installed,
+        release: boot.kernel.release(),
+        reason: delivered.into(),
+    };
+    let current = names_of(name).find(|candidate| is_image(boot.kernel, &img(candidate)));
     // Two filesystems have no common order: whether it is in already is decided by what is in it.
-    if current == Some(name) && is_in(boot.kernel, delivered, &delivery, &img(name))? {
+    if current == Some(name)
+        && let Some(digest) = is_in(boot.kernel, delivered, &mut delivery, &img(name))?
+    {
+        make_writable(boot.kernel, names::IMG_DIR)?;
         keep_signature(boot, &delivery, &img(name))?;
         drop_script_names(boot.kernel, name)?;
-        return Ok("already installed");
+        return Ok((Outcome::Already, entry(boot, digest)));
+    }
+    if let Some(known) = recall(boot, found, delivered, &mut delivery, &img(name), consumes)? {
+        return Err(Refusal::Known(known));
     }
     if delivery.signature.is_none() && trust::required(boot) {
-        return Err(Refusal::Rejected(format!(
+        return Err(Refusal::Refused(format!(
             "it has no signature ({delivered}.minisig), and only signed images are taken"
         )));
     }
-    make_room(boot, delivered, &delivery, name)?;
+    make_writable(boot.kernel, names::IMG_DIR)?;
     boot.say(&format!("update: copying {delivered} ({})", Size(delivery.size)));
     let copy = img(&incoming(name));
-    let digest = match bring(boot, found, delivered, &delivery, name) {
+    let digest = match bring(boot, found, delivered, &mut delivery, name) {
         Ok(digest) => digest,
         Err(refusal) => {
             // What was copied is worth nothing; if it cannot be removed either, the next boot does.
-            let _ = discard(boot.kernel, &copy);
+            let _ = discard(boot.kernel, &copy, &img(name));
             return Err(refusal);
         }
     };
@@ -70,37 +103,88 @@ pub(super) fn install(
     if current.is_some_and(|current| current != name) {
         drop_script_names(boot.kernel, name)?;
     }
-    Ok("installed")
+    Ok((Outcome::Installed, entry(boot, digest)))
+}
+
+/// True for a name that stands for a file: an image may be a link to another name beside it.
+fn is_image(kernel: &mut dyn Kernel, path: &str) -> bool {
+    matches!(media::resolve(kernel, path), Ok(Resolved::File(_)))
 }
 
 /// Whether the delivered file is an image, whole by its own word, and what stands beside it.
 fn look(kernel: &mut dyn Kernel, delivered: &str) -> Result<Delivery, Refusal> {
-    let path = newimg(delivered);
-    let stat = kernel.stat(&path).at("read", &path)?;
-    if stat.kind != Kind::File {
-        return Err(Refusal::Rejected("it is no regular file".into()));
-    }
+    let path = match media::resolve(kernel, &newimg(delivered))? {
+        Resolved::File(path) => path,
+        Resolved::Refused(why) => return Err(Refusal::Bad(format!("it {why}"))),
+    };
+    let size = kernel.stat(&path).at("read", &path)?.size;
     let format = match image::inspect(kernel, &path) {
         Ok(superblock) => superblock.format,
-        Err(error @ (Error::ImageUnknown { .. } | Error::ImageTruncated { .. })) => {
-            return Err(Refusal::Rejected(error.to_string()));
+        Err(Error::ImageUnknown { .. }) => return Err(Refusal::Bad("it is neither squashfs nor EROFS".into())),
+        Err(Error::ImageTruncated { wanted, .. }) => {
+            return Err(Refusal::Bad(format!("it has {size} bytes of the {wanted} that its superblock says")));
         }
         Err(error) => return Err(error.into()),
     };
     let wanted = wanted_digest(kernel, delivered)?;
-    let signature = sidecar(kernel, &signature_of(&path))?;
+    let signature = delivered_sidecar(kernel, &signature_of(delivered))?;
     let image = Image { path: path.clone(), format };
-    Ok(Delivery { path, image, size: stat.size, wanted, signature })
+    Ok(Delivery { path, image, size, wanted, signature, digest: None })
 }
 
-/// Whether `image` has the same content as what was delivered.
-fn is_in(kernel: &mut dyn Kernel, delivered: &str, delivery: &Delivery, image: &str) -> Result<bool, Refusal> {
-    if kernel.stat(image).at("read", image)?.size != delivery.size {
-        return Ok(false);
+/// The digest of what was delivered, if `image` has the same content.
+fn is_in(
+    kernel: &mut dyn Kernel,
+    delivered: &str,
+    delivery: &mut Delivery,
+    image: &str,
+) -> Result<Option<Digest>, Refusal> {
+    let Resolved::File(path) = media::resolve(kernel, image)? else { return Ok(None) };
+    if kernel.stat(&path).at("read", &path)?.size != delivery.size {
+        return Ok(None);
     }
-    let digest = kernel.digest(&delivery.path).at("read", &delivery.path)?;
-    compare(delivered, &digest, delivery.wanted.as_ref())?;
-    Ok(kernel.digest(image).at("read", image)? == digest)
+    let digest = delivery.digest(kernel, delivered)?;
+    // One that cannot be read is not the same, and is about to be replaced.
+    Ok(kernel.digest(&path).is_ok_and(|other| other == digest).then_some(digest))
+}
+
+/// What came of this very image before, where that decides. Whatever the image at `current` is not, a delivery may be.
+fn recall(
+    boot: &mut Boot<'_>,
+    found: &Found,
+    delivered: &str,
+    delivery: &mut Delivery,
+    current: &str,
+    consumes: bool,
+) -> Result<Option<Entry>, Refusal> {
+    let mut all = memory::read(boot.kernel, names::IMG_DIR);
+    if all.is_empty() && found.overlay.as_ref().is_some_and(|volume| store::open(boot, volume).is_ok()) {
+        all = memory::read(boot.kernel, names::OVERLAY_DIR);
+    }
+    // Most have another size, and need not be read for that.
+    if all.iter().all(|entry| entry.size != delivery.size) {
+        return Ok(None);
+    }
+    let digest = delivery.digest(boot.kernel, delivered)?;
+    let Some(known) = all.iter().find(|entry| entry.digest == digest) else { return Ok(None) };
+    let decides = match known.verdict {
+        Verdict::PutBack => true,
+        Verdict::Unusable => known.release == boot.kernel.release(),
+        // Shown anew by what was read already, or by what stands beside it.
+        Verdict::Bad | Verdict::Refused => false,
+        Verdict::Installed => {
+            let is_newest =
+                all.iter().rfind(|entry| entry.verdict == Verdict::Installed).is_some_and(|newest| newest == known);
+            let size = match media::resolve(boot.kernel, current) {
+                Ok(Resolved::File(path)) => image::inspect(boot.kernel, &path).is_ok().then(|| boot.kernel.stat(&path)),
+                _ => None,
+            };
+            // Where the current image is damaged, the delivery is the way out.
+            let is_sound = size.and_then(std::io::Result::ok).is_some_and(|stat| !is_newest || stat.size != known.size);
+            !consumes && is_sound
+        }
+    };
+    Ok(decides.then(|| known.clone()))
 }
 
 /// An image that is in already may have been put in when nobody asked for signatures: the delivered one stays with it.
@@ -111,22 +195,62 @@ fn keep_signature(boot: &mut Boot<'_>, delivery: &Delivery, image: &str) -> Resu
         if trust::check_on_img(boot.kernel, image).is_ok() {
             return Ok(());
         }
-        trust::vouch(boot.kernel, image, signature).map_err(Refusal::Rejected)?;
+        trust::vouch(boot.kernel, image, signature).map_err(of_signature)?;
     } else if sidecar(boot.kernel, &path)?.as_ref() == Some(signature) {
         return Ok(());
     }
-    remove_if_there(boot.kernel, &path)?;
     Ok(write_signature(boot.kernel, &path, signature)?)
 }
 
 fn write_signature(kernel: &mut dyn Kernel, path: &str, signature: &str) -> Result<()> {
+    media::clear(kernel, path)?;
     kernel.write(path, signature.as_bytes()).at("write", path)?;
     sync(kernel, path)?;
     sync_img(kernel)
 }
 
-/// Copies a delivered image beside the current one, checks it in every way there is, and makes it last. Returns its digest.
+/// Brings a delivered image beside the current one, and makes room for it if need be: what was put back before and the old image go if
+/// that helps, the current one never. Returns its digest.
 fn bring(
+    boot: &mut Boot<'_>,
+    found: &Found,
+    delivered: &str,
+    delivery: &mut Delivery,
+    name: &str,
+) -> Result<Digest, Refusal> {
+    let (copy, current) = (img(&incoming(name)), img(name));
+    let mut spare = vec![img(&names::old_image(name)), img(&names::rejected_image(name))];
+    spare.retain(|image| exists(boot.kernel, image));
+    loop {
+        discard(boot.kernel, &copy, &current)?;
+        match try_bring(boot, found, delivered, delivery, name) {
+            Err(Refusal::Failed(error)) if is_full(&error) => {}
+            outcome => return outcome,
+        }
+        discard(boot.kernel, &copy, &current)?;
+        let free = boot.kernel.space(names::IMG_DIR).at("ask for the room on", names::IMG_DIR)?.free;
+        let most = spare
+            .iter()
+            .fold(free, |most, image| most.saturating_add(boot.kernel.stat(image).map_or(0, |stat| stat.size)));
+        let Some(image) = spare.pop().filter(|_| most >= delivery.size) else {
+            return Err(Refusal::Refused(format!(
+                "it needs {}, but img ({}) has {} free beside the current image",
+                Size(delivery.size),
+                found.img.path(),
+                Size(free)
+            )));
+        };
+        // Nothing is given up for an image that is bad; usually that shows while it is copied, and costs no reading twice.
+        delivery.digest(boot.kernel, delivered)?;
+        if let (true, Some(signature)) = (trust::required(boot), &delivery.signature) {
+            trust::vouch(boot.kernel, &delivery.path, signature).map_err(of_signature)?;
+        }
+        discard(boot.kernel, &image, &current)?;
+    }
+}
+
+/// Copies a delivered image beside the current one, checks it in every way there is, and flushes it to disk. Returns its digest.
+fn try_bring(
     boot: &mut Boot<'_>,
     found: &Found,
     delivered: &str,
@@ -147,10 +271,7 @@ fn bring(
         return Err(Refusal::Failed(Error::Io { action: "copy", path: copy, source }));
     }
     if let Some(reason) = objection {
-        return Err(Refusal::Rejected(reason));
-    }
-    if is_same(boot.kernel, &img(&names::rejected_image(name)), delivery.size, &digest) {
-        return Err(Refusal::Rejected("it was in already, never said that it was well, and was put back".into()));
+        return Err(of_signature(reason));
     }
     sync_img(boot.kernel)?;
     try_mount(boot, found, &Image { path: copy.clone(), format: delivery.image.format })?;
@@ -160,23 +281,42 @@ fn bring(
     Ok(digest)
 }
 
+/// A signature that does not hold: bad if it is for another file, else another key may be the one.
+fn of_signature(reason: String) -> Refusal {
+    if reason == names::WRONG_SIGNATURE { Refusal::Bad(reason) } else { Refusal::Refused(reason) }
+}
+
 fn is_same(kernel: &mut dyn Kernel, path: &str, size: u64, digest: &Digest) -> bool {
     kernel.stat(path).is_ok_and(|stat| stat.size == size) && kernel.digest(path).is_ok_and(|other| other == *digest)
 }
 
 /// Mounts an image once before it is trusted, and looks for its init.
 fn try_mount(boot: &mut Boot<'_>, found: &Found, image: &Image) -> Result<(), Refusal> {
-    let reject = |error: Error| match error {
-        Error::Mount { .. }
-        | Error::FilesystemUnsupported { .. }
-        | Error::InitMissing { .. }
-        | Error::InitUnusable { .. } => Refusal::Rejected(super::with_cause(&error)),
-        error => Refusal::Failed(error),
-    };
-    image::mount(boot, image, found).map_err(reject)?;
+    match image::mount(boot, image, found) {
+        Err(Error::Mount { filesystem, source, .. }) if !is_of_medium(&source) => {
+            let release = boot.kernel.release();
+            return Err(Refusal::Unusable(format!("kernel {release} cannot mount it as {filesystem}: {source}")));
+        }
+        Err(error @ Error::FilesystemUnsupported { .. }) => {
+            return Err(Refusal::Unusable(super::with_cause(&error)));
+        }
+        outcome => outcome?,
+    }
     let outcome = switch_root::check_init(boot.kernel, names::IMAGE_DIR, &boot.config.init);
     boot.kernel.unmount(names::IMAGE_DIR).at("unmount", names::IMAGE_DIR)?;
-    outcome.map_err(reject)
+    outcome.map_err(|error| match error {
+        error @ (Error::InitMissing { .. } | Error::InitUnusable { .. }) => {
+            Refusal::Unusable(super::with_cause(&error))
+        }
+        error => Refusal::Failed(error),
+    })
+}
+
+/// True for what a failing medium says, or a machine without memory: nothing that an image can be blamed for.
+fn is_of_medium(error: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    const ENOMEM: i32 = 12;
+    matches!(error.raw_os_error(), Some(EIO | ENOMEM))
 }
 
 /// Puts the image that waits under its incoming name in the place of the current one, which stays as `keep`. At every instant one
@@ -185,25 +325,26 @@ fn try_mount(boot: &mut Boot<'_>, found: &Found, image: &Image) -> Result<(), Re
 /// # Errors
 /// What the kernel said. Then the current image is either of the two, whole.
 pub fn exchange(kernel: &mut dyn Kernel, current: Option<&str>, name: &str, keep: &str) -> Result<()> {
+    let image = img(name);
     if let Some(current) = current {
         let current = img(current);
-        discard(kernel, keep)?;
+        discard(kernel, keep, &current)?;
         kernel.link(&current, keep).at("keep", &current)?;
         let signature = signature_of(&current);
-        if exists(kernel, &signature) {
+        if super::is_file(kernel, &signature) {
             kernel.link(&signature, &signature_of(keep)).at("keep", &signature)?;
         }
         sync_img(kernel)?;
     }
-    let (copy, image) = (img(&incoming(name)), img(name));
-    kernel.rename(&copy, &image).at("rename", &copy)?;
+    let copy = img(&incoming(name));
+    rename_over(kernel, &copy, &image)?;
     sync_img(kernel)?;
     let (from, to) = (signature_of(&copy), signature_of(&image));
     if exists(kernel, &from) {
-        kernel.rename(&from, &to).at("rename", &from)?;
+        rename_over(kernel, &from, &to)?;
         sync_img(kernel)?;
     } else if exists(kernel, &to) {
-        kernel.remove(&to).at("remove", &to)?;
+        media::clear(kernel, &to)?;
         sync_img(kernel)?;
     }
     Ok(())
@@ -217,44 +358,12 @@ fn drop_script_names(kernel: &mut dyn Kernel, name: &str) -> Result<()> {
     if name != names::IMAGE || !exists(kernel, &image) {
         return Ok(());
     }
-    let size = kernel.stat(&old).at("read", &old)?.size;
-    let digest = kernel.digest(&old).at("read", &old)?;
+    let Resolved::File(path) = media::resolve(kernel, &old)? else { return Ok(()) };
+    let size = kernel.stat(&path).at("read", &path)?.size;
+    let digest = kernel.digest(&path).at("read", &path)?;
     if is_same(kernel, &image, size, &digest) {
-        discard(kernel, &format!("{image}-old"))?;
-        discard(kernel, &image)?;
-    }
-    Ok(())
-}
-
-/// Makes room for `size` bytes on `img`. What was put back before and the old image go if that helps, the current one never.
-fn make_room(boot: &mut Boot<'_>, delivered: &str, delivery: &Delivery, name: &str) -> Result<(), Refusal> {
-    let required = trust::required(boot);
-    let (kernel, size) = (&mut *boot.kernel, delivery.size);
-    let mut free = kernel.free_space(names::IMG_DIR).at("ask for the room on", names::IMG_DIR)?;
-    let spare = [img(&names::rejected_image(name)), img(&names::old_image(name))];
-    let mut most = free;
-    for image in &spare {
-        most = most.saturating_add(kernel.stat(image).map_or(0, |stat| stat.size));
-    }
-    if free < size && size <= most {
-        // Nothing is given up for an image that is bad; usually that shows while it is copied, and costs no reading twice.
-        if delivery.wanted.is_some() {
-            let digest = kernel.digest(&delivery.path).at("read", &delivery.path)?;
-            compare(delivered, &digest, delivery.wanted.as_ref())?;
-        }
-        if let (true, Some(signature)) = (required, &delivery.signature) {
-            trust::vouch(kernel, &delivery.path, signature).map_err(Refusal::Rejected)?;
-        }
-    }
-    for image in spare {
-        if free < size && size <= most && exists(kernel, &image) {
-            discard(kernel, &image)?;
-            free = kernel.free_space(names::IMG_DIR).at("ask for the room on", names::IMG_DIR)?;
-        }
-    }
-    if free < size {
-        let line = format!("it needs {}, but img has {} free beside the current image", Size(size), Size(free));
-        return Err(Refusal::Rejected(line));
+        discard(kernel, &format!("{image}-old"), &old)?;
+        discard(kernel, &image, &old)?;
     }
     Ok(())
 }

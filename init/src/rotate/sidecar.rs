@@ -1,10 +1,13 @@
 //! What stands beside a delivered image: its digest as sha256sum writes it, its signature as minisign does. Reads, and decides
 //! whether it can be read; what follows from it is not decided here.
 
+use std::io;
+
 use super::Refusal;
 use crate::{
-    error::{IoContext, Result},
-    kernel::{Digest, Kernel, Kind},
+    error::{Error, Result},
+    kernel::{Digest, Kernel},
+    media,
     names::newimg,
 };
 
@@ -24,20 +27,24 @@ pub fn signature_of(path: &str) -> String {
 /// # Errors
 /// It is no regular file, so reading it might never end, or it cannot be read.
 pub fn sidecar(kernel: &mut dyn Kernel, path: &str) -> Result<Option<String>> {
-    match kernel.stat(path) {
-        Err(_) => return Ok(None),
-        Ok(stat) if stat.kind != Kind::File => return Err(std::io::ErrorKind::InvalidInput.into()).at("read", path),
-        Ok(_) => {}
+    media::read_text(kernel, path, LIMIT)
+}
+
+/// A sidecar of the delivered image: as [`sidecar`], but what is no file is held against the delivery.
+pub(super) fn delivered_sidecar(kernel: &mut dyn Kernel, name: &str) -> Result<Option<String>, Refusal> {
+    match sidecar(kernel, &newimg(name)) {
+        Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
+            Err(Refusal::Bad(format!("{name} is no regular file")))
+        }
+        outcome => Ok(outcome?),
     }
-    let bytes = kernel.read_at(path, 0, LIMIT).at("read", path)?;
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// The digest that the delivered image must have, if one was delivered with it.
 pub(super) fn wanted_digest(kernel: &mut dyn Kernel, delivered: &str) -> Result<Option<Digest>, Refusal> {
-    let Some(text) = sidecar(kernel, &newimg(&format!("{delivered}.sha256")))? else { return Ok(None) };
+    let Some(text) = delivered_sidecar(kernel, &format!("{delivered}.sha256"))? else { return Ok(None) };
     match text.split_ascii_whitespace().next().and_then(parse_digest) {
-        None => Err(Refusal::Rejected(format!("{delivered}.sha256 does not begin with a SHA-256 digest"))),
+        None => Err(Refusal::Bad(format!("{delivered}.sha256 does not begin with a SHA-256 digest"))),
         some => Ok(some),
     }
 }
@@ -45,11 +52,9 @@ pub(super) fn wanted_digest(kernel: &mut dyn Kernel, delivered: &str) -> Result<
 /// Compares the digest with the one that was delivered.
 pub(super) fn compare(delivered: &str, digest: &Digest, wanted: Option<&Digest>) -> Result<(), Refusal> {
     match wanted {
-        Some(wanted) if wanted != digest => Err(Refusal::Rejected(format!(
-            "its digest is {}, but {delivered}.sha256 says {}",
-            hex(digest),
-            hex(wanted)
-        ))),
+        Some(wanted) if wanted != digest => {
+            Err(Refusal::Bad(format!("its digest is {}, but {delivered}.sha256 says {}", hex(digest), hex(wanted))))
+        }
         _ => Ok(()),
     }
 }

@@ -1,7 +1,6 @@
 //! A machine whose disks forget: three filesystems that keep nothing for certain but what was synced. What was not synced may be
 //! there or not, each name and each block of a file for itself, in any order: stricter than ext4, which keeps an order in each
-//! directory and a rename whole. Here a rename may even lose its file, but on newimg, whose files the init does not own: there it
-//! may leave both names. After every operation all that a power cut could leave is noted down.
+//! directory and a rename whole. On img a rename may even lose its file, on newimg it may leave both names. After every operation all that a power cut could leave is noted down.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -10,7 +9,7 @@ use std::{
 };
 
 use initramfs_overlay_init::{
-    kernel::{Digest, Kernel, Kind, Level, ModuleFile, Mount, Node, Power, Stat, Uevent},
+    kernel::{Digest, Kernel, Kind, Level, ModuleFile, Mount, Node, Power, Removal, Space, Stat, Uevent},
     names,
     tag::Volume,
 };
@@ -34,6 +33,16 @@ impl Files {
     }
 }
 
+/// What a directory holds, as far as a boot can tell: nothing but the names below it; a tree that nobody looks into; the empty directory
+/// that overlayfs makes in its `work`. They are contents, so that a rename takes all of it along.
+pub const DIRECTORY: &[u8] = b"<directory>";
+pub const TREE: &[u8] = b"<tree>";
+pub const WORK: &[u8] = b"<work>";
+
+fn is_directory(content: &[u8]) -> bool {
+    [DIRECTORY, TREE, WORK].contains(&content)
+}
+
 /// The three disks: img, newimg, overlay.
 pub type Disks = [Files; 3];
 
@@ -53,15 +62,26 @@ struct Filesystem {
     names: BTreeMap<String, Vec<Option<usize>>>,
     /// Renames that are not synced: the name that goes and the one that comes, each with its place in what the name may hold.
     renames: Vec<[(String, usize); 2]>,
-    /// A rename may lose its file.
-    loses: bool,
+    after_cut: Renames,
+}
+
+/// What a power cut may make of a rename that is not synced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Renames {
+    /// The file may have neither name: worse than any filesystem.
+    Lost,
+    /// The file may have both names.
+    Twice,
+    /// It is done or not, as on every filesystem with a journal: a directory never has two names.
+    #[default]
+    Whole,
 }
 
 impl Filesystem {
-    fn mounted(files: &Files, loses: bool) -> Self {
+    fn mounted(files: &Files, after_cut: Renames) -> Self {
         let inodes = files.contents.iter().map(|content| Inode { now: content.clone(), maybe: Vec::new() }).collect();
         let names = files.names.iter().map(|(name, inode)| (name.clone(), vec![Some(*inode)])).collect();
-        Self { inodes, names, renames: Vec::new(), loses }
+        Self { inodes, names, renames: Vec::new(), after_cut }
     }
 
     fn inode(&self, name: &str) -> Option<usize> {
@@ -83,56 +103,75 @@ impl Filesystem {
 
     /// Everything a power cut may leave now.
     fn cut(&self) -> Vec<Files> {
-        // For each name, which of what it may hold it does hold.
-        let mut choices: Vec<BTreeMap<&String, usize>> = vec![BTreeMap::new()];
-        for (name, all) in &self.names {
-            choices = choices
+        let names: Vec<&String> = self.names.keys().collect();
+        let may_hold: Vec<&Vec<Option<usize>>> = self.names.values().collect();
+        let number = |name: &String| names.binary_search(&name).unwrap();
+        let renames: Vec<[(usize, usize); 2]> = self
+            .renames
+            .iter()
+            .map(|[(from, gone), (to, come)]| [(number(from), *gone), (number(to), *come)])
+            .collect();
+        // What lies in a directory lives and dies with it.
+        let parents: Vec<Option<usize>> =
+            names.iter().map(|name| name.rsplit_once('/').map(|(parent, _)| number(&parent.to_string()))).collect();
+        let mut left = Vec::new();
+        // For each name, which of what it may hold it does hold: counted through like the digits of a number.
+        let mut chosen = vec![0; names.len()];
+        loop {
+            let is_possible = renames.iter().all(|[(from, gone), (to, come)]| {
+                let (gone, come) = (chosen[*from] >= *gone, chosen[*to] >= *come);
+                match self.after_cut {
+                    Renames::Lost => true,
+                    Renames::Twice => come || !gone,
+                    Renames::Whole => come == gone,
+                }
+            });
+            if is_possible {
+                let inode = |name: usize| may_hold[name][chosen[name]];
+                let there = (0..names.len())
+                    .filter(|name| parents[*name].is_none_or(|parent| inode(parent).is_some()))
+                    .filter_map(|name| Some((names[name], inode(name)?)));
+                left.extend(self.files(there));
+            }
+            let Some(digit) = (0..names.len()).find(|name| chosen[*name] + 1 < may_hold[*name].len()) else {
+                return left;
+            };
+            chosen[digit] += 1;
+            chosen[..digit].fill(0);
+        }
+    }
+
+    /// These names, with everything that their files may hold.
+    fn files<'n>(&self, there: impl Iterator<Item = (&'n String, usize)>) -> Vec<Files> {
+        // Numbered by first appearance, so that equal disks are equal.
+        let mut order: Vec<usize> = Vec::new();
+        let mut files = Files::default();
+        for (name, inode) in there {
+            let number = order.iter().position(|known| *known == inode).unwrap_or_else(|| {
+                order.push(inode);
+                order.len() - 1
+            });
+            files.names.insert(name.clone(), number);
+        }
+        let mut all = vec![files];
+        for inode in order {
+            let Inode { now, maybe } = &self.inodes[inode];
+            if maybe.is_empty() {
+                all.iter_mut().for_each(|files| files.contents.push(now.clone()));
+                continue;
+            }
+            all = all
                 .iter()
-                .flat_map(|chosen| {
-                    (0..all.len()).map(move |place| {
-                        let mut chosen = chosen.clone();
-                        chosen.insert(name, place);
-                        chosen
+                .flat_map(|files| {
+                    std::iter::once(now).chain(maybe).map(move |content| {
+                        let mut files = files.clone();
+                        files.contents.push(content.clone());
+                        files
                     })
                 })
                 .collect();
         }
-        if !self.loses {
-            choices.retain(|chosen| {
-                self.renames.iter().all(|[(from, gone), (to, come)]| chosen[from] < *gone || chosen[to] >= *come)
-            });
-        }
-        let mut left = Vec::new();
-        for chosen in choices {
-            let chosen: Vec<(&String, usize)> =
-                chosen.into_iter().filter_map(|(name, place)| Some((name, self.names[name][place]?))).collect();
-            // Numbered by first appearance, so that equal disks are equal.
-            let mut order: Vec<usize> = Vec::new();
-            let mut files = Files::default();
-            for (name, inode) in &chosen {
-                let number = order.iter().position(|known| known == inode).unwrap_or_else(|| {
-                    order.push(*inode);
-                    order.len() - 1
-                });
-                files.names.insert((*name).clone(), number);
-            }
-            let mut all = vec![files];
-            for inode in order {
-                let inode = &self.inodes[inode];
-                all = all
-                    .iter()
-                    .flat_map(|files| {
-                        std::iter::once(&inode.now).chain(&inode.maybe).map(move |content| {
-                            let mut files = files.clone();
-                            files.contents.push(content.clone());
-                            files
-                        })
-                    })
-                    .collect();
-            }
-            left.extend(all);
-        }
-        left
+        all
     }
 }
 
@@ -144,6 +183,8 @@ pub struct Model {
     filesystems: [Filesystem; 3],
     cmdline: String,
     room: u64,
+    /// newimg is on a stick.
+    pub is_removable: bool,
     /// Syncs of paths for which this holds are forgotten.
     forgets: Fault,
     /// Every state that a cut may have left so far.
@@ -161,9 +202,12 @@ pub struct Model {
 impl Model {
     pub fn new(disks: &Disks, cmdline: &str, room: u64, forgets: Fault) -> Self {
         Self {
-            filesystems: [0, 1, 2].map(|number: usize| Filesystem::mounted(&disks[number], number != 1)),
+            filesystems: [0, 1, 2].map(|number: usize| {
+                Filesystem::mounted(&disks[number], [Renames::Lost, Renames::Twice, Renames::Whole][number])
+            }),
             cmdline: cmdline.to_string(),
             room,
+            is_removable: false,
             forgets,
             cuts: HashSet::new(),
             counted: 0,
@@ -188,10 +232,12 @@ impl Model {
     /// Notes down what a cut at this instant may leave.
     pub fn note(&mut self) {
         let [img, newimg, overlay] = [0, 1, 2].map(|number: usize| self.filesystems[number].cut());
+        self.counted += img.len() * newimg.len() * overlay.len();
+        let distinct = |disks: Vec<Files>| disks.into_iter().collect::<HashSet<Files>>();
+        let [img, newimg, overlay] = [distinct(img), distinct(newimg), distinct(overlay)];
         for img in &img {
             for newimg in &newimg {
                 for overlay in &overlay {
-                    self.counted += 1;
                     self.cuts.insert([img.clone(), newimg.clone(), overlay.clone()]);
                 }
             }
@@ -214,6 +260,15 @@ impl Model {
         let filesystem = &self.filesystems[number];
         let inode = filesystem.inode(name).ok_or(ErrorKind::NotFound)?;
         Ok(&filesystem.inodes[inode].now)
+    }
+
+    fn unlink(&mut self, path: &str) -> Result<()> {
+        let (number, name) = self.place(path)?;
+        let filesystem = &mut self.filesystems[number];
+        filesystem.inode(name).ok_or(ErrorKind::NotFound)?;
+        filesystem.point(name, None);
+        self.note();
+        Ok(())
     }
 
     fn put(&mut self, path: &str, now: Vec<u8>, maybe: Vec<Vec<u8>>) -> Result<()> {
@@ -293,6 +348,7 @@ impl Kernel for Model {
             "/proc/cmdline" => Ok(self.cmdline.clone().into_bytes()),
             "/proc/filesystems" => Ok(b"\text4\n\tsquashfs\n\toverlay\n".to_vec()),
             "/etc/trust/k.pub" => Ok(b"k".to_vec()),
+            "/sys/class/block/vdb/removable" => Ok(if self.is_removable { b"1\n".to_vec() } else { b"0\n".to_vec() }),
             _ => self.content(path).cloned(),
         }
     }
@@ -306,6 +362,9 @@ impl Kernel for Model {
         if self.locate(path).is_none() {
             return Ok(());
         }
+        if self.content(path).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
         self.put(path, bytes.to_vec(), torn(bytes, SMALL_BLOCKS))
     }
 
@@ -313,37 +372,55 @@ impl Kernel for Model {
         if path == names::TRUST_DIR {
             return Ok(vec!["k.pub".into()]);
         }
-        let (number, name) = self.place(path)?;
-        if !name.is_empty() {
+        if let Some(outer) = path.strip_suffix("/work")
+            && self.content(outer).is_ok_and(|content| content == WORK)
+        {
             return Ok(Vec::new());
         }
+        let (number, name) = self.place(path)?;
+        let below = if name.is_empty() { String::new() } else { format!("{name}/") };
+        if !name.is_empty() {
+            match self.content(path)?.as_slice() {
+                TREE => return Ok(vec!["x".into()]),
+                WORK => return Ok(vec!["work".into()]),
+                DIRECTORY => {}
+                _ => return Err(ErrorKind::NotADirectory.into()),
+            }
+        }
         let filesystem = &self.filesystems[number];
-        Ok(filesystem.names.keys().filter(|name| filesystem.inode(name).is_some()).cloned().collect())
+        let there = filesystem.names.keys().filter(|name| filesystem.inode(name).is_some());
+        let inside = there.filter_map(|name| name.strip_prefix(&below)).filter(|name| !name.contains('/'));
+        Ok(inside.map(String::from).collect())
     }
 
     fn stat(&mut self, path: &str) -> Result<Stat> {
         let directory = Stat { kind: Kind::Directory, mode: 0o755, size: 0 };
-        let layers =
-            [names::UPPER, names::WORK, names::PERSISTENT].map(|name| format!("{}/{name}", names::OVERLAY_DIR));
-        if layers.contains(&path.to_string()) {
-            return Ok(directory);
-        }
         if path.ends_with("/sbin") {
             return Ok(directory);
         }
         if path == "/dev/loop-control" || path.ends_with("/sbin/init") {
             return Ok(Stat { kind: Kind::File, mode: 0o755, size: 1 });
         }
-        let size = self.content(path)?.len() as u64;
-        Ok(Stat { kind: Kind::File, mode: 0o644, size })
+        let content = self.content(path)?;
+        if is_directory(content) {
+            return Ok(directory);
+        }
+        Ok(Stat { kind: Kind::File, mode: 0o644, size: content.len() as u64 })
     }
 
     fn read_link(&mut self, _path: &str) -> Result<String> {
         Err(ErrorKind::InvalidInput.into())
     }
 
-    fn make_dir(&mut self, _path: &str, _mode: u32) -> Result<()> {
-        Ok(())
+    fn make_dir(&mut self, path: &str, _mode: u32) -> Result<()> {
+        if !path.starts_with(names::OVERLAY_DIR) || path == names::OVERLAY_DIR {
+            return Ok(());
+        }
+        if self.content(path).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        // Its content is its own: a directory is there whole or not at all.
+        self.put(path, DIRECTORY.to_vec(), Vec::new())
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<()> {
@@ -351,6 +428,9 @@ impl Kernel for Model {
         assert_eq!(number, other, "rename over filesystems");
         let filesystem = &mut self.filesystems[number];
         let inode = filesystem.inode(from).ok_or(ErrorKind::NotFound)?;
+        if let Some(other) = filesystem.inode(to) {
+            assert!(!is_directory(&filesystem.inodes[other].now), "{to} is replaced");
+        }
         filesystem.point(to, Some(inode));
         filesystem.point(from, None);
         let places = [from, to].map(|name| (name.to_string(), filesystem.names[name].len() - 1));
@@ -373,12 +453,27 @@ impl Kernel for Model {
     }
 
     fn remove(&mut self, path: &str) -> Result<()> {
-        let (number, name) = self.place(path)?;
-        let filesystem = &mut self.filesystems[number];
-        filesystem.inode(name).ok_or(ErrorKind::NotFound)?;
-        filesystem.point(name, None);
-        self.note();
-        Ok(())
+        assert!(!self.content(path).is_ok_and(|content| is_directory(content)), "{path} is removed like a file");
+        self.unlink(path)
+    }
+
+    fn remove_dir(&mut self, path: &str) -> Result<()> {
+        if !self.list(path)?.is_empty() {
+            return Err(ErrorKind::DirectoryNotEmpty.into());
+        }
+        self.unlink(path)
+    }
+
+    fn remove_below(&mut self, dir: &str, _budget: usize) -> Result<Removal> {
+        let names = self.list(dir)?;
+        if self.content(dir).is_ok_and(|content| content == TREE || content == WORK) {
+            self.put(dir, DIRECTORY.to_vec(), Vec::new())?;
+        } else {
+            for name in &names {
+                self.unlink(&format!("{dir}/{name}"))?;
+            }
+        }
+        Ok(Removal { removed: names.len(), refused: 0 })
     }
 
     fn sync(&mut self, path: &str) -> Result<()> {
@@ -402,6 +497,11 @@ impl Kernel for Model {
         if self.content(to).is_ok() {
             return Err(ErrorKind::AlreadyExists.into());
         }
+        if self.space(to)?.free < content.len() as u64 {
+            const ENOSPC: i32 = 28;
+            self.put(to, Vec::new(), Vec::new())?;
+            return Err(Error::from_raw_os_error(ENOSPC));
+        }
         self.put(to, Vec::new(), Vec::new())?;
         self.put(to, content.clone(), torn(&content, IMAGE_BLOCKS))?;
         self.sync(to)?;
@@ -420,14 +520,22 @@ impl Kernel for Model {
         if good { Ok(()) } else { Err(Error::other("another key or another file")) }
     }
 
-    fn free_space(&mut self, path: &str) -> Result<u64> {
-        let (number, _) = self.place(path)?;
+    fn space(&mut self, path: &str) -> Result<Space> {
+        let Ok((number, _)) = self.place(path) else { return Ok(Space { free: self.room, read_only: false }) };
         let filesystem = &self.filesystems[number];
         let mut used: Vec<usize> = filesystem.names.values().filter_map(|all| *all.last()?).collect();
         used.sort_unstable();
         used.dedup();
         let used: u64 = used.into_iter().map(|inode| filesystem.inodes[inode].now.len() as u64 & !63).sum();
-        Ok(self.room.saturating_sub(used))
+        Ok(Space { free: self.room.saturating_sub(used), read_only: false })
+    }
+
+    fn copy_attributes(&mut self, _from: &str, _to: &str) -> Result<()> {
+        Ok(())
+    }
+
+    fn lift_limits(&mut self, _target: &str) -> Result<()> {
+        Ok(())
     }
 
     fn mount(&mut self, mount: &Mount<'_>) -> Result<()> {
@@ -466,7 +574,7 @@ impl Kernel for Model {
     fn volumes(&mut self, _table: bool) -> Vec<Volume> {
         let volume = |name: &str, label: &str| Volume {
             name: name.into(),
-            disk: "vda".into(),
+            disk: if label == "newimg" { "vdb".into() } else { "vda".into() },
             kind: Some("ext4".into()),
             label: Some(label.into()),
             ..Volume::default()
@@ -478,8 +586,19 @@ impl Kernel for Model {
         Ok(None)
     }
 
-    fn sweep(&mut self, _dir: &str) -> Result<()> {
-        Ok(())
+    /// Does at once what the process behind the boot does later.
+    fn sweep(&mut self, store: &str) -> Result<()> {
+        let discarded = format!("{store}/{}", names::DISCARDED);
+        if self.content(&discarded).is_ok() {
+            self.remove_below(&discarded, usize::MAX)?;
+        }
+        for name in [names::SPARE, "spare/upper", "spare/work"].map(|name| format!("{store}/{name}")) {
+            if self.content(&name).is_err() {
+                self.put(&name, DIRECTORY.to_vec(), Vec::new())?;
+            }
+        }
+        let reserve = format!("{store}/spare/{}", names::RESERVE);
+        if self.content(&reserve).is_err() { self.put(&reserve, b"reserve".to_vec(), Vec::new()) } else { Ok(()) }
     }
 
     fn run(&mut self, _root: &str, _program: &str, _arguments: &[&str]) -> Result<i32> {
@@ -488,10 +607,6 @@ impl Kernel for Model {
 
     fn enter_root(&mut self, _root: &str) -> Result<()> {
         Ok(())
-    }
-
-    fn remove_dir(&mut self, _path: &str) -> Result<()> {
-        Err(ErrorKind::NotFound.into())
     }
 
     fn make_node(&mut self, _node: &Node<'_>) -> Result<()> {

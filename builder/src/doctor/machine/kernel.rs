@@ -8,17 +8,35 @@ use std::{
 };
 
 use initramfs_overlay_init::{
-    kernel::{Digest, Kernel, Level, ModuleFile, Mount, Node, Power, Stat, Uevent},
+    kernel::{Digest, Kernel, Kind, Level, MOST_NAMES, ModuleFile, Mount, Node, Power, Removal, Space, Stat, Uevent},
     names,
     tag::Volume,
 };
 
 use super::{EINVAL, Machine, Mounted, stream};
-use crate::doctor::layer::Source;
+use crate::doctor::layer::{Layer, Source};
 
 /// A path as the lines of changes have it: `img/root-squashfs.img`.
 fn shown(path: &str) -> &str {
     path.strip_prefix(names::STATE_DIR).unwrap_or(path).trim_start_matches('/')
+}
+
+/// Deletes all that lies in a directory. Returns how many names that were.
+fn remove_below(layer: &mut Layer, dir: &str, depth: u32) -> io::Result<usize> {
+    // What lies deeper the machine moves up first; here it only has to end.
+    const DEEPEST: u32 = 256;
+    let mut removed = 0;
+    for name in layer.list(dir)? {
+        let path = format!("{dir}/{name}");
+        if layer.stat(&path)?.kind != Kind::Directory {
+            layer.remove(&path)?;
+        } else if depth < DEEPEST {
+            removed += remove_below(layer, &path, depth + 1)?;
+            layer.remove_dir(&path)?;
+        }
+        removed += 1;
+    }
+    Ok(removed)
 }
 
 impl Kernel for Machine {
@@ -67,6 +85,9 @@ impl Kernel for Machine {
             return Ok(());
         }
         let (layer, inner) = self.writable(path)?;
+        if names::on_medium(path).is_some() && layer.borrow().stat(&inner).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
         layer.borrow_mut().put(&inner, Source::Bytes(Rc::from(bytes)))?;
         self.note(path, format!("write {}", shown(path)));
         Ok(())
@@ -75,7 +96,11 @@ impl Kernel for Machine {
     fn list(&mut self, path: &str) -> io::Result<Vec<String>> {
         let path = self.followed(path)?;
         let (mounted, inner) = self.locate(&path);
-        mounted.layer.borrow().list(&inner)
+        let mut names = mounted.layer.borrow().list(&inner)?;
+        if names::on_medium(&path).is_some() {
+            names.truncate(MOST_NAMES);
+        }
+        Ok(names)
     }
 
     fn stat(&mut self, path: &str) -> io::Result<Stat> {
@@ -165,8 +190,24 @@ impl Kernel for Machine {
         verifier.finalize().map_err(objection)
     }
 
-    fn free_space(&mut self, path: &str) -> io::Result<u64> {
-        Ok(self.locate(path).0.layer.borrow().free())
+    fn space(&mut self, path: &str) -> io::Result<Space> {
+        let (mounted, _) = self.locate(path);
+        Ok(Space { free: mounted.layer.borrow().free(), read_only: mounted.is_read_only })
+    }
+
+    fn copy_attributes(&mut self, _: &str, to: &str) -> io::Result<()> {
+        self.stat(to).map(drop)
+    }
+
+    fn lift_limits(&mut self, _: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove_below(&mut self, dir: &str, _: usize) -> io::Result<Removal> {
+        let (layer, inner) = self.writable(dir)?;
+        let removed = remove_below(&mut layer.borrow_mut(), &inner, 0)?;
+        self.note(dir, format!("delete what is in {}", shown(dir)));
+        Ok(Removal { removed, refused: 0 })
     }
 
     fn mount(&mut self, mount: &Mount<'_>) -> io::Result<()> {
@@ -227,8 +268,13 @@ impl Kernel for Machine {
         Ok(None)
     }
 
-    fn sweep(&mut self, dir: &str) -> io::Result<()> {
-        self.note(dir, format!("empty {} behind the boot", shown(dir)));
+    fn sweep(&mut self, store: &str) -> io::Result<()> {
+        let discarded = format!("{store}/{}", names::DISCARDED);
+        if self.list(&discarded).is_ok_and(|names| !names.is_empty()) {
+            self.note(&discarded, format!("empty {} behind the boot", shown(&discarded)));
+        }
+        let spare = format!("{store}/{}", names::SPARE);
+        self.note(&spare, format!("make {} behind the boot", shown(&spare)));
         Ok(())
     }
 

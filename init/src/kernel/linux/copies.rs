@@ -9,8 +9,16 @@ use std::{
 use std::{io::Write, os::fd::AsRawFd};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+#[cfg(feature = "overlay")]
+use nix::{
+    errno::Errno,
+    fcntl::{FallocateFlags, fallocate},
+};
 use sha2::{Digest as _, Sha256};
 
+use super::media::open_file;
+#[cfg(feature = "overlay")]
+use super::media::{create, is_medium};
 use super::meter::Meter;
 use crate::kernel::Digest;
 
@@ -24,8 +32,11 @@ const PUSH: u64 = 8 << 20;
 
 #[cfg(feature = "overlay")]
 pub(super) fn copy(from: &str, to: &str) -> io::Result<Digest> {
-    let mut source = File::open(from)?;
-    let mut target = File::options().write(true).create_new(true).open(to)?;
+    let mut source = open_file(from)?;
+    let mut target = create(to)?;
+    if is_medium(to) {
+        reserve(&target, source.metadata()?.size())?;
+    }
     let mut digest = Sha256::new();
     let mut written = 0_u64;
     stream(&mut source, "copying", |block| {
@@ -42,6 +53,18 @@ pub(super) fn copy(from: &str, to: &str) -> io::Result<Digest> {
     Ok(digest.finalize().into())
 }
 
+/// Takes the room that a file of `size` bytes needs, all of it: what does not fit shows before anything is copied. ext4 keeps some of what
+/// it counts as free to itself (kernel, fs/ext4/super.c, ext4_calculate_resv_clusters), so no count tells.
+#[cfg(feature = "overlay")]
+fn reserve(file: &File, size: u64) -> io::Result<()> {
+    let Ok(length @ 1..) = libc::off_t::try_from(size) else { return Ok(()) };
+    match fallocate(file, FallocateFlags::empty(), 0, length) {
+        // ext3 and FAT cannot; there it shows while it is copied.
+        Err(Errno::EOPNOTSUPP) => Ok(()),
+        outcome => Ok(outcome?),
+    }
+}
+
 /// Has the kernel finish what it writes of a file and begin with the rest. An error told here is not told again by fsync.
 #[cfg(feature = "overlay")]
 fn keep_writing(file: &File) -> io::Result<()> {
@@ -53,7 +76,7 @@ fn keep_writing(file: &File) -> io::Result<()> {
 
 /// Opens a file to be read from the medium, not from memory. Advice: where it is not taken what is read is right all the same.
 fn open_on_medium(path: &str) -> io::Result<File> {
-    let file = File::open(path)?;
+    let file = open_file(path)?;
     let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
     Ok(file)
@@ -75,7 +98,7 @@ pub(super) fn vouch(path: &str, signature: &str, key: &str) -> io::Result<()> {
     let reason = |objection| {
         io::Error::other(match objection {
             Objection::UnexpectedKeyId => "the signature is by another key",
-            Objection::InvalidSignature => "the signature is for another file",
+            Objection::InvalidSignature => crate::names::WRONG_SIGNATURE,
             Objection::UnsupportedLegacyMode => crate::names::OLD_SIGNATURE,
             _ => "the signature or the key is damaged",
         })

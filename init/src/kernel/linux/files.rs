@@ -1,31 +1,26 @@
-//! Files of the real machine: what they are, and the deletion of whole trees by directory descriptor.
+//! Files of the real machine: what they are and what is in them.
 
 use std::{
     ffi::{CStr, CString},
-    fs::{self, File},
+    fs::File,
     io::{self, Read},
-    os::{
-        fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
-        unix::fs::{MetadataExt, PermissionsExt},
-    },
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
-use crate::kernel::{Kind, Stat};
-use nix::{
-    fcntl::{AtFlags, OFlag},
-    sys::{
-        stat::{Mode, fstatat},
-        statfs::{FsType, fstatfs},
-    },
-    unistd::{UnlinkatFlags, unlinkat},
-};
+use nix::sys::statfs::{FsType, fstatfs};
 use sys_mount::MountFlags;
+
+use super::{
+    media::{Place, open_file},
+    removal,
+};
+use crate::kernel::{Kind, Stat};
 
 /// A small file, whole. The files of proc and sysfs do not know their size, so it is read until it ends.
 pub(super) fn read(path: &str) -> io::Result<Vec<u8>> {
     /// For small files: modules, lists.
     const LIMIT: usize = 64 << 20;
-    let mut file = File::open(path)?;
+    let mut file = open_file(path)?;
     let mut bytes = Vec::new();
     let mut filled = 0_usize;
     loop {
@@ -52,23 +47,28 @@ pub(super) fn text(path: &str) -> String {
 
 /// The names in a directory, in no order.
 pub(super) fn names(path: &str) -> io::Result<Vec<String>> {
+    names_of(&File::open(path)?, usize::MAX)
+}
+
+/// Up to `limit` names in an open directory, in no order.
+pub(super) fn names_of(directory: &File, limit: usize) -> io::Result<Vec<String>> {
     let mut all = Vec::new();
-    list(File::open(path)?.as_fd(), &mut all)?;
+    list(directory.as_fd(), limit, &mut all)?;
     Ok(all.into_iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect())
 }
 
 /// One thing in a directory.
-struct Entry {
-    name: CString,
+pub(super) struct Entry {
+    pub(super) name: CString,
     /// What it is (getdents64(2), d_type).
-    kind: u8,
+    pub(super) kind: u8,
 }
 
-/// Adds what is in an open directory, but itself and its parent, in no order.
+/// Adds what is in an open directory, but itself and its parent, in no order, until there are `limit`.
 ///
 /// The kernel is asked without the C library's streams between: these ask for the directory's state first, and the crate around
 /// them winds it back afterwards, system calls that a boot makes for every folder it looks into.
-fn list(directory: BorrowedFd<'_>, all: &mut Vec<Entry>) -> io::Result<()> {
+pub(super) fn list(directory: BorrowedFd<'_>, limit: usize, all: &mut Vec<Entry>) -> io::Result<()> {
     // For a few dozen names at a time.
     let mut buffer = [0_u8; 2048];
     loop {
@@ -81,6 +81,9 @@ fn list(directory: BorrowedFd<'_>, all: &mut Vec<Entry>) -> io::Result<()> {
             Err(_) => return Err(io::Error::last_os_error()),
         };
         while let Some((entry, length)) = entry(rest) {
+            if all.len() >= limit {
+                return Ok(());
+            }
             if !matches!(entry.name.to_bytes(), b"." | b"..") {
                 all.push(entry);
             }
@@ -98,21 +101,25 @@ fn entry(records: &[u8]) -> Option<(Entry, usize)> {
     Some((Entry { name, kind: *record.get(18)? }, length))
 }
 
+#[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the widths depend on the processor")]
 pub(super) fn stat(path: &str) -> io::Result<Stat> {
-    let metadata = fs::symlink_metadata(path)?;
-    let kind = match metadata.file_type() {
-        kind if kind.is_file() => Kind::File,
-        kind if kind.is_dir() => Kind::Directory,
-        kind if kind.is_symlink() => Kind::Symlink,
+    let stat = Place::of(path)?.stat()?;
+    let kind = match stat.st_mode & libc::S_IFMT {
+        libc::S_IFREG => Kind::File,
+        libc::S_IFDIR => Kind::Directory,
+        libc::S_IFLNK => Kind::Symlink,
         _ => Kind::Other,
     };
-    Ok(Stat { kind, mode: metadata.permissions().mode() & 0o7777, size: metadata.size() })
+    Ok(Stat { kind, mode: u32::from(stat.st_mode) & 0o7777, size: u64::try_from(stat.st_size).unwrap_or(0) })
 }
 
 /// Makes a character device with exactly that mode.
 #[cfg(feature = "virtiofs")]
 pub(super) fn make_node(node: &crate::kernel::Node<'_>) -> io::Result<()> {
-    use nix::sys::stat::{SFlag, makedev, mknod};
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+
     let device = makedev(node.major.into(), node.minor.into());
     mknod(node.path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o600), device)?;
     // The umask takes bits from what mknod is asked for; chmod it does not touch.
@@ -141,9 +148,8 @@ pub(super) fn enter_root(root: &str) -> io::Result<()> {
     // Whatever else is mounted as the old root is somebody's data.
     let kind = fstatfs(&old)?.filesystem_type();
     if kind == nix::sys::statfs::TMPFS_MAGIC || kind == RAMFS_MAGIC {
-        let device = old.metadata()?.dev();
         // What cannot be deleted costs memory, nothing else.
-        let _ = empty(old.as_fd(), device);
+        removal::empty_all(old.as_fd());
     }
     Ok(())
 }
@@ -151,69 +157,22 @@ pub(super) fn enter_root(root: &str) -> io::Result<()> {
 /// kernel, include/uapi/linux/magic.h.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
-/// Deletes everything in a directory that is on the same device. Never follows a link.
-#[allow(clippy::unnecessary_cast, reason = "the width of st_dev depends on the processor")]
-fn empty(directory: BorrowedFd<'_>, device: u64) -> io::Result<()> {
-    // The names are read before anything is removed: what a listing shows while it changes is not defined (readdir(3)).
-    let mut all = Vec::new();
-    let mut outcome = list(directory, &mut all);
-    for entry in all {
-        let name = entry.name.as_c_str();
-        let is_directory = match entry.kind {
-            // Not every filesystem says what its entries are.
-            libc::DT_UNKNOWN => fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFDIR),
-            kind => kind == libc::DT_DIR,
-        };
-        let removed = if is_directory {
-            remove_directory(directory, name, device)
-        } else {
-            unlinkat(directory, name, UnlinkatFlags::NoRemoveDir).map_err(io::Error::from)
-        };
-        outcome = outcome.and(removed);
-    }
-    outcome
-}
-
-#[allow(clippy::unnecessary_cast, reason = "the width of st_dev depends on the processor")]
-fn remove_directory(parent: BorrowedFd<'_>, name: &std::ffi::CStr, device: u64) -> io::Result<()> {
-    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let child = nix::fcntl::openat(parent, name, flags, Mode::empty())?;
-    if nix::sys::stat::fstat(&child)?.st_dev as u64 != device {
-        return Ok(());
-    }
-    empty(child.as_fd(), device)?;
-    Ok(unlinkat(parent, name, UnlinkatFlags::RemoveDir)?)
-}
-
-/// Empties the directory open as `directory`, at the lowest priority there is.
-pub(super) fn sweep(directory: RawFd) {
-    super::process::become_idle();
-    // SAFETY: the descriptor is this process's standard input, open for as long as the process lives.
-    let directory = unsafe { BorrowedFd::borrow_raw(directory) };
-    let Ok(stat) = nix::sys::stat::fstat(directory) else { return };
-    #[allow(clippy::unnecessary_cast, reason = "the width of st_dev depends on the processor")]
-    // What is left, the next boot takes up again.
-    let _ = empty(directory, stat.st_dev as u64);
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
-    fn a_folder_is_listed_whole_and_emptied_whole() {
+    fn a_directory_is_listed_whole() {
         let folder = std::env::temp_dir().join(format!("listed-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
         // More than the kernel tells at once, names of all lengths.
         let mut wanted: Vec<String> =
             (1..=200_usize).map(|length| format!("{length}-{}", "x".repeat(length))).collect();
-        fs::create_dir_all(folder.join("deep/er")).unwrap();
         wanted.iter().for_each(|name| fs::write(folder.join(name), name).unwrap());
+        fs::create_dir(folder.join("deep")).unwrap();
         wanted.push("deep".to_string());
-        let kept = folder.with_extension("kept");
-        fs::create_dir_all(kept.join("folder")).unwrap();
-        std::os::unix::fs::symlink(&kept, folder.join("link")).unwrap();
-        wanted.push("link".to_string());
         wanted.sort_unstable();
         let path = folder.to_str().unwrap();
         let mut seen = names(path).unwrap();
@@ -221,17 +180,14 @@ mod tests {
         assert_eq!(seen, wanted);
         let directory = File::open(&folder).unwrap();
         let mut all = Vec::new();
-        list(directory.as_fd(), &mut all).unwrap();
+        list(directory.as_fd(), usize::MAX, &mut all).unwrap();
         let is = |name: &CStr, kind| all.iter().any(|entry| entry.name.as_c_str() == name && entry.kind == kind);
         // A filesystem may leave the kind open.
         assert!(is(c"deep", libc::DT_DIR) || is(c"deep", libc::DT_UNKNOWN));
-        empty(File::open(&folder).unwrap().as_fd(), directory.metadata().unwrap().dev()).unwrap();
-        assert_eq!(names(path).unwrap(), Vec::<String>::new());
-        fs::remove_dir(&folder).unwrap();
-        fs::remove_dir(kept.join("folder")).expect("what a link leads to stays");
-        fs::remove_dir(kept).unwrap();
+        assert_eq!(names_of(&File::open(&folder).unwrap(), 7).unwrap().len(), 7, "no more than asked for");
+        fs::remove_dir_all(&folder).unwrap();
         assert_eq!(names(path).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(names("/proc/self/comm").is_err(), "no folder");
+        assert!(names("/proc/self/comm").is_err(), "not a directory");
     }
 
     #[test]

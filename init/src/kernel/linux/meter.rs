@@ -7,6 +7,7 @@ use super::{process::write_consoles, uptime, watchdog::Watchdog};
 const INTERVAL: u64 = 1000;
 
 /// How far one stream has come.
+#[derive(Debug)]
 pub(super) struct Meter {
     what: &'static str,
     total: u64,
@@ -28,15 +29,29 @@ impl Meter {
         Self { what, total, done: 0, start, said: start, watchdog: Watchdog::new() }
     }
 
-    /// Another `length` bytes are through.
-    pub(super) fn advance(&mut self, length: u64) {
-        self.done = self.done.saturating_add(length);
+    /// Counts another name.
+    #[cfg(feature = "overlay")]
+    pub(super) fn count(&mut self) {
+        if self.step(1).is_some() {
+            write_consoles(&format!("initramfs-overlay: {}, {} names so far", self.what, self.done));
+        }
+    }
+
+    /// Adds to what is done and feeds the watchdog. Returns the time once an interval has passed.
+    fn step(&mut self, done: u64) -> Option<u64> {
+        self.done = self.done.saturating_add(done);
         let now = now();
         if now.saturating_sub(self.said) < INTERVAL {
-            return;
+            return None;
         }
         self.said = now;
         self.watchdog.feed();
+        Some(now)
+    }
+
+    /// Counts another `length` bytes.
+    pub(super) fn advance(&mut self, length: u64) {
+        let Some(now) = self.step(length) else { return };
         let percent = self.done.saturating_mul(100).checked_div(self.total).unwrap_or(100);
         let elapsed = now.saturating_sub(self.start);
         let speed = self.done.checked_div(elapsed.saturating_mul(1000)).unwrap_or(0);

@@ -1,12 +1,11 @@
 //! Module files go into the kernel, on as many processors as there are. Which and why is decided elsewhere.
 
 use std::{
-    fs::File,
     io,
     sync::{Condvar, Mutex, PoisonError},
 };
 
-use super::files;
+use super::{files, media::open_file};
 use crate::{kernel::ModuleFile, modules::file};
 
 /// Loads modules, each after those it names, so many at a time. One outcome for each.
@@ -20,7 +19,7 @@ pub(super) fn load(files: &[ModuleFile], workers: usize) -> Vec<io::Result<()>> 
 /// Loads one module file. One that is in the kernel already is a success.
 fn load_one(path: &str) -> io::Result<()> {
     let outcome = if path.ends_with(".ko") {
-        nix::kmod::finit_module(File::open(path)?, c"", nix::kmod::ModuleInitFlags::empty())
+        nix::kmod::finit_module(open_file(path)?, c"", nix::kmod::ModuleInitFlags::empty())
     } else {
         let module = file::decompress(path, files::read(path)?)?;
         nix::kmod::init_module(&module, c"")

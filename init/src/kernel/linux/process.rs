@@ -11,9 +11,11 @@ use std::{
 use nix::{
     sys::{
         reboot::{RebootMode, reboot},
+        signal::{Signal, kill},
         termios::tcdrain,
+        wait::waitpid,
     },
-    unistd::ForkResult,
+    unistd::{ForkResult, Pid},
 };
 
 #[cfg(feature = "overlay")]
@@ -21,13 +23,13 @@ use nix::{
     errno::Errno,
     fcntl::OFlag,
     poll::{PollFd, PollFlags, poll},
-    sys::wait::{WaitStatus, waitpid},
+    sys::wait::WaitStatus,
     unistd::pipe2,
 };
 
-use super::files::text;
 #[cfg(feature = "overlay")]
 use super::watchdog::Watchdog;
+use super::{files::text, media::open_listing};
 use crate::{kernel::Power, names};
 
 /// Sets how loud the kernel's messages must be for the consoles. Returns how loud they had to be before.
@@ -66,17 +68,20 @@ pub(super) fn write_consoles(text: &str) {
     }
 }
 
-/// Starts this very program as the process that empties `dir`. It has the directory as its standard input, so the move to the
-/// new root does not matter to it.
-pub(super) fn start_sweeper(dir: &str) -> io::Result<()> {
-    let directory = File::open(dir)?;
+/// Starts this very program as the process that deletes behind the boot. It has the root of the writable partition as its standard input
+/// and the kernel's log as its standard error, so the move to the new root does not matter to it.
+pub(super) fn start_sweeper(store: &str, log: Option<File>) -> io::Result<Pid> {
+    let store = open_listing(store)?;
     let name = CString::new(names::SWEEPER).map_err(io::Error::other)?;
     // SAFETY: the threads that loaded modules have ended, so the child is a whole copy of this process; all it does before exec
-    // is two system calls.
+    // is a few system calls.
     match unsafe { nix::unistd::fork() }? {
-        ForkResult::Parent { .. } => Ok(()),
+        ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
-            let _ = nix::unistd::dup2_stdin(&directory);
+            let _ = nix::unistd::dup2_stdin(&store);
+            if let Some(log) = &log {
+                let _ = nix::unistd::dup2_stderr(log);
+            }
             let _ = nix::unistd::execve(c"/proc/self/exe", &[name], &[] as &[CString]);
             // SAFETY: _exit runs no code of this program: the child must not live on as a second PID 1.
             unsafe { libc::_exit(1) }
@@ -230,11 +235,17 @@ pub(super) fn drain_consoles() {
     }
 }
 
-/// Ends the machine.
-pub(super) fn power(power: Power, after: Duration) {
+/// Ends the machine. The `sweeper` deletes until then; what it has freed is on the disk before the power goes.
+pub(super) fn power(power: Power, after: Duration, sweeper: Option<Pid>) {
     nix::unistd::sync();
     drain_consoles();
     std::thread::sleep(after);
+    if let Some(sweeper) = sweeper {
+        // It may have ended long ago.
+        let _ = kill(sweeper, Signal::SIGKILL);
+        let _ = waitpid(sweeper, None);
+    }
+    nix::unistd::sync();
     let mode = match power {
         Power::Off => RebootMode::RB_POWER_OFF,
         Power::Reboot => RebootMode::RB_AUTOBOOT,
@@ -251,12 +262,6 @@ pub(super) fn shell(banner: &str) -> io::Result<()> {
         ffi::OsString,
         process::{Command, Stdio},
     };
-
-    use nix::sys::{
-        signal::{Signal, kill},
-        wait::waitpid,
-    };
-    use nix::unistd::Pid;
 
     write_consoles(&format!("\n{banner}"));
     let mut shells = Vec::new();

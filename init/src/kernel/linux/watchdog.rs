@@ -6,6 +6,7 @@ use std::{
 };
 
 /// The machine's watchdog, if there is one that is armed.
+#[derive(Debug)]
 pub(super) struct Watchdog(Option<File>);
 
 impl Watchdog {

@@ -5,9 +5,9 @@ use std::{
     time::Duration,
 };
 
-use super::{EINVAL, ENODEV, Files, Node, Recorder, Source};
+use super::{EINVAL, ENODEV, ENOSPC, ENOTEMPTY, Files, Node, Recorder, Source};
 use crate::{
-    kernel::{Digest, Kernel, Kind, Level, ModuleFile, Mount, Power, Stat, Uevent},
+    kernel::{Digest, Kernel, Kind, Level, Limits, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent},
     tag::Volume,
 };
 
@@ -54,9 +54,11 @@ impl Kernel for Recorder {
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        if crate::names::on_medium(path).is_some() && self.node(path).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
         self.note(format!("write {path}"));
-        self.put(path, Node::file(bytes, 0o644));
-        Ok(())
+        self.create(path, Node::file(bytes, 0o644))
     }
 
     fn list(&mut self, path: &str) -> Result<Vec<String>> {
@@ -82,6 +84,7 @@ impl Kernel for Recorder {
             Node::Directory => Stat { kind: Kind::Directory, mode: 0o755, size: 0 },
             Node::File(_, size, mode) => Stat { kind: Kind::File, mode, size },
             Node::Symlink(target) => Stat { kind: Kind::Symlink, mode: 0o777, size: target.len() as u64 },
+            Node::Special => Stat { kind: Kind::Other, mode: 0o644, size: 0 },
         })
     }
 
@@ -97,11 +100,16 @@ impl Kernel for Recorder {
             return Err(ErrorKind::AlreadyExists.into());
         }
         self.note(format!("mkdir {mode:04o} {path}"));
-        self.put(path, Node::Directory);
-        Ok(())
+        self.create(path, Node::Directory)
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<()> {
+        match self.node(to) {
+            Ok(Node::Directory) if !self.list(to)?.is_empty() => return Err(self.failed(ENOTEMPTY)),
+            Ok(Node::Directory) if self.node(from)? != Node::Directory => return Err(ErrorKind::IsADirectory.into()),
+            Ok(_) => drop(self.take(to)?),
+            Err(_) => {}
+        }
         let taken = self.take(from)?;
         self.note(format!("rename {from} {to}"));
         for (rest, node) in taken {
@@ -118,7 +126,11 @@ impl Kernel for Recorder {
     }
 
     fn remove(&mut self, path: &str) -> Result<()> {
+        if self.node(path)? == Node::Directory {
+            return Err(ErrorKind::IsADirectory.into());
+        }
         self.take(path)?;
+        self.free_inodes(path, 1);
         self.note(format!("remove {path}"));
         Ok(())
     }
@@ -128,6 +140,7 @@ impl Kernel for Recorder {
             return Err(ErrorKind::DirectoryNotEmpty.into());
         }
         self.take(path)?;
+        self.free_inodes(path, 1);
         self.note(format!("rmdir {path}"));
         Ok(())
     }
@@ -141,6 +154,14 @@ impl Kernel for Recorder {
     fn copy(&mut self, from: &str, to: &str) -> Result<Digest> {
         let node = self.node(from)?;
         self.note(format!("copy {from} {to}"));
+        if self.node(to).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        if let Node::File(_, size, _) = &node
+            && self.space(to)?.free < *size
+        {
+            return Err(self.failed(ENOSPC));
+        }
         self.put(to, node);
         self.digest(from)
     }
@@ -161,7 +182,7 @@ impl Kernel for Recorder {
         if good { Ok(()) } else { Err(Error::other("the signature is by another key or for another file")) }
     }
 
-    fn free_space(&mut self, path: &str) -> Result<u64> {
+    fn space(&mut self, path: &str) -> Result<Space> {
         let (mount, _) = self.locate(path);
         let (total, used) = match mount.and_then(|place| self.state.mounts.get(place)) {
             Some((_, files, Source::Device(number))) => {
@@ -173,11 +194,40 @@ impl Kernel for Recorder {
             }
             _ => (u64::MAX, 0),
         };
-        Ok(total.saturating_sub(used))
+        let target = mount.and_then(|place| self.state.mounts.get(place)).map(|(target, _, _)| target.clone());
+        let read_only = target.is_some_and(|target| self.state.read_only.contains(&target));
+        Ok(Space { free: total.saturating_sub(used), read_only })
+    }
+
+    fn copy_attributes(&mut self, from: &str, to: &str) -> Result<()> {
+        self.note(format!("attributes of {from} for {to}"));
+        self.check(to)
+    }
+
+    fn remove_below(&mut self, dir: &str, budget: usize) -> Result<Removal> {
+        let below: Vec<String> = self.files_at(dir).into_keys().rev().take(budget).collect();
+        self.list(dir)?;
+        for name in &below {
+            self.take(&format!("{dir}/{name}"))?;
+        }
+        self.put(dir, Node::Directory);
+        self.free_inodes(dir, below.len());
+        self.note(format!("delete {} names below {dir}", below.len()));
+        Ok(Removal { removed: below.len(), refused: 0 })
+    }
+
+    fn lift_limits(&mut self, target: &str) -> Result<()> {
+        self.note(format!("lift limits {target}"));
+        Ok(())
     }
 
     fn mount(&mut self, mount: &Mount<'_>) -> Result<()> {
-        let access = if mount.read_only { "ro" } else { "rw" };
+        let access = match (mount.read_only, mount.limits) {
+            (true, Limits::Medium) => "ro,limited",
+            (false, Limits::Medium) => "rw,limited",
+            (true, _) => "ro",
+            (false, _) => "rw",
+        };
         let data = if mount.data.is_empty() { String::new() } else { format!(" {}", mount.data) };
         self.note(format!("mount {} {} {} {access}{data}", mount.filesystem, mount.source, mount.target));
         let virtual_one = matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs" | "tmpfs" | "devpts" | "cgroup2");
@@ -205,10 +255,12 @@ impl Kernel for Recorder {
             entry.1 = self.files_at(mount.target);
         }
         self.state.mounts.push(entry);
+        self.set_read_only(mount.target, mount.read_only);
         Ok(())
     }
 
     fn remount(&mut self, target: &str, read_only: bool) -> Result<()> {
+        self.set_read_only(target, read_only);
         self.note(format!("remount {target} {}", if read_only { "ro" } else { "rw" }));
         Ok(())
     }
@@ -310,6 +362,7 @@ impl Kernel for Recorder {
         for device in self.devices.iter_mut().filter(|device| arguments.contains(&device.volume.path().as_str())) {
             if *status & !3 == 0 {
                 device.mount_fails = None;
+                device.fails.clear();
                 if makes {
                     device.files.clear();
                 }
