@@ -7,6 +7,7 @@
 pub mod content;
 pub mod ext4;
 pub mod identity;
+mod implied;
 pub mod image;
 pub mod layout;
 mod output;

@@ -26,6 +26,7 @@ use initramfs_overlay_init::{
     config::{Abilities, Config},
     device::{self, Found},
     kernel::Kernel,
+    media::{self, Resolved},
     names,
     tag::Volume,
 };
@@ -184,7 +185,7 @@ pub fn examine(devices: Vec<Device>, boots: &Boots, with_digest: bool) -> Diagno
     });
     if update == State::Rejected {
         findings.push(format!(
-            "newimg holds {}, an update that was refused; the reason is in the text file beside it",
+            "newimg holds {}, refused by an earlier boot: the next one removes it",
             names::rejected_image(&config.image)
         ));
     }
@@ -238,7 +239,10 @@ fn state(machine: &mut Machine, found: &Found, name: &str) -> io::Result<State> 
 }
 
 fn booted(machine: &mut Machine, name: String, format: String, partition: String, with_digest: bool) -> Image {
-    let path = format!("{}/{name}", names::IMG_DIR);
+    let path = match media::resolve(machine, &names::img(&name)) {
+        Ok(Resolved::File(path)) => path,
+        _ => names::img(&name),
+    };
     let size = machine.stat(&path).map_or(0, |stat| stat.size);
     let digest = with_digest.then(|| machine.digest(&path).ok()).flatten();
     let sha256 = digest.map(|digest| {

@@ -17,6 +17,7 @@ use super::{
     content::{self, Entry},
     ext4, identity,
     image::{self, Checked, Packing},
+    implied,
     layout::{Role, Wish},
     root, size,
     size::{KIB, MIB},
@@ -82,7 +83,7 @@ pub fn gather(
         parts.push(newimg_part(disk, update.as_deref(), image, work, warnings, progress)?);
     }
     if let Some(persistent) = &disk.overlay {
-        parts.push(overlay_part(disk, persistent.as_deref())?);
+        parts.push(overlay_part(disk, persistent.as_deref(), image, warnings)?);
     }
     Ok(parts)
 }
@@ -162,11 +163,26 @@ fn update_files(disk: &Disk, path: &Path) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn overlay_part(disk: &Disk, persistent: Option<&Path>) -> Result<Part> {
+fn overlay_part(
+    disk: &Disk,
+    persistent: Option<&Path>,
+    image: &Image,
+    warnings: &mut Vec<String>,
+) -> Result<Part> {
     let mut entries = Vec::new();
     if let Some(folder) = persistent {
         entries.push(Entry::folder(names::PERSISTENT));
-        let inside = content::read(&absolute(folder)?, disk.owner)?;
+        let mut inside = content::read(&absolute(folder)?, disk.owner)?;
+        if inside.iter().any(implied::is_implied) {
+            match implied::directories(&image.path)? {
+                Some(directories) => implied::complete(&mut inside, &directories),
+                None => warnings.push(format!(
+                    "{} cannot be looked into here: directories of {} keep mode 0755, whatever the image has there",
+                    image.path.display(),
+                    folder.display()
+                )),
+            }
+        }
         entries.extend(inside.into_iter().map(|entry| entry.below(names::PERSISTENT.as_bytes())));
     }
     let ratio = bytes_per_inode(Role::Overlay);

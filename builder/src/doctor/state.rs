@@ -29,7 +29,7 @@ pub enum State {
     Orphan,
     /// It is the current image, on trial.
     Trial,
-    /// It was refused, and kept on `newimg` with the reason.
+    /// It was refused, and is about to be removed from `newimg`.
     Rejected,
 }
 
@@ -43,7 +43,7 @@ impl fmt::Display for State {
             Self::Installed => "installed, not yet removed from newimg",
             Self::Orphan => "none, but a part of an earlier one is left on img",
             Self::Trial => "installed, on trial",
-            Self::Rejected => "rejected, kept on newimg",
+            Self::Rejected => "rejected, not yet removed from newimg",
         })
     }
 }

@@ -92,6 +92,18 @@ char *sysfs_devno_to_devpath(dev_t devno, char *path, size_t size) { return NULL
 char *sysfs_chrdev_devno_to_devname(dev_t devno, char *name, size_t size) { return NULL; }
 "#;
 
+/// In place of libcommon's reader of sysfs, which nobody gets one of ([`SYSFS`]): it would bring all of scanf along.
+const PATH: &str = r#"#include "path.h"
+void ul_unref_path(struct path_cxt *pc) { }
+int ul_path_access(struct path_cxt *pc, int mode, const char *path) { return -1; }
+DIR *ul_path_opendir(struct path_cxt *pc, const char *path) { return NULL; }
+int ul_path_read_string(struct path_cxt *pc, char **str, const char *path) { return -1; }
+int ul_path_read_s64(struct path_cxt *pc, int64_t *res, const char *path) { return -1; }
+int ul_path_read_u64(struct path_cxt *pc, uint64_t *res, const char *path) { return -1; }
+int ul_path_read_u32(struct path_cxt *pc, uint32_t *res, const char *path) { return -1; }
+int ul_path_readf_u64(struct path_cxt *pc, uint64_t *res, const char *path, ...) { return -1; }
+"#;
+
 /// Which of libblkid's probers go in, by the file with their list: what an appliance's disks and sticks may carry, and what
 /// must not be mistaken for a filesystem (members of arrays, encrypted volumes). The others cost bytes and, at boot, reads.
 const PROBERS: [(&str, &[&str]); 3] = [
@@ -174,6 +186,7 @@ pub fn key(target: &Target) -> String {
         &COMMON.join(" "),
         CONFIG,
         PRELUDE,
+        PATH,
         SYSFS,
         &format!("{PROBERS:?}{LESS:?}"),
         PKG_CONFIG,
@@ -226,6 +239,7 @@ fn compile(source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: 
     write(source.join("config.h"), CONFIG)?;
     write(source.join("prelude.h"), PRELUDE)?;
     write(source.join("lib/sysfs.c"), SYSFS)?;
+    write(source.join("lib/path.c"), PATH)?;
     for (file, kept) in PROBERS {
         let path = source.join(file);
         let text = fs::read_to_string(&path).at("read", &path)?;

@@ -201,7 +201,9 @@ fn fill_spare(store: BorrowedFd<'_>) -> nix::Result<()> {
     let reserve = openat(spare.as_fd(), names::RESERVE, flags, Mode::from_bits_truncate(0o600))?;
     let reserved = match fallocate(&reserve, FallocateFlags::empty(), 0, names::RESERVE_SIZE as libc::off_t) {
         // ext3 and its kin have no way to reserve but to write.
-        Err(Errno::EOPNOTSUPP) => std::fs::File::from(reserve).write_all(&[0; names::RESERVE_SIZE as usize]).is_ok(),
+        Err(Errno::EOPNOTSUPP) => {
+            std::fs::File::from(reserve).write_all(&vec![0; names::RESERVE_SIZE as usize]).is_ok()
+        }
         outcome => outcome.is_ok(),
     };
     if !reserved {
