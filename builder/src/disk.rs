@@ -7,8 +7,8 @@
 pub mod content;
 pub mod ext4;
 pub mod identity;
-mod implied;
 pub mod image;
+mod implied;
 pub mod layout;
 mod output;
 mod parts;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::{
     config::{Abilities, Config, OnError, Way},
     error::{Error, Result},
-    kernel::{Kernel, Level, Limits, Mount, Power},
+    kernel::{Kernel, Level, Limits, Mount, Power, exists},
     modules::Modules,
     names,
     report::Report,
@@ -208,6 +208,7 @@ impl<'k> Boot<'k> {
     fn hand_over(&mut self, arguments: &[String]) -> Result<()> {
         self.begin(Step::Check);
         switch_root::check_init(self.kernel, names::SYSROOT, &self.config.init)?;
+        self.look_for_modules();
         self.begin(Step::Report);
         if self.config.breaks.contains(&Step::SwitchRoot) {
             // For who looks at it from the shell.
@@ -232,6 +233,17 @@ impl<'k> Boot<'k> {
             return supervise::run(self.kernel, &exit, &program);
         }
         Err(Error::Exec { source: self.kernel.exec(&init, &all), path: init })
+    }
+
+    /// Says so where the root has no modules for the kernel that runs, though that loads modules: drivers that nothing here needed would be
+    /// missed later, by programs that do not say why.
+    fn look_for_modules(&mut self) {
+        let release = self.kernel.release();
+        let folder = ["/", names::MODULES_DIR, "/", &release].concat();
+        if exists(self.kernel, "/proc/modules") && switch_root::resolve(self.kernel, names::SYSROOT, &folder).is_none()
+        {
+            self.notice(&format!("the root has no modules for this kernel ({folder})"));
+        }
     }
 
     fn write_report(&mut self) {

@@ -3,6 +3,7 @@
 use std::{fmt, io, time::Duration};
 
 use crate::{
+    names::store,
     step::Step,
     tag::{Tag, Volume},
     text::Size,
@@ -308,7 +309,8 @@ impl Error {
     /// The error with what the kernel said, for a line of the log.
     pub fn with_cause(&self) -> String {
         if let Self::Store { source, .. } = self {
-            return format!("{self}: {}", source.with_cause());
+            // The partition is named already, and where it is mounted now matters to nobody.
+            return format!("{self}: {}", source.with_cause().replace(&store(""), ""));
         }
         let Some(source) = std::error::Error::source(self) else { return self.to_string() };
         // What ext4 and its kin say of damage (kernel, fs/ext4/ext4.h, EFSCORRUPTED and EFSBADCRC); musl has no words for the one

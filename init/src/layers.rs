@@ -50,7 +50,7 @@ pub fn assemble(boot: &mut Boot<'_>, overlay: Option<&Volume>, img: Option<&Volu
     let error = match outcome {
         Ok(()) => return Ok(()),
         Err(Failure::Root(error)) => return Err(error),
-        Err(Failure::Store(error)) => error.of_store(&volume.path()),
+        Err(Failure::Store(error)) => error,
     };
     if !boot.config.overlay_fallback {
         return Err(error);
@@ -70,18 +70,19 @@ fn undo(boot: &mut Boot<'_>) {
 
 /// Puts the layers together on the writable partition.
 fn on_partition(boot: &mut Boot<'_>, volume: &Volume, img: Option<&Volume>) -> Result<(), Failure> {
-    store::open(boot, volume).map_err(Failure::Store)?;
+    let of_store = |error: Error| Failure::Store(error.of_store(&volume.path()));
+    store::open(boot, volume).map_err(of_store)?;
     if let Some(img) = img {
         repair::restore(boot, volume, img);
     }
     boot.report.fact("overlay", volume.path());
-    store::prepare(boot).map_err(Failure::Store)?;
+    store::prepare(boot).map_err(of_store)?;
     take_attributes(boot);
-    boot.kernel.lift_limits(names::OVERLAY_DIR).at("mount anew", names::OVERLAY_DIR).map_err(Failure::Store)?;
+    boot.kernel.lift_limits(names::OVERLAY_DIR).at("mount anew", names::OVERLAY_DIR).map_err(of_store)?;
     boot.begin(Step::Overlay);
     let served = load_overlayfs(boot).map_err(Failure::Root)?;
     mount_root(boot, &served).map_err(|error| match error {
-        Error::Mount { .. } | Error::Io { .. } => Failure::Store(error),
+        Error::Mount { .. } | Error::Io { .. } => of_store(error),
         error => Failure::Root(error),
     })?;
     store::sweep(boot);

@@ -60,7 +60,8 @@ pub fn clear(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
             empty(kernel, path)?;
             kernel.remove_dir(path).at("remove", path)
         }
-        _ => kernel.remove(path).at("remove", path),
+        Ok(_) => kernel.remove(path).at("remove", path),
+        Err(error) => Err(error).at("read", path),
     }
 }
 

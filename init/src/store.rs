@@ -61,15 +61,16 @@ pub fn with_room<T>(
     if boot.kernel.remove(&format!("{}/{}", store(names::SPARE), names::RESERVE)).is_ok() {
         outcome = step(boot.kernel);
     }
-    if is_short(&outcome) {
-        boot.notice("overlay is full: what earlier boots wrote is deleted before this one goes on");
-    }
+    let mut is_said = false;
     for directory in disposable.iter().map(|name| store(name)) {
         // What is not there, or no directory, holds nothing.
         while is_short(&outcome)
             && let Ok(removal) = boot.kernel.remove_below(&directory, media::BATCH)
             && removal.removed > 0
         {
+            if !std::mem::replace(&mut is_said, true) {
+                boot.notice("overlay is full: what earlier boots wrote is deleted before this one goes on");
+            }
             outcome = step(boot.kernel);
         }
     }

@@ -54,7 +54,8 @@ mod tests {
     #[test]
     fn only_directories_that_say_nothing_take_what_the_image_has() {
         let directory = |mode, uid| Directory { mode, uid, gid: uid };
-        let image = BTreeMap::from([(b"root".to_vec(), directory(0o700, 0)), (b"home/a".to_vec(), directory(0o750, 1000))]);
+        let image =
+            BTreeMap::from([(b"root".to_vec(), directory(0o700, 0)), (b"home/a".to_vec(), directory(0o750, 1000))]);
         let mut entries = vec![
             Entry::folder(*b"root"),
             Entry::folder(*b"home/a"),

@@ -163,12 +163,7 @@ fn update_files(disk: &Disk, path: &Path) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn overlay_part(
-    disk: &Disk,
-    persistent: Option<&Path>,
-    image: &Image,
-    warnings: &mut Vec<String>,
-) -> Result<Part> {
+fn overlay_part(disk: &Disk, persistent: Option<&Path>, image: &Image, warnings: &mut Vec<String>) -> Result<Part> {
     let mut entries = Vec::new();
     if let Some(folder) = persistent {
         entries.push(Entry::folder(names::PERSISTENT));

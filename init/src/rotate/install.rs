@@ -74,7 +74,6 @@ pub(super) fn install(
     if current == Some(name)
         && let Some(digest) = is_in(boot.kernel, delivered, &mut delivery, &img(name))?
     {
-        make_writable(boot.kernel, names::IMG_DIR)?;
         keep_signature(boot, &delivery, &img(name))?;
         drop_script_names(boot.kernel, name)?;
         return Ok((Outcome::Already, entry(boot, digest)));
@@ -170,8 +169,13 @@ fn recall(
     let decides = match known.verdict {
         Verdict::PutBack => true,
         Verdict::Unusable => known.release == boot.kernel.release(),
-        // Shown anew by what was read already, or by what stands beside it.
-        Verdict::Bad | Verdict::Refused => false,
+        // What stands beside it may be another by now. Its digest was compared above.
+        Verdict::Bad | Verdict::Refused => {
+            if let (true, Some(signature)) = (trust::required(boot), &delivery.signature) {
+                trust::vouch(boot.kernel, &delivery.path, signature).map_err(of_signature)?;
+            }
+            false
+        }
         Verdict::Installed => {
             let is_newest =
                 all.iter().rfind(|entry| entry.verdict == Verdict::Installed).is_some_and(|newest| newest == known);
@@ -203,6 +207,7 @@ fn keep_signature(boot: &mut Boot<'_>, delivery: &Delivery, image: &str) -> Resu
 }
 
 fn write_signature(kernel: &mut dyn Kernel, path: &str, signature: &str) -> Result<()> {
+    make_writable(kernel, names::IMG_DIR)?;
     media::clear(kernel, path)?;
     kernel.write(path, signature.as_bytes()).at("write", path)?;
     sync(kernel, path)?;
@@ -362,6 +367,7 @@ fn drop_script_names(kernel: &mut dyn Kernel, name: &str) -> Result<()> {
     let size = kernel.stat(&path).at("read", &path)?.size;
     let digest = kernel.digest(&path).at("read", &path)?;
     if is_same(kernel, &image, size, &digest) {
+        make_writable(kernel, names::IMG_DIR)?;
         discard(kernel, &format!("{image}-old"), &old)?;
         discard(kernel, &image, &old)?;
     }
