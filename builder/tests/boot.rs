@@ -3,7 +3,11 @@
 //!
 //! `cargo test --test boot -- [NAME PART …]` runs those whose name contains a part; see `cases/`.
 
+#[path = "cases/bare.rs"]
+mod bare;
 mod cases;
+#[path = "cases/ended.rs"]
+mod ended;
 #[path = "boot/errors.rs"]
 mod errors;
 #[path = "../../test-images/image.rs"]
@@ -46,6 +50,7 @@ fn all_cases() -> Vec<Case> {
         ("boot and newimg may be absent", ways::few_partitions),
         ("squashfs from boot, overlayfs from the image", ways::modules_from_disk),
         ("EROFS boots", ways::erofs),
+        ("an archive of /init and modules, nothing else", ways::bare),
         ("a tmpfs as writable layer, the root read-only", ways::tmpfs_read_only),
         ("a fallback tmpfs says degraded", ways::fallback),
         ("a factory reset empties persistent", ways::reset),

@@ -4,6 +4,8 @@
 
 #[path = "ram/alpine.rs"]
 mod alpine;
+#[path = "cases/bare.rs"]
+mod bare;
 mod cases;
 #[path = "ram/diskless.rs"]
 mod diskless;
@@ -43,6 +45,7 @@ const CASES: &[Case] = &[
     ("armv6l: an image on a Raspberry Pi Zero", ways::raspberry),
     ("said at boot, it comes before the image", ways::asked_at_boot),
     ("an entrypoint that is called /init", ways::own_init),
+    ("a root that was packed by hand: /init and its own files", ways::packed_by_hand),
     ("two archives, all contents compared", ways::split),
     ("attributes are back", ways::attributes),
     ("the network, beside an image that has none of its programs", ways::network),

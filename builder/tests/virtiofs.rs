@@ -2,6 +2,8 @@
 //!
 //! `cargo test --test virtiofs -- [NAME PART …]` runs the cases whose name contains a part; see `cases/`.
 
+#[path = "cases/bare.rs"]
+mod bare;
 mod cases;
 #[path = "cases/ended.rs"]
 mod ended;
@@ -26,6 +28,7 @@ const CASES: &[Case] = &[
     ("a root that may be written to", ways::read_write),
     ("arguments arrive as they were given", ways::arguments),
     ("a known caller's line boots", ways::known_caller),
+    ("a known caller's own archive boots: /init and modules, nothing else", ways::known_caller_bare),
     ("orphans are reaped, what is left over is ended", ways::orphans),
     ("the result as JSON, the console beside it", ways::json),
     ("armv6l builds and says that it has no PCI bus", ways::armv6l),

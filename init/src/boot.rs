@@ -14,7 +14,7 @@ use crate::{
     config::{Abilities, Config, OnError, Way},
     error::{Error, Result},
     kernel::{Kernel, Level, Limits, Mount, Power, exists},
-    modules::Modules,
+    modules::{Modules, unlisted},
     names,
     report::Report,
     step::Step,
@@ -97,7 +97,7 @@ impl<'k> Boot<'k> {
         let now = self.kernel.now();
         self.report.begin(Step::Api, now);
         #[cfg(any(feature = "ram", not(feature = "linux")))]
-        let is_root = ram::is_baked(self.kernel);
+        let is_root = self.config.way() == Way::Ram || ram::is_baked(self.kernel);
         #[cfg(not(any(feature = "ram", not(feature = "linux"))))]
         let is_root = false;
         for (source, target, data, limits) in [
@@ -107,12 +107,11 @@ impl<'k> Boot<'k> {
             // systemd, File Hierarchy Requirements: /run is mounted by the initramfs, mode 755, nosuid, nodev.
             ("tmpfs", "/run", "mode=755", Limits::NoSuidDev),
         ] {
-            if is_root {
-                self.make_dir(target)?;
-                // What an image has in /run it needs.
-                if target == "/run" && self.kernel.list(target).is_ok_and(|names| !names.is_empty()) {
-                    continue;
-                }
+            // An archive may hold this program and nothing else.
+            self.make_dir(target)?;
+            // What an image has in /run it needs.
+            if is_root && target == "/run" && self.kernel.list(target).is_ok_and(|names| !names.is_empty()) {
+                continue;
             }
             let mount = Mount { source, target, filesystem: source, read_only: false, limits, data };
             match self.kernel.mount(&mount) {
@@ -127,6 +126,9 @@ impl<'k> Boot<'k> {
                     });
                 }
                 Ok(()) => {}
+            }
+            if target == "/dev" {
+                self.kernel.open_standard_files();
             }
         }
         let folders = [names::STATE_DIR, names::IMG_DIR, names::IMAGE_DIR, names::OVERLAY_DIR];
@@ -147,6 +149,16 @@ impl<'k> Boot<'k> {
 
     fn text(&mut self, path: &str) -> String {
         self.kernel.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Opens the list of modules and loads those that every boot wants. Without a list for the running kernel these are all module
+    /// files of the archive.
+    pub fn open_modules(&mut self) {
+        self.modules = Modules::open(self.kernel);
+        if !self.modules.is_listed() {
+            unlisted::load(self.kernel, &unlisted::Place::ALL, self.config.debug);
+        }
+        self.modules.load_always(self.kernel);
     }
 
     /// Starts a step; stops before it with a shell if that was asked for.

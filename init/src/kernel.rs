@@ -192,6 +192,9 @@ pub trait Kernel {
     fn processors(&mut self) -> usize;
     /// A line for the kernel log, which shows it on the consoles if they are as loud as that.
     fn log(&mut self, level: Level, line: &str);
+    /// Opens the console, or `/dev/null` where there is none, as each of standard input, output and error that is closed: the kernel
+    /// opens none of them where the archive has no `/dev/console`, and any file of init's would take their places.
+    fn open_standard_files(&mut self) {}
     /// A text for every console and the kernel log, whatever their level.
     fn announce(&mut self, text: &str);
 

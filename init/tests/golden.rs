@@ -18,6 +18,8 @@ struct Machine {
     about: String,
     cmdline: String,
     baked: String,
+    /// The archive holds nothing but `/init` and the files named: none of the directories that `build` puts in.
+    bare: bool,
     arguments: Vec<String>,
     kernel: String,
     processors: usize,
@@ -30,6 +32,7 @@ struct Machine {
     modules: String,
     modaliases: Vec<String>,
     module_fails: BTreeMap<String, i32>,
+    module_needs: BTreeMap<String, String>,
     module_brings: BTreeMap<String, String>,
     module_cards: BTreeMap<String, String>,
     files: BTreeMap<String, Content>,
@@ -43,6 +46,7 @@ impl Default for Machine {
             about: String::new(),
             cmdline: String::new(),
             baked: String::new(),
+            bare: false,
             arguments: Vec::new(),
             kernel: "6.1.0".into(),
             processors: 1,
@@ -55,6 +59,7 @@ impl Default for Machine {
             modules: String::new(),
             modaliases: Vec::new(),
             module_fails: BTreeMap::new(),
+            module_needs: BTreeMap::new(),
             module_brings: BTreeMap::new(),
             module_cards: BTreeMap::new(),
             files: BTreeMap::new(),
@@ -192,6 +197,11 @@ fn files(described: &BTreeMap<String, Content>) -> Files {
 fn record(machine: Machine) -> Vec<String> {
     assert!(!machine.about.is_empty(), "a case says what it is about");
     let mut initramfs = files(&machine.files);
+    if !machine.bare {
+        for folder in ["dev", "proc", "run", "sys"] {
+            initramfs.entry(folder.into()).or_insert(Node::Directory);
+        }
+    }
     initramfs.insert("proc/cmdline".into(), Node::file(machine.cmdline, 0o444));
     if !machine.baked.is_empty() {
         initramfs.insert("etc/cmdline".into(), Node::file(machine.baked, 0o644));
@@ -227,6 +237,7 @@ fn record(machine: Machine) -> Vec<String> {
         modaliases: machine.modaliases,
         images: machine.images.iter().map(|(name, content)| (name.clone(), files(content))).collect(),
         module_fails: machine.module_fails,
+        module_needs: machine.module_needs,
         module_brings: machine.module_brings,
         module_cards: machine.module_cards,
         has_shell: machine.shell,

@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 
 use initramfs_overlay_init::config::{Abilities, Config};
 
-use self::{artifact::Image, program::Programs};
+use self::{
+    artifact::Image,
+    bare::BareInit,
+    program::{BootMode, Programs},
+};
 pub(super) use self::{modules::Wanted, program::Program};
 use crate::{
     Error, Result, busybox,
@@ -21,6 +25,7 @@ use crate::{
 };
 
 mod artifact;
+mod bare;
 pub(super) mod checksums;
 pub(super) mod description;
 pub(super) mod modules;
@@ -40,6 +45,9 @@ pub(super) mod source;
     initramfs-overlay build --target armv6l --variant slim --cmdline 'rd.timeout=30s'
   With the modules that lead to the root, from the kernel this machine runs:
     initramfs-overlay build --target x86_64 --module-tree /lib/modules/$(uname -r) --modules @overlay,@virtio
+
+  Init alone, to pack it with files of your own:
+    initramfs-overlay build --target x86_64 --variant slim --bare-init --output out/
 
 Each image has a .manifest.json (what it holds) and an .spdx.json (bill of materials) beside it, and SHA256SUMS lists them all.")]
 pub struct Args {
@@ -82,6 +90,17 @@ pub struct Args {
     /// Public keys (minisign): the image then installs and boots only what is signed by one of them. Repeatable
     #[arg(long, value_name = "KEY.pub")]
     pub trust: Vec<PathBuf>,
+
+    /// Write init alone too, for an archive that you pack yourself: init-<version>-<target>.elf, with these boot modes
+    #[arg(
+        long,
+        value_name = "MODES",
+        value_delimiter = ',',
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "overlay,virtiofs"
+    )]
+    pub bare_init: Vec<BootMode>,
 
     /// How images are compressed
     #[arg(long, value_name = "NAME", default_value = "gzip")]
@@ -147,11 +166,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
     }
 
+    let bare = bare_inits(args, &programs, &targets, &variants, place.version(), mtime)?;
+
     let output = args.output.clone().unwrap_or_else(|| place.default_output());
     fs::create_dir_all(&output).at("create", &output)?;
     let (mut made, mut files) = (Vec::new(), Vec::new());
     for image in &images {
         let (artifact, written) = image.make(&output, &progress)?;
+        made.push(artifact);
+        files.extend(written);
+    }
+    for init in &bare {
+        let (artifact, written) = init.make(&output)?;
         made.push(artifact);
         files.extend(written);
     }
@@ -161,6 +187,37 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     files.into_iter().try_for_each(crate::write::OutputFile::commit)?;
     report::print(&output, place.version(), &made, args.json)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns the inits that are written as files of their own: for each target one with a shell, one without, as the variants ask.
+fn bare_inits<'a>(
+    args: &Args,
+    programs: &Programs<'_>,
+    targets: &[&'static Target],
+    variants: &[Variant],
+    version: &'a str,
+    mtime: u32,
+) -> Result<Vec<BareInit<'a>>> {
+    let mut modes = args.bare_init.clone();
+    modes.sort_unstable();
+    modes.dedup();
+    let trust = !args.trust.is_empty();
+    if modes.is_empty() {
+        return Ok(Vec::new());
+    }
+    if trust && !modes.contains(&BootMode::Overlay) {
+        let text = "--trust: only the boot mode `overlay` checks signatures; name it with --bare-init=overlay,…";
+        return Err(Error::Usage(text.to_owned()));
+    }
+    let shells = unique(&variants.iter().map(|variant| variant.has_shell()).collect::<Vec<_>>());
+    let mut inits = Vec::new();
+    for target in targets {
+        for shell in &shells {
+            let program = programs.get_for(target, &modes, *shell, trust)?;
+            inits.push(BareInit { target, shell: *shell, version, program, mtime });
+        }
+    }
+    Ok(inits)
 }
 
 /// The targets of these names, in this order, each once.

@@ -116,6 +116,30 @@ fn paths(listing: &Value) -> Vec<&str> {
 }
 
 #[test]
+fn init_alone_is_a_file_like_the_images() {
+    let workshop = Workshop::new();
+    let summary = workshop.built(&["--variant", "slim,standard,debug", "--bare-init"]);
+    let made: Vec<_> =
+        summary["artifacts"].as_array().unwrap().iter().map(|one| one["file"].as_str().unwrap()).collect();
+    assert_eq!(made, [image("-slim.gz"), image(".gz"), image("-debug.gz"), image(".elf"), image("-debug.elf")]);
+    let files = workshop.files();
+    let init = fs::read(workshop.path("init")).unwrap();
+    let sums = text(&files["SHA256SUMS"]);
+    for name in [image(".elf"), image("-debug.elf")] {
+        assert_eq!(files[&name], init);
+        let mode = fs::metadata(workshop.path("out").join(&name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
+        for file in [name.clone(), format!("{name}.manifest.json"), format!("{name}.spdx.json")] {
+            assert!(sums.contains(&format!("{}  {file}\n", digest(&files[&file]))), "{file}:\n{sums}");
+        }
+        assert_eq!(workshop.manifest(&name)["image"]["sha256"], digest(&init));
+    }
+    let again = workshop.built(&["--variant", "slim", "--bare-init=ram"]);
+    assert_eq!(again["artifacts"][1]["unchanged"], true);
+    assert_eq!(workshop.files(), files);
+}
+
+#[test]
 fn the_same_inputs_give_the_same_bytes_for_everyone() {
     let build = |umask: &str, zone: &str, user: &str| {
         let workshop = Workshop::new();

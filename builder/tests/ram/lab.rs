@@ -9,7 +9,7 @@ use std::{
 use initramfs_overlay::{
     busybox,
     cache::Cache,
-    kernel_package,
+    kernel_package::{self, Kernel},
     progress::Progress,
     qemu::{Guest, Machine},
     target,
@@ -104,12 +104,17 @@ impl Lab {
         (file, serde_json::from_str(&ended.output).expect("JSON"))
     }
 
+    /// Debian's kernel for a target.
+    pub fn kernel(&self, name: &str) -> Kernel {
+        let target = target::named(name).expect("a target");
+        let cache = Cache::open().expect("the cache");
+        kernel_package::debian(target, &cache, &Progress::none()).expect("a kernel")
+    }
+
     /// Boots an archive of one's own for a target. Returns what the console showed.
     pub fn boot(&self, name: &str, initrd: &Path, append: &str) -> String {
         let target = target::named(name).expect("a target");
-        let cache = Cache::open().expect("the cache");
-        let kernel = kernel_package::debian(target, &cache, &Progress::none()).expect("a kernel");
-        let mut machine = Machine::new(target, &kernel);
+        let mut machine = Machine::new(target, &self.kernel(name));
         machine.initrd = Some(initrd.to_owned());
         machine.append.push(format!("panic=-1 {append}"));
         let mut guest = Guest::start(&machine).expect("QEMU");

@@ -133,3 +133,29 @@ pub fn network(lab: &Lab) {
     ended.expect(0);
     assert!(ended.output.contains("rd.net=dhcp: this initramfs has nothing that does it"), "{}", ended.output);
 }
+
+/// No directory to mount on, no console, no word about what to run: `/sbin/init` runs.
+pub fn packed_by_hand(lab: &Lab) {
+    use std::{fs, os::unix::fs::PermissionsExt};
+    let work = lab.folder();
+    let archive = work.join("archive");
+    let kernel = lab.kernel("x86_64");
+    let modules = archive.join("lib/modules").join(&kernel.version);
+    for folder in [&archive.join("sbin"), &modules] {
+        fs::create_dir_all(folder).expect("a folder");
+    }
+    for module in crate::bare::modules(&kernel.modules, &["squashfs"]) {
+        fs::copy(&module.file, modules.join(format!("{}.ko", module.entry.name))).expect("a copy");
+    }
+    fs::copy(crate::bare::init(&work, "x86_64", "ram"), archive.join("init")).expect("a copy");
+    fs::write(archive.join("sbin/sh"), lab.busybox("x86_64")).expect("a shell");
+    let script = "#!/sbin/sh\necho \"runs as $$ of $PPID\"; echo /*
+        while read name rest; do echo \"knows $name\"; done < /proc/filesystems; exit 3\n";
+    fs::write(archive.join("sbin/init"), script).expect("a script");
+    for name in ["sbin/sh", "sbin/init"] {
+        fs::set_permissions(archive.join(name), fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
+    let said = lab.boot("x86_64", &crate::bare::pack(&archive), "");
+    assert!(said.contains("knows squashfs") && said.contains(" of 1\n") && said.contains("/dev /init /proc"), "{said}");
+    assert!(said.contains("/sbin/init ended with status 3"), "{said}");
+}

@@ -1,6 +1,12 @@
 //! Boots that come to their command, and what the command sees.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use initramfs_overlay::{
     qemu::{Guest, Machine},
@@ -8,7 +14,7 @@ use initramfs_overlay::{
     vm::share::{Daemon, Kind},
 };
 
-use crate::{ended::run, lab::Lab};
+use crate::{bare, ended::run, lab::Lab};
 
 pub fn statuses(lab: &Lab) {
     let root = lab.root();
@@ -80,15 +86,7 @@ pub fn arguments(lab: &Lab) {
 
 /// The line that a builder of operating systems passes, with an initramfs that was made beforehand and a QEMU of its own.
 pub fn known_caller(lab: &Lab) {
-    let (root, share, work) = (lab.root(), lab.folder(), lab.folder());
-    let program = share.join("osbuild/vm.py");
-    fs::create_dir(share.join("osbuild")).expect("a folder");
-    fs::write(
-        &program,
-        "#!/bin/sh\necho pid $$ of $0 with $#\ngrep -E ' (/|/run/mnt/mnt0) ' /proc/mounts\npoweroff -f\n",
-    )
-    .expect("a file");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
+    let work = lab.folder();
     let initrd = work.join("initrd.gz");
     let made = run(Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
         .args(["virtiofs", "--target", "x86_64", "--module-tree"])
@@ -97,6 +95,33 @@ pub fn known_caller(lab: &Lab) {
         .arg(&initrd)
         .current_dir(env!("CARGO_MANIFEST_DIR")));
     made.expect(0);
+    boot_known_caller(lab, &work, initrd);
+}
+
+/// The same line with the archive that this builder packs by itself: init, and modules by number.
+pub fn known_caller_bare(lab: &Lab) {
+    let work = lab.folder();
+    let archive = work.join("archive");
+    let modules = archive.join("usr/lib/modules");
+    fs::create_dir_all(&modules).expect("a folder");
+    fs::copy(bare::init(&work, "x86_64", "overlay,virtiofs"), archive.join("init")).expect("a copy");
+    let wanted = ["virtio_pci", "virtiofs", "virtio_console"];
+    for (number, module) in bare::modules(&lab.kernel.modules, &wanted).iter().enumerate() {
+        fs::copy(&module.file, modules.join(format!("{number:03}-{}.ko", module.entry.name))).expect("a copy");
+    }
+    boot_known_caller(lab, &work, bare::pack(&archive));
+}
+
+fn boot_known_caller(lab: &Lab, work: &Path, initrd: PathBuf) {
+    let (root, share) = (lab.root(), lab.folder());
+    let program = share.join("osbuild/vm.py");
+    fs::create_dir(share.join("osbuild")).expect("a folder");
+    fs::write(
+        &program,
+        "#!/bin/sh\necho pid $$ of $0 with $#\ngrep -E ' (/|/run/mnt/mnt0) ' /proc/mounts\nls -l /proc/1/fd\npoweroff -f\n",
+    )
+    .expect("a file");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
     let mut machine = Machine::new(target::named("x86_64").expect("a target"), &lab.kernel);
     machine.initrd = Some(initrd);
     machine.append = "console=ttyS0 quiet selinux=1 enforcing=0 rootfstype=virtiofs root=rootfs ro mount=mnt0 \
@@ -121,6 +146,8 @@ pub fn known_caller(lab: &Lab) {
     }
     let said = guest.console();
     assert!(said.contains("pid 1 of /run/mnt/mnt0/osbuild/vm.py with 0"), "{said}");
+    let open = said.lines().filter(|line| line.trim_end().ends_with("-> /dev/console")).count();
+    assert!(open >= 3, "the standard files:\n{said}");
     assert!(said.contains("rootfs / virtiofs ro") && said.contains("mnt0 /run/mnt/mnt0 virtiofs rw"), "{said}");
 }
 

@@ -27,8 +27,7 @@ pub fn assemble(boot: &mut Boot<'_>) -> Result<()> {
 
 /// Loads the drivers of the hardware there is.
 fn load_drivers(boot: &mut Boot<'_>) {
-    boot.modules = crate::modules::Modules::open(boot.kernel);
-    boot.modules.load_always(boot.kernel);
+    boot.open_modules();
     let sure = sure(boot);
     boot.modules.coldplug(boot.kernel, &sure);
 }

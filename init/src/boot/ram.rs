@@ -46,12 +46,23 @@ pub fn is_baked(kernel: &mut dyn Kernel) -> bool {
 /// What keeps the program from running.
 pub fn run(boot: &mut Boot<'_>) -> Result<()> {
     boot.begin(Step::Verify);
-    let workload = Workload::parse(&boot.text(names::WORKLOAD));
-    check(boot, &workload)?;
+    let mut workload = Workload::parse(&boot.text(names::WORKLOAD));
+    let is_baked = is_baked(boot.kernel);
+    if is_baked {
+        check(boot, &workload)?;
+    } else {
+        // A root that somebody else packed: nothing says what is to be in it, and its init has the usual name.
+        workload.entrypoint = vec![boot.config.init.clone()];
+    }
     restore(boot);
     boot.begin(Step::Modules);
-    boot.modules = Modules::open(boot.kernel);
-    boot.modules.load_always(boot.kernel);
+    if is_baked {
+        // All modules of an image's own are for whatever it runs.
+        boot.modules = Modules::open(boot.kernel);
+        boot.modules.load_always(boot.kernel);
+    } else {
+        boot.open_modules();
+    }
     if workload.switches_on && boot.config.net != Some(false) {
         let mut seen = Vec::new();
         let mut switch_on = |kernel: &mut dyn Kernel| switch_on(kernel, &mut seen);
@@ -266,4 +277,26 @@ fn find(kernel: &mut dyn Kernel, name: &str, folder: &str, path: &str) -> Result
         unusable.get_or_insert(Fault::Unusable { path: candidate, reason });
     }
     Err(unusable.unwrap_or(Fault::Missing { name: name.into(), looked }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        boot::ABILITIES,
+        kernel::recorder::{Node, Recorder},
+    };
+
+    #[test]
+    fn a_root_that_somebody_packed_runs_its_own_init() {
+        let mut kernel = Recorder { exit_status: Some(3), release: "6.1.0".into(), ..Recorder::default() };
+        kernel.files.insert("init".into(), Node::file("ours", 0o755));
+        kernel.files.insert("sbin/init".into(), Node::file("theirs", 0o755));
+        kernel.files.insert("lib/modules/6.1.0/net.ko".into(), Node::file("m", 0o644));
+        run(&mut Boot::new(&mut kernel, ABILITIES)).unwrap();
+        let has = |line: &str| assert!(kernel.record.iter().any(|seen| seen.starts_with(line)), "{:#?}", kernel.record);
+        has("load /lib/modules/6.1.0/net.ko");
+        has("supervise /sbin/init");
+        assert!(!kernel.record.iter().any(|line| line.starts_with("announce") || line.starts_with("remove")));
+    }
 }

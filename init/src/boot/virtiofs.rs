@@ -8,8 +8,10 @@ use crate::{
     config::{OverlayStore, virtiofs::Share},
     device,
     error::{Error, Result},
-    kernel::{Kind, Limits, Mount, Node, exists},
-    layers, modules, names,
+    kernel::{Limits, Mount, Node, exists},
+    layers,
+    modules::{self, Modules, unlisted, unlisted::Place},
+    names,
     step::Step,
     switch_root,
 };
@@ -95,33 +97,13 @@ fn mount_tmp(boot: &mut Boot<'_>) -> Result<()> {
 /// Loads every module below `/usr/lib/modules`, in the order of their names: whoever numbered them knew why. Then those of the
 /// usual place, for the hardware there is.
 fn load_modules(boot: &mut Boot<'_>) {
-    let mut files = Vec::new();
-    collect(boot, names::NUMBERED_MODULES_DIR, &mut files, 0);
-    for path in files {
-        if boot.config.debug {
-            boot.say(&format!("loading {path}"));
-        }
-        // A module that is not for this machine is no reason not to boot; what is missed in the end has its own card.
-        modules::load_file(boot.kernel, path);
+    unlisted::load(boot.kernel, &[Place::Numbered], boot.config.debug);
+    boot.modules = Modules::open(boot.kernel);
+    if !boot.modules.is_listed() {
+        unlisted::load(boot.kernel, &Place::USUAL, boot.config.debug);
     }
-    boot.modules = modules::Modules::open(boot.kernel);
     boot.modules.load_always(boot.kernel);
     boot.modules.coldplug(boot.kernel, &["virtiofs", "overlay"]);
-}
-
-/// The module files below `folder`, by name.
-fn collect(boot: &mut Boot<'_>, folder: &str, files: &mut Vec<String>, depth: u32) {
-    const DEEPEST: u32 = 16;
-    for name in boot.kernel.list(folder).unwrap_or_default() {
-        let path = [folder, "/", name.as_str()].concat();
-        match boot.kernel.stat(&path).map(|stat| stat.kind) {
-            Ok(Kind::Directory) if depth < DEEPEST => collect(boot, &path, files, depth.saturating_add(1)),
-            Ok(Kind::File | Kind::Symlink) if modules::file::SUFFIXES.iter().any(|suffix| name.ends_with(suffix)) => {
-                files.push(path);
-            }
-            _ => {}
-        }
-    }
 }
 
 /// Mounts the root: as it is, or as the lower layer of one that is put over it.

@@ -176,6 +176,10 @@ impl Kernel for Linux {
         self.log_line(level as u8, line);
     }
 
+    fn open_standard_files(&mut self) {
+        process::open_standard_files();
+    }
+
     fn announce(&mut self, text: &str) {
         // The log's own echo is turned off meanwhile, or the consoles would show it twice (syslog(2), CONSOLE_LEVEL).
         let level = process::set_console_level(1);

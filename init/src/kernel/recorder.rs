@@ -10,6 +10,7 @@ use std::{
 use super::Digest;
 use crate::tag::Volume;
 
+const ENOENT: i32 = 2;
 const EINVAL: i32 = 22;
 const ENOSPC: i32 = 28;
 const ENOTEMPTY: i32 = 39;
@@ -80,6 +81,8 @@ pub struct Recorder {
     pub images: BTreeMap<String, Files>,
     /// Loading a module whose path ends so fails with that error number.
     pub module_fails: BTreeMap<String, i32>,
+    /// A module whose path ends so misses a symbol until one is loaded whose path ends in that.
+    pub module_needs: BTreeMap<String, String>,
     /// A module whose path ends so brings that filesystem.
     pub module_brings: BTreeMap<String, String>,
     /// A module whose path ends so finds a network card, which gets that name.
@@ -111,6 +114,7 @@ pub struct State {
     /// Mounts that are read-only.
     read_only: std::collections::BTreeSet<String>,
     loops: Vec<String>,
+    modules: Vec<String>,
     #[cfg(any(feature = "ram", not(feature = "linux")))]
     processes: u32,
 }

@@ -5,6 +5,11 @@ use std::io;
 /// The suffixes a module file may have, the quickest to load first.
 pub const SUFFIXES: [&str; 4] = [".ko", ".ko.zst", ".ko.gz", ".ko.xz"];
 
+/// Returns true for the name of a module file.
+pub fn is_module(name: &str) -> bool {
+    SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+}
+
 /// No module is larger, so nothing that claims to be is unpacked.
 const LIMIT: usize = 64 << 20;
 

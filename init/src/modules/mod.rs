@@ -5,10 +5,11 @@
 pub mod file;
 pub mod glob;
 pub mod index;
+pub mod unlisted;
 
 use crate::{
     error::{Error, Result},
-    kernel::{Kernel, Level, ModuleFile, exists},
+    kernel::{Kernel, Kind, Level, ModuleFile, exists},
     names,
 };
 use index::{Index, Module};
@@ -21,6 +22,8 @@ pub struct Modules {
     /// Positions in the index of what was asked of the kernel, and of what it refused.
     loaded: Vec<usize>,
     failed: Vec<usize>,
+    /// True once an index for the running kernel was found.
+    listed: bool,
     other_kernels: Vec<String>,
 }
 
@@ -31,19 +34,34 @@ impl Modules {
         let folder = ["/", names::MODULES_DIR, "/", &release].concat();
         let mut modules = Self { folder, ..Self::default() };
         match kernel.read(&[&modules.folder, "/", index::FILE_NAME].concat()) {
-            Ok(bytes) => match Index::parse(&String::from_utf8_lossy(&bytes)) {
-                Ok(index) => modules.index = index,
-                Err(error) => kernel.log(Level::Warning, &format!("{}: {error}", index::FILE_NAME)),
-            },
+            Ok(bytes) => {
+                modules.listed = true;
+                match Index::parse(&String::from_utf8_lossy(&bytes)) {
+                    Ok(index) => modules.index = index,
+                    Err(error) => kernel.log(Level::Warning, &format!("{}: {error}", index::FILE_NAME)),
+                }
+            }
             Err(_) => {
-                let others = kernel.list(&["/", names::MODULES_DIR].concat()).unwrap_or_default();
-                modules.other_kernels = others.into_iter().filter(|name| *name != release).collect();
+                let all = ["/", names::MODULES_DIR].concat();
+                let mut others = kernel.list(&all).unwrap_or_default();
+                // Modules may lie there without a directory for their kernel.
+                others.retain(|name| {
+                    kernel.stat(&[&all, "/", name].concat()).is_ok_and(|stat| stat.kind == Kind::Directory)
+                });
+                if !others.contains(&release) {
+                    modules.other_kernels = others;
+                }
             }
         }
         if let Some(line) = modules.mismatch(kernel) {
             kernel.log(Level::Warning, &line);
         }
         modules
+    }
+
+    /// Returns true where an index names the modules for the running kernel.
+    pub fn is_listed(&self) -> bool {
+        self.listed
     }
 
     /// Says so where what is baked in is for other kernels than the one that runs.
@@ -317,18 +335,6 @@ pub fn load_from(kernel: &mut dyn Kernel, folder: &str, name: &str) -> Result<bo
         }
     }
     Ok(!files.is_empty())
-}
-
-#[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-/// Loads one module file. What would not load is logged: whether that matters is for the caller.
-pub fn load_file(kernel: &mut dyn Kernel, path: String) {
-    let files = [ModuleFile { path, after: Vec::new() }];
-    let result = kernel.load_modules(&files).pop();
-    if let (Some(Err(source)), [file]) = (result, &files) {
-        let error = load_error(kernel, &file.path, source);
-        let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-        kernel.log(Level::Info, &format!("{error}{cause}"));
-    }
 }
 
 /// Where a folder without `modules.dep` keeps a filesystem's module, below it.

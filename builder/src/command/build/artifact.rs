@@ -67,8 +67,8 @@ pub struct Image<'a> {
 pub struct Artifact {
     /// The target's name.
     pub target: String,
-    /// The variant.
-    pub variant: Variant,
+    /// The variant's name.
+    pub variant: &'static str,
     /// The image's file name.
     pub file: String,
     /// Size of init in bytes.
@@ -164,7 +164,7 @@ impl<'a> Image<'a> {
         let digest = |text: &str| crate::cache::digest(text.as_bytes());
         Artifact {
             target: self.parts.target.name.clone(),
-            variant: self.parts.variant,
+            variant: self.parts.variant.name(),
             file: name.to_owned(),
             init_size: self.parts.program.size,
             size,

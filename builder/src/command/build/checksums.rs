@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
-use super::description::{BILL, MANIFEST};
+use super::{
+    bare,
+    description::{BILL, MANIFEST},
+};
 use crate::{
     Error, Result, cache::file_digest, compress::Compression, error::IoContext, variant::Variant, write::OutputFile,
 };
@@ -40,7 +43,7 @@ pub fn update(output: &Path, version: &str, made: Vec<(String, String)>) -> Resu
 fn is_artifact(name: &str, version: &str) -> bool {
     let image = name.strip_suffix(MANIFEST).or_else(|| name.strip_suffix(BILL)).unwrap_or(name);
     let Some((stem, suffix)) = image.rsplit_once('.') else { return false };
-    if !Compression::value_variants().iter().any(|compression| compression.suffix() == suffix) {
+    if suffix != bare::SUFFIX && !Compression::value_variants().iter().any(|compression| compression.suffix() == suffix) {
         return false;
     }
     if let Some(target) = stem.strip_prefix(&format!("diskless-{version}-")) {
@@ -63,6 +66,8 @@ mod tests {
             "init-1.0-i686.gz",
             "init-1.0-armv6l-slim.zst.manifest.json",
             "init-1.0-x86_64-debug.cpio.spdx.json",
+            "init-1.0-i686.elf",
+            "init-1.0-x86_64-debug.elf.manifest.json",
             "diskless-1.0-i686.xz",
             "diskless-1.0-i686.gz.spdx.json",
         ] {

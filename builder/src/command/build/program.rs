@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use clap::ValueEnum;
 use initramfs_overlay_init::names;
 
 use super::source::Place;
@@ -51,6 +52,27 @@ impl Build {
     }
 }
 
+/// A boot mode that an init can be compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum BootMode {
+    /// Partitions, an image and a writable layer
+    Overlay,
+    /// A directory of the host
+    Virtiofs,
+    /// The initramfs itself is the root
+    Ram,
+}
+
+impl BootMode {
+    fn feature(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::Virtiofs => "virtiofs",
+            Self::Ram => "ram",
+        }
+    }
+}
+
 /// Where the inits of a build come from.
 #[derive(Debug)]
 pub enum Programs<'a> {
@@ -91,6 +113,14 @@ impl<'a> Programs<'a> {
     /// # Errors
     /// What compiling it says; [`Error::Usage`] for a given one that would take any image, or has a shell that nobody may have.
     pub fn get(&self, target: &'static Target, shell: bool, trust: bool) -> Result<Program> {
+        self.get_for(target, &[BootMode::Overlay], shell, trust)
+    }
+
+    /// Returns an init that knows these boot modes; else as [`Self::get`].
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn get_for(&self, target: &'static Target, modes: &[BootMode], shell: bool, trust: bool) -> Result<Program> {
         match self {
             Self::Given(program) if !shell && has(&program.path, names::PROMPT)? => {
                 let path = program.path.display();
@@ -108,14 +138,13 @@ impl<'a> Programs<'a> {
             }
             _ => {}
         }
-        let mut features = String::from("overlay");
+        let mut features: Vec<&str> = modes.iter().map(|mode| mode.feature()).collect();
         for (feature, wanted) in [("shell", shell), ("trust", trust)] {
             if wanted {
-                features.push(',');
-                features.push_str(feature);
+                features.push(feature);
             }
         }
-        self.with(target, &features)
+        self.with(target, &features.join(","))
     }
 
     /// The init for `target` with these features; the given one is taken as it is.

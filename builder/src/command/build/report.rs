@@ -30,7 +30,7 @@ fn json_text(output: &Path, version: &str, made: &[Artifact]) -> String {
         .map(|artifact| {
             json!({
                 "target": artifact.target,
-                "variant": artifact.variant.name(),
+                "variant": artifact.variant,
                 "file": artifact.file,
                 "init_size": artifact.init_size,
                 "size": artifact.size,
@@ -49,7 +49,7 @@ fn table(output: &Path, made: &[Artifact]) -> String {
         let unchanged = if artifact.fresh { " (unchanged)" } else { "" };
         [
             artifact.target.clone(),
-            artifact.variant.name().to_owned(),
+            artifact.variant.to_owned(),
             BinaryBytes(artifact.init_size).to_string(),
             BinaryBytes(artifact.size).to_string(),
             format!("{}{unchanged}", path.display()),
@@ -74,9 +74,9 @@ mod tests {
 
     #[test]
     fn the_table_says_sizes_with_units() {
-        let artifact = |variant, fresh| Artifact {
+        let artifact = |variant: Variant, fresh| Artifact {
             target: "i686".to_owned(),
-            variant,
+            variant: variant.name(),
             file: format!("init-1.0-i686{}.gz", variant.file_suffix()),
             init_size: 400_000,
             size: 1_300_000,

@@ -162,6 +162,21 @@ fn schedule(policy: libc::c_int, priority: libc::c_int) {
     }
 }
 
+/// Opens the console, or else `/dev/null`, as each of standard input, output and error that is closed.
+pub(super) fn open_standard_files() {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
+    use std::os::fd::{BorrowedFd, IntoRawFd};
+    for number in 0..=2 {
+        // SAFETY: the number is only asked about, and whether it is open is the question.
+        let is_open = fcntl(unsafe { BorrowedFd::borrow_raw(number) }, FcntlArg::F_GETFD).is_ok();
+        // The lowest number that is free is taken (open(2)), and programs inherit it.
+        let open = |path| open(path, OFlag::O_RDWR | OFlag::O_NOCTTY, nix::sys::stat::Mode::empty());
+        if !is_open && let Ok(file) = open("/dev/console").or_else(|_| open("/dev/null")) {
+            let _ = file.into_raw_fd();
+        }
+    }
+}
+
 /// Opens the console as standard input, output and error.
 pub(super) fn open_console() {
     open_terminal("/dev/console");
@@ -314,4 +329,30 @@ pub(super) fn shell(banner: &str) -> io::Result<()> {
 #[cfg(not(feature = "shell"))]
 pub(super) fn shell(_banner: &str) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closed_standard_files_are_opened_and_inherited() {
+        use nix::sys::wait::{WaitStatus, waitpid};
+        for closed in [&[0, 1, 2][..], &[0], &[1, 2], &[]] {
+            // SAFETY: all the child does are system calls, and it ends without running anything else of this program.
+            let child = match unsafe { nix::unistd::fork() }.unwrap() {
+                ForkResult::Parent { child } => child,
+                // SAFETY: as above; the numbers are closed or asked about, nothing else.
+                ForkResult::Child => unsafe {
+                    for number in closed {
+                        libc::close(*number);
+                    }
+                    open_standard_files();
+                    let good = (0..3).all(|number| libc::fcntl(number, libc::F_GETFD) == 0);
+                    libc::_exit(i32::from(!good))
+                },
+            };
+            assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0), "{closed:?}");
+        }
+    }
 }

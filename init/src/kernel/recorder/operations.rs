@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{EINVAL, ENODEV, ENOSPC, ENOTEMPTY, Files, Node, Recorder, Source};
+use super::{EINVAL, ENODEV, ENOENT, ENOSPC, ENOTEMPTY, Files, Node, Recorder, Source};
 use crate::{
     kernel::{Digest, Kernel, Kind, Level, Limits, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent},
     tag::Volume,
@@ -230,6 +230,10 @@ impl Kernel for Recorder {
         };
         let data = if mount.data.is_empty() { String::new() } else { format!(" {}", mount.data) };
         self.note(format!("mount {} {} {} {access}{data}", mount.filesystem, mount.source, mount.target));
+        // Descriptions of what is mounted leave out the directories in it.
+        if self.locate(mount.target).0.is_none() && self.node(mount.target).is_err() {
+            return Err(self.failed(ENOENT));
+        }
         let virtual_one = matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs" | "tmpfs" | "devpts" | "cgroup2");
         if !virtual_one && !self.filesystems.iter().any(|name| name == mount.filesystem) {
             return Err(self.failed(ENODEV));
@@ -304,6 +308,11 @@ impl Kernel for Recorder {
                 if let Some(number) = number.copied() {
                     return Err(self.failed(number));
                 }
+                let need = self.module_needs.iter().find(|(end, _)| file.path.ends_with(end.as_str()));
+                if need.is_some_and(|(_, need)| !self.state.modules.iter().any(|loaded| loaded.ends_with(need))) {
+                    return Err(self.failed(ENOENT));
+                }
+                self.state.modules.push(file.path.clone());
                 let brought = self.module_brings.iter().find(|(end, _)| file.path.ends_with(end.as_str()));
                 self.filesystems.extend(brought.map(|(_, filesystem)| filesystem.clone()));
                 let card = self.module_cards.iter().find(|(end, _)| file.path.ends_with(end.as_str()));

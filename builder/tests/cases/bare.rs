@@ -1,0 +1,37 @@
+//! Init alone, as `build --bare-init` writes it, packed by hand: the archives of those who do not take ours.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use initramfs_overlay::kmod::{ModuleTree, SelectedModule};
+
+/// Writes an init that knows these boot modes into `folder`. Returns its file.
+pub fn init(folder: &Path, target: &str, modes: &str) -> PathBuf {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
+    command.args(["build", "--variant", "slim", "--target", target, &format!("--bare-init={modes}"), "--output"]);
+    let built = command.arg(folder).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("the command");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let file = folder.join(format!("init-{}-{target}.elf", env!("CARGO_PKG_VERSION")));
+    assert_eq!(fs::metadata(&file).expect("the init").permissions().mode() & 0o111, 0o111);
+    file
+}
+
+/// These modules of a kernel with all they need, in the order in which they load.
+pub fn modules(tree: &Path, wanted: &[&str]) -> Vec<SelectedModule> {
+    let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+    ModuleTree::open(tree).and_then(|tree| tree.resolve(&wanted, &[])).expect("modules").modules
+}
+
+/// Packs a folder as it is, with cpio(1). Returns the archive.
+pub fn pack(folder: &Path) -> PathBuf {
+    let archive = folder.with_extension("cpio");
+    let mut command = Command::new("sh");
+    command.args(["-c", "find . -mindepth 1 | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0"]).current_dir(folder);
+    command.stdin(Stdio::null()).stdout(File::create(&archive).expect("an archive"));
+    assert!(command.status().expect("cpio").success());
+    archive
+}
