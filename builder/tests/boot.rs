@@ -6,8 +6,6 @@
 #[path = "cases/bare.rs"]
 mod bare;
 mod cases;
-#[path = "cases/ended.rs"]
-mod ended;
 #[path = "boot/errors.rs"]
 mod errors;
 #[path = "../../test-images/image.rs"]
@@ -64,6 +62,7 @@ fn all_cases() -> Vec<Case> {
         ("an update on FAT", update::fat),
         ("an update that is no image is set aside", update::no_images),
         ("signed updates are installed, others never", update::signatures),
+        ("a key is baked in: modules on boot are loaded with its signature only", update::signed_modules),
         ("update media that cannot be written, or fail half way", update::bad_media),
         ("an image on trial is put back, or stays", trial::tries),
         ("a damaged image: the old one boots", trial::fallback),

@@ -459,6 +459,9 @@ impl Reading {
             if let Some(init) = self.config.virtiofs.default_init() {
                 self.config.init = init.into();
             }
+            if self.abilities.trust {
+                self.refuse("rootfs", Some(self.config.virtiofs.tag().to_string().as_str()), SIGNED_ONLY);
+            }
             if let Err(error) = self.config.virtiofs.check() {
                 self.error.get_or_insert(error);
             }
@@ -466,6 +469,10 @@ impl Reading {
         (self.config, self.error.map_or(Ok(()), Err))
     }
 }
+
+/// The objection to a root that nobody can sign.
+#[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+const SIGNED_ONLY: &str = "nothing: this initramfs boots signed images only";
 
 fn switch(value: Option<&str>) -> Option<bool> {
     match value {

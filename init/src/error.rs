@@ -185,6 +185,16 @@ pub enum Error {
         /// The running kernel.
         kernel: String,
     },
+    /// No key that is baked in verifies the module.
+    #[error("module {path} on boot, {device}, is not trusted: {reason}")]
+    ModuleUntrusted {
+        /// The file, on the partition.
+        path: String,
+        /// The partition's device.
+        device: String,
+        /// Why not.
+        reason: String,
+    },
     /// The loop device could not be set up.
     #[error("cannot attach {path} to a loop device")]
     Loop {
@@ -296,6 +306,7 @@ impl Error {
             Self::MountPointMissing { .. } => "mount-point-missing".into(),
             Self::ModuleLoad { .. } => "module-load".into(),
             Self::ModuleKernel { .. } => "module-kernel".into(),
+            Self::ModuleUntrusted { .. } => "module-untrusted".into(),
             Self::Loop { .. } => "image-loop".into(),
             Self::InitMissing { .. } => "init-missing".into(),
             Self::InitUnusable { .. } => "init-unusable".into(),
@@ -400,7 +411,7 @@ impl Error {
                     "image" => {
                         "put a good image in place (on newimg), or boot the kernel the image was made for".into()
                     }
-                    "api" => "flash this initramfs again, it may be cut short; see the kernel's messages above".into(),
+                    "api" => "the kernel needs devtmpfs, proc, sysfs and tmpfs; see its messages above".into(),
                     _ => "see the kernel's messages above".into(),
                 },
             ),
@@ -478,6 +489,14 @@ impl Error {
                 format!("a module for kernel {kernel}"),
                 vec![format!("{path} is for kernel {module}")],
                 "build the initramfs, or fill the partition, from the modules of the kernel that boots".into(),
+            ),
+            Self::ModuleUntrusted { path, device, reason } => (
+                "a module that a key in this initramfs has signed".into(),
+                vec![format!("{path} on boot, {device}: {reason}")],
+                format!(
+                    "sign the module with one of these keys (minisign -S -H) and put {path}.minisig beside it on boot, or bake \
+                     the module in (build --modules)"
+                ),
             ),
             Self::Loop { path, .. } => (
                 format!("{path} on a loop device"),

@@ -7,7 +7,8 @@ use crate::{
     error::{Error, IoContext, Result, Role},
     kernel::{Kernel, Limits, Mount, exists},
     media::{self, Resolved},
-    modules, names,
+    modules::{self, OnBoot},
+    names,
     rotate::with_cause,
     step::Step,
     tag::Volume,
@@ -213,7 +214,8 @@ pub fn mount(boot: &mut Boot<'_>, image: &Image, found: &Found) -> Result<()> {
 /// it was looked for.
 fn load_from_boot(boot: &mut Boot<'_>, filesystem: &str, volume: Option<&Volume>) -> Result<(bool, String)> {
     let release = boot.kernel.release();
-    let folder = format!("{}/modules/{release}", names::BOOT_DIR);
+    let shown = format!("modules/{release}");
+    let folder = format!("{}/{shown}", names::BOOT_DIR);
     let Some(volume) = volume else {
         let line = format!("no boot partition ({}), so {filesystem} has to be built into the kernel", boot.config.boot);
         boot.say(&line);
@@ -225,7 +227,9 @@ fn load_from_boot(boot: &mut Boot<'_>, filesystem: &str, volume: Option<&Volume>
         boot.notice(&format!("boot is not used: {}", error.with_cause()));
         return Ok((false, place));
     }
-    let loaded = modules::load_from(boot.kernel, &folder, filesystem);
+    let device = volume.path();
+    let on_boot = OnBoot { folder: &folder, shown: &shown, device: &device, signed: trust::required(boot) };
+    let loaded = modules::load_from_boot(boot.kernel, &on_boot, filesystem);
     boot.kernel.unmount(names::BOOT_DIR).at("unmount", names::BOOT_DIR)?;
     Ok((loaded?, place))
 }

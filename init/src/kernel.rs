@@ -134,12 +134,14 @@ pub struct Node<'a> {
 }
 
 /// A module to load, with its place among those loaded with it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModuleFile {
     /// The file, compressed or not.
     pub path: String,
     /// Which of the same list must be loaded first, by position.
     pub after: Vec<usize>,
+    /// The bytes of the file, where they were read already: these are loaded, and the file is left alone.
+    pub content: Option<Vec<u8>>,
 }
 
 /// What the kernel said about a device that came, changed or went.
@@ -274,6 +276,11 @@ pub trait Kernel {
     /// # Errors
     /// Why it does not, or what the kernel said.
     fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()>;
+    /// Verifies `signature` (minisign's format, prehashed) by the public `key` for these bytes.
+    ///
+    /// # Errors
+    /// Why it does not hold.
+    fn verify_content(&mut self, content: &[u8], signature: &str, key: &str) -> io::Result<()>;
     /// Returns how much room there is on the filesystem that holds `path`, and whether it can be written to.
     ///
     /// # Errors

@@ -17,10 +17,18 @@ pub fn required(boot: &Boot<'_>) -> bool {
 /// # Errors
 /// Why none of them vouches for it.
 pub fn vouch(kernel: &mut dyn Kernel, path: &str, signature: &str) -> Result<(), String> {
+    with_keys(kernel, |kernel, key| kernel.vouch(path, signature, key))
+}
+
+/// Asks `verify` for each key, until one of them does.
+fn with_keys(
+    kernel: &mut dyn Kernel,
+    mut verify: impl FnMut(&mut dyn Kernel, &str) -> std::io::Result<()>,
+) -> Result<(), String> {
     let mut reason = format!("there is no key in {}", names::TRUST_DIR);
     for name in kernel.list(names::TRUST_DIR).unwrap_or_default() {
         let key = kernel.read(&format!("{}/{name}", names::TRUST_DIR)).unwrap_or_default();
-        match kernel.vouch(path, signature, &String::from_utf8_lossy(&key)) {
+        match verify(kernel, &String::from_utf8_lossy(&key)) {
             Ok(()) => return Ok(()),
             Err(error) => reason = error.to_string(),
         }
@@ -43,6 +51,29 @@ pub fn check(kernel: &mut dyn Kernel, path: &str, signatures: &[String]) -> Resu
         }
     }
     Err(crate::error::Error::ImageUntrusted { path: path.into(), reason })
+}
+
+/// Checks bytes that were read with a signature file.
+///
+/// # Errors
+/// Why no key here verifies them.
+#[cfg(any(feature = "trust", not(feature = "linux")))]
+pub fn check_content(kernel: &mut dyn Kernel, content: &[u8], signature: &str) -> Result<(), String> {
+    let signature = match crate::rotate::sidecar(kernel, signature) {
+        Ok(Some(signature)) => signature,
+        Ok(None) => return Err("it has no signature".into()),
+        Err(error) => return Err(error.with_cause()),
+    };
+    with_keys(kernel, |kernel, key| kernel.verify_content(content, &signature, key))
+}
+
+/// This build takes any module, so nobody asks.
+///
+/// # Errors
+/// None.
+#[cfg(not(any(feature = "trust", not(feature = "linux"))))]
+pub fn check_content(_kernel: &mut dyn Kernel, _content: &[u8], _signature: &str) -> Result<(), String> {
+    Ok(())
 }
 
 /// This build takes any image, so nobody asks.

@@ -91,16 +91,16 @@ pub struct Args {
     #[arg(long, value_name = "KEY.pub")]
     pub trust: Vec<PathBuf>,
 
-    /// Write init alone too, for an archive that you pack yourself: init-<version>-<target>.elf, with these boot modes
+    /// Write init alone too, for an archive that you pack yourself: init-<version>-<target>.elf, with these boot modes [default:
+    /// overlay,virtiofs; with --trust overlay]
     #[arg(
         long,
         value_name = "MODES",
         value_delimiter = ',',
         num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "overlay,virtiofs"
+        require_equals = true
     )]
-    pub bare_init: Vec<BootMode>,
+    pub bare_init: Option<Vec<BootMode>>,
 
     /// How images are compressed
     #[arg(long, value_name = "NAME", default_value = "gzip")]
@@ -186,6 +186,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // From here on only names change: a full disk or a bad input has been met before.
     files.into_iter().try_for_each(crate::write::OutputFile::commit)?;
     report::print(&output, place.version(), &made, args.json)?;
+    if !keys.is_empty() {
+        progress.say(trust::TO_BE_SIGNED);
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -198,15 +201,18 @@ fn bare_inits<'a>(
     version: &'a str,
     mtime: u32,
 ) -> Result<Vec<BareInit<'a>>> {
-    let mut modes = args.bare_init.clone();
+    let Some(mut modes) = args.bare_init.clone() else { return Ok(Vec::new()) };
+    let trust = !args.trust.is_empty();
     modes.sort_unstable();
     modes.dedup();
-    let trust = !args.trust.is_empty();
     if modes.is_empty() {
-        return Ok(Vec::new());
+        modes.push(BootMode::Overlay);
+        if !trust {
+            modes.push(BootMode::Virtiofs);
+        }
     }
-    if trust && !modes.contains(&BootMode::Overlay) {
-        let text = "--trust: only the boot mode `overlay` checks signatures; name it with --bare-init=overlay,…";
+    if trust && modes != [BootMode::Overlay] {
+        let text = "--bare-init: with --trust, which checks images, the only boot mode is `overlay`";
         return Err(Error::Usage(text.to_owned()));
     }
     let shells = unique(&variants.iter().map(|variant| variant.has_shell()).collect::<Vec<_>>());

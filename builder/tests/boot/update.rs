@@ -104,6 +104,45 @@ pub fn signatures(lab: &Lab) {
     assert!(note.contains("by another key"), "{note}");
 }
 
+/// Where a key is baked in: a module on `boot` is loaded with its signature only.
+pub fn signed_modules(lab: &Lab) {
+    let signer = Signer::new(lab);
+    let key = signer.public_key();
+    let key = key.to_str().expect("a path");
+    let image = update(lab);
+    let disk = disk(lab, &[(X, image.clone()), ("root-squashfs.img.minisig", signer.sign(&image))]);
+    // The first boot installs the signed image, with all modules baked in.
+    let whole = "ext4,loop,overlay,virtio_pci,virtio_blk,vfat,squashfs";
+    let marks: Marks = lab.boot(&lab.build(&["--trust", key, "--modules", whole]), &disk, "");
+    assert_eq!((marks.get("image"), &marks.report()["update"]), ("B", &"installed".into()));
+    let boot = format!("{}@@{}", disk.display(), partition(&disk, "boot").0);
+    let folder = format!("::modules/{}", lab.kernel.version);
+    run(Command::new("mmd").args(["-i", &boot, "::modules", &folder]));
+    let put = |name: &str, content: &[u8]| {
+        let file = lab.folder().join(name);
+        fs::write(&file, content).expect("a file for boot");
+        run(Command::new("mcopy").args(["-o", "-i", &boot]).arg(&file).arg(&folder));
+    };
+    let module = crate::bare::modules(&lab.kernel.modules, &["squashfs"]).pop().expect("the module").file;
+    let module = fs::read(module).expect("the module");
+    put("squashfs.ko", &module);
+    let initrd = lab.build(&["--trust", key, "--modules", whole.trim_end_matches(",squashfs")]);
+    let shown = format!("modules/{}/squashfs.ko on boot, /dev/vda1: ", lab.kernel.version);
+    let refused = |reason: &str| {
+        let console = lab.fail(&lab.machine(&initrd, &[&disk], ""), "module-untrusted");
+        assert!(console.contains(&format!("{shown}{reason}")), "{console}");
+    };
+    refused("it has no signature");
+    put("squashfs.ko.minisig", &Signer::new(lab).sign(&module));
+    refused("the signature is by another key");
+    put("squashfs.ko.minisig", &signer.sign(&image));
+    refused("the signature is for another file");
+    put("squashfs.ko.minisig", &signer.sign(&module));
+    let marks = lab.boot(&initrd, &disk, "");
+    assert_eq!(marks.get("image"), "B");
+    assert!(marks.group("module").iter().any(|line| line.starts_with("squashfs")), "{:?}", marks.group("module"));
+}
+
 /// A medium that cannot be written, and one that fails half way.
 pub fn bad_media(lab: &Lab) {
     let initrd = lab.initrd("");

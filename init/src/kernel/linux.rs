@@ -284,6 +284,20 @@ impl Kernel for Linux {
         copies::vouch(path, signature, key)
     }
 
+    #[cfg(feature = "trust")]
+    fn verify_content(&mut self, content: &[u8], signature: &str, key: &str) -> io::Result<()> {
+        copies::verify(signature, key, |sink| {
+            sink(content);
+            Ok(())
+        })
+    }
+
+    /// This build takes any module.
+    #[cfg(not(feature = "trust"))]
+    fn verify_content(&mut self, _content: &[u8], _signature: &str, _key: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// This build takes any image.
     #[cfg(not(feature = "trust"))]
     fn vouch(&mut self, _path: &str, _signature: &str, _key: &str) -> io::Result<()> {

@@ -5,6 +5,7 @@
 pub mod file;
 pub mod glob;
 pub mod index;
+mod medium;
 pub mod unlisted;
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     names,
 };
 use index::{Index, Module};
+pub use medium::{OnBoot, load_from, load_from_boot};
 
 /// The modules baked into the image for the running kernel, and which of them are loaded.
 #[derive(Debug, Default)]
@@ -264,6 +266,7 @@ impl Modules {
                     })
                     .map(|(place, _)| place)
                     .collect(),
+                content: None,
             })
             .collect();
         let results = kernel.load_modules(&files);
@@ -272,7 +275,7 @@ impl Modules {
             self.loaded.push(position);
             if let Err(source) = result {
                 self.failed.push(position);
-                let error = load_error(kernel, &file.path, source);
+                let error = load_error(kernel, file, source);
                 kernel.log(Level::Info, &error.with_cause());
                 failures.push((position, error));
             }
@@ -295,66 +298,12 @@ fn is_listed(list: &str, filesystem: &str) -> bool {
     list.lines().any(|line| line.split('\t').nth(1) == Some(filesystem))
 }
 
-/// Loads the module `name` from a folder outside this image that holds modules of the running kernel: `folder/kernel/…` with a
-/// `modules.dep`, or the file itself right in `folder`. Returns false where there is none.
-///
-/// # Errors
-/// The module is there and would not load, or is for another kernel.
-pub fn load_from(kernel: &mut dyn Kernel, folder: &str, name: &str) -> Result<bool> {
-    let dependencies = kernel.read(&format!("{folder}/modules.dep")).unwrap_or_default();
-    let mut paths = file::dependency_order(&String::from_utf8_lossy(&dependencies), name);
-    if paths.is_empty() {
-        let mut pending = vec![name.to_string()];
-        while let Some(name) = pending.pop() {
-            let Some(path) = find_file(kernel, folder, &name) else { continue };
-            if paths.contains(&path) || paths.len() > 64 {
-                continue;
-            }
-            let full = format!("{folder}/{path}");
-            if let Ok(bytes) = kernel.read(&full)
-                && let Ok(bytes) = file::decompress(&full, bytes)
-                && let Some(depends) = file::modinfo(&bytes, "depends")
-            {
-                pending.extend(depends.split(',').filter(|name| !name.is_empty()).map(String::from));
-            }
-            paths.insert(0, path);
-        }
-    }
-    let files: Vec<ModuleFile> = paths
-        .iter()
-        .enumerate()
-        .map(|(place, path)| ModuleFile {
-            path: format!("{folder}/{path}"),
-            after: place.checked_sub(1).into_iter().collect(),
-        })
-        .collect();
-    let results = kernel.load_modules(&files);
-    for (file, result) in files.iter().zip(results) {
-        if let Err(source) = result {
-            return Err(load_error(kernel, &file.path, source));
-        }
-    }
-    Ok(!files.is_empty())
-}
-
-/// Where a folder without `modules.dep` keeps a filesystem's module, below it.
-fn find_file(kernel: &mut dyn Kernel, folder: &str, name: &str) -> Option<String> {
-    for place in ["".into(), format!("kernel/fs/{name}/"), format!("kernel/fs/{name}fs/"), "kernel/lib/".into()] {
-        for suffix in file::SUFFIXES {
-            let path = format!("{place}{name}{suffix}");
-            if exists(kernel, &format!("{folder}/{path}")) {
-                return Some(path);
-            }
-        }
-    }
-    None
-}
-
 /// Says it with both versions where a module is for another kernel.
-fn load_error(kernel: &mut dyn Kernel, path: &str, source: std::io::Error) -> Error {
+fn load_error(kernel: &mut dyn Kernel, module: &ModuleFile, source: std::io::Error) -> Error {
     const ENOEXEC: i32 = 8;
+    let path = module.path.as_str();
     if source.raw_os_error() == Some(ENOEXEC)
-        && let Ok(bytes) = kernel.read(path)
+        && let Ok(bytes) = module.content.clone().map_or_else(|| kernel.read(path), Ok)
         && let Ok(bytes) = file::decompress(path, bytes)
         && let Some(magic) = file::modinfo(&bytes, "vermagic")
     {

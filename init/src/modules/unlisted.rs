@@ -72,27 +72,27 @@ fn load_all(kernel: &mut dyn Kernel, mut files: Vec<String>, debug: bool) {
             if debug {
                 kernel.log(Level::Info, &format!("loading {path}"));
             }
-            let file = ModuleFile { path, after: Vec::new() };
+            let file = ModuleFile { path, ..ModuleFile::default() };
             let result = kernel.load_modules(std::slice::from_ref(&file)).pop();
             let Some(Err(source)) = result else { continue };
             if source.raw_os_error() == Some(ENOENT) {
-                left.push((file.path, source));
+                left.push((file, source));
             } else {
-                log_failure(kernel, &file.path, source);
+                log_failure(kernel, &file, source);
             }
         }
         if left.is_empty() || left.len() == before {
-            for (path, source) in left {
-                log_failure(kernel, &path, source);
+            for (file, source) in left {
+                log_failure(kernel, &file, source);
             }
             return;
         }
-        files = left.into_iter().map(|(path, _)| path).collect();
+        files = left.into_iter().map(|(file, _)| file.path).collect();
     }
 }
 
-fn log_failure(kernel: &mut dyn Kernel, path: &str, source: std::io::Error) {
-    let error = load_error(kernel, path, source);
+fn log_failure(kernel: &mut dyn Kernel, file: &ModuleFile, source: std::io::Error) {
+    let error = load_error(kernel, file, source);
     kernel.log(Level::Info, &error.with_cause());
 }
 

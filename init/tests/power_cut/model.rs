@@ -520,6 +520,10 @@ impl Kernel for Model {
         if good { Ok(()) } else { Err(Error::other("another key or another file")) }
     }
 
+    fn verify_content(&mut self, _content: &[u8], _signature: &str, _key: &str) -> Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
     fn space(&mut self, path: &str) -> Result<Space> {
         let Ok((number, _)) = self.place(path) else { return Ok(Space { free: self.room, read_only: false }) };
         let filesystem = &self.filesystems[number];

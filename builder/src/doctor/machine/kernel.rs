@@ -181,13 +181,15 @@ impl Kernel for Machine {
     }
 
     fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()> {
-        let objection =
-            |error: minisign_verify::Error| io::Error::other(format!("the signature does not hold: {error}"));
-        let key = minisign_verify::PublicKey::decode(key).map_err(objection)?;
-        let signature = minisign_verify::Signature::decode(signature).map_err(objection)?;
-        let mut verifier = key.verify_stream(&signature).map_err(objection)?;
-        stream(&self.source(path)?, |block| verifier.update(block))?;
-        verifier.finalize().map_err(objection)
+        let source = self.source(path)?;
+        verify(signature, key, |sink| stream(&source, sink))
+    }
+
+    fn verify_content(&mut self, content: &[u8], signature: &str, key: &str) -> io::Result<()> {
+        verify(signature, key, |sink| {
+            sink(content);
+            Ok(())
+        })
     }
 
     fn space(&mut self, path: &str) -> io::Result<Space> {
@@ -319,4 +321,14 @@ impl Kernel for Machine {
     }
 
     fn power(&mut self, _: Power, _: Duration) {}
+}
+
+/// Checks a signature for what `read` gives.
+fn verify(signature: &str, key: &str, read: impl FnOnce(&mut dyn FnMut(&[u8])) -> io::Result<()>) -> io::Result<()> {
+    let objection = |error: minisign_verify::Error| io::Error::other(format!("the signature does not hold: {error}"));
+    let key = minisign_verify::PublicKey::decode(key).map_err(objection)?;
+    let signature = minisign_verify::Signature::decode(signature).map_err(objection)?;
+    let mut verifier = key.verify_stream(&signature).map_err(objection)?;
+    read(&mut |block| verifier.update(block))?;
+    verifier.finalize().map_err(objection)
 }

@@ -91,9 +91,25 @@ pub(super) fn digest(path: &str) -> io::Result<Digest> {
     Ok(digest.finalize().into())
 }
 
-/// Checks a signature, which must be one over the file's digest: only those can be checked without all of the file in memory.
+/// Checks a signature for a file.
 #[cfg(feature = "trust")]
 pub(super) fn vouch(path: &str, signature: &str, key: &str) -> io::Result<()> {
+    verify(signature, key, |sink| {
+        stream(&mut open_on_medium(path)?, "checking", |block| {
+            sink(block);
+            Ok(())
+        })
+    })
+}
+
+/// Checks a signature for what `read` gives. It must be one over the content's digest: only those can be checked without all of a file
+/// in memory.
+#[cfg(feature = "trust")]
+pub(super) fn verify(
+    signature: &str,
+    key: &str,
+    read: impl FnOnce(&mut dyn FnMut(&[u8])) -> io::Result<()>,
+) -> io::Result<()> {
     use minisign_verify::{Error as Objection, PublicKey, Signature};
     let reason = |objection| {
         io::Error::other(match objection {
@@ -106,10 +122,7 @@ pub(super) fn vouch(path: &str, signature: &str, key: &str) -> io::Result<()> {
     let key = PublicKey::decode(key).map_err(reason)?;
     let signature = Signature::decode(signature).map_err(reason)?;
     let mut verifier = key.verify_stream(&signature).map_err(reason)?;
-    stream(&mut open_on_medium(path)?, "checking", |block| {
-        verifier.update(block);
-        Ok(())
-    })?;
+    read(&mut |block| verifier.update(block))?;
     verifier.finalize().map_err(reason)
 }
 

@@ -11,14 +11,17 @@ use crate::{kernel::ModuleFile, modules::file};
 /// Loads modules, each after those it names, so many at a time. One outcome for each.
 pub(super) fn load(files: &[ModuleFile], workers: usize) -> Vec<io::Result<()>> {
     if workers < 2 {
-        return files.iter().map(|file| load_one(&file.path)).collect();
+        return files.iter().map(|file| load_one(file)).collect();
     }
     load_side_by_side(files, workers)
 }
 
 /// Loads one module file. One that is in the kernel already is a success.
-fn load_one(path: &str) -> io::Result<()> {
-    let outcome = if path.ends_with(".ko") {
+fn load_one(file: &ModuleFile) -> io::Result<()> {
+    let path = file.path.as_str();
+    let outcome = if let Some(content) = &file.content {
+        nix::kmod::init_module(&file::decompress(path, content.clone())?, c"")
+    } else if path.ends_with(".ko") {
         nix::kmod::finit_module(open_file(path)?, c"", nix::kmod::ModuleInitFlags::empty())
     } else {
         let module = file::decompress(path, files::read(path)?)?;
@@ -54,7 +57,7 @@ fn load_side_by_side(files: &[ModuleFile], workers: usize) -> Vec<io::Result<()>
                     *started = true;
                 }
                 drop(now);
-                let outcome = load_one(&file.path);
+                let outcome = load_one(file);
                 now = progress.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(cell) = now.outcomes.get_mut(place) {
                     *cell = Some(outcome);
