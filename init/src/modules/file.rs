@@ -16,7 +16,7 @@ const LIMIT: usize = 64 << 20;
 /// Takes a module out of its compression, by the suffix of its name.
 ///
 /// # Errors
-/// `InvalidData`: the bytes are damaged, or unpack to more than 64 MiB.
+/// `InvalidData`: the bytes are damaged, or unpack to 64 MiB or more.
 pub fn decompress(name: &str, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     let bad = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{what} data is damaged"));
     if name.ends_with(".gz") {
@@ -58,42 +58,106 @@ fn gunzip(bytes: &[u8]) -> Option<Vec<u8>> {
 fn unzstd(mut bytes: &[u8]) -> Option<Vec<u8>> {
     use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
     let mut decoder = FrameDecoder::new();
+    decoder.set_max_window_size(LIMIT as u64);
     decoder.init(&mut bytes).ok()?;
     let mut unpacked = Vec::new();
     loop {
         let ended = decoder.decode_blocks(&mut bytes, BlockDecodingStrategy::UptoBytes(1 << 20)).ok()?;
+        if unpacked.len().saturating_add(decoder.can_collect()) > LIMIT {
+            return None;
+        }
         unpacked.append(&mut decoder.collect().unwrap_or_default());
         if ended {
             return Some(unpacked);
         }
-        if unpacked.len() > LIMIT {
+    }
+}
+
+/// One xz stream whose blocks are LZMA2 and nothing else (The .xz File Format, 1.2.1). Its index is passed over: what it says is known
+/// by then.
+fn unxz(bytes: &[u8]) -> Option<Vec<u8>> {
+    /// More blocks than that are not in a module; each of them costs time before its first byte.
+    const MOST_BLOCKS: usize = 1024;
+    let [0xfd, b'7', b'z', b'X', b'Z', 0, 0, check, _, _, _, _, rest @ ..] = bytes else { return None };
+    let mut rest = rest;
+    let mut unpacked = Vec::new();
+    for _ in 0..MOST_BLOCKS {
+        let words = usize::from(*rest.first()?);
+        if words == 0 {
+            return Some(unpacked);
+        }
+        let (header, body) = rest.split_at_checked(words.saturating_add(1).saturating_mul(4))?;
+        let start = unpacked.len();
+        let left = unlzma2(body, dictionary(header)?, &mut unpacked)?;
+        // Each block ends at a multiple of four bytes, counted from its start.
+        let length = body.len().checked_sub(left.len())?.checked_next_multiple_of(4)?;
+        let (sum, after) = body.get(length..)?.split_at_checked(check_length(*check))?;
+        let content = unpacked.get(start..)?;
+        let good = match *check {
+            1 => sum == u32::try_from(crc(content, 0xedb8_8320, u32::MAX.into())).ok()?.to_le_bytes(),
+            4 => sum == crc(content, 0xc96c_5795_d787_0f42, u64::MAX).to_le_bytes(),
+            _ => true,
+        };
+        if !good {
             return None;
         }
+        rest = after;
     }
+    None
 }
 
-/// One xz stream, with any of its checksums.
-fn unxz(mut bytes: &[u8]) -> Option<Vec<u8>> {
-    let mut unpacked = Bounded(Vec::new());
-    lzma_rs::xz_decompress(&mut bytes, &mut unpacked).ok()?;
-    Some(unpacked.0)
-}
-
-/// Takes no more than a module can have.
-struct Bounded(Vec<u8>);
-
-impl io::Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.0.len().saturating_add(bytes.len()) > LIMIT {
-            return Err(io::ErrorKind::FileTooLarge.into());
+/// Adds what an LZMA2 stream unpacks to. Returns what stands behind it. The dictionary grows with what is unpacked.
+fn unlzma2<'a>(packed: &'a [u8], dictionary: u32, unpacked: &mut Vec<u8>) -> Option<&'a [u8]> {
+    use lzma_rust2::{Lzma2Reader, Read};
+    const BLOCK: usize = 64 << 10;
+    let mut reader = Lzma2Reader::new(packed, dictionary, None);
+    loop {
+        let filled = unpacked.len();
+        let room = LIMIT.checked_sub(filled).filter(|room| *room > 0)?.min(BLOCK);
+        unpacked.resize(filled.checked_add(room)?, 0);
+        let length = reader.read(unpacked.get_mut(filled..)?).ok()?;
+        unpacked.truncate(filled.checked_add(length)?);
+        if length == 0 {
+            return Some(reader.into_inner());
         }
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
     }
+}
 
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+/// The size of the dictionary that a block's header asks for (3.1 and 5.3.1 of the format), no more than a module can make use of.
+fn dictionary(header: &[u8]) -> Option<u32> {
+    let [_, flags, rest @ ..] = header else { return None };
+    let mut rest = rest;
+    // One filter; the two sizes may be there.
+    if flags & 0x3f != 0 {
+        return None;
     }
+    for flag in [0x40, 0x80] {
+        if flags & flag != 0 {
+            let end = rest.iter().position(|byte| byte & 0x80 == 0)?;
+            rest = rest.get(end.checked_add(1)?..)?;
+        }
+    }
+    let [0x21, 1, bits @ 0..=40, ..] = rest else { return None };
+    let size = (2 | u64::from(bits & 1)) << (bits / 2).saturating_add(11);
+    u32::try_from(size.min(LIMIT as u64)).ok()
+}
+
+/// How long the check behind each block is (2.1.1.2 of the format).
+fn check_length(kind: u8) -> usize {
+    match kind & 15 {
+        0 => 0,
+        kind => 4 << (kind.saturating_sub(1) / 3),
+    }
+}
+
+/// A cyclic redundancy check, four bits at a time: `polynomial` with its bits reversed, `ones` as many as it has.
+fn crc(bytes: &[u8], polynomial: u64, ones: u64) -> u64 {
+    let mut table = [0_u64; 16];
+    for (sum, cell) in (0..).zip(&mut table) {
+        *cell = (0..4).fold(sum, |sum, _| (sum >> 1) ^ if sum & 1 == 1 { polynomial } else { 0 });
+    }
+    let step = |sum: u64| (sum >> 4) ^ table.get((sum & 15) as usize).copied().unwrap_or_default();
+    bytes.iter().fold(ones, |sum, byte| step(step(sum ^ u64::from(*byte)))) ^ ones
 }
 
 /// The value of `key` in a module's `.modinfo` section (kernel, include/linux/module.h, MODULE_INFO).
@@ -188,6 +252,50 @@ mod tests {
             assert!(decompress(name, Vec::new()).is_err(), "{name}");
         }
         assert_eq!(decompress("a.ko", b"plain".to_vec()).unwrap(), b"plain");
+    }
+
+    /// An xz stream with that check, in blocks of so many bytes where it is not 0.
+    fn xz(content: &[u8], check: liblzma::stream::Check, preset: u32, block: u64) -> Vec<u8> {
+        use std::io::Write;
+        let mut builder = liblzma::stream::MtStreamBuilder::new();
+        builder.threads(1).preset(preset).check(check).block_size(block);
+        let mut encoder = liblzma::write::XzEncoder::new_stream(Vec::new(), builder.encoder().unwrap());
+        encoder.write_all(content).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn xz_streams_of_all_kinds_are_unpacked() {
+        use liblzma::stream::Check;
+        let content: Vec<u8> =
+            (0..60_000_u32).flat_map(|number| (number.wrapping_mul(2_654_435_761) >> 20).to_le_bytes()).collect();
+        for (check, preset, block) in [
+            (Check::None, 0, 0),
+            (Check::Crc32, 6, 0),
+            (Check::Crc64, 9, 100_000),
+            (Check::Crc32, 1, 100_001),
+            (Check::Sha256, 3, 99_999),
+        ] {
+            let packed = xz(&content, check, preset, block);
+            assert!(unxz(&packed).as_ref() == Some(&content), "{check:?} {preset} {block}");
+            assert_eq!(unxz(&xz(b"", check, preset, block)), Some(Vec::new()));
+            assert!(unxz(&packed[..packed.len() / 2]).is_none(), "cut short");
+            if matches!(check, Check::Crc32 | Check::Crc64) {
+                // Behind the headers of the stream and of the first block, which have sums of their own.
+                for at in (60..packed.len() - 200).step_by(packed.len() / 50) {
+                    let mut damaged = packed.clone();
+                    damaged[at] ^= 1;
+                    assert!(unxz(&damaged).is_none(), "{check:?} {preset} {block} at {at}");
+                }
+            }
+        }
+        // The most that a header can ask for: 4 GiB of a dictionary.
+        let mut large = xz(b"a few bytes", Check::Crc32, 6, 0);
+        let filter = large.windows(2).position(|window| window == [0x21, 1]).unwrap();
+        large[filter + 2] = 40;
+        assert_eq!(unxz(&large), Some(b"a few bytes".to_vec()));
+        large[filter + 2] = 41;
+        assert_eq!(unxz(&large), None);
     }
 
     #[test]

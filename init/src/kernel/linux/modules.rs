@@ -11,7 +11,7 @@ use crate::{kernel::ModuleFile, modules::file};
 /// Loads modules, each after those it names, so many at a time. One outcome for each.
 pub(super) fn load(files: &[ModuleFile], workers: usize) -> Vec<io::Result<()>> {
     if workers < 2 {
-        return files.iter().map(|file| load_one(file)).collect();
+        return files.iter().map(load_one).collect();
     }
     load_side_by_side(files, workers)
 }
