@@ -33,6 +33,8 @@ pub struct Parts<'a> {
     pub modules: Option<&'a Modules>,
     /// Parameters that are baked in.
     pub cmdline: Option<&'a str>,
+    /// Parameters that are baked in and cannot be overridden.
+    pub cmdline_final: Option<&'a str>,
     /// Keys that images must be signed by, where any are.
     pub trust: &'a [Key],
     /// Folders of the user's, later ones over earlier ones.
@@ -125,6 +127,9 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
     put(relative(names::INITRD_RELEASE), text_file(release(parts)))?;
     if let Some(cmdline) = parts.cmdline {
         put(relative(names::BAKED_CMDLINE), text_file(format!("{cmdline}\n")))?;
+    }
+    if let Some(cmdline) = parts.cmdline_final {
+        put(relative(names::FINAL_CMDLINE), text_file(format!("{cmdline}\n")))?;
     }
     if let Some(modules) = parts.modules {
         put_modules(&mut tree, modules)?;
@@ -253,6 +258,7 @@ mod tests {
             busybox,
             modules: None,
             cmdline,
+            cmdline_final: cmdline.map(|_| "ro"),
             trust: &[],
             include,
         };
@@ -288,6 +294,7 @@ mod tests {
         let mut standard: Vec<&str> = SLIM.to_vec();
         standard.extend([
             "0644 etc/cmdline",
+            "0644 etc/cmdline.final",
             "0755 bin",
             "0755 bin/busybox",
             "0777 bin/awk -> busybox",

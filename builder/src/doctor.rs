@@ -41,7 +41,7 @@ use volume::Device;
 /// With what the machine would boot.
 #[derive(Debug, Clone, Default)]
 pub struct Boots {
-    /// What init reads of its initramfs, by path: the baked-in command line, trusted keys.
+    /// What init reads of its initramfs, by path: the baked-in command lines, trusted keys.
     pub inits: BTreeMap<String, Vec<u8>>,
     /// The kernel's command line.
     pub cmdline: String,
@@ -55,11 +55,14 @@ impl Boots {
         Abilities { shell: self.is_debug, trust: self.inits.keys().any(|path| path.starts_with(keys)) }
     }
 
-    /// What init reads from both command lines, as far as they can be read.
+    /// What init reads from all command lines, as far as they can be read.
     pub fn config(&self) -> Config {
-        let baked = self.inits.get(names::BAKED_CMDLINE.trim_start_matches('/'));
-        let baked = baked.map(|bytes| String::from_utf8_lossy(bytes)).unwrap_or_default();
-        Config::parse(&baked, &self.cmdline, self.abilities()).0
+        let text = |path: &str| {
+            let bytes = self.inits.get(path.trim_start_matches('/'));
+            bytes.map(|bytes| String::from_utf8_lossy(bytes)).unwrap_or_default()
+        };
+        let (baked, last) = (text(names::BAKED_CMDLINE), text(names::FINAL_CMDLINE));
+        Config::parse_final(&baked, &self.cmdline, &last, self.abilities()).0
     }
 }
 
@@ -252,4 +255,26 @@ fn booted(machine: &mut Machine, name: String, format: String, partition: String
         })
     });
     Image { name, partition, format, size, sha256 }
+}
+
+#[cfg(test)]
+mod tests {
+    use initramfs_overlay_init::config::OverlayStore;
+
+    use super::*;
+
+    #[test]
+    fn the_lines_of_the_initramfs_hold_as_at_boot() {
+        let file = |text: &str| text.as_bytes().to_vec();
+        let inits =
+            [("etc/cmdline", "rd.image=a.img rd.timeout=3s"), ("etc/cmdline.final", "rd.overlay=LABEL=overlay")];
+        let boots = Boots {
+            inits: inits.into_iter().map(|(path, text)| (path.to_owned(), file(text))).collect(),
+            cmdline: "rd.image=b.img rd.overlay=tmpfs".to_owned(),
+            ..Boots::default()
+        };
+        let config = boots.config();
+        assert_eq!((config.image.as_str(), config.timeout.as_secs()), ("b.img", 3));
+        assert!(matches!(config.overlay, OverlayStore::Partition(_)), "{:?}", config.overlay);
+    }
 }

@@ -82,6 +82,7 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
         busybox: None,
         modules: None,
         cmdline: parts.cmdline,
+        cmdline_final: None,
         include: &[],
         trust: &[],
     })?;

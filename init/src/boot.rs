@@ -137,7 +137,8 @@ impl<'k> Boot<'k> {
         }
         let baked = self.text(names::BAKED_CMDLINE);
         let given = self.text("/proc/cmdline");
-        let (config, outcome) = Config::parse(&baked, &given, self.abilities);
+        let last = self.text(names::FINAL_CMDLINE);
+        let (config, outcome) = Config::parse_final(&baked, &given, &last, self.abilities);
         self.config = config;
         for warning in std::mem::take(&mut self.config.warnings) {
             self.notice(&warning);
@@ -228,7 +229,9 @@ impl<'k> Boot<'k> {
         }
         self.begin(Step::SwitchRoot);
         let mut all = self.config.init_args.clone();
-        all.extend_from_slice(arguments);
+        if !self.config.init_args_final {
+            all.extend_from_slice(arguments);
+        }
         #[cfg(any(feature = "supervise", not(feature = "linux")))]
         all.extend(self.text(names::BAKED_ARGUMENTS).split_terminator('\0').map(String::from));
         self.write_report();

@@ -1,4 +1,5 @@
-//! The parameters of a boot: `/etc/cmdline` baked into the image, then the kernel's command line, become one [`Config`].
+//! The parameters of a boot: `/etc/cmdline` baked into the image, then the kernel's command line, then `/etc/cmdline.final`, which nobody
+//! overrides, become one [`Config`].
 //! Pure: text in, values out. A value that decides what is mounted and cannot be read is an error; anything else that is odd
 //! becomes a warning and the default holds.
 
@@ -126,6 +127,8 @@ pub struct Config {
     pub init: String,
     /// Arguments for it that were baked in; those of the kernel's command line come from the kernel.
     pub init_args: Vec<String>,
+    /// The kernel's arguments for init are dropped: those of the final line are all.
+    pub init_args_final: bool,
     /// Mount the root read-only.
     pub read_only: bool,
     /// Log what is done in detail.
@@ -205,6 +208,7 @@ impl Config {
             breaks: if abilities.shell { vec![Step::SwitchRoot] } else { Vec::new() },
             init: names::INIT.into(),
             init_args: Vec::new(),
+            init_args_final: false,
             read_only: false,
             debug: false,
             #[cfg(any(feature = "supervise", not(feature = "linux")))]
@@ -229,14 +233,31 @@ impl Config {
     /// The first parameter of ours whose value decides what is mounted and cannot be read. What could be read up to the end
     /// comes back with it, so that the failure policy asked for holds.
     pub fn parse(baked: &str, kernel: &str, abilities: Abilities) -> (Self, Result<()>) {
+        Self::parse_final(baked, kernel, "", abilities)
+    }
+
+    /// Reads the lines as [`Self::parse`] does, and a `last` one that is baked in as well: of the kernel's words those are ignored whose
+    /// parameter it names, and all arguments for init where it has a `--`.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_final(baked: &str, kernel: &str, last: &str, abilities: Abilities) -> (Self, Result<()>) {
         let mut reading = Reading { config: Self::new(abilities), abilities, on_error: None, panic: None, error: None };
-        for (origin, line) in [(Origin::Baked, baked), (Origin::Kernel, kernel)] {
+        let fixed = words(last);
+        let ends = fixed.iter().position(|word| word == "--");
+        let names: Vec<&str> = fixed.iter().take(ends.unwrap_or(fixed.len())).map(|word| parameter(word)).collect();
+        reading.config.init_args_final = ends.is_some();
+        for (origin, line) in [(Origin::Baked, baked), (Origin::Kernel, kernel), (Origin::Baked, last)] {
             let mut rest_is_init = false;
             for word in words(line) {
                 if rest_is_init {
-                    reading.init_argument(origin, &word);
+                    if origin == Origin::Baked || ends.is_none() {
+                        reading.init_argument(origin, &word);
+                    }
                 } else if word == "--" {
                     rest_is_init = true;
+                } else if origin == Origin::Kernel && names.contains(&parameter(&word)) {
+                    reading.config.warnings.push(format!("{word}: ignored, this initramfs has the last word about it"));
                 } else {
                     reading.word(origin, &word);
                 }
@@ -468,6 +489,11 @@ impl Reading {
         }
         (self.config, self.error.map_or(Ok(()), Err))
     }
+}
+
+/// The name of the parameter in a word.
+fn parameter(word: &str) -> &str {
+    word.split_once('=').map_or(word, |(name, _)| name)
 }
 
 /// The objection to a root that nobody can sign.

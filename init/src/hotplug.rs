@@ -27,7 +27,8 @@ pub fn run(kernel: &mut dyn Kernel, arguments: &[String]) {
     let _ = kernel.write("/proc/self/oom_score_adj", b"-1000");
     let baked = text(kernel, names::BAKED_CMDLINE);
     let given = text(kernel, "/proc/cmdline");
-    let (config, _) = Config::parse(&baked, &given, Abilities { shell: false, trust: false });
+    let last = text(kernel, names::FINAL_CMDLINE);
+    let (config, _) = Config::parse_final(&baked, &given, &last, Abilities { shell: false, trust: false });
     let network = match arguments {
         [busybox, script, ..] if config.net != Some(false) => {
             Some(Network { busybox, script, hostname: text(kernel, "/proc/sys/kernel/hostname").trim().into() })

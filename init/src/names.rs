@@ -20,6 +20,8 @@ pub const NEWIMG_DIR: &str = "/run/initramfs/newimg";
 pub const REPORT: &str = "/run/initramfs/report.json";
 /// Parameters baked into the image; the kernel's command line comes after it and wins.
 pub const BAKED_CMDLINE: &str = "/etc/cmdline";
+/// Parameters baked into the image that come last: the kernel's command line cannot override them.
+pub const FINAL_CMDLINE: &str = "/etc/cmdline.final";
 /// Says that this is an initramfs, and which one (systemd looks for it).
 pub const INITRD_RELEASE: &str = "/etc/initrd-release";
 /// Folder of the modules, below the root of whatever holds them.

@@ -18,6 +18,7 @@ struct Machine {
     about: String,
     cmdline: String,
     baked: String,
+    last: String,
     /// The archive holds nothing but `/init` and the files named: none of the directories that `build` puts in.
     bare: bool,
     arguments: Vec<String>,
@@ -46,6 +47,7 @@ impl Default for Machine {
             about: String::new(),
             cmdline: String::new(),
             baked: String::new(),
+            last: String::new(),
             bare: false,
             arguments: Vec::new(),
             kernel: "6.1.0".into(),
@@ -205,6 +207,9 @@ fn record(machine: Machine) -> Vec<String> {
     initramfs.insert("proc/cmdline".into(), Node::file(machine.cmdline, 0o444));
     if !machine.baked.is_empty() {
         initramfs.insert("etc/cmdline".into(), Node::file(machine.baked, 0o644));
+    }
+    if !machine.last.is_empty() {
+        initramfs.insert("etc/cmdline.final".into(), Node::file(machine.last, 0o644));
     }
     if !machine.modules.is_empty() {
         let path = format!("lib/modules/{}/initramfs.modules", machine.kernel);

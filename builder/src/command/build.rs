@@ -87,6 +87,10 @@ pub struct Args {
     #[arg(long, value_name = "STRING")]
     pub cmdline: Option<String>,
 
+    /// Parameters baked into the image that the kernel's command line cannot override
+    #[arg(long, value_name = "STRING")]
+    pub cmdline_final: Option<String>,
+
     /// Public keys (minisign): the image then installs and boots only what is signed by one of them. Repeatable
     #[arg(long, value_name = "KEY.pub")]
     pub trust: Vec<PathBuf>,
@@ -132,7 +136,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let targets = chosen_targets(&args.target)?;
     let variants = unique(&args.variant);
     let mtime = archive_time()?;
-    check_cmdline(args.cmdline.as_deref(), &variants, &progress)?;
+    check_cmdline("--cmdline", args.cmdline.as_deref(), &variants, &progress)?;
+    check_cmdline("--cmdline-final", args.cmdline_final.as_deref(), &variants, &progress)?;
     let place = source::locate(args.source.as_deref())?;
     let include = if args.include.is_empty() { place.default_include() } else { args.include.clone() };
     let modules = chosen_modules(args, &targets, &progress)?;
@@ -158,6 +163,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 busybox: busyboxes.get(&*target.name).filter(|_| variant.has_busybox()),
                 modules: modules.as_ref(),
                 cmdline: args.cmdline.as_deref(),
+                cmdline_final: args.cmdline_final.as_deref(),
                 trust: &keys,
                 include: &include,
                 compression: args.compress,
@@ -257,15 +263,15 @@ pub(super) fn archive_time() -> Result<u32> {
 }
 
 /// What init would object to at each boot is said now.
-fn check_cmdline(cmdline: Option<&str>, variants: &[Variant], progress: &Progress) -> Result<()> {
+fn check_cmdline(option: &str, cmdline: Option<&str>, variants: &[Variant], progress: &Progress) -> Result<()> {
     let Some(cmdline) = cmdline else { return Ok(()) };
     if cmdline.contains(['\0', '\n']) {
-        return Err(Error::Usage("--cmdline: expected one line of parameters parted by blanks".to_owned()));
+        return Err(Error::Usage(format!("{option}: expected one line of parameters separated by spaces")));
     }
     let mut said = Vec::new();
     for variant in variants {
         let (config, result) = Config::parse(cmdline, "", Abilities { shell: variant.has_shell(), trust: false });
-        result.map_err(|error| Error::Usage(format!("--cmdline: {error}")))?;
+        result.map_err(|error| Error::Usage(format!("{option}: {error}")))?;
         said.extend(config.warnings.into_iter().map(|warning| format!("warning: {}: {warning}", variant.name())));
     }
     unique(&said).iter().for_each(|warning| progress.say(warning));
@@ -279,7 +285,8 @@ fn chosen_modules(args: &Args, targets: &[&Target], progress: &Progress) -> Resu
         tree: args.module_tree.as_deref(),
         strip: args.strip_modules,
     };
-    modules::choose(&wanted, targets, args.cmdline.as_deref().unwrap_or_default(), progress)
+    let lines: Vec<&str> = [&args.cmdline, &args.cmdline_final].into_iter().flatten().map(String::as_str).collect();
+    modules::choose(&wanted, targets, &lines.join(" "), progress)
 }
 
 #[cfg(test)]
@@ -300,9 +307,9 @@ mod tests {
 
     #[test]
     fn a_command_line_that_init_would_refuse_is_refused() {
-        let check = |line| check_cmdline(Some(line), &[Variant::Standard], &Progress::none());
+        let check = |line| check_cmdline("--cmdline-final", Some(line), &[Variant::Standard], &Progress::none());
         assert!(check("quiet rd.timeout=30s rd.img=LABEL=system").is_ok());
-        for (line, part) in [("rd.overlay=nonsense", "--cmdline: "), ("quiet\nro", "one line")] {
+        for (line, part) in [("rd.overlay=nonsense", "--cmdline-final: "), ("quiet\nro", "one line")] {
             let error = check(line).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }

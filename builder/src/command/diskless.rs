@@ -147,6 +147,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             busybox: Some(&busybox),
             modules: modules.as_ref(),
             cmdline: None,
+            cmdline_final: None,
             include: &args.include,
             compression: args.compress,
             mtime,

@@ -181,7 +181,7 @@ fn chosen_modules(args: &Args, target: &Target) -> Result<Chosen> {
 fn check_cmdline(cmdline: Option<&str>, progress: &Progress) -> Result<()> {
     let Some(cmdline) = cmdline else { return Ok(()) };
     if cmdline.contains(['\0', '\n']) {
-        return Err(Error::Usage("--cmdline: expected one line of parameters parted by blanks".to_owned()));
+        return Err(Error::Usage("--cmdline: expected one line of parameters separated by spaces".to_owned()));
     }
     let (config, result) = Config::parse(cmdline, "", Abilities { shell: false, trust: false });
     result.map_err(|error| Error::Usage(format!("--cmdline: {error}")))?;

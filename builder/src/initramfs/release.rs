@@ -9,10 +9,10 @@ use serde::Serialize;
 /// Where it may stand, the best first.
 const PLACES: [&str; 4] = ["etc/initrd-release", "usr/lib/initrd-release", "etc/os-release", "usr/lib/os-release"];
 
-/// Whether init itself reads that file of its image: the baked-in command line, the keys that it trusts.
+/// Whether init itself reads that file of its image: the baked-in command lines, the keys that it trusts.
 fn is_inits(path: &str) -> bool {
     let below = |name: &str| path.strip_prefix(name.trim_start_matches('/')).map(str::to_owned);
-    below(names::BAKED_CMDLINE).is_some_and(|rest| rest.is_empty())
+    [names::BAKED_CMDLINE, names::FINAL_CMDLINE].iter().any(|name| below(name).is_some_and(|rest| rest.is_empty()))
         || below(names::TRUST_DIR).is_some_and(|rest| rest.starts_with('/'))
 }
 
@@ -150,13 +150,14 @@ mod tests {
             candidates.keep(path.as_bytes(), content);
         }
         assert!(candidates.watch(b"etc/passwd").is_none());
-        for (path, text) in [("etc/cmdline", "quiet"), ("etc/trust/key.pub", "RW")] {
+        for (path, text) in [("etc/cmdline", "quiet"), ("etc/cmdline.final", "ro"), ("etc/trust/key.pub", "RW")] {
             let mut content = candidates.watch(path.as_bytes()).unwrap();
             content.extend(text.as_bytes());
             candidates.keep(path.as_bytes(), content);
         }
         let own: Vec<(String, Vec<u8>)> = candidates.inits().into_iter().collect();
-        assert_eq!(own, [("etc/cmdline".into(), b"quiet".to_vec()), ("etc/trust/key.pub".into(), b"RW".to_vec())]);
+        let wanted = [("etc/cmdline", "quiet"), ("etc/cmdline.final", "ro"), ("etc/trust/key.pub", "RW")];
+        assert_eq!(own, wanted.map(|(path, text)| (path.into(), text.as_bytes().to_vec())));
         let release = candidates.finish().unwrap();
         assert_eq!((release.path, release.get("ID")), ("usr/lib/initrd-release", Some("new")));
     }

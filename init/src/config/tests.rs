@@ -40,6 +40,48 @@ fn the_later_one_wins() {
 }
 
 #[test]
+fn the_final_line_has_the_last_word() {
+    let read = |baked, kernel, last| {
+        let (config, result) = Config::parse_final(baked, kernel, last, STANDARD);
+        result.unwrap();
+        config
+    };
+    let config = read(
+        "rd.img=LABEL=a rd.timeout=1s",
+        "quiet rd.img=LABEL=b \"rd.img=LABEL=c d\" rd.overlay=nonsense rd.timeout=2s rw",
+        "rd.img=LABEL=z rd.overlay=tmpfs ro",
+    );
+    assert_eq!((config.img, config.overlay), (Tag::Label("z".into()), OverlayStore::Tmpfs(None)));
+    assert_eq!(config.timeout, Duration::from_secs(2), "what it does not name is the kernel's");
+    assert!(config.read_only, "it comes last");
+    let ignored = |word: &str| format!("{word}: ignored, this initramfs has the last word about it");
+    assert_eq!(config.warnings, ["rd.img=LABEL=b", "rd.img=LABEL=c d", "rd.overlay=nonsense"].map(ignored));
+    // A parameter is known by its name, with a value or without one.
+    let config = read("", "rd.toram rd.toram=yes rd.toramx rd.debug", "rd.toram=no rd.debug");
+    assert!(!config.to_ram && config.debug);
+    assert_eq!(config.warnings.len(), 4);
+    // Of the words behind `--` none is a parameter.
+    let config = read("", "init=/bin/a -- rd.image=x", "rd.image=y -- init=/bin/b");
+    assert_eq!((config.init.as_str(), config.image.as_str()), ("/bin/a", "y"));
+    assert_eq!(config.init_args, ["init=/bin/b"]);
+    assert!(Config::parse_final("", "", "rd.img=nonsense", STANDARD).1.is_err());
+}
+
+#[test]
+fn the_final_line_ends_the_arguments_for_init() {
+    let read = |kernel, last| Config::parse_final("a -- b", kernel, last, STANDARD).0;
+    let config = read("c -- d", "e");
+    assert_eq!((config.init_args.as_slice(), config.init_args_final), (&["a", "b", "e"].map(String::from)[..], false));
+    assert_eq!(config.given_arguments, ["b", "d"]);
+    for last in ["--", "ro --", "-- f"] {
+        let config = read("c -- d", last);
+        assert!(config.init_args_final);
+        assert!(!config.given_arguments.contains(&"d".into()), "{:?}", config.given_arguments);
+    }
+    assert_eq!(read("c -- d", "-- f g").init_args, ["a", "b", "f", "g"]);
+}
+
+#[test]
 fn every_parameter_is_read() {
     let config = parsed(
         "rd.img=/dev/sda1 rd.boot=UUID=AA rd.newimg=PARTLABEL=new rd.overlay=tmpfs:size=64m rd.overlay.fallback=tmpfs \

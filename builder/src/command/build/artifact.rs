@@ -44,6 +44,8 @@ pub struct Parts<'a> {
     pub modules: Option<&'a Modules>,
     /// Parameters that are baked in.
     pub cmdline: Option<&'a str>,
+    /// Parameters that are baked in and cannot be overridden.
+    pub cmdline_final: Option<&'a str>,
     /// Keys that images must be signed by, where any are.
     pub trust: &'a [Key],
     /// Folders of the user's.
@@ -100,6 +102,7 @@ impl<'a> Image<'a> {
             busybox: parts.busybox,
             modules: parts.modules,
             cmdline: parts.cmdline,
+            cmdline_final: parts.cmdline_final,
             trust: parts.trust,
             include: parts.include,
         })?;
@@ -179,8 +182,20 @@ impl<'a> Image<'a> {
 
     /// The manifest and the bill of materials of an image with this name, size and digest.
     fn texts(&self, name: &str, size: u64, sha256: &str) -> [String; 2] {
-        let Parts { target, variant, version, program, busybox, modules, cmdline, include, compression, mtime, .. } =
-            &self.parts;
+        let Parts {
+            target,
+            variant,
+            version,
+            program,
+            busybox,
+            modules,
+            cmdline,
+            cmdline_final,
+            include,
+            compression,
+            mtime,
+            ..
+        } = &self.parts;
         let description = Description {
             target,
             variant: variant.name(),
@@ -189,6 +204,7 @@ impl<'a> Image<'a> {
             busybox: *busybox,
             modules: *modules,
             cmdline: *cmdline,
+            cmdline_final: *cmdline_final,
             include,
             compression: *compression,
             mtime: *mtime,

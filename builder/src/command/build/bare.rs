@@ -100,6 +100,7 @@ impl BareInit<'_> {
             busybox: None,
             modules: None,
             cmdline: None,
+            cmdline_final: None,
             include: &[],
             compression: Compression::None,
             mtime: *mtime,

@@ -41,6 +41,8 @@ pub struct Description<'a> {
     pub modules: Option<&'a Modules>,
     /// Parameters that are baked in.
     pub cmdline: Option<&'a str>,
+    /// Parameters that are baked in and cannot be overridden.
+    pub cmdline_final: Option<&'a str>,
     /// Folders of the user's.
     pub include: &'a [PathBuf],
     /// How it is compressed.
@@ -88,7 +90,19 @@ impl Description<'_> {
 
     /// What the manifest says about the image as a whole.
     fn facts(&self, name: &str, size: u64, sha256: &str) -> Map<String, Value> {
-        let Self { target, variant, version, program, busybox, modules, cmdline, compression, mtime, .. } = self;
+        let Self {
+            target,
+            variant,
+            version,
+            program,
+            busybox,
+            modules,
+            cmdline,
+            cmdline_final,
+            compression,
+            mtime,
+            ..
+        } = self;
         let facts = json!({
             "name": name,
             "version": version,
@@ -100,6 +114,7 @@ impl Description<'_> {
             "mtime": mtime,
             "builder": concat!("initramfs-overlay ", env!("CARGO_PKG_VERSION")),
             "cmdline": cmdline,
+            "cmdline_final": cmdline_final,
             "init": {
                 "size": program.size,
                 "sha256": program.sha256,
