@@ -53,6 +53,7 @@ fn all_cases() -> Vec<Case> {
         ("a fallback tmpfs says degraded", ways::fallback),
         ("a factory reset empties persistent", ways::reset),
         ("init= and its arguments", ways::init_arguments),
+        ("final parameters that the kernel's line cannot override", ways::final_parameters),
         ("partitions by PARTLABEL and path", ways::tags),
         ("two processors load modules side by side", ways::two_processors),
         ("stripped modules load", ways::stripped),

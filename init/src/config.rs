@@ -29,6 +29,7 @@ pub const PARAMETERS: &[&str] = &[
     "rd.overlay.fallback",
     "rd.overlay.repair",
     "rd.overlay.reset",
+    "rd.persistent",
     "rd.image",
     "rd.toram",
     "rd.timeout",
@@ -107,6 +108,8 @@ pub struct Config {
     pub overlay_repair: Repair,
     /// Factory reset: empty `persistent` too.
     pub overlay_reset: bool,
+    /// Use `persistent` as a layer over the image.
+    pub persistent: bool,
     /// File name of the image.
     pub image: String,
     /// Copy the image to memory and give the medium free.
@@ -198,6 +201,7 @@ impl Config {
             overlay_fallback: false,
             overlay_repair: Repair::Check,
             overlay_reset: false,
+            persistent: true,
             image: names::IMAGE.into(),
             to_ram: false,
             timeout: Duration::from_secs(10),
@@ -332,6 +336,10 @@ impl Reading {
             ("rd.overlay.reset", value) => match switch(value) {
                 Some(on) => self.config.overlay_reset = on,
                 None => self.refuse(name, value, "nothing, yes or no"),
+            },
+            ("rd.persistent", value) => match switch(value) {
+                Some(on) => self.config.persistent = on,
+                None => self.refuse(name, value, "yes or no"),
             },
             ("rd.image", Some(value)) if is_file_name(value) => self.config.image = value.into(),
             ("rd.image", value) => self.refuse(name, value, "a file name without a slash"),

@@ -14,6 +14,7 @@ use crate::{
     store::{self, with_room},
     switch_root::{self, MOVED},
     tag::Volume,
+    trust,
 };
 
 /// Why the layers did not become a root.
@@ -163,9 +164,9 @@ fn load_overlayfs(boot: &mut Boot<'_>) -> Result<Overlayfs> {
 /// Mounts all layers as one root at [`names::SYSROOT`], with the places that the api filesystems move to.
 fn mount_root(boot: &mut Boot<'_>, overlayfs: &Overlayfs) -> Result<()> {
     // Our own paths: nothing in them needs escaping.
+    let persistent = if boot.config.persistent { store(names::PERSISTENT) + ":" } else { String::new() };
     let mut data = format!(
-        "lowerdir={}:{},upperdir={},workdir={}",
-        store(names::PERSISTENT),
+        "lowerdir={persistent}{},upperdir={},workdir={}",
         names::IMAGE_DIR,
         store(names::UPPER),
         store(names::WORK)
@@ -188,6 +189,7 @@ fn mount_root(boot: &mut Boot<'_>, overlayfs: &Overlayfs) -> Result<()> {
         boot.kernel.remount(names::SYSROOT, true).at("make read-only", names::SYSROOT)?;
     }
     boot.report.fact("root", if boot.config.read_only { "ro" } else { "rw" });
+    report_persistent(boot);
     Ok(())
 }
 
@@ -219,4 +221,15 @@ fn mount_overlay(kernel: &mut dyn Kernel, data: &str, overlayfs: &Overlayfs) -> 
     let _ = kernel.unmount(names::SYSROOT);
     let source = outcome.err().unwrap_or_else(|| std::io::Error::from_raw_os_error(EROFS));
     Err(Error::Mount { what: "root", device: "overlay".into(), filesystem: "overlay".into(), source })
+}
+
+/// Reports whether the persistent layer is one of the root's. No signature covers it, which matters where only signed images boot.
+fn report_persistent(boot: &mut Boot<'_>) {
+    let mut word = if boot.config.persistent { "yes" } else { "no" };
+    let is_empty = |kernel: &mut dyn Kernel| kernel.list(&store(names::PERSISTENT)).is_ok_and(|names| names.is_empty());
+    if boot.config.persistent && trust::required(boot) && !is_empty(boot.kernel) {
+        boot.notice("persistent, which nobody signed, lies over the image (rd.persistent=no leaves it out)");
+        word = "unsigned";
+    }
+    boot.report.fact("persistent", word);
 }

@@ -93,6 +93,7 @@ pub fn signatures(lab: &Lab) {
     assert_eq!((marks.get("image"), &marks.report()["update"]), ("B", &"installed".into()));
     let marks = lab.boot(&initrd, &disk, "");
     assert_eq!(marks.get("image"), "B", "its signature went with it");
+    assert_eq!(marks.report()["persistent"], "unsigned", "{}", marks.report());
     let marks = lab.boot(&initrd, &disk, "rd.toram rd.overlay=tmpfs");
     assert_eq!((marks.get("image"), &marks.report()["toram"]), ("B", &"yes".into()), "{}", marks.report());
     assert_eq!(marks.mount("/run/initramfs/img"), None, "the copy is vouched for, and img is free");

@@ -67,6 +67,7 @@ pub fn standard(lab: &Lab) {
         assert_eq!(marks.get("argv0"), "/sbin/init");
         assert_eq!(marks.report()["status"], "ok");
         assert_eq!(marks.report()["update"], "none");
+        assert_eq!(marks.report()["persistent"], "yes");
         let fds: Vec<&str> = marks.group("fd");
         assert!(fds.iter().filter(|fd| fd.ends_with("/dev/console")).count() >= 3, "{fds:?}");
         assert!(
@@ -163,6 +164,26 @@ pub fn erofs(lab: &Lab) {
     assert_eq!(marks.get("image"), "A");
     assert_eq!(marks.mount("/run/initramfs/image").expect("the image")[1], "erofs");
     assert_eq!(marks.report()["image_format"], "erofs");
+}
+
+/// What the final line names is not the kernel's to say.
+pub fn final_parameters(lab: &Lab) {
+    let disk = lab.make(&lab.disk());
+    let last = "rd.overlay=tmpfs rd.persistent=no ro -- --safe";
+    let initrd = lab.build(&["--cmdline-final", last, "--modules", MODULES]);
+    let marks =
+        lab.boot(&initrd, &disk, "rd.overlay=LABEL=overlay rd.persistent=yes rw rd.timeout=9s single -- run=pwd");
+    let report = marks.report();
+    assert_eq!(
+        (&report["overlay"], &report["persistent"], &report["root"]),
+        (&"tmpfs".into(), &"no".into(), &"ro".into())
+    );
+    assert_eq!(marks.values("arg"), ["--safe"]);
+    let [_, _, options] = marks.mount("/").expect("the root is mounted");
+    assert!(options.contains("lowerdir=/run/initramfs/image,"), "{options}");
+    for word in ["rd.overlay=LABEL=overlay", "rd.persistent=yes"] {
+        assert!(report["notices"].to_string().contains(&format!("{word}: ignored")), "{report}");
+    }
 }
 
 /// Modules without a list, in an order that does not fit: those that miss a symbol are loaded again.

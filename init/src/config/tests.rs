@@ -40,6 +40,14 @@ fn the_later_one_wins() {
 }
 
 #[test]
+fn the_persistent_layer_can_be_left_out() {
+    for (line, persistent) in [("", true), ("rd.persistent=no", false), ("rd.persistent=no rd.persistent=yes", true)] {
+        assert_eq!(parsed(line).persistent, persistent, "{line}");
+    }
+    assert!(Config::parse("", "rd.persistent=maybe", STANDARD).1.is_err());
+}
+
+#[test]
 fn the_final_line_has_the_last_word() {
     let read = |baked, kernel, last| {
         let (config, result) = Config::parse_final(baked, kernel, last, STANDARD);
