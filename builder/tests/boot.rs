@@ -12,6 +12,8 @@ mod errors;
 mod image;
 #[path = "boot/lab.rs"]
 mod lab;
+#[path = "boot/media.rs"]
+mod media;
 #[path = "boot/repair.rs"]
 mod repair;
 #[path = "boot/toram.rs"]
@@ -59,9 +61,15 @@ fn all_cases() -> Vec<Case> {
         ("stripped modules load", ways::stripped),
         ("every compression is unpacked by the kernel", ways::compressions),
         ("an update on a stick that is late", ways::late_stick),
-        ("bad updates are set aside with their reason", update::bad_images),
+        ("bad updates are refused with their reason", update::bad_images),
+        ("a stick is copied from once, and not changed", update::stick),
+        ("a writable partition without a free inode boots", media::full_overlay),
+        ("a writable partition that is damaged inside", media::damaged_inside),
+        ("an image behind a link, obstacles under names of ours", media::links_and_obstacles),
+        ("a factory reset and protected files", media::reset_of_protected_files),
+        ("the hardened recipe", media::hardened),
         ("an update on FAT", update::fat),
-        ("an update that is no image is set aside", update::no_images),
+        ("an update that is no image is refused", update::no_images),
         ("signed updates are installed, others never", update::signatures),
         ("a key is baked in: modules on boot are loaded with its signature only", update::signed_modules),
         ("update media that cannot be written, or fail half way", update::bad_media),

@@ -1,5 +1,5 @@
-//! Updates on a real kernel: what is wrong with a delivered image is found, said and left on the medium, and the current image
-//! boots; images signed by a baked-in key are installed, others never.
+//! Updates on a real kernel: what is wrong with a delivered image is found, said and remembered, and the current image boots; images
+//! signed by a baked-in key are installed, others never; a stick is not changed.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::{
 const X: &str = "root-squashfs.img";
 
 /// The usual disk with these files on `newimg`.
-fn disk(lab: &Lab, files: &[(&str, Vec<u8>)]) -> PathBuf {
+pub fn disk(lab: &Lab, files: &[(&str, Vec<u8>)]) -> PathBuf {
     let base = lab.disk();
     let path = lab.make(&Disk { newimg: Some(Some(lab.root("B"))), ..base });
     // The partition is made anew with exactly these files, where the disk has it.
@@ -33,15 +33,15 @@ fn disk(lab: &Lab, files: &[(&str, Vec<u8>)]) -> PathBuf {
 }
 
 /// The update B, as it would be delivered.
-fn update(lab: &Lab) -> Vec<u8> {
+pub fn update(lab: &Lab) -> Vec<u8> {
     let image = lab.folder().join("b.img");
     run(Command::new("mksquashfs").arg(lab.root("B")).arg(&image).args(["-quiet", "-no-progress", "-all-root"]));
     fs::read(image).expect("the image")
 }
 
-/// What the first file of that name on the partition says.
-fn on_newimg(lab: &Lab, disk: &Path, name: &str) -> String {
-    let alone = cut_out(lab, disk, "newimg");
+/// The text of a file on a partition.
+pub fn on(lab: &Lab, disk: &Path, partition: &str, name: &str) -> String {
+    let alone = cut_out(lab, disk, partition);
     // The machine was switched off while its journal held the last of it.
     let _ = Command::new("e2fsck").args(["-p", "-E", "journal_only"]).arg(&alone).output();
     debugfs(&alone, &format!("cat {name}"))
@@ -53,18 +53,41 @@ pub fn debugfs(alone: &Path, command: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Boots; image A must run, and the report and the note on the medium give the reason.
-fn refused(lab: &Lab, initrd: &Path, files: &[(&str, Vec<u8>)], word: &str, reason: &str) {
-    check_refused(lab, initrd, &disk(lab, files), word, reason);
+/// What becomes of a refused update on a fixed disk.
+#[derive(Clone, Copy, PartialEq)]
+enum Fate {
+    /// It is deleted, with the reason beside where it was.
+    Deleted,
+    /// It stays.
+    Stays,
 }
 
-fn check_refused(lab: &Lab, initrd: &Path, disk: &Path, word: &str, reason: &str) {
+/// Boots; image A must run, and the report and what is remembered on img give the reason.
+fn refused(lab: &Lab, initrd: &Path, files: &[(&str, Vec<u8>)], fate: Fate, reason: &str) {
+    check_refused(lab, initrd, &disk(lab, files), fate, reason);
+}
+
+fn check_refused(lab: &Lab, initrd: &Path, disk: &Path, fate: Fate, reason: &str) {
     let marks = lab.boot(initrd, disk, "");
-    assert_eq!(marks.get("image"), "A");
-    assert_eq!(marks.report()["update"], word, "{}", marks.report());
-    assert!(marks.report()["notices"].to_string().contains(reason), "{}", marks.report());
-    let note = on_newimg(lab, disk, "root-squashfs-rejected.img.txt");
-    assert!(note.contains(reason), "{note}");
+    let report = marks.report();
+    assert_eq!(
+        (marks.get("image"), &report["update"], &report["status"]),
+        ("A", &"rejected".into(), &"degraded".into())
+    );
+    assert!(report["notices"].to_string().contains(reason), "{report}");
+    let remembered = on(lab, disk, "img", "updates.txt");
+    assert!(remembered.contains(reason) && !remembered.contains("/run/initramfs"), "{remembered}");
+    let newimg = debugfs(&cut_out(lab, disk, "newimg"), "ls -p");
+    let is_there = |name: &str| newimg.contains(&format!("/{name}/"));
+    assert!(!is_there("root-squashfs.img.sha256") || fate == Fate::Stays, "{newimg}");
+    assert_eq!(
+        (is_there(X), is_there("root-squashfs.img.txt")),
+        match fate {
+            Fate::Deleted => (false, true),
+            Fate::Stays => (true, false),
+        },
+        "{newimg}"
+    );
 }
 
 /// An image cut short, and one with another digest than its sidecar says.
@@ -72,13 +95,13 @@ pub fn bad_images(lab: &Lab) {
     let initrd = lab.initrd("");
     let good = update(lab);
     let short = good[..good.len() / 2].to_vec();
-    refused(lab, &initrd, &[(X, short)], "rejected", "is cut short");
+    refused(lab, &initrd, &[(X, short)], Fate::Deleted, "that its superblock says");
     let digest = format!("{}  {X}\n", "0".repeat(64)).into_bytes();
-    refused(lab, &initrd, &[(X, good.clone()), ("root-squashfs.img.sha256", digest)], "rejected", "its digest is");
+    refused(lab, &initrd, &[(X, good.clone()), ("root-squashfs.img.sha256", digest)], Fate::Deleted, "its digest is");
     // The superblock of a compressor that no kernel has (fs/squashfs/squashfs_fs.h: compression, 16 bits at 20).
     let mut foreign = good;
     foreign[20] = 9;
-    refused(lab, &initrd, &[(X, foreign)], "rejected", "cannot mount");
+    refused(lab, &initrd, &[(X, foreign)], Fate::Stays, "cannot mount");
 }
 
 /// Where a key is baked in: a signed update is installed, one by another key is not, and an unsigned current image does not boot.
@@ -101,8 +124,8 @@ pub fn signatures(lab: &Lab) {
     let disk = self::disk(lab, &[(X, image.clone()), ("root-squashfs.img.minisig", theirs.sign(&image))]);
     let console = lab.fail(&lab.machine(&initrd, &[&disk], ""), "image-untrusted");
     assert!(console.contains("rejected: the signature is by another key"), "{console}");
-    let note = on_newimg(lab, &disk, "root-squashfs-rejected.img.txt");
-    assert!(note.contains("by another key"), "{note}");
+    let remembered = on(lab, &disk, "img", "updates.txt");
+    assert!(remembered.contains(" refused ") && remembered.contains("by another key"), "{remembered}");
 }
 
 /// Where a key is baked in: a module on `boot` is loaded with its signature only.
@@ -180,7 +203,7 @@ pub fn bad_media(lab: &Lab) {
     }
 }
 
-/// A medium with FAT: a bad update is set aside on it, with the reason, and a good one is installed and removed.
+/// A medium with FAT: a bad update is deleted on it, with the reason, and a good one is installed and removed.
 pub fn fat(lab: &Lab) {
     let initrd = lab.initrd_with("", &["ext4", "loop", "squashfs", "overlay", "virtio_pci", "virtio_blk", "vfat"]);
     let image = update(lab);
@@ -200,13 +223,14 @@ pub fn fat(lab: &Lab) {
     };
     let (marks, files) = deliver(&image[..image.len() / 2]);
     assert_eq!((marks.get("image"), &marks.report()["update"]), ("A", &"rejected".into()), "{}", marks.report());
-    assert!(files.contains("root-squashfs-rejected.img.txt") && !files.contains(X), "{files}");
+    let lines = |files: &str| files.lines().map(|line| line.trim_start_matches("::/").to_owned()).collect::<Vec<_>>();
+    assert_eq!(lines(&files), ["root-squashfs.img.txt"]);
     let (marks, files) = deliver(&image);
     assert_eq!((marks.get("image"), &marks.report()["update"]), ("B", &"installed".into()), "{}", marks.report());
-    assert!(!files.contains(X), "{files}");
+    assert!(lines(&files).is_empty(), "{files}");
 }
 
-/// What is no regular file, is empty or does not fit is set aside, on a real filesystem too.
+/// What is no regular file, is empty or does not fit is refused, on a real filesystem too.
 pub fn no_images(lab: &Lab) {
     let initrd = lab.initrd("");
     let whole = disk(lab, &[]);
@@ -221,37 +245,73 @@ pub fn no_images(lab: &Lab) {
     fs::write(&large, content).expect("a file");
     fs::File::options().write(true).open(&large).and_then(|file| file.set_len(room)).expect("a large file");
     let cases = [
-        (format!("mkdir {X}"), "no regular file"),
-        (format!("symlink {X} /run/initramfs/img/{X}"), "no regular file"),
-        (format!("write {} {X}", empty.display()), "neither squashfs nor EROFS"),
-        (format!("write {} {X}", large.display()), "but img has"),
+        (format!("mkdir {X}"), Fate::Deleted, "it is a directory"),
+        (format!("symlink {X} /run/initramfs/img/{X}"), Fate::Deleted, "it is a symbolic link to "),
+        (format!("mknod {X} p"), Fate::Deleted, "it is a device, a FIFO or a socket"),
+        (format!("write {} {X}", empty.display()), Fate::Deleted, "neither squashfs nor EROFS"),
+        (format!("write {} {X}", large.display()), Fate::Stays, "but img (/dev/vda"),
     ];
-    for (command, reason) in cases {
+    for (command, fate, reason) in cases {
         let disk = lab.copy(&whole);
         let alone = cut_out(lab, &disk, "newimg");
         debugfs(&alone, &command);
         put_back(&disk, "newimg", &alone);
-        check_refused(lab, &initrd, &disk, "rejected", reason);
+        check_refused(lab, &initrd, &disk, fate, reason);
     }
 }
 
+/// A stick on USB: its image is copied once, the stick is not changed, and it may be left in.
+pub fn stick(lab: &Lab) {
+    let modules =
+        ["ext4", "loop", "squashfs", "overlay", "virtio_pci", "virtio_blk", "xhci_pci", "usb_storage", "sd_mod"];
+    let initrd = lab.initrd_with("", &modules);
+    let whole = disk(lab, &[(X, update(lab))]);
+    let stick = cut_out(lab, &whole, "newimg");
+    let before = fs::read(&stick).expect("the stick");
+    let plain = lab.make(&Disk { newimg: None, ..lab.disk() });
+    for word in ["installed", "already installed"] {
+        let mut machine = lab.machine(&initrd, &[&plain], "rd.newimg.timeout=30s");
+        let drive = format!("file={},format=raw,if=none,id=stick", stick.display());
+        machine.extra =
+            ["-drive", &drive, "-device", "qemu-xhci", "-device", "usb-storage,drive=stick"].map(Into::into).to_vec();
+        let (marks, _) = image::boot(&machine, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        let report = marks.report();
+        assert_eq!(
+            (marks.get("image"), &report["update"], &report["status"]),
+            ("B", &word.into(), &"ok".into()),
+            "{report}"
+        );
+        // What a mount counts in the superblock is the kernel's; names and contents are what a stick is for.
+        let list = |bytes: &[u8]| {
+            let file = lab.folder().join("stick");
+            fs::write(&file, bytes).expect("a copy of the stick");
+            debugfs(&file, "ls -p")
+        };
+        assert_eq!(list(&fs::read(&stick).expect("the stick")), list(&before));
+    }
+    assert!(on(lab, &plain, "img", "updates.txt").contains(" installed "));
+}
+
 /// A pair of keys of minisign's.
-struct Signer {
+pub struct Signer {
     folder: PathBuf,
 }
 
 impl Signer {
-    fn new(lab: &Lab) -> Self {
+    /// Makes a pair.
+    pub fn new(lab: &Lab) -> Self {
         let folder = lab.folder();
         run(Command::new("minisign").args(["-G", "-W", "-p", "k.pub", "-s", "k.key"]).current_dir(&folder));
         Self { folder }
     }
 
-    fn public_key(&self) -> PathBuf {
+    /// The file of the public key.
+    pub fn public_key(&self) -> PathBuf {
         self.folder.join("k.pub")
     }
 
-    fn sign(&self, content: &[u8]) -> Vec<u8> {
+    /// The signature of some bytes.
+    pub fn sign(&self, content: &[u8]) -> Vec<u8> {
         fs::write(self.folder.join("file"), content).expect("a file to sign");
         run(Command::new("minisign").args(["-S", "-H", "-W", "-s", "k.key", "-m", "file"]).current_dir(&self.folder));
         fs::read(self.folder.join("file.minisig")).expect("its signature")
