@@ -69,7 +69,7 @@ impl Outcome {
 pub fn update(boot: &mut Boot<'_>, found: &Found) {
     let name = boot.config.image.clone();
     boot.report.fact("update", "none");
-    tidy(boot, &name);
+    tidy(boot, found, &name);
     let Some(volume) = &found.newimg else { return };
     if boot.kernel.read_at(&volume.path(), 0, vacant::HEAD).is_ok_and(|head| is_vacant(&head)) {
         return;
@@ -79,7 +79,7 @@ pub fn update(boot: &mut Boot<'_>, found: &Found) {
     }
     let consumes = consumes(boot, found, volume);
     if consumes {
-        remove_leftovers(boot, &name);
+        remove_leftovers(boot, found, &name);
     }
     if let Some(delivered) = names_of(&name).find(|candidate| exists(boot.kernel, &newimg(candidate))) {
         let outcome = install::install(boot, found, delivered, &name, consumes);
@@ -119,7 +119,7 @@ fn is_removable(kernel: &mut dyn Kernel, disk: &str) -> bool {
 
 /// Removes what a power cut left on `newimg`, and what earlier versions of this program set aside there: it takes the room that a
 /// delivery needs.
-fn remove_leftovers(boot: &mut Boot<'_>, name: &str) {
+fn remove_leftovers(boot: &mut Boot<'_>, found: &Found, name: &str) {
     let scratch = newimg(names::SCRATCH);
     let mut outcome = Ok(());
     if exists(boot.kernel, &scratch) {
@@ -135,7 +135,7 @@ fn remove_leftovers(boot: &mut Boot<'_>, name: &str) {
         }
     }
     if let Err(error) = outcome {
-        boot.notice(&with_cause(&error));
+        boot.notice(&readable(&with_cause(&error), found));
     }
 }
 
@@ -277,7 +277,7 @@ pub fn is_file(kernel: &mut dyn Kernel, path: &str) -> bool {
 }
 
 /// Finishes or removes what a power cut left of an update.
-fn tidy(boot: &mut Boot<'_>, name: &str) {
+fn tidy(boot: &mut Boot<'_>, found: &Found, name: &str) {
     let copy = img(&incoming(name));
     let signature = signature_of(&copy);
     let scratch = img(names::SCRATCH);
@@ -302,7 +302,7 @@ fn tidy(boot: &mut Boot<'_>, name: &str) {
     });
     let outcome = outcome.and(boot.kernel.remount(names::IMG_DIR, true).at("make read-only", names::IMG_DIR));
     if let Err(error) = outcome {
-        boot.notice(&with_cause(&error));
+        boot.notice(&readable(&with_cause(&error), found));
     }
 }
 

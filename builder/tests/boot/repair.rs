@@ -11,6 +11,7 @@ use std::{
 use initramfs_overlay::disk::{Disk, Source};
 
 use crate::{
+    image::Marks,
     lab::{Lab, cut_out, partition, put_back, run, scribble},
     update::debugfs,
 };
@@ -67,6 +68,13 @@ fn add_feature(lab: &Lab, disk: &Path, kind: char) {
     put_back(disk, "overlay", &alone);
 }
 
+/// The notices of a boot that are about anything but what the test images lack.
+fn repairs(marks: &Marks) -> Vec<String> {
+    let report = marks.report();
+    let notices = report["notices"].as_array().expect("notices").iter().filter_map(|notice| notice.as_str());
+    notices.filter(|notice| !notice.contains("no modules for this kernel")).map(String::from).collect()
+}
+
 /// The default: e2fsck mends it, and nothing is lost. Also where not even the label is left and the partition is named otherwise.
 pub fn checked(lab: &Lab) {
     let initrd = lab.initrd("");
@@ -81,7 +89,7 @@ pub fn checked(lab: &Lab) {
     assert_eq!(marks.get("writable"), "yes");
     assert!(report["notices"].to_string().contains("e2fsck ended with status 1"), "{report}");
     let marks = lab.boot(&initrd, &damaged, "rd.overlay.repair=no");
-    assert_eq!((marks.get("persistent"), &marks.report()["notices"]), ("kept", &serde_json::json!([])));
+    assert_eq!((marks.get("persistent"), repairs(&marks)), ("kept", Vec::new()));
     // The superblock itself: e2fsck finds another one.
     let (start, _) = partition(&whole, "overlay");
     scribble(&whole, start, &[0; 2048]);
@@ -106,7 +114,7 @@ pub fn remade(lab: &Lab) {
         assert!(!marks.group("layer-img").iter().any(|file| file.starts_with("persistent-saved")), "nothing is left");
         let marks = lab.boot(&initrd, &damaged, "");
         assert_eq!((marks.get("persistent"), marks.get("writable")), (persistent, "yes"));
-        assert_eq!(marks.report()["notices"], serde_json::json!([]));
+        assert_eq!(repairs(&marks), Vec::<String>::new());
     }
 }
 

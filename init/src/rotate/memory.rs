@@ -4,7 +4,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{hex, make_writable, parse_digest, with_cause};
+use super::{hex, make_writable, parse_digest, readable, with_cause};
 use crate::{
     boot::Boot,
     device::Found,
@@ -103,7 +103,8 @@ pub fn remember(boot: &mut Boot<'_>, found: &Found, entry: &Entry) -> Result<()>
     }
     let on_img = make_writable(boot.kernel, names::IMG_DIR).and_then(|()| write(boot.kernel, names::IMG_DIR, entry));
     let (Err(error), Some(volume)) = (&on_img, &found.overlay) else { return on_img };
-    boot.notice(&format!("{} is kept on overlay: {}", names::UPDATES, with_cause(error)));
+    let reason = readable(&with_cause(error), found);
+    boot.notice(&format!("{} is kept on overlay: {reason}", names::UPDATES));
     store::open(boot, volume)?;
     if read(boot.kernel, names::OVERLAY_DIR).contains(entry) {
         return Ok(());

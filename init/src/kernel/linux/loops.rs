@@ -102,7 +102,9 @@ fn configure(device: &LoopDevice, image: &File, path: &str) -> io::Result<()> {
     match unsafe { loop_configure(device.as_raw_fd(), &raw const config) } {
         Ok(_) => Ok(()),
         // Kernels before 5.8 do not know it: attach, then set up, in two calls.
-        Err(Errno::EINVAL | Errno::ENOTTY) => device.with().read_only(true).autoclear(true).attach(path),
+        Err(Errno::EINVAL | Errno::ENOTTY) => {
+            device.with().read_only(true).autoclear(true).attach_fd(image.as_raw_fd())
+        }
         Err(error) => Err(error.into()),
     }
 }
