@@ -1,0 +1,415 @@
+//! The machine of a boot in the laboratory: the real kernel, except for what would leave the laboratory (the new root's init, power,
+//! consoles, modules) and for what the laboratory describes (block devices, filesystems that have to come from a module).
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::FileExt,
+    panic::AssertUnwindSafe,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use initramfs_overlay_init::{
+    boot,
+    config::Abilities,
+    kernel::{Digest, Happening, Kernel, Level, ModuleFile, Mount, Node, Power, Program, Stat, Uevent, linux::Linux},
+    names,
+    tag::Volume,
+};
+use nix::{errno::Errno, mount::MsFlags, sched::CloneFlags};
+use serde::{Deserialize, Serialize};
+
+use super::outside;
+
+/// A block device that a boot finds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Device {
+    /// The kernel's name.
+    pub name: String,
+    /// The filesystem's type.
+    pub kind: String,
+    /// The filesystem's label.
+    pub label: String,
+}
+
+/// Something that takes space on a medium in the middle of a boot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Filling {
+    /// Mount point of the medium.
+    pub mount: String,
+    /// Operation on the medium, counted from 0, before which it is filled.
+    pub before: usize,
+    /// Free blocks left.
+    pub blocks: Option<u64>,
+    /// Free inodes left.
+    pub inodes: Option<u64>,
+    /// Directory below the mount point that the filling goes to.
+    pub place: String,
+}
+
+/// Everything a boot is given.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BootPlan {
+    /// Root directory of the machine.
+    pub root: String,
+    /// The kernel's command line.
+    pub cmdline: String,
+    /// True where only signed images are taken.
+    pub trust: bool,
+    /// The block devices.
+    pub devices: Vec<Device>,
+    /// Filesystems that the kernel has only once a module of that name is loaded.
+    pub modular: Vec<String>,
+    /// Fills a medium during the boot.
+    pub filling: Option<Filling>,
+}
+
+/// The result of a boot.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct BootResult {
+    /// True where the new root's init would have started.
+    pub root: bool,
+    /// The code of the failure card.
+    pub card: Option<String>,
+    /// The failure card and other announcements.
+    pub announced: Vec<String>,
+    /// The content of `/etc/mark` in the image that was mounted.
+    pub mark: String,
+    /// The content of `/etc/kept` in the new root, which comes from `persistent`.
+    pub kept: bool,
+    /// The fact `update` of the report.
+    pub update: String,
+    /// The status in the report.
+    pub status: String,
+    /// Files of modules that the kernel was given.
+    pub modules: Vec<String>,
+    /// Those among them whose content is not [`MODULE`].
+    pub foreign_modules: Vec<String>,
+    /// Differences among the canaries on `/run`.
+    pub outside: Vec<String>,
+    /// The message of a panic.
+    pub panic: Option<String>,
+    /// Operations on the medium of [`Filling::mount`].
+    pub operations: usize,
+    /// The log.
+    pub log: Vec<String>,
+    /// The time it took, in milliseconds.
+    pub milliseconds: u64,
+}
+
+/// The content of every module that a medium brings.
+pub const MODULE: &str = "a module";
+
+/// Runs one boot in this process and writes its result to a file. `plan` is JSON.
+pub fn boot_process(plan: &str, result: &Path) {
+    let plan: BootPlan = serde_json::from_str(plan).unwrap();
+    let mut file = fs::File::create(result).unwrap();
+    let progress = fs::File::create(result.with_extension("progress")).unwrap();
+    nix::sched::unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
+    nix::unistd::chroot(plan.root.as_str()).unwrap();
+    std::env::set_current_dir("/").unwrap();
+    // As the kernel starts PID 1.
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let start = Instant::now();
+    let mut machine = Machine::new(plan.clone(), progress);
+    let message = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let heard = message.clone();
+    std::panic::set_hook(Box::new(move |panic| *heard.lock().unwrap() = Some(panic.to_string())));
+    let abilities = Abilities { shell: false, trust: plan.trust };
+    let _ = std::panic::catch_unwind(AssertUnwindSafe(|| boot::run(&mut machine, &[], abilities)));
+    // The sweeper is a child of this process.
+    while nix::sys::wait::waitpid(None, None).is_ok() {}
+    let mut result = machine.result;
+    result.panic = message.lock().unwrap().take();
+    if let Some(before) = machine.run_canaries {
+        result.outside = outside::differences(&before, &outside::look(Path::new("/run"), &SEEN_ON_RUN));
+    }
+    result.milliseconds = u64::try_from(start.elapsed().as_millis()).unwrap();
+    file.write_all(&serde_json::to_vec(&result).unwrap()).unwrap();
+}
+
+/// Canaries on `/run`, below it. Everything else there is init's own.
+const SEEN_ON_RUN: [&str; 2] = ["canary", "initramfs/canary"];
+
+/// The machine.
+struct Machine {
+    linux: Linux,
+    plan: BootPlan,
+    result: BootResult,
+    /// The operation under way, for whoever finds this process hung.
+    progress: fs::File,
+    run_canaries: Option<outside::Picture>,
+}
+
+/// Something that may name a place in the filesystem.
+trait Place {
+    /// Returns the path, or nothing.
+    fn place(&self) -> &str {
+        ""
+    }
+}
+
+impl Place for str {
+    fn place(&self) -> &str {
+        self
+    }
+}
+
+impl Place for Mount<'_> {
+    fn place(&self) -> &str {
+        self.target
+    }
+}
+
+impl Place for Node<'_> {
+    fn place(&self) -> &str {
+        self.path
+    }
+}
+
+impl<T> Place for [T] {}
+impl Place for u64 {}
+impl Place for usize {}
+impl Place for u32 {}
+impl Place for u8 {}
+impl Place for bool {}
+
+/// Passes operations on to the real kernel, each announced to [`Machine::operation`] first.
+macro_rules! pass_on {
+    ($(fn $name:ident(&mut self $(, $argument:ident: $type:ty)*) $(-> $out:ty)?;)*) => {
+        $(fn $name(&mut self $(, $argument: $type)*) $(-> $out)? {
+            self.operation(stringify!($name), &[$($argument.place()),*]);
+            self.linux.$name($($argument),*)
+        })*
+    };
+}
+
+impl Machine {
+    fn new(plan: BootPlan, progress: fs::File) -> Self {
+        Self { linux: Linux::new(), plan, result: BootResult::default(), progress, run_canaries: None }
+    }
+
+    /// Notes the operation that is about to run, and fills a medium if its time has come.
+    fn operation(&mut self, name: &str, places: &[&str]) {
+        let line = format!("{name} {}\n", places.join(" ").trim());
+        let _ = self.progress.set_len(0);
+        let _ = self.progress.write_all_at(line.as_bytes(), 0);
+        let Some(filling) = self.plan.filling.clone() else { return };
+        if places.iter().any(|place| place.starts_with(&filling.mount)) && is_mounted(&filling.mount) {
+            if self.result.operations == filling.before {
+                super::workshop::fill(&filling);
+            }
+            self.result.operations += 1;
+        }
+    }
+
+    /// Returns true where `filesystem` has to come from a module that is not loaded yet.
+    fn lacks(&self, filesystem: &str) -> bool {
+        let is_module = |path: &String| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            name.split('.').next() == Some(filesystem)
+        };
+        self.plan.modular.iter().any(|name| name == filesystem) && !self.result.modules.iter().any(is_module)
+    }
+
+    /// Looks at the root that is about to be entered.
+    fn look_at_root(&mut self) {
+        let mark = format!("{}/etc/mark", names::IMAGE_DIR);
+        self.result.mark = fs::read_to_string(mark).unwrap_or_default();
+        self.result.kept = fs::read(format!("{}/etc/kept", names::SYSROOT)).is_ok();
+        // What the system writes must land on the overlay.
+        let probe = format!("{}/etc/probe", names::SYSROOT);
+        if let Err(error) = fs::write(probe, "written by the system") {
+            self.result.log.push(format!("the root is not writable: {error}"));
+            self.result.card = Some("laboratory-root-not-writable".into());
+            return;
+        }
+        self.result.root = true;
+    }
+
+    /// Reads the report as the system would.
+    fn read_report(&mut self) {
+        let Ok(bytes) = fs::read(names::REPORT) else { return };
+        let Ok(report) = serde_json::from_slice::<serde_json::Value>(&bytes) else { return };
+        let text = |name: &str| report.get(name).and_then(|value| value.as_str()).unwrap_or_default().to_string();
+        (self.result.update, self.result.status) = (text("update"), text("status"));
+    }
+}
+
+fn is_mounted(path: &str) -> bool {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    mounts.lines().any(|line| line.split(' ').nth(1) == Some(path))
+}
+
+impl Kernel for Machine {
+    pass_on! {
+        fn now(&mut self) -> Duration;
+        fn release(&mut self) -> String;
+        fn read_at(&mut self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+        fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()>;
+        fn list(&mut self, path: &str) -> io::Result<Vec<String>>;
+        fn stat(&mut self, path: &str) -> io::Result<Stat>;
+        fn read_link(&mut self, path: &str) -> io::Result<String>;
+        fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()>;
+        fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
+        fn link(&mut self, from: &str, to: &str) -> io::Result<()>;
+        fn remove(&mut self, path: &str) -> io::Result<()>;
+        fn remove_dir(&mut self, path: &str) -> io::Result<()>;
+        fn sync(&mut self, path: &str) -> io::Result<()>;
+        fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest>;
+        fn digest(&mut self, path: &str) -> io::Result<Digest>;
+        fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()>;
+        fn free_space(&mut self, path: &str) -> io::Result<u64>;
+        fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()>;
+        fn unmount(&mut self, target: &str) -> io::Result<()>;
+        fn attach_loop(&mut self, path: &str) -> io::Result<String>;
+        fn sweep(&mut self, dir: &str) -> io::Result<()>;
+        fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> io::Result<i32>;
+        fn make_node(&mut self, node: &Node<'_>) -> io::Result<()>;
+        fn symlink(&mut self, target: &str, link: &str) -> io::Result<()>;
+        fn set_attribute(&mut self, path: &str, name: &str, value: &[u8]) -> io::Result<()>;
+        fn set_mode(&mut self, path: &str, mode: u32) -> io::Result<()>;
+    }
+
+    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        self.operation("read", &[path]);
+        match path {
+            "/proc/cmdline" => Ok(self.plan.cmdline.clone().into_bytes()),
+            "/proc/filesystems" => {
+                let known = self.linux.read(path)?;
+                let known = String::from_utf8_lossy(&known).into_owned();
+                let is_known = |line: &&str| !self.lacks(line.split('\t').nth(1).unwrap_or_default());
+                Ok(known.lines().filter(is_known).flat_map(|line| [line, "\n"]).collect::<String>().into_bytes())
+            }
+            _ => self.linux.read(path),
+        }
+    }
+
+    fn mount(&mut self, mount: &Mount<'_>) -> io::Result<()> {
+        self.operation("mount", &[mount.source, mount.target]);
+        match (mount.filesystem, mount.target) {
+            // The laboratory's own are there, as a kernel may have mounted devtmpfs.
+            (_, "/dev" | "/proc" | "/sys") => Err(Errno::EBUSY.into()),
+            // The real one is the whole machine's.
+            ("devtmpfs", target) => {
+                Ok(nix::mount::mount(Some("/dev"), target, None::<&str>, MsFlags::MS_BIND, None::<&str>)?)
+            }
+            (_, "/run") => {
+                self.linux.mount(mount)?;
+                for canary in SEEN_ON_RUN {
+                    fs::create_dir_all(format!("/run/{canary}/directory"))?;
+                    fs::write(format!("/run/{canary}/directory/file"), "canary")?;
+                }
+                self.run_canaries = Some(outside::look(Path::new("/run"), &SEEN_ON_RUN));
+                Ok(())
+            }
+            (filesystem, _) if self.lacks(filesystem) => Err(Errno::ENODEV.into()),
+            _ => self.linux.mount(mount),
+        }
+    }
+
+    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<io::Result<()>> {
+        let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
+        self.operation("load_modules", &paths);
+        let outcomes = self.linux.load_modules(files);
+        let mut answers = Vec::new();
+        for (file, outcome) in files.iter().zip(outcomes) {
+            // The files are made up: that the kernel would have none of them, once it had read them, is as good as loading them.
+            let refusals = [Errno::ENOEXEC, Errno::ENOSYS, Errno::EPERM].map(|errno| Some(errno as i32));
+            match outcome {
+                Err(error) if !refusals.contains(&error.raw_os_error()) => answers.push(Err(error)),
+                _ => {
+                    let is_file = fs::metadata(&file.path).is_ok_and(|metadata| metadata.is_file());
+                    if !is_file || fs::read(&file.path).is_ok_and(|content| content != MODULE.as_bytes()) {
+                        self.result.foreign_modules.push(file.path.clone());
+                    }
+                    self.result.modules.push(file.path.clone());
+                    answers.push(Ok(()));
+                }
+            }
+        }
+        answers
+    }
+
+    fn processors(&mut self) -> usize {
+        1
+    }
+
+    fn log(&mut self, _level: Level, line: &str) {
+        self.result.log.push(line.into());
+    }
+
+    fn announce(&mut self, text: &str) {
+        // What comes behind the hand-over is about the init that did not start here.
+        if self.result.root {
+            return;
+        }
+        if let Some(code) = text.lines().find_map(|line| line.split_once(" cannot boot: ")) {
+            self.result.card = Some(code.1.into());
+        }
+        self.result.announced.push(text.into());
+    }
+
+    fn modaliases(&mut self, _buses: &[&str]) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn volumes(&mut self, _details: bool) -> Vec<Volume> {
+        let volume = |device: &Device| Volume {
+            name: device.name.clone(),
+            disk: device.name.clone(),
+            size: 16 << 20,
+            kind: Some(device.kind.clone()),
+            label: Some(device.label.clone()),
+            ..Volume::default()
+        };
+        self.plan.devices.iter().map(volume).collect()
+    }
+
+    fn next_uevent(&mut self, _deadline: Duration) -> io::Result<Option<Uevent>> {
+        Ok(None)
+    }
+
+    fn move_mount(&mut self, _from: &str, _to: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn enter_root(&mut self, _root: &str) -> io::Result<()> {
+        self.operation("enter_root", &[]);
+        self.look_at_root();
+        Ok(())
+    }
+
+    fn exec(&mut self, _program: &str, _arguments: &[String]) -> io::Error {
+        self.read_report();
+        io::ErrorKind::Other.into()
+    }
+
+    fn virtiofs_tags(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn supervise(&mut self, _program: &Program) -> io::Result<u8> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn next_happenings(&mut self, _deadline: Option<Duration>) -> io::Result<Vec<Happening>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn tell(&mut self, _path: &str, _offset: u64, _byte: u8) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn shell(&mut self, _banner: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn power(&mut self, _power: Power, _after: Duration) {
+        if !self.result.root {
+            self.read_report();
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A laboratory for boots on real media: init's own code runs on loop devices, ext4, squashfs and overlayfs, in a process of its own
+//! with its own mounts and root. What a boot must not touch lies around it as canaries and is compared afterwards; a boot that does
+//! not come back in time is killed.
+//!
+//! Three processes share the work, all of them this program: the suite hands out cases, a case builds its media and boots them, a boot
+//! runs `boot::run`. So a boot that hangs, panics or deletes what it should not ends alone.
+
+pub mod machine;
+pub mod outside;
+pub mod runner;
+pub mod templates;
+pub mod workshop;
+
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
+
+use initramfs_overlay_init::kernel::linux;
+
+/// Returns the time a boot may take before it counts as hung: 20 seconds, or `MEDIA_LAB_DEADLINE` of the environment.
+pub fn deadline() -> Duration {
+    const SECONDS: u64 = 20;
+    let given = std::env::var("MEDIA_LAB_DEADLINE").ok().and_then(|text| text.parse().ok());
+    Duration::from_secs(given.unwrap_or(SECONDS))
+}
+
+/// First argument of the process that runs one case.
+pub const CASE: &str = "--case";
+
+/// First argument of the process that runs one boot.
+pub const BOOT: &str = "--boot";
+
+/// Runs this process if it is the sweeper or a boot of the laboratory; returns false in every other process.
+pub fn is_helper() -> bool {
+    let arguments: Vec<String> = std::env::args().collect();
+    if linux::run_sweeper(arguments.first().map_or("", String::as_str)) {
+        return true;
+    }
+    if arguments.get(1).is_some_and(|first| first == BOOT) {
+        machine::boot_process(&arguments[2], Path::new(&arguments[3]));
+        return true;
+    }
+    false
+}
+
+/// Returns why this machine cannot run the laboratory.
+pub fn missing() -> Option<String> {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return Some("they need root".into());
+    }
+    for tool in ["mke2fs", "mksquashfs", "minisign", "chattr"] {
+        let found = std::env::split_paths(&std::env::var_os("PATH")?).any(|dir| dir.join(tool).exists());
+        if !found {
+            return Some(format!("{tool} is not installed"));
+        }
+    }
+    if let Some(absent) = ["ext3", "ext4", "squashfs", "overlay"].into_iter().find(|name| !knows(name)) {
+        return Some(format!("the kernel has no {absent}"));
+    }
+    if !Path::new("/dev/loop-control").exists() {
+        return Some("there are no loop devices".into());
+    }
+    None
+}
+
+/// Returns true where the kernel can mount `filesystem` now.
+pub fn knows(filesystem: &str) -> bool {
+    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    known.lines().any(|line| line.split('\t').nth(1) == Some(filesystem))
+}
+
+/// A small generator of pseudo-random numbers (xorshift64*), so that a seed names a sample.
+pub struct Random(u64);
+
+impl Random {
+    /// Starts from a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(2).wrapping_add(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// Returns a number below `limit`.
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33;
+        usize::try_from(number).unwrap() % limit
+    }
+
+    /// Shuffles a list (Fisher and Yates).
+    pub fn shuffle<T>(&mut self, list: &mut [T]) {
+        for place in (1..list.len()).rev() {
+            list.swap(place, self.below(place + 1));
+        }
+    }
+}
+
+/// Returns the seed of a sample: `variable` of the environment, or one made from the clock.
+pub fn seed(variable: &str) -> u64 {
+    let given = std::env::var(variable).ok().and_then(|text| text.parse().ok());
+    given.unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        u64::from(now.subsec_nanos()) ^ now.as_secs()
+    })
+}

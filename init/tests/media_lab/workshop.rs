@@ -1,0 +1,296 @@
+//! The place of one case: a tmpfs of its own with the machine's root directory, its canaries and its media on loop devices.
+
+use std::{
+    fs,
+    io::Read,
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use loopdev::{LoopControl, LoopDevice};
+use nix::{
+    mount::{MntFlags, MsFlags},
+    sched::CloneFlags,
+    sys::stat::{Mode, SFlag, makedev, mknod},
+};
+
+use super::{
+    BOOT,
+    machine::{BootPlan, BootResult, Device, Filling},
+    outside::{self, Picture},
+    runner,
+    templates::copy_sparse,
+};
+
+/// Bytes of the canary device.
+const CANARY_SIZE: usize = 256 << 10;
+
+/// Major number of loop devices.
+const LOOP_MAJOR: u64 = 7;
+
+/// The end of a boot.
+pub enum Ending {
+    /// The boot came back with a result.
+    Came(Box<BootResult>),
+    /// The boot was killed at its deadline, in this operation.
+    Hung(String),
+}
+
+/// A block device of the case.
+pub struct Medium {
+    /// What a boot sees of it.
+    pub device: Device,
+    /// Keeps the loop device.
+    held: LoopDevice,
+}
+
+impl Medium {
+    /// Returns the device node on this machine.
+    pub fn node(&self) -> PathBuf {
+        self.held.path().unwrap()
+    }
+}
+
+/// The place of one case.
+pub struct Workshop {
+    dir: PathBuf,
+    templates: PathBuf,
+    canary: Medium,
+    boots: usize,
+}
+
+impl Workshop {
+    /// Takes this process to mounts of its own and sets the machine's root directory up.
+    pub fn new(templates: &Path) -> Self {
+        nix::sched::unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount(None, Path::new("/"), None, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+        let dir = templates.join("case");
+        // Cases run side by side; each covers this directory with its own filesystem.
+        let _ = fs::create_dir(&dir);
+        mount(Some(Path::new("tmpfs")), &dir, Some("tmpfs"), MsFlags::empty());
+        let canary_file = dir.join("canary.disk");
+        fs::write(&canary_file, canary_content()).unwrap();
+        let canary = attach(&canary_file, "canary", "canary");
+        let shop = Self { dir, templates: templates.into(), canary, boots: 0 };
+        shop.build_root();
+        shop
+    }
+
+    /// Returns the machine's root directory.
+    pub fn root(&self) -> PathBuf {
+        self.dir.join("machine")
+    }
+
+    /// Returns the canary device's node inside the machine.
+    pub fn canary(&self) -> String {
+        format!("/dev/{}", self.canary.device.name)
+    }
+
+    /// Returns the canary device's number.
+    pub fn canary_number(&self) -> u64 {
+        makedev(LOOP_MAJOR, minor(&self.canary.device.name))
+    }
+
+    fn build_root(&self) {
+        let root = self.root();
+        for directory in ["dev", "proc", "sys/class/block", "sys/module", "run", "tmp", "sysroot", "etc/trust"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        for directory in ["canary/directory", "canary/directory/below"] {
+            fs::create_dir_all(root.join(directory)).unwrap();
+            fs::write(root.join(directory).join("file"), "canary").unwrap();
+        }
+        fs::write(root.join("canary/file"), "canary").unwrap();
+        // The sweeper is this program once more, which here is linked to the machine's libraries. Nothing of the real machine can
+        // be written to from inside.
+        for directory in ["usr", "lib", "lib64", "proc"] {
+            let source = Path::new("/").join(directory);
+            if !source.exists() {
+                continue;
+            }
+            let target = root.join(directory);
+            fs::create_dir_all(&target).unwrap();
+            mount(Some(&source), &target, None, MsFlags::MS_BIND);
+            mount(None, &target, None, MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+        }
+        let node = |name: &str, kind: SFlag, major: u64, minor: u64| {
+            let mode = Mode::from_bits_truncate(0o600);
+            mknod(&root.join("dev").join(name), kind, mode, makedev(major, minor)).unwrap();
+        };
+        for (name, minor) in [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)] {
+            node(name, SFlag::S_IFCHR, 1, minor);
+        }
+        node("loop-control", SFlag::S_IFCHR, 10, 237);
+        for minor in 0..128 {
+            node(&format!("loop{minor}"), SFlag::S_IFBLK, LOOP_MAJOR, minor);
+        }
+        let parameters = Path::new("/sys/module/overlay/parameters");
+        if let Ok(entries) = fs::read_dir(parameters) {
+            let copy = root.join("sys/module/overlay/parameters");
+            fs::create_dir_all(&copy).unwrap();
+            for entry in entries.flatten() {
+                fs::write(copy.join(entry.file_name()), fs::read(entry.path()).unwrap_or_default()).unwrap();
+            }
+        }
+    }
+
+    /// Puts the trusted key into the machine.
+    pub fn trust(&self) {
+        fs::copy(self.templates.join("trusted.pub"), self.root().join("etc/trust/key.pub")).unwrap();
+    }
+
+    /// Makes a medium from a template. In sysfs it is a disk of its own, removable or not.
+    pub fn medium(&self, template: &str, kind: &str, label: &str, removable: bool) -> Medium {
+        let file = self.dir.join(format!("{label}.disk"));
+        copy_sparse(&self.templates.join(template), &file);
+        let medium = attach(&file, kind, label);
+        let name = &medium.device.name;
+        let bus = if removable { "pci0000:00/usb1/1-1/1-1:1.0/host0/target0:0:0" } else { "pci0000:00/virtio1" };
+        let device = format!("sys/devices/{bus}/block/{name}");
+        let root = self.root();
+        fs::create_dir_all(root.join(&device)).unwrap();
+        fs::write(root.join(&device).join("removable"), if removable { "1\n" } else { "0\n" }).unwrap();
+        fs::write(root.join(&device).join("size"), "32768\n").unwrap();
+        symlink(format!("../../../{device}"), root.join("sys/class/block").join(name)).unwrap();
+        medium
+    }
+
+    /// Mounts a medium and changes what is on it.
+    pub fn change(&self, medium: &Medium, act: impl FnOnce(&Path)) {
+        let target = self.dir.join("m");
+        fs::create_dir_all(&target).unwrap();
+        mount(Some(&medium.node()), &target, Some(&medium.device.kind), MsFlags::empty());
+        act(&target);
+        nix::mount::umount2(&target, MntFlags::empty()).unwrap();
+    }
+
+    /// Looks at what is on a medium.
+    pub fn look(&self, medium: &Medium) -> Picture {
+        let mut picture = Picture::new();
+        self.change(medium, |root| picture = outside::look(root, &[]));
+        picture.retain(|name, _| name != "." && name != "lost+found");
+        picture
+    }
+
+    /// Looks at everything that a boot must leave as it is, the canary device excepted.
+    pub fn look_outside(&self) -> Picture {
+        outside::look(&self.root(), &[])
+    }
+
+    /// Returns what a boot has changed outside its media, a line each.
+    pub fn changes(&self, before: &Picture) -> Vec<String> {
+        let mut all = outside::differences(before, &self.look_outside());
+        let mut content = Vec::new();
+        fs::File::open(self.canary.node()).unwrap().read_to_end(&mut content).unwrap();
+        if content != canary_content() {
+            all.push("the canary device has changed".into());
+        }
+        all
+    }
+
+    /// Boots the machine from these media.
+    pub fn boot(&mut self, plan: &BootPlan, limit: Duration) -> Ending {
+        use std::os::unix::process::CommandExt;
+        self.boots += 1;
+        let result = self.dir.join(format!("boot-{}.result", self.boots));
+        let child = Command::new(std::env::current_exe().unwrap())
+            .arg(BOOT)
+            .arg(serde_json::to_string(plan).unwrap())
+            .arg(&result)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        if runner::finish(child, limit).is_none() {
+            let progress = fs::read_to_string(result.with_extension("progress")).unwrap_or_default();
+            return Ending::Hung(progress.trim().into());
+        }
+        let bytes = fs::read(&result).unwrap_or_default();
+        let lost = || BootResult { panic: Some("the boot's process left no result".into()), ..BootResult::default() };
+        Ending::Came(Box::new(serde_json::from_slice(&bytes).unwrap_or_else(|_| lost())))
+    }
+}
+
+fn canary_content() -> Vec<u8> {
+    (0..CANARY_SIZE).map(|place| u8::try_from(place * 7 / 3 % 251).unwrap()).collect()
+}
+
+fn minor(name: &str) -> u64 {
+    name.trim_start_matches("loop").parse().unwrap()
+}
+
+fn mount(source: Option<&Path>, target: &Path, kind: Option<&str>, flags: MsFlags) {
+    let outcome = nix::mount::mount(source, target, kind, flags, None::<&str>);
+    outcome.unwrap_or_else(|error| panic!("mount {source:?} at {}: {error}", target.display()));
+}
+
+fn attach(file: &Path, kind: &str, label: &str) -> Medium {
+    const TRIES: usize = 64;
+    let control = LoopControl::open().unwrap();
+    for _ in 0..TRIES {
+        let held = control.next_free().unwrap();
+        match held.with().autoclear(true).attach(file) {
+            Ok(()) => {
+                let name = format!("loop{}", held.minor().unwrap());
+                return Medium { device: Device { name, kind: kind.into(), label: label.into() }, held };
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {}
+            Err(error) => panic!("loop device: {error}"),
+        }
+    }
+    panic!("no free loop device");
+}
+
+/// Fills a mounted filesystem until it has as many blocks or inodes free as asked for. A read-only one is made writable meanwhile.
+pub fn fill(filling: &Filling) {
+    let target = Path::new(&filling.mount);
+    let was_read_only = {
+        let flags = nix::sys::statvfs::statvfs(target).unwrap().flags();
+        flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY)
+    };
+    if was_read_only {
+        mount(None, target, None, MsFlags::MS_REMOUNT);
+    }
+    let place = target.join(&filling.place);
+    let _ = fs::create_dir_all(&place);
+    if let Some(left) = filling.inodes {
+        for number in 0.. {
+            if nix::sys::statvfs::statvfs(target).unwrap().files_free() <= left {
+                break;
+            }
+            if fs::File::create(place.join(format!("inode-{number}"))).is_err() {
+                break;
+            }
+        }
+    }
+    if let Some(left) = filling.blocks {
+        let filler = place.join("blocks");
+        fill_blocks(target, &filler, left);
+    }
+    let _ = fs::set_permissions(&place, fs::Permissions::from_mode(0o755));
+    nix::unistd::sync();
+    if was_read_only {
+        mount(None, target, None, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
+    }
+}
+
+/// Appends to `filler` until the filesystem has `left` blocks free for root.
+fn fill_blocks(target: &Path, filler: &Path, left: u64) {
+    use std::io::Write;
+    let Ok(mut file) = fs::File::options().create(true).append(true).open(filler) else { return };
+    let block = nix::sys::statvfs::statvfs(target).unwrap().block_size();
+    let block = usize::try_from(block).unwrap();
+    loop {
+        let _ = file.sync_all();
+        let free = nix::sys::statvfs::statvfs(target).unwrap().blocks_free();
+        let Some(more) = free.checked_sub(left).filter(|more| *more > 0) else { return };
+        // Halves, for what the file needs for itself; at the end block by block.
+        let count = usize::try_from((more / 2).clamp(1, 1024)).unwrap();
+        if file.write_all(&vec![0x5a; block * count]).is_err() && file.write_all(&vec![0x5a; block]).is_err() {
+            return;
+        }
+    }
+}
