@@ -12,28 +12,24 @@ mod media_lab;
 mod objects;
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Mutex,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use cases::{Case, Role, Update};
 use media_lab::{
     machine::{BootPlan, BootResult, MODULE},
-    runner,
+    suite::{self, Outcome, Suite},
     templates::Templates,
     workshop::{Ending, Medium, Workshop},
 };
 use objects::Targets;
-use serde::{Deserialize, Serialize};
 
-/// Cases of a sample, and the time after which no more are started.
-const SAMPLE: usize = 400;
-const SAMPLE_TIME: Duration = Duration::from_secs(50);
+const SUITE: Suite =
+    Suite { name: "hostile media", variable: "HOSTILE_MEDIA", sample: 400, time: Duration::from_secs(50) };
 
 /// A way in which a boot goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy)]
 enum Fault {
     /// Something outside the media changed.
     Outside,
@@ -53,27 +49,28 @@ enum Fault {
     Untrusted,
     /// `persistent` was lost.
     Lost,
-    /// The laboratory itself failed.
-    Laboratory,
 }
 
-/// The outcome of a case.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Outcome {
-    faults: Vec<(Fault, String)>,
-    /// Codes of failure cards that are right answers.
-    cards: Vec<String>,
-    boots: usize,
+impl suite::Case for Case {
+    fn title(&self) -> String {
+        Case::title(self)
+    }
+
+    fn group(&self) -> String {
+        format!("{:?} on {}", self.role, self.filesystem)
+    }
+
+    fn place(&self) -> String {
+        format!("{:?}/{}", self.role, self.name)
+    }
+
+    fn variant(&self) -> String {
+        format!("{:?}", self.object)
+    }
 }
 
 fn main() {
-    if media_lab::is_helper() {
-        return;
-    }
-    let arguments: Vec<String> = std::env::args().collect();
-    if arguments.get(1).is_some_and(|first| first == media_lab::CASE) {
-        let outcome = run_case(&serde_json::from_str(&arguments[2]).unwrap(), Path::new(&arguments[3]));
-        println!("{}", serde_json::to_string(&outcome).unwrap());
+    if media_lab::is_helper(run_case) {
         return;
     }
     if let Some(reason) = media_lab::missing() {
@@ -81,100 +78,16 @@ fn main() {
         println!("0 passed, 0 failed, 1 skipped");
         return;
     }
-    suite();
-}
-
-/// Runs the cases that were asked for and prints what came of them.
-fn suite() {
     let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
     let has_fat = media_lab::knows("vfat");
-    let mut cases = cases::all(&release, has_fat);
-    let total = cases.len();
-    let mode = std::env::var("HOSTILE_MEDIA").unwrap_or_default();
-    let mut is_sample = false;
-    match mode.as_str() {
-        "long" => println!("hostile media: all {total} cases"),
-        "" => {
-            is_sample = true;
-            let seed = media_lab::seed("HOSTILE_MEDIA_SEED");
-            println!("hostile media: a sample of {total} cases, HOSTILE_MEDIA_SEED={seed}");
-            media_lab::Random::new(seed).shuffle(&mut cases);
-            cases.truncate(SAMPLE);
-        }
-        part => cases.retain(|case| case.title().contains(part)),
-    }
-    let templates = make_templates(&release);
-    let start = Instant::now();
-    let outcomes: Mutex<BTreeMap<usize, Outcome>> = Mutex::default();
-    let texts: Vec<String> = cases.iter().map(|case| serde_json::to_string(case).unwrap()).collect();
-    let limit = 3 * media_lab::deadline();
-    let budget = if is_sample { SAMPLE_TIME } else { Duration::MAX };
-    runner::run_cases(&texts, &templates.dir, limit, budget, |place, printed| {
-        let outcome = printed.and_then(|text| serde_json::from_str(&text).ok());
-        let lost = || Outcome { faults: vec![(Fault::Laboratory, "no result".into())], ..Outcome::default() };
-        outcomes.lock().unwrap().insert(place, outcome.unwrap_or_else(lost));
-    });
-    let outcomes = outcomes.into_inner().unwrap();
-    let failed = print_outcomes(&cases, &outcomes, has_fat);
-    println!("  {} s", start.elapsed().as_secs());
-    let skipped = usize::from(!has_fat);
-    println!("{} passed, {failed} failed, {skipped} skipped", outcomes.len() - failed);
-    drop(templates);
-    std::process::exit(i32::from(failed > 0));
-}
-
-/// Prints the outcomes by medium and by fault; returns the number of cases that failed.
-fn print_outcomes(cases: &[Case], outcomes: &BTreeMap<usize, Outcome>, has_fat: bool) -> usize {
-    for role in [Role::Img, Role::Overlay, Role::NewImg, Role::Boot] {
-        let of_role = || outcomes.iter().filter(|(place, _)| cases[**place].role == role).map(|(_, outcome)| outcome);
-        let bad = of_role().filter(|outcome| !outcome.faults.is_empty()).count();
-        let boots: usize = of_role().map(|outcome| outcome.boots).sum();
-        let verdict = if bad == 0 { "ok".into() } else { format!("{bad} FAILED") };
-        println!("hostile media: {role:?}, {} cases, {boots} boots ... {verdict}", of_role().count());
-    }
     if !has_fat {
         println!("skipped: hostile media: Boot on vfat, which this kernel does not have");
     }
-    let mut cards: BTreeMap<&String, Vec<String>> = BTreeMap::new();
-    for (place, outcome) in outcomes {
-        for card in &outcome.cards {
-            cards.entry(card).or_default().push(cases[*place].title());
-        }
-    }
-    for (card, titles) in &cards {
-        println!("  card {card}, which is right: {} boots, such as {}", titles.len(), titles[0]);
-    }
-    print_faults(cases, outcomes);
-    outcomes.values().filter(|outcome| !outcome.faults.is_empty()).count()
-}
-
-/// Prints each kind of fault with the names and objects that cause it, and an example of each.
-fn print_faults(cases: &[Case], outcomes: &BTreeMap<usize, Outcome>) {
-    let mut faults: BTreeMap<Fault, BTreeMap<String, BTreeMap<String, Vec<String>>>> = BTreeMap::new();
-    let mut counts: BTreeMap<Fault, usize> = BTreeMap::new();
-    for (place, outcome) in outcomes {
-        let case = &cases[*place];
-        let mut kinds: Vec<Fault> = outcome.faults.iter().map(|(fault, _)| *fault).collect();
-        kinds.dedup();
-        kinds.into_iter().for_each(|kind| *counts.entry(kind).or_default() += 1);
-        for (fault, line) in &outcome.faults {
-            let names = faults.entry(*fault).or_default().entry(format!("{:?}/{}", case.role, case.name)).or_default();
-            let example = format!("{}: {line}", case.title());
-            names.entry(format!("{:?}", case.object)).or_default().push(example);
-        }
-    }
-    let shows_all = std::env::var_os("HOSTILE_MEDIA_VERBOSE").is_some();
-    for (fault, names) in &faults {
-        println!("  {fault:?}: {} cases", counts[fault]);
-        for (name, objects) in names {
-            let list: Vec<&str> = objects.keys().map(String::as_str).collect();
-            println!("    {name}: {}", list.join(" "));
-            let examples = objects.values().flatten();
-            for example in examples.take(if shows_all { usize::MAX } else { 1 }) {
-                println!("      {example}");
-            }
-        }
-    }
+    let templates = make_templates(&release);
+    let (passed, failed) = SUITE.run(cases::all(&release, has_fat), &templates);
+    drop(templates);
+    println!("{passed} passed, {failed} failed, 0 skipped");
+    std::process::exit(i32::from(failed > 0));
 }
 
 /// Size of a medium, in bytes.
@@ -326,7 +239,7 @@ fn judge(case: &Case, shop: &mut Workshop, plan: &BootPlan, removable: Option<&M
         let result = match shop.boot(plan, media_lab::deadline()) {
             Ending::Came(result) => result,
             Ending::Hung(operation) => {
-                outcome.faults.push((Fault::Hang, format!("boot {round}, in {operation}")));
+                outcome.fault(Fault::Hang, format!("boot {round}, in {operation}"));
                 // The next would hang as well.
                 break;
             }
@@ -336,22 +249,22 @@ fn judge(case: &Case, shop: &mut Workshop, plan: &BootPlan, removable: Option<&M
     }
     let changes = shop.changes(&before);
     if !changes.is_empty() {
-        outcome.faults.push((Fault::Outside, changes.join("; ")));
+        outcome.fault(Fault::Outside, changes.join("; "));
     }
     if let (Some(medium), Some(delivered)) = (removable, delivered) {
         let changes = media_lab::outside::differences(&delivered, &shop.look(medium));
         if !changes.is_empty() {
-            outcome.faults.push((Fault::MediumChanged, changes.join("; ")));
+            outcome.fault(Fault::MediumChanged, changes.join("; "));
         }
     }
     if installed > 1 {
-        outcome.faults.push((Fault::InstalledTwice, "at both boots".into()));
+        outcome.fault(Fault::InstalledTwice, "at both boots");
     }
     outcome
 }
 
 fn judge_boot(case: &Case, result: &BootResult, round: usize, outcome: &mut Outcome) {
-    let mut fault = |fault: Fault, line: String| outcome.faults.push((fault, format!("boot {round}: {line}")));
+    let mut fault = |fault: Fault, line: String| outcome.fault(fault, format!("boot {round}: {line}"));
     if let Some(message) = &result.panic {
         fault(Fault::Panic, message.clone());
     }
@@ -367,6 +280,9 @@ fn judge_boot(case: &Case, result: &BootResult, round: usize, outcome: &mut Outc
             fault(Fault::NeedsAHand, format!("{card}: {}", seen.unwrap_or_default().trim()));
         }
         return;
+    }
+    if let Some(reason) = &result.unwritable {
+        fault(Fault::NeedsAHand, format!("the root cannot be written to: {reason}"));
     }
     let scene = case.scene;
     // With a key a medium's module needs its signature, over the very bytes that are loaded.

@@ -17,7 +17,13 @@ use initramfs_overlay_init::{
     names,
     tag::Volume,
 };
-use nix::{errno::Errno, mount::MsFlags, sched::CloneFlags};
+use nix::{
+    errno::Errno,
+    mount::MsFlags,
+    sched::CloneFlags,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde::{Deserialize, Serialize};
 
 use super::outside;
@@ -70,6 +76,8 @@ pub struct BootPlan {
 pub struct BootResult {
     /// True where the new root's init would have started.
     pub root: bool,
+    /// Why the system cannot write to its root.
+    pub unwritable: Option<String>,
     /// The code of the failure card.
     pub card: Option<String>,
     /// The failure card and other announcements.
@@ -221,11 +229,7 @@ impl Machine {
         self.result.kept = fs::read(format!("{}/etc/kept", names::SYSROOT)).is_ok();
         // What the system writes must land on the overlay.
         let probe = format!("{}/etc/probe", names::SYSROOT);
-        if let Err(error) = fs::write(probe, "written by the system") {
-            self.result.log.push(format!("the root is not writable: {error}"));
-            self.result.card = Some("laboratory-root-not-writable".into());
-            return;
-        }
+        self.result.unwritable = fs::write(probe, "written by the system").err().map(|error| error.to_string());
         self.result.root = true;
     }
 
@@ -408,8 +412,14 @@ impl Kernel for Machine {
     }
 
     fn power(&mut self, _power: Power, _after: Duration) {
-        if !self.result.root {
-            self.read_report();
+        if self.result.root {
+            return;
+        }
+        self.read_report();
+        // With the machine everything that runs beside PID 1 ends. Whatever that is was in time if it is gone already.
+        let children = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+        for child in children.split_ascii_whitespace().filter_map(|number| number.parse().ok()) {
+            let _ = kill(Pid::from_raw(child), Signal::SIGKILL);
         }
     }
 }

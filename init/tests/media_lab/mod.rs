@@ -8,12 +8,15 @@
 pub mod machine;
 pub mod outside;
 pub mod runner;
+pub mod suite;
 pub mod templates;
 pub mod workshop;
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use initramfs_overlay_init::kernel::linux;
+use serde::de::DeserializeOwned;
+use suite::Outcome;
 
 /// Returns the time a boot may take before it counts as hung: 20 seconds, or `MEDIA_LAB_DEADLINE` of the environment.
 pub fn deadline() -> Duration {
@@ -22,23 +25,27 @@ pub fn deadline() -> Duration {
     Duration::from_secs(given.unwrap_or(SECONDS))
 }
 
-/// First argument of the process that runs one case.
+/// First argument of the process that runs one case; the case and the directory of templates follow.
 pub const CASE: &str = "--case";
 
 /// First argument of the process that runs one boot.
 pub const BOOT: &str = "--boot";
 
-/// Runs this process if it is the sweeper or a boot of the laboratory; returns false in every other process.
-pub fn is_helper() -> bool {
+/// Runs this process if it is the sweeper, a boot, or a case of the laboratory; returns false in every other process.
+pub fn is_helper<C: DeserializeOwned>(run_case: impl FnOnce(&C, &Path) -> Outcome) -> bool {
     let arguments: Vec<String> = std::env::args().collect();
     if linux::run_sweeper(arguments.first().map_or("", String::as_str)) {
         return true;
     }
-    if arguments.get(1).is_some_and(|first| first == BOOT) {
-        machine::boot_process(&arguments[2], Path::new(&arguments[3]));
-        return true;
+    match arguments.get(1).map(String::as_str) {
+        Some(BOOT) => machine::boot_process(&arguments[2], Path::new(&arguments[3])),
+        Some(CASE) => {
+            let outcome = run_case(&serde_json::from_str(&arguments[2]).unwrap(), Path::new(&arguments[3]));
+            println!("{}", serde_json::to_string(&outcome).unwrap());
+        }
+        _ => return false,
     }
-    false
+    true
 }
 
 /// Returns why this machine cannot run the laboratory.

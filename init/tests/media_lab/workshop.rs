@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Read,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -244,53 +244,48 @@ fn attach(file: &Path, kind: &str, label: &str) -> Medium {
     panic!("no free loop device");
 }
 
-/// Fills a mounted filesystem until it has as many blocks or inodes free as asked for. A read-only one is made writable meanwhile.
+/// Fills a mounted filesystem until nothing can be had any more, then frees as many blocks or inodes as asked for. A read-only one is
+/// made writable meanwhile.
 pub fn fill(filling: &Filling) {
     let target = Path::new(&filling.mount);
-    let was_read_only = {
-        let flags = nix::sys::statvfs::statvfs(target).unwrap().flags();
-        flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY)
-    };
+    let flags = nix::sys::statvfs::statvfs(target).unwrap().flags();
+    let was_read_only = flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY);
     if was_read_only {
         mount(None, target, None, MsFlags::MS_REMOUNT);
     }
     let place = target.join(&filling.place);
     let _ = fs::create_dir_all(&place);
     if let Some(left) = filling.inodes {
-        for number in 0.. {
-            if nix::sys::statvfs::statvfs(target).unwrap().files_free() <= left {
-                break;
-            }
-            if fs::File::create(place.join(format!("inode-{number}"))).is_err() {
-                break;
-            }
-        }
+        fill_inodes(&place, left);
     }
     if let Some(left) = filling.blocks {
-        let filler = place.join("blocks");
-        fill_blocks(target, &filler, left);
+        fill_blocks(target, &place.join("filler"), left);
     }
-    let _ = fs::set_permissions(&place, fs::Permissions::from_mode(0o755));
-    nix::unistd::sync();
     if was_read_only {
         mount(None, target, None, MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY);
     }
 }
 
-/// Appends to `filler` until the filesystem has `left` blocks free for root.
+/// Makes empty files until no more can be made, then removes `left` of them.
+fn fill_inodes(place: &Path, left: u64) {
+    let made = (0..).take_while(|number| fs::File::create(place.join(format!("filler-{number}"))).is_ok()).count();
+    for number in (0..made).rev().take(usize::try_from(left).unwrap()) {
+        // The sweeper may have been quicker.
+        let _ = fs::remove_file(place.join(format!("filler-{number}")));
+    }
+}
+
+/// Appends to `filler` until nothing more can be written, even by root, then takes `left` blocks off it.
 fn fill_blocks(target: &Path, filler: &Path, left: u64) {
     use std::io::Write;
-    let Ok(mut file) = fs::File::options().create(true).append(true).open(filler) else { return };
+    let Ok(mut file) = fs::File::create(filler) else { return };
     let block = nix::sys::statvfs::statvfs(target).unwrap().block_size();
-    let block = usize::try_from(block).unwrap();
-    loop {
-        let _ = file.sync_all();
-        let free = nix::sys::statvfs::statvfs(target).unwrap().blocks_free();
-        let Some(more) = free.checked_sub(left).filter(|more| *more > 0) else { return };
-        // Halves, for what the file needs for itself; at the end block by block.
-        let count = usize::try_from((more / 2).clamp(1, 1024)).unwrap();
-        if file.write_all(&vec![0x5a; block * count]).is_err() && file.write_all(&vec![0x5a; block]).is_err() {
-            return;
-        }
+    for count in [256, 16, 1] {
+        let bytes = vec![0x5a; usize::try_from(block).unwrap() * count];
+        // Space promised to what is not on the disk yet may turn out not to be needed.
+        while file.write_all(&bytes).is_ok() || (file.sync_all().is_ok() && file.write_all(&bytes).is_ok()) {}
     }
+    let size = file.metadata().unwrap().len() / block * block;
+    file.set_len(size.saturating_sub(left * block)).unwrap();
+    let _ = file.sync_all();
 }
