@@ -109,6 +109,7 @@ fn make_templates(release: &str) -> Templates {
         ("root-squashfs-old.img.minisig", "Z.minisig"),
     ];
     templates.filesystem("img", "img", &EXT4, SIZE, &images);
+    templates.filesystem("img-alone", "img", &EXT4, SIZE, &images[..2]);
     let overlay = [
         ("upper/etc/written", "text"),
         ("work/work", ""),
@@ -149,8 +150,9 @@ fn make_templates(release: &str) -> Templates {
 fn run_case(case: &Case, templates: &Path) -> Outcome {
     let mut shop = Workshop::new(templates);
     let scene = case.scene;
+    let img = if scene.alone { "img-alone" } else { "img" };
     let mut media = vec![
-        (Role::Img, shop.medium("img", "ext4", "img", false)),
+        (Role::Img, shop.medium(img, "ext4", "img", false)),
         (Role::Overlay, shop.medium("overlay", "ext4", "overlay", false)),
     ];
     let delivery = match (scene.update, scene.trust) {
@@ -212,7 +214,7 @@ fn fill_fat(root: &Path, templates: &Path) {
 fn targets(case: &Case, shop: &Workshop) -> Targets {
     let is = |name: &str| case.name == name;
     let sibling = match case.role {
-        Role::Img if is("root-squashfs-old.img") => "root-squashfs.img",
+        Role::Img if is("root-squashfs-old.img") || case.scene.alone => "root-squashfs.img",
         Role::Img => "root-squashfs-old.img",
         Role::Overlay if is("persistent") => "upper",
         Role::Overlay if case.name.contains('/') => "sibling",

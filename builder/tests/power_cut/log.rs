@@ -103,6 +103,11 @@ impl Log {
         flushes.map(|(place, _)| place).chain([self.entries.len()]).collect()
     }
 
+    /// Returns where each write begins on the disk and how long it is, in bytes.
+    pub fn writes(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.entries.iter().filter(|entry| entry.length > 0).map(|entry| (entry.start, entry.length))
+    }
+
     /// The disk after the first `count` entries, all of them written.
     pub fn whole(&self, count: usize) -> Replay {
         let mut replay = self.nothing();

@@ -39,6 +39,8 @@ pub struct Scene {
     pub tries: bool,
     /// `rd.overlay.reset`: a factory reset.
     pub reset: bool,
+    /// There is no image on `img` beside the current one.
+    pub alone: bool,
 }
 
 /// A name on a medium, replaced by an object, in a setting.
@@ -59,9 +61,11 @@ pub struct Case {
 impl Case {
     /// Names the case.
     pub fn title(&self) -> String {
-        let Scene { trust, update, removable, tries, reset } = self.scene;
+        let Scene { trust, update, removable, tries, reset, alone } = self.scene;
         let mut title = format!("{:?}/{} = {:?} ({}", self.role, self.name, self.object, self.filesystem);
-        for (is_set, text) in [(trust, "key"), (removable, "removable"), (tries, "tries"), (reset, "reset")] {
+        let flags =
+            [(trust, "key"), (removable, "removable"), (tries, "tries"), (reset, "reset"), (alone, "no old image")];
+        for (is_set, text) in flags {
             if is_set {
                 title.push_str(&format!(", {text}"));
             }
@@ -79,11 +83,21 @@ impl Case {
         self.role == Role::NewImg && DELIVERY.contains(&self.name.as_str())
     }
 
-    /// Returns true where a failure card is a right answer: the only module that reads the image is what was replaced.
+    /// Returns true where a failure card is a right answer: the only module that reads the image was replaced, or the only image, or
+    /// what vouches for it.
     pub fn may_fail(&self) -> bool {
-        let is_module = ["modules", "/squashfs.ko", "/squashfs.ko.minisig"];
-        self.role == Role::Boot
-            && (is_module.iter().any(|end| self.name.ends_with(end)) || self.name.rsplit('/').count() == 2)
+        let is_there = self.object.keeps_content();
+        match self.role {
+            Role::Boot => {
+                let is_module = ["/squashfs.ko", "/squashfs.ko.minisig"].iter().any(|end| self.name.ends_with(end));
+                is_module || self.name.split('/').count() <= 2
+            }
+            Role::Img => {
+                let is_needed = self.scene.trust || !self.name.ends_with(".minisig");
+                self.scene.alone && self.scene.update != Update::Good && is_needed && !is_there
+            }
+            _ => false,
+        }
     }
 }
 
@@ -159,7 +173,11 @@ const BOOT: [&str; 7] = [
     "modules/R/modules.dep",
 ];
 
-const QUIET: Scene = Scene { trust: false, update: Update::None, removable: false, tries: false, reset: false };
+const QUIET: Scene =
+    Scene { trust: false, update: Update::None, removable: false, tries: false, reset: false, alone: false };
+
+/// Names on `img` that are also replaced where no other image is there.
+const ONLY_IMAGE: [&str; 2] = ["root-squashfs.img", "root-squashfs.img.minisig"];
 
 /// The settings in which a medium is replaced, without and with a key.
 fn scenes(role: Role) -> Vec<Scene> {
@@ -195,7 +213,12 @@ pub fn all(release: &str, has_fat: bool) -> Vec<Case> {
                 if filesystem == "vfat" && !object.fits_fat() {
                     continue;
                 }
-                for scene in scenes(role) {
+                let mut scenes = scenes(role);
+                if role == Role::Img && ONLY_IMAGE.contains(name) {
+                    let alone: Vec<Scene> = scenes.iter().map(|scene| Scene { alone: true, ..*scene }).collect();
+                    scenes.extend(alone);
+                }
+                for scene in scenes {
                     let name = name.replace("/R", &format!("/{release}"));
                     cases.push(Case { role, filesystem: filesystem.into(), name, object, scene });
                 }

@@ -11,6 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Random, deadline, runner, seed, templates::Templates};
 
+/// Cases after which a long run says how far it is.
+const PROGRESS: usize = 1000;
+
 /// A case of a suite.
 pub trait Case: Serialize {
     /// Names the case.
@@ -59,7 +62,7 @@ pub struct Suite {
 
 impl Suite {
     /// Runs the cases that were asked for and prints what came of them; returns how many passed and how many failed.
-    pub fn run<C: Case>(&self, mut cases: Vec<C>, templates: &Templates) -> (usize, usize) {
+    pub fn run<C: Case + Sync>(&self, mut cases: Vec<C>, templates: &Templates) -> (usize, usize) {
         let (name, total) = (self.name, cases.len());
         let mode = std::env::var(self.variable).unwrap_or_default();
         let mut budget = Duration::MAX;
@@ -90,7 +93,11 @@ impl Suite {
                 outcome.faults.push(("Laboratory".into(), "the case's process left no result".into()));
                 outcome
             });
-            outcomes.lock().unwrap().insert(place, outcome);
+            let mut outcomes = outcomes.lock().unwrap();
+            outcomes.insert(place, outcome);
+            if outcomes.len().is_multiple_of(PROGRESS) {
+                eprintln!("{name}: {} of {} cases, {} s", outcomes.len(), cases.len(), start.elapsed().as_secs());
+            }
         });
         let outcomes = outcomes.into_inner().unwrap();
         self.print(&cases, &outcomes, start.elapsed());
