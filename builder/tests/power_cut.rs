@@ -9,6 +9,7 @@ mod image;
 #[allow(dead_code, reason = "the boot tests use the rest of it")]
 #[path = "boot/lab.rs"]
 mod lab;
+#[allow(dead_code, reason = "the quiet boot uses the rest of it")]
 #[path = "power_cut/log.rs"]
 mod log;
 
