@@ -3,6 +3,7 @@
 #
 #   ./test.sh                 everything
 #   ./test.sh --no-boots      all but the real boots
+#   ./test.sh --long          only the runs that a sample stands for otherwise, whole; hours. They are written to docs/proof/
 #   ./test.sh -- NAME PART    only the real boots whose name contains a part (cargo test --test boot)
 #
 # As root on a Debian-like machine it installs what it needs; elsewhere it says which packages are missing.
@@ -10,12 +11,14 @@ set -euo pipefail
 cd "$(dirname "$0")"
 
 boots=yes
+long=no
 parts=()
 while [ $# -gt 0 ]; do
 	case $1 in
 	--no-boots) boots=no ;;
+	--long) long=yes ;;
 	--) shift; parts=("$@"); break ;;
-	-h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+	-h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
 	*) echo "test.sh: unknown argument $1; see ./test.sh --help" >&2; exit 2 ;;
 	esac
 	shift
@@ -87,6 +90,36 @@ libclang=$(find "${INITRAMFS_OVERLAY_TOOLS:-$cache/tools}" -name libclang.so -pr
 export LIBCLANG_PATH=${libclang%/*}
 BINDGEN_EXTRA_CLANG_ARGS=-I$(gcc -print-file-name=include)
 export BINDGEN_EXTRA_CLANG_ARGS
+
+# A long run: its name in docs/proof, the package, the test, and the variables that make it long.
+prove() {
+	local name=$1 package=$2 test=$3 start=$SECONDS status=0 output
+	shift 3
+	say "long: $name"
+	output=$(mktemp)
+	env "$@" cargo test -p "$package" --test "$test" 2>&1 | tee "$output" || status=1
+	mkdir -p docs/proof
+	{
+		printf '# %s\n\n' "$name"
+		printf 'Run on %s at commit %s by `./test.sh --long`' "$(date -u +%Y-%m-%d)" "$(git describe --always --dirty --abbrev=12)"
+		printf ' (`%scargo test -p %s --test %s`), kernel %s, %s s.\n\n' "${*:+$* }" "$package" "$test" "$(uname -r)" $((SECONDS - start))
+		# What cargo says about building is no part of it.
+		printf '```text\n%s\n```\n' "$(grep -vE '^ +(Compiling|Finished|Running|Blocking) ' "$output")"
+	} >"docs/proof/$test.md"
+	rm -f "$output"
+	return $status
+}
+if [ $long = yes ]; then
+	export BOOT_TESTS=required
+	status=0
+	prove "Hostile media" initramfs-overlay-init hostile_media HOSTILE_MEDIA=long || status=1
+	prove "Full disks" initramfs-overlay-init full_disks FULL_DISKS=long || status=1
+	prove "Hostile media, real boots" initramfs-overlay hostile_boots HOSTILE_MEDIA=long || status=1
+	prove "Writes of a quiet boot" initramfs-overlay quiet_boot || status=1
+	prove "Power cuts on real disks" initramfs-overlay power_cut POWER_CUT=long || status=1
+	say "done"
+	exit $status
+fi
 
 say "lints"
 cargo clippy --quiet --workspace --all-targets -- -D warnings

@@ -117,6 +117,7 @@ fn make_templates(release: &str) -> Templates {
         ("discarded/upper.0/file", "text"),
     ];
     templates.filesystem("overlay", "overlay", &EXT4, SIZE, &overlay);
+    templates.filesystem("overlay-fresh", "overlay", &EXT4, SIZE, &[("persistent/etc/kept", "text")]);
     for (name, digest, signature) in [
         ("newimg-good", "B.sha256", "B.minisig"),
         ("newimg-bad", "wrong.sha256", "B.minisig"),
@@ -151,9 +152,10 @@ fn run_case(case: &Case, templates: &Path) -> Outcome {
     let mut shop = Workshop::new(templates);
     let scene = case.scene;
     let img = if scene.alone { "img-alone" } else { "img" };
+    let overlay = if scene.fresh { "overlay-fresh" } else { "overlay" };
     let mut media = vec![
         (Role::Img, shop.medium(img, "ext4", "img", false)),
-        (Role::Overlay, shop.medium("overlay", "ext4", "overlay", false)),
+        (Role::Overlay, shop.medium(overlay, "ext4", "overlay", false)),
     ];
     let delivery = match (scene.update, scene.trust) {
         (Update::None, _) => None,

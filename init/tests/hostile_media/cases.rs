@@ -41,6 +41,8 @@ pub struct Scene {
     pub reset: bool,
     /// There is no image on `img` beside the current one.
     pub alone: bool,
+    /// `overlay` holds `persistent` and nothing else, as before the first boot.
+    pub fresh: bool,
 }
 
 /// A name on a medium, replaced by an object, in a setting.
@@ -61,10 +63,16 @@ pub struct Case {
 impl Case {
     /// Names the case.
     pub fn title(&self) -> String {
-        let Scene { trust, update, removable, tries, reset, alone } = self.scene;
+        let Scene { trust, update, removable, tries, reset, alone, fresh } = self.scene;
         let mut title = format!("{:?}/{} = {:?} ({}", self.role, self.name, self.object, self.filesystem);
-        let flags =
-            [(trust, "key"), (removable, "removable"), (tries, "tries"), (reset, "reset"), (alone, "no old image")];
+        let flags = [
+            (trust, "key"),
+            (removable, "removable"),
+            (tries, "tries"),
+            (reset, "reset"),
+            (alone, "no old image"),
+            (fresh, "first boot"),
+        ];
         for (is_set, text) in flags {
             if is_set {
                 title.push_str(&format!(", {text}"));
@@ -173,8 +181,15 @@ const BOOT: [&str; 7] = [
     "modules/R/modules.dep",
 ];
 
-const QUIET: Scene =
-    Scene { trust: false, update: Update::None, removable: false, tries: false, reset: false, alone: false };
+const QUIET: Scene = Scene {
+    trust: false,
+    update: Update::None,
+    removable: false,
+    tries: false,
+    reset: false,
+    alone: false,
+    fresh: false,
+};
 
 /// Names on `img` that are also replaced where no other image is there.
 const ONLY_IMAGE: [&str; 2] = ["root-squashfs.img", "root-squashfs.img.minisig"];
@@ -186,7 +201,10 @@ fn scenes(role: Role) -> Vec<Scene> {
     let stick = |scene| Scene { removable: true, ..scene };
     let plain = match role {
         Role::Img => vec![QUIET, good, bad, stick(good), stick(bad), Scene { tries: true, ..good }],
-        Role::Overlay => vec![QUIET, Scene { reset: true, ..QUIET }, Scene { tries: true, ..good }, stick(bad)],
+        Role::Overlay => {
+            let (reset, fresh) = (Scene { reset: true, ..QUIET }, Scene { fresh: true, ..QUIET });
+            vec![QUIET, reset, fresh, Scene { tries: true, ..good }, stick(bad)]
+        }
         Role::NewImg => vec![good, bad, stick(good), stick(bad)],
         Role::Boot => vec![QUIET],
     };

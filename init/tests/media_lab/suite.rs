@@ -1,7 +1,7 @@
 //! Chooses the cases of a run, has them run, and prints what came of them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     sync::Mutex,
     time::{Duration, Instant},
@@ -10,6 +10,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{Random, deadline, runner, seed, templates::Templates};
+
+/// Places that are listed of one kind of fault, where not all are asked for; up to `FEW` variants are always named.
+const SHOWN: usize = 24;
+const FEW: usize = 8;
 
 /// Cases after which a long run says how far it is.
 const PROGRESS: usize = 1000;
@@ -144,16 +148,25 @@ impl Suite {
                 variants.entry(case.variant()).or_default().push(format!("{}: {line}", case.title()));
             }
         }
+        // What a place was hit with in this run.
+        let mut all_variants: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for place in outcomes.keys() {
+            all_variants.entry(cases[*place].place()).or_default().insert(cases[*place].variant());
+        }
         let shows_all = std::env::var_os(format!("{}_VERBOSE", self.variable)).is_some();
         for (kind, places) in &faults {
             println!("  {kind}: {} cases", counts[kind]);
-            for (place, variants) in places {
+            for (place, variants) in places.iter().take(if shows_all { usize::MAX } else { SHOWN }) {
                 let list: Vec<&str> = variants.keys().map(String::as_str).collect();
-                println!("    {place}: {}", list.join(" "));
+                let is_any = all_variants.get(place).is_some_and(|all| all.len() == list.len() && list.len() > FEW);
+                println!("    {place}: {}", if is_any { "whatever is there".into() } else { list.join(" ") });
                 let examples = variants.values().flatten();
                 for example in examples.take(if shows_all { usize::MAX } else { 1 }) {
                     println!("      {example}");
                 }
+            }
+            if !shows_all && places.len() > SHOWN {
+                println!("    and {} more", places.len() - SHOWN);
             }
         }
     }
