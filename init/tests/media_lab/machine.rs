@@ -325,8 +325,11 @@ impl Kernel for Machine {
             match outcome {
                 Err(error) if !refusals.contains(&error.raw_os_error()) => answers.push(Err(error)),
                 _ => {
-                    let is_file = fs::metadata(&file.path).is_ok_and(|metadata| metadata.is_file());
-                    if !is_file || fs::read(&file.path).is_ok_and(|content| content != MODULE.as_bytes()) {
+                    let size =
+                        fs::metadata(&file.path).ok().filter(|found| found.is_file()).map_or(0, |found| found.len());
+                    let is_ours = usize::try_from(size).is_ok_and(|size| size == MODULE.len())
+                        && fs::read(&file.path).is_ok_and(|content| content == MODULE.as_bytes());
+                    if !is_ours {
                         self.result.foreign_modules.push(file.path.clone());
                     }
                     self.result.modules.push(file.path.clone());

@@ -148,12 +148,12 @@ impl Workshop {
         let medium = attach(&file, kind, label);
         let name = &medium.device.name;
         let bus = if removable { "pci0000:00/usb1/1-1/1-1:1.0/host0/target0:0:0" } else { "pci0000:00/virtio1" };
-        let device = format!("sys/devices/{bus}/block/{name}");
-        let root = self.root();
-        fs::create_dir_all(root.join(&device)).unwrap();
-        fs::write(root.join(&device).join("removable"), if removable { "1\n" } else { "0\n" }).unwrap();
-        fs::write(root.join(&device).join("size"), "32768\n").unwrap();
-        symlink(format!("../../../{device}"), root.join("sys/class/block").join(name)).unwrap();
+        let device = format!("devices/{bus}/block/{name}");
+        let sysfs = self.root().join("sys");
+        fs::create_dir_all(sysfs.join(&device)).unwrap();
+        fs::write(sysfs.join(&device).join("removable"), if removable { "1\n" } else { "0\n" }).unwrap();
+        fs::write(sysfs.join(&device).join("size"), "32768\n").unwrap();
+        symlink(format!("../../{device}"), sysfs.join("class/block").join(name)).unwrap();
         medium
     }
 
