@@ -44,7 +44,7 @@ enum Update {
 struct Hostile {
     /// The partition's label; `boot` holds squashfs' module, which is nowhere else then.
     label: &'static str,
-    /// What debugfs is told; `JUNK` is a file.
+    /// Commands for debugfs; `JUNK` is a file.
     plant: &'static [&'static str],
     update: Update,
     /// Parameters.

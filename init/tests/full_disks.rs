@@ -82,7 +82,7 @@ impl Scene {
     }
 }
 
-/// Where the filling goes.
+/// The place that the filling goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Place {
     /// Into what the next boot throws away.
@@ -91,7 +91,7 @@ enum Place {
     Kept,
 }
 
-/// When a medium is filled.
+/// The moment at which a medium is filled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Time {
     /// Before the first boot of the disk.
@@ -172,7 +172,7 @@ const FILESYSTEMS: [(&str, &str, &[&str]); 4] = [
     ("ext4-1k", "ext4", &["-t", "ext4", "-b", "1024", "-m", "5"]),
 ];
 
-/// Which media are filled in which settings.
+/// The media that are filled, each with its settings.
 const SETTINGS: [(Role, &[Scene]); 3] = [
     (Role::Overlay, &[Scene::Quiet, Scene::Fallback, Scene::Reset, Scene::Trial, Scene::BadStick]),
     (Role::Img, &[Scene::Quiet, Scene::Update, Scene::Trial, Scene::Signed, Scene::BadUpdate, Scene::BadStick]),

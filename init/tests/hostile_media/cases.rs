@@ -1,4 +1,4 @@
-//! Which media are hostile in which way, and what a boot of each must come to.
+//! The cases: a name on a medium, the object in its place, the setting; and the outcomes that are right for each.
 
 use super::objects::Object;
 
@@ -54,7 +54,7 @@ pub struct Case {
     pub filesystem: String,
     /// The name, below the medium's root.
     pub name: String,
-    /// What is there instead.
+    /// The object in its place.
     pub object: Object,
     /// The setting.
     pub scene: Scene,

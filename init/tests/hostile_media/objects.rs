@@ -50,7 +50,7 @@ pub enum Object {
     BlockNode,
     /// The node of a device that never ends (`/dev/zero`).
     CharacterNode,
-    /// What is usually there, immutable; where nothing is, a file of random bytes.
+    /// The usual content, immutable; where there is none, a file of random bytes.
     Immutable,
     /// The same, append-only.
     AppendOnly,
@@ -98,7 +98,7 @@ impl Object {
     }
 }
 
-/// What links of a case lead to.
+/// The targets of a case's links.
 pub struct Targets {
     /// The canary device's node.
     pub device: String,

@@ -76,7 +76,7 @@ pub struct BootPlan {
 pub struct BootResult {
     /// True where the new root's init would have started.
     pub root: bool,
-    /// Why the system cannot write to its root.
+    /// The reason why the system cannot write to its root.
     pub unwritable: Option<String>,
     /// The code of the failure card.
     pub card: Option<String>,

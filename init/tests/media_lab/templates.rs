@@ -1,4 +1,4 @@
-//! What media are made from: images that boot, keys and signatures, and filesystems that are made once and copied for each case.
+//! The sources of media: images that boot, keys and signatures, and filesystems that are made once and copied for each case.
 
 use std::{
     fs,

@@ -40,7 +40,7 @@ pub enum Ending {
 
 /// A block device of the case.
 pub struct Medium {
-    /// What a boot sees of it.
+    /// The device as a boot finds it.
     pub device: Device,
     /// Keeps the loop device.
     held: LoopDevice,
