@@ -1,5 +1,7 @@
 //! The cases: a name on a medium, the object in its place, the setting; and the outcomes that are right for each.
 
+use initramfs_overlay_init::names;
+
 use super::objects::Object;
 
 /// A medium of the contract.
@@ -127,13 +129,13 @@ const IMG: [&str; 19] = [
     "root-squash.img-old",
     "persistent-saved",
     "persistent-saved.part",
-    "updates.txt",
-    "updates.txt.new",
+    names::UPDATES,
+    names::SCRATCH,
     "lost+found",
 ];
 
 /// Names on `overlay`.
-const OVERLAY: [&str; 19] = [
+const OVERLAY: [&str; 18] = [
     "upper",
     "work",
     "work/work",
@@ -148,15 +150,14 @@ const OVERLAY: [&str; 19] = [
     "spare/work",
     "spare/work/work",
     "spare/reserve",
-    "trial",
-    "trial.new",
-    "updates.txt",
-    "updates.txt.new",
+    names::TRIAL,
+    names::UPDATES,
+    names::SCRATCH,
     "lost+found",
 ];
 
 /// Names on `newimg`.
-const NEWIMG: [&str; 11] = [
+const NEWIMG: [&str; 12] = [
     "root-squashfs.img",
     "root-squashfs.img.sha256",
     "root-squashfs.img.minisig",
@@ -167,6 +168,7 @@ const NEWIMG: [&str; 11] = [
     "root-squashfs-rejected.img.minisig",
     "root-squash.img",
     "root-squash.img.sha256",
+    names::SCRATCH,
     "lost+found",
 ];
 

@@ -13,7 +13,10 @@ use std::{
 use initramfs_overlay_init::{
     boot,
     config::Abilities,
-    kernel::{Digest, Happening, Kernel, Level, ModuleFile, Mount, Node, Power, Program, Stat, Uevent, linux::Linux},
+    kernel::{
+        Digest, Happening, Kernel, Level, ModuleFile, Mount, Node, Power, Program, Removal, Space, Stat, Uevent,
+        linux::Linux,
+    },
     names,
     tag::Volume,
 };
@@ -265,11 +268,14 @@ impl Kernel for Machine {
         fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest>;
         fn digest(&mut self, path: &str) -> io::Result<Digest>;
         fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()>;
-        fn free_space(&mut self, path: &str) -> io::Result<u64>;
+        fn space(&mut self, path: &str) -> io::Result<Space>;
+        fn copy_attributes(&mut self, from: &str, to: &str) -> io::Result<()>;
+        fn lift_limits(&mut self, target: &str) -> io::Result<()>;
         fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()>;
         fn unmount(&mut self, target: &str) -> io::Result<()>;
         fn attach_loop(&mut self, path: &str) -> io::Result<String>;
-        fn sweep(&mut self, dir: &str) -> io::Result<()>;
+        fn sweep(&mut self, store: &str) -> io::Result<()>;
+        fn remove_below(&mut self, dir: &str, budget: usize) -> io::Result<Removal>;
         fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> io::Result<i32>;
         fn make_node(&mut self, node: &Node<'_>) -> io::Result<()>;
         fn symlink(&mut self, target: &str, link: &str) -> io::Result<()>;
