@@ -335,13 +335,12 @@ fn run_case(case: &Case, templates: &Path) -> Outcome {
     outcome
 }
 
-/// Directory that the filling goes to. A boot that runs may just be making `upper`, so what fills it then counts as discarded.
-fn directory(case: &Case) -> &'static str {
+/// Directories that the filling may go to. None is made: a boot that runs may just be making it.
+fn directories(case: &Case) -> &'static [&'static str] {
     match (case.role, case.place, case.time) {
-        (Role::Overlay, Place::Freeable, Time::Operation(_)) => "discarded/filler.0",
-        (Role::Overlay, Place::Freeable, _) => "upper",
-        (Role::Overlay, Place::Kept, _) => "persistent",
-        _ => ".",
+        (Role::Overlay, Place::Freeable, Time::Operation(_)) => &["discarded", "upper"],
+        (Role::Overlay, Place::Freeable, _) => &["upper"],
+        _ => &["."],
     }
 }
 
@@ -351,7 +350,7 @@ fn filling(case: &Case, before: usize) -> Filling {
         before,
         blocks: case.blocks,
         inodes: case.inodes,
-        place: directory(case).into(),
+        places: directories(case).iter().map(|place| (*place).to_string()).collect(),
     }
 }
 

@@ -53,8 +53,8 @@ pub struct Filling {
     pub blocks: Option<u64>,
     /// Free inodes left.
     pub inodes: Option<u64>,
-    /// Directory below the mount point that the filling goes to.
-    pub place: String,
+    /// Directories below the mount point that the filling may go to: the first that is there is taken. Where none is, nothing is filled.
+    pub places: Vec<String>,
 }
 
 /// Everything a boot is given.

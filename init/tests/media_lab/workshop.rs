@@ -248,13 +248,13 @@ fn attach(file: &Path, kind: &str, label: &str) -> Medium {
 /// made writable meanwhile.
 pub fn fill(filling: &Filling) {
     let target = Path::new(&filling.mount);
+    let is_directory = |place: &PathBuf| place.symlink_metadata().is_ok_and(|metadata| metadata.is_dir());
+    let Some(place) = filling.places.iter().map(|place| target.join(place)).find(is_directory) else { return };
     let flags = nix::sys::statvfs::statvfs(target).unwrap().flags();
     let was_read_only = flags.contains(nix::sys::statvfs::FsFlags::ST_RDONLY);
     if was_read_only {
         mount(None, target, None, MsFlags::MS_REMOUNT);
     }
-    let place = target.join(&filling.place);
-    let _ = fs::create_dir_all(&place);
     if let Some(left) = filling.inodes {
         fill_inodes(&place, left);
     }
