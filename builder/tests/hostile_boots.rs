@@ -99,7 +99,7 @@ fn all() -> Vec<(String, Hostile)> {
         (
             "the trial's count is a link to a disk",
             "overlay",
-            &["symlink trial.new /dev/vdb"],
+            &["symlink .initramfs-overlay.new /dev/vdb"],
             Good,
             "rd.newimg.tries=2",
         ),
