@@ -209,15 +209,22 @@ fn mount_overlay(kernel: &mut dyn Kernel, data: &str, overlayfs: &Overlayfs) -> 
         limits: Limits::None,
         data,
     };
-    kernel
-        .mount(&mount)
-        .map_err(|source| mount_error(kernel, "root", &mount, source, overlayfs.served, || overlayfs.looked.clone()))?;
-    if !kernel.space(names::SYSROOT).is_ok_and(|space| space.read_only) {
+    let mount_once = |kernel: &mut dyn Kernel| -> Result<bool> {
+        kernel.mount(&mount).map_err(|source| {
+            mount_error(kernel, "root", &mount, source, overlayfs.served, || overlayfs.looked.clone())
+        })?;
+        Ok(!kernel.space(names::SYSROOT).is_ok_and(|space| space.read_only))
+    };
+    if mount_once(kernel)? {
         return Ok(());
     }
-    // It lacks one directory in `work`: making it here tells why.
-    let probe = format!("{}/probe", store(names::WORK));
-    let outcome = kernel.make_dir(&probe, 0o700).and_then(|()| kernel.remove_dir(&probe));
+    let _ = kernel.unmount(names::SYSROOT);
+    // It lacks one directory in `work`: making it here tells why, or does what is in the way of it.
+    let probe = format!("{}/{}", store(names::WORK), names::WORKDIR);
+    let outcome = kernel.make_dir(&probe, 0o700);
+    if outcome.is_ok() && mount_once(kernel)? {
+        return Ok(());
+    }
     let _ = kernel.unmount(names::SYSROOT);
     let source = outcome.err().unwrap_or_else(|| std::io::Error::from_raw_os_error(EROFS));
     Err(Error::Mount { what: "root", device: "overlay".into(), filesystem: "overlay".into(), source })

@@ -117,11 +117,12 @@ fn renew(boot: &mut Boot<'_>, name: &str, mode: u32, disposable: &[&str]) -> Res
     with_room(boot, disposable, &mut |kernel| kernel.make_dir(&path, mode).at("create", &path))
 }
 
-/// True for a directory that is as good as new: empty, or with nothing but the empty directory that overlayfs makes in its `work`.
+/// True for a directory that is as good as new: empty, or with nothing but the empty directory that overlayfs makes in its `work`. That
+/// one goes, as overlayfs would have it go, or mount without a word that nothing can be written.
 fn is_fresh(kernel: &mut dyn Kernel, name: &str, path: &str) -> bool {
     match kernel.list(path) {
         Ok(names) if name == names::WORK && names == [names::WORKDIR] => {
-            kernel.list(&format!("{path}/{}", names::WORKDIR)).is_ok_and(|names| names.is_empty())
+            kernel.remove_dir(&format!("{path}/{}", names::WORKDIR)).is_ok()
         }
         Ok(names) => names.is_empty(),
         Err(_) => false,

@@ -230,6 +230,10 @@ impl Recorder {
         let below = format!("{inner}/");
         let names: Vec<String> =
             files.keys().filter(|name| **name == inner || name.starts_with(&below)).cloned().collect();
+        // A directory that was only known by what is in it stays.
+        if let Some((parent, _)) = inner.rsplit_once('/') {
+            files.entry(parent.into()).or_insert(Node::Directory);
+        }
         Ok(names
             .into_iter()
             .filter_map(|name| {

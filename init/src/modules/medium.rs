@@ -5,7 +5,7 @@
 use super::{file, load_error};
 use crate::{
     error::{Error, IoContext, Result},
-    kernel::{Kernel, Kind, ModuleFile, exists},
+    kernel::{Kernel, Kind, Level, ModuleFile, exists},
     names, switch_root, trust,
 };
 
@@ -111,7 +111,12 @@ fn gather(
     let list = find(kernel, [folder, "/modules.dep"].concat());
     let length = match kernel.stat(&list) {
         Ok(stat) if stat.kind == Kind::File && stat.size <= LONGEST_LIST => usize::try_from(stat.size).unwrap_or(0),
-        Ok(_) => return Err(refused(&list, format!("it is not a regular file of at most {LONGEST_LIST} bytes"))),
+        Ok(_) => {
+            // Without the list the files themselves say what they need.
+            let line = format!("{list} is not used: it is not a regular file of at most {LONGEST_LIST} bytes");
+            kernel.log(Level::Warning, &line);
+            0
+        }
         Err(_) => 0,
     };
     let dependencies = if length > 0 { kernel.read_at(&list, 0, length).unwrap_or_default() } else { Vec::new() };

@@ -333,8 +333,13 @@ impl Kernel for Machine {
                 _ => {
                     let size =
                         fs::metadata(&file.path).ok().filter(|found| found.is_file()).map_or(0, |found| found.len());
-                    let is_ours = usize::try_from(size).is_ok_and(|size| size == MODULE.len())
-                        && fs::read(&file.path).is_ok_and(|content| content == MODULE.as_bytes());
+                    let is_ours = match &file.content {
+                        Some(content) => content == MODULE.as_bytes(),
+                        None => {
+                            usize::try_from(size).is_ok_and(|size| size == MODULE.len())
+                                && fs::read(&file.path).is_ok_and(|content| content == MODULE.as_bytes())
+                        }
+                    };
                     if !is_ours {
                         self.result.foreign_modules.push(file.path.clone());
                     }
@@ -344,6 +349,11 @@ impl Kernel for Machine {
             }
         }
         answers
+    }
+
+    fn verify_content(&mut self, content: &[u8], signature: &str, key: &str) -> io::Result<()> {
+        self.operation("verify_content", &[]);
+        self.linux.verify_content(content, signature, key)
     }
 
     fn processors(&mut self) -> usize {

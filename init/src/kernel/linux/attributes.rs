@@ -4,7 +4,7 @@ use std::{
     ffi::{CStr, CString},
     fs::File,
     io,
-    os::fd::AsRawFd,
+    os::fd::{AsFd, AsRawFd},
 };
 
 use nix::{
@@ -17,7 +17,7 @@ use nix::{
     unistd::{Gid, Uid, fchown},
 };
 
-use super::media::open_listing;
+use super::media::{open_listing, unlock};
 
 /// The most that the kernel gives of a list of names or of a value (include/uapi/linux/limits.h, XATTR_LIST_MAX, XATTR_SIZE_MAX).
 const LIMIT: usize = 64 << 10;
@@ -26,6 +26,8 @@ const LIMIT: usize = 64 << 10;
 pub(super) fn copy(from: &str, to: &str) -> io::Result<()> {
     let (source, target) = (open_listing(from)?, open_listing(to)?);
     let (wanted, present) = (fstat(&source)?, fstat(&target)?);
+    // Nothing could be written to a directory that is protected.
+    unlock(target.as_fd());
     let mut outcome = Ok(());
     let mut note = |result: nix::Result<()>| {
         if outcome.is_ok() {

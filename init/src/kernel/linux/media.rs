@@ -175,7 +175,7 @@ nix::ioctl_read!(get_flags, b'f', 1, libc::c_long);
 nix::ioctl_write_ptr!(set_flags, b'f', 2, libc::c_long);
 
 /// Takes "immutable" and "append-only" off an open file or directory. Returns whether one was set and is off now.
-fn unlock(file: BorrowedFd<'_>) -> bool {
+pub(super) fn unlock(file: BorrowedFd<'_>) -> bool {
     use std::os::fd::AsRawFd;
     // kernel, include/uapi/linux/fs.h: FS_IMMUTABLE_FL, FS_APPEND_FL.
     const LOCKS: libc::c_long = 0x10 | 0x20;
