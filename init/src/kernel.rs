@@ -75,6 +75,8 @@ pub enum Limits {
 /// The state of a mounted filesystem (statvfs(3)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
+    /// Bytes that the filesystem has, used and free.
+    pub total: u64,
     /// Free bytes.
     pub free: u64,
     /// Read-only, as a mount or by the filesystem's own decision.

@@ -18,6 +18,7 @@ use crate::{
     config::Consume,
     device::{Found, mount_volume},
     error::{Error, IoContext, Result, Role},
+    image,
     kernel::{Kernel, Kind, exists},
     media,
     names::{self, img, newimg},
@@ -199,10 +200,16 @@ fn refuse(boot: &mut Boot<'_>, delivered: &str, reason: &str) {
     boot.report.degrade();
 }
 
-/// What is to be remembered of a delivered image; none where it cannot be read. What is no file has no digest and no size.
+/// What is to be remembered of a delivered image; none where it cannot be read. What is no image, or larger than all of `img`, has no digest
+/// and no size: it is told anew from its first bytes, and a file of terabytes, all of them holes, must not be read.
 fn entry_of(boot: &mut Boot<'_>, delivered: &str, verdict: Verdict, reason: &str) -> Option<Entry> {
-    let (digest, size) = match media::resolve(boot.kernel, &newimg(delivered)).ok()? {
-        media::Resolved::File(path) => (boot.kernel.digest(&path).ok()?, boot.kernel.stat(&path).ok()?.size),
+    let kernel = &mut *boot.kernel;
+    let most = kernel.space(names::IMG_DIR).ok()?.total;
+    let (digest, size) = match media::resolve(kernel, &newimg(delivered)).ok()? {
+        media::Resolved::File(path) => match kernel.stat(&path).ok()?.size {
+            size if size <= most && image::inspect(kernel, &path).is_ok() => (kernel.digest(&path).ok()?, size),
+            _ => Default::default(),
+        },
         media::Resolved::Refused(_) => Default::default(),
     };
     Some(Entry { digest, size, verdict, release: boot.kernel.release(), reason: format!("{delivered}: {reason}") })

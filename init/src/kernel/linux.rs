@@ -308,8 +308,9 @@ impl Kernel for Linux {
         let space = statvfs(path)?;
         // The numbers are 32 or 64 bits wide, depending on the processor.
         #[allow(clippy::useless_conversion)]
-        let free = u64::from(space.blocks_free()).saturating_mul(u64::from(space.fragment_size()));
-        Ok(Space { free, read_only: space.flags().contains(FsFlags::ST_RDONLY) })
+        let [total, free] = [space.blocks(), space.blocks_free()]
+            .map(|blocks| u64::from(blocks).saturating_mul(u64::from(space.fragment_size())));
+        Ok(Space { total, free, read_only: space.flags().contains(FsFlags::ST_RDONLY) })
     }
 
     #[cfg(any(feature = "overlay", feature = "virtiofs"))]

@@ -33,6 +33,7 @@ impl Templates {
             write(&root.join("etc/mark"), mark.as_bytes());
             let image = templates.path(mark);
             run(Command::new("mksquashfs").arg(root).arg(&image).args(["-quiet", "-no-progress", "-all-root"]));
+            make_dense(&image);
             templates.sign(mark);
             let sum = Command::new("sha256sum").arg(&image).output().unwrap().stdout;
             let digest = String::from_utf8(sum).unwrap().split(' ').next().unwrap().to_string();
@@ -79,6 +80,15 @@ impl Drop for Templates {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Gives an image padding that takes room: mke2fs would leave a hole for zeroes, and removing the image would free less than its size.
+fn make_dense(image: &Path) {
+    let mut bytes = fs::read(image).unwrap();
+    // squashfs: bytes used, at 40.
+    let used = usize::try_from(u64::from_le_bytes(bytes[40..48].try_into().unwrap())).unwrap();
+    bytes[used..].fill(0x5a);
+    fs::write(image, bytes).unwrap();
 }
 
 /// Writes a file with the directories above it.

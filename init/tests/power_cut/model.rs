@@ -525,13 +525,15 @@ impl Kernel for Model {
     }
 
     fn space(&mut self, path: &str) -> Result<Space> {
-        let Ok((number, _)) = self.place(path) else { return Ok(Space { free: self.room, read_only: false }) };
+        let Ok((number, _)) = self.place(path) else {
+            return Ok(Space { total: self.room, free: self.room, read_only: false });
+        };
         let filesystem = &self.filesystems[number];
         let mut used: Vec<usize> = filesystem.names.values().filter_map(|all| *all.last()?).collect();
         used.sort_unstable();
         used.dedup();
         let used: u64 = used.into_iter().map(|inode| filesystem.inodes[inode].now.len() as u64 & !63).sum();
-        Ok(Space { free: self.room.saturating_sub(used), read_only: false })
+        Ok(Space { total: self.room, free: self.room.saturating_sub(used), read_only: false })
     }
 
     fn copy_attributes(&mut self, _from: &str, _to: &str) -> Result<()> {

@@ -201,7 +201,7 @@ impl Kernel for Recorder {
         };
         let target = mount.and_then(|place| self.state.mounts.get(place)).map(|(target, _, _)| target.clone());
         let read_only = target.is_some_and(|target| self.state.read_only.contains(&target));
-        Ok(Space { free: total.saturating_sub(used), read_only })
+        Ok(Space { total, free: total.saturating_sub(used), read_only })
     }
 
     fn copy_attributes(&mut self, from: &str, to: &str) -> Result<()> {
