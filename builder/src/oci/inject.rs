@@ -43,6 +43,9 @@ impl Inject {
         if source.is_empty() || destination.is_empty() {
             return Err(refuse("a part is empty"));
         }
+        if destination.split('/').any(|part| part == "..") {
+            return Err(refuse("the destination has a `..`"));
+        }
         let source = PathBuf::from(source);
         let mut parts = components(destination.as_bytes()).map_err(|reason| refuse(&reason))?;
         if destination.ends_with('/') {

@@ -2,7 +2,7 @@
 //! contents that stay in their layers. Nothing of the host is looked at, so a link can lead nowhere but into this tree: where the
 //! path of an entry goes through a symbolic link, the link is followed inside the tree, as every program that unpacks images does.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use tar::EntryType;
 
@@ -19,6 +19,10 @@ pub const NAMES_MAX: usize = 2_000_000;
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// What AUFS keeps for itself begins so: `.wh..wh.plnk`, `.wh..wh.aufs`, `.wh..wh.orph`.
+const AUFS: &[u8] = b".wh..wh.";
+/// Where AUFS keeps the content of hard links.
+const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 
 /// Extended attributes of one name.
 pub type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -30,9 +34,31 @@ pub struct Merge {
     pub tree: Tree,
     /// What an archive cannot carry, by path.
     pub xattrs: BTreeMap<Vec<u8>, Attributes>,
+    /// The root directory itself, where a layer says how it is.
+    pub root: Option<RootEntry>,
     /// What the layer that is being put on brought: its own whiteouts do not hide it.
     upper: HashSet<Vec<u8>>,
     xattr_bytes: usize,
+    /// AUFS' hard links in this layer, by the name of their content.
+    aufs_links: HashMap<Vec<u8>, AufsLink>,
+}
+
+/// The root directory's own mode, owner, time and attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootEntry {
+    /// The directory.
+    pub entry: Entry,
+    /// Its attributes.
+    pub xattrs: Attributes,
+}
+
+/// A file that only hard links name.
+#[derive(Debug)]
+enum AufsLink {
+    /// Nothing leads to it yet.
+    Waiting(Entry, Attributes),
+    /// The first link that led to it.
+    Linked(Vec<u8>),
 }
 
 /// More extended attributes are not remembered, in bytes.
@@ -42,6 +68,7 @@ impl Merge {
     /// A new layer begins.
     pub fn begin_layer(&mut self) {
         self.upper.clear();
+        self.aufs_links.clear();
     }
 
     /// Puts the member number `number` of the layer `layer` on the tree.
@@ -51,20 +78,24 @@ impl Merge {
     pub fn add(&mut self, member: &Member, layer: u32, number: u32) -> Result<(), String> {
         let components = components(&member.path)?;
         let Some((name, parents)) = components.split_last() else {
-            // The root itself: an archive has no place for its mode and owner.
-            return if member.kind == EntryType::Directory {
-                Ok(())
-            } else {
-                Err("the root is no directory".to_owned())
-            };
+            if member.kind != EntryType::Directory {
+                return Err("the root is no directory".to_owned());
+            }
+            self.count_xattrs(member)?;
+            let entry = entry(member, layer, number)?;
+            self.root = Some(RootEntry { entry, xattrs: member.xattrs.clone() });
+            return Ok(());
         };
+        if components.first().is_some_and(|first| first.starts_with(AUFS) && *first != OPAQUE) {
+            return self.skip_aufs(&components, member, layer, number);
+        }
         if let Some(parent) = parents.iter().find(|parent| parent.starts_with(WHITEOUT)) {
             return Err(format!("`{}` is the name of a whiteout, and not of a directory", escape(parent)));
         }
         if name.starts_with(WHITEOUT) {
             // Where the folder has become something else (umoci writes such layers), nothing of it is left to hide.
             let parent = self.resolve(parents).ok();
-            return self.whiteout(parent.as_deref(), name, member);
+            return self.whiteout(parent.as_deref(), name);
         }
         let parent = self.resolve(parents)?;
         let path = join(&parent, name);
@@ -79,14 +110,34 @@ impl Merge {
         if member.kind != EntryType::Link {
             self.xattrs.remove(&path);
             if !member.xattrs.is_empty() {
-                self.xattr_bytes += member.xattrs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
-                if self.xattr_bytes > XATTRS_MAX {
-                    return Err(format!("the image has more than {XATTRS_MAX} bytes of extended attributes"));
-                }
+                self.count_xattrs(member)?;
                 self.xattrs.insert(path.clone(), member.xattrs.clone());
             }
         }
         self.upper.insert(path);
+        Ok(())
+    }
+
+    fn count_xattrs(&mut self, member: &Member) -> Result<(), String> {
+        self.xattr_bytes += member.xattrs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>();
+        if self.xattr_bytes > XATTRS_MAX {
+            return Err(format!("the image has more than {XATTRS_MAX} bytes of extended attributes"));
+        }
+        Ok(())
+    }
+
+    /// Leaves out what AUFS keeps for itself in the root, but for files that hard links of the layer lead to (moby does the same).
+    fn skip_aufs(&mut self, components: &[&[u8]], member: &Member, layer: u32, number: u32) -> Result<(), String> {
+        if let [AUFS_LINKS, name] = components
+            && member.kind == EntryType::Regular
+        {
+            if self.tree.len() + self.aufs_links.len() >= NAMES_MAX {
+                return Err(format!("the image has more than {NAMES_MAX} names"));
+            }
+            self.count_xattrs(member)?;
+            let link = AufsLink::Waiting(entry(member, layer, number)?, member.xattrs.clone());
+            self.aufs_links.insert(name.to_vec(), link);
+        }
         Ok(())
     }
 
@@ -104,7 +155,10 @@ impl Merge {
     fn link(&mut self, path: &[u8], target: &[u8]) -> Result<(), String> {
         let shown = || escape(target).to_string();
         let components =
-            components(target).map_err(|reason| format!("it is a hard link to `{}`: {reason}", shown()))?;
+            self.link_target(target).map_err(|reason| format!("it is a hard link to `{}`: {reason}", shown()))?;
+        if let [AUFS_LINKS, name] = components.as_slice() {
+            return self.link_aufs(path, name, &shown());
+        }
         let Some((name, parents)) = components.split_last() else {
             return Err("it is a hard link to the root".to_owned());
         };
@@ -133,11 +187,50 @@ impl Merge {
         Ok(())
     }
 
-    /// Hides what is in the layers below, and nothing of this one, wherever in the layer it comes.
-    fn whiteout(&mut self, parent: Option<&[u8]>, name: &[u8], member: &Member) -> Result<(), String> {
-        if member.kind != EntryType::Regular || member.size > 0 {
-            return Err("a whiteout is an empty file, and this is none".to_owned());
+    /// Puts a link to one of AUFS' files at `path`: the first brings the file, the others are its other names.
+    fn link_aufs(&mut self, path: &[u8], name: &[u8], shown: &str) -> Result<(), String> {
+        let link = self.aufs_links.remove(name);
+        let link = link.ok_or_else(|| format!("it is a hard link to `{shown}`, which is not there"))?;
+        let first = match link {
+            AufsLink::Waiting(entry, attributes) => {
+                self.insert(path, entry)?;
+                match attributes.is_empty() {
+                    true => self.xattrs.remove(path),
+                    false => self.xattrs.insert(path.to_vec(), attributes),
+                };
+                path.to_vec()
+            }
+            AufsLink::Linked(first) => {
+                let first_name = [b"/", first.as_slice()].concat();
+                if first != path {
+                    self.link(path, &first_name)?;
+                }
+                first
+            }
+        };
+        self.aufs_links.insert(name.to_vec(), AufsLink::Linked(first));
+        Ok(())
+    }
+
+    /// The names on the path of a hard link's target. What `..` means behind a symbolic link depends on who reads it.
+    fn link_target<'a>(&self, target: &'a [u8]) -> Result<Vec<&'a [u8]>, String> {
+        let mut names: Vec<&[u8]> = Vec::new();
+        for part in target.split(|byte| *byte == b'/') {
+            if part == b".."
+                && let Some((last, parents)) = names.split_last()
+                && let Ok(parent) = self.resolve(parents)
+                && matches!(self.tree.get(join(&parent, last)).map(|entry| &entry.kind), Some(Kind::Symlink(_)))
+            {
+                return Err("its path has a `..` behind a symbolic link, which programs read differently".to_owned());
+            }
+            step(&mut names, part)?;
         }
+        Ok(names)
+    }
+
+    /// Hides what is in the layers below, and nothing of this one, wherever in the layer it comes. The name alone counts: on real
+    /// registries there are whiteouts that are hard links, devices, directories and files with content.
+    fn whiteout(&mut self, parent: Option<&[u8]>, name: &[u8]) -> Result<(), String> {
         if name == OPAQUE {
             parent.into_iter().for_each(|parent| self.remove_below(parent, true));
             return Ok(());
@@ -146,7 +239,8 @@ impl Merge {
         match hidden {
             b"" => return Err("a whiteout of nothing".to_owned()),
             b"." | b".." => return Err("a whiteout hides a name, and `.` and `..` are none".to_owned()),
-            _ if hidden.starts_with(WHITEOUT) => return Err("a whiteout of a whiteout".to_owned()),
+            // No layer can bring such a name, so there is nothing to hide.
+            _ if hidden.starts_with(WHITEOUT) => return Ok(()),
             _ => {}
         }
         let Some(parent) = parent else { return Ok(()) };
@@ -248,16 +342,26 @@ impl Merge {
     }
 }
 
-/// The names on a path, `.` and doubled slashes left out. A leading slash means the root, which all paths begin at.
+/// The names on a path, `.` and doubled slashes left out, `..` with the name before it, as all programs that unpack layers have it. A
+/// leading slash means the root, which all paths begin at.
 ///
 /// # Errors
-/// `..`: what it means depends on who reads it.
+/// A `..` that leads out of the root.
 pub fn components(path: &[u8]) -> Result<Vec<&[u8]>, String> {
-    let parts: Vec<&[u8]> = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b".")).collect();
-    if parts.contains(&&b".."[..]) {
-        return Err("its path has a `..`, which could leave the root".to_owned());
+    let mut names = Vec::new();
+    path.split(|byte| *byte == b'/').try_for_each(|part| step(&mut names, part))?;
+    Ok(names)
+}
+
+/// Goes on from `names` to `part`.
+fn step<'a>(names: &mut Vec<&'a [u8]>, part: &'a [u8]) -> Result<(), String> {
+    match part {
+        b"" | b"." => {}
+        b".." if names.pop().is_none() => return Err("its path has a `..` that leaves the root".to_owned()),
+        b".." => {}
+        part => names.push(part),
     }
-    Ok(parts)
+    Ok(())
 }
 
 /// `folder/name`, with the empty folder for the root.

@@ -1,17 +1,18 @@
-//! A layer's tar stream, member by member: ustar, PAX (global and own records), GNU long names and all four forms of sparse files.
-//! Headers are read by the `tar` crate; this room puts together what belongs to a member, and bounds what a header can make it
-//! remember, which that crate's own iterator does not. Two readers must never see two things in one archive, so what is
-//! ambiguous is an error.
+//! A layer's tar stream, member by member: V7, ustar, PAX, GNU long names and all four forms of sparse files. Reads what containerd,
+//! moby, umoci and GNU tar read, and as they do; bounds what a header can make it remember. Two readers must never see two things in
+//! one archive, so what they read differently is an error.
 
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
 };
 
-use tar::{EntryType, Header};
+use tar::EntryType;
 
+mod header;
 mod sparse;
 
+use header::{Header, text};
 pub(super) use sparse::Piece;
 
 /// The longest extension header, in bytes: many times what `PATH_MAX` and the largest extended attribute (64 KiB) need.
@@ -90,7 +91,6 @@ pub struct Fault {
 /// Reads members from a tar stream.
 pub struct Reader<R> {
     inner: R,
-    global: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Bytes of the current member that were not read, and its padding.
     left: u64,
     padding: u64,
@@ -106,12 +106,28 @@ struct Extensions {
     records: Option<Vec<(Vec<u8>, Vec<u8>)>>,
 }
 
+impl Extensions {
+    fn is_empty(&self) -> bool {
+        self.path.is_none() && self.link.is_none() && self.records.is_none()
+    }
+}
+
 type Outcome<T> = Result<T, String>;
+
+/// Extended attributes in PAX records.
+const XATTR: &[u8] = b"SCHILY.xattr.";
+
+/// Returns true for the key of a record that changes what a member is.
+fn is_of_member(key: &[u8]) -> bool {
+    matches!(key, b"path" | b"linkpath" | b"size" | b"uid" | b"gid" | b"mtime")
+        || key.starts_with(XATTR)
+        || key.starts_with(b"GNU.sparse.")
+}
 
 impl<R: Read> Reader<R> {
     /// A reader of the stream `inner`.
     pub fn new(inner: R) -> Self {
-        Self { inner, global: BTreeMap::new(), left: 0, padding: 0, path: Vec::new() }
+        Self { inner, left: 0, padding: 0, path: Vec::new() }
     }
 
     /// The stream.
@@ -140,37 +156,34 @@ impl<R: Read> Reader<R> {
         loop {
             self.skip_rest()?;
             let Some(header) = self.header()? else {
-                let dangling = extensions.path.is_some() || extensions.link.is_some() || extensions.records.is_some();
-                return if dangling { Err("an extension header has no member after it".to_owned()) } else { Ok(None) };
+                return if extensions.is_empty() {
+                    Ok(None)
+                } else {
+                    Err("an extension header has no member after it".to_owned())
+                };
             };
-            self.path = header.path_bytes().into_owned();
-            let size = header.entry_size().map_err(|_| "its size is no number".to_owned())?;
-            if i64::try_from(size).is_err() {
-                return Err(format!("its size {size} is larger than any file's"));
-            }
-            let once =
-                |taken: bool| if taken { Err("it has the same extension header twice".to_owned()) } else { Ok(()) };
-            match header.entry_type() {
-                EntryType::GNULongName => {
-                    once(extensions.path.is_some())?;
-                    extensions.path = Some(without_nul(self.extension(size)?));
-                }
-                EntryType::GNULongLink => {
-                    once(extensions.link.is_some())?;
-                    extensions.link = Some(without_nul(self.extension(size)?));
-                }
-                EntryType::XHeader => {
-                    once(extensions.records.is_some())?;
-                    extensions.records = Some(pax_records(&self.extension(size)?)?);
-                }
+            self.path = header.path()?;
+            let size = header.size()?;
+            // The last header of a kind counts, alone.
+            match header.kind() {
+                EntryType::GNULongName => extensions.path = Some(text(&self.extension(size)?).to_vec()),
+                EntryType::GNULongLink => extensions.link = Some(text(&self.extension(size)?).to_vec()),
+                EntryType::XHeader => extensions.records = Some(pax_records(&self.extension(size)?)?),
                 EntryType::XGlobalHeader => {
-                    for (key, value) in pax_records(&self.extension(size)?)? {
-                        self.global.insert(key, value);
+                    if !extensions.is_empty() {
+                        return Err(
+                            "a global header comes between it and its own extension headers, and some programs forget \
+                                    these then"
+                                .to_owned(),
+                        );
                     }
-                    if self.global.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>()
-                        > EXTENSION_MAX as usize
-                    {
-                        return Err("its global headers are larger than 1 MiB".to_owned());
+                    // Container engines do not look at global records, GNU tar applies them.
+                    let records = pax_records(&self.extension(size)?)?;
+                    if let Some((key, _)) = records.iter().find(|(key, _)| is_of_member(key)) {
+                        return Err(format!(
+                            "a global header before it sets `{}` for all members, which only some programs heed",
+                            crate::escape::escape(key)
+                        ));
                     }
                 }
                 _ => return self.compose(&header, size, extensions).map(Some),
@@ -179,44 +192,56 @@ impl<R: Read> Reader<R> {
     }
 
     fn compose(&mut self, header: &Header, stored: u64, extensions: &mut Extensions) -> Outcome<Member> {
-        let mut records = self.global.clone();
         let own = extensions.records.take().unwrap_or_default();
         let (sparse_records, own): (Vec<_>, Vec<_>) =
             own.into_iter().partition(|(key, _)| key.starts_with(b"GNU.sparse."));
-        records.extend(own);
-        let number = |key: &str| match records.get(key.as_bytes()) {
-            // POSIX: an empty value takes a global one back.
+        let records: BTreeMap<Vec<u8>, Vec<u8>> = own.into_iter().collect();
+        // POSIX: an empty value takes the record back.
+        let value = |key: &str| records.get(key.as_bytes()).filter(|value| !value.is_empty());
+        let number = |key: &str| match value(key) {
             None => Ok(None),
-            Some(value) if value.is_empty() => Ok(None),
-            Some(value) => decimal(value).map(Some).ok_or_else(|| format!("its PAX record `{key}` is no number")),
+            Some(value) => decimal(value).map(Some).ok_or_else(|| format!("its PAX record `{key}` is not a number")),
         };
-        let text = |key: &str| records.get(key.as_bytes()).filter(|value| !value.is_empty()).cloned();
-        let broken = |what: &str| format!("its {what} is no number");
-        let mut path = text("path").or_else(|| extensions.path.clone()).unwrap_or_else(|| self.path.clone());
+        let long = |key: &str, gnu: Option<Vec<u8>>, short: Vec<u8>| match (value(key), gnu) {
+            // GNU tar takes the record, Go's programs the long name.
+            (Some(pax), Some(gnu)) if *pax != gnu => {
+                Err(format!("its PAX record `{key}` says one thing and its GNU long name another"))
+            }
+            (Some(pax), _) => Ok(pax.clone()),
+            (None, gnu) => Ok(gnu.unwrap_or(short)),
+        };
+        let mut path = long("path", extensions.path.take(), self.path.clone())?;
         self.path.clone_from(&path);
-        // Which of two sizes counts is a matter of taste among programs; whoever makes them differ wants to be read in two ways.
-        if let Some(size) = number("size")?
-            && size != i128::from(stored)
-        {
-            return Err(format!("its PAX header gives it {size} bytes and its ustar header {stored}"));
+        let stored = match number("size")? {
+            Some(size) => u64::try_from(size).map_err(|_| format!("its PAX record `size` is {size}"))?,
+            None => stored,
+        };
+        if i64::try_from(stored).is_err() {
+            return Err(format!("its size {stored} is larger than any file's"));
         }
-        let mut kind = header.entry_type();
+        let mut kind = header.kind();
         if kind == EntryType::Regular && path.ends_with(b"/") {
             // What tar was before POSIX.
+            if header.flag() != 0 {
+                return Err(
+                    "its name ends with a slash and it is a file, which GNU tar takes for a directory".to_owned()
+                );
+            }
             kind = EntryType::Directory;
         }
+        // A directory's size is what it may grow to, a link's that of what it leads to: no content comes with them.
         let has_content = matches!(kind, EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse);
-        if !has_content && stored > 0 {
-            return Err(format!("it has {stored} bytes of content and is no file"));
-        }
-        self.left = stored;
-        self.padding = stored.next_multiple_of(BLOCK as u64) - stored;
-        let mut size = stored;
+        self.left = if has_content { stored } else { 0 };
+        self.padding = self.left.next_multiple_of(BLOCK as u64) - self.left;
+        let mut size = self.left;
         let mut pieces = None;
         if kind == EntryType::GNUSparse {
             let (real, list) = self.gnu_sparse(header)?;
             (size, pieces) = (real, Some(list));
         } else if !sparse_records.is_empty() {
+            if !has_content {
+                return Err("it is a sparse file and no file".to_owned());
+            }
             let map = sparse::Map::of_records(&sparse_records)?;
             if let Some(name) = map.name {
                 path = name;
@@ -229,36 +254,35 @@ impl<R: Read> Reader<R> {
             });
         }
         if let Some(pieces) = &pieces {
+            if i64::try_from(size).is_err() {
+                return Err(format!("its size {size} is larger than any file's"));
+            }
             sparse::check(pieces, size, self.left)?;
         }
         if has_content {
             kind = EntryType::Regular;
         }
-        let owner = |key: &str, value: io::Result<u64>| match number(key)? {
-            Some(number) => u64::try_from(number).map_err(|_| broken(key)),
-            None => value.map_err(|_| broken(key)),
+        let owner = |key: &str, otherwise: Outcome<u64>| match number(key)? {
+            Some(number) => u64::try_from(number).map_err(|_| format!("its PAX record `{key}` is {number}")),
+            None => otherwise,
         };
         let mtime = match number("mtime")? {
-            Some(mtime) => mtime.try_into().map_err(|_| broken("mtime"))?,
-            None => signed_mtime(header).ok_or_else(|| broken("mtime"))?,
+            Some(mtime) => mtime.try_into().map_err(|_| format!("its PAX record `mtime` is {mtime}"))?,
+            None => header.mtime()?,
         };
-        let device =
-            |value: io::Result<Option<u32>>| value.map(Option::unwrap_or_default).map_err(|_| broken("device number"));
         let is_device = matches!(kind, EntryType::Char | EntryType::Block);
         Ok(Member {
-            link: text("linkpath")
-                .or_else(|| extensions.link.take())
-                .unwrap_or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default()),
+            link: long("linkpath", extensions.link.take(), header.link())?,
             kind,
-            mode: header.mode().map_err(|_| broken("mode"))? & 0o7777,
+            mode: header.mode()?,
             uid: owner("uid", header.uid())?,
             gid: owner("gid", header.gid())?,
             mtime,
             size,
-            device: if is_device { (device(header.device_major())?, device(header.device_minor())?) } else { (0, 0) },
+            device: if is_device { header.device()? } else { (0, 0) },
             xattrs: records
                 .into_iter()
-                .filter_map(|(key, value)| Some((key.strip_prefix(b"SCHILY.xattr.")?.to_vec(), value)))
+                .filter_map(|(key, value)| Some((key.strip_prefix(XATTR)?.to_vec(), value)))
                 .collect(),
             path,
             pieces,
@@ -267,24 +291,17 @@ impl<R: Read> Reader<R> {
 
     /// The blocks that go on with an old GNU header's list, where it is too long for the header.
     fn gnu_sparse(&mut self, header: &Header) -> Outcome<(u64, Vec<Piece>)> {
-        let gnu = header.as_gnu().ok_or("it is a GNU sparse file without a GNU header")?;
-        let bad = |_| "its list of pieces is damaged".to_owned();
         let mut pieces = Vec::new();
-        let mut add = |list: &[tar::GnuSparseHeader]| {
-            for piece in list.iter().filter(|piece| !piece.is_empty()) {
-                pieces.push(Piece { offset: piece.offset().map_err(bad)?, length: piece.length().map_err(bad)? });
-            }
-            if pieces.len() > sparse::PIECES_MAX { Err("it has too many pieces".to_owned()) } else { Ok(()) }
-        };
-        add(&gnu.sparse)?;
-        let mut goes_on = gnu.is_extended();
+        let (size, mut goes_on) = header.sparse(&mut pieces)?;
         while goes_on {
-            let mut block = tar::GnuExtSparseHeader::new();
-            fill(&mut self.inner, block.as_mut_bytes())?;
-            add(block.sparse())?;
-            goes_on = block.is_extended();
+            let mut block = [0; BLOCK];
+            fill(&mut self.inner, &mut block)?;
+            goes_on = header::more_pieces(&block, &mut pieces)?;
+            if pieces.len() > sparse::PIECES_MAX {
+                return Err("it has too many pieces".to_owned());
+            }
         }
-        Ok((gnu.real_size().map_err(bad)?, pieces))
+        Ok((size, pieces))
     }
 
     /// The list at the beginning of a PAX 1.0 sparse file's content: decimal numbers, one a line, filled up to whole blocks.
@@ -334,33 +351,38 @@ impl<R: Read> Reader<R> {
         if skipped == rest { Ok(()) } else { Err("the layer is cut off in its content".to_owned()) }
     }
 
-    /// The next header; none at the end, which is a block of zeros or, as many programs have it, nothing at all.
+    /// The next header; none at the end, which is two blocks of zeros or, as many programs have it, one or none.
     fn header(&mut self) -> Outcome<Option<Header>> {
-        let mut header = Header::new_old();
-        let block = header.as_mut_bytes();
+        let (block, length) = self.block()?;
+        match length {
+            0 => return Ok(None),
+            BLOCK => {}
+            _ => return Err("the layer is cut off in a header".to_owned()),
+        }
+        if block != [0; BLOCK] {
+            return Header::parse(block).map(Some);
+        }
+        // What is not read of a block is zeros.
+        let (block, _) = self.block()?;
+        if block == [0; BLOCK] {
+            return Ok(None);
+        }
+        Err("a block of zeros stands alone before it: some programs stop there, others go on".to_owned())
+    }
+
+    /// Reads a block, or what there is of it at the end.
+    fn block(&mut self) -> Outcome<([u8; BLOCK], usize)> {
+        let mut block = [0; BLOCK];
         let mut length = 0;
         while let Some(rest) = block.get_mut(length..).filter(|rest| !rest.is_empty()) {
             match self.inner.read(rest) {
-                Ok(0) if length == 0 => return Ok(None),
-                Ok(0) => return Err("the layer is cut off in a header".to_owned()),
+                Ok(0) => break,
                 Ok(read) => length += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.to_string()),
             }
         }
-        if block.iter().all(|byte| *byte == 0) {
-            return Ok(None);
-        }
-        // The sum of all bytes with blanks in the place of the sum itself (POSIX, pax, ustar interchange format).
-        let sum: u32 = block
-            .iter()
-            .enumerate()
-            .map(|(at, byte)| if (148..156).contains(&at) { 32 } else { u32::from(*byte) })
-            .sum();
-        match header.cksum() {
-            Ok(wanted) if wanted == sum => Ok(Some(header)),
-            _ => Err("a header behind it has a wrong checksum: the layer is damaged, or no tar archive".to_owned()),
-        }
+        Ok((block, length))
     }
 
     fn extension(&mut self, size: u64) -> Outcome<Vec<u8>> {
@@ -381,13 +403,6 @@ fn fill(source: &mut impl Read, bytes: &mut [u8]) -> Outcome<()> {
     })
 }
 
-fn without_nul(mut bytes: Vec<u8>) -> Vec<u8> {
-    if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
-        bytes.truncate(end);
-    }
-    bytes
-}
-
 /// `LENGTH KEY=VALUE\n`, one after the other. Values may hold any byte.
 fn pax_records(mut bytes: &[u8]) -> Outcome<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut records = Vec::new();
@@ -405,6 +420,11 @@ fn pax_records(mut bytes: &[u8]) -> Outcome<Vec<(Vec<u8>, Vec<u8>)>> {
         if key.is_empty() {
             return Err("its PAX header has a record without a name".to_owned());
         }
+        // Go's programs refuse these, GNU tar cuts them off.
+        let is_name = matches!(key.as_slice(), b"path" | b"linkpath" | b"GNU.sparse.name");
+        if key.contains(&0) || (is_name && value.contains(&0)) {
+            return Err("its PAX header has a name with a NUL byte".to_owned());
+        }
         records.push((key, value));
         bytes = rest;
     }
@@ -421,15 +441,6 @@ fn decimal(bytes: &[u8]) -> Option<i128> {
     let number: i128 = whole.parse().ok()?;
     // Times before 1970 are rounded down.
     Some(if whole.starts_with('-') && fraction.bytes().any(|byte| byte != b'0') { number - 1 } else { number })
-}
-
-/// GNU writes times before 1970 in base 256, as a negative number.
-fn signed_mtime(header: &Header) -> Option<i64> {
-    let field = &header.as_old().mtime;
-    match field.first() {
-        Some(0xff) => Some(field.iter().skip(4).fold(-1, |number: i64, byte| (number << 8) | i64::from(*byte))),
-        _ => header.mtime().ok().map(|mtime| i64::try_from(mtime).unwrap_or(i64::MAX)),
-    }
 }
 
 #[cfg(test)]

@@ -27,12 +27,16 @@ impl Map {
     /// Reads the records `GNU.sparse.*`, in their order: version 0.0 repeats two of them.
     pub(super) fn of_records(records: &[(Vec<u8>, Vec<u8>)]) -> Result<Self, String> {
         let bad = || "its records of a sparse file are damaged".to_owned();
-        let (mut name, mut size, mut numbers, mut version) = (None, None, Vec::new(), (0, 0));
+        let (mut name, mut size, mut numbers, mut version, mut blocks) = (None, None, Vec::new(), (0, 0), None);
         for (key, value) in records {
             let number = || str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok()).ok_or_else(bad);
             match key.as_slice() {
                 b"GNU.sparse.name" => name = Some(value.clone()),
-                b"GNU.sparse.size" | b"GNU.sparse.realsize" => size = Some(number()?),
+                b"GNU.sparse.size" | b"GNU.sparse.realsize" => {
+                    if size.replace(number()?).is_some_and(|other| Some(other) != size) {
+                        return Err("it has two sizes with its holes".to_owned());
+                    }
+                }
                 b"GNU.sparse.major" => version.0 = number()?,
                 b"GNU.sparse.minor" => version.1 = number()?,
                 b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
@@ -44,19 +48,24 @@ impl Map {
                 }
                 b"GNU.sparse.map" => {
                     let text = str::from_utf8(value).map_err(|_| bad())?;
-                    for word in text.split(',') {
+                    for word in text.split(',').filter(|_| !text.is_empty()) {
                         numbers.push(word.parse().map_err(|_| bad())?);
                     }
                 }
-                b"GNU.sparse.numblocks" => {}
+                b"GNU.sparse.numblocks" => blocks = Some(number()?),
                 _ => return Err(bad()),
             }
         }
         let pieces = match version {
-            (0, 0) => Some(pairs(&numbers).ok_or_else(bad)?),
+            (0, 0 | 1) => Some(pairs(&numbers).ok_or_else(bad)?),
             (1, 0) if numbers.is_empty() => None,
             _ => return Err("it is a sparse file of a kind that is not known".to_owned()),
         };
+        if let (Some(blocks), Some(pieces)) = (blocks, &pieces)
+            && blocks != pieces.len() as u64
+        {
+            return Err(format!("it has {} pieces and says that they are {blocks}", pieces.len()));
+        }
         Ok(Self { name, size: size.ok_or_else(bad)?, pieces })
     }
 }
