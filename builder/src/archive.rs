@@ -38,10 +38,10 @@ impl Default for Properties {
 /// name with content and links the others to it. (GNU cpio itself writes the content last; both read both.)
 ///
 /// # Errors
-/// [`Error::MissingParent`] before the first byte; [`Error::Io`] and [`Error::SizeChanged`] for a file of the host that
+/// As [`Tree::check_archive`] before the first byte; [`Error::Io`] and [`Error::SizeChanged`] for a file of the host that
 /// cannot be read as it was; [`Error::WriteArchive`] with what `sink` said.
 pub fn write(tree: &Tree, properties: Properties, sink: impl Write) -> Result<u64> {
-    tree.check_parents()?;
+    tree.check_archive()?;
     let mut writer = Writer::new(sink, properties);
     let mut numbers: HashMap<usize, u32> = HashMap::new();
     for node in tree.in_archive_order() {

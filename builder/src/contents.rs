@@ -263,7 +263,7 @@ mod tests {
             include,
         };
         let tree = super::tree(&parts)?;
-        tree.check_parents()?;
+        tree.check_archive()?;
         let line = |node: crate::tree::Node<'_>| {
             let target = match &node.entry.kind {
                 Kind::Symlink(target) => format!(" -> {}", String::from_utf8_lossy(target)),

@@ -50,7 +50,9 @@ pub enum Error {
         is: String,
     },
     /// The archive's size field ends at 4 GiB - 1.
-    #[error("cannot archive `{path}`: it has {size} bytes, and a file in an initramfs at most 4294967295 (4 GiB - 1)")]
+    #[error(
+        "cannot archive `{path}`: it has {size} bytes, and a file in an initramfs at most 4294967295 (4 GiB - 1); leave it out, or write the root with oci --squashfs or --erofs alone"
+    )]
     TooLarge {
         /// The name, printable.
         path: String,

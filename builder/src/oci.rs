@@ -3,7 +3,7 @@
 //!
 //! The rooms, in the order in which an image goes through them: `reference` and `platform` say what is wanted, `image` finds it (and
 //! `registry` fetches it), `layer` and `tarball` read it, `merge` puts it together, `inject` and `exclude` change it, `ram` makes it run
-//! by itself (with a `network`), `pack` writes it, and `squashfs` and `erofs` in other forms.
+//! by itself (with a `network`), `pack` writes it, and `squashfs` and `erofs` in other forms, behind `lower`.
 
 pub mod blob;
 pub mod config;
@@ -13,6 +13,7 @@ pub mod folder;
 pub mod image;
 pub mod inject;
 pub mod layer;
+pub mod lower;
 pub mod merge;
 pub mod network;
 pub mod pack;
@@ -23,20 +24,22 @@ pub mod registry;
 pub mod squashfs;
 pub mod tarball;
 
+use exclude::Exclude;
 use image::{Image, Root};
 use layer::Located;
 use merge::Merge;
 
 use crate::{Result, progress::Progress, tree::Content};
 
-/// Reads all layers of an image, checks them, and puts them on each other. Together they may unpack to `max_size` bytes.
+/// Reads all layers of an image, checks them, and puts them on each other, then takes away what `exclude` leaves out. Together they may
+/// unpack to `max_size` bytes.
 ///
 /// # Errors
 /// [`crate::Error::OciLayer`] with the layer and the entry, [`crate::Error::Registry`], [`crate::Error::Io`].
-pub fn merge(image: &Image, max_size: u64, progress: Progress) -> Result<Merge> {
+pub fn merge(image: &Image, exclude: &Exclude, max_size: u64, progress: Progress) -> Result<Merge> {
     let mut merge = Merge::default();
     match &image.root {
-        Root::Folder(folder) => folder::read(&image.name, folder, &mut merge, max_size)?,
+        Root::Folder(folder) => folder::read(&image.name, folder, exclude, &mut merge, max_size, progress)?,
         Root::Layers(layers) => {
             if let Some(remote) = &image.remote {
                 remote.fetch(layers, max_size, progress)?;
@@ -53,6 +56,7 @@ pub fn merge(image: &Image, max_size: u64, progress: Progress) -> Result<Merge> 
             }
         }
     }
+    exclude.apply(&mut merge);
     Ok(merge)
 }
 

@@ -201,17 +201,12 @@ impl Tree {
     /// [`Self::check_parents`].
     ///
     /// # Errors
-    /// [`Error::BadEntry`] for a name or an entry that no archive can hold, [`Error::TooLarge`] for a file over
-    /// [`FILE_MAX`], [`Error::Clash`] where the name is taken and `clash` does not allow it.
+    /// [`Error::BadEntry`] for a name or an entry that no filesystem can hold, [`Error::Clash`] where the name is taken and `clash` does
+    /// not allow it. What only an initramfs cannot hold is found by [`Self::check_archive`].
     pub fn insert(&mut self, path: impl AsRef<[u8]>, entry: Entry, clash: Clash) -> Result<()> {
         let path = path.as_ref();
         if let Some(reason) = name::refusal(path).or_else(|| entry.refusal()) {
             return Err(Error::BadEntry { path: escape(path).to_string(), reason });
-        }
-        if let Kind::File(content) = &entry.kind
-            && content.size() > FILE_MAX
-        {
-            return Err(Error::TooLarge { path: escape(path).to_string(), size: content.size() });
         }
         if self.make_room(path, &entry, clash)? {
             let inode = self.next;
@@ -357,6 +352,25 @@ impl Tree {
                     Some(Kind::Directory) => {}
                     other => return Err(missing_parent(path, parent, other.map(Kind::word))),
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that an initramfs can hold the tree: parents, file sizes, and names that an archive has no place for.
+    ///
+    /// # Errors
+    /// As [`Self::check_parents`], [`Error::TooLarge`] for a file over [`FILE_MAX`], [`Error::BadEntry`] for a name that ends an archive.
+    pub fn check_archive(&self) -> Result<()> {
+        self.check_parents()?;
+        for node in self.iter() {
+            if let Some(reason) = name::archive_refusal(node.path) {
+                return Err(Error::BadEntry { path: escape(node.path).to_string(), reason });
+            }
+            if let Kind::File(content) = &node.entry.kind
+                && content.size() > FILE_MAX
+            {
+                return Err(Error::TooLarge { path: escape(node.path).to_string(), size: content.size() });
             }
         }
         Ok(())

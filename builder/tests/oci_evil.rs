@@ -163,7 +163,10 @@ fn bombs_are_refused_with_their_place() {
     holes.set_gid(0);
     holes.set_mtime(0);
     holes.set_size(0);
-    holes.as_gnu_mut().unwrap().realsize = *b"10000000000\0";
+    let gnu = holes.as_gnu_mut().unwrap();
+    gnu.realsize = *b"10000000000\0";
+    // The empty piece that ends it.
+    (gnu.sparse[0].offset, gnu.sparse[0].numbytes) = (gnu.realsize, *b"00000000000\0");
     holes.set_cksum();
     let zeros = layer(&[("zeros", FILE, &vec![0; 20 << 20], 0o644)]);
     let attributes = format!("{} SCHILY.xattr.user.a={}\n", 1_000_000 + 29, "x".repeat(1_000_000));
@@ -180,10 +183,16 @@ fn bombs_are_refused_with_their_place() {
             "more than the",
         ),
         ("beyond the end", large(b"17777777777\0"), &[], "huge", "cut off in its content"),
-        ("beyond what an archive holds", large(b"77777777777\0"), &[], "huge", "at most 4294967295"),
-        ("beyond all disks", large(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff"), &[], "huge", "at most 4294967295"),
+        ("beyond what an archive holds", large(b"77777777777\0"), &[], "huge", "cut off in its content"),
+        (
+            "beyond all disks",
+            large(b"\x80\0\0\0\x7f\xff\xff\xff\xff\xff\xff\xff"),
+            &[],
+            "huge",
+            "cut off in its content",
+        ),
         ("device", device(1 << 20), &[], "dev/x", "major numbers"),
-        ("deep", deep(&"d/".repeat(10_000)), &[], &"d/".repeat(10_000), "4095"),
+        ("deep", deep(&("d/".repeat(10_000) + "f")), &[], &("d/".repeat(10_000) + "f"), "4095"),
         ("long", deep(&"n".repeat(300)), &[], &"n".repeat(300), "255"),
         ("attributes", layer(&many), &[], "f", "bytes of extended attributes"),
         ("header", large(b"00000000000\0")[..100].to_vec(), &[], "", "cut off in a header"),

@@ -30,6 +30,8 @@ pub struct Workload {
     pub stop_signal: String,
     /// The machine's name; that in `/etc/hostname` where it is empty.
     pub hostname: String,
+    /// The mode of `/`, where the image says one.
+    pub root_mode: Option<u32>,
     /// What the root takes in memory, in bytes; 0 where nobody knows.
     pub memory: u64,
     /// The program is for people: it runs on every console, and again whenever it ends.
@@ -79,6 +81,9 @@ impl Workload {
                 put(name, "yes")?;
             }
         }
+        if let Some(mode) = self.root_mode {
+            put("root-mode", &format!("{mode:o}"))?;
+        }
         put("memory", &self.memory.to_string())?;
         Ok(bytes)
     }
@@ -99,6 +104,7 @@ impl Workload {
                 "start" => workload.start.push(value),
                 "on-consoles" => workload.on_consoles = value == "yes",
                 "switches-on" => workload.switches_on = value == "yes",
+                "root-mode" => workload.root_mode = u32::from_str_radix(&value, 8).ok().filter(|mode| *mode <= 0o7777),
                 "memory" => workload.memory = value.parse().unwrap_or(0),
                 _ => {}
             }
@@ -326,6 +332,7 @@ mod tests {
             user: "1:2".into(),
             stop_signal: "SIGQUIT".into(),
             hostname: "box".into(),
+            root_mode: Some(0o1711),
             memory: 12345,
             on_consoles: true,
             start: strings(&["/etc/rc", "x"]),

@@ -4,7 +4,9 @@
 use super::SourceImage;
 use crate::{
     Error, Result,
-    oci::{self, image::Image, merge::Merge, platform::Platform, reference::Reference, registry::Access},
+    oci::{
+        self, exclude::Exclude, image::Image, merge::Merge, platform::Platform, reference::Reference, registry::Access,
+    },
     progress::Progress,
     target::Target,
 };
@@ -36,7 +38,7 @@ pub(super) fn is_named_by(text: &str) -> Result<bool> {
 pub(super) fn program(text: &str, target: &Target, progress: Progress) -> Result<(Vec<u8>, SourceImage)> {
     let platform = Platform::parse(&format!("linux/{}", target.name))?;
     let image = Image::open_with(text, &platform, &Access { progress, ..Access::default() })?;
-    let merge: Merge = oci::merge(&image, IMAGE_MAX, progress)?;
+    let merge: Merge = oci::merge(&image, &Exclude::default(), IMAGE_MAX, progress)?;
     let program = oci::read_file(&image, &merge, PROGRAM.as_bytes())?.ok_or_else(|| Error::OciImage {
         image: text.to_owned(),
         reason: format!("it has no file /{PROGRAM} to take as BusyBox for {}", target.name),

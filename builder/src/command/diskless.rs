@@ -205,7 +205,7 @@ fn pack(tree: &Tree, mtime: u32, compression: Compression, path: &Path) -> Resul
     inventory.is_last = true;
     let properties = Properties { mtime, ..Properties::default() };
     let image = Image::without_layers("diskless");
-    let written = pack::write(tree, &image, properties, &mut encoder, Some(&mut inventory))?;
+    let written = pack::write(tree, None, &image, properties, &mut encoder, Some(&mut inventory))?;
     let (mut file, size, sha256) = encoder.finish().map_err(failed)?.finish();
     file.flush().map_err(failed)?;
     Ok((file, Packed { size, sha256, memory: written.minimum_memory(size) }))

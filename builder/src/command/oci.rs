@@ -1,6 +1,7 @@
 //! `initramfs-overlay oci`: makes an initramfs of an OCI image, and tells what is in one.
 
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     io::{self, Write},
     path::PathBuf,
@@ -21,7 +22,8 @@ use crate::{
         exclude::Exclude,
         image::Image,
         inject::Inject,
-        merge::Merge,
+        lower,
+        merge::{Attributes, Merge},
         pack::{self, Written},
         platform::Platform,
         ram::Inventory,
@@ -160,14 +162,13 @@ impl RootArgs {
     fn merge(&self, image: Image, platform: Platform, keep_base: bool, progress: Progress) -> Result<Root> {
         let exclude = Exclude::new(&self.exclude)?;
         let injects: Vec<Inject> = self.inject.iter().map(|text| Inject::parse(text)).collect::<Result<_>>()?;
-        let mut merge = oci::merge(&image, self.max_size << 20, progress)?;
-        let left_out = exclude.apply(&mut merge);
+        let mut merge = oci::merge(&image, &exclude, self.max_size << 20, progress)?;
         let base = if keep_base { merge.tree.clone() } else { Tree::new() };
         for inject in &injects {
             inject.apply(&mut merge)?;
         }
         if !self.exclude.is_empty() {
-            progress.say(format!("left out: {left_out} names"));
+            progress.say(format!("left out: {} names", merge.left_out));
         }
         Ok(Root { image, platform, merge, base })
     }
@@ -213,22 +214,35 @@ fn build(args: &Args) -> Result<ExitCode> {
         check_init(&image, &merge)?;
     }
 
+    if output.is_some() {
+        merge.tree.check_archive()?;
+    }
+    let (lower, taken) =
+        if squashfs.is_some() || erofs.is_some() { lower::tame(&merge) } else { (Cow::Borrowed(&merge), Vec::new()) };
+    if let Some(first) = taken.first() {
+        let others = if taken.len() > 1 { format!(" and {} more", taken.len() - 1) } else { String::new() };
+        progress.say(format!(
+            "warning: {name}: the overlay of an appliance would obey {first}{others}; left out of the OS image"
+        ));
+    }
     let mut made = Made { written: Written::default(), initramfs: None, squashfs: None, erofs: None };
     if let Some(file) = squashfs {
         let step = progress.step(format!("{name}: writing {}", file.path().display()));
         let mut file = file;
-        made.written = squashfs::write(&merge, &image, mtime, &mut file)?;
+        warn_of_acls(&lower, progress);
+        made.written = squashfs::write(&lower, &image, mtime, &mut file)?;
         made.squashfs = Some((file.path().to_path_buf(), made.written.archive));
         file.commit()?;
         step.finish("");
     }
     if let Some(mut file) = erofs {
         let step = progress.step(format!("{name}: writing {}", file.path().display()));
-        made.written = erofs::write(&merge, &image, mtime, &mut file)?;
+        made.written = erofs::write(&lower, &image, mtime, &mut file)?;
         made.erofs = Some((file.path().to_path_buf(), made.written.archive));
         file.commit()?;
         step.finish("");
     }
+    drop(lower);
     if let Some(mut file) = output {
         let mut inventory = Inventory::default();
         let inventory = match by_itself {
@@ -243,12 +257,13 @@ fn build(args: &Args) -> Result<ExitCode> {
         };
         let step = progress.step(format!("{name}: writing {}", file.path().display()));
         let properties = Properties { mtime, ..Properties::default() };
+        let root = merge.root.as_ref().map(|root| &root.entry);
         made.written = match args.split {
             true => {
                 let parts = [&base, &difference(&base, &merge.tree)?];
-                write(&parts, &image, properties, args.compress, inventory, &mut file)?
+                write(&parts, root, &image, properties, args.compress, inventory, &mut file)?
             }
-            false => write(&[&merge.tree], &image, properties, args.compress, inventory, &mut file)?,
+            false => write(&[&merge.tree], root, &image, properties, args.compress, inventory, &mut file)?,
         };
         let size = file.file().metadata().at("read", file.path())?.len();
         made.initramfs = Some((file.path().to_path_buf(), size));
@@ -267,9 +282,11 @@ struct Made {
     erofs: Option<(PathBuf, u64)>,
 }
 
-/// Writes one compressed archive for each of `parts`. What they hold is listed in the last one, where that is wanted.
+/// Writes one compressed archive for each of `parts`, the root directory itself into the first. What they hold is listed in the last one,
+/// where that is wanted.
 fn write(
     parts: &[&Tree],
+    root: Option<&Entry>,
     image: &Image,
     properties: Properties,
     compression: Compression,
@@ -286,7 +303,8 @@ fn write(
             inventory.is_last = place + 1 == parts.len();
         }
         let mut encoder = compression.parallel_encoder(&mut *file).map_err(failed)?;
-        all = all.and(pack::write(tree, image, properties, &mut encoder, inventory.as_deref_mut())?);
+        let root = root.filter(|_| place == 0);
+        all = all.and(pack::write(tree, root, image, properties, &mut encoder, inventory.as_deref_mut())?);
         encoder.finish().and_then(|file| file.flush()).map_err(failed)?;
     }
     Ok(all)
@@ -322,6 +340,20 @@ fn warn_of_attributes(merge: &Merge, progress: Progress) {
             "warning: {} names have extended attributes, which an initramfs cannot carry (`{}`: {name}); they are left out",
             merge.xattrs.len(),
             escape(path)
+        ));
+    }
+}
+
+/// Warns of access control lists, which squashfs has no place for.
+fn warn_of_acls(merge: &Merge, progress: Progress) {
+    let lists = |attributes: &Attributes| attributes.keys().any(|name| name.starts_with(b"system."));
+    let mut paths = merge.xattrs.iter().filter(|(_, attributes)| lists(attributes)).map(|(path, _)| path);
+    if let Some(first) = paths.next() {
+        progress.say(format!(
+            "warning: {} names have access control lists or other system attributes, which squashfs cannot hold (`{}`); they are left \
+             out: use --erofs to keep them",
+            paths.count() + 1,
+            escape(first)
         ));
     }
 }

@@ -17,7 +17,7 @@ pub struct Config {
     #[serde(default, deserialize_with = "or_default")]
     pub config: Run,
     /// What the layers unpack to.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub rootfs: RootFs,
 }
 
@@ -25,7 +25,7 @@ pub struct Config {
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct RootFs {
     /// The digest of each layer without its compression, the lowest first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub diff_ids: Vec<Digest>,
 }
 
@@ -62,8 +62,10 @@ pub struct Run {
     pub volumes: Vec<String>,
 }
 
-/// Go writes `null` for what is empty.
-fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+/// Takes `null` for what is empty, as Go writes it.
+pub(super) fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
@@ -92,6 +94,14 @@ mod tests {
 
     #[test]
     fn nulls_and_absences_are_empty() {
+        for text in [
+            &b"{}"[..],
+            br#"{"os":null,"architecture":null,"variant":null,"config":null,"rootfs":null}"#,
+            br#"{"rootfs":{"type":"layers","diff_ids":null}}"#,
+        ] {
+            let config = Config::parse(text).unwrap();
+            assert!(config.platform == Platform::default() && config.rootfs.diff_ids.is_empty());
+        }
         let config = Config::parse(br#"{"architecture":"arm","variant":"v6","os":"linux","config":null}"#).unwrap();
         assert_eq!(config.platform.to_string(), "linux/arm/v6");
         assert_eq!(config.config, Run::default());

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::{
     image::Image,
-    merge::{Attributes, Merge},
+    merge::{Attributes, Merge, RootEntry},
     pack::{self, Format, Item, Written},
 };
 use crate::{
@@ -210,8 +210,9 @@ fn write_blocks(merge: &Merge, image: &Image, mtime: u32, sink: impl Write) -> R
     let mut written = pack::write_as(&mut contents, &merge.tree, image)?;
     let Contents { mut sink, block: first, starts } = contents;
 
-    let root = Entry { mtime: Some(mtime), ..Entry::directory(0o755) };
-    let mut names = Names::new(merge, image, &root, &starts)?;
+    let plain = RootEntry { entry: Entry::directory(0o755), xattrs: Attributes::new() };
+    let root = merge.root.as_ref().unwrap_or(&plain);
+    let mut names = Names::new(merge, image, root, &starts)?;
     let mut offset = 0;
     for inode in &mut names.inodes {
         inode.place(offset);
@@ -281,9 +282,18 @@ struct Folder<'a> {
 
 impl<'a> Names<'a> {
     /// All of it but where the inodes lie.
-    fn new(merge: &'a Merge, image: &Image, root: &'a Entry, starts: &HashMap<usize, u64>) -> Result<Self> {
+    fn new(merge: &'a Merge, image: &Image, root: &'a RootEntry, starts: &HashMap<usize, u64>) -> Result<Self> {
         let folder = |place, parent| Folder { place, parent, names: Vec::new() };
-        let mut names = Self { inodes: vec![Inode::new(root, 2)], folders: [(&b""[..], folder(0, 0))].into() };
+        let mut names = Self { inodes: vec![Inode::new(&root.entry, 2)], folders: [(&b""[..], folder(0, 0))].into() };
+        let stored = |path: &[u8], found: &Attributes| {
+            attributes(found).map_err(|reason| Error::OciImage {
+                image: image.name.clone(),
+                reason: format!("entry `{}`: {reason}; leave it out with --exclude", escape(path)),
+            })
+        };
+        if !root.xattrs.is_empty() {
+            names.inodes[0].attributes = stored(b"/", &root.xattrs)?;
+        }
         let mut places: HashMap<usize, usize> = HashMap::new();
         for node in merge.tree.iter() {
             let place = *places.entry(node.inode).or_insert(names.inodes.len());
@@ -292,10 +302,7 @@ impl<'a> Names<'a> {
                 let mut inode = Inode::new(node.entry, links);
                 inode.start = starts.get(&node.inode).copied().unwrap_or(0);
                 if let Some(found) = merge.xattrs.get(node.path).filter(|found| !found.is_empty()) {
-                    inode.attributes = attributes(found).map_err(|reason| Error::OciImage {
-                        image: image.name.clone(),
-                        reason: format!("entry `{}`: {reason}", escape(node.path)),
-                    })?;
+                    inode.attributes = stored(node.path, found)?;
                 }
                 names.inodes.push(inode);
             }

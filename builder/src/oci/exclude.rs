@@ -9,7 +9,7 @@ use super::merge::Merge;
 use crate::{Error, Result};
 
 /// What is left out.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Exclude(GlobSet);
 
 impl Exclude {
@@ -39,14 +39,16 @@ impl Exclude {
         set.build().map(Self).map_err(|error| Error::Usage(format!("--exclude: {}", error.kind())))
     }
 
-    fn matches(&self, path: &[u8]) -> bool {
+    /// Returns true for a name that is left out.
+    #[must_use]
+    pub fn matches(&self, path: &[u8]) -> bool {
         self.0.is_match(OsStr::from_bytes(path))
     }
 
-    /// Takes the names away. Returns how many.
-    pub fn apply(&self, merge: &mut Merge) -> usize {
+    /// Takes the names away.
+    pub fn apply(&self, merge: &mut Merge) {
         if self.0.is_empty() {
-            return 0;
+            return;
         }
         let before = merge.tree.len();
         let mut left_out: Vec<Vec<u8>> = Vec::new();
@@ -66,7 +68,7 @@ impl Exclude {
             merge.tree.remove(path);
             merge.xattrs.remove(path);
         }
-        before - merge.tree.len()
+        merge.left_out += before - merge.tree.len();
     }
 }
 
@@ -119,7 +121,8 @@ mod tests {
         let content = Content::Bytes(b"abc".to_vec());
         merge.tree.insert("a", Entry::file(0o644, content.clone()), Clash::Refuse).unwrap();
         merge.tree.link("a", "b", Clash::Refuse).unwrap();
-        assert_eq!(Exclude::new(&["/a".to_owned()]).unwrap().apply(&mut merge), 1);
+        Exclude::new(&["/a".to_owned()]).unwrap().apply(&mut merge);
+        assert_eq!(merge.left_out, 1);
         assert!(merge.tree.get("a").is_none());
         assert_eq!(merge.tree.get("b").unwrap().kind, crate::tree::Kind::File(content));
     }

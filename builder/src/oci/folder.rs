@@ -13,22 +13,39 @@ use std::{
 
 use walkdir::WalkDir;
 
-use super::merge::{Attributes, Merge};
+use super::{
+    exclude::Exclude,
+    merge::{Attributes, Merge, RootEntry},
+};
 use crate::{
     Error, Result,
     error::IoContext,
     escape::escape,
+    progress::Progress,
     tree::{Clash, Content, Device, Entry, Kind},
 };
 
-/// Puts the folder on `merge`. Its files may have `max_size` bytes together.
+/// Puts the folder on `merge`, but for what `exclude` leaves out, which is not looked at. Its files may have `max_size` bytes together.
 ///
 /// # Errors
 /// [`Error::OciImage`] with the entry, [`Error::Io`].
-pub fn read(image: &str, folder: &Path, merge: &mut Merge, max_size: u64) -> Result<()> {
+pub fn read(
+    image: &str,
+    folder: &Path,
+    exclude: &Exclude,
+    merge: &mut Merge,
+    max_size: u64,
+    progress: Progress,
+) -> Result<()> {
     let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
     let mut left = max_size;
-    for found in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
+    let mut sockets = Vec::new();
+    let metadata = std::fs::metadata(folder).at("read", folder)?;
+    if let Some(entry) = entry(folder, &metadata)? {
+        merge.root = Some(RootEntry { entry, xattrs: attributes(folder)? });
+    }
+    let mut walk = WalkDir::new(folder).min_depth(1).sort_by_file_name().into_iter();
+    while let Some(found) = walk.next() {
         let found = found.map_err(|error| {
             let path = error.path().unwrap_or(folder).to_path_buf();
             let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of folders"));
@@ -40,11 +57,20 @@ pub fn read(image: &str, folder: &Path, merge: &mut Merge, max_size: u64) -> Res
             image: image.to_owned(),
             reason: format!("entry `{}`: {reason}", escape(path)),
         };
+        if exclude.matches(path) {
+            merge.left_out += 1;
+            if found.file_type().is_dir() {
+                walk.skip_current_dir();
+            }
+            continue;
+        }
         let metadata = std::fs::symlink_metadata(host).at("read", host)?;
         let identity = (metadata.dev(), metadata.ino());
         let linked = !metadata.is_dir() && metadata.nlink() > 1;
-        let entry = entry(host, &metadata)?
-            .ok_or_else(|| refuse("it is a socket, which only the program that made it can use".to_owned()))?;
+        let Some(entry) = entry(host, &metadata)? else {
+            sockets.push(escape(path).to_string());
+            continue;
+        };
         let attributes = attributes(host)?;
         match first_names.get(&identity).filter(|_| linked && !metadata.is_symlink()) {
             Some(first) => merge.tree.link(first, path, Clash::Refuse)?,
@@ -63,6 +89,14 @@ pub fn read(image: &str, folder: &Path, merge: &mut Merge, max_size: u64) -> Res
         if !attributes.is_empty() {
             merge.xattrs.insert(path.to_vec(), attributes);
         }
+    }
+    if let Some(first) = sockets.first() {
+        let count = sockets.len();
+        progress.say(format!(
+            "{image}: {count} socket{} left out (`{first}`{}): only the program that made one can use it",
+            if count > 1 { "s are" } else { " is" },
+            if count > 1 { ", …" } else { "" }
+        ));
     }
     Ok(())
 }

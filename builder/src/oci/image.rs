@@ -1,18 +1,18 @@
 //! From a reference to one image: its config and its layers, checked against each other as far as that is possible before the layers
 //! are read. The rooms below know the forms in which images come; what is in common, the index and the manifest, is here.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use serde::Deserialize;
 
 use super::{
     blob::{Blob, Digest, Place},
-    config::Config,
+    config::{Config, or_default},
     platform::Platform,
     reference::Reference,
     registry::{self, Access, Remote},
 };
-use crate::{Error, Result};
+use crate::{Error, Result, unfinished::Scratch};
 
 mod archive;
 mod docker;
@@ -35,6 +35,8 @@ pub struct Image {
     pub remote: Option<Remote>,
     /// The digest of what its name in the registry stands for: an index, or the manifest itself.
     pub resolved: Option<Digest>,
+    /// Keeps the unpacked archive of images as long as they are read, where that was compressed.
+    pub unpacked: Option<Arc<Scratch>>,
 }
 
 /// Where an image's files are.
@@ -68,19 +70,22 @@ impl Layer {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Descriptor {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     media_type: String,
     pub(super) digest: Digest,
     pub(super) size: u64,
     #[serde(default)]
     platform: Option<Platform>,
-    #[serde(default)]
-    annotations: std::collections::BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "or_default")]
+    artifact_type: String,
+    #[serde(default, deserialize_with = "or_default")]
+    annotations: std::collections::BTreeMap<String, Option<String>>,
 }
 
 impl Descriptor {
     pub(super) fn new(media_type: String, digest: Digest, size: u64) -> Self {
-        Self { media_type, digest, size, platform: None, annotations: std::collections::BTreeMap::new() }
+        let annotations = std::collections::BTreeMap::new();
+        Self { media_type, digest, size, platform: None, artifact_type: String::new(), annotations }
     }
 }
 
@@ -88,10 +93,12 @@ impl Descriptor {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     schema_version: u32,
     #[serde(default)]
     media_type: Option<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    artifact_type: String,
     #[serde(default)]
     manifests: Option<Vec<Descriptor>>,
     #[serde(default)]
@@ -106,16 +113,14 @@ pub(super) const INDEXES: [&str; 2] =
     ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 pub(super) const MANIFESTS: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
-const LAYERS: [&str; 8] = [
+/// Layers, without what says how they are compressed: their first bytes tell that.
+const LAYERS: [&str; 4] = [
     "application/vnd.oci.image.layer.v1.tar",
-    "application/vnd.oci.image.layer.v1.tar+gzip",
-    "application/vnd.oci.image.layer.v1.tar+zstd",
     "application/vnd.oci.image.layer.nondistributable.v1.tar",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
-    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
     "application/vnd.docker.image.rootfs.diff.tar",
-    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
 ];
+const COMPRESSIONS: [&str; 4] = ["", "gzip", "zstd", "x-gzip"];
 const CONFIGS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
 
@@ -156,6 +161,15 @@ pub(super) struct Search<'a> {
     pub(super) platform: &'a Platform,
 }
 
+/// Candidates that were passed by.
+#[derive(Default)]
+struct Seen {
+    /// The platforms of images.
+    platforms: Vec<Platform>,
+    /// Why others are no images.
+    others: Vec<String>,
+}
+
 /// An image on the way from its manifest.
 struct Found {
     digest: Digest,
@@ -190,10 +204,14 @@ impl Image {
                 layout::open(text, &layout::Layout { folder }, tag.as_deref(), platform)?
             }
             Reference::LayoutArchive { file, tag } => {
-                layout::open(text, &archive::Members::list(text, &file)?, tag.as_deref(), platform)?
+                let members = archive::Members::list(text, &file)?;
+                let image = layout::open(text, &members, tag.as_deref(), platform)?;
+                Self { unpacked: members.unpacked, ..image }
             }
             Reference::DockerArchive { file, tag } => {
-                docker::open(text, &archive::Members::list(text, &file)?, tag.as_deref())?
+                let members = archive::Members::list(text, &file)?;
+                let image = docker::open(text, &members, tag.as_deref())?;
+                Self { unpacked: members.unpacked, ..image }
             }
             Reference::Folder(folder) => {
                 if !folder.is_dir() {
@@ -245,6 +263,7 @@ fn plain(name: &str, root: Root) -> Image {
         root,
         remote: None,
         resolved: None,
+        unpacked: None,
     }
 }
 
@@ -306,44 +325,57 @@ impl Search<'_> {
         Ok(parsed)
     }
 
-    /// The image behind `descriptor`, through as many indexes as there are. `None` where it has none for the platform; the ones that
-    /// it has are added to `platforms`.
-    fn find(&self, descriptor: &Descriptor, depth: u32, platforms: &mut Vec<Platform>) -> Result<Option<Found>> {
+    /// Looks for the image behind `descriptor`, through as many indexes as there are.
+    fn find(&self, descriptor: &Descriptor, depth: u32, seen: &mut Seen) -> Result<Option<Found>> {
         let document = self.document(descriptor)?;
         let Some(manifests) = &document.manifests else {
-            let found = self.manifest(descriptor, document)?;
+            let found = match self.manifest(descriptor, document)? {
+                Ok(found) => found,
+                Err(reason) => {
+                    seen.others.push(reason);
+                    return Ok(None);
+                }
+            };
             let platform = found.config.platform.clone();
             let fits = self.platform.rank(&platform).is_some();
-            add(platforms, platform);
+            add(&mut seen.platforms, platform);
             return Ok(fits.then_some(found));
         };
         if depth >= DEPTH_MAX {
             return self.refuse(format!("more than {DEPTH_MAX} indexes are in each other"));
         }
-        self.choose(manifests, depth, platforms)
+        self.choose(manifests, depth, seen)
     }
 
     /// The image for the platform among `manifests`.
     pub(super) fn image(&self, manifests: &[Descriptor]) -> Result<Image> {
-        let mut platforms = Vec::new();
-        let Some(found) = self.choose(manifests, 0, &mut platforms)? else {
-            let there: Vec<String> = platforms.iter().map(Platform::to_string).collect();
-            let there = if there.is_empty() { "none at all".to_owned() } else { there.join(", ") };
-            return self.refuse(format!("it has no image for {}; there is {there} (--platform)", self.platform));
+        let mut seen = Seen::default();
+        let Some(found) = self.choose(manifests, 0, &mut seen)? else {
+            return match (seen.platforms.as_slice(), seen.others.as_slice()) {
+                ([], [only]) => self.refuse(only),
+                (there, others) => {
+                    let there: Vec<String> = there.iter().map(Platform::to_string).collect();
+                    let there = if there.is_empty() { "none at all".to_owned() } else { there.join(", ") };
+                    let others: String = others.iter().map(|reason| format!("; {reason}")).collect();
+                    self.refuse(format!("it has no image for {}; there is {there} (--platform){others}", self.platform))
+                }
+            };
         };
         Ok(Image {
             name: self.name.to_owned(),
             digest: Some(found.digest),
             config: Some(found.config),
-            platforms,
+            platforms: seen.platforms,
             root: Root::Layers(found.layers),
             remote: None,
             resolved: None,
+            unpacked: None,
         })
     }
 
-    /// The best of several.
-    fn choose(&self, manifests: &[Descriptor], depth: u32, platforms: &mut Vec<Platform>) -> Result<Option<Found>> {
+    /// The best of several. What is no image is passed by: signatures, bills of materials, attestations and other artifacts stand beside
+    /// images, and not always behind them.
+    fn choose(&self, manifests: &[Descriptor], depth: u32, seen: &mut Seen) -> Result<Option<Found>> {
         let mut candidates: Vec<(u32, &Descriptor)> = Vec::new();
         for descriptor in manifests {
             match &descriptor.platform {
@@ -351,8 +383,11 @@ impl Search<'_> {
                 Some(platform)
                     if platform.os == "unknown" || descriptor.annotations.contains_key("vnd.docker.reference.type") => {
                 }
+                Some(platform) if platform.os.is_empty() && platform.architecture.is_empty() => {
+                    candidates.push((u32::MAX, descriptor));
+                }
                 Some(platform) => {
-                    add(platforms, platform.clone());
+                    add(&mut seen.platforms, platform.clone());
                     candidates.extend(self.platform.rank(platform).map(|rank| (rank, descriptor)));
                 }
                 // What does not say is looked at after what does.
@@ -362,40 +397,58 @@ impl Search<'_> {
         candidates.sort_by_key(|(rank, _)| *rank);
         for (_, descriptor) in candidates {
             let kind = descriptor.media_type.as_str();
-            if !(kind.is_empty() || INDEXES.contains(&kind) || MANIFESTS.contains(&kind)) {
-                continue;
-            }
-            if let Some(found) = self.find(descriptor, depth + 1, platforms)? {
+            let is_image = kind.is_empty() || INDEXES.contains(&kind) || MANIFESTS.contains(&kind);
+            let kind = if descriptor.artifact_type.is_empty() { kind } else { &descriptor.artifact_type };
+            if !is_image || !descriptor.artifact_type.is_empty() {
+                seen.others.push(format!("{} is `{}` and no image", descriptor.digest, kind.escape_debug()));
+            } else if let Some(found) = self.find(descriptor, depth + 1, seen)? {
                 return Ok(Some(found));
             }
         }
         Ok(None)
     }
 
-    fn manifest(&self, descriptor: &Descriptor, document: Document) -> Result<Found> {
+    /// The image of a manifest, or why it is none.
+    fn manifest(&self, descriptor: &Descriptor, document: Document) -> Result<Result<Found, String>> {
         let digest = &descriptor.digest;
-        let (Some(config), Some(layers)) = (document.config, document.layers) else {
-            return self.refuse(format!(
-                "{digest} is neither an index nor a manifest: it has no `manifests`, or no `config` and `layers`"
-            ));
+        let Some(config) = document.config else {
+            let lacks = "it has no `manifests`, or no `config` and `layers`";
+            return Ok(Err(format!("{digest} is neither an index nor a manifest: {lacks}")));
         };
-        if !config.media_type.is_empty() && !CONFIGS.contains(&config.media_type.as_str()) {
-            return self.refuse(format!("{digest} is no image: its config is `{}`", config.media_type.escape_debug()));
+        if !document.artifact_type.is_empty() {
+            return Ok(Err(format!("{digest} is `{}` and no image", document.artifact_type.escape_debug())));
         }
-        let parsed = parse_config(self.name, &self.blob(&config, Role::Config)?)?;
+        if !config.media_type.is_empty() && !CONFIGS.contains(&config.media_type.as_str()) {
+            return Ok(Err(format!("{digest} is no image: its config is `{}`", config.media_type.escape_debug())));
+        }
+        let layers = document.layers.unwrap_or_default();
+        if let Some(layer) = layers.iter().find(|layer| !is_layer(&layer.media_type)) {
+            return Ok(Err(format!(
+                "its layer {} is `{}`, which is not known",
+                layer.digest,
+                layer.media_type.escape_debug()
+            )));
+        }
+        let mut parsed = parse_config(self.name, &self.blob(&config, Role::Config)?)?;
+        if let Some(said) = &descriptor.platform {
+            parsed.platform.complete(said);
+        }
         let diff_ids = check_layers(self.name, layers.len(), &parsed)?;
-        let layers = layers.iter().zip(diff_ids).map(|(layer, diff_id)| {
-            if !layer.media_type.is_empty() && !LAYERS.contains(&layer.media_type.as_str()) {
-                return self.refuse(format!(
-                    "its layer {} is `{}`, which is not known",
-                    layer.digest,
-                    layer.media_type.escape_debug()
-                ));
-            }
-            Ok(Layer { blob: self.blob(layer, Role::Layer)?, diff_id: Some(diff_id) })
-        });
-        Ok(Found { digest: digest.clone(), layers: layers.collect::<Result<_>>()?, config: parsed })
+        let layers = layers
+            .iter()
+            .zip(diff_ids)
+            .map(|(layer, diff_id)| Ok(Layer { blob: self.blob(layer, Role::Layer)?, diff_id: Some(diff_id) }));
+        Ok(Ok(Found { digest: digest.clone(), layers: layers.collect::<Result<_>>()?, config: parsed }))
     }
+}
+
+/// Returns true for the type of a layer, however it is compressed, and where there is none.
+fn is_layer(media_type: &str) -> bool {
+    media_type.is_empty()
+        || LAYERS.iter().any(|layer| {
+            let compression = media_type.strip_prefix(layer);
+            compression.is_some_and(|rest| COMPRESSIONS.contains(&rest.trim_start_matches(['+', '.'])))
+        })
 }
 
 fn parse_config(image: &str, blob: &Blob) -> Result<Config> {

@@ -22,7 +22,7 @@ pub struct Located<'a> {
     pub layer: &'a Layer,
 }
 
-type Source<'a> = Box<dyn BufRead + 'a>;
+pub(super) type Source<'a> = Box<dyn BufRead + 'a>;
 
 impl<'a> Located<'a> {
     /// An error about this layer.
@@ -148,21 +148,49 @@ impl Members<'_> {
     }
 }
 
-/// What `packed` unpacks to, by its first bytes: gzip with all its members, zstd with all its frames, or plain tar.
-fn decoder<'a>(mut packed: impl BufRead + 'a) -> io::Result<Source<'a>> {
-    const CAPACITY: usize = 64 << 10;
-    let head = packed.fill_buf()?;
-    Ok(match head {
-        [0x1f, 0x8b, ..] => Box::new(BufReader::with_capacity(CAPACITY, flate2::bufread::MultiGzDecoder::new(packed))),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+/// How a stream is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packing {
+    None,
+    Gzip,
+    Zstd,
+    Xz,
+    Bzip2,
+}
+
+impl Packing {
+    /// Tells it by the first bytes.
+    pub(super) fn detect(head: &[u8]) -> Self {
+        match head {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            // A frame, or one to be skipped, which comes first in what several programs write.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            // What follows the block size is the beginning of a block, or of the end of an empty stream.
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31 | 0x17, ..] => Self::Bzip2,
+            _ => Self::None,
+        }
+    }
+}
+
+/// Unpacks `packed`: all members of gzip, all frames of zstd, all streams of xz and bzip2. What is not compressed is as it is.
+pub(super) fn decoder<'a>(mut packed: impl BufRead + 'a) -> io::Result<Source<'a>> {
+    use liblzma::{bufread::XzDecoder, stream};
+    fn buffered<'a>(reader: impl Read + 'a) -> Source<'a> {
+        Box::new(BufReader::with_capacity(64 << 10, reader))
+    }
+    Ok(match Packing::detect(packed.fill_buf()?) {
+        Packing::Gzip => buffered(flate2::bufread::MultiGzDecoder::new(packed)),
+        Packing::Zstd => {
             let mut decoder = zstd::Decoder::with_buffer(packed)?;
             decoder.window_log_max(MEMORY_MAX.ilog2())?;
-            Box::new(BufReader::with_capacity(CAPACITY, decoder))
+            buffered(decoder)
         }
-        [0xfd, b'7', b'z', b'X', b'Z', ..] | [b'B', b'Z', b'h', ..] => {
-            let reason = "it is compressed with xz or bzip2; a layer is a plain, gzip or zstd tar";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
+        Packing::Xz => {
+            let stream = stream::Stream::new_stream_decoder(MEMORY_MAX, stream::CONCATENATED)?;
+            buffered(XzDecoder::new_stream(packed, stream))
         }
-        _ => Box::new(packed),
+        Packing::Bzip2 => buffered(bzip2::bufread::MultiBzDecoder::new(packed)),
+        Packing::None => Box::new(packed),
     })
 }

@@ -28,7 +28,7 @@ const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 pub type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// The root as far as its layers were put on each other.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Merge {
     /// The names.
     pub tree: Tree,
@@ -36,6 +36,8 @@ pub struct Merge {
     pub xattrs: BTreeMap<Vec<u8>, Attributes>,
     /// The root directory itself, where a layer says how it is.
     pub root: Option<RootEntry>,
+    /// How many names were left out because the user wanted it.
+    pub left_out: usize,
     /// What the layer that is being put on brought: its own whiteouts do not hide it.
     upper: HashSet<Vec<u8>>,
     xattr_bytes: usize,
@@ -53,7 +55,7 @@ pub struct RootEntry {
 }
 
 /// A file that only hard links name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum AufsLink {
     /// Nothing leads to it yet.
     Waiting(Entry, Attributes),

@@ -114,29 +114,36 @@ impl<W: Write> Format for Newc<'_, W> {
     }
 }
 
-/// Writes `tree`, whose contents may be in the layers of `image`, into `sink` as an initramfs. What it holds is noted in `inventory`,
-/// and where that is the last archive of a file, its last entry is the list.
+/// Writes `tree`, whose contents may be in the layers of `image`, into `sink` as an initramfs, with the root directory itself where it is
+/// given. What it holds is noted in `inventory`, and where that is the last archive of a file, its last entry is the list.
 ///
 /// # Errors
-/// As [`write_as`], and [`crate::Error::WriteArchive`] with what the sink said.
+/// As [`Tree::check_archive`] before the first byte, as [`write_as`], and [`crate::Error::WriteArchive`] with what the sink said.
 pub fn write(
     tree: &Tree,
+    root: Option<&Entry>,
     image: &Image,
     properties: Properties,
     sink: impl Write,
     inventory: Option<&mut Inventory>,
 ) -> Result<Written> {
+    tree.check_archive()?;
     let mut newc = Newc { writer: Writer::new(sink, properties), inventory };
     let mut written = write_as(&mut newc, tree, image)?;
+    // No other entry of the archive has one of these numbers: the numbers of the others count them.
+    let after = |place: usize| u32::try_from(tree.len() + place).unwrap_or(u32::MAX);
+    if let Some(entry) = root {
+        let node = Node { path: b".", entry, inode: usize::MAX };
+        newc.writer.put(&node, after(2), 2, 0, |_| Ok(()))?;
+        written.names += 1;
+    }
     if let Some(inventory) = newc.inventory.filter(|inventory| inventory.is_last) {
         let list = Content::Bytes(inventory.to_bytes());
         let size = list.size();
         let entry = Entry::file(0o600, list.clone());
         let path = names::INVENTORY.trim_start_matches('/').as_bytes();
-        // No other entry of the archive has this number: the numbers of the others count them.
-        let number = u32::try_from(tree.len() + 1).unwrap_or(u32::MAX);
         let node = Node { path, entry: &entry, inode: usize::MAX };
-        newc.writer.put(&node, number, 1, size, |sink| list.copy_to(sink))?;
+        newc.writer.put(&node, after(1), 1, size, |sink| list.copy_to(sink))?;
         written.names += 1;
         written.memory += NAME;
         written.count(size);

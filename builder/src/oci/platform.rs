@@ -9,11 +9,11 @@ use crate::{Error, Result};
 /// A platform in the words of the OCI image specification, which are Go's (`GOOS`, `GOARCH`, `GOARM`).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Platform {
-    /// `linux`.
-    #[serde(default)]
+    /// `linux`; empty where an image does not say.
+    #[serde(default, deserialize_with = "super::config::or_default")]
     pub os: String,
-    /// `amd64`, `386`, `arm`, …
-    #[serde(default)]
+    /// `amd64`, `386`, `arm`, …; empty where an image does not say.
+    #[serde(default, deserialize_with = "super::config::or_default")]
     pub architecture: String,
     /// `v6` of `arm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,6 +32,9 @@ const ALIASES: [(&str, &str, Option<&str>); 9] = [
     ("armhf", "arm", Some("v7")),
     ("armv7l", "arm", Some("v7")),
 ];
+
+/// The rank of an image that does not say which machine it is for.
+const UNSAID: u32 = 1000;
 
 impl Platform {
     /// Reads `os/architecture[/variant]`. The usual other names of architectures are understood.
@@ -85,12 +88,30 @@ impl Platform {
         self
     }
 
+    /// Takes from `other` what this one does not say.
+    pub fn complete(&mut self, other: &Self) {
+        if self.os.is_empty() {
+            self.os.clone_from(&other.os);
+        }
+        if self.architecture.is_empty() {
+            self.architecture.clone_from(&other.architecture);
+            self.variant.clone_from(&other.variant);
+        }
+    }
+
     /// How well an image for `other` runs on this machine: 0 is best, `None` not at all. A later ARM runs what was made
-    /// for an earlier one, a processor of a higher level of x86-64 what was made for a lower one; never the other way.
+    /// for an earlier one, a processor of a higher level of x86-64 what was made for a lower one; never the other way. What an image
+    /// does not say fits, as the last choice.
     #[must_use]
     pub fn rank(&self, other: &Self) -> Option<u32> {
         let (mine, theirs) = (self.clone().normal(), other.clone().normal());
-        if mine.os != theirs.os || mine.architecture != theirs.architecture {
+        if mine.os != theirs.os && !theirs.os.is_empty() {
+            return None;
+        }
+        if theirs.architecture.is_empty() {
+            return Some(UNSAID);
+        }
+        if mine.architecture != theirs.architecture {
             return None;
         }
         let level = |platform: &Self| match (platform.architecture.as_str(), platform.variant.as_deref()) {
@@ -113,7 +134,8 @@ impl Platform {
 
 impl Display for Platform {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.os, self.architecture)?;
+        let said = |word: &str| if word.is_empty() { "unknown".to_owned() } else { word.escape_debug().to_string() };
+        write!(f, "{}/{}", said(&self.os), said(&self.architecture))?;
         self.variant.iter().try_for_each(|variant| write!(f, "/{variant}"))
     }
 }
@@ -165,5 +187,11 @@ mod tests {
         ] {
             assert_eq!(platform(machine).rank(&platform(image)), rank, "{image} on {machine}");
         }
+        let said =
+            |os: &str, architecture: &str| Platform { os: os.into(), architecture: architecture.into(), variant: None };
+        assert_eq!(platform("linux/arm/v6").rank(&said("", "")), Some(UNSAID));
+        assert_eq!(platform("linux/amd64").rank(&said("", "amd64")), Some(0));
+        assert_eq!(platform("linux/amd64").rank(&said("windows", "")), None);
+        assert_eq!(said("", "amd64").to_string(), "unknown/amd64");
     }
 }

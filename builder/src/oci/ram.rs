@@ -96,6 +96,9 @@ pub fn workload(image: &str, run: &Run, wishes: &Wishes) -> Result<Workload> {
     }
 }
 
+/// The path of the root.
+const ROOT: &Vec<u8> = &Vec::new();
+
 /// Puts all of it into the root, with the network where there is a BusyBox for it. What the image has at `/init` gives way and is put
 /// back by init.
 ///
@@ -138,7 +141,9 @@ pub fn put(
     let mut put = |name: &str, bytes: Vec<u8>| {
         merge.tree.insert(path(name), Entry::file(0o600, Content::Bytes(bytes)), Clash::Refuse)
     };
-    let listed = attributes::to_bytes(merge.xattrs.iter().flat_map(|(path, attributes)| {
+    // The root's own have no path, which is the root's.
+    let of_root = merge.root.iter().map(|root| (ROOT, &root.xattrs));
+    let listed = attributes::to_bytes(of_root.chain(&merge.xattrs).flat_map(|(path, attributes)| {
         attributes.iter().filter_map(|(name, value)| {
             Some(Attribute { path: str::from_utf8(path).ok()?, name: str::from_utf8(name).ok()?, value: value.clone() })
         })
@@ -148,6 +153,7 @@ pub fn put(
     }
     put(names::WORKLOAD, Vec::new())?;
     // Now all is there but its own few bytes, and what a page holds counts as a page.
+    workload.root_mode = merge.root.as_ref().map(|root| root.entry.mode);
     workload.memory = super::pack::memory(&merge.tree);
     let bytes = workload.to_bytes().unwrap_or_default();
     merge.tree.insert(path(names::WORKLOAD), Entry::file(0o600, Content::Bytes(bytes)), Clash::Replace)

@@ -11,16 +11,18 @@ use tar::{Builder, EntryType, Header};
 
 use super::{
     image::Image,
-    merge::Merge,
+    merge::{Attributes, Merge, RootEntry},
     pack::{self, Format, Item, Written},
 };
 use crate::{
     Error, Result,
     disk::image::MKSQUASHFS,
     error::{IoContext, ProgramFailure},
-    tree::Kind,
+    tree::{Entry, Kind},
     write::OutputFile,
 };
+
+mod root;
 
 /// Names and targets that a header has room for; longer ones, and those that are no ASCII, go into PAX records.
 const NAME_MAX: usize = 99;
@@ -68,7 +70,8 @@ impl<W: Write> Format for Tar<'_, W> {
             let length = text.len().min(NAME_MAX);
             field[..length].copy_from_slice(&text[..length]);
         }
-        for (name, value) in self.merge.xattrs.get(path).filter(|_| item.first.is_none()).into_iter().flatten() {
+        let attributes = self.merge.xattrs.get(path).filter(|_| item.first.is_none());
+        for (name, value) in attributes.into_iter().flatten().filter(|(name, _)| root::has_place(name)) {
             let name = str::from_utf8(name).map_err(|error| failed(io::Error::other(error)))?;
             records.push((format!("SCHILY.xattr.{name}"), value));
         }
@@ -86,7 +89,8 @@ impl<W: Write> Format for Tar<'_, W> {
     }
 }
 
-/// Writes the root into `output` as a squashfs image that every kernel with squashfs reads (gzip). Its own times are `mtime`.
+/// Writes the root into `output` as a squashfs image that every kernel with squashfs reads (gzip). Its own times are `mtime`. The same
+/// root gives the same bytes, whenever it is written.
 ///
 /// # Errors
 /// As [`pack::write_as`], [`Error::MissingPrograms`] without mksquashfs, and [`Error::Program`] with what it said.
@@ -108,7 +112,9 @@ pub fn write(merge: &Merge, image: &Image, mtime: u32, output: &mut OutputFile) 
         "-comp",
         "gzip",
     ]);
-    command.args(["-mkfs-time", &time, "-root-time", &time, "-root-mode", "755", "-root-uid", "0", "-root-gid", "0"]);
+    let plain = RootEntry { entry: Entry::directory(0o755), xattrs: Attributes::new() };
+    let root = merge.root.as_ref().unwrap_or(&plain);
+    command.args(["-mkfs-time", &time]);
     let (mut reader, writer) = io::pipe().at("open a pipe for", MKSQUASHFS.name)?;
     let errors = writer.try_clone().at("open a pipe for", MKSQUASHFS.name)?;
     let mut child = command.stdin(Stdio::piped()).stdout(writer).stderr(errors).spawn().at("start", MKSQUASHFS.name)?;
@@ -136,7 +142,7 @@ pub fn write(merge: &Merge, image: &Image, mtime: u32, output: &mut OutputFile) 
     match written {
         Err(error) if !broken_pipe(&error) => Err(error),
         Ok(mut written) if status.success() => {
-            written.archive = output.file().metadata().at("read", path)?.len();
+            written.archive = root::settle(output.file(), root, mtime).at("write", path)?;
             Ok(written)
         }
         _ => Err(Error::Program {

@@ -330,11 +330,11 @@ impl<R: Read> Reader<R> {
         };
         let mut at = 0;
         for piece in pieces {
-            io::copy(&mut io::repeat(0).take(piece.offset - at), sink)?;
+            write_zeros(piece.offset - at, sink)?;
             self.copy(piece.length, sink)?;
             at = piece.offset + piece.length;
         }
-        io::copy(&mut io::repeat(0).take(member.size - at), sink).map(drop)
+        write_zeros(member.size - at, sink)
     }
 
     fn copy(&mut self, length: u64, sink: &mut dyn Write) -> io::Result<()> {
@@ -394,6 +394,17 @@ impl<R: Read> Reader<R> {
         self.padding = size.next_multiple_of(BLOCK as u64) - size;
         Ok(bytes)
     }
+}
+
+/// Writes a hole.
+fn write_zeros(mut length: u64, sink: &mut dyn Write) -> io::Result<()> {
+    const ZEROS: &[u8] = &[0; 256 << 10];
+    while length > 0 {
+        let part = ZEROS.get(..usize::try_from(length).unwrap_or(ZEROS.len()).min(ZEROS.len())).unwrap_or(ZEROS);
+        sink.write_all(part)?;
+        length -= part.len() as u64;
+    }
+    Ok(())
 }
 
 fn fill(source: &mut impl Read, bytes: &mut [u8]) -> Outcome<()> {

@@ -107,8 +107,10 @@ fn entries_no_archive_can_hold() {
     let sparse = tempfile::NamedTempFile::new().unwrap();
     sparse.as_file().set_len(u64::from(u32::MAX) + 1).unwrap();
     let large = Entry::file(0o644, Content::host(sparse.path()).unwrap());
-    let error = tree.insert("big", large, Clash::Refuse).unwrap_err();
+    tree.insert("big", large, Clash::Refuse).unwrap();
+    let error = tree.check_archive().unwrap_err();
     assert!(matches!(error, Error::TooLarge { size: 0x1_0000_0000, .. }), "{error}");
+    tree.remove("big");
     for entry in [
         Entry::symlink(""),
         Entry::symlink("a\0b"),

@@ -10,9 +10,15 @@ use serde_json::{Value, json};
 pub fn layout(folder: &Path, platform: &str, config: &Value, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
     let blobs = folder.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
-    let blob = |bytes: &[u8]| -> Value {
+    let blob = |media_type: &str, bytes: &[u8]| -> Value {
         fs::write(blobs.join(digest(bytes)), bytes).unwrap();
-        json!({ "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len() })
+        let media_type = format!("application/vnd.oci.image.{media_type}");
+        json!({ "mediaType": media_type, "digest": format!("sha256:{}", digest(bytes)), "size": bytes.len() })
+    };
+    let layer_type = |stored: &[u8]| match stored {
+        [0x1f, 0x8b, ..] => "layer.v1.tar+gzip",
+        [0x28, 0xb5, ..] => "layer.v1.tar+zstd",
+        _ => "layer.v1.tar",
     };
     let diff_ids: Vec<String> = layers.iter().map(|(_, plain)| format!("sha256:{}", digest(plain))).collect();
     let (architecture, variant) = match platform.split_once('/') {
@@ -21,9 +27,10 @@ pub fn layout(folder: &Path, platform: &str, config: &Value, layers: &[(Vec<u8>,
     };
     let config = json!({ "os": "linux", "architecture": architecture, "variant": variant, "config": config,
         "rootfs": { "type": "layers", "diff_ids": diff_ids } });
-    let config = blob(config.to_string().as_bytes());
-    let layers: Vec<Value> = layers.iter().map(|(stored, _)| blob(stored)).collect();
-    let manifest = blob(json!({ "schemaVersion": 2, "config": config, "layers": layers }).to_string().as_bytes());
+    let config = blob("config.v1+json", config.to_string().as_bytes());
+    let layers: Vec<Value> = layers.iter().map(|(stored, _)| blob(layer_type(stored), stored)).collect();
+    let manifest = json!({ "schemaVersion": 2, "config": config, "layers": layers });
+    let manifest = blob("manifest.v1+json", manifest.to_string().as_bytes());
     fs::write(folder.join("index.json"), json!({ "schemaVersion": 2, "manifests": [manifest] }).to_string()).unwrap();
     fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     format!("oci:{}", folder.display())

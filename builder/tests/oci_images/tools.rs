@@ -15,6 +15,7 @@ pub fn installed(program: &str) -> bool {
 }
 
 /// Runs a program, which must succeed.
+#[allow(dead_code)]
 pub fn tool(program: &str, arguments: &[&str]) {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));

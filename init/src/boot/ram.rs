@@ -54,7 +54,7 @@ pub fn run(boot: &mut Boot<'_>) -> Result<()> {
         // A root that somebody else packed: nothing says what is to be in it, and its init has the usual name.
         workload.entrypoint = vec![boot.config.init.clone()];
     }
-    restore(boot);
+    restore(boot, &workload);
     boot.begin(Step::Modules);
     if is_baked {
         // All modules of an image's own are for whatever it runs.
@@ -167,12 +167,12 @@ fn memory(text: &str) -> u64 {
 }
 
 /// Puts back what the archive could not carry, and takes away what only init needed.
-fn restore(boot: &mut Boot<'_>) {
+fn restore(boot: &mut Boot<'_>, workload: &Workload) {
     if let Some(words) = attributes::restore(boot.kernel, names::ATTRIBUTES) {
         boot.notice(&words);
     }
     // A rootfs on tmpfs lets everybody write to / (kernel, mm/shmem.c, shmem_parse_options: 01777).
-    if let Err(error) = boot.kernel.set_mode("/", 0o755) {
+    if let Err(error) = boot.kernel.set_mode("/", workload.root_mode.unwrap_or(0o755)) {
         boot.notice(&format!("anybody may write to /: {error}"));
     }
     // The image's own program of that name, which this one stood in the place of.

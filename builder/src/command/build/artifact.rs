@@ -106,7 +106,7 @@ impl<'a> Image<'a> {
             trust: parts.trust,
             include: parts.include,
         })?;
-        tree.check_parents()?;
+        tree.check_archive()?;
         let records = manifest::records(&tree, parts.mtime)?;
         Ok(Self { parts, tree, records })
     }

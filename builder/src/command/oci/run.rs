@@ -110,7 +110,9 @@ fn boot(args: &Args) -> Result<ExitCode> {
     let mut file = OutputFile::create(&path)?;
     let mut inventory = Inventory::default();
     let parts = [&merge.tree];
-    let written = write(&parts, &image, Properties::default(), Compression::Gzip, Some(&mut inventory), &mut file)?;
+    let root = merge.root.as_ref().map(|root| &root.entry);
+    let written =
+        write(&parts, root, &image, Properties::default(), Compression::Gzip, Some(&mut inventory), &mut file)?;
     file.commit()?;
     let size = std::fs::metadata(&path).at("read", &path)?.len();
     let least = u32::try_from(written.minimum_memory(size) >> 20).unwrap_or(u32::MAX);

@@ -1,6 +1,13 @@
-//! A tar file that holds an image: a list of its members and where their bytes begin. Nothing is unpacked.
+//! A tar file that holds an image: a list of its members and where their bytes begin. Its members are read where they are; only an archive
+//! that is compressed as a whole is unpacked, into a temporary file.
 
-use std::{collections::HashMap, fs::File, io, path::Path};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, BufRead, Read, Write},
+    path::Path,
+    sync::Arc,
+};
 
 use tar::EntryType;
 
@@ -11,9 +18,11 @@ use crate::{
     escape::escape,
     oci::{
         blob::Place,
+        layer::{Packing, decoder},
         merge::{components, join},
         tarball::Reader,
     },
+    unfinished::Scratch,
 };
 
 /// More members than an archive of images has.
@@ -23,7 +32,12 @@ const MEMBERS_MAX: usize = 100_000;
 pub(super) struct Members {
     files: HashMap<Vec<u8>, Place>,
     links: HashMap<Vec<u8>, Vec<u8>>,
+    /// Where the archive was unpacked to, where it was compressed: its members are read in any order.
+    pub(super) unpacked: Option<Arc<Scratch>>,
 }
+
+/// What a compressed archive may unpack to, in bytes.
+const UNPACKED_MAX: u64 = 64 << 30;
 
 /// Counts the bytes that went by.
 struct Counted {
@@ -41,17 +55,17 @@ impl io::Read for Counted {
 
 impl Members {
     pub(super) fn list(name: &str, path: &Path) -> Result<Self> {
+        let unpacked = unpack(name, path)?;
+        let path = unpacked.as_ref().map_or_else(|| path.to_path_buf(), |scratch| scratch.path().join(UNPACKED));
+        let path = path.as_path();
         let file = File::open(path).at("read", path)?;
         let length = file.metadata().at("read", path)?.len();
         let mut reader = Reader::new(Counted { file: io::BufReader::with_capacity(64 << 10, file), count: 0 });
-        let mut members = Self { files: HashMap::new(), links: HashMap::new() };
+        let mut members = Self { files: HashMap::new(), links: HashMap::new(), unpacked };
         let broken = |path: &[u8], reason: &str| {
             refusal(name, format!("its archive is damaged at `{}`: {reason}", escape(path)))
         };
-        while let Some(member) = reader.next_member().map_err(|fault| {
-            let hint = if members.files.is_empty() { " (a compressed archive has to be unpacked first)" } else { "" };
-            broken(&fault.path, &format!("{}{hint}", fault.reason))
-        })? {
+        while let Some(member) = reader.next_member().map_err(|fault| broken(&fault.path, &fault.reason))? {
             let key = components(&member.path).map_err(|reason| broken(&member.path, &reason))?.join(&b'/');
             match member.kind {
                 EntryType::Regular if member.is_sparse() => {
@@ -91,6 +105,38 @@ impl Members {
         let key = plain_path(name.as_bytes())?;
         self.files.get(&key).or_else(|| self.files.get(self.links.get(&key)?)).cloned()
     }
+}
+
+/// The name of the unpacked archive in its folder.
+const UNPACKED: &str = "archive.tar";
+
+/// Unpacks a compressed archive beside other temporary files; `None` where it is not compressed.
+fn unpack(name: &str, path: &Path) -> Result<Option<Arc<Scratch>>> {
+    let mut packed = io::BufReader::with_capacity(64 << 10, File::open(path).at("read", path)?);
+    if Packing::detect(packed.fill_buf().at("read", path)?) == Packing::None {
+        return Ok(None);
+    }
+    let broken = |error: io::Error| refusal(name, format!("its archive cannot be unpacked: {error}"));
+    let mut plain = decoder(packed).map_err(broken)?.take(UNPACKED_MAX + 1);
+    let scratch = Scratch::new("initramfs-overlay-archive-", None)?;
+    let place = scratch.path().join(UNPACKED);
+    let mut file = File::create_new(&place).at("create", &place)?;
+    let mut buffer = vec![0; 64 << 10];
+    let mut length = 0;
+    loop {
+        let read = match plain.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(broken(error)),
+        };
+        length += read as u64;
+        if length > UNPACKED_MAX {
+            return Err(refusal(name, format!("its archive unpacks to more than {UNPACKED_MAX} bytes")));
+        }
+        file.write_all(buffer.get(..read).unwrap_or_default()).at("write", &place)?;
+    }
+    Ok(Some(Arc::new(scratch)))
 }
 
 /// A path without `.` and `..`; none where it leads out of the archive.

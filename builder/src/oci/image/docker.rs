@@ -6,7 +6,10 @@ use serde::Deserialize;
 use super::{Image, Layer, Root, archive::Members, check_layers, parse_config, refusal};
 use crate::{
     Result,
-    oci::blob::{Blob, Digest},
+    oci::{
+        blob::{Blob, Digest},
+        config::or_default,
+    },
 };
 
 #[derive(Debug, Deserialize)]
@@ -15,6 +18,7 @@ struct Saved {
     config: String,
     #[serde(default)]
     repo_tags: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "or_default")]
     layers: Vec<String>,
 }
 
@@ -36,7 +40,12 @@ pub(super) fn open(name: &str, members: &Members, tag: Option<&str>) -> Result<I
     let all = || saved.iter().flat_map(tags).collect::<Vec<_>>().join(", ");
     let chosen = match (tag, saved.as_slice()) {
         (_, []) => return Err(refusal(name, "it holds no image")),
-        (None, [one]) => one,
+        // The same image under several names is one image.
+        (None, [one, others @ ..])
+            if others.iter().all(|other| (&other.config, &other.layers) == (&one.config, &one.layers)) =>
+        {
+            one
+        }
         (None, _) => return Err(refusal(name, format!("it holds several images; name one of {}", all()))),
         (Some(wanted), _) => saved
             .iter()
@@ -62,5 +71,6 @@ pub(super) fn open(name: &str, members: &Members, tag: Option<&str>) -> Result<I
         config: Some(config),
         remote: None,
         resolved: None,
+        unpacked: None,
     })
 }

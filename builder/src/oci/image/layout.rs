@@ -1,7 +1,7 @@
 //! The layout of the OCI image specification (`image-layout.md`): `oci-layout`, `index.json` and blobs by digest, in a folder or in a
 //! tar file.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use super::{Descriptor, Document, Image, Role, Search, Store, refusal};
 use crate::{
@@ -62,21 +62,24 @@ pub(super) fn open(name: &str, files: &impl Files, tag: Option<&str>, platform: 
     Search { name, store: files, platform }.image(&chosen)
 }
 
-/// The manifests of that tag; without one all of them, where they are one image.
+/// The manifests of that tag; without one all of them, where they are one image under however many tags.
 fn tagged(name: &str, manifests: &[Descriptor], tag: Option<&str>) -> Result<Vec<Descriptor>> {
-    let tag_of = |descriptor: &Descriptor| descriptor.annotations.get(TAG).cloned();
+    let tag_of = |descriptor: &Descriptor| descriptor.annotations.get(TAG).cloned().flatten();
     let mut tags: Vec<String> = manifests.iter().filter_map(tag_of).collect();
     tags.sort();
     tags.dedup();
     let listed = || if tags.is_empty() { "none".to_owned() } else { tags.join(", ") };
+    let of = |tag: &str| -> Vec<Descriptor> {
+        manifests.iter().filter(|descriptor| tag_of(descriptor).as_deref() == Some(tag)).cloned().collect()
+    };
+    let digests = |tag: &String| of(tag).into_iter().map(|descriptor| descriptor.digest).collect::<BTreeSet<_>>();
     match tag {
-        None if tags.len() > 1 => {
+        None if tags.iter().map(digests).collect::<BTreeSet<_>>().len() > 1 => {
             Err(refusal(name, format!("it holds several images; name one by its tag: {}", listed())))
         }
         None => Ok(manifests.to_vec()),
         Some(tag) => {
-            let chosen: Vec<Descriptor> =
-                manifests.iter().filter(|descriptor| tag_of(descriptor).as_deref() == Some(tag)).cloned().collect();
+            let chosen = of(tag);
             if chosen.is_empty() {
                 return Err(refusal(name, format!("it has no tag `{}`; its tags: {}", tag.escape_debug(), listed())));
             }

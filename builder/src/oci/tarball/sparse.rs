@@ -48,7 +48,7 @@ impl Map {
                 }
                 b"GNU.sparse.map" => {
                     let text = str::from_utf8(value).map_err(|_| bad())?;
-                    for word in text.split(',').filter(|_| !text.is_empty()) {
+                    for word in text.split(',') {
                         numbers.push(word.parse().map_err(|_| bad())?);
                     }
                 }
@@ -124,6 +124,10 @@ pub(super) fn check(pieces: &[Piece], size: u64, stored: u64) -> Result<(), Stri
         let end = piece.offset.checked_add(piece.length).filter(|end| *end <= size && piece.offset >= at);
         at = end.ok_or("its pieces overlap or leave the file")?;
         sum += piece.length;
+    }
+    // GNU tar ends the file there and Go's programs do not. GNU tar itself writes an empty piece at the end.
+    if at != size {
+        return Err(format!("its pieces end at {at} and its size is {size}, which programs read differently"));
     }
     if sum == stored { Ok(()) } else { Err(format!("its pieces have {sum} bytes and {stored} are stored")) }
 }

@@ -128,9 +128,17 @@ fn what_can_be_read_in_two_ways_is_refused() {
         (pax("999 path=a\n"), "PAX header is damaged"),
         (pax("0 path=a\n"), "PAX header is damaged"),
         (pax(&record("GNU.sparse.map", "0,3")), "damaged"),
+        (pax(&(record("GNU.sparse.size", "9") + &record("GNU.sparse.realsize", "8"))), "two sizes"),
         (pax(&(record("GNU.sparse.size", "2") + &record("GNU.sparse.map", "0,3"))), "leave the file"),
-        (pax(&(record("GNU.sparse.size", "9") + &record("GNU.sparse.map", "0,2"))), "2 bytes and 3 are stored"),
+        (pax(&(record("GNU.sparse.size", "2") + &record("GNU.sparse.map", "0,2"))), "2 bytes and 3 are stored"),
         (pax(&(record("GNU.sparse.size", "9") + &record("GNU.sparse.map", "2,2,1,1"))), "overlap"),
+        (pax(&(record("GNU.sparse.size", "9") + &record("GNU.sparse.map", "0,3"))), "end at 3 and its size is 9"),
+        (
+            pax(&(record("GNU.sparse.size", "3")
+                + &record("GNU.sparse.numblocks", "2")
+                + &record("GNU.sparse.map", "0,3"))),
+            "says that they are 2",
+        ),
         (huge, "1048576 at most"),
         (damaged, "wrong checksum"),
         (member("x", EntryType::XHeader, record("path", "a").as_bytes()), "no member after it"),
