@@ -23,6 +23,9 @@ pub const VARIABLE: &str = "INITRAMFS_OVERLAY_CACHE";
 /// In a room: who reads entries there holds a shared lock of it.
 const READERS: &str = ".readers.lock";
 
+/// The end of the name of a file that an entry will be made of, kept when its making is interrupted.
+pub const PARTIAL: &str = ".partial";
+
 /// The list of what an entry holds, written last.
 const LIST: &str = ".complete.json";
 
@@ -212,9 +215,13 @@ impl Cache {
                 if name.ends_with(".part") {
                     remove(&path)?;
                 }
-                continue;
+                // What somebody may go on with counts like what is whole.
+                if !name.ends_with(PARTIAL) {
+                    continue;
+                }
             }
-            let used = path.join(LIST).metadata().and_then(|metadata| metadata.modified());
+            let noted = if path.is_file() { path.clone() } else { path.join(LIST) };
+            let used = noted.metadata().and_then(|metadata| metadata.modified());
             entries.push((used.unwrap_or(SystemTime::UNIX_EPOCH), size(&path), path));
         }
         // The oldest last; two of the same time in the order of their names.
@@ -274,7 +281,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn remove(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
+    let removed = if path.is_file() { fs::remove_file(path) } else { fs::remove_dir_all(path) };
+    match removed {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
         _ => Ok(()),
     }

@@ -370,6 +370,20 @@ impl Error {
     }
 }
 
+/// Returns an error with its causes, in one line, each thing once.
+pub fn in_one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
 /// Adds the action and the path to an [`io::Error`].
 pub trait IoContext<T> {
     /// `action` is a verb in the infinitive, `path` what it was done to.

@@ -178,6 +178,32 @@ impl Blob {
     }
 }
 
+/// The digest of bytes as they come, beside the one that they must have.
+pub struct Sum {
+    hash: Hash,
+    wanted: Digest,
+}
+
+impl Sum {
+    /// Of no bytes.
+    #[must_use]
+    pub fn new(wanted: &Digest) -> Self {
+        Self { hash: Hash::new(wanted), wanted: wanted.clone() }
+    }
+
+    /// Adds bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        self.hash.0.update(bytes);
+    }
+
+    /// Returns the digest of all bytes where it is not the wanted one.
+    #[must_use]
+    pub fn difference(self) -> Option<Digest> {
+        let seen = self.hash.finish(&self.wanted);
+        (seen != self.wanted).then_some(seen)
+    }
+}
+
 /// Hashes and counts what is read through it.
 pub struct Hashed<R> {
     inner: R,

@@ -1,4 +1,4 @@
-//! Images in registries. Every blob goes through the command's cache, by its digest, and is read there like one of a layout; what a
+//! Images in registries and their mirrors. Every blob goes through the command's cache, by its digest, and is read there like one of a layout; what a
 //! digest already says needs no registry. Documents come when an image is opened, layers when they are needed.
 
 use std::{
@@ -15,8 +15,8 @@ use std::{
 
 use crate::{
     Error, Result,
-    cache::{Cache, Check, Shrunk},
-    error::IoContext,
+    cache::{Cache, Check, PARTIAL, Shrunk},
+    error::{IoContext, in_one_line},
     oci::{
         blob::{DOCUMENT_MAX, Digest, Place},
         image::{Descriptor, INDEXES, Image, Layer, MANIFESTS, Role, Search, Store},
@@ -30,13 +30,19 @@ pub mod authorization;
 mod connection;
 mod credentials;
 pub mod lock;
+mod mirrors;
 pub mod name;
+mod partial;
+mod patience;
 
 pub use authorization::Credentials;
 use authorization::Login;
-use connection::Connection;
+use connection::{Connection, Fault};
 use lock::Lock;
+use mirrors::Location;
 use name::Name;
+use partial::Partial;
+pub use patience::retry_after;
 
 /// How registries may be asked.
 #[derive(Debug, Clone)]
@@ -49,13 +55,25 @@ pub struct Access {
     pub lock: Option<PathBuf>,
     /// Where blobs are kept; `None` for the command's cache.
     pub cache: Option<Cache>,
+    /// How long a registry may bring nothing before it is given up.
+    pub limit: Duration,
     /// Where warnings are said.
     pub progress: Progress,
 }
 
+/// That time where nobody says another one.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
 impl Default for Access {
     fn default() -> Self {
-        Self { credentials: None, insecure: false, lock: None, cache: None, progress: Progress::on_stderr() }
+        Self {
+            credentials: None,
+            insecure: false,
+            lock: None,
+            cache: None,
+            limit: LIMIT,
+            progress: Progress::on_stderr(),
+        }
     }
 }
 
@@ -74,13 +92,21 @@ struct Session {
     name: Name,
     access: Access,
     cache: Cache,
-    connection: OnceLock<Connection>,
-    /// Held by who opens the connection.
-    opening: Mutex<()>,
+    places: Vec<Endpoint>,
+    /// The place that had something last.
+    good: AtomicUsize,
     /// Nobody clears the cache as long as this is held.
     reading: Option<File>,
     /// Whether something came into the cache.
     has_fetched: AtomicBool,
+}
+
+/// A registry or a mirror that may be asked.
+struct Endpoint {
+    location: Location,
+    connection: OnceLock<Connection>,
+    /// Held by who opens the connection.
+    opening: Mutex<()>,
 }
 
 /// Blobs in the cache, one entry each.
@@ -105,14 +131,15 @@ pub(super) fn open(text: &str, name: Name, platform: &Platform, access: &Access)
         _ => None,
     };
     let cache = access.cache.clone().map_or_else(Cache::open, Ok)?;
+    let places = mirrors::of(&name)?;
     let session = Session {
         text: text.to_owned(),
         name,
         access: access.clone(),
         reading: cache.reading(ROOM),
         cache,
-        connection: OnceLock::new(),
-        opening: Mutex::default(),
+        places: places.into_iter().map(Endpoint::new).collect(),
+        good: AtomicUsize::new(0),
         has_fetched: AtomicBool::new(false),
     };
     let root = session.root(locked.as_ref())?;
@@ -124,12 +151,12 @@ pub(super) fn open(text: &str, name: Name, platform: &Platform, access: &Access)
     Ok(image)
 }
 
-impl Session {
-    fn failed(&self, what: impl Into<String>, source: connection::Fault) -> Error {
-        Error::Registry { image: self.text.clone(), what: what.into(), registry: self.name.registry.clone(), source }
+impl Endpoint {
+    fn new(location: Location) -> Self {
+        Self { location, connection: OnceLock::new(), opening: Mutex::default() }
     }
 
-    fn connection(&self) -> Result<&Connection> {
+    fn connection(&self, access: &Access, stop: &AtomicBool) -> Result<&Connection, Fault> {
         if let Some(connection) = self.connection.get() {
             return Ok(connection);
         }
@@ -137,16 +164,58 @@ impl Session {
         if let Some(connection) = self.connection.get() {
             return Ok(connection);
         }
-        let is_plain = self.access.insecure || self.name.is_local();
-        let ask = || match &self.access.credentials {
+        let (name, progress) = (self.location.name.clone(), access.progress);
+        // A name and a password that the user gives are for the registry, and no mirror's.
+        let given = access.credentials.clone().filter(|_| !self.location.is_mirror);
+        let ask = move || match &given {
             Some(credentials) => Ok(Some(Login::Password(credentials.clone()))),
-            None => credentials::kept(&self.name, self.access.progress),
+            None => credentials::kept(&name, progress),
         };
-        let made = Connection::open(&self.name, is_plain, &ask).map_err(|fault| match fault.downcast::<Error>() {
-            Ok(error) => *error,
-            Err(fault) => self.failed("anything", fault),
-        })?;
+        let is_plain = access.insecure && !self.location.is_mirror;
+        let made = Connection::open(&self.location, is_plain, access.limit, Box::new(ask), progress, stop)?;
         Ok(self.connection.get_or_init(|| made))
+    }
+}
+
+impl Session {
+    fn failed(&self, what: impl Into<String>, source: Fault) -> Error {
+        Error::Registry { image: self.text.clone(), what: what.into(), registry: self.name.registry.clone(), source }
+    }
+
+    /// Asks one place after the other, the one that had something last before the others. The last one's failure is told.
+    fn ask<T>(&self, what: &str, stop: &AtomicBool, mut ask: impl FnMut(&Connection) -> Result<T, Fault>) -> Result<T> {
+        let good = self.good.load(Ordering::Relaxed);
+        // Those before it did not have the image.
+        let mut places = self.places.iter().enumerate().skip(good).peekable();
+        while let Some((number, place)) = places.next() {
+            let connection = match place.connection(&self.access, stop) {
+                Ok(connection) => Ok(connection),
+                Err(fault) => match fault.downcast::<Error>() {
+                    Ok(error) => return Err(*error),
+                    Err(fault) => Err((fault, "anything")),
+                },
+            };
+            let (fault, what) = match connection {
+                Err(failure) => failure,
+                Ok(connection) => match ask(connection) {
+                    Ok(done) => {
+                        self.good.fetch_max(number, Ordering::Relaxed);
+                        return Ok(done);
+                    }
+                    Err(fault) => (fault, what),
+                },
+            };
+            let registry = place.location.name.registry.clone();
+            let failure = Error::Registry { image: self.text.clone(), what: what.to_owned(), registry, source: fault };
+            match places.peek() {
+                Some((_, next)) if !stop.load(Ordering::Relaxed) => {
+                    let next = &next.location.name.registry;
+                    self.access.progress.say(format!("warning: {}; asking {next}", in_one_line(&failure)));
+                }
+                _ => return Err(failure),
+            }
+        }
+        Err(self.failed(what, "there is no place to ask".into()))
     }
 
     /// What the name stands for: what the user or the lock says, else what the registry says now.
@@ -161,7 +230,8 @@ impl Session {
         let reference = pinned.map_or_else(|| self.name.tag.clone().unwrap_or_default(), Digest::to_string);
         let what = if locked.is_some() { "the locked manifest " } else { "the manifest " }.to_owned() + &reference;
         let accept = [INDEXES, MANIFESTS].as_flattened().join(", ");
-        let document = self.connection()?.document(&reference, &accept).map_err(|fault| self.failed(&what, fault))?;
+        let go_on = AtomicBool::new(false);
+        let document = self.ask(&what, &go_on, |connection| connection.document(&reference, &accept, &go_on))?;
         let digest = pinned.map_or_else(|| Digest::of(&document.bytes), |pinned| pinned.like(&document.bytes));
         let said = document.digest.as_deref().and_then(Digest::parse);
         let wanted = pinned.or(said.as_ref().filter(|said| said.algorithm() == digest.algorithm()));
@@ -217,11 +287,18 @@ impl Session {
         stop: &AtomicBool,
     ) -> Result<PathBuf> {
         let path = self.keep(digest, |folder| {
-            let connection = self.connection()?;
+            // Beside the entry, whose lock is held: what has come stays when the command is interrupted.
+            let path = self.cache.root().join(ROOM).join(format!(".{}{PARTIAL}", key(digest)));
+            let mut partial = Partial::open(path, digest, size)?;
             let step = begin();
-            let path = folder.join(BLOB);
-            let mut file = File::create_new(&path).at("create", &path)?;
-            connection.blob(digest, size, &mut file, &step, stop).map_err(|fault| self.failed(what, fault))?;
+            let fetched = self.ask(what, stop, |connection| connection.blob(digest, size, &mut partial, &step, stop));
+            if let Err(error) = fetched {
+                if partial.length() >= size {
+                    partial.discard();
+                }
+                return Err(error);
+            }
+            partial.finish(&folder.join(BLOB))?;
             step.finish("");
             Ok(())
         })?;
@@ -260,8 +337,9 @@ impl Store for Session {
             self.fetch(digest, *size, &what, || Progress::none().step(""), &AtomicBool::new(false))?
         } else {
             let accept = [INDEXES, MANIFESTS].as_flattened().join(", ");
-            let document =
-                self.connection()?.document(&digest.to_string(), &accept).map_err(|fault| self.failed(&what, fault))?;
+            let go_on = AtomicBool::new(false);
+            let reference = digest.to_string();
+            let document = self.ask(&what, &go_on, |connection| connection.document(&reference, &accept, &go_on))?;
             let seen = digest.like(&document.bytes);
             if seen != *digest {
                 return Err(self.failed(what, format!("what came has digest {seen}").into()));

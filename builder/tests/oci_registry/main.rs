@@ -21,9 +21,11 @@ mod credentials;
 #[path = "../oci_images/gzip.rs"]
 mod gzip;
 mod image;
+mod mirrors;
 mod place;
 mod proxy;
 mod real;
+mod retries;
 mod server;
 #[path = "../oci_images/tools.rs"]
 mod tools;

@@ -28,7 +28,7 @@ impl Place {
         }
         command.env("INITRAMFS_OVERLAY_CACHE", self.path("cache")).env("DOCKER_CONFIG", self.path("docker"));
         command.env("XDG_RUNTIME_DIR", self.path("runtime")).env("XDG_CONFIG_HOME", self.path("config"));
-        command.env_remove("REGISTRY_AUTH_FILE");
+        command.env_remove("REGISTRY_AUTH_FILE").env("CONTAINERS_REGISTRIES_CONF", self.path("registries.conf"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
@@ -48,7 +48,11 @@ impl Place {
 
     /// What it said, having left nothing behind.
     pub fn fail(&self, image: &str, more: &[&str]) -> String {
-        let output = self.command(image, more).output().unwrap();
+        let mut command = self.command(image, more);
+        if !more.contains(&"--registry-timeout") {
+            command.args(["--registry-timeout", "3s"]);
+        }
+        let output = command.output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{said}");
         assert!(!said.contains("panicked"), "{said}");
@@ -63,6 +67,20 @@ impl Place {
     /// The cache's whole blobs.
     pub fn kept(&self) -> Vec<String> {
         names(&self.path("cache/oci")).into_iter().filter(|name| !name.starts_with('.')).collect()
+    }
+
+    /// Entries of the cache whose blob is not what its name says.
+    pub fn wrong(&self) -> Vec<String> {
+        let is_right = |name: &String| {
+            let blob = fs::read(self.path("cache/oci").join(name).join("blob")).unwrap();
+            *name == format!("sha256-{}", initramfs_overlay::cache::digest(&blob))
+        };
+        self.kept().into_iter().filter(|name| !is_right(name)).collect()
+    }
+
+    /// What there is of a blob that has not come whole.
+    pub fn partial(&self, digest: &str) -> PathBuf {
+        self.path("cache/oci").join(format!(".{}.partial", digest.replace(':', "-")))
     }
 
     pub fn is_kept(&self, digest: &str) -> bool {

@@ -3,7 +3,10 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 /// What was asked.
@@ -12,6 +15,8 @@ pub struct Request {
     pub method: String,
     pub path: String,
     pub authorization: Option<String>,
+    /// Where a part of the body is to begin.
+    pub from: Option<usize>,
     pub body: String,
 }
 
@@ -27,15 +32,23 @@ pub struct Answer {
     pub drip: bool,
     /// So many bytes of the body are sent, and the connection is closed.
     pub cut: Option<usize>,
+    /// Parts are given where they are asked for.
+    pub ranges: bool,
 }
 
 impl Answer {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), endless: false, drip: false, cut: None }
+        Self { status, headers: Vec::new(), body: body.into(), endless: false, drip: false, cut: None, ranges: false }
     }
 
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Gives parts where they are asked for, at most `cut` bytes at once.
+    pub fn in_parts(mut self, cut: usize) -> Self {
+        (self.ranges, self.cut) = (true, Some(cut));
         self
     }
 }
@@ -45,6 +58,7 @@ pub struct Server {
     /// `127.0.0.1:PORT`
     pub address: String,
     requests: Arc<Mutex<Vec<Request>>>,
+    sent: Arc<AtomicUsize>,
 }
 
 impl Server {
@@ -52,14 +66,20 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let (answer, seen) = (Arc::new(answer), requests.clone());
+        let sent = Arc::new(AtomicUsize::new(0));
+        let (answer, seen, count) = (Arc::new(answer), requests.clone(), sent.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (answer, seen) = (answer.clone(), seen.clone());
-                std::thread::spawn(move || serve(stream, &*answer, &seen));
+                let (answer, seen, count) = (answer.clone(), seen.clone(), count.clone());
+                std::thread::spawn(move || serve(stream, &*answer, &seen, &count));
             }
         });
-        Self { address, requests }
+        Self { address, requests, sent }
+    }
+
+    /// How many bytes of bodies went out since the last time.
+    pub fn sent(&self) -> usize {
+        self.sent.swap(0, Ordering::SeqCst)
     }
 
     /// What was asked so far.
@@ -68,13 +88,23 @@ impl Server {
     }
 }
 
-fn serve(stream: TcpStream, answer: &(impl Fn(&Request) -> Answer + ?Sized), seen: &Mutex<Vec<Request>>) {
+fn serve(
+    stream: TcpStream,
+    answer: &(impl Fn(&Request) -> Answer + ?Sized),
+    seen: &Mutex<Vec<Request>>,
+    sent: &AtomicUsize,
+) {
+    // A client that would speak TLS.
+    let mut first = [0];
+    if stream.peek(&mut first).is_err() || first == [0x16] {
+        return;
+    }
     let mut reader = BufReader::new(&stream);
     let mut lines = reader.by_ref().lines();
     let Some(Ok(first)) = lines.next() else { return };
     let mut words = first.split(' ').map(str::to_owned);
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let mut request = Request { method, path, authorization: None, body: String::new() };
+    let mut request = Request { method, path, authorization: None, from: None, body: String::new() };
     let mut length = 0;
     for line in lines {
         let Ok(line) = line else { return };
@@ -85,6 +115,9 @@ fn serve(stream: TcpStream, answer: &(impl Fn(&Request) -> Answer + ?Sized), see
             Some((name, value)) if name.eq_ignore_ascii_case("authorization") => {
                 request.authorization = Some(value.to_owned());
             }
+            Some((name, value)) if name.eq_ignore_ascii_case("range") => {
+                request.from = value.strip_prefix("bytes=").and_then(|range| range.strip_suffix('-')?.parse().ok());
+            }
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.parse().unwrap(),
             _ => {}
         }
@@ -93,7 +126,11 @@ fn serve(stream: TcpStream, answer: &(impl Fn(&Request) -> Answer + ?Sized), see
         return;
     }
     seen.lock().unwrap().push(request.clone());
-    let Answer { status, headers, body, endless, drip, cut } = answer(&request);
+    let Answer { mut status, mut headers, mut body, endless, drip, cut, ranges } = answer(&request);
+    if let (Some(from), true, 200) = (request.from, ranges, status) {
+        headers.push(("Content-Range".to_owned(), format!("bytes {from}-{}/{}", body.len() - 1, body.len())));
+        (status, body) = (206, body.split_off(from));
+    }
     let mut head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n");
     if !endless {
         head += &format!("Content-Length: {}\r\n", body.len());
@@ -105,5 +142,8 @@ fn serve(stream: TcpStream, answer: &(impl Fn(&Request) -> Answer + ?Sized), see
     let mut stream = &stream;
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(b"\r\n"));
     while drip && stream.write_all(&body[..1]).is_ok() {}
-    let _ = stream.write_all(&body[..cut.unwrap_or(body.len())]);
+    let body = &body[..cut.unwrap_or(body.len()).min(body.len())];
+    if stream.write_all(body).is_ok() && matches!(status, 200 | 206) {
+        sent.fetch_add(body.len(), Ordering::SeqCst);
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     Error, Result,
     error::IoContext,
-    oci::registry::{Access, Credentials},
+    oci::registry::{Access, Credentials, LIMIT},
 };
 
 /// What the options stand under in the help.
@@ -29,6 +29,10 @@ pub(super) struct AccessArgs {
     #[arg(long, help_heading = HEADING)]
     insecure: bool,
 
+    /// How long a registry may bring nothing before it is given up; until then what fails is tried again [default: 60s]
+    #[arg(long, value_name = "TIME", value_parser = crate::command::run::duration, help_heading = HEADING)]
+    registry_timeout: Option<std::time::Duration>,
+
     /// What tags stand for: taken from FILE where it says so, and written to it where it does not
     #[arg(long, value_name = "FILE", help_heading = HEADING)]
     lock: Option<PathBuf>,
@@ -47,7 +51,8 @@ impl AccessArgs {
             Some(username) => Some(Credentials { username: username.clone(), password: password(io::stdin().lock())? }),
             None => None,
         };
-        Ok(Access { credentials, insecure: self.insecure, lock: self.lock.clone(), ..Access::default() })
+        let limit = self.registry_timeout.unwrap_or(LIMIT);
+        Ok(Access { credentials, insecure: self.insecure, lock: self.lock.clone(), limit, ..Access::default() })
     }
 }
 

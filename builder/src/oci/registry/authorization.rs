@@ -1,7 +1,6 @@
 //! How a registry wants to be asked, and the token that it hands out for that (the distribution project's token specification). Pure:
 //! what goes over the wire is the matter of `connection`.
 
-use http_auth::ChallengeParser;
 use serde::Deserialize;
 
 /// A user's name and password.
@@ -39,39 +38,127 @@ pub enum Challenge {
         realm: String,
         /// What the registry calls itself there.
         service: Option<String>,
+        /// What the token has to allow, where the registry says it.
+        scope: Option<String>,
     },
 }
 
 /// The longest answer with a token, in bytes: many times what any registry sends.
 pub(super) const TOKEN_MAX: u64 = 256 << 10;
 
-/// What the values of `WWW-Authenticate` ask for; a token where both would do.
+/// What the values of `WWW-Authenticate` ask for; a token where both would do. What is of another scheme is passed by.
 ///
 /// # Errors
 /// What cannot be understood.
 pub fn challenge<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Option<Challenge>, String> {
     let mut basic = None;
+    let mut odd = None;
     for value in values {
-        for challenge in ChallengeParser::new(value) {
-            let challenge =
-                challenge.map_err(|_| format!("it asks for `{}`, which is not understood", shown(value)))?;
+        let Some(challenges) = challenges(value) else {
+            odd = Some(format!("it asks for `{}`, which is not understood", shown(value)));
+            continue;
+        };
+        for (scheme, parameters) in challenges {
             let parameter = |name: &str| {
-                challenge
-                    .params
-                    .iter()
-                    .find(|(key, _)| key.eq_ignore_ascii_case(name))
-                    .map(|(_, value)| value.to_unescaped())
+                let found = parameters.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+                found.map(|(_, value)| value.clone()).filter(|value| !value.is_empty())
             };
-            if challenge.scheme.eq_ignore_ascii_case("bearer") {
-                let realm = parameter("realm").ok_or("it asks for a token and does not say where to get one")?;
-                return Ok(Some(Challenge::Bearer { realm, service: parameter("service") }));
+            if scheme.eq_ignore_ascii_case("bearer") {
+                let Some(realm) = parameter("realm") else {
+                    odd = Some("it asks for a token and does not say where to get one".to_owned());
+                    continue;
+                };
+                return Ok(Some(Challenge::Bearer { realm, service: parameter("service"), scope: parameter("scope") }));
             }
-            if challenge.scheme.eq_ignore_ascii_case("basic") {
+            if scheme.eq_ignore_ascii_case("basic") {
                 basic = Some(Challenge::Basic);
             }
         }
     }
-    Ok(basic)
+    match (basic, odd) {
+        (None, Some(odd)) => Err(odd),
+        (basic, _) => Ok(basic),
+    }
+}
+
+/// A scheme and its parameters.
+type Parsed = (String, Vec<(String, String)>);
+
+/// Reads challenges as RFC 9110 has them (11.6.1): a list of schemes, each with a token68 or parameters, which are separated by the same
+/// commas. `None` for what is no such list.
+fn challenges(text: &str) -> Option<Vec<Parsed>> {
+    let mut all: Vec<Parsed> = Vec::new();
+    let mut rest = text.trim_matches(BLANKS);
+    while !rest.is_empty() {
+        // Empty elements of a list count for nothing.
+        if let Some(next) = rest.strip_prefix(',') {
+            rest = next.trim_start_matches(BLANKS);
+            continue;
+        }
+        let (name, next) = word(rest)?;
+        let after = next.trim_start_matches(BLANKS);
+        if let Some(value) = after.strip_prefix('=') {
+            // A parameter of the scheme before it.
+            let (value, next) = value_of(value.trim_start_matches(BLANKS))?;
+            all.last_mut()?.1.push((name.to_owned(), value));
+            rest = end_of_element(next)?;
+            continue;
+        }
+        all.push((name.to_owned(), Vec::new()));
+        rest = match after {
+            "" => after,
+            _ if after.starts_with(',') => after,
+            // Something follows the scheme: its first parameter, or a token68.
+            _ if next.len() == after.len() => return None,
+            _ => match token68(after) {
+                Some(next) => end_of_element(next)?,
+                None => after,
+            },
+        };
+    }
+    Some(all)
+}
+
+const BLANKS: [char; 2] = [' ', '\t'];
+
+/// A word (RFC 9110, 5.6.2), and what follows it.
+fn word(text: &str) -> Option<(&str, &str)> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    let end = text.find(|c| !is_word(c)).unwrap_or(text.len());
+    (end > 0).then(|| text.split_at(end))
+}
+
+/// What follows a token68, where the element is one and no parameter.
+fn token68(text: &str) -> Option<&str> {
+    let is_digit = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
+    let end = text.find(|c| !is_digit(c)).unwrap_or(text.len());
+    let next = text.get(end..)?.trim_start_matches('=');
+    let is_end = next.trim_start_matches(BLANKS).is_empty() || next.trim_start_matches(BLANKS).starts_with(',');
+    (end > 0 && is_end).then_some(next)
+}
+
+/// A parameter's value, quoted or not, and what follows it.
+fn value_of(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (plain, next) = word(text)?;
+        return Some((plain.to_owned(), next));
+    };
+    let mut value = String::new();
+    let mut characters = quoted.char_indices();
+    while let Some((at, c)) = characters.next() {
+        match c {
+            '"' => return Some((value, quoted.get(at + 1..)?)),
+            '\\' => value.push(characters.next()?.1),
+            c => value.push(c),
+        }
+    }
+    None
+}
+
+/// What follows an element of a list.
+fn end_of_element(text: &str) -> Option<&str> {
+    let text = text.trim_start_matches(BLANKS);
+    (text.is_empty() || text.starts_with(',')).then_some(text)
 }
 
 /// Why `realm` is no place to ask for a token. A password that goes to the registry encrypted goes nowhere else in plain text.
@@ -122,7 +209,7 @@ mod tests {
     #[test]
     fn challenges() {
         let bearer = |realm: &str, service: Option<&str>| {
-            Some(Challenge::Bearer { realm: realm.into(), service: service.map(Into::into) })
+            Some(Challenge::Bearer { realm: realm.into(), service: service.map(Into::into), scope: None })
         };
         for (values, expected) in [
             (vec![], None),
@@ -132,8 +219,20 @@ mod tests {
                 vec![
                     r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a:pull""#,
                 ],
-                bearer("https://auth.docker.io/token", Some("registry.docker.io")),
+                Some(Challenge::Bearer {
+                    realm: "https://auth.docker.io/token".into(),
+                    service: Some("registry.docker.io".into()),
+                    scope: Some("repository:a:pull".into()),
+                }),
             ),
+            (vec![r#"Negotiate, Basic realm="a,b", charset="UTF-8""#], Some(Challenge::Basic)),
+            (vec![r#"Negotiate YIIabc+/==, BEARER realm = "https://a" , service=s"#], bearer("https://a", Some("s"))),
+            (vec![r#", ,Bearer realm="https://a/\"q\\",,"#], bearer("https://a/\"q\\", None)),
+            (vec![r#"Digest nonce="x, Bearer realm=y", Bearer realm="https://a""#], bearer("https://a", None)),
+            (vec!["Bearer\trealm=a"], bearer("a", None)),
+            (vec!["=,\u{7}", "Basic"], Some(Challenge::Basic)),
+            (vec!["Bearer service=\"x\"", "Basic realm=x"], Some(Challenge::Basic)),
+            (vec!["Bearer realm=\"\"", "Bearer realm=\"https://a\""], bearer("https://a", None)),
             (vec!["Basic realm=\"x\"", "BEARER Realm=\"https://a\""], bearer("https://a", None)),
             (vec!["Negotiate"], None),
         ] {
@@ -141,6 +240,11 @@ mod tests {
         }
         assert!(challenge(["Bearer service=\"x\""]).is_err());
         assert!(challenge(["=,\u{7}"]).unwrap_err().contains("\\u{7}"));
+        for odd in
+            ["Bearer realm=\"https://a", "Bearer realm=\"a\" x", "realm=\"a\"", "Bearer realm=", "Basic\"x\"", "\u{e9}"]
+        {
+            assert!(challenge([odd]).is_err(), "{odd}");
+        }
     }
 
     #[test]
