@@ -71,6 +71,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     erofs: Option<PathBuf>,
 
+    /// With --erofs: what files have behind their last whole block lies with their names; smaller, and a change spreads further
+    #[arg(long, requires = "erofs")]
+    erofs_tails: bool,
+
     #[command(flatten)]
     ram: ram::RunArgs,
 
@@ -236,8 +240,9 @@ fn build(args: &Args) -> Result<ExitCode> {
         step.finish("");
     }
     if let Some(mut file) = erofs {
+        let ends = if args.erofs_tails { erofs::Ends::Tails } else { erofs::Ends::Blocks };
         let step = progress.step(format!("{name}: writing {}", file.path().display()));
-        made.written = erofs::write(&lower, &image, mtime, &mut file)?;
+        made.written = erofs::write(&lower, &image, mtime, ends, &mut file)?;
         made.erofs = Some((file.path().to_path_buf(), made.written.archive));
         file.commit()?;
         step.finish("");

@@ -8,10 +8,15 @@
 //! meta_blkaddr  inodes: what fits beside them (links, small directories) lies right behind each
 //!               large directories, in whole blocks
 //! ```
+//!
+//! Files begin and end with a block of their own, so that one that changes changes no others. Where the image has to be small instead,
+//! what a file has behind its last whole block lies behind its inode as well, and inodes are packed into blocks as they fit.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io::{BufWriter, Seek, SeekFrom, Write},
+    fs::File,
+    io::{self, BufWriter, Seek, SeekFrom, Write},
+    os::unix::fs::FileExt,
 };
 
 use uuid::Uuid;
@@ -57,20 +62,72 @@ const PREFIXES: [(&[u8], u8); 5] = [
 ];
 
 /// Contents as they come.
-struct Contents<W: Write> {
+struct Contents<'a, W: Write> {
     sink: W,
+    merge: &'a Merge,
     /// The next free block.
     block: u64,
     /// Where each file begins, by its inode in the tree.
     starts: HashMap<usize, u64>,
+    /// Where files end, where that is to lie behind their inodes.
+    tails: Option<Tails>,
 }
 
-impl<W: Write> Format for Contents<W> {
+/// The ends of files, in a file of their own until the inodes are written: there may be many.
+struct Tails {
+    file: BufWriter<File>,
+    length: u64,
+    /// Where each end is and how long, by the file's inode in the tree.
+    places: HashMap<usize, Tail>,
+}
+
+/// A file's end among the others.
+#[derive(Debug, Clone, Copy)]
+struct Tail {
+    at: u64,
+    length: usize,
+}
+
+/// Splits what comes: so many bytes go to the image, the others to the ends.
+struct Split<'a, W: Write> {
+    blocks: &'a mut W,
+    left: u64,
+    tails: &'a mut BufWriter<File>,
+}
+
+impl<W: Write> Write for Split<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return self.tails.write(bytes);
+        }
+        let part = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let written = self.blocks.write(bytes.get(..part).unwrap_or_default())?;
+        self.left -= written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: Write> Format for Contents<'_, W> {
     fn put(&mut self, item: &Item<'_>, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
         if item.first.is_some() || size == 0 {
             return fill(&mut std::io::sink());
         }
         self.starts.insert(item.node.inode, self.block);
+        let tail = size % BLOCK;
+        // What has no place for them is told where the inodes are made.
+        let attributes = self.merge.xattrs.get(item.node.path).and_then(|found| attributes(found).ok());
+        let head = INODE + attributes.map_or(0, |attributes| attributes.len() as u64);
+        if let Some(tails) = self.tails.as_mut().filter(|_| tail > 0 && head + tail <= BLOCK) {
+            fill(&mut Split { blocks: &mut self.sink, left: size - tail, tails: &mut tails.file })?;
+            tails.places.insert(item.node.inode, Tail { at: tails.length, length: tail as usize });
+            tails.length += tail;
+            self.block += size / BLOCK;
+            return Ok(());
+        }
         fill(&mut self.sink)?;
         pad(&mut self.sink, size)?;
         self.block += size.div_ceil(BLOCK);
@@ -92,6 +149,8 @@ struct Inode<'a> {
     attributes: Vec<u8>,
     /// What lies behind it, or in blocks of its own where that does not fit: a link's target, a directory's entries.
     data: Vec<u8>,
+    /// The end of a file that lies behind it.
+    tail: Option<Tail>,
     /// Where its contents begin.
     start: u64,
     /// Where it lies, in bytes from the first inode.
@@ -104,7 +163,7 @@ impl<'a> Inode<'a> {
             Kind::Symlink(target) => target.clone(),
             _ => Vec::new(),
         };
-        Self { entry, links, attributes: Vec::new(), data, start: 0, offset: 0 }
+        Self { entry, links, attributes: Vec::new(), data, tail: None, start: 0, offset: 0 }
     }
 
     fn size(&self) -> u64 {
@@ -119,11 +178,13 @@ impl<'a> Inode<'a> {
     }
 
     fn is_inline(&self) -> bool {
-        !self.data.is_empty() && self.data.len() as u64 + INODE + self.attributes.len() as u64 <= BLOCK
+        self.tail.is_some()
+            || !self.data.is_empty() && self.data.len() as u64 + INODE + self.attributes.len() as u64 <= BLOCK
     }
 
     fn length(&self) -> u64 {
-        INODE + self.attributes.len() as u64 + if self.is_inline() { self.data.len() as u64 } else { 0 }
+        let behind = self.tail.map_or(self.data.len(), |tail| tail.length);
+        INODE + self.attributes.len() as u64 + if self.is_inline() { behind as u64 } else { 0 }
     }
 
     /// Where it can lie from `offset` on: an inode with something behind it must be in one block.
@@ -134,7 +195,7 @@ impl<'a> Inode<'a> {
         }
     }
 
-    fn to_bytes(&self, number: u32, mtime: u32) -> Vec<u8> {
+    fn to_bytes(&self, number: u32, mtime: u32, tails: Option<&File>) -> io::Result<Vec<u8>> {
         let Entry { mode, uid, gid, kind, .. } = self.entry;
         let place = match kind {
             Kind::CharDevice(device) | Kind::BlockDevice(device) => encode(*device),
@@ -155,11 +216,47 @@ impl<'a> Inode<'a> {
         bytes.extend(self.links.to_le_bytes());
         bytes.resize(INODE as usize, 0);
         bytes.extend(&self.attributes);
-        if self.is_inline() {
-            bytes.extend(&self.data);
+        match (self.tail, tails) {
+            (Some(Tail { at, length }), Some(tails)) => {
+                let mut tail = vec![0; length];
+                tails.read_exact_at(&mut tail, at)?;
+                bytes.extend(tail);
+            }
+            _ if self.is_inline() => bytes.extend(&self.data),
+            _ => {}
         }
-        bytes
+        Ok(bytes)
     }
+}
+
+/// Places inodes where they fit best, the first one first. Returns where the last block ends.
+fn pack_closely(inodes: &mut [Inode<'_>]) -> u64 {
+    // Where what is free in a block begins, by its length.
+    let mut free: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut end = 0;
+    for inode in inodes {
+        let length = inode.length().next_multiple_of(SLOT);
+        let fitting =
+            free.range_mut(length..).next().and_then(|(room, places)| Some((*room, places.pop()?, places.len())));
+        let (room, place) = match fitting {
+            Some((room, place, others)) => {
+                if others == 0 {
+                    free.remove(&room);
+                }
+                (room, place)
+            }
+            None => {
+                let room = length.next_multiple_of(BLOCK);
+                end += room;
+                (room, end - room)
+            }
+        };
+        inode.offset = place;
+        if room - length >= INODE {
+            free.entry(room - length).or_default().push(place + length);
+        }
+    }
+    end
 }
 
 /// `new_encode_dev` (`include/linux/kdev_t.h`).
@@ -190,12 +287,22 @@ fn attributes(attributes: &Attributes) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
+/// How files end in the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// With whole blocks: a file that changes changes no others.
+    Blocks,
+    /// Behind their inodes: the image is smaller.
+    Tails,
+}
+
 /// Writes the root into `output` as an EROFS image that every kernel with EROFS reads. Its own times are `mtime`.
 ///
 /// # Errors
 /// As [`pack::write_as`], and [`Error::OciImage`] for attributes that EROFS cannot hold.
-pub fn write(merge: &Merge, image: &Image, mtime: u32, output: &mut OutputFile) -> Result<Written> {
-    let (superblock, written) = write_blocks(merge, image, mtime, BufWriter::with_capacity(256 << 10, &mut *output))?;
+pub fn write(merge: &Merge, image: &Image, mtime: u32, ends: Ends, output: &mut OutputFile) -> Result<Written> {
+    let sink = BufWriter::with_capacity(256 << 10, &mut *output);
+    let (superblock, written) = write_blocks(merge, image, mtime, ends, sink)?;
     let path = output.path().to_path_buf();
     output.file().seek(SeekFrom::Start(SUPERBLOCK)).at("write", path)?;
     output.write_all(&superblock).map_err(|source| Error::WriteArchive { source })?;
@@ -203,21 +310,36 @@ pub fn write(merge: &Merge, image: &Image, mtime: u32, output: &mut OutputFile) 
 }
 
 /// Writes all blocks, the first one empty; gives the superblock.
-fn write_blocks(merge: &Merge, image: &Image, mtime: u32, sink: impl Write) -> Result<(Vec<u8>, Written)> {
+fn write_blocks(merge: &Merge, image: &Image, mtime: u32, ends: Ends, sink: impl Write) -> Result<(Vec<u8>, Written)> {
     let failed = |source| Error::WriteArchive { source };
-    let mut contents = Contents { sink, block: 1, starts: HashMap::new() };
+    let tails = match ends {
+        Ends::Blocks => None,
+        Ends::Tails => {
+            let file = tempfile::tempfile().at("create a file in", std::env::temp_dir())?;
+            Some(Tails { file: BufWriter::with_capacity(256 << 10, file), length: 0, places: HashMap::new() })
+        }
+    };
+    let mut contents = Contents { sink, merge, block: 1, starts: HashMap::new(), tails };
     contents.sink.write_all(&[0; BLOCK as usize]).map_err(failed)?;
     let mut written = pack::write_as(&mut contents, &merge.tree, image)?;
-    let Contents { mut sink, block: first, starts } = contents;
+    let Contents { mut sink, block: first, starts, tails, .. } = contents;
+    let (tails, places) = match tails {
+        Some(Tails { file, places, .. }) => {
+            (Some(file.into_inner().map_err(|error| failed(error.into_error()))?), places)
+        }
+        None => (None, HashMap::new()),
+    };
 
     let plain = RootEntry { entry: Entry::directory(0o755), xattrs: Attributes::new() };
     let root = merge.root.as_ref().unwrap_or(&plain);
-    let mut names = Names::new(merge, image, root, &starts)?;
-    let mut offset = 0;
-    for inode in &mut names.inodes {
-        inode.place(offset);
-        offset = inode.offset + inode.length();
-    }
+    let mut names = Names::new(merge, image, root, &starts, &places)?;
+    let offset = match ends {
+        Ends::Tails => pack_closely(&mut names.inodes),
+        Ends::Blocks => names.inodes.iter_mut().fold(0, |offset, inode| {
+            inode.place(offset);
+            inode.offset + inode.length()
+        }),
+    };
     names.fill();
     let mut inodes = names.inodes;
     // What did not fit behind its inode gets blocks behind all inodes.
@@ -234,9 +356,11 @@ fn write_blocks(merge: &Merge, image: &Image, mtime: u32, sink: impl Write) -> R
     let mut at = 0;
     let mut identity =
         Uuid::new_v5(&Uuid::NAMESPACE_OID, image.digest.as_ref().map_or("", |digest| digest.digits()).as_bytes());
-    for (number, inode) in (1..).zip(&inodes) {
+    let mut in_order: Vec<(u32, &Inode<'_>)> = (1..).zip(&inodes).collect();
+    in_order.sort_by_key(|(_, inode)| inode.offset);
+    for (number, inode) in in_order {
         sink.write_all(&vec![0; (inode.offset - at) as usize]).map_err(failed)?;
-        let bytes = inode.to_bytes(number, mtime);
+        let bytes = inode.to_bytes(number, mtime, tails.as_ref()).map_err(failed)?;
         sink.write_all(&bytes).map_err(failed)?;
         identity = Uuid::new_v5(&identity, &bytes);
         at = inode.offset + inode.length();
@@ -282,7 +406,13 @@ struct Folder<'a> {
 
 impl<'a> Names<'a> {
     /// All of it but where the inodes lie.
-    fn new(merge: &'a Merge, image: &Image, root: &'a RootEntry, starts: &HashMap<usize, u64>) -> Result<Self> {
+    fn new(
+        merge: &'a Merge,
+        image: &Image,
+        root: &'a RootEntry,
+        starts: &HashMap<usize, u64>,
+        tails: &HashMap<usize, Tail>,
+    ) -> Result<Self> {
         let folder = |place, parent| Folder { place, parent, names: Vec::new() };
         let mut names = Self { inodes: vec![Inode::new(&root.entry, 2)], folders: [(&b""[..], folder(0, 0))].into() };
         let stored = |path: &[u8], found: &Attributes| {
@@ -301,6 +431,7 @@ impl<'a> Names<'a> {
                 let links = u32::try_from(merge.tree.links(&node)).unwrap_or(u32::MAX);
                 let mut inode = Inode::new(node.entry, links);
                 inode.start = starts.get(&node.inode).copied().unwrap_or(0);
+                inode.tail = tails.get(&node.inode).copied();
                 if let Some(found) = merge.xattrs.get(node.path).filter(|found| !found.is_empty()) {
                     inode.attributes = stored(node.path, found)?;
                 }
