@@ -6,6 +6,9 @@
 mod alpine;
 #[path = "cases/bare.rs"]
 mod bare;
+#[allow(dead_code)]
+#[path = "oci_corpus/block.rs"]
+mod block;
 mod cases;
 #[path = "ram/diskless.rs"]
 mod diskless;
@@ -25,6 +28,8 @@ mod made;
 mod monitor;
 #[path = "ram/network.rs"]
 mod network;
+#[path = "ram/real.rs"]
+mod real;
 #[path = "ram/ways.rs"]
 mod ways;
 
@@ -39,6 +44,8 @@ const CASES: &[Case] = &[
     ("the program's status is the command's own", ways::statuses),
     ("all that an image's config says", ways::config),
     ("an image from nothing but one program", ways::scratch),
+    ("images as they are, with what container engines add", real::as_they_are),
+    ("the root directory's own mode, and a machine without a name", real::own_root),
     ("i686: an image from nothing, a user by number", ways::scratch_i686),
     ("i686: an image like Alpine's, larger than a block of gzip", alpine::run),
     ("i686: such an image in two archives, all contents compared", alpine::split),

@@ -1,6 +1,7 @@
 //! What a machine that runs from memory is there for: the one program, with all that it expects, as the builder wrote it down.
 //! Pure: bytes in, values out. What the user says at boot comes on top of it.
 
+pub mod runtime;
 pub mod user;
 
 use std::io;
@@ -127,11 +128,11 @@ impl Workload {
         words
     }
 
-    /// The environment: the image's, and what every program expects where it is silent.
-    pub fn environment(&self, home: &str) -> Vec<String> {
+    /// The environment: the image's, and what every program expects where it is silent. Without a `hostname` it says none.
+    pub fn environment(&self, home: &str, hostname: &str) -> Vec<String> {
         let mut all = self.env.clone();
-        for (name, value) in [("PATH", PATH), ("HOME", home), ("TERM", "linux")] {
-            if variable(&all, name).is_none() {
+        for (name, value) in [("PATH", PATH), ("HOSTNAME", hostname), ("HOME", home), ("TERM", "linux")] {
+            if !value.is_empty() && variable(&all, name).is_none() {
                 all.push([name, "=", value].concat());
             }
         }
@@ -157,7 +158,8 @@ pub fn variable<'a>(environment: &'a [String], name: &str) -> Option<&'a str> {
         .find_map(|entry| entry.split_once('=').filter(|(known, _)| *known == name).map(|(_, value)| value))
 }
 
-/// The number of a signal by its name, with `SIG` or without, or by its number (signal(7); the numbers are those of x86 and ARM).
+/// The number of a signal by its name, with `SIG` or without, in any letters, or by its number, as Docker takes them (moby,
+/// `sys/signal`; the numbers are those of x86 and ARM).
 pub fn signal(text: &str) -> Option<i32> {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
@@ -167,11 +169,22 @@ pub fn signal(text: &str) -> Option<i32> {
     // What C libraries leave to programs (signal(7), real-time signals).
     const RTMIN: i32 = 34;
     const LAST: i32 = 64;
-    let name = text.strip_prefix("SIG").unwrap_or(text);
-    let number = match (name.parse::<i32>(), name.strip_prefix("RTMIN")) {
-        (Ok(number), _) => number,
-        (_, Some("")) => RTMIN,
-        (_, Some(rest)) => RTMIN.checked_add(rest.strip_prefix('+')?.parse().ok()?)?,
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let name = match name {
+        "CLD" => "CHLD",
+        "IOT" => "ABRT",
+        "POLL" => "IO",
+        name => name,
+    };
+    let number = match (name.parse::<i32>(), name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Ok(number), ..) => number,
+        (_, Some(""), _) => RTMIN,
+        (_, Some(rest), _) => RTMIN.checked_add(rest.strip_prefix('+')?.parse().ok()?)?,
+        (_, _, Some("")) => LAST,
+        (_, _, Some(rest)) => {
+            LAST.checked_sub(rest.strip_prefix('-')?.parse().ok().filter(|less| *less <= LAST - RTMIN)?)?
+        }
         _ => i32::try_from(NAMES.iter().position(|known| *known == name)?).ok()?.checked_add(1)?,
     };
     (1..=LAST).contains(&number).then_some(number)
@@ -364,7 +377,8 @@ mod tests {
     #[test]
     fn the_environment_has_what_programs_expect() {
         let workload = Workload { env: strings(&["PATH=/x", "A=1"]), ..Workload::default() };
-        assert_eq!(workload.environment("/root"), strings(&["PATH=/x", "A=1", "HOME=/root", "TERM=linux"]));
+        assert_eq!(workload.environment("/root", ""), strings(&["PATH=/x", "A=1", "HOME=/root", "TERM=linux"]));
+        assert_eq!(workload.environment("/", "box").get(2).map(String::as_str), Some("HOSTNAME=box"));
         assert_eq!(variable(&strings(&["A=1", "AB=3", "A=2"]), "A"), Some("2"));
         assert_eq!(variable(&strings(&["AB=3"]), "A"), None);
     }
@@ -384,7 +398,17 @@ mod tests {
             ("65", None),
             ("SIGRTMIN+31", None),
             ("SIGRTMIN+2147483647", None),
-            ("sigterm", None),
+            ("sigterm", Some(15)),
+            ("SigQuit", Some(3)),
+            ("SIGCLD", Some(17)),
+            ("IOT", Some(6)),
+            ("SIGPOLL", Some(29)),
+            ("SIGSTKFLT", Some(16)),
+            ("SIGRTMAX", Some(64)),
+            ("RTMAX-14", Some(50)),
+            ("SIGRTMAX-31", None),
+            ("SIGRTMAX+1", None),
+            ("SIGRTMAX--1", None),
             ("SIGNAL", None),
         ] {
             assert_eq!(signal(text), number, "{text}");

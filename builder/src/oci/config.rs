@@ -57,7 +57,7 @@ pub struct Run {
     /// Ports that it listens on: told, not acted on.
     #[serde(deserialize_with = "keys", serialize_with = "as_list", skip_serializing_if = "Vec::is_empty")]
     pub exposed_ports: Vec<String>,
-    /// Folders that it writes to: told, not acted on, for all of the root is memory.
+    /// Directories that it writes to: made where they are missing; all of the root is memory.
     #[serde(deserialize_with = "keys", serialize_with = "as_list", skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<String>,
 }

@@ -99,6 +99,27 @@ pub fn workload(image: &str, run: &Run, wishes: &Wishes) -> Result<Workload> {
 /// The path of the root.
 const ROOT: &Vec<u8> = &Vec::new();
 
+/// Makes the directories that the image's volumes are mounted on in a container, where they are missing.
+///
+/// # Errors
+/// [`Error::OciImage`] for a volume whose path cannot be.
+pub fn make_volumes(image: &str, run: &Run, merge: &mut Merge) -> Result<()> {
+    for volume in &run.volumes {
+        let refuse = |reason: String| Error::OciImage {
+            image: image.to_owned(),
+            reason: format!("its Volume `{}`: {reason}", escape(volume.as_bytes())),
+        };
+        let names = super::merge::components(volume.as_bytes()).map_err(refuse)?;
+        let Some((name, parents)) = names.split_last() else { continue };
+        let path = super::merge::join(&merge.resolve(parents).map_err(refuse)?, name);
+        // What is there is there, a link among it.
+        if merge.tree.get(&path).is_none() {
+            merge.create_parents(&path).map_err(refuse)?;
+        }
+    }
+    Ok(())
+}
+
 /// Puts all of it into the root, with the network where there is a BusyBox for it. What the image has at `/init` gives way and is put
 /// back by init.
 ///
@@ -278,6 +299,20 @@ mod tests {
             let text = workload("i", &config, &Wishes::default()).unwrap_err().to_string();
             assert!(text.contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn volumes_have_their_directories() {
+        let mut merge = Merge::default();
+        merge.insert(b"var", Entry::symlink("/data")).unwrap();
+        merge.insert(b"file", Entry::file(0o644, Content::Bytes(Vec::new()))).unwrap();
+        let run = |volumes: &[&str]| Run { volumes: strings(volumes), ..Run::default() };
+        make_volumes("i", &run(&["/var/lib/db", "/var", "srv/", "/", "/file"]), &mut merge).unwrap();
+        let names: Vec<_> = merge.tree.iter().map(|node| String::from_utf8_lossy(node.path).into_owned()).collect();
+        assert_eq!(names, ["data", "data/lib", "data/lib/db", "file", "srv", "var"]);
+        let error = make_volumes("i", &run(&["/file/x"]), &mut merge).unwrap_err().to_string();
+        assert!(error.contains("its Volume `/file/x`: its parent `file` is a file"), "{error}");
+        assert!(make_volumes("i", &run(&["../x"]), &mut merge).is_err());
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub fn scratch(lab: &Lab) {
     let layer = Layer::new().file("sh", 0o755, &lab.busybox("x86_64"));
     let image = lab.image_with(&json!({ "Cmd": ["/sh", "-c", "echo /*; echo $$; exit 3"] }), vec![layer]);
     let ended = lab.run(&image, &[], &[]);
-    ended.expect(3).expect_lines(&["/dev /init /proc /root /run /sh /sys"]);
+    ended.expect(3).expect_lines(&["/dev /etc /init /proc /root /run /sh /sys"]);
 }
 
 pub fn scratch_i686(lab: &Lab) {

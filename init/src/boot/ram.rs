@@ -13,14 +13,15 @@ use crate::{
     names,
     step::Step,
     supervise, switch_root,
-    workload::{self, Fault, Identity, Workload, user},
+    workload::{self, Fault, Identity, Workload, runtime, user},
 };
 
 /// Mounts beside those of every way: filesystem, where, options, restrictions.
-const MOUNTS: [(&str, &str, &str, Limits); 3] = [
+const MOUNTS: [(&str, &str, &str, Limits); 4] = [
     // The group tty has this number nearly everywhere; glibc's grantpt asks for it (kernel, Documentation/filesystems/devpts.rst).
     ("devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", Limits::None),
     ("tmpfs", "/dev/shm", "mode=1777", Limits::NoSuidDev),
+    ("mqueue", "/dev/mqueue", "", Limits::NoSuidDev),
     ("cgroup2", "/sys/fs/cgroup", "", Limits::NoSuidDev),
 ];
 
@@ -31,6 +32,9 @@ const LINKS: [(&str, &str); 4] = [
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
+
+/// No such filesystem (errno(3)).
+const ENODEV: i32 = 19;
 
 /// Less than this free means that a root is full, in bytes.
 const NOTHING: u64 = 64 << 10;
@@ -74,12 +78,17 @@ pub fn run(boot: &mut Boot<'_>) -> Result<()> {
     }
     boot.begin(Step::Mounts);
     mount_apis(boot);
-    name_machine(boot, &workload);
+    // Not a system of its own, and not a root that somebody else packed.
+    let is_image = is_baked && !workload.on_consoles;
+    let hostname = name_machine(boot, &workload, is_image);
+    if is_image {
+        add_runtime(boot, &hostname);
+    }
     if let Err(error) = boot.kernel.link_up("lo") {
         boot.notice(&format!("the loopback network is not up: {error}"));
     }
     boot.begin(Step::Check);
-    let program = prepare(boot, &workload)?;
+    let program = prepare(boot, &workload, if is_image { &hostname } else { "" })?;
     start_companion(boot, &workload);
     boot.begin(Step::Report);
     boot.report.fact("program", program.path.as_str());
@@ -138,7 +147,7 @@ fn companion(workload: &Workload) -> Option<Program> {
     let path = words.next()?;
     let setting = Setting {
         name: path.clone(),
-        environment: workload.environment("/"),
+        environment: workload.environment("/", ""),
         directory: "/".into(),
         identity: Identity::default(),
         stop: workload.stop(),
@@ -195,7 +204,10 @@ fn mount_apis(boot: &mut Boot<'_>) {
             let _ = boot.make_dir(target);
         }
         let mount = Mount { source: filesystem, target, filesystem, read_only: false, limits, data };
-        if let Err(error) = boot.kernel.mount(&mount) {
+        if let Err(error) = boot.kernel.mount(&mount)
+            // Few programs have queues, and many kernels none.
+            && !(filesystem == "mqueue" && error.raw_os_error() == Some(ENODEV))
+        {
             boot.notice(&format!("no {filesystem} at {target}: {error}"));
         }
     }
@@ -208,25 +220,61 @@ fn mount_apis(boot: &mut Boot<'_>) {
     }
 }
 
-fn name_machine(boot: &mut Boot<'_>, workload: &Workload) {
+/// Names the machine, as the image or its `/etc/hostname` says. Returns the name.
+fn name_machine(boot: &mut Boot<'_>, workload: &Workload, is_image: bool) -> String {
     let mut name = workload.hostname.clone();
     if name.is_empty() {
         name = boot.text("/etc/hostname").lines().next().unwrap_or_default().trim().to_string();
+    }
+    if name.is_empty() && is_image {
+        name = runtime::HOSTNAME.to_string();
     }
     if !name.is_empty()
         && let Err(error) = boot.kernel.write("/proc/sys/kernel/hostname", name.as_bytes())
     {
         boot.notice(&format!("the machine cannot be called {name}: {error}"));
     }
+    name
+}
+
+/// Makes what container engines put beside an image, where the image has none: images are made with empty files in these places.
+fn add_runtime(boot: &mut Boot<'_>, hostname: &str) {
+    for (path, value) in runtime::SETTINGS {
+        // A kernel without the setting has nothing to allow.
+        let _ = boot.kernel.write(path, value.as_bytes());
+    }
+    let _ = boot.make_dir("/etc");
+    if let Some(hosts) = runtime::hosts(&boot.text("/etc/hosts"), hostname) {
+        put_file(boot, "/etc/hosts", &hosts);
+    }
+    if boot.text("/etc/hostname").trim().is_empty() {
+        put_file(boot, "/etc/hostname", &[hostname, "\n"].concat());
+    }
+    // The file counts even where it says nothing: without it some programs look nowhere.
+    if boot.text("/etc/resolv.conf").trim().is_empty() {
+        let resolvers = runtime::resolvers(&boot.text("/proc/net/pnp"));
+        put_file(boot, "/etc/resolv.conf", &resolvers);
+    }
+}
+
+/// Writes a file of the root's; in the place of a link that leads nowhere, as engines do.
+fn put_file(boot: &mut Boot<'_>, path: &str, text: &str) {
+    let mut written = boot.kernel.write(path, text.as_bytes());
+    if written.is_err() && boot.kernel.read_link(path).is_ok() {
+        written = boot.kernel.remove(path).and_then(|()| boot.kernel.write(path, text.as_bytes()));
+    }
+    if let Err(error) = written {
+        boot.notice(&format!("cannot write {path}: {error}"));
+    }
 }
 
 /// The program with all that it runs with.
-fn prepare(boot: &mut Boot<'_>, workload: &Workload) -> Result<Program> {
+fn prepare(boot: &mut Boot<'_>, workload: &Workload, hostname: &str) -> Result<Program> {
     let mut words = workload.words(boot.config.given_init.as_deref(), &boot.config.given_arguments).into_iter();
     let Some(name) = words.next() else { return Err(Fault::Nothing.into()) };
     let (passwd, group) = (boot.text("/etc/passwd"), boot.text("/etc/group"));
     let identity = user::identify(&workload.user, &passwd, &group)?;
-    let environment = workload.environment(&identity.home);
+    let environment = workload.environment(&identity.home, hostname);
     make_dirs(boot, workload.folder())?;
     let path =
         find(boot.kernel, &name, workload.folder(), workload::variable(&environment, "PATH").unwrap_or_default())?;

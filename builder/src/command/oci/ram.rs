@@ -122,6 +122,7 @@ impl RunArgs {
         if workload.words(None, &[]).is_empty() {
             return Err(ram::nothing_to_run(&image.name));
         }
+        ram::make_volumes(&image.name, run, merge)?;
         let target = target_of(platform)?;
         let wanted = Wanted { modules: &self.modules, always: &[], tree: self.module_tree.as_deref(), strip: false };
         let wanted =

@@ -18,6 +18,9 @@ use std::os::fd::AsRawFd;
 use super::process;
 use crate::kernel::{Program, Setting};
 
+/// Files that a program may have open: what Docker gives, and what `fs.nr_open` allows without being asked.
+const FILES_MAX: libc::rlim_t = 1 << 20;
+
 fn string(text: &str) -> io::Result<CString> {
     CString::new(text).map_err(io::Error::other)
 }
@@ -66,6 +69,10 @@ fn become_program(program: &Program, setting: &Setting, terminal: &str) -> io::R
     let environment: Vec<CString> = setting.environment.iter().map(|entry| string(entry)).collect::<io::Result<_>>()?;
     process::open_terminal(terminal);
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    // As in containers; a kernel that allows less keeps what it has.
+    let limit = libc::rlimit { rlim_cur: FILES_MAX, rlim_max: FILES_MAX };
+    // SAFETY: the kernel reads the struct during the call.
+    let _ = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     let identity = &setting.identity;
     let (user, group) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
     // So that it can open /dev/stdout anew, as many do. The console may be on a filesystem that has no owners.
