@@ -31,7 +31,7 @@ needed=(
 	mksquashfs squashfs-tools  mkfs.erofs erofs-utils  minisign minisign  mke2fs e2fsprogs  mkfs.vfat dosfstools  mcopy mtools
 	sfdisk fdisk  cpio cpio  xz xz-utils  zstd zstd  lz4 lz4  depmod kmod  readelf binutils  pkg-config pkg-config
 	/usr/include/blkid/blkid.h libblkid-dev  umoci umoci  skopeo skopeo
-	docker-registry docker-registry  openssl openssl  ip iproute2
+	docker-registry docker-registry  openssl openssl  ip iproute2  mmdebstrap mmdebstrap
 )
 is_there() { case $1 in /*) [ -e "$1" ] ;; *) command -v "$1" >/dev/null || [ -x "/sbin/$1" ] || [ -x "/usr/sbin/$1" ] ;; esac; }
 

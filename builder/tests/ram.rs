@@ -16,6 +16,8 @@ mod diskless;
 mod ended;
 #[path = "ram/ends.rs"]
 mod ends;
+#[path = "ram/first.rs"]
+mod first;
 #[path = "ram/image.rs"]
 mod image;
 #[path = "ram/lab.rs"]
@@ -53,6 +55,9 @@ const CASES: &[Case] = &[
     ("said at boot, it comes before the image", ways::asked_at_boot),
     ("an entrypoint that is called /init", ways::own_init),
     ("a root that was packed by hand: /init and its own files", ways::packed_by_hand),
+    ("an entrypoint that must be process 1, in a namespace", first::script),
+    ("a root of Debian's with systemd, up to `running`", first::systemd),
+    ("BusyBox's init in a namespace and as the machine's process 1", first::busybox),
     ("two archives, all contents compared", ways::split),
     ("attributes are back", ways::attributes),
     ("the network, beside an image that has none of its programs", ways::network),

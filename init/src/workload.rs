@@ -1,11 +1,13 @@
 //! What a machine that runs from memory is there for: the one program, with all that it expects, as the builder wrote it down.
 //! Pure: bytes in, values out. What the user says at boot comes on top of it.
 
+pub mod first;
 pub mod runtime;
 pub mod user;
 
 use std::io;
 
+pub use first::Process;
 pub use user::Identity;
 
 /// Where programs are looked for when the environment has no `PATH`: as container engines have it.
@@ -31,6 +33,8 @@ pub struct Workload {
     pub stop_signal: String,
     /// The machine's name; that in `/etc/hostname` where it is empty.
     pub hostname: String,
+    /// Which process it becomes.
+    pub process: Process,
     /// The mode of `/`, where the image says one.
     pub root_mode: Option<u32>,
     /// What the root takes in memory, in bytes; 0 where nobody knows.
@@ -82,6 +86,9 @@ impl Workload {
                 put(name, "yes")?;
             }
         }
+        if self.process != Process::default() {
+            put("process", self.process.word())?;
+        }
         if let Some(mode) = self.root_mode {
             put("root-mode", &format!("{mode:o}"))?;
         }
@@ -105,6 +112,7 @@ impl Workload {
                 "start" => workload.start.push(value),
                 "on-consoles" => workload.on_consoles = value == "yes",
                 "switches-on" => workload.switches_on = value == "yes",
+                "process" => workload.process = Process::parse(&value).unwrap_or_default(),
                 "root-mode" => workload.root_mode = u32::from_str_radix(&value, 8).ok().filter(|mode| *mode <= 0o7777),
                 "memory" => workload.memory = value.parse().unwrap_or(0),
                 _ => {}
@@ -346,6 +354,7 @@ mod tests {
             stop_signal: "SIGQUIT".into(),
             hostname: "box".into(),
             root_mode: Some(0o1711),
+            process: Process::Namespace,
             memory: 12345,
             on_consoles: true,
             start: strings(&["/etc/rc", "x"]),

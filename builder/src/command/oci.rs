@@ -100,13 +100,14 @@ pub struct Args {
 }
 
 /// Options that only an image that runs by itself has.
-const OF_RAM: [&str; 11] = [
+const OF_RAM: [&str; 12] = [
     "entrypoint",
     "cmd",
     "env",
     "workdir",
     "user",
     "hostname",
+    "pid1",
     "network",
     "modules",
     "module_tree",

@@ -312,16 +312,25 @@ impl Merge {
     /// The content of the file that `path` leads to from the root.
     #[must_use]
     pub fn file(&self, path: &[u8]) -> Option<&Content> {
+        match &self.tree.get(self.real_path(path)?)?.kind {
+            Kind::File(content) => Some(content),
+            _ => None,
+        }
+    }
+
+    /// The path of what `path` leads to from the root, through all links; `None` where it leads nowhere.
+    #[must_use]
+    pub fn real_path(&self, path: &[u8]) -> Option<Vec<u8>> {
         let mut path = path.to_vec();
         for _ in 0..LINKS_MAX {
             let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
             let (name, parents) = names.split_last()?;
             let folder = self.resolve(parents).ok()?;
-            match &self.tree.get(join(&folder, name))?.kind {
-                Kind::File(content) => return Some(content),
+            let there = join(&folder, name);
+            match &self.tree.get(&there)?.kind {
                 Kind::Symlink(target) if target.starts_with(b"/") => path.clone_from(target),
                 Kind::Symlink(target) => path = join(&folder, target),
-                _ => return None,
+                _ => return Some(there),
             }
         }
         None

@@ -8,7 +8,7 @@ use initramfs_overlay_init::{
     inventory,
     kernel::{Digest, Kind as Seen},
     names,
-    workload::{Workload, signal, variable},
+    workload::{PATH, Process, Workload, signal, variable},
 };
 
 use super::{config::Run, merge::Merge};
@@ -34,6 +34,8 @@ pub struct Wishes {
     pub user: Option<String>,
     /// The machine's name.
     pub hostname: Option<String>,
+    /// Which process it becomes; by its name where nothing is said.
+    pub process: Option<Process>,
 }
 
 impl Wishes {
@@ -98,6 +100,26 @@ pub fn workload(image: &str, run: &Run, wishes: &Wishes) -> Result<Workload> {
 
 /// The path of the root.
 const ROOT: &Vec<u8> = &Vec::new();
+
+/// Which process the program wants to become, by its name and that of the file that it is in the root.
+#[must_use]
+pub fn detect_process(merge: &Merge, workload: &Workload) -> Process {
+    let words = workload.words(None, &[]);
+    let Some(name) = words.first() else { return Process::default() };
+    let directory = workload.folder();
+    let candidates: Vec<String> = match name.contains('/') {
+        true if name.starts_with('/') => vec![name.clone()],
+        true => vec![format!("{directory}/{name}")],
+        false => {
+            let path = variable(&workload.env, "PATH").unwrap_or(PATH);
+            path.split(':')
+                .map(|place| format!("{}/{name}", if place.is_empty() { directory } else { place }))
+                .collect()
+        }
+    };
+    let file = candidates.iter().find_map(|path| merge.real_path(path.as_bytes())).unwrap_or_default();
+    Process::detect(name, &String::from_utf8_lossy(&file))
+}
 
 /// Makes the directories that the image's volumes are mounted on in a container, where they are missing.
 ///
@@ -299,6 +321,30 @@ mod tests {
             let text = workload("i", &config, &Wishes::default()).unwrap_err().to_string();
             assert!(text.contains(part), "{text}");
         }
+    }
+
+    #[test]
+    fn inits_are_found_through_links() {
+        let mut merge = Merge::default();
+        merge.insert(b"sbin", Entry::symlink("usr/sbin")).unwrap();
+        for (path, target) in
+            [(&b"usr/sbin/init"[..], "/lib/systemd/systemd"), (b"lib", "usr/lib"), (b"usr/bin/other", "tini")]
+        {
+            merge.insert(path, Entry::symlink(target)).unwrap();
+        }
+        for path in [&b"usr/lib/systemd/systemd"[..], b"usr/bin/tini"] {
+            merge.insert(path, Entry::file(0o755, Content::Bytes(Vec::new()))).unwrap();
+        }
+        let process = |words: &[&str], env: &[&str]| {
+            let workload = Workload { entrypoint: strings(words), env: strings(env), ..Workload::default() };
+            detect_process(&merge, &workload)
+        };
+        assert_eq!(process(&["/sbin/init"], &[]), Process::Machine);
+        assert_eq!(process(&["init"], &[]), Process::Machine);
+        assert_eq!(process(&["init"], &["PATH=/usr/bin"]), Process::Namespace);
+        assert_eq!(process(&["other", "--", "app"], &[]), Process::Namespace);
+        assert_eq!(process(&["/bin/sh", "/sbin/init"], &[]), Process::Child);
+        assert_eq!(process(&[], &[]), Process::Child);
     }
 
     #[test]

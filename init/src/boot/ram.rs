@@ -13,7 +13,7 @@ use crate::{
     names,
     step::Step,
     supervise, switch_root,
-    workload::{self, Fault, Identity, Workload, runtime, user},
+    workload::{self, Fault, Identity, Process, Workload, runtime, user},
 };
 
 /// Mounts beside those of every way: filesystem, where, options, restrictions.
@@ -92,6 +92,10 @@ pub fn run(boot: &mut Boot<'_>) -> Result<()> {
     start_companion(boot, &workload);
     boot.begin(Step::Report);
     boot.report.fact("program", program.path.as_str());
+    let process = program.setting.as_ref().map(|setting| setting.identity.process).unwrap_or_default();
+    if process != Process::Child {
+        boot.report.fact("pid1", process.word());
+    }
     boot.write_report();
     boot.begin(Step::Run);
     boot.write_report();
@@ -273,7 +277,11 @@ fn prepare(boot: &mut Boot<'_>, workload: &Workload, hostname: &str) -> Result<P
     let mut words = workload.words(boot.config.given_init.as_deref(), &boot.config.given_arguments).into_iter();
     let Some(name) = words.next() else { return Err(Fault::Nothing.into()) };
     let (passwd, group) = (boot.text("/etc/passwd"), boot.text("/etc/group"));
-    let identity = user::identify(&workload.user, &passwd, &group)?;
+    let mut identity = user::identify(&workload.user, &passwd, &group)?;
+    // What is asked for at boot is another program.
+    if boot.config.given_init.is_none() {
+        identity.process = workload.process;
+    }
     let environment = workload.environment(&identity.home, hostname);
     make_dirs(boot, workload.folder())?;
     let path =

@@ -14,6 +14,8 @@ pub struct Identity {
     pub groups: Vec<u32>,
     /// The user's folder.
     pub home: String,
+    /// Which process it becomes.
+    pub process: super::Process,
 }
 
 /// Who `user` (`user`, `uid`, either with `:group` or `:gid`; root where it is empty) is by the files `passwd` and `group`. A number
@@ -33,7 +35,7 @@ pub fn identify(user: &str, passwd: &str, group: &str) -> Result<Identity, Fault
     let found =
         entries.clone().find(|entry| entry.name == user).or_else(|| entries.find(|entry| Some(entry.uid) == number));
     let mut identity = match (&found, number) {
-        (Some(entry), _) => Identity { uid: entry.uid, gid: entry.gid, groups: Vec::new(), home: entry.home.into() },
+        (Some(entry), _) => Identity { uid: entry.uid, gid: entry.gid, home: entry.home.into(), ..Identity::default() },
         (None, Some(uid)) => Identity { uid, ..Identity::default() },
         (None, None) => return Err(unknown("user", user, passwd)),
     };
@@ -112,10 +114,13 @@ mod tests {
             ("home", 40, 40, &[], "/"),
             ("77", 5, 6, &[], "/s"),
         ] {
-            let wanted = Identity { uid, gid, groups: groups.to_vec(), home: home.into() };
+            let wanted = Identity { uid, gid, groups: groups.to_vec(), home: home.into(), ..Identity::default() };
             assert_eq!(identify(user, PASSWD, GROUP).unwrap(), wanted, "{user}");
         }
-        assert_eq!(identify("1:2", "", "").unwrap(), Identity { uid: 1, gid: 2, groups: vec![], home: "/".into() });
+        assert_eq!(
+            identify("1:2", "", "").unwrap(),
+            Identity { uid: 1, gid: 2, home: "/".into(), ..Identity::default() }
+        );
     }
 
     #[test]

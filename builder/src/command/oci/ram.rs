@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use initramfs_overlay_init::workload::Process;
+
 use crate::{
     Error, Result, busybox,
     cache::Cache,
@@ -55,6 +57,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
 
+    /// Which process it becomes: process 1 of a namespace, the machine's own process 1, or a child of init [default: by its name]
+    #[arg(long, value_name = "namespace|real|no", value_parser = process)]
+    pid1: Option<Process>,
+
     /// Ask every network interface for an address (DHCP), with a BusyBox beside the image that its programs do not see
     #[arg(long)]
     pub network: bool,
@@ -86,6 +92,7 @@ impl RunArgs {
             directory: self.workdir.clone(),
             user: self.user.clone(),
             hostname: self.hostname.clone(),
+            process: self.pid1,
         }
     }
 
@@ -103,7 +110,7 @@ impl RunArgs {
         is_program && !says && !self.wishes(&[]).name_program()
     }
 
-    /// Makes the merged root run by itself. `modules` are those of a kernel that is known, where the user named none.
+    /// Makes the merged root run by itself. Returns which process its program becomes. `modules` are those of a kernel that is known, where the user named none.
     ///
     /// # Errors
     /// As [`ram::workload`] and [`ram::put`]; [`Error::Usage`] for a machine that there is no init for; what compiling init says.
@@ -115,10 +122,12 @@ impl RunArgs {
         arguments: &[String],
         modules: Option<Wanted<'_>>,
         progress: Progress,
-    ) -> Result<()> {
+    ) -> Result<Process> {
         let none = Run::default();
         let run = image.config.as_ref().map_or(&none, |config| &config.config);
-        let workload = ram::workload(&image.name, run, &self.wishes(arguments))?;
+        let wishes = self.wishes(arguments);
+        let mut workload = ram::workload(&image.name, run, &wishes)?;
+        workload.process = wishes.process.unwrap_or_else(|| ram::detect_process(merge, &workload));
         if workload.words(None, &[]).is_empty() {
             return Err(ram::nothing_to_run(&image.name));
         }
@@ -141,8 +150,13 @@ impl RunArgs {
                 Toolchain::new(place.source()?, &Cache::open()?, progress)?.init(target, FEATURES)?.path
             }
         };
-        ram::put(&image.name, merge, &workload, Content::host(init)?, busybox.as_ref())
+        ram::put(&image.name, merge, &workload, Content::host(init)?, busybox.as_ref())?;
+        Ok(workload.process)
     }
+}
+
+fn process(word: &str) -> Result<Process, String> {
+    Process::parse(word).ok_or_else(|| format!("`{word}` is none of namespace, real and no"))
 }
 
 /// The target whose init runs on a platform.

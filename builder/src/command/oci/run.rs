@@ -3,7 +3,7 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use indicatif::BinaryBytes;
-use initramfs_overlay_init::names;
+use initramfs_overlay_init::{names, workload::Process};
 
 use super::{Root, RootArgs, ram, write};
 use crate::{
@@ -12,13 +12,14 @@ use crate::{
     cache::Cache,
     command::build::modules::Wanted,
     command::machine::{self, MachineArgs, memory},
+    command::run::failure,
     command::vm::{Judged, accelerator_words, judge},
     compress::Compression,
     error::IoContext,
     kernel_package::{self, Kernel},
     oci::ram::Inventory,
     progress::Progress,
-    qemu::{self, Accelerator, Machine},
+    qemu::{self, Accelerator, End, Machine},
     target::{DiskInterface, Target},
     unfinished::Scratch,
     vm::{
@@ -104,7 +105,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
         tree: Some(&kernel.modules),
         strip: false,
     });
-    args.ram.apply(&image, &platform, &mut merge, &args.arguments, modules, progress)?;
+    let process = args.ram.apply(&image, &platform, &mut merge, &args.arguments, modules, progress)?;
     let work = Scratch::new("initramfs-overlay-oci-", None)?;
     let path = work.path().join("initrd");
     let mut file = OutputFile::create(&path)?;
@@ -150,11 +151,30 @@ fn boot(args: &Args) -> Result<ExitCode> {
         machine
     };
     let (outcome, console) = session::run_machine(&make, Output::Standard, args.machine.timeout)?;
-    let Judged { status, reason, .. } = judge(&told(outcome, &console), &console);
+    let Judged { status, reason, .. } = match ended_with_machine(process, &outcome, &console) {
+        Some(status) => status,
+        None => judge(&told(outcome, &console), &console),
+    };
     if let Some(reason) = reason {
         eprintln!("initramfs-overlay: {reason}");
     }
     Ok(ExitCode::from(status))
+}
+
+/// The end of a machine whose process 1 is the program: it has no status of its own.
+fn ended_with_machine(process: Process, outcome: &Outcome, console: &str) -> Option<Judged> {
+    let Outcome::Silent(Some(end)) = outcome else { return None };
+    if process != Process::Machine || failure(console).is_some() {
+        return None;
+    }
+    Some(match end {
+        End::Panicked => Judged {
+            status: 255,
+            name: "panicked",
+            reason: Some("the kernel panicked: the image's process 1 ended".to_owned()),
+        },
+        _ => Judged { status: 0, name: "exited", reason: None },
+    })
 }
 
 fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<Kernel> {
@@ -194,7 +214,19 @@ fn told(outcome: Outcome, console: &str) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::qemu::End;
+
+    #[test]
+    fn a_machine_ends_as_its_process_1() {
+        let ended = |process, end, console: &str| {
+            ended_with_machine(process, &Outcome::Silent(Some(end)), console).map(|judged| judged.status)
+        };
+        for end in [End::PoweredOff, End::Halted, End::Restarted] {
+            assert_eq!(ended(Process::Machine, end, ""), Some(0));
+        }
+        assert_eq!(ended(Process::Machine, End::Panicked, ""), Some(255));
+        assert_eq!(ended(Process::Child, End::PoweredOff, ""), None);
+        assert!(ended_with_machine(Process::Machine, &Outcome::TimedOut, "").is_none());
+    }
 
     #[test]
     fn a_status_is_read_from_the_console() {

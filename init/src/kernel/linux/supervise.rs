@@ -1,5 +1,5 @@
 //! PID 1 beside one program: started on the console in a session of its own, signals handed on to it, every process that ends
-//! reaped, its status told.
+//! reaped, its status told. A program that must be process 1 itself is that in a namespace, or takes the place of this one.
 
 use std::{
     fs::File,
@@ -32,20 +32,30 @@ pub(super) fn run(program: &Program) -> io::Result<u8> {
         // A console that cannot be set is only less tidy.
         let _ = tcsetattr(io::stdout(), SetArg::TCSANOW, &settings);
     }
+    let role = role(program);
+    if role == Role::Machine {
+        // As for a child: what reads keys from the console gets them, Ctrl-C among them.
+        let _ = setsid();
+        // SAFETY: a plain number goes in. Where it fails the program has no controlling terminal, and runs.
+        let _ = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) };
+        return Err(become_program(program));
+    }
     // Closed by the exec that succeeds; through it the one that fails says why.
     let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
     // SAFETY: the threads that loaded modules have ended, so the child is a whole copy of this process.
-    match unsafe { fork() }? {
+    match unsafe { split(role) }? {
         ForkResult::Child => {
             drop(reader);
+            if role == Role::Namespace
+                && let Err(error) = show_own_processes()
+            {
+                fail(writer, &error);
+            }
             let _ = setsid();
             // SAFETY: a plain number goes in. Where it fails the program has no controlling terminal, and runs.
             let _ = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY, 0) };
             let error = become_program(program);
-            let number = error.raw_os_error().unwrap_or(libc::ENOEXEC);
-            let _ = File::from(writer).write_all(&number.to_ne_bytes());
-            // SAFETY: _exit runs no code of this program: the child must not live on as a second PID 1.
-            unsafe { libc::_exit(127) }
+            fail(writer, &error)
         }
         ForkResult::Parent { child } => {
             drop(writer);
@@ -59,6 +69,64 @@ pub(super) fn run(program: &Program) -> io::Result<u8> {
             wait(child, &signals, stop(program))
         }
     }
+}
+
+/// Which process the program becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Child,
+    #[cfg_attr(not(feature = "ram"), expect(dead_code))]
+    Namespace,
+    #[cfg_attr(not(feature = "ram"), expect(dead_code))]
+    Machine,
+}
+
+fn role(program: &Program) -> Role {
+    #[cfg(feature = "ram")]
+    if let Some(setting) = &program.setting {
+        use crate::workload::Process;
+        return match setting.identity.process {
+            Process::Child => Role::Child,
+            Process::Namespace => Role::Namespace,
+            Process::Machine => Role::Machine,
+        };
+    }
+    let _ = program;
+    Role::Child
+}
+
+/// Makes a child, process 1 of a namespace of its own where its role wants that. With it go mounts of its own: it has another `/proc`.
+///
+/// # Safety
+/// As for fork(2): there is no other thread.
+unsafe fn split(role: Role) -> nix::Result<ForkResult> {
+    if role != Role::Namespace {
+        // SAFETY: as the caller says.
+        return unsafe { fork() };
+    }
+    let flags = libc::CLONE_NEWPID | libc::CLONE_NEWNS | libc::SIGCHLD;
+    // SAFETY: without CLONE_VM and a stack it is a fork(2): the child has a copy of all memory and goes on here. No pointer goes in.
+    let outcome = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+    Ok(match Errno::result(outcome)? {
+        0 => ForkResult::Child,
+        child => ForkResult::Parent { child: Pid::from_raw(i32::try_from(child).unwrap_or(i32::MAX)) },
+    })
+}
+
+/// Mounts a `/proc` that shows the processes of this namespace, which hides the machine's.
+fn show_own_processes() -> io::Result<()> {
+    use nix::mount::{MsFlags, mount};
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    // Settings of the machine were made before.
+    Ok(mount(Some("proc"), "/proc", Some("proc"), flags, None::<&str>)?)
+}
+
+/// Tells the parent why the program does not run, and ends.
+fn fail(writer: std::os::fd::OwnedFd, error: &io::Error) -> ! {
+    let number = error.raw_os_error().unwrap_or(libc::ENOEXEC);
+    let _ = File::from(writer).write_all(&number.to_ne_bytes());
+    // SAFETY: _exit runs no code of this program: the child must not live on as a second PID 1.
+    unsafe { libc::_exit(127) }
 }
 
 /// Becomes the program. Comes back only with an error.
