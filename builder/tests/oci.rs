@@ -188,7 +188,7 @@ fn an_os_image_keeps_long_names_and_attributes() {
     );
 }
 
-/// A layer whose root, and more, has what it can have.
+/// Makes a layer whose root, and more, has all that it can have.
 fn layer_of_the_root(attributes: usize) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     let long = vec![b'v'; 200];

@@ -224,14 +224,14 @@ fn an_attribute_without_a_place_is_an_error() {
     assert!(!image.exists());
 }
 
-/// How many blocks of `new` are nowhere in `old`: what a delta by blocks sends.
+/// Counts the blocks of `new` that are nowhere in `old`: those that a delta by blocks sends.
 fn new_blocks(old: &Path, new: &Path) -> usize {
     let old = fs::read(old).unwrap();
     let known: std::collections::HashSet<&[u8]> = old.chunks(4096).collect();
     fs::read(new).unwrap().chunks(4096).filter(|block| !known.contains(block)).count()
 }
 
-/// A root like a distribution's: many small files, some large ones.
+/// Makes a root like a distribution's: many small files, some large ones.
 fn distribution(folder: &Path, release: usize) {
     let mut state = 5_u32;
     let mut next = || {

@@ -185,7 +185,7 @@ pub struct Sum {
 }
 
 impl Sum {
-    /// Of no bytes.
+    /// Returns the sum of no bytes.
     #[must_use]
     pub fn new(wanted: &Digest) -> Self {
         Self { hash: Hash::new(wanted), wanted: wanted.clone() }

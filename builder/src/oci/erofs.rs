@@ -69,7 +69,7 @@ struct Contents<'a, W: Write> {
     block: u64,
     /// Where each file begins, by its inode in the tree.
     starts: HashMap<usize, u64>,
-    /// Where files end, where that is to lie behind their inodes.
+    /// The ends of files, if they are to lie behind their inodes.
     tails: Option<Tails>,
 }
 
@@ -77,7 +77,7 @@ struct Contents<'a, W: Write> {
 struct Tails {
     file: BufWriter<File>,
     length: u64,
-    /// Where each end is and how long, by the file's inode in the tree.
+    /// The place of each end, by the file's inode in the tree.
     places: HashMap<usize, Tail>,
 }
 
@@ -287,7 +287,7 @@ fn attributes(attributes: &Attributes) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// How files end in the image.
+/// The ends of files in the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ends {
     /// With whole blocks: a file that changes changes no others.

@@ -408,7 +408,7 @@ impl Search<'_> {
         Ok(None)
     }
 
-    /// The image of a manifest, or why it is none.
+    /// Reads the image of a manifest; returns the reason where it is none.
     fn manifest(&self, descriptor: &Descriptor, document: Document) -> Result<Result<Found, String>> {
         let digest = &descriptor.digest;
         let Some(config) = document.config else {

@@ -19,9 +19,9 @@ pub const NAMES_MAX: usize = 2_000_000;
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// What AUFS keeps for itself begins so: `.wh..wh.plnk`, `.wh..wh.aufs`, `.wh..wh.orph`.
+/// The prefix of the names that AUFS keeps for itself: `.wh..wh.plnk`, `.wh..wh.aufs`, `.wh..wh.orph`.
 const AUFS: &[u8] = b".wh..wh.";
-/// Where AUFS keeps the content of hard links.
+/// The directory in which AUFS keeps the content of hard links.
 const AUFS_LINKS: &[u8] = b".wh..wh.plnk";
 
 /// Extended attributes of one name.
@@ -36,7 +36,7 @@ pub struct Merge {
     pub xattrs: BTreeMap<Vec<u8>, Attributes>,
     /// The root directory itself, where a layer says how it is.
     pub root: Option<RootEntry>,
-    /// How many names were left out because the user wanted it.
+    /// The number of names that were left out because the user wanted it.
     pub left_out: usize,
     /// What the layer that is being put on brought: its own whiteouts do not hide it.
     upper: HashSet<Vec<u8>>,
@@ -214,7 +214,7 @@ impl Merge {
         Ok(())
     }
 
-    /// The names on the path of a hard link's target. What `..` means behind a symbolic link depends on who reads it.
+    /// Splits the path of a hard link's target into names. The meaning of `..` behind a symbolic link depends on who reads it.
     fn link_target<'a>(&self, target: &'a [u8]) -> Result<Vec<&'a [u8]>, String> {
         let mut names: Vec<&[u8]> = Vec::new();
         for part in target.split(|byte| *byte == b'/') {

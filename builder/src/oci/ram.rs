@@ -34,7 +34,7 @@ pub struct Wishes {
     pub user: Option<String>,
     /// The machine's name.
     pub hostname: Option<String>,
-    /// Which process it becomes; by its name where nothing is said.
+    /// The process that it becomes; by its name where nothing is said.
     pub process: Option<Process>,
 }
 
@@ -101,7 +101,7 @@ pub fn workload(image: &str, run: &Run, wishes: &Wishes) -> Result<Workload> {
 /// The path of the root.
 const ROOT: &Vec<u8> = &Vec::new();
 
-/// Which process the program wants to become, by its name and that of the file that it is in the root.
+/// Detects the process that the program must be, by its name and that of the file that it is in the root.
 #[must_use]
 pub fn detect_process(merge: &Merge, workload: &Workload) -> Process {
     let words = workload.words(None, &[]);

@@ -55,7 +55,7 @@ pub struct Access {
     pub lock: Option<PathBuf>,
     /// Where blobs are kept; `None` for the command's cache.
     pub cache: Option<Cache>,
-    /// How long a registry may bring nothing before it is given up.
+    /// The time in which a registry may bring nothing before it is given up.
     pub limit: Duration,
     /// Where warnings are said.
     pub progress: Progress,

@@ -35,7 +35,7 @@ pub(super) fn refusal(path: &[u8]) -> Option<&'static str> {
     None
 }
 
-/// Why an initramfs cannot hold `path`, which every filesystem can, or `None`.
+/// Returns the reason why an initramfs cannot hold `path`, which every filesystem can, or `None`.
 pub(super) fn archive_refusal(path: &[u8]) -> Option<&'static str> {
     (path == b"TRAILER!!!")
         .then_some("`TRAILER!!!` marks the end of an archive: the kernel drops a file of that name; rename it")

@@ -20,7 +20,7 @@ fn after() -> Made {
     file("after").content(b"zz")
 }
 
-/// Members that have no content may have a size, of which nothing follows.
+/// Makes members of all kinds; those without content may have a size, of which nothing follows.
 fn kinds() -> Vec<Sample> {
     let mut all = Vec::new();
     for (format, magic, trailer) in [
@@ -57,7 +57,7 @@ fn kinds() -> Vec<Sample> {
     all
 }
 
-/// Numbers in the forms that writers have had.
+/// Makes numbers in the forms that writers have had.
 fn numbers() -> Vec<Sample> {
     let mut all = Vec::new();
     for (field, offset, length, value) in [
@@ -106,7 +106,7 @@ fn numbers() -> Vec<Sample> {
     all
 }
 
-/// Names in the header, in its prefix, in PAX records and in GNU's long names.
+/// Makes names in the header, in its prefix, in PAX records and in GNU's long names.
 fn names() -> Vec<Sample> {
     let mut all = Vec::new();
     for length in [1, 99, 100, 101, 155, 156, 200, 255, 256, 300, 1000] {
@@ -166,7 +166,7 @@ fn names() -> Vec<Sample> {
     all
 }
 
-/// The magic decides, and nothing else.
+/// Makes headers of all magics: the magic decides, and nothing else.
 fn magics() -> Vec<Sample> {
     let unknown = "no known tar format";
     let of = |name: &str, magic: &[u8; 8]| {

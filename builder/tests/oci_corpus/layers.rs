@@ -20,7 +20,7 @@ fn etc() -> Vec<Made> {
     vec![directory("etc"), file("etc/passwd").content(b"inside"), file("etc/emptied").content(b"")]
 }
 
-/// containerd's `TestBreakouts`; one layer each.
+/// Makes containerd's `TestBreakouts`; one layer each.
 fn breakouts() -> Vec<Sample> {
     let of = |name: &str, members: &[Made]| Sample::layers(format!("containerd {name}"), vec![archive(members)]);
     let with_etc = |members: &[Made]| [etc(), members.to_vec()].concat();
@@ -73,7 +73,7 @@ fn breakouts() -> Vec<Sample> {
     ]
 }
 
-/// Whiteouts of all kinds, on a layer of everything.
+/// Makes whiteouts of all kinds, on a layer of everything.
 fn whiteouts() -> Vec<Sample> {
     let base = archive(&[
         directory("d"),
@@ -139,7 +139,7 @@ fn whiteouts() -> Vec<Sample> {
     all
 }
 
-/// Every kind over every kind, in one layer and in two.
+/// Makes every kind over every kind, in one layer and in two.
 fn overwrites() -> Vec<Sample> {
     let mut all = Vec::new();
     let of = |kind: &str, path: &str| -> Vec<Made> {

@@ -29,19 +29,19 @@ pub struct Sample {
     /// The project and its name for it.
     name: String,
     layers: Vec<Vec<u8>>,
-    /// Whether GNU tar understands it: one layer, no whiteouts.
+    /// True if GNU tar understands it: one layer, no whiteouts.
     is_archive: bool,
-    /// Why ours is not what both others read.
+    /// The reason for refusing it although both others read it.
     refused: Option<&'static str>,
 }
 
 impl Sample {
-    /// One archive that every program reads.
+    /// Makes a sample of one archive that every program reads.
     pub fn archive(name: impl Into<String>, bytes: Vec<u8>) -> Self {
         Self { name: name.into(), layers: vec![bytes], is_archive: true, refused: None }
     }
 
-    /// Layers that are put on each other.
+    /// Makes a sample of layers that are put on each other.
     pub fn layers(name: impl Into<String>, layers: Vec<Vec<u8>>) -> Self {
         Self { name: name.into(), layers, is_archive: false, refused: None }
     }

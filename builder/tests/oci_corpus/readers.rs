@@ -1,4 +1,4 @@
-//! What programs make of layers: this one, umoci, and GNU tar. A tree is a list of lines, one a name.
+//! The trees that programs make of layers: this one, umoci, and GNU tar. A tree is a list of lines, one a name.
 
 use std::{
     fs,
@@ -105,7 +105,7 @@ pub fn umoci(folder: &Path, layout: &Path) -> Read {
     }
 }
 
-/// GNU tar knows one archive, and no whiteouts.
+/// Unpacks with GNU tar, which knows one archive, and no whiteouts.
 pub fn gnu_tar(folder: &Path, layer: &[u8]) -> Read {
     let root = folder.join("tar");
     fs::create_dir(&root).unwrap();

@@ -135,7 +135,7 @@ fn go() -> Vec<Sample> {
     ]
 }
 
-/// Members of testtar.tar.
+/// Makes the members of testtar.tar.
 fn python() -> Vec<Sample> {
     let noise: Vec<u8> = (0..7011_u32).map(|at| ((at * at) >> 3) as u8).collect();
     let regular =
@@ -198,7 +198,7 @@ fn python() -> Vec<Sample> {
     all
 }
 
-/// What GNU tar itself writes.
+/// Returns an archive that GNU tar itself writes.
 fn written_by_tar(format: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
@@ -264,7 +264,7 @@ fn libarchive() -> Vec<Sample> {
     ]
 }
 
-/// Sparse files in all forms and shapes.
+/// Makes sparse files in all forms and shapes.
 fn sparse() -> Vec<Sample> {
     let mut all = Vec::new();
     let many: Vec<(usize, usize)> = (0..60).map(|at| (at * 1000, 10)).collect();
@@ -340,7 +340,7 @@ fn old_gnu(size: usize, pieces: &[(usize, usize)], stored: &[u8], after: &Made) 
     [bytes, archive(std::slice::from_ref(after))].concat()
 }
 
-/// PAX records that say the same as the header, something else, or nonsense.
+/// Makes PAX records that say the same as the header, something else, or nonsense.
 fn records() -> Vec<Sample> {
     let mut all = Vec::new();
     for (name, records) in [
@@ -409,7 +409,7 @@ fn records() -> Vec<Sample> {
     all
 }
 
-/// Ends of archives.
+/// Makes ends of archives.
 fn ends() -> Vec<Sample> {
     let [one, two] = small();
     let members = joined(&[one.clone(), two.clone()]);

@@ -78,7 +78,7 @@ impl Place {
         self.kept().into_iter().filter(|name| !is_right(name)).collect()
     }
 
-    /// What there is of a blob that has not come whole.
+    /// Returns the file of a blob that has not come whole.
     pub fn partial(&self, digest: &str) -> PathBuf {
         self.path("cache/oci").join(format!(".{}.partial", digest.replace(':', "-")))
     }

@@ -15,7 +15,7 @@ pub struct Request {
     pub method: String,
     pub path: String,
     pub authorization: Option<String>,
-    /// Where a part of the body is to begin.
+    /// The first byte of the part of the body that is wanted.
     pub from: Option<usize>,
     pub body: String,
 }
@@ -77,7 +77,7 @@ impl Server {
         Self { address, requests, sent }
     }
 
-    /// How many bytes of bodies went out since the last time.
+    /// Counts the bytes of bodies that went out since the last time.
     pub fn sent(&self) -> usize {
         self.sent.swap(0, Ordering::SeqCst)
     }

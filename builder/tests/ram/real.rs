@@ -11,7 +11,7 @@ use crate::{
     made::layout,
 };
 
-/// What Docker wrote long ago, what AUFS keeps for itself, whiteouts that are hard links, and a bill of materials before the image.
+/// Makes an image with Docker's old headers, AUFS' own names, whiteouts that are hard links, and a bill of materials before it.
 fn old_image(lab: &Lab, config: &Value) -> String {
     let old = archive(&[
         // A ustar header without a version, with a prefix.

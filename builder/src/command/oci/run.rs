@@ -161,7 +161,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(status))
 }
 
-/// The end of a machine whose process 1 is the program: it has no status of its own.
+/// Judges the end of a machine whose process 1 is the program: it has no status of its own.
 fn ended_with_machine(process: Process, outcome: &Outcome, console: &str) -> Option<Judged> {
     let Outcome::Silent(Some(end)) = outcome else { return None };
     if process != Process::Machine || failure(console).is_some() {

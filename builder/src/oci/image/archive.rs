@@ -32,11 +32,11 @@ const MEMBERS_MAX: usize = 100_000;
 pub(super) struct Members {
     files: HashMap<Vec<u8>, Place>,
     links: HashMap<Vec<u8>, Vec<u8>>,
-    /// Where the archive was unpacked to, where it was compressed: its members are read in any order.
+    /// The folder that a compressed archive was unpacked to: its members are read in any order.
     pub(super) unpacked: Option<Arc<Scratch>>,
 }
 
-/// What a compressed archive may unpack to, in bytes.
+/// The most that a compressed archive may unpack to, in bytes.
 const UNPACKED_MAX: u64 = 64 << 30;
 
 /// Counts the bytes that went by.

@@ -48,7 +48,7 @@ impl Made {
         self.blob(LAYERS[0], &[0; 1024])
     }
 
-    /// A manifest whose documents are changed on their way.
+    /// Makes a manifest whose documents are changed on their way.
     fn changed(&self, config: impl Fn(&mut Value), manifest: impl Fn(&mut Value)) -> Value {
         let layer = self.layer();
         let mut value = json!({ "os": "linux", "architecture": "amd64", "rootfs": { "diff_ids": [layer["digest"]] } });

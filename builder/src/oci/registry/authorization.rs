@@ -38,7 +38,7 @@ pub enum Challenge {
         realm: String,
         /// What the registry calls itself there.
         service: Option<String>,
-        /// What the token has to allow, where the registry says it.
+        /// The access that the token has to allow, if the registry says it.
         scope: Option<String>,
     },
 }
@@ -46,7 +46,7 @@ pub enum Challenge {
 /// The longest answer with a token, in bytes: many times what any registry sends.
 pub(super) const TOKEN_MAX: u64 = 256 << 10;
 
-/// What the values of `WWW-Authenticate` ask for; a token where both would do. What is of another scheme is passed by.
+/// Returns the challenge in the values of `WWW-Authenticate`; a token's where both would do. Other schemes are passed by.
 ///
 /// # Errors
 /// What cannot be understood.
@@ -121,14 +121,14 @@ fn challenges(text: &str) -> Option<Vec<Parsed>> {
 
 const BLANKS: [char; 2] = [' ', '\t'];
 
-/// A word (RFC 9110, 5.6.2), and what follows it.
+/// Splits off a word (RFC 9110, 5.6.2); returns it with the rest.
 fn word(text: &str) -> Option<(&str, &str)> {
     let is_word = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     let end = text.find(|c| !is_word(c)).unwrap_or(text.len());
     (end > 0).then(|| text.split_at(end))
 }
 
-/// What follows a token68, where the element is one and no parameter.
+/// Returns the text behind a token68, where the element is one and no parameter.
 fn token68(text: &str) -> Option<&str> {
     let is_digit = |c: char| c.is_ascii_alphanumeric() || "-._~+/".contains(c);
     let end = text.find(|c| !is_digit(c)).unwrap_or(text.len());
@@ -137,7 +137,7 @@ fn token68(text: &str) -> Option<&str> {
     (end > 0 && is_end).then_some(next)
 }
 
-/// A parameter's value, quoted or not, and what follows it.
+/// Splits off a parameter's value, quoted or not; returns it with the rest.
 fn value_of(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (plain, next) = word(text)?;
@@ -155,7 +155,7 @@ fn value_of(text: &str) -> Option<(String, &str)> {
     None
 }
 
-/// What follows an element of a list.
+/// Returns the text behind an element of a list.
 fn end_of_element(text: &str) -> Option<&str> {
     let text = text.trim_start_matches(BLANKS);
     (text.is_empty() || text.starts_with(',')).then_some(text)

@@ -53,12 +53,12 @@ pub(super) struct Connection {
     ask: Ask,
     login: OnceLock<Option<Login>>,
     authorization: Mutex<Authorization>,
-    /// How long nothing may come.
+    /// The time in which nothing may come.
     limit: Duration,
     progress: Progress,
 }
 
-/// How the registry wants to be asked.
+/// The form in which the registry wants to be asked.
 #[derive(Default)]
 struct Authorization {
     challenge: Option<Challenge>,
@@ -342,7 +342,7 @@ impl Connection {
         }
     }
 
-    /// An answer that another try may not get.
+    /// Returns the failure for an answer that another try may not get.
     fn passing(&self, response: &mut Response<Body>, does: &str) -> Failure {
         let status = response.status().as_u16();
         let after = response.headers().get("retry-after").and_then(|value| value.to_str().ok());
@@ -511,7 +511,7 @@ impl Connection {
     }
 }
 
-/// What a library says, which may pass.
+/// Sorts the library's errors into those that may pass and those that stay.
 fn passing(error: ureq::Error) -> Failure {
     match error {
         ureq::Error::Io(_) | ureq::Error::Timeout(_) | ureq::Error::ConnectionFailed | ureq::Error::Protocol(_) => {
@@ -521,13 +521,13 @@ fn passing(error: ureq::Error) -> Failure {
     }
 }
 
-/// How the registry wants to be asked, as far as this answer says.
+/// Returns the challenge in this answer.
 fn challenge_of(response: &Response<Body>) -> Result<Option<Challenge>, String> {
     let values = response.headers().get_all("www-authenticate").iter().filter_map(|value| value.to_str().ok());
     authorization::challenge(values)
 }
 
-/// What two addresses of one server have in common.
+/// Returns the scheme, host and port of an address.
 fn origin(address: &Uri) -> (Option<String>, Option<String>, u16) {
     let lower = |text: &str| text.to_ascii_lowercase();
     let scheme = address.scheme_str().map(lower);
@@ -535,7 +535,7 @@ fn origin(address: &Uri) -> (Option<String>, Option<String>, u16) {
     (scheme, address.host().map(lower), port)
 }
 
-/// The address that `location` means, said at `at`.
+/// Returns the address that `location` means, said at `at`.
 fn joined(at: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().filter(|location| !location.is_empty())?;
     let (scheme, authority) = (at.scheme_str()?, at.authority()?);
@@ -553,7 +553,7 @@ fn joined(at: &Uri, location: &str) -> Option<Uri> {
     (matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()).then_some(uri)
 }
 
-/// Where a piece begins and how long the whole is, where that is said (RFC 9110, 14.4).
+/// Reads `Content-Range` (RFC 9110, 14.4): the first byte of the piece, and the length of the whole where that is said.
 fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (start, _) = range.split_once('-')?;

@@ -1,4 +1,4 @@
-//! Where an image is asked for: the mirrors that the machine's `registries.conf` names, then the registry itself
+//! The places where an image is asked for: the mirrors that the machine's `registries.conf` names, then the registry itself
 //! (containers-registries.conf(5), version 2). Which rule fits and what a name becomes is decided without looking at anything.
 
 use std::{
@@ -14,7 +14,7 @@ use crate::{Error, Result, cache::variable};
 /// A place that may have the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Location {
-    /// What the image is called there.
+    /// The image's name there.
     pub(super) name: Name,
     /// It may be asked without encryption.
     pub(super) insecure: bool,
@@ -67,7 +67,7 @@ fn wrong(path: &Path, error: &dyn std::fmt::Display) -> Error {
     Error::WrongFile { path: path.to_owned(), reason: format!("{error}; repair it (containers-registries.conf(5))") }
 }
 
-/// The files: the one that the user names, else the user's own or the system's, and what lies beside that.
+/// Lists the files: the one that the user names, else the user's own or the system's, and those beside it.
 fn files(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
     let named = variable("CONTAINERS_REGISTRIES_CONF");
     let home = variable("XDG_CONFIG_HOME").or_else(|| variable("HOME").map(|home| home.join(".config")));
@@ -102,7 +102,7 @@ fn parse(text: &str, path: &Path) -> Result<Vec<Rule>> {
     Ok(rules.registry)
 }
 
-/// What is behind the rule's prefix in `whole`, with the separator; `None` where the rule is for others.
+/// Returns the part of `whole` behind the rule's prefix, with the separator; `None` where the rule is for others.
 fn rest<'a>(rule: &Rule, whole: &'a str) -> Option<&'a str> {
     let prefix = if rule.prefix.is_empty() { &rule.location } else { &rule.prefix };
     if let Some(domain) = prefix.strip_prefix("*.") {

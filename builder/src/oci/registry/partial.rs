@@ -14,7 +14,7 @@ use crate::{
     oci::blob::{Digest, Sum},
 };
 
-/// What is there of a blob.
+/// The part of a blob that is there.
 pub(super) struct Partial {
     path: PathBuf,
     file: File,

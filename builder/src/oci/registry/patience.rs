@@ -29,10 +29,10 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 /// A registry that sends the same beginning again and again brings nothing, however fast it is.
 const TRIES: u32 = 20;
-/// How often a wait looks whether it is still wanted.
+/// The time after which a wait looks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long something may still be tried.
+/// The time for which something may still be tried.
 pub(super) struct Patience<'a> {
     limit: Duration,
     stop: &'a AtomicBool,

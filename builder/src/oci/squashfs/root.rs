@@ -155,7 +155,7 @@ fn rewritten(superblock: &mut [u8], start: u64, tail: &[u8], root: &RootEntry, m
     Ok(made)
 }
 
-/// The root's attributes that squashfs has a place for: the name without its prefix, the prefix' number, the value.
+/// Lists the root's attributes that squashfs has a place for: the name without its prefix, the prefix' number, the value.
 fn pairs(root: &RootEntry) -> impl Iterator<Item = (&[u8], u16, &Vec<u8>)> {
     root.xattrs.iter().filter_map(|(name, value)| {
         let (prefix, kind) = PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix))?;
@@ -168,7 +168,7 @@ pub(super) fn has_place(name: &[u8]) -> bool {
     PREFIXES.iter().any(|(prefix, _)| name.starts_with(prefix))
 }
 
-/// The place of an owner's number in the table of them, which it is added to where it is not there.
+/// Finds an owner's number in the table of them, or adds it; returns its place.
 fn id_of(ids: &mut Vec<u8>, id: u32) -> io::Result<u16> {
     let id = id.to_le_bytes();
     let place = ids.as_chunks::<4>().0.iter().position(|known| *known == id);
@@ -179,7 +179,7 @@ fn id_of(ids: &mut Vec<u8>, id: u32) -> io::Result<u16> {
     u16::try_from(place).map_err(|_| odd())
 }
 
-/// Blocks of metadata that are to lie at `at`, and the index of their places.
+/// Packs metadata that is to lie at `at`; returns its blocks and the index of their places.
 fn indexed(bytes: &[u8], at: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let (mut blocks, mut index) = (Vec::new(), Vec::new());
     for chunk in bytes.chunks(METADATA) {
@@ -189,7 +189,7 @@ fn indexed(bytes: &[u8], at: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
     Ok((blocks, index))
 }
 
-/// The root's inode as `root` says. It must be all that `old` holds.
+/// Makes the root's inode as `root` says. It must be all that `old` holds.
 fn inode(old: &[u8], root: &RootEntry, owner: [u16; 2], mtime: u32, attributes: u32) -> io::Result<Vec<u8>> {
     const BASIC: usize = 32;
     const LARGE: usize = 40;
@@ -229,7 +229,7 @@ struct Attributes {
     /// Pieces of 16 bytes.
     numbers: Vec<u8>,
     count: u32,
-    /// Where each block of the pairs begins, before and after its compression.
+    /// The offsets of the blocks of the pairs, as they are stored.
     blocks: Vec<u64>,
 }
 
@@ -259,7 +259,7 @@ impl Attributes {
         Ok(Self { pairs: unpacked(packed)?, numbers, count, blocks })
     }
 
-    /// The table with the root's attributes added, to lie at `at`.
+    /// Makes the table with the root's attributes added, to lie at `at`.
     fn with(mut self, root: &RootEntry, at: u64) -> io::Result<Table> {
         let own: Vec<(&[u8], u16, &Vec<u8>)> = pairs(root).collect();
         if own.is_empty() && self.count == 0 {
@@ -312,7 +312,7 @@ impl Attributes {
     }
 }
 
-/// All blocks of metadata, unpacked.
+/// Unpacks all blocks of metadata.
 fn unpacked(mut blocks: &[u8]) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
     while !blocks.is_empty() {
@@ -328,7 +328,7 @@ fn unpacked(mut blocks: &[u8]) -> io::Result<Vec<u8>> {
     Ok(all)
 }
 
-/// Blocks of metadata.
+/// Packs metadata into blocks.
 fn packed(bytes: &[u8]) -> io::Result<Vec<u8>> {
     bytes.chunks(METADATA).map(packed_block).collect::<io::Result<Vec<_>>>().map(|blocks| blocks.concat())
 }
