@@ -33,7 +33,7 @@ pub struct Workload {
     pub stop_signal: String,
     /// The machine's name; that in `/etc/hostname` where it is empty.
     pub hostname: String,
-    /// Which process it becomes.
+    /// The process that it becomes.
     pub process: Process,
     /// The mode of `/`, where the image says one.
     pub root_mode: Option<u32>,

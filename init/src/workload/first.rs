@@ -1,7 +1,7 @@
 //! Programs that must be process 1: init systems and the small inits of containers. Which process a program becomes is decided when the
 //! image is made. Pure.
 
-/// Which process a program becomes.
+/// The process that a program becomes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Process {
     /// A child of init, which stays process 1.

@@ -14,7 +14,7 @@ pub struct Identity {
     pub groups: Vec<u32>,
     /// The user's folder.
     pub home: String,
-    /// Which process it becomes.
+    /// The process that it becomes.
     pub process: super::Process,
 }
 

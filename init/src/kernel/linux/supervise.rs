@@ -71,7 +71,7 @@ pub(super) fn run(program: &Program) -> io::Result<u8> {
     }
 }
 
-/// Which process the program becomes.
+/// The process that the program becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Child,
