@@ -36,9 +36,11 @@ const ABILITIES: Abilities = Abilities { shell: false, trust: false };
 
 type Case = (&'static str, fn(&Workshop));
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 10] = [
     ("the layers become one root", layers_become_one_root),
     ("an EROFS image is mounted", erofs_is_mounted),
+    ("the root has the attributes of the image's", root_has_attributes),
+    ("a factory reset deletes what is protected, and counts what stays", reset_counts_what_stays),
     ("what earlier boots wrote is swept away, persistent stays", leftovers_are_swept),
     ("clearing takes no longer for much than for little", clearing_does_not_depend_on_content),
     ("an update is rotated in and the old image kept", update_is_rotated),
@@ -249,6 +251,93 @@ fn layers_become_one_root(shop: &Workshop) {
     );
     assert!(fs::write("/run/initramfs/image/etc/mark", "x").is_err(), "the image is read-only");
     assert!(fs::write("/run/initramfs/img/x", "x").is_err(), "img is read-only");
+    let flags = |path: &str| {
+        let line = mounts.lines().find(|line| line.contains(&format!(" {path} "))).unwrap();
+        ["nosuid", "nodev", "nosymfollow"].map(|flag| line.contains(flag))
+    };
+    assert_eq!(flags("/run/initramfs/img"), [true; 3], "{mounts}");
+    assert_eq!(
+        flags("/run/initramfs/overlay"),
+        [false; 3],
+        "bind mounts of the running system would inherit them: {mounts}"
+    );
+}
+
+fn root_has_attributes(shop: &Workshop) {
+    let root = shop.folder("root", &[("sbin/init", "A")]);
+    // Python's standard library has the calls, and the tests need it anyway.
+    let python = |code: &str| {
+        let output = Command::new("/usr/bin/env").args(["python3", "-c", code]).output().unwrap();
+        assert!(output.status.success(), "{code}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim_end().to_string()
+    };
+    // Places that had to be made would change the time.
+    for place in ["dev", "proc", "sys", "run"] {
+        fs::create_dir(root.join(place)).unwrap();
+    }
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o511)).unwrap();
+    std::os::unix::fs::chown(&root, Some(12), Some(34)).unwrap();
+    let img = shop.path("img.d");
+    fs::create_dir(&img).unwrap();
+    // Root may set these on every filesystem that has any.
+    python(&format!("import os; os.setxattr('{}', 'trusted.label', b'of the image')", root.display()));
+    run(Command::new("mksquashfs").arg(&root).arg(img.join("root-squashfs.img")).args(["-quiet", "-no-progress"]));
+    let overlay = shop.folder("overlay.d", &[("upper/x", ""), ("persistent/y", "")]);
+    let (img, _img) = shop.ext4("img", &img);
+    let (overlay, _overlay) = shop.ext4("overlay", &overlay);
+    shop.enter();
+    boot_with(Found { img, overlay: Some(overlay), newimg: None, boot: None }, |boot, found| {
+        store::open(boot, found.overlay.as_ref().unwrap()).unwrap();
+        fs::create_dir_all("/run/initramfs/overlay/spare/upper").unwrap();
+        // What an earlier image's root had must not stay.
+        for name in ["trusted.overlay.opaque", "trusted.other"] {
+            python(&format!("import os; os.setxattr('/run/initramfs/overlay/spare/upper', '{name}', b'y')"));
+        }
+        mount_all(boot, found);
+    });
+    for path in ["/sysroot", "/run/initramfs/overlay/upper", "/run/initramfs/image"] {
+        let stat = fs::metadata(path).unwrap();
+        assert_eq!((stat.mode() & 0o7777, stat.uid(), stat.gid()), (0o511, 12, 34), "{path}");
+    }
+    assert_eq!(
+        fs::metadata("/run/initramfs/overlay/upper").unwrap().mtime(),
+        fs::metadata("/run/initramfs/image").unwrap().mtime()
+    );
+    let seen = python("import os; print(sorted(os.listxattr('/run/initramfs/overlay/upper')))");
+    assert!(!seen.contains("trusted.other") && !seen.contains("opaque"), "{seen}");
+    let label = python("import os; print(os.getxattr('/run/initramfs/overlay/upper', 'trusted.label').decode())");
+    assert_eq!(label, "of the image");
+    assert_eq!(fs::read_to_string("/sysroot/sbin/init").unwrap(), "A", "the image is not hidden");
+}
+
+fn reset_counts_what_stays(shop: &Workshop) {
+    let content =
+        shop.folder("overlay.d", &[("persistent/etc/secret", "s"), ("persistent/etc/other", "o"), ("upper/x", "")]);
+    std::os::unix::fs::symlink("nowhere", content.join("persistent/etc/link")).unwrap();
+    let (img, _img) = shop.ext4("img", &shop.folder("img.d", &[]));
+    let (overlay, _overlay) = shop.ext4("overlay", &content);
+    // chattr(1) does that to files and directories, debugfs to links as well, whose attribute nothing takes off again.
+    let device = overlay.path();
+    for (path, mode) in [
+        ("persistent/etc/secret", "0x80010"),
+        ("persistent/etc/other", "0x80020"),
+        ("persistent/etc", "0x80010"),
+        ("persistent/etc/link", "0x10"),
+    ] {
+        run(Command::new("debugfs").args(["-w", "-R", &format!("set_inode_field {path} flags {mode}")]).arg(&device));
+    }
+    shop.enter();
+    boot_with(Found { img, overlay: Some(overlay), newimg: None, boot: None }, |boot, found| {
+        boot.config.overlay_reset = true;
+        prepare(boot, found);
+        let report = boot.report.to_json(None);
+        assert!(report.contains("persistent is emptied, but") && report.contains("degraded"), "{report}");
+        sweep(boot);
+    });
+    let base = Path::new("/run/initramfs/overlay");
+    assert_eq!(fs::read_dir(base.join("persistent")).unwrap().count(), 0);
+    let left = fs::read_dir(base.join("discarded/persistent.0/etc")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["link"], "all that can be deleted is");
 }
 
 fn erofs_is_mounted(shop: &Workshop) {
