@@ -94,11 +94,12 @@ pub fn prepare(boot: &mut Boot<'_>) -> Result<()> {
     }
     renew(boot, names::UPPER, 0o755, &DISPOSABLE)?;
     renew(boot, names::WORK, 0o700, &[names::DISCARDED, names::WORK])?;
-    make(boot, names::PERSISTENT)
-}
-
-fn make(boot: &mut Boot<'_>, name: &str) -> Result<()> {
-    with_room(boot, &[names::DISCARDED], &mut |kernel| media::make_dir(kernel, &store(name), 0o755))
+    let persistent = store(names::PERSISTENT);
+    if boot.kernel.stat(&persistent).is_ok_and(|stat| stat.kind != Kind::Directory) {
+        boot.notice("persistent on overlay is no directory: it is replaced by an empty one");
+        boot.report.degrade();
+    }
+    with_room(boot, &[names::DISCARDED], &mut |kernel| media::make_dir(kernel, &persistent, 0o755))
 }
 
 /// Empties one of the directories: by taking the spare one, or by making another.

@@ -127,6 +127,7 @@ impl Linux {
 
     fn log_line(&mut self, level: u8, line: &str) {
         self.count_line();
+        let line = process::printable(line);
         if let Some(kmsg) = self.kmsg() {
             // There is no better place to say that the log cannot be written.
             // Without a line break it would not be seen before the next line comes (kernel/printk, LOG_NEWLINE).

@@ -7,7 +7,7 @@ use super::Refusal;
 use crate::{
     error::{Error, Result},
     kernel::{Digest, Kernel},
-    media,
+    media::{self, Resolved},
     names::newimg,
 };
 
@@ -22,12 +22,16 @@ pub fn signature_of(path: &str) -> String {
     format!("{path}.minisig")
 }
 
-/// A sidecar's text; none where there is no such file.
+/// A sidecar's text; none where there is no such file. As an image, it may be a link to a file beside it.
 ///
 /// # Errors
 /// It is no regular file, so reading it might never end, or it cannot be read.
 pub fn sidecar(kernel: &mut dyn Kernel, path: &str) -> Result<Option<String>> {
-    media::read_text(kernel, path, LIMIT)
+    match media::resolve(kernel, path) {
+        Ok(Resolved::File(path)) => media::read_text(kernel, &path, LIMIT),
+        // What it is instead, or why it is not there, reading says.
+        _ => media::read_text(kernel, path, LIMIT),
+    }
 }
 
 /// A sidecar of the delivered image: as [`sidecar`], but what is no file is held against the delivery.

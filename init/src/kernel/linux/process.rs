@@ -57,8 +57,14 @@ pub(super) fn consoles() -> Vec<String> {
     all
 }
 
+/// Returns a text without control characters but line breaks: names and labels from media would drive the terminal of whoever reads them.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '?' } else { c }).collect()
+}
+
 /// Writes to every console and waits until it is out.
 pub(super) fn write_consoles(text: &str) {
+    let text = printable(text);
     for console in consoles() {
         if let Ok(mut console) = File::options().write(true).open(console) {
             // The other consoles, and the log, may still be read.
@@ -354,5 +360,10 @@ mod tests {
             };
             assert_eq!(waitpid(child, None).unwrap(), WaitStatus::Exited(child, 0), "{closed:?}");
         }
+    }
+
+    #[test]
+    fn nothing_from_a_medium_drives_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2J\u{7}\u{9b}b\r\nc \u{e9}"), "a?[2J??b?\nc \u{e9}");
     }
 }
