@@ -41,7 +41,7 @@ use volume::Device;
 /// With what the machine would boot.
 #[derive(Debug, Clone, Default)]
 pub struct Boots {
-    /// What init reads of its initramfs, by path: the baked-in command lines, trusted keys.
+    /// Files that init reads of its initramfs, by path: the baked-in command lines, trusted keys.
     pub inits: BTreeMap<String, Vec<u8>>,
     /// The kernel's command line.
     pub cmdline: String,
@@ -55,7 +55,7 @@ impl Boots {
         Abilities { shell: self.is_debug, trust: self.inits.keys().any(|path| path.starts_with(keys)) }
     }
 
-    /// What init reads from all command lines, as far as they can be read.
+    /// The configuration that init reads from all command lines, as far as they can be read.
     pub fn config(&self) -> Config {
         let text = |path: &str| {
             let bytes = self.inits.get(path.trim_start_matches('/'));

@@ -72,7 +72,7 @@ pub enum Repair {
 pub enum Consume {
     /// On a fixed disk what was delivered is moved; on a removable medium nothing is changed.
     Auto,
-    /// What was delivered is moved.
+    /// A delivery is moved.
     Yes,
     /// Nothing is changed.
     No,
@@ -120,7 +120,7 @@ pub struct Config {
     pub newimg_timeout: Duration,
     /// How many boots a new image has to say that it is well; 0: it need not.
     pub newimg_tries: u32,
-    /// Whether what was delivered is moved from the update medium or copied.
+    /// Permission to change the update medium.
     pub newimg_consume: Consume,
     /// What a failed boot ends in.
     pub on_error: OnError,

@@ -110,7 +110,7 @@ pub enum Error {
     ImageNotFile {
         /// The image.
         path: String,
-        /// What it is instead, as the end of a sentence.
+        /// Its kind, as the end of a sentence.
         why: String,
     },
     /// The writable partition is there and cannot be used.
@@ -118,7 +118,7 @@ pub enum Error {
     Store {
         /// The partition.
         device: String,
-        /// What failed on it.
+        /// The step that failed on it.
         #[source]
         source: Box<Error>,
     },

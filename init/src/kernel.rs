@@ -266,7 +266,7 @@ pub trait Kernel {
     /// blocks are reserved first (fallocate(2)), where the filesystem can do that.
     ///
     /// # Errors
-    /// What the kernel said. Then a part of the copy may be left.
+    /// The kernel's. Then a part of the copy may be left.
     fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest>;
     /// The digest of a file's content, as the medium has it: pages in memory are dropped first.
     ///

@@ -134,11 +134,11 @@ fn mount_tmpfs(boot: &mut Boot<'_>) -> Result<()> {
     })
 }
 
-/// Where overlayfs comes from.
+/// The source of overlayfs.
 struct Overlayfs {
     /// Something served it: what is baked in, the image, or the kernel itself.
     served: bool,
-    /// Where a module was looked for, a line each.
+    /// Places where a module was looked for, a line each.
     looked: Vec<String>,
 }
 

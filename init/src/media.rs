@@ -34,7 +34,7 @@ fn not_a_file() -> io::Error {
 /// Writes `directory/name` so that a power cut leaves what was there before or all of `bytes`, and makes it durable.
 ///
 /// # Errors
-/// What the kernel refused. Then what was there before still is.
+/// The kernel's. Then what was there before still is.
 pub fn replace(kernel: &mut dyn Kernel, directory: &str, name: &str, bytes: &[u8]) -> Result<()> {
     let path = format!("{directory}/{name}");
     let new = format!("{directory}/{}", names::SCRATCH);
@@ -52,7 +52,7 @@ pub fn replace(kernel: &mut dyn Kernel, directory: &str, name: &str, bytes: &[u8
 /// Removes whatever stands at `path`: a file, a link, a device, a directory with all that is in it. Nothing there is fine.
 ///
 /// # Errors
-/// What the kernel refused.
+/// The kernel's.
 pub fn clear(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
     match kernel.stat(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -81,7 +81,7 @@ pub fn empty(kernel: &mut dyn Kernel, directory: &str) -> Result<usize> {
 /// Removes what stands at `path` unless it is a directory, and makes a directory there.
 ///
 /// # Errors
-/// What the kernel refused.
+/// The kernel's.
 pub fn make_dir(kernel: &mut dyn Kernel, path: &str, mode: u32) -> Result<()> {
     match kernel.stat(path) {
         Ok(stat) if stat.kind == Kind::Directory => return Ok(()),
@@ -131,7 +131,7 @@ pub fn resolve(kernel: &mut dyn Kernel, path: &str) -> Result<Resolved> {
 /// Removes the image at `path`. If it is a link to a file beside it, that goes as well, unless the image at `kept` is the same file.
 ///
 /// # Errors
-/// What the kernel refused.
+/// The kernel's.
 pub fn remove_image(kernel: &mut dyn Kernel, path: &str, kept: &str) -> Result<()> {
     let target = match resolve(kernel, path) {
         Ok(Resolved::File(target)) if target != path => Some(target),

@@ -81,7 +81,7 @@ pub const RESERVE_SIZE: u64 = 64 << 10;
 pub const WORKDIR: &str = "work";
 /// Name that a small file is written under before it takes its own, on any medium. What stands there was left by a power cut.
 pub const SCRATCH: &str = ".initramfs-overlay.new";
-/// What became of images that were delivered, on the image partition or else on the overlay partition: see `docs/update.md`.
+/// File that remembers what became of delivered images, on the image partition or else on the overlay partition: see `docs/update.md`.
 pub const UPDATES: &str = "updates.txt";
 
 /// How many boots an image on trial has left, below [`OVERLAY_DIR`]. Removing it says that the system is well.

@@ -29,7 +29,7 @@ use memory::{Entry, Verdict};
 
 /// Why an update is not put in.
 enum Refusal {
-    /// What was delivered is bad by itself, whoever looks at it.
+    /// The delivery is bad by itself, whoever looks at it.
     Bad(String),
     /// The running kernel cannot use it. Only a copy shows that, so it is remembered.
     Unusable(String),
@@ -47,7 +47,7 @@ impl From<Error> for Refusal {
     }
 }
 
-/// What came of an update that is in.
+/// The outcome of an update that is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// It was put in.
@@ -200,7 +200,7 @@ fn refuse(boot: &mut Boot<'_>, delivered: &str, reason: &str) {
     boot.report.degrade();
 }
 
-/// What is to be remembered of a delivered image; none where it cannot be read. What is no image, or larger than all of `img`, has no digest
+/// Returns what is to be remembered of a delivered image; none where it cannot be read. What is no image, or larger than all of `img`, has no digest
 /// and no size: it is told anew from its first bytes, and a file of terabytes, all of them holes, must not be read.
 fn entry_of(boot: &mut Boot<'_>, delivered: &str, verdict: Verdict, reason: &str) -> Option<Entry> {
     let kernel = &mut *boot.kernel;

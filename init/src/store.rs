@@ -80,7 +80,7 @@ pub fn with_room<T>(
 /// Makes `upper` and `work` empty, and `persistent` if it is missing.
 ///
 /// # Errors
-/// What the kernel refused.
+/// The kernel's.
 pub fn prepare(boot: &mut Boot<'_>) -> Result<()> {
     for name in [names::DISCARDED, names::SPARE] {
         let path = store(name);

@@ -34,10 +34,10 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What a file may unpack to, in bytes.
+/// The most that a file may unpack to, in bytes.
 const LIMIT: usize = 64 << 20;
 
-/// What a bomb unpacks to.
+/// Bytes that a bomb unpacks to.
 const BOMB: usize = 160 << 20;
 
 /// Has a writer compress `size` zeros.

@@ -16,7 +16,7 @@ const REJECTED: &str = "root-squashfs-rejected.img";
 const UPDATES: &str = "updates.txt";
 const SCRIPT: &str = "root-squash.img";
 
-/// What must become of the delivered image.
+/// The fate that the delivered image must have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fate {
     /// It becomes the current one, and leaves newimg.

@@ -9,7 +9,7 @@ use serde::Serialize;
 /// Where it may stand, the best first.
 const PLACES: [&str; 4] = ["etc/initrd-release", "usr/lib/initrd-release", "etc/os-release", "usr/lib/os-release"];
 
-/// Whether init itself reads that file of its image: the baked-in command lines, the keys that it trusts.
+/// Returns true for a file of its image that init itself reads: the baked-in command lines, the keys that it trusts.
 fn is_inits(path: &str) -> bool {
     let below = |name: &str| path.strip_prefix(name.trim_start_matches('/')).map(str::to_owned);
     [names::BAKED_CMDLINE, names::FINAL_CMDLINE].iter().any(|name| below(name).is_some_and(|rest| rest.is_empty()))

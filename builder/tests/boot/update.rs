@@ -53,7 +53,7 @@ pub fn debugfs(alone: &Path, command: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What becomes of a refused update on a fixed disk.
+/// The fate of a refused update on a fixed disk.
 #[derive(Clone, Copy, PartialEq)]
 enum Fate {
     /// It is deleted, with the reason beside where it was.
@@ -128,7 +128,7 @@ pub fn signatures(lab: &Lab) {
     assert!(remembered.contains(" refused ") && remembered.contains("by another key"), "{remembered}");
 }
 
-/// Where a key is baked in: a module on `boot` is loaded with its signature only.
+/// Loads a module on `boot` with its signature only, as a key is baked in.
 pub fn signed_modules(lab: &Lab) {
     let signer = Signer::new(lab);
     let key = signer.public_key();
@@ -230,7 +230,7 @@ pub fn fat(lab: &Lab) {
     assert!(lines(&files).is_empty(), "{files}");
 }
 
-/// What is no regular file, is empty or does not fit is refused, on a real filesystem too.
+/// Refuses what is no regular file, is empty or does not fit, on a real filesystem too.
 pub fn no_images(lab: &Lab) {
     let initrd = lab.initrd("");
     let whole = disk(lab, &[]);

@@ -166,7 +166,7 @@ pub fn erofs(lab: &Lab) {
     assert_eq!(marks.report()["image_format"], "erofs");
 }
 
-/// What the final line names is not the kernel's to say.
+/// Parameters that the final line names are not the kernel's to say.
 pub fn final_parameters(lab: &Lab) {
     let disk = lab.make(&lab.disk());
     let last = "rd.overlay=tmpfs rd.persistent=no ro -- --safe";

@@ -142,7 +142,7 @@ fn dictionary(header: &[u8]) -> Option<u32> {
     u32::try_from(size.min(LIMIT as u64)).ok()
 }
 
-/// How long the check behind each block is (2.1.1.2 of the format).
+/// Length in bytes of the check behind each block (2.1.1.2 of the format).
 fn check_length(kind: u8) -> usize {
     match kind & 15 {
         0 => 0,

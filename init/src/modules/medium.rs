@@ -197,7 +197,7 @@ mod tests {
     use super::*;
     use crate::kernel::recorder::{Node, Recorder};
 
-    /// What is loaded from a directory with these files.
+    /// Returns what is loaded from a directory with these files.
     fn loaded(files: &[(&str, Node)]) -> (Result<bool>, Vec<String>) {
         let mut kernel = Recorder::default();
         for (path, node) in files {

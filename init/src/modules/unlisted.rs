@@ -11,7 +11,7 @@ use crate::{
 /// needs cannot be told from their names.
 const MOST: usize = 256;
 
-/// How deep module files may lie.
+/// Depth down to which module files are looked for.
 const DEEPEST: u32 = 16;
 
 /// A directory of module files.
@@ -28,7 +28,7 @@ pub enum Place {
 impl Place {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Numbered, Self::Flat, Self::Release];
-    /// Those in `/lib/modules`.
+    /// Modules in `/lib/modules`.
     pub const USUAL: [Self; 2] = [Self::Flat, Self::Release];
 }
 

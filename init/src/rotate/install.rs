@@ -35,7 +35,7 @@ struct Delivery {
     wanted: Option<Digest>,
     /// What its signature says.
     signature: Option<String>,
-    /// What its digest is, once it was read.
+    /// Its digest, once it was read.
     digest: Option<Digest>,
 }
 
@@ -147,7 +147,7 @@ fn is_in(
     Ok(kernel.digest(&path).is_ok_and(|other| other == digest).then_some(digest))
 }
 
-/// What came of this very image before, where that decides. Whatever the image at `current` is not, a delivery may be.
+/// Returns what came of this very image before, where that decides.
 fn recall(
     boot: &mut Boot<'_>,
     found: &Found,

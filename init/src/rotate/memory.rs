@@ -1,4 +1,4 @@
-//! What became of delivered images: one line each in a text file that people read too. By it an image is told that was installed or refused
+//! Memory of delivered images: one line each in a text file that people read too. By it an image is told that was installed or refused
 //! before, on a medium where nothing may be deleted; and no delivered file is deleted before its reason is durable here. The file is on
 //! `img`; where that has no room for it, on the overlay partition.
 
@@ -20,7 +20,7 @@ const MOST: usize = 32;
 const LIMIT: usize = 32 << 10;
 const REASON: usize = 400;
 
-/// What became of a delivered image.
+/// The fate of a delivered image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// It was installed.
@@ -57,7 +57,7 @@ pub struct Entry {
     pub digest: Digest,
     /// Its size in bytes.
     pub size: u64,
-    /// What became of it.
+    /// Its fate.
     pub verdict: Verdict,
     /// The kernel that was running.
     pub release: String,

@@ -95,7 +95,7 @@ pub struct BootResult {
     pub status: String,
     /// Files of modules that the kernel was given.
     pub modules: Vec<String>,
-    /// Those among them whose content is not [`MODULE`].
+    /// Modules among them whose content is not [`MODULE`].
     pub foreign_modules: Vec<String>,
     /// Differences among the canaries on `/run`.
     pub outside: Vec<String>,

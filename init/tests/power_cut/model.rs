@@ -33,7 +33,7 @@ impl Files {
     }
 }
 
-/// What a directory holds, as far as a boot can tell: nothing but the names below it; a tree that nobody looks into; the empty directory
+/// Contents of a directory, as far as a boot can tell: nothing but the names below it; a tree that nobody looks into; the empty directory
 /// that overlayfs makes in its `work`. They are contents, so that a rename takes all of it along.
 pub const DIRECTORY: &[u8] = b"<directory>";
 pub const TREE: &[u8] = b"<tree>";
@@ -65,7 +65,7 @@ struct Filesystem {
     after_cut: Renames,
 }
 
-/// What a power cut may make of a rename that is not synced.
+/// Outcomes of a power cut for a rename that is not synced.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Renames {
     /// The file may have neither name: worse than any filesystem.

@@ -29,7 +29,7 @@ pub(super) struct AccessArgs {
     #[arg(long, help_heading = HEADING)]
     insecure: bool,
 
-    /// How long a registry may bring nothing before it is given up; until then what fails is tried again [default: 60s]
+    /// Time without progress after which a registry is given up; until then what fails is tried again [default: 60s]
     #[arg(long, value_name = "TIME", value_parser = crate::command::run::duration, help_heading = HEADING)]
     registry_timeout: Option<std::time::Duration>,
 

@@ -57,7 +57,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,
 
-    /// Which process it becomes: process 1 of a namespace, the machine's own process 1, or a child of init [default: by its name]
+    /// The process it becomes: process 1 of a namespace, the machine's own process 1, or a child of init [default: by its name]
     #[arg(long, value_name = "namespace|real|no", value_parser = process)]
     pid1: Option<Process>,
 

@@ -71,7 +71,7 @@ impl Partial {
     /// Adds bytes.
     ///
     /// # Errors
-    /// What the file said.
+    /// The file's error.
     pub(super) fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.sum.add(bytes);
@@ -82,7 +82,7 @@ impl Partial {
     /// Returns true where the bytes at `offset` are these.
     ///
     /// # Errors
-    /// What the file said.
+    /// The file's error.
     pub(super) fn has(&self, offset: u64, bytes: &[u8]) -> io::Result<bool> {
         let mut there = vec![0; bytes.len()];
         self.file.read_exact_at(&mut there, offset)?;
@@ -92,7 +92,7 @@ impl Partial {
     /// Forgets all that is there.
     ///
     /// # Errors
-    /// What the file said.
+    /// The file's error.
     pub(super) fn clear(&mut self) -> io::Result<()> {
         self.file.set_len(0)?;
         self.file.seek(SeekFrom::Start(0))?;

@@ -46,7 +46,7 @@ const PADDING: u64 = 4096;
 /// Makes the root of the image in `file` what `root` says.
 ///
 /// # Errors
-/// What the file said, or that it is no image that mksquashfs writes.
+/// The file's error, or that it is no image that mksquashfs writes.
 pub(super) fn settle(file: &mut (impl Read + Write + Seek), root: &RootEntry, mtime: u32) -> io::Result<u64> {
     let mut superblock = vec![0; SUPERBLOCK];
     file.seek(SeekFrom::Start(0))?;
