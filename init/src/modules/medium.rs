@@ -79,6 +79,9 @@ fn read_once(kernel: &mut dyn Kernel, place: &OnBoot<'_>, path: &str, most: usiz
     if stat.kind != Kind::File {
         return Err(refused(path, "it is not a regular file".into()));
     }
+    if stat.size > most as u64 {
+        return Err(refused(path, "it is too large".into()));
+    }
     let content = kernel.read(path).at("read", path)?;
     if content.len() > most {
         return Err(refused(path, "it is too large".into()));
