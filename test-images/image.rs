@@ -150,11 +150,27 @@ impl Marks {
 /// # Errors
 /// With the console's last lines, where either does not happen in `time`.
 pub fn boot(machine: &Machine, time: Duration) -> Result<(Marks, Verdict)> {
-    let mut guest = Guest::start(machine)?;
+    let mut guest = reach_init(machine, time)?;
     guest.wait_for("MARK end", time)?;
     let verdict = guest.finish(Some(time))?;
     let marks = Marks::parse(&guest.console()).expect("`MARK end` was seen");
     Ok((marks, verdict))
+}
+
+/// Starts a machine and waits until its kernel runs `/init`. On a host with much to do an emulated timer may lose an interrupt, and the
+/// emulated kernel waits for it for ever, before anything of ours runs: then the machine is started once more, and that is said.
+fn reach_init(machine: &Machine, time: Duration) -> Result<Guest> {
+    let mut guest = Guest::start(machine)?;
+    // A quiet kernel does not say when it is there.
+    if !machine.append.iter().any(|word| word == "quiet") && guest.wait_for("Run /init", time / 3).is_err() {
+        println!(
+            "the emulated kernel hung before it ran /init, and is started again; it had said:\n{}",
+            guest.last_lines()
+        );
+        drop(guest);
+        guest = Guest::start(machine)?;
+    }
+    Ok(guest)
 }
 
 /// Makes the root of image `id` in the folder `work` and returns its path.
