@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use initramfs_overlay_init::{modules::index, names};
+use contract::{module_index, names};
 
 use crate::{
     Error, Result,
@@ -161,7 +161,7 @@ pub fn put_modules(tree: &mut Tree, modules: &Modules) -> Result<()> {
     for module in &modules.files {
         put(&module.path, module.content.clone())?;
     }
-    let index = format!("{}/{}/{}", names::MODULES_DIR, modules.version, index::FILE_NAME);
+    let index = format!("{}/{}/{}", names::MODULES_DIR, modules.version, module_index::FILE_NAME);
     put(&index, Content::Bytes(modules.index.clone().into_bytes()))
 }
 

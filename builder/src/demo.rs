@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use initramfs_overlay_init::names;
+use contract::names;
 
 use crate::{
     Result,

@@ -22,7 +22,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use initramfs_overlay_init::names;
+use contract::names;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 

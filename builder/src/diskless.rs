@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use initramfs_overlay_init::workload::Workload;
+use contract::workload::Workload;
 
 use crate::{
     Error, Result,

@@ -19,16 +19,21 @@ pub mod table;
 pub mod union;
 pub mod volume;
 
-use std::{collections::BTreeMap, fmt::Write as _, io};
+use std::{collections::BTreeMap, io};
 
+use contract::{hex, names, tag::Volume};
 use initramfs_overlay_init::{
-    boot::{self, Boot},
-    config::{Abilities, Config},
-    device::{self, Found},
+    boot::{
+        self,
+        overlay::{
+            config as overlay,
+            device::{self, Found},
+        },
+    },
+    config::{Abilities, Common, Config},
+    context::Context,
     kernel::Kernel,
     media::{self, Resolved},
-    names,
-    tag::Volume,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -62,7 +67,7 @@ impl Boots {
             bytes.map(|bytes| String::from_utf8_lossy(bytes)).unwrap_or_default()
         };
         let (baked, last) = (text(names::BAKED_CMDLINE), text(names::FINAL_CMDLINE));
-        Config::parse_final(&baked, &self.cmdline, &last, self.abilities()).0
+        Config::parse([&baked, &self.cmdline, &last], self.abilities(), false).0
     }
 }
 
@@ -153,12 +158,13 @@ pub struct Diagnosis {
 /// Boots a machine with these devices, in memory, and says what comes of it. `with_digest`: also the digest of the image.
 pub fn examine(devices: Vec<Device>, boots: &Boots, with_digest: bool) -> Diagnosis {
     let config = boots.config();
+    let overlay = config.mode.overlay().cloned().unwrap_or_default();
     let volumes: Vec<Volume> = devices.iter().map(|device| device.volume.clone()).collect();
-    let mut machine = Machine::new(devices, &config.init, &boots.inits, &boots.cmdline);
-    let found = find(&mut machine, &config, boots);
+    let mut machine = Machine::new(devices, &config.common.init, &boots.inits, &boots.cmdline);
+    let found = find(&mut machine, config.common, &overlay, boots);
     let partitions = volumes.iter().map(|volume| describe(volume, found.as_ref())).collect();
     let mut findings = Vec::new();
-    let update = match found.as_ref().map(|found| state(&mut machine, found, &config.image)) {
+    let update = match found.as_ref().map(|found| state(&mut machine, found, &overlay.image)) {
         Some(Ok(state)) => state,
         Some(Err(error)) => {
             findings.push(format!("the state of an update cannot be told: {error}"));
@@ -189,7 +195,7 @@ pub fn examine(devices: Vec<Device>, boots: &Boots, with_digest: bool) -> Diagno
     if update == State::Rejected {
         findings.push(format!(
             "newimg holds {}, refused by an earlier boot: the next one removes it",
-            names::rejected_image(&config.image)
+            names::rejected_image(&overlay.image)
         ));
     }
     let verdict = match (machine.has_booted(), fact("status") == "ok" && findings.is_empty()) {
@@ -202,10 +208,10 @@ pub fn examine(devices: Vec<Device>, boots: &Boots, with_digest: bool) -> Diagno
 }
 
 /// The partitions that the boot would take, if it gets as far.
-fn find(machine: &mut Machine, config: &Config, boots: &Boots) -> Option<Found> {
-    let mut boot = Boot::new(machine, boots.abilities());
-    boot.config = config.clone();
-    device::find(&mut boot).ok()
+fn find(machine: &mut Machine, common: Common, config: &overlay::Config, boots: &Boots) -> Option<Found> {
+    let mut context = Context::new(machine, boots.abilities());
+    context.config = common;
+    device::find(&mut context, config).ok()
 }
 
 fn describe(volume: &Volume, found: Option<&Found>) -> Partition {
@@ -248,12 +254,7 @@ fn booted(machine: &mut Machine, name: String, format: String, partition: String
     };
     let size = machine.stat(&path).map_or(0, |stat| stat.size);
     let digest = with_digest.then(|| machine.digest(&path).ok()).flatten();
-    let sha256 = digest.map(|digest| {
-        digest.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    });
+    let sha256 = digest.map(|digest| hex::encode(&digest));
     Image { name, partition, format, size, sha256 }
 }
 
@@ -274,7 +275,9 @@ mod tests {
             ..Boots::default()
         };
         let config = boots.config();
-        assert_eq!((config.image.as_str(), config.timeout.as_secs()), ("b.img", 3));
-        assert!(matches!(config.overlay, OverlayStore::Partition(_)), "{:?}", config.overlay);
+        let image = config.mode.overlay().map(|own| own.image.as_str());
+        assert_eq!((image, config.common.timeout.as_secs()), (Some("b.img"), 3));
+        let overlay = config.common.layers.overlay;
+        assert!(matches!(overlay, OverlayStore::Partition(_)), "{overlay:?}");
     }
 }

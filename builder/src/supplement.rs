@@ -8,7 +8,7 @@ use std::{
     path::Path,
 };
 
-use initramfs_overlay_init::{modules::index, names};
+use contract::{module_index, names};
 
 use crate::{
     Result,
@@ -54,7 +54,7 @@ pub fn with_modules(initrd: &Path, modules: &Path, wanted: &[&str], output: &Pat
 }
 
 fn index_path(version: &str) -> String {
-    format!("{}/{version}/{}", names::MODULES_DIR, index::FILE_NAME)
+    format!("{}/{version}/{}", names::MODULES_DIR, module_index::FILE_NAME)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use initramfs_overlay_init::text::nearest;
+use contract::text::nearest;
 use serde::Deserialize;
 
 use crate::{Error, Result, elf::Machine};

@@ -158,8 +158,12 @@ impl<'a> Toolchain<'a> {
         let mut fetch = self.cargo(OsStr::new("cargo"));
         fetch.args(["fetch", "--locked", BUILD_STD[0], "--target", &target.triple]);
         program::run_logged(&mut fetch, "fetching the crates that init is made of (cargo fetch)", &log)?;
-        let (crates, registries) =
-            crates::of_init(&mut self.cargo(OsStr::new("cargo")), &self.source.root, &target.triple, features)?;
+        let (crates, registries) = crates::of_init(
+            &mut self.cargo(OsStr::new("cargo")),
+            &self.source.root,
+            &target.triple,
+            &cargo_features(features),
+        )?;
 
         step.detail("cargo zigbuild");
         let output = self.source.root.join("target/cross");
@@ -172,7 +176,7 @@ impl<'a> Toolchain<'a> {
             "init",
             "--no-default-features",
             "--features",
-            features,
+            &cargo_features(features),
         ]);
         build.arg("--target-dir").arg(&output);
         build.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(sysroot, &registries, &output));
@@ -220,6 +224,12 @@ impl<'a> Toolchain<'a> {
         }
         flags
     }
+}
+
+/// Returns the cargo features of an init for a real kernel with these boot modes and extras: a disk is found with libblkid.
+fn cargo_features(features: &str) -> String {
+    let names = features.split(',').map(|name| if name == "overlay" { "disks" } else { name });
+    std::iter::once("linux").chain(names).collect::<Vec<_>>().join(",")
 }
 
 /// Whether an init with these features, by name with commas between, has libblkid linked to it.

@@ -3,7 +3,7 @@
 
 use std::{fs, path::Path};
 
-use initramfs_overlay_init::names;
+use contract::names;
 
 use crate::{Error, Result};
 

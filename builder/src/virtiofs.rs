@@ -3,7 +3,10 @@
 
 use std::path::Path;
 
-use initramfs_overlay_init::{config::virtiofs as parameters, names};
+use contract::{
+    names,
+    virtiofs::{TAG_MAX, is_tag},
+};
 
 use crate::{
     Error, Result,
@@ -106,12 +109,12 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
 /// # Errors
 /// [`Error::Usage`].
 pub fn check_tag(option: &str, tag: &str) -> Result<()> {
-    if parameters::is_tag(tag) && !tag.contains(|c: char| c.is_whitespace() || c == '"') {
+    if is_tag(tag) && !tag.contains(|c: char| c.is_whitespace() || c == '"') {
         return Ok(());
     }
     Err(Error::Usage(format!(
         "{option} `{tag}`: a tag has 1 to {} bytes (this one {}) and no slash, blank or quote, and is neither . nor ..",
-        parameters::TAG_MAX,
+        TAG_MAX,
         tag.len()
     )))
 }

@@ -9,7 +9,7 @@ pub mod share;
 
 use std::path::PathBuf;
 
-use initramfs_overlay_init::config::virtiofs::ROOT_TAG;
+use contract::virtiofs::ROOT_TAG;
 
 use crate::{
     Error, Result,

@@ -2,32 +2,39 @@
 
 use std::{io::Write, time::Duration};
 
-use initramfs_overlay::compress::Compression;
-use initramfs_overlay_init::{
+use contract::{
     attributes,
-    config::{Abilities, Config},
-    image::Superblock,
+    hex::digest,
     inventory,
-    modules::{file, index::Index},
-    network::{self, Watch},
-    rotate::{is_vacant, parse_digest},
+    module_index::Index,
+    superblock::{Superblock, ext4::is_empty},
     text::{is_tmpfs_size, parse_duration},
     workload::Workload,
+};
+use initramfs_overlay::compress::Compression;
+use initramfs_overlay_init::{
+    boot::ram::network::Watch,
+    config::{Abilities, Config, ModeConfig},
+    kernel::rtnetlink::parse,
+    modules::file,
 };
 
 use super::numbered;
 
 /// Each reader in turn, as all of them take any bytes.
 pub fn run(data: &[u8]) {
-    let _ = (Superblock::read(data), is_vacant(data), file::modinfo(data, "depends"));
+    let _ = (Superblock::read(data), is_empty(data), file::modinfo(data, "depends"));
     for name in ["a.ko.gz", "a.ko.xz", "a.ko.zst"] {
         let _ = file::decompress(name, data.to_vec());
     }
     let text = String::from_utf8_lossy(data);
     let (baked, given) = text.split_once('\n').unwrap_or((&text, ""));
     for shell in [false, true] {
-        let (config, _) = Config::parse(baked, given, Abilities { shell, trust: shell });
-        assert!(config.init.starts_with('/') && !config.image.is_empty() && !config.image.contains('/'));
+        let (config, _) = Config::parse([baked, given, ""], Abilities { shell, trust: shell }, false);
+        assert!(config.common.init.starts_with('/'));
+        if let ModeConfig::Overlay(own) = config.mode {
+            assert!(!own.image.is_empty() && !own.image.contains('/'));
+        }
     }
     if let Ok(index) = Index::parse(&text) {
         let _ = Index::parse(&index.to_string());
@@ -38,12 +45,12 @@ pub fn run(data: &[u8]) {
         let again = String::from_utf8(writer.finish()).expect("it was text");
         assert_eq!(inventory::parse(&again), Ok(records));
     }
-    let _ = (parse_digest(&text), parse_duration(&text), is_tmpfs_size(&text));
+    let _ = (digest(&text), parse_duration(&text), is_tmpfs_size(&text));
     let read = attributes::parse(&text);
     let again = String::from_utf8(attributes::to_bytes(read.clone())).expect("it was text");
     assert_eq!(attributes::parse(&again), read);
     let mut watch = Watch::default();
-    let changes = network::parse(data);
+    let changes = parse(data);
     let most = changes.len() * 2;
     changes.into_iter().for_each(|change| watch.see(change));
     // Each interface is brought up and asked for an address, no more.

@@ -4,13 +4,19 @@
 
 use std::{fs, path::Path, process::ExitCode, time::Instant};
 
+use contract::tag::Volume;
 use initramfs_overlay_init::{
-    boot::Boot,
+    boot::{
+        layers::store::Store,
+        overlay::{
+            config::Config,
+            device::{self, Found},
+            update,
+        },
+    },
     config::Abilities,
-    device::{self, Found},
+    context::Context,
     kernel::linux::Linux,
-    rotate,
-    tag::Volume,
 };
 use nix::{mount::MsFlags, sched::CloneFlags};
 
@@ -44,14 +50,16 @@ fn run(img: &str, newimg: &str) -> Result<String, Box<dyn std::error::Error>> {
         let name = device.trim_start_matches("/dev/").to_string();
         Volume { disk: name.clone(), name, kind: Some("ext4".into()), ..Volume::default() }
     };
-    let found = Found { img: volume(img), overlay: None, newimg: Some(volume(newimg)), boot: None };
+    let config = Config::default();
+    let (img, newimg) = (volume(img), Some(volume(newimg)));
+    let found = Found { img, overlay: None, newimg, boot: None, boot_tag: config.boot.clone() };
     let mut kernel = Linux::new();
-    let mut boot = Boot::new(&mut kernel, Abilities { shell: false, trust: false });
-    device::mount_img(&mut boot, &found.img)?;
+    let mut context = Context::new(&mut kernel, Abilities { shell: false, trust: false });
+    device::mount_img(&mut context, &found.img)?;
     let start = Instant::now();
-    rotate::update(&mut boot, &found);
+    update::update(&mut context, &config, &found, &mut Store::new(None));
     let seconds = start.elapsed().as_secs_f64();
-    let report = boot.report.to_json(None);
+    let report = context.report.to_json(None);
     let word = report.lines().find_map(|line| line.trim().strip_prefix("\"update\": ")).unwrap_or_default();
     let status = fs::read_to_string("/proc/self/status")?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();

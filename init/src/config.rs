@@ -3,51 +3,39 @@
 //! Pure: text in, values out. A value that decides what is mounted and cannot be read is an error; anything else that is odd
 //! becomes a warning and the default holds.
 
-#[cfg(any(feature = "supervise", not(feature = "linux")))]
 pub mod exit;
 #[cfg(test)]
 mod tests;
-#[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-pub mod virtiofs;
+pub mod values;
 
 use std::time::Duration;
 
-use crate::{
-    error::{Error, Result},
+use contract::{
     names,
+    parameters::{known, words},
     step::Step,
     tag::Tag,
     text::{is_tmpfs_size, nearest, parse_duration},
 };
 
-/// The parameters that are ours, for suggestions and documentation.
-pub const PARAMETERS: &[&str] = &[
-    "rd.img",
-    "rd.boot",
-    "rd.newimg",
-    "rd.overlay",
-    "rd.overlay.fallback",
-    "rd.overlay.repair",
-    "rd.overlay.reset",
-    "rd.persistent",
-    "rd.image",
-    "rd.toram",
-    "rd.timeout",
-    "rd.newimg.timeout",
-    "rd.newimg.tries",
-    "rd.newimg.consume",
-    "rd.onerror",
-    "rd.break",
-    "rd.debug",
-    #[cfg(any(feature = "supervise", not(feature = "linux")))]
-    "rd.exit",
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    "rd.verify",
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    "rd.net",
-];
+use crate::boot::overlay::config as overlay;
+#[cfg(feature = "ram")]
+use crate::boot::ram::config as ram;
+#[cfg(feature = "virtiofs")]
+use crate::boot::virtiofs::config as virtiofs;
+use crate::{error::Result, switch_root};
+use values::{Objections, switch};
 
-/// Where the writable layer lives.
+/// True for a build that boots the appliance.
+pub const HAS_OVERLAY: bool = cfg!(feature = "overlay");
+/// True for a build that runs a root in memory.
+pub const HAS_RAM: bool = cfg!(feature = "ram");
+/// True for a build that does nothing else.
+pub const IS_RAM_ONLY: bool = HAS_RAM && !HAS_OVERLAY && !cfg!(feature = "virtiofs");
+/// True for a build whose PID 1 can stay beside a program.
+pub const STAYS: bool = cfg!(feature = "supervise");
+
+/// The place of the writable layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OverlayStore {
     /// A partition.
@@ -56,32 +44,21 @@ pub enum OverlayStore {
     Tmpfs(Option<String>),
 }
 
-/// What may be done to an overlay partition that does not mount.
+/// Permission to repair an overlay partition that cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repair {
     /// Nothing.
     No,
     /// Its filesystem is checked.
     Check,
-    /// It is checked, and made anew where that does not help.
+    /// It is checked, and recreated where that does not help.
     Remake,
 }
 
-/// Permission to change the update medium.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Consume {
-    /// On a fixed disk what was delivered is moved; on a removable medium nothing is changed.
-    Auto,
-    /// A delivery is moved.
-    Yes,
-    /// Nothing is changed.
-    No,
-}
-
-/// What a failed boot ends in.
+/// The end of a failed boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnError {
-    /// The machine is switched off.
+    /// The machine is powered off.
     PowerOff,
     /// The machine starts again after that time.
     Reboot(Duration),
@@ -91,38 +68,31 @@ pub enum OnError {
     Shell,
 }
 
-/// Everything the user can say about a boot.
+/// The parameters of the layers that become the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
-    /// The partition that holds the image.
-    pub img: Tag,
-    /// The partition that may hold modules.
-    pub boot: Tag,
-    /// The partition that may hold an update.
-    pub newimg: Tag,
-    /// Where the writable layer lives.
+pub struct Layers {
+    /// The place of the writable layer.
     pub overlay: OverlayStore,
     /// Boot on a tmpfs when the overlay partition cannot be used.
-    pub overlay_fallback: bool,
-    /// What may be done to an overlay partition that does not mount.
-    pub overlay_repair: Repair,
+    pub fallback: bool,
+    /// Permission to repair the overlay partition.
+    pub repair: Repair,
     /// Factory reset: empty `persistent` too.
-    pub overlay_reset: bool,
+    pub reset: bool,
     /// Use `persistent` as a layer over the image.
     pub persistent: bool,
-    /// File name of the image.
-    pub image: String,
-    /// Copy the image to memory and give the medium free.
-    pub to_ram: bool,
-    /// How long to wait for everything that is needed, from the start of init.
+    /// Mount the root read-only.
+    pub read_only: bool,
+}
+
+/// The parameters that every boot mode has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Common {
+    /// The layers that become the root.
+    pub layers: Layers,
+    /// Longest wait for everything that is needed, from the start of init.
     pub timeout: Duration,
-    /// How long to wait for an update medium.
-    pub newimg_timeout: Duration,
-    /// How many boots a new image has to say that it is well; 0: it need not.
-    pub newimg_tries: u32,
-    /// Permission to change the update medium.
-    pub newimg_consume: Consume,
-    /// What a failed boot ends in.
+    /// The end of a failed boot.
     pub on_error: OnError,
     /// Steps to stop before, with a shell (debug variant).
     pub breaks: Vec<Step>,
@@ -132,125 +102,103 @@ pub struct Config {
     pub init_args: Vec<String>,
     /// The kernel's arguments for init are dropped: those of the final line are all.
     pub init_args_final: bool,
-    /// Mount the root read-only.
-    pub read_only: bool,
-    /// Log what is done in detail.
+    /// Log each step and each mount.
     pub debug: bool,
-    /// Where the status of init's program is told; then this process stays PID 1.
-    #[cfg(any(feature = "supervise", not(feature = "linux")))]
+    /// The place that takes the status of init's program; with one, this process stays PID 1.
     pub exit: Option<exit::Exit>,
-    /// The program of `init=` (from memory).
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    pub given_init: Option<String>,
-    /// What follows `--` on the kernel's command line (from memory).
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    pub given_arguments: Vec<String>,
-    /// Compare the content of every file, not only its size (from memory).
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    pub verify: bool,
-    /// Whether networks are to be asked for addresses, where `rd.net=` says so (from memory).
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    pub net: Option<bool>,
-    /// What is asked of the virtiofs way.
-    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-    pub virtiofs: virtiofs::Virtiofs,
-    /// What was odd, one sentence each.
+}
+
+/// The parameters of the boot mode that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModeConfig {
+    /// Partitions, an image, a writable layer.
+    Overlay(overlay::Config),
+    /// A directory of the host.
+    #[cfg(feature = "virtiofs")]
+    Virtiofs(virtiofs::Config),
+    /// The initramfs itself.
+    #[cfg(feature = "ram")]
+    Ram(ram::Config),
+}
+
+impl ModeConfig {
+    /// Returns the parameters of the appliance's boot, if that is asked for.
+    pub fn overlay(&self) -> Option<&overlay::Config> {
+        match self {
+            Self::Overlay(config) => Some(config),
+            #[allow(unreachable_patterns, reason = "a build with one mode")]
+            _ => None,
+        }
+    }
+
+    /// Returns the mounts that move into a root of this mode.
+    pub fn moved(&self) -> &'static [&'static str] {
+        match self {
+            #[cfg(feature = "virtiofs")]
+            Self::Virtiofs(_) => &switch_root::MOVED_WITH_TMP,
+            _ => &switch_root::MOVED,
+        }
+    }
+}
+
+/// Everything the user can say about a boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The parameters that every boot mode has.
+    pub common: Common,
+    /// The boot mode, with its own.
+    pub mode: ModeConfig,
+    /// Sentences about odd parameters.
     pub warnings: Vec<String>,
 }
 
-/// What the build of init can do, as far as parameters depend on it.
+/// The abilities of a build of init, as far as parameters depend on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Abilities {
     /// It has a shell (debug variant).
     pub shell: bool,
-    /// It takes only images that a baked-in key vouches for.
+    /// It takes only images that a baked-in key verifies.
     pub trust: bool,
 }
 
-/// How to come to the root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// Partitions, an image, a writable layer.
-    Overlay,
-    /// A folder of the host.
-    Virtiofs,
-    /// The initramfs itself.
-    Ram,
-}
-
-impl Config {
-    /// The way that was asked for; an init that knows one takes that.
-    pub fn way(&self) -> Way {
-        #[cfg(feature = "ram")]
-        if !cfg!(any(feature = "overlay", feature = "virtiofs")) {
-            return Way::Ram;
-        }
-        #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-        if self.virtiofs.is_asked() || !cfg!(any(feature = "overlay", not(feature = "linux"))) {
-            return Way::Virtiofs;
-        }
-        Way::Overlay
-    }
-
-    fn new(abilities: Abilities) -> Self {
+impl Common {
+    /// Returns the defaults.
+    pub fn new(abilities: Abilities) -> Self {
         Self {
-            img: Tag::Label("img".into()),
-            boot: Tag::Label("boot".into()),
-            newimg: Tag::Label("newimg".into()),
-            overlay: OverlayStore::Partition(Tag::Label("overlay".into())),
-            overlay_fallback: false,
-            overlay_repair: Repair::Check,
-            overlay_reset: false,
-            persistent: true,
-            image: names::IMAGE.into(),
-            to_ram: false,
+            layers: Layers {
+                overlay: OverlayStore::Partition(Tag::Label("overlay".into())),
+                fallback: false,
+                repair: Repair::Check,
+                reset: false,
+                persistent: true,
+                read_only: false,
+            },
             timeout: Duration::from_secs(10),
-            newimg_timeout: Duration::ZERO,
-            newimg_tries: 0,
-            newimg_consume: Consume::Auto,
             on_error: if abilities.shell { OnError::Shell } else { OnError::PowerOff },
             breaks: if abilities.shell { vec![Step::SwitchRoot] } else { Vec::new() },
             init: names::INIT.into(),
             init_args: Vec::new(),
             init_args_final: false,
-            read_only: false,
             debug: false,
-            #[cfg(any(feature = "supervise", not(feature = "linux")))]
             exit: None,
-            #[cfg(any(feature = "ram", not(feature = "linux")))]
-            given_init: None,
-            #[cfg(any(feature = "ram", not(feature = "linux")))]
-            given_arguments: Vec::new(),
-            #[cfg(any(feature = "ram", not(feature = "linux")))]
-            verify: false,
-            #[cfg(any(feature = "ram", not(feature = "linux")))]
-            net: None,
-            #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-            virtiofs: virtiofs::Virtiofs::default(),
-            warnings: Vec::new(),
         }
     }
+}
 
-    /// Reads the baked-in parameters, then those of the kernel. The later one wins.
+impl Config {
+    /// Reads the three command lines: baked in, the kernel's, baked in as the last word. The later one wins. Of the kernel's words those are
+    /// ignored whose parameter the last line names, and all arguments for init where it has a `--`. `is_root` says that the initramfs is
+    /// the root itself.
     ///
     /// # Errors
     /// The first parameter of ours whose value decides what is mounted and cannot be read. What could be read up to the end
     /// comes back with it, so that the failure policy asked for holds.
-    pub fn parse(baked: &str, kernel: &str, abilities: Abilities) -> (Self, Result<()>) {
-        Self::parse_final(baked, kernel, "", abilities)
-    }
-
-    /// Reads the lines as [`Self::parse`] does, and a `last` one that is baked in as well: of the kernel's words those are ignored whose
-    /// parameter it names, and all arguments for init where it has a `--`.
-    ///
-    /// # Errors
-    /// As [`Self::parse`].
-    pub fn parse_final(baked: &str, kernel: &str, last: &str, abilities: Abilities) -> (Self, Result<()>) {
-        let mut reading = Reading { config: Self::new(abilities), abilities, on_error: None, panic: None, error: None };
+    pub fn parse([baked, kernel, last]: [&str; 3], abilities: Abilities, is_root: bool) -> (Self, Result<()>) {
+        let mut reading = Reading::new(abilities);
         let fixed = words(last);
         let ends = fixed.iter().position(|word| word == "--");
         let names: Vec<&str> = fixed.iter().take(ends.unwrap_or(fixed.len())).map(|word| parameter(word)).collect();
-        reading.config.init_args_final = ends.is_some();
+        reading.common.init_args_final = ends.is_some();
         for (origin, line) in [(Origin::Baked, baked), (Origin::Kernel, kernel), (Origin::Baked, last)] {
             let mut rest_is_init = false;
             for word in words(line) {
@@ -261,17 +209,18 @@ impl Config {
                 } else if word == "--" {
                     rest_is_init = true;
                 } else if origin == Origin::Kernel && names.contains(&parameter(&word)) {
-                    reading.config.warnings.push(format!("{word}: ignored, this initramfs has the last word about it"));
+                    let line = format!("{word}: ignored, this initramfs has the last word about it");
+                    reading.objections.warnings.push(line);
                 } else {
                     reading.word(origin, &word);
                 }
             }
         }
-        reading.finish()
+        reading.finish(is_root)
     }
 }
 
-/// Which command line a word is from.
+/// The command line that a word is from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Baked,
@@ -279,156 +228,128 @@ enum Origin {
 }
 
 struct Reading {
-    config: Config,
+    common: Common,
+    overlay: overlay::Config,
+    #[cfg(feature = "virtiofs")]
+    virtiofs: virtiofs::Config,
+    #[cfg(feature = "ram")]
+    ram: ram::Config,
     abilities: Abilities,
     on_error: Option<OnError>,
     panic: Option<i64>,
-    error: Option<Error>,
+    objections: Objections,
 }
 
 impl Reading {
+    fn new(abilities: Abilities) -> Self {
+        Self {
+            common: Common::new(abilities),
+            overlay: overlay::Config::default(),
+            #[cfg(feature = "virtiofs")]
+            virtiofs: virtiofs::Config::default(),
+            #[cfg(feature = "ram")]
+            ram: ram::Config::default(),
+            abilities,
+            on_error: None,
+            panic: None,
+            objections: Objections::default(),
+        }
+    }
+
+    /// Hands a parameter to the boot modes. Returns true if one of them knows it.
+    fn of_mode(&mut self, name: &str, value: Option<&str>) -> bool {
+        #[cfg(feature = "virtiofs")]
+        if self.virtiofs.word(name, value) {
+            return true;
+        }
+        #[cfg(feature = "ram")]
+        if self.ram.word(name, value, &mut self.objections) {
+            return true;
+        }
+        self.overlay.word(name, value, &mut self.objections)
+    }
+
     fn word(&mut self, origin: Origin, word: &str) {
         let (name, value) = match word.split_once('=') {
             Some((name, value)) => (name, Some(value)),
             None => (word, None),
         };
-        #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-        if self.config.virtiofs.word(name, value) {
+        if self.of_mode(name, value) {
             return;
         }
         if name.starts_with("rd.") {
             return self.own(name, value);
         }
         match (name, value) {
-            ("debug", None) => self.config.debug = true,
+            ("debug", None) => self.common.debug = true,
             ("init", Some(value)) if value.starts_with('/') => {
-                self.config.init = value.into();
-                #[cfg(any(feature = "ram", not(feature = "linux")))]
+                self.common.init = value.into();
+                #[cfg(feature = "ram")]
                 {
-                    self.config.given_init = Some(value.into());
+                    self.ram.init = Some(value.into());
                 }
             }
-            ("init", value) => self.refuse(name, value, "an absolute path in the new root"),
-            ("ro", None) => self.config.read_only = true,
-            ("rw", None) => self.config.read_only = false,
+            ("init", value) => self.objections.refuse(name, value, "an absolute path in the new root"),
+            ("ro", None) => self.common.layers.read_only = true,
+            ("rw", None) => self.common.layers.read_only = false,
             ("panic", Some(value)) => self.panic = value.parse().ok(),
             // The kernel knows its own parameters and hands what it did not take to init itself; what is baked in it never sees.
             ("quiet", None) => {}
-            (_, None) if origin == Origin::Baked => self.config.init_args.push(word.into()),
+            (_, None) if origin == Origin::Baked => self.common.init_args.push(word.into()),
             _ => {}
         }
     }
 
-    /// A parameter that is ours, or looks like one.
+    /// Reads a parameter that is ours, or looks like one.
     fn own(&mut self, name: &str, value: Option<&str>) {
+        let (layers, objections) = (&mut self.common.layers, &mut self.objections);
         match (name, value) {
-            ("rd.img", value) => self.tag(name, value, |config, tag| config.img = tag),
-            ("rd.boot", value) => self.tag(name, value, |config, tag| config.boot = tag),
-            ("rd.newimg", value) => self.tag(name, value, |config, tag| config.newimg = tag),
-            ("rd.overlay", value) => self.overlay(value.unwrap_or_default()),
-            ("rd.overlay.fallback", Some("tmpfs")) => self.config.overlay_fallback = true,
-            ("rd.overlay.fallback", Some("fail")) => self.config.overlay_fallback = false,
-            ("rd.overlay.fallback", value) => self.refuse(name, value, "fail or tmpfs"),
-            ("rd.overlay.repair", Some("no")) => self.config.overlay_repair = Repair::No,
-            ("rd.overlay.repair", Some("check")) => self.config.overlay_repair = Repair::Check,
-            ("rd.overlay.repair", Some("remake")) => self.config.overlay_repair = Repair::Remake,
-            ("rd.overlay.repair", value) => self.refuse(name, value, "no, check or remake"),
+            ("rd.overlay", value) => match overlay_store(value.unwrap_or_default()) {
+                Ok(store) => layers.overlay = store,
+                Err(wanted) => objections.refuse(name, Some(value.unwrap_or_default()), wanted),
+            },
+            ("rd.overlay.fallback", Some("tmpfs")) => layers.fallback = true,
+            ("rd.overlay.fallback", Some("fail")) => layers.fallback = false,
+            ("rd.overlay.fallback", value) => objections.refuse(name, value, "fail or tmpfs"),
+            ("rd.overlay.repair", Some("no")) => layers.repair = Repair::No,
+            ("rd.overlay.repair", Some("check")) => layers.repair = Repair::Check,
+            ("rd.overlay.repair", Some("remake")) => layers.repair = Repair::Remake,
+            ("rd.overlay.repair", value) => objections.refuse(name, value, "no, check or remake"),
             ("rd.overlay.reset", value) => match switch(value) {
-                Some(on) => self.config.overlay_reset = on,
-                None => self.refuse(name, value, "nothing, yes or no"),
+                Some(on) => layers.reset = on,
+                None => objections.refuse(name, value, "nothing, yes or no"),
             },
             ("rd.persistent", value) => match switch(value) {
-                Some(on) => self.config.persistent = on,
-                None => self.refuse(name, value, "yes or no"),
+                Some(on) => layers.persistent = on,
+                None => objections.refuse(name, value, "yes or no"),
             },
-            ("rd.image", Some(value)) if is_file_name(value) => self.config.image = value.into(),
-            ("rd.image", value) => self.refuse(name, value, "a file name without a slash"),
-            ("rd.toram", value) => match switch(value) {
-                Some(on) => self.config.to_ram = on,
-                None => self.warn(name, value.unwrap_or_default(), "nothing, yes or no"),
-            },
-            ("rd.timeout", value) => self.duration(name, value, |config, time| config.timeout = time),
-            ("rd.newimg.timeout", value) => self.duration(name, value, |config, time| config.newimg_timeout = time),
-            ("rd.newimg.tries", value) => match value.unwrap_or_default().parse() {
-                Ok(tries) => self.config.newimg_tries = tries,
-                Err(_) => self.warn(name, value.unwrap_or_default(), "a number of boots, 0 for no trial"),
-            },
-            ("rd.newimg.consume", Some("auto")) => self.config.newimg_consume = Consume::Auto,
-            ("rd.newimg.consume", Some("yes")) => self.config.newimg_consume = Consume::Yes,
-            ("rd.newimg.consume", Some("no")) => self.config.newimg_consume = Consume::No,
-            ("rd.newimg.consume", value) => self.warn(name, value.unwrap_or_default(), "auto, yes or no"),
+            ("rd.timeout", value) => objections.duration(name, value, &mut self.common.timeout),
             ("rd.onerror", value) => self.on_error(value.unwrap_or_default()),
             ("rd.break", value) => self.breaks(value),
-            #[cfg(any(feature = "supervise", not(feature = "linux")))]
-            ("rd.exit", value) => match value.and_then(exit::Exit::parse) {
-                Some(exit) => self.config.exit = Some(exit),
-                None => self.refuse(name, value, exit::WANTED),
+            ("rd.exit", value) if STAYS => match value.and_then(exit::Exit::parse) {
+                Some(exit) => self.common.exit = Some(exit),
+                None => objections.refuse(name, value, exit::WANTED),
             },
-            #[cfg(any(feature = "ram", not(feature = "linux")))]
-            ("rd.verify", value) => match switch(value) {
-                Some(on) => self.config.verify = on,
-                None => self.refuse(name, value, "nothing, yes or no"),
-            },
-            #[cfg(any(feature = "ram", not(feature = "linux")))]
-            ("rd.net", Some("dhcp")) => self.config.net = Some(true),
-            #[cfg(any(feature = "ram", not(feature = "linux")))]
-            ("rd.net", Some("no")) => self.config.net = Some(false),
-            #[cfg(any(feature = "ram", not(feature = "linux")))]
-            ("rd.net", value) => self.warn(name, value.unwrap_or_default(), "dhcp or no"),
-            ("rd.debug", None) => self.config.debug = true,
-            _ => {
-                let hint = match nearest(name, PARAMETERS) {
-                    Some(ours) => format!("did you mean {ours}?"),
-                    None => "it is not one of ours, so it is left alone".into(),
-                };
-                self.config.warnings.push(format!("parameter {name}: {hint}"));
-            }
+            ("rd.debug", None) => self.common.debug = true,
+            _ => self.unknown(name),
         }
+    }
+
+    /// Warns about a parameter that looks like one of ours and that this build does not know.
+    fn unknown(&mut self, name: &str) {
+        let hint = match nearest(name, known(STAYS, HAS_RAM)) {
+            Some(ours) => format!("did you mean {ours}?"),
+            None => "it is not one of ours, so it is left alone".into(),
+        };
+        self.objections.warnings.push(format!("parameter {name}: {hint}"));
     }
 
     fn init_argument(&mut self, origin: Origin, word: &str) {
         if origin == Origin::Baked {
-            self.config.init_args.push(word.into());
+            self.common.init_args.push(word.into());
         }
-        #[cfg(any(feature = "ram", not(feature = "linux")))]
-        self.config.given_arguments.push(word.into());
-    }
-
-    fn refuse(&mut self, name: &str, value: Option<&str>, wanted: &'static str) {
-        let error = Error::Parameter { name: name.into(), value: value.unwrap_or_default().into(), wanted };
-        self.error.get_or_insert(error);
-    }
-
-    fn warn(&mut self, name: &str, value: &str, wanted: &str) {
-        self.config.warnings.push(format!("parameter {name}={value}: wanted {wanted}; the default holds"));
-    }
-
-    fn tag(&mut self, name: &str, value: Option<&str>, set: impl FnOnce(&mut Config, Tag)) {
-        match value.unwrap_or_default().parse() {
-            Ok(tag) => set(&mut self.config, tag),
-            Err(wanted) => self.refuse(name, value, wanted),
-        }
-    }
-
-    fn duration(&mut self, name: &str, value: Option<&str>, set: impl FnOnce(&mut Config, Duration)) {
-        let value = value.unwrap_or_default();
-        match parse_duration(value) {
-            Some(time) => set(&mut self.config, time),
-            None => self.warn(name, value, "a time such as 10s, 500ms or 2m"),
-        }
-    }
-
-    fn overlay(&mut self, value: &str) {
-        const WANTED: &str = "a tag (LABEL=overlay), a device path, tmpfs or tmpfs:size=50%";
-        self.config.overlay = match (value, value.strip_prefix("tmpfs:size=")) {
-            ("tmpfs", _) => OverlayStore::Tmpfs(None),
-            (_, Some(size)) if is_tmpfs_size(size) => OverlayStore::Tmpfs(Some(size.into())),
-            (_, Some(_)) => return self.refuse("rd.overlay", Some(value), WANTED),
-            _ => match value.parse() {
-                Ok(tag) => OverlayStore::Partition(tag),
-                Err(_) => return self.refuse("rd.overlay", Some(value), WANTED),
-            },
-        };
+        #[cfg(feature = "ram")]
+        self.ram.arguments.push(word.into());
     }
 
     fn on_error(&mut self, value: &str) {
@@ -440,36 +361,43 @@ impl Reading {
             Some(("reboot", time)) => parse_duration(time).map(OnError::Reboot),
             _ => None,
         };
+        let wanted = if self.abilities.shell {
+            "poweroff, reboot, reboot:10, halt or shell"
+        } else {
+            "poweroff, reboot, reboot:10 or halt (a shell is in the debug variant)"
+        };
         match on_error {
             Some(_) => self.on_error = on_error,
-            None if self.abilities.shell => {
-                self.warn("rd.onerror", value, "poweroff, reboot, reboot:10, halt or shell")
-            }
-            None => {
-                self.warn("rd.onerror", value, "poweroff, reboot, reboot:10 or halt (a shell is in the debug variant)")
-            }
+            None => self.objections.warn("rd.onerror", Some(value), wanted),
         }
     }
 
     fn breaks(&mut self, value: Option<&str>) {
+        let objections = &mut self.objections;
         if !self.abilities.shell {
-            self.config.warnings.push("parameter rd.break: only the debug variant has a shell to stop with".into());
-            return;
+            return objections
+                .warnings
+                .push("parameter rd.break: only the debug variant has a shell to stop with".into());
         }
-        self.config.breaks.clear();
+        self.common.breaks.clear();
+        // There is no console to stop at before the first, and nothing to look at; the last runs the root in memory.
+        let steps = match Step::ALL {
+            [_, steps @ .., _] if !HAS_RAM => steps,
+            [_, steps @ ..] => steps,
+            [] => &[],
+        };
         for name in value.unwrap_or("switch-root").split(',').filter(|name| !matches!(*name, "" | "none")) {
-            match Step::from_name(name) {
-                // There is no console to stop at before it, and nothing to look at.
-                Some(step) if step > Step::Api => self.config.breaks.push(step),
-                _ => {
-                    let names: Vec<&str> = Step::ALL.iter().skip(1).map(|step| step.name()).collect();
-                    self.warn("rd.break", name, &format!("none or some of {}", names.join(",")));
+            match steps.iter().find(|step| step.name() == name) {
+                Some(step) => self.common.breaks.push(*step),
+                None => {
+                    let names: Vec<&str> = steps.iter().map(|step| step.name()).collect();
+                    objections.warn("rd.break", Some(name), &format!("none or some of {}", names.join(",")));
                 }
             }
         }
     }
 
-    fn finish(mut self) -> (Config, Result<()>) {
+    fn finish(mut self, is_root: bool) -> (Config, Result<()>) {
         // Kernel, Documentation/admin-guide/kernel-parameters.txt, panic=: N > 0 seconds, N < 0 at once, 0 waits for ever.
         let from_panic = match self.panic {
             Some(seconds) if seconds != 0 => {
@@ -477,76 +405,49 @@ impl Reading {
             }
             _ => None,
         };
-        let default = self.config.on_error;
-        self.config.on_error = match (self.on_error, default) {
+        let default = self.common.on_error;
+        self.common.on_error = match (self.on_error, default) {
             (Some(asked), _) => asked,
             (None, OnError::Shell) => OnError::Shell,
             (None, _) => from_panic.unwrap_or(default),
         };
-        #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-        if self.config.way() == Way::Virtiofs {
-            if let Some(init) = self.config.virtiofs.default_init() {
-                self.config.init = init.into();
-            }
-            if self.abilities.trust {
-                self.refuse("rootfs", Some(self.config.virtiofs.tag().to_string().as_str()), SIGNED_ONLY);
-            }
-            if let Err(error) = self.config.virtiofs.check() {
-                self.error.get_or_insert(error);
-            }
+        let mode = self.mode(is_root);
+        let Objections { warnings, error } = self.objections;
+        (Config { common: self.common, mode, warnings }, error.map_or(Ok(()), Err))
+    }
+
+    /// Decides on the boot mode. A build that has only one takes that.
+    fn mode(&mut self, is_root: bool) -> ModeConfig {
+        #[cfg(feature = "ram")]
+        if is_root || IS_RAM_ONLY {
+            return ModeConfig::Ram(std::mem::take(&mut self.ram));
         }
-        (self.config, self.error.map_or(Ok(()), Err))
+        #[cfg(feature = "virtiofs")]
+        if self.virtiofs.is_asked() || !HAS_OVERLAY {
+            let config = std::mem::take(&mut self.virtiofs);
+            if let Some(init) = config.default_init() {
+                self.common.init = init.into();
+            }
+            config.check(self.abilities.trust, &mut self.objections);
+            return ModeConfig::Virtiofs(config);
+        }
+        let _ = is_root;
+        ModeConfig::Overlay(std::mem::take(&mut self.overlay))
     }
 }
 
-/// The name of the parameter in a word.
+/// Returns the name of the parameter in a word.
 fn parameter(word: &str) -> &str {
     word.split_once('=').map_or(word, |(name, _)| name)
 }
 
-/// The objection to a root that nobody can sign.
-#[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-const SIGNED_ONLY: &str = "nothing: this initramfs boots signed images only";
-
-fn switch(value: Option<&str>) -> Option<bool> {
-    match value {
-        None | Some("" | "1" | "y" | "yes" | "on") => Some(true),
-        Some("0" | "n" | "no" | "off") => Some(false),
-        _ => None,
+/// Reads the place of the writable layer.
+fn overlay_store(value: &str) -> std::result::Result<OverlayStore, &'static str> {
+    const WANTED: &str = "a tag (LABEL=overlay), a device path, tmpfs or tmpfs:size=50%";
+    match (value, value.strip_prefix("tmpfs:size=")) {
+        ("tmpfs", _) => Ok(OverlayStore::Tmpfs(None)),
+        (_, Some(size)) if is_tmpfs_size(size) => Ok(OverlayStore::Tmpfs(Some(size.into()))),
+        (_, Some(_)) => Err(WANTED),
+        _ => value.parse().map(OverlayStore::Partition).map_err(|_| WANTED),
     }
-}
-
-fn is_file_name(value: &str) -> bool {
-    !matches!(value, "" | "." | "..") && !value.contains('/')
-}
-
-/// Splits a command line as the kernel does: blanks part words, a double quote keeps them together and is itself dropped where
-/// it stands at the ends of a word or of its value (kernel, lib/cmdline.c, next_arg).
-pub fn words(line: &str) -> Vec<String> {
-    let mut words = Vec::new();
-    let mut word = String::new();
-    let mut quoted = false;
-    let mut started = false;
-    for c in line.chars() {
-        match c {
-            '"' => {
-                quoted = !quoted;
-                started = true;
-            }
-            c if c.is_ascii_whitespace() && !quoted => {
-                if started {
-                    words.push(std::mem::take(&mut word));
-                }
-                started = false;
-            }
-            c => {
-                word.push(c);
-                started = true;
-            }
-        }
-    }
-    if started {
-        words.push(word);
-    }
-    words
 }

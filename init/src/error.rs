@@ -1,8 +1,10 @@
 //! Everything that can end a boot: one enum. `Display` says its own level; [`Card`] is what a person in front of the machine gets.
 
-use std::{fmt, io, time::Duration};
+use std::{io, time::Duration};
 
-use crate::{
+use contract::{
+    errno::{EBADMSG, EDQUOT, EIO, ENOSPC, EROFS, EUCLEAN},
+    failure::{Card, Code, Mounted, Role},
     names::store,
     step::Step,
     tag::{Tag, Volume},
@@ -11,31 +13,6 @@ use crate::{
 
 /// What init's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
-
-/// Which partition an error is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The partition that holds the image.
-    Img,
-    /// The partition of the writable layer.
-    Overlay,
-    /// The partition that may hold modules.
-    Boot,
-    /// The partition that may hold an update.
-    NewImg,
-}
-
-impl Role {
-    /// The role's name in parameters (`rd.<name>=`) and codes.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Img => "img",
-            Self::Overlay => "overlay",
-            Self::Boot => "boot",
-            Self::NewImg => "newimg",
-        }
-    }
-}
 
 /// Everything that can end a boot.
 #[derive(Debug, thiserror::Error)]
@@ -83,10 +60,10 @@ pub enum Error {
         kernel: String,
     },
     /// A partition or image could not be mounted.
-    #[error("cannot mount {device} ({filesystem}) as {what}")]
+    #[error("cannot mount {device} ({filesystem}) as {}", what.name())]
     Mount {
-        /// `img`, `overlay`, `image`, `root`.
-        what: &'static str,
+        /// The purpose.
+        what: Mounted,
         /// What was mounted.
         device: String,
         /// As what.
@@ -148,8 +125,8 @@ pub enum Error {
         /// Why not.
         reason: String,
     },
-    /// The host shares no folder under that tag.
-    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    /// The host shares no directory under that tag.
+    #[cfg(feature = "virtiofs")]
     #[error("no virtiofs tag {tag}")]
     TagMissing {
         /// What was looked for.
@@ -160,7 +137,7 @@ pub enum Error {
         seen: Vec<String>,
     },
     /// The root has no place for the mounts that move into it.
-    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+    #[cfg(feature = "virtiofs")]
     #[error("the root has no {}", absent.join(", no "))]
     MountPointMissing {
         /// The folders.
@@ -230,9 +207,9 @@ pub enum Error {
         source: io::Error,
     },
     /// A root that runs from memory does not.
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
+    #[cfg(feature = "ram")]
     #[error(transparent)]
-    Workload(#[from] crate::workload::Fault),
+    Workload(#[from] crate::boot::ram::Fault),
     /// Anything else the kernel refused.
     #[error("cannot {action} {path}")]
     Io {
@@ -246,74 +223,35 @@ pub enum Error {
     },
 }
 
-/// What a person in front of the machine gets to see, once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Card {
-    /// Stable name of the failure; `docs/failures.md` has a section for each.
-    pub code: String,
-    /// The step that failed.
-    pub step: Step,
-    /// What was wanted.
-    pub wanted: String,
-    /// What was seen instead, a line each.
-    pub seen: Vec<String>,
-    /// The next thing to try.
-    pub next: String,
-}
-
-const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
-const EROFS: i32 = 30;
-const EBADMSG: i32 = 74;
-const EUCLEAN: i32 = 117;
-const EDQUOT: i32 = 122;
-
-impl fmt::Display for Card {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const RULE: &str = "----------------------------------------------------------------";
-        writeln!(f, "{RULE}")?;
-        writeln!(f, " initramfs-overlay {} cannot boot: {}", env!("CARGO_PKG_VERSION"), self.code)?;
-        writeln!(f, "  step      {}", self.step.name())?;
-        writeln!(f, "  wanted    {}", self.wanted)?;
-        let mut lead = "  seen      ";
-        for line in &self.seen {
-            writeln!(f, "{lead}{line}")?;
-            lead = "            ";
-        }
-        writeln!(f, "  try next  {}", self.next)?;
-        write!(f, "{RULE}")
-    }
-}
-
 impl Error {
-    /// The stable name of the failure.
-    pub fn code(&self) -> String {
+    /// Returns the code of the failure.
+    pub fn code(&self) -> Code {
         match self {
-            Self::Parameter { .. } => "parameter-value".into(),
-            Self::PartitionMissing { role, .. } => format!("{}-missing", role.name()),
-            Self::PartitionAmbiguous { role, .. } => format!("{}-ambiguous", role.name()),
-            Self::FilesystemUnsupported { .. } => "filesystem-unsupported".into(),
-            Self::Mount { what, .. } => format!("{what}-mount"),
-            Self::ImageMissing { .. } => "image-missing".into(),
-            Self::ImageNotFile { .. } => "image-not-file".into(),
-            Self::Store { .. } => "overlay-unusable".into(),
-            Self::ImageUnknown { .. } => "image-unknown".into(),
-            Self::ImageTruncated { .. } => "image-truncated".into(),
-            Self::ImageUntrusted { .. } => "image-untrusted".into(),
-            #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-            Self::TagMissing { .. } => "tag-missing".into(),
-            #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-            Self::MountPointMissing { .. } => "mount-point-missing".into(),
-            Self::ModuleLoad { .. } => "module-load".into(),
-            Self::ModuleKernel { .. } => "module-kernel".into(),
-            Self::ModuleUntrusted { .. } => "module-untrusted".into(),
-            Self::Loop { .. } => "image-loop".into(),
-            Self::InitMissing { .. } => "init-missing".into(),
-            Self::InitUnusable { .. } => "init-unusable".into(),
-            Self::Exec { .. } => "init-exec".into(),
-            #[cfg(any(feature = "ram", not(feature = "linux")))]
-            Self::Workload(fault) => fault.code().into(),
-            Self::Io { .. } => "io".into(),
+            Self::Parameter { .. } => Code::ParameterValue,
+            Self::PartitionMissing { role, .. } => Code::PartitionMissing(*role),
+            Self::PartitionAmbiguous { role, .. } => Code::PartitionAmbiguous(*role),
+            Self::FilesystemUnsupported { .. } => Code::FilesystemUnsupported,
+            Self::Mount { what, .. } => Code::Mount(*what),
+            Self::ImageMissing { .. } => Code::ImageMissing,
+            Self::ImageNotFile { .. } => Code::ImageNotFile,
+            Self::Store { .. } => Code::OverlayUnusable,
+            Self::ImageUnknown { .. } => Code::ImageUnknown,
+            Self::ImageTruncated { .. } => Code::ImageTruncated,
+            Self::ImageUntrusted { .. } => Code::ImageUntrusted,
+            #[cfg(feature = "virtiofs")]
+            Self::TagMissing { .. } => Code::TagMissing,
+            #[cfg(feature = "virtiofs")]
+            Self::MountPointMissing { .. } => Code::MountPointMissing,
+            Self::ModuleLoad { .. } => Code::ModuleLoad,
+            Self::ModuleKernel { .. } => Code::ModuleKernel,
+            Self::ModuleUntrusted { .. } => Code::ModuleUntrusted,
+            Self::Loop { .. } => Code::ImageLoop,
+            Self::InitMissing { .. } => Code::InitMissing,
+            Self::InitUnusable { .. } => Code::InitUnusable,
+            Self::Exec { .. } => Code::InitExec,
+            #[cfg(feature = "ram")]
+            Self::Workload(fault) => fault.code(),
+            Self::Io { .. } => Code::Io,
         }
     }
 
@@ -338,7 +276,7 @@ impl Error {
     pub fn of_store(self, device: &str) -> Self {
         match self {
             // These name the partition themselves.
-            error @ (Self::Mount { what: "overlay", .. }
+            error @ (Self::Mount { what: Mounted::Overlay, .. }
             | Self::FilesystemUnsupported { .. }
             | Self::ModuleLoad { .. }
             | Self::ModuleKernel { .. }) => error,
@@ -405,13 +343,13 @@ impl Error {
             Self::Mount { what, device, filesystem, .. } => (
                 format!("{device} mounted as {filesystem}"),
                 said(),
-                match *what {
-                    "overlay" => "check the filesystem (e2fsck), or boot once with rd.overlay=tmpfs".into(),
-                    "img" => "check the filesystem with e2fsck from another system".into(),
-                    "image" => {
+                match what {
+                    Mounted::Overlay => "check the filesystem (e2fsck), or boot once with rd.overlay=tmpfs".into(),
+                    Mounted::Img => "check the filesystem with e2fsck from another system".into(),
+                    Mounted::Image => {
                         "put a good image in place (on newimg), or boot the kernel the image was made for".into()
                     }
-                    "api" => "the kernel needs devtmpfs, proc, sysfs and tmpfs; see its messages above".into(),
+                    Mounted::Api => "the kernel needs devtmpfs, proc, sysfs and tmpfs; see its messages above".into(),
                     _ => "see the kernel's messages above".into(),
                 },
             ),
@@ -457,7 +395,7 @@ impl Error {
                 "sign the image (minisign -S -H) with one of these keys and deliver it with its .minisig on newimg"
                     .into(),
             ),
-            #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+            #[cfg(feature = "virtiofs")]
             Self::TagMissing { tag, waited, seen } => (
                 format!("a folder shared as {tag}, within {} ms", waited.as_millis()),
                 match seen.as_slice() {
@@ -474,7 +412,7 @@ impl Error {
                     }
                 },
             ),
-            #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
+            #[cfg(feature = "virtiofs")]
             Self::MountPointMissing { absent } => (
                 "/dev, /proc, /sys and /run in the root".into(),
                 absent.iter().map(|folder| format!("there is no {folder}")).collect(),
@@ -525,7 +463,7 @@ impl Error {
                 said(),
                 "is the image for this processor, and is the program's interpreter in it?".into(),
             ),
-            #[cfg(any(feature = "ram", not(feature = "linux")))]
+            #[cfg(feature = "ram")]
             Self::Workload(fault) => fault.words(),
             Self::Io { action, path, .. } => {
                 (format!("to {action} {path}"), said(), "see the kernel's messages above".into())

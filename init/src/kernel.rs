@@ -3,11 +3,14 @@
 
 use std::{io, time::Duration};
 
-use crate::tag::Volume;
+pub use contract::inventory::Kind;
+use contract::{Digest, tag::Volume};
 
 #[cfg(feature = "linux")]
 pub mod linux;
 pub mod recorder;
+pub mod rtnetlink;
+pub mod supervisor;
 
 /// How loud a line of the log is; the numbers are the kernel's (Documentation/core-api/printk-basics.rst).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,23 +23,10 @@ pub enum Level {
     Debug = 7,
 }
 
-/// What a name in a directory stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// A regular file.
-    File,
-    /// A directory.
-    Directory,
-    /// A symbolic link.
-    Symlink,
-    /// A device, fifo or socket.
-    Other,
-}
-
-/// What `lstat` says.
+/// The result of lstat(2), as far as init needs it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// What it is.
+    /// Its type.
     pub kind: Kind,
     /// Permission bits.
     pub mode: u32,
@@ -92,49 +82,6 @@ pub struct Removal {
     pub refused: usize,
 }
 
-/// A program that runs beside PID 1.
-#[cfg(any(feature = "supervise", not(feature = "linux")))]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Program {
-    /// Its file.
-    pub path: String,
-    /// Its arguments, its name not among them.
-    pub arguments: Vec<String>,
-    /// What it runs with, where that is not what PID 1 has.
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    pub setting: Option<Setting>,
-}
-
-/// What a program runs with.
-#[cfg(any(feature = "ram", not(feature = "linux")))]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Setting {
-    /// What it is told that it is called.
-    pub name: String,
-    /// `NAME=VALUE`.
-    pub environment: Vec<String>,
-    /// The folder that it starts in.
-    pub directory: String,
-    /// Who it runs as.
-    pub identity: crate::workload::Identity,
-    /// The signal that it gets when this process is asked to end.
-    pub stop: i32,
-}
-
-#[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-/// A device node to make.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Node<'a> {
-    /// Its name.
-    pub path: &'a str,
-    /// Permission bits.
-    pub mode: u32,
-    /// Major number.
-    pub major: u32,
-    /// Minor number.
-    pub minor: u32,
-}
-
 /// A module to load, with its place among those loaded with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ModuleFile {
@@ -168,23 +115,8 @@ pub enum Power {
     Halt,
 }
 
-/// What happens on a machine that runs.
-#[cfg(any(feature = "ram", not(feature = "linux")))]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Happening {
-    /// A device has come.
-    Device,
-    /// A network interface is new, has changed or is gone.
-    Link(crate::network::Change),
-    /// A process of ours has ended.
-    Ended(u32),
-}
-
 /// Names that are read of a directory on a medium; nothing that init looks for needs more.
 pub const MOST_NAMES: usize = 4096;
-
-/// A SHA-256 digest.
-pub type Digest = [u8; 32];
 
 /// The machine.
 pub trait Kernel {
@@ -351,8 +283,8 @@ pub trait Kernel {
     /// What the kernel said.
     fn next_uevent(&mut self, deadline: Duration) -> io::Result<Option<Uevent>>;
 
-    /// Starts the process that empties [`names::DISCARDED`](crate::names::DISCARDED) on the writable partition mounted at `store`
-    /// and makes [`names::SPARE`](crate::names::SPARE) for the next boot, when nothing else wants the machine.
+    /// Starts the process that empties [`names::DISCARDED`](contract::names::DISCARDED) on the writable partition mounted at `store`
+    /// and makes [`names::SPARE`](contract::names::SPARE) for the next boot, when nothing else wants the machine.
     ///
     /// # Errors
     /// What the kernel said.
@@ -374,96 +306,6 @@ pub trait Kernel {
     fn enter_root(&mut self, root: &str) -> io::Result<()>;
     /// Becomes another program: console reopened, signals as they were at the start. Comes back only with an error.
     fn exec(&mut self, program: &str, arguments: &[String]) -> io::Error;
-    /// Makes a character device.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-    fn make_node(&mut self, node: &Node<'_>) -> io::Result<()>;
-    /// Makes a symbolic link `link` to `target`.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    #[cfg(any(feature = "virtiofs", feature = "ram", not(feature = "linux")))]
-    fn symlink(&mut self, target: &str, link: &str) -> io::Result<()>;
-    /// Sets an extended attribute of a file itself, not of what a link leads to.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn set_attribute(&mut self, _path: &str, _name: &str, _value: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// Sets permission bits.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn set_mode(&mut self, _path: &str, _mode: u32) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// Brings a network interface up.
-    ///
-    /// # Errors
-    /// What the kernel said; one without networking has none.
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn link_up(&mut self, _interface: &str) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// The tags of the virtiofs devices there are, sorted; one that cannot be read is a `?`.
-    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-    fn virtiofs_tags(&mut self) -> Vec<String>;
-    /// Runs another program on the console until it ends: signals for this process go to it, and what else ends meanwhile is
-    /// reaped. Returns its status, 128 + N where signal N ended it. Nothing else runs afterwards.
-    ///
-    /// # Errors
-    /// It would not start.
-    #[cfg(any(feature = "supervise", not(feature = "linux")))]
-    fn supervise(&mut self, program: &Program) -> io::Result<u8>;
-    /// Starts a program that speaks on that terminal; nobody waits for it. Returns its process.
-    ///
-    /// # Errors
-    /// What the kernel said. A program that cannot be run is not told.
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn start(&mut self, _program: &Program, _terminal: &str) -> io::Result<u32> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// Asks a process to end. It may have done so.
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn stop(&mut self, _process: u32) {}
-    /// Listens from here on to devices, to processes of ours that end and, with `links`, to network interfaces: those that are there
-    /// are told first.
-    ///
-    /// # Errors
-    /// What the kernel said. A kernel without networking has no devices to tell of this way.
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn watch(&mut self, _links: bool) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// What has happened since the last time; if nothing has, waits for it, no longer than until `deadline` (on the clock of
-    /// [`Kernel::now`]).
-    ///
-    /// # Errors
-    /// Nothing can be heard any more.
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn next_happenings(&mut self, _deadline: Option<Duration>) -> io::Result<Vec<Happening>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// Runs a program on every console, and again whenever it ends, until this process is asked to end the machine. What else ends
-    /// meanwhile is reaped. Returns how the machine is to end; nothing else runs then.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn attend(&mut self, _program: &Program) -> io::Result<Power> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// Writes one byte to a device, once everything else that was written is out.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    #[cfg(any(feature = "supervise", not(feature = "linux")))]
-    fn tell(&mut self, path: &str, offset: u64, byte: u8) -> io::Result<()>;
     /// A shell on every console. Comes back when one of them is left.
     ///
     /// # Errors
@@ -473,7 +315,28 @@ pub trait Kernel {
     fn power(&mut self, power: Power, after: Duration);
 }
 
-/// Whether there is something of that name.
+/// A trait that asks for nothing, in the place of one that this build has no use for: what is in no trait of [`Machine`] is not linked.
+pub trait Nothing {}
+impl<K> Nothing for K {}
+
+#[cfg(not(feature = "virtiofs"))]
+use Nothing as Shares;
+#[cfg(not(feature = "supervise"))]
+use Nothing as Supervisor;
+#[cfg(not(feature = "ram"))]
+use Nothing as System;
+#[cfg(feature = "virtiofs")]
+use supervisor::Shares;
+#[cfg(feature = "supervise")]
+use supervisor::Supervisor;
+#[cfg(feature = "ram")]
+use supervisor::System;
+
+/// A kernel with all that the boot modes of this build need.
+pub trait Machine: Kernel + Supervisor + Shares + System {}
+impl<K: Kernel + Supervisor + Shares + System> Machine for K {}
+
+/// Returns true if there is something of that name.
 pub fn exists(kernel: &mut dyn Kernel, path: &str) -> bool {
     kernel.stat(path).is_ok()
 }

@@ -24,9 +24,9 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
     let arguments: Vec<String> = arguments.collect();
     #[cfg(feature = "ram")]
     if let (Some((word, rest)), false) = (arguments.split_first(), std::process::id() == 1)
-        && word == initramfs_overlay_init::names::HOTPLUG
+        && word == contract::names::HOTPLUG
     {
-        initramfs_overlay_init::hotplug::run(&mut Linux::new(), rest);
+        initramfs_overlay_init::boot::ram::hotplug::run(&mut Linux::new(), rest);
         return 1;
     }
     if std::process::id() != 1 {

@@ -5,9 +5,9 @@ use std::io;
 
 use crate::{
     error::{IoContext, Result},
-    kernel::{Kernel, Kind, exists},
-    names,
+    kernel::{Kernel, exists},
 };
+use contract::{inventory::Kind, names};
 
 /// Names that are deleted at a time; between two such steps a boot that waits for room looks whether there is enough.
 pub const BATCH: usize = 256;
@@ -90,6 +90,16 @@ pub fn make_dir(kernel: &mut dyn Kernel, path: &str, mode: u32) -> Result<()> {
         Err(_) => {}
     }
     kernel.make_dir(path, mode).at("create", path)
+}
+
+/// Makes a mount writable.
+pub fn make_writable(kernel: &mut dyn Kernel, target: &str) -> Result<()> {
+    kernel.remount(target, false).at("make writable", target)
+}
+
+/// Flushes a file's data, or a directory's entries, to disk.
+pub fn sync(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
+    kernel.sync(path).at("sync", path)
 }
 
 /// The file that an image's name stands for.

@@ -3,14 +3,14 @@
 
 use crate::{
     error::{Error, IoContext, Result},
-    kernel::{Kernel, Kind},
+    kernel::Kernel,
 };
+use contract::inventory::Kind;
 
 /// The mounts that move into the new root.
 pub const MOVED: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 
 /// The same, and the `/tmp` of the virtiofs way.
-#[cfg(any(feature = "virtiofs", not(feature = "linux")))]
 pub const MOVED_WITH_TMP: [&str; 5] = ["/dev", "/proc", "/sys", "/run", "/tmp"];
 
 /// Symbolic links followed before a path is given up, as the kernel does (path_resolution(7)).

@@ -1,22 +1,28 @@
-//! Which images may boot at all, where public keys are baked in: those that one of the keys vouches for. A build of init without
-//! the feature takes any image and has none of this code. Reads only.
+//! Signatures of images and modules, where public keys are baked in: only those boot that one of the keys verifies. A build of init
+//! without the feature takes any image and has none of this code. Reads only.
 
-use crate::{boot::Boot, error::Result, kernel::Kernel, names, rotate::signature_of};
+use crate::{
+    config::Abilities,
+    error::{Error, Result},
+    kernel::Kernel,
+    sidecar::{sidecar, signature_of},
+};
+use contract::names;
 
-/// Whether this build can check signatures. The contract alone, for the builder and for tests, always can.
-pub const CAN_CHECK: bool = cfg!(any(feature = "trust", not(feature = "linux")));
+/// True for a build that can check signatures.
+pub(crate) const CAN_CHECK: bool = cfg!(feature = "trust");
 
-/// Whether only signed images are taken. That depends on the build alone: keys that are missing from an image for which it was
+/// Returns true if only signed images are taken. That depends on the build alone: keys that are missing from an image for which it was
 /// built make every image untrusted, not none.
-pub fn required(boot: &Boot<'_>) -> bool {
-    CAN_CHECK && boot.abilities.trust
+pub fn required(abilities: Abilities) -> bool {
+    CAN_CHECK && abilities.trust
 }
 
-/// Checks `signature` for the file at `path` with every key there is.
+/// Verifies `signature` for the file at `path` with every key there is.
 ///
 /// # Errors
-/// Why none of them vouches for it.
-pub fn vouch(kernel: &mut dyn Kernel, path: &str, signature: &str) -> Result<(), String> {
+/// The reason why none of them holds.
+pub fn verify_signature(kernel: &mut dyn Kernel, path: &str, signature: &str) -> Result<(), String> {
     with_keys(kernel, |kernel, key| kernel.vouch(path, signature, key))
 }
 
@@ -40,49 +46,29 @@ fn with_keys(
 ///
 /// # Errors
 /// [`Error::ImageUntrusted`].
-#[cfg(any(feature = "trust", not(feature = "linux")))]
 pub fn check(kernel: &mut dyn Kernel, path: &str, signatures: &[String]) -> Result<()> {
     let mut reason = "it has no signature".to_string();
     for signature in signatures {
-        let Ok(Some(signature)) = crate::rotate::sidecar(kernel, signature) else { continue };
-        match vouch(kernel, path, &signature) {
+        let Ok(Some(signature)) = sidecar(kernel, signature) else { continue };
+        match verify_signature(kernel, path, &signature) {
             Ok(()) => return Ok(()),
             Err(objection) => reason = objection,
         }
     }
-    Err(crate::error::Error::ImageUntrusted { path: path.into(), reason })
+    Err(Error::ImageUntrusted { path: path.into(), reason })
 }
 
 /// Checks bytes that were read with a signature file.
 ///
 /// # Errors
 /// Why no key here verifies them.
-#[cfg(any(feature = "trust", not(feature = "linux")))]
 pub fn check_content(kernel: &mut dyn Kernel, content: &[u8], signature: &str) -> Result<(), String> {
-    let signature = match crate::rotate::sidecar(kernel, signature) {
+    let signature = match sidecar(kernel, signature) {
         Ok(Some(signature)) => signature,
         Ok(None) => return Err("it has no signature".into()),
         Err(error) => return Err(error.with_cause()),
     };
     with_keys(kernel, |kernel, key| kernel.verify_content(content, &signature, key))
-}
-
-/// This build takes any module, so nobody asks.
-///
-/// # Errors
-/// None.
-#[cfg(not(any(feature = "trust", not(feature = "linux"))))]
-pub fn check_content(_kernel: &mut dyn Kernel, _content: &[u8], _signature: &str) -> Result<(), String> {
-    Ok(())
-}
-
-/// This build takes any image, so nobody asks.
-///
-/// # Errors
-/// None.
-#[cfg(not(any(feature = "trust", not(feature = "linux"))))]
-pub fn check(_kernel: &mut dyn Kernel, _path: &str, _signatures: &[String]) -> Result<()> {
-    Ok(())
 }
 
 /// Checks an image on `img`: its own signature is tried first, then every other one there, as a power cut may have parted them.

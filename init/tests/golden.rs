@@ -4,11 +4,11 @@
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
+use contract::tag::Volume;
 use initramfs_overlay_init::{
     boot,
     config::Abilities,
     kernel::recorder::{Device, Files, Node, Recorder},
-    tag::Volume,
 };
 use serde::Deserialize;
 

@@ -7,7 +7,8 @@ mod model;
 
 use std::collections::HashSet;
 
-use initramfs_overlay_init::{boot, config::Abilities, rotate::hex};
+use contract::hex;
+use initramfs_overlay_init::{boot, config::Abilities};
 use model::{DIRECTORY, Disks, Fault, Files, Model, TREE, WORK, image, sum};
 
 const X: &str = "root-squashfs.img";
@@ -78,7 +79,7 @@ fn text(text: &str) -> Vec<u8> {
 
 fn starts() -> Vec<Start> {
     let (a, b, z) = (|| image('A'), || image('B'), || image('Z'));
-    let digest = |content: &[u8]| text(&format!("{}  {X}\n", hex(&sum(content))));
+    let digest = |content: &[u8]| text(&format!("{}  {X}\n", hex::encode(&sum(content))));
     let signed = |mark: char| text(&format!("{mark} by k"));
     let signed_img = |old: bool| {
         let mut files = vec![(X, a()), ("root-squashfs.img.minisig", signed('A'))];
@@ -146,7 +147,7 @@ fn layers(name: &'static str, used: &str, without: &[&str]) -> Start {
 
 /// A line of what is remembered of an image.
 fn memory(mark: char, verdict: &str) -> Vec<u8> {
-    text(&format!("{} 64 {verdict} 6.1.0 {X}\n", hex(&sum(&image(mark)))))
+    text(&format!("{} 64 {verdict} 6.1.0 {X}\n", hex::encode(&sum(&image(mark)))))
 }
 
 /// What was seen from one start.
@@ -207,7 +208,7 @@ fn explore(start: &Start, forgets: Fault) -> Seen {
         };
         let on_newimg = here(newimg, &[X, SCRIPT], &b);
         let put_back = start.tries > 0 && here(img, &[REJECTED, OLD], &b);
-        let digest = hex(&sum(&b));
+        let digest = hex::encode(&sum(&b));
         let is_remembered =
             |files: &Files| files.content(UPDATES).is_some_and(|text| String::from_utf8_lossy(text).contains(&digest));
         let is_known = is_remembered(&disks[0]) || is_remembered(&disks[2]);

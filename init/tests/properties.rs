@@ -2,12 +2,19 @@
 
 use std::io::Write;
 
-use initramfs_overlay_init::{
-    config::{Abilities, Config, words},
-    image::Superblock,
-    modules::{file, glob, index::Index, index::Module},
+use contract::{
+    glob,
+    module_index::{Index, Module},
+    parameters::words,
+    superblock::Superblock,
     tag::Tag,
     text::{Size, is_tmpfs_size, nearest, parse_duration},
+};
+use initramfs_overlay_init::{
+    boot::ram::network::Watch,
+    config::{Abilities, Config, ModeConfig},
+    kernel::rtnetlink::parse,
+    modules::file,
 };
 use proptest::prelude::*;
 
@@ -37,18 +44,24 @@ proptest! {
     #[test]
     fn any_command_line_gives_a_config(baked in prop::collection::vec(word(), 0..8), given in prop::collection::vec(word(), 0..8)) {
         for shell in [false, true] {
-            let (config, _) = Config::parse(&baked.join(" "), &given.join(" "), Abilities { shell, trust: false });
-            prop_assert!(config.init.starts_with('/'));
-            prop_assert!(!config.image.is_empty() && !config.image.contains('/'));
-            prop_assert!(shell || config.breaks.is_empty());
+            let (config, _) = Config::parse([&baked.join(" "), &given.join(" "), ""], Abilities { shell, trust: false }, false);
+            prop_assert!(config.common.init.starts_with('/'));
+            if let ModeConfig::Overlay(own) = config.mode {
+                prop_assert!(!own.image.is_empty() && !own.image.contains('/'));
+            }
+            prop_assert!(shell || config.common.breaks.is_empty());
         }
     }
 
     #[test]
     fn a_later_line_wins(first in "[a-z]{1,9}", second in "[a-z]{1,9}") {
-        let (config, result) = Config::parse(&format!("rd.img=LABEL={first}"), &format!("rd.img=LABEL={second}"), Abilities { shell: false, trust: false });
+        let (config, result) = Config::parse([&format!("rd.img=LABEL={first}"), &format!("rd.img=LABEL={second}"), ""], Abilities { shell: false, trust: false }, false);
         prop_assert!(result.is_ok());
-        prop_assert_eq!(config.img, Tag::Label(second));
+        let img = match config.mode {
+            ModeConfig::Overlay(own) => Some(own.img),
+            _ => None,
+        };
+        prop_assert_eq!(img, Some(Tag::Label(second)));
     }
 
     #[test]
@@ -62,13 +75,11 @@ proptest! {
         prop_assert_eq!(glob::matches(&pattern, &text), matches_slowly(pattern.as_bytes(), text.as_bytes()));
     }
 
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
     #[test]
     fn any_bytes_may_come_from_the_network_socket(
         head in prop::collection::vec((0_u32..80, prop::sample::select(vec![3_u16, 16, 17, 20])), 0..6),
         bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
-        use initramfs_overlay_init::network::{Watch, parse};
         // Message heads that nearly fit, with anything behind them.
         let mut datagram = Vec::new();
         for (place, (length, kind)) in head.iter().enumerate() {

@@ -12,17 +12,26 @@ use std::{
     time::{Duration, Instant},
 };
 
+use contract::tag::Volume;
 use initramfs_overlay_init::{
-    boot::Boot,
+    boot::{
+        layers::{
+            self,
+            store::{self, Store},
+        },
+        overlay::{
+            config::Config,
+            device::{self, Found},
+            image, update,
+        },
+        volumes,
+    },
     config::{Abilities, OverlayStore},
-    device::{self, Found},
-    image,
+    context::Context,
     kernel::{
         Kernel,
         linux::{self, Linux},
     },
-    layers, rotate, store,
-    tag::Volume,
 };
 use loopdev::{LoopControl, LoopDevice};
 use nix::{
@@ -200,27 +209,37 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn boot_with(volumes: Found, act: impl FnOnce(&mut Boot<'_>, &Found)) {
+fn boot_with(volumes: Found, act: impl FnOnce(&mut Context<'_>, &Found)) {
     let mut kernel = Linux::new();
-    let mut boot = Boot::new(&mut kernel, ABILITIES);
-    device::mount_img(&mut boot, &volumes.img).unwrap();
-    act(&mut boot, &volumes);
+    let mut context = Context::new(&mut kernel, ABILITIES);
+    device::mount_img(&mut context, &volumes.img).unwrap();
+    act(&mut context, &volumes);
 }
 
-fn mount_all(boot: &mut Boot<'_>, found: &Found) {
-    image::start(boot, found).unwrap();
-    layers::assemble(boot, found.overlay.as_ref(), Some(&found.img)).unwrap();
+fn mount_all(context: &mut Context<'_>, found: &Found) {
+    image::start(context, &Config::default(), found).unwrap();
+    layers::assemble(context, &mut Store::new(found.overlay.as_ref()), Some(&found.img)).unwrap();
 }
 
 /// Opens the writable partition and makes its directories ready, as a boot does before it mounts the layers.
-fn prepare(boot: &mut Boot<'_>, found: &Found) {
-    store::open(boot, found.overlay.as_ref().unwrap()).unwrap();
-    store::prepare(boot).unwrap();
+fn prepare<'f>(context: &mut Context<'_>, found: &'f Found) -> Store<'f> {
+    let mut store = Store::new(found.overlay.as_ref());
+    store.open(context).unwrap();
+    store::prepare(context).unwrap();
+    store
+}
+
+fn found(img: Volume, overlay: Option<Volume>, newimg: Option<Volume>) -> Found {
+    Found { img, overlay, newimg, boot: None, boot_tag: Config::default().boot }
+}
+
+fn install(context: &mut Context<'_>, found: &Found) {
+    update::update(context, &Config::default(), found, &mut Store::new(found.overlay.as_ref()));
 }
 
 /// Has what was renamed aside deleted, and waits for that: the process is a child of this one, as those of earlier cases are.
-fn sweep(boot: &mut Boot<'_>) {
-    store::sweep(boot);
+fn sweep(context: &mut Context<'_>) {
+    store::sweep(context);
     while nix::sys::wait::waitpid(None, None).is_ok() {}
 }
 
@@ -233,7 +252,7 @@ fn layers_become_one_root(shop: &Workshop) {
     let (img, _img) = shop.ext4("img", &img);
     let (overlay, _overlay) = shop.ext4("overlay", &overlay);
     shop.enter();
-    let found = Found { img, overlay: Some(overlay), newimg: None, boot: None };
+    let found = found(img, Some(overlay), None);
     boot_with(found, mount_all);
     assert_eq!(fs::read_to_string("/sysroot/sbin/init").unwrap(), "A");
     assert_eq!(fs::read_to_string("/sysroot/etc/mark").unwrap(), "over", "persistent lies over the image");
@@ -286,14 +305,16 @@ fn root_has_attributes(shop: &Workshop) {
     let (img, _img) = shop.ext4("img", &img);
     let (overlay, _overlay) = shop.ext4("overlay", &overlay);
     shop.enter();
-    boot_with(Found { img, overlay: Some(overlay), newimg: None, boot: None }, |boot, found| {
-        store::open(boot, found.overlay.as_ref().unwrap()).unwrap();
+    boot_with(found(img, Some(overlay), None), |context, found| {
+        let mut store = Store::new(found.overlay.as_ref());
+        store.open(context).unwrap();
         fs::create_dir_all("/run/initramfs/overlay/spare/upper").unwrap();
         // What an earlier image's root had must not stay.
         for name in ["trusted.overlay.opaque", "trusted.other"] {
             python(&format!("import os; os.setxattr('/run/initramfs/overlay/spare/upper', '{name}', b'y')"));
         }
-        mount_all(boot, found);
+        store.close(context);
+        mount_all(context, found);
     });
     for path in ["/sysroot", "/run/initramfs/overlay/upper", "/run/initramfs/image"] {
         let stat = fs::metadata(path).unwrap();
@@ -327,12 +348,12 @@ fn reset_counts_what_stays(shop: &Workshop) {
         run(Command::new("debugfs").args(["-w", "-R", &format!("set_inode_field {path} flags {mode}")]).arg(&device));
     }
     shop.enter();
-    boot_with(Found { img, overlay: Some(overlay), newimg: None, boot: None }, |boot, found| {
-        boot.config.overlay_reset = true;
-        prepare(boot, found);
-        let report = boot.report.to_json(None);
+    boot_with(found(img, Some(overlay), None), |context, found| {
+        context.config.layers.reset = true;
+        prepare(context, found);
+        let report = context.report.to_json(None);
         assert!(report.contains("persistent is emptied, but") && report.contains("degraded"), "{report}");
-        sweep(boot);
+        sweep(context);
     });
     let base = Path::new("/run/initramfs/overlay");
     assert_eq!(fs::read_dir(base.join("persistent")).unwrap().count(), 0);
@@ -348,24 +369,24 @@ fn erofs_is_mounted(shop: &Workshop) {
     let (img, _img) = shop.ext4("img", &img);
     let (overlay, _overlay) = shop.ext4("overlay", &shop.folder("overlay.d", &[]));
     shop.enter();
-    boot_with(Found { img, overlay: Some(overlay), newimg: None, boot: None }, mount_all);
+    boot_with(found(img, Some(overlay), None), mount_all);
     assert_eq!(fs::read_to_string("/sysroot/sbin/init").unwrap(), "E");
 }
 
-fn overlay_only(shop: &Workshop, files: &[(&str, &str)], act: impl FnOnce(&mut Boot<'_>, &Found)) -> LoopDevice {
+fn overlay_only(shop: &Workshop, files: &[(&str, &str)], act: impl FnOnce(&mut Context<'_>, &Found)) -> LoopDevice {
     let (img, device) = shop.ext4("img", &shop.folder("img.d", &[]));
     let (overlay, other) = shop.ext4("overlay", &shop.folder("overlay.d", files));
     shop.enter();
-    boot_with(Found { img, overlay: Some(overlay), newimg: None, boot: None }, act);
+    boot_with(found(img, Some(overlay), None), act);
     drop(other);
     device
 }
 
 fn leftovers_are_swept(shop: &Workshop) {
     let files = [("upper/a/b/c", "1"), ("work/work/d", "2"), ("persistent/e", "3"), ("discarded/upper.0/f", "4")];
-    let _device = overlay_only(shop, &files, |boot, found| {
-        prepare(boot, found);
-        sweep(boot);
+    let _device = overlay_only(shop, &files, |context, found| {
+        prepare(context, found);
+        sweep(context);
     });
     let base = Path::new("/run/initramfs/overlay");
     assert_eq!(fs::read_dir(base.join("upper")).unwrap().count(), 0);
@@ -378,19 +399,19 @@ fn leftovers_are_swept(shop: &Workshop) {
 }
 
 fn clearing_does_not_depend_on_content(shop: &Workshop) {
-    let _device = overlay_only(shop, &[("upper/x", "")], |boot, found| {
+    let _device = overlay_only(shop, &[("upper/x", "")], |context, found| {
         let base = Path::new("/run/initramfs/overlay");
-        prepare(boot, found);
-        sweep(boot);
+        let mut store = prepare(context, found);
+        sweep(context);
         for number in 0..2000 {
             fs::write(base.join(format!("upper/{number}")), "").unwrap();
         }
-        store::close(boot);
+        store.close(context);
         let start = Instant::now();
-        prepare(boot, found);
+        prepare(context, found);
         println!("  clearing 2000 files took {:?}", start.elapsed());
         assert_eq!(fs::read_dir(base.join("upper")).unwrap().count(), 0);
-        sweep(boot);
+        sweep(context);
     });
 }
 
@@ -408,7 +429,7 @@ fn with_update(shop: &Workshop, sidecar: Option<&str>) -> (Found, [LoopDevice; 2
     fs::rename(update, new_dir.join("root-squashfs.img")).unwrap();
     let (img, device) = shop.ext4("img", &img_dir);
     let (newimg, other) = shop.ext4("newimg", &new_dir);
-    (Found { img, overlay: None, newimg: Some(newimg), boot: None }, [device, other])
+    (found(img, None, Some(newimg)), [device, other])
 }
 
 fn update_is_rotated(shop: &Workshop) {
@@ -416,7 +437,7 @@ fn update_is_rotated(shop: &Workshop) {
     let update = fs::read(shop.path("newimg.d/root-squashfs.img")).unwrap();
     let current = fs::read(shop.path("img.d/root-squashfs.img")).unwrap();
     shop.enter();
-    boot_with(found.clone(), rotate::update);
+    boot_with(found.clone(), install);
     assert!(fs::read("/run/initramfs/img/root-squashfs.img").unwrap() == update, "the update is the current image");
     assert!(fs::read("/run/initramfs/img/root-squashfs-old.img").unwrap() == current, "the old image is kept");
     let mut kernel = Linux::new();
@@ -426,16 +447,16 @@ fn update_is_rotated(shop: &Workshop) {
     assert!(fs::write("/run/initramfs/img/x", "").is_err(), "img is read-only again");
     let flags = statvfs("/run/initramfs/img").unwrap().flags();
     assert!(flags.contains(FsFlags::ST_NOSUID | FsFlags::ST_NODEV), "as it was mounted: {flags:?}");
-    let mut boot = Boot::new(&mut kernel, ABILITIES);
-    device::mount_volume(
-        &mut boot,
+    let mut context = Context::new(&mut kernel, ABILITIES);
+    volumes::mount_volume(
+        &mut context,
         &found.newimg.unwrap(),
         "/run/initramfs/newimg",
-        initramfs_overlay_init::error::Role::NewImg,
+        contract::failure::Role::NewImg,
         true,
     )
     .unwrap();
-    let mut left = boot.kernel.list("/run/initramfs/newimg").unwrap();
+    let mut left = context.kernel.list("/run/initramfs/newimg").unwrap();
     left.retain(|name| name != "lost+found");
     assert!(left.is_empty(), "the source is gone: {left:?}");
 }
@@ -444,19 +465,19 @@ fn wrong_digest_is_deleted(shop: &Workshop) {
     let (found, _devices) = with_update(shop, Some(&"0".repeat(64)));
     let current = fs::read(shop.path("img.d/root-squashfs.img")).unwrap();
     shop.enter();
-    boot_with(found.clone(), |boot, found| {
-        rotate::update(boot, found);
-        let report = boot.report.to_json(None);
+    boot_with(found.clone(), |context, found| {
+        install(context, found);
+        let report = context.report.to_json(None);
         assert!(report.contains("\"update\": \"rejected\""), "{report}");
     });
     assert_eq!(fs::read("/run/initramfs/img/root-squashfs.img").unwrap(), current);
     let mut kernel = Linux::new();
-    let mut boot = Boot::new(&mut kernel, ABILITIES);
-    device::mount_volume(
-        &mut boot,
+    let mut context = Context::new(&mut kernel, ABILITIES);
+    volumes::mount_volume(
+        &mut context,
         &found.newimg.unwrap(),
         "/run/initramfs/newimg",
-        initramfs_overlay_init::error::Role::NewImg,
+        contract::failure::Role::NewImg,
         true,
     )
     .unwrap();
@@ -472,10 +493,10 @@ fn wrong_digest_is_deleted(shop: &Workshop) {
 fn tmpfs_has_its_size(shop: &Workshop) {
     shop.enter();
     let mut kernel = Linux::new();
-    let mut boot = Boot::new(&mut kernel, ABILITIES);
-    boot.config.overlay = OverlayStore::Tmpfs(Some("3m".into()));
+    let mut context = Context::new(&mut kernel, ABILITIES);
+    context.config.layers.overlay = OverlayStore::Tmpfs(Some("3m".into()));
     // Without an image there is no root, but the store comes first.
-    layers::assemble(&mut boot, None, None).unwrap();
+    layers::assemble(&mut context, &mut Store::new(None), None).unwrap();
     let space = statvfs("/run/initramfs/overlay").unwrap();
     assert_eq!(space.blocks() * space.fragment_size(), 3 << 20);
 }

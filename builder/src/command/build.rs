@@ -270,7 +270,8 @@ fn check_cmdline(option: &str, cmdline: Option<&str>, variants: &[Variant], prog
     }
     let mut said = Vec::new();
     for variant in variants {
-        let (config, result) = Config::parse(cmdline, "", Abilities { shell: variant.has_shell(), trust: false });
+        let (config, result) =
+            Config::parse([cmdline, "", ""], Abilities { shell: variant.has_shell(), trust: false }, false);
         result.map_err(|error| Error::Usage(format!("{option}: {error}")))?;
         said.extend(config.warnings.into_iter().map(|warning| format!("warning: {}: {warning}", variant.name())));
     }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, env, fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use clap::ArgAction;
-use initramfs_overlay_init::names;
+use contract::names;
 
 use crate::{
     Error, Result,

@@ -10,9 +10,10 @@ use std::{
     sync::Arc,
 };
 
+use contract::tag::{Tag, Volume};
 use initramfs_overlay_init::{
-    config::{Config, OverlayStore, Way},
-    tag::{Tag, Volume},
+    boot::overlay::config::Config,
+    config::{Layers, OverlayStore},
 };
 
 use crate::{
@@ -90,10 +91,10 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let boots = boots(args)?;
     let config = boots.config();
-    if config.way() == Way::Virtiofs {
+    let Some(overlay) = config.mode.overlay() else {
         return Err(Error::Usage("the command line asks for a root on virtiofs, and that is on no disk".to_owned()));
-    }
-    let diagnosis = doctor::examine(devices(args, &config)?, &boots, args.digest);
+    };
+    let diagnosis = doctor::examine(devices(args, &config.common.layers, overlay)?, &boots, args.digest);
     let text = match args.json {
         true => format!("{}\n", serde_json::to_string_pretty(&diagnosis).unwrap_or_default()),
         false => table(&diagnosis),
@@ -122,9 +123,9 @@ fn boots(args: &Args) -> Result<Boots> {
     Ok(boots)
 }
 
-fn devices(args: &Args, config: &Config) -> Result<Vec<Device>> {
+fn devices(args: &Args, layers: &Layers, config: &Config) -> Result<Vec<Device>> {
     let mut devices = Vec::new();
-    let mut names = disk_names(config);
+    let mut names = disk_names(layers, config);
     for path in &args.disk {
         // A block device keeps its name; an image gets the one that the command line asks for, or one that no one has.
         let own = path.metadata().ok().filter(|metadata| metadata.file_type().is_block_device());
@@ -133,7 +134,7 @@ fn devices(args: &Args, config: &Config) -> Result<Vec<Device>> {
         let name = own.unwrap_or_else(|| names.next().unwrap_or_default());
         devices.extend(volume::devices(Arc::new(Disk::open(path).at("read", path)?), &name));
     }
-    let overlay = match &config.overlay {
+    let overlay = match &layers.overlay {
         OverlayStore::Partition(tag) => tag.clone(),
         OverlayStore::Tmpfs(_) if args.overlay.is_some() => {
             return Err(Error::Usage(
@@ -177,9 +178,9 @@ fn folder_device(name: &str, path: &Path, tag: &Tag) -> Device {
 }
 
 /// What the kernel would call disk images: those disks first that the parameters name by a path.
-fn disk_names(config: &Config) -> impl Iterator<Item = String> {
+fn disk_names(layers: &Layers, config: &Config) -> impl Iterator<Item = String> {
     let mut named: Vec<String> = Vec::new();
-    let overlay = match &config.overlay {
+    let overlay = match &layers.overlay {
         OverlayStore::Partition(tag) => Some(tag),
         OverlayStore::Tmpfs(_) => None,
     };
@@ -286,7 +287,8 @@ mod tests {
         }
         let names = |line: &str| {
             let boots = Boots { cmdline: line.to_owned(), ..Boots::default() };
-            disk_names(&boots.config()).take(2).collect::<Vec<_>>()
+            let config = boots.config();
+            disk_names(&config.common.layers, config.mode.overlay().unwrap()).take(2).collect::<Vec<_>>()
         };
         assert_eq!(names(""), ["sda", "sdb"]);
         assert_eq!(names("rd.img=/dev/mmcblk0p2 rd.overlay=/dev/mmcblk0p3"), ["mmcblk0", "sda"]);

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use initramfs_overlay_init::text::parse_duration;
+use contract::text::parse_duration;
 
 use crate::{
     Error, Result, busybox,

@@ -183,7 +183,7 @@ fn check_cmdline(cmdline: Option<&str>, progress: &Progress) -> Result<()> {
     if cmdline.contains(['\0', '\n']) {
         return Err(Error::Usage("--cmdline: expected one line of parameters separated by spaces".to_owned()));
     }
-    let (config, result) = Config::parse(cmdline, "", Abilities { shell: false, trust: false });
+    let (config, result) = Config::parse([cmdline, "", ""], Abilities { shell: false, trust: false }, false);
     result.map_err(|error| Error::Usage(format!("--cmdline: {error}")))?;
     config.warnings.iter().for_each(|warning| progress.say(format!("warning: {warning}")));
     Ok(())

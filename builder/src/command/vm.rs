@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use initramfs_overlay_init::config::virtiofs::{INIT, ROOT_TAG};
+use contract::virtiofs::{INIT, ROOT_TAG};
 use serde_json::json;
 
 use super::{

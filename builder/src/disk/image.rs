@@ -6,7 +6,7 @@
 use std::{fs::File, io::Read, path::Path};
 
 use clap::ValueEnum;
-use initramfs_overlay_init::image::{self as contract, HEAD, Superblock};
+use contract::superblock::{self, HEAD, Superblock};
 use uuid::Uuid;
 
 use crate::{
@@ -35,8 +35,8 @@ impl Format {
     /// The name as the kernel has it.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Squashfs => contract::Format::Squashfs.name(),
-            Self::Erofs => contract::Format::Erofs.name(),
+            Self::Squashfs => superblock::Format::Squashfs.name(),
+            Self::Erofs => superblock::Format::Erofs.name(),
         }
     }
 
@@ -107,7 +107,7 @@ fn field<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checked {
     /// Which filesystem.
-    pub format: contract::Format,
+    pub format: superblock::Format,
     /// The file's size in bytes, at least what the superblock asks for.
     pub size: u64,
 }
@@ -226,8 +226,8 @@ mod tests {
     #[test]
     fn superblocks_are_told_apart() {
         let is = |format, size| Ok(Superblock { format, size });
-        assert_eq!(superblock(&squashfs(4, 5000)), is(contract::Format::Squashfs, 5000));
-        assert_eq!(superblock(&erofs(12, 3)), is(contract::Format::Erofs, 12288));
+        assert_eq!(superblock(&squashfs(4, 5000)), is(superblock::Format::Squashfs, 5000));
+        assert_eq!(superblock(&erofs(12, 3)), is(superblock::Format::Erofs, 12288));
         for (head, seen) in [
             (vec![], "nothing"),
             (squashfs(3, 5000), "squashfs version 3; the kernel mounts version 4"),
@@ -250,7 +250,7 @@ mod tests {
         let text = check(&path).unwrap_err().to_string();
         assert!(text.contains("5000") && text.contains("1152"), "{text}");
         std::fs::write(&path, squashfs(4, 1152)).unwrap();
-        assert_eq!(check(&path).unwrap(), Checked { format: contract::Format::Squashfs, size: 1152 });
+        assert_eq!(check(&path).unwrap(), Checked { format: superblock::Format::Squashfs, size: 1152 });
         assert!(check(folder.path()).unwrap_err().to_string().contains("a folder"));
     }
 

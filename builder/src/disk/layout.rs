@@ -1,7 +1,7 @@
 //! Where each partition begins and how large it is. Numbers only: what the partitions hold is known elsewhere.
 
 use clap::ValueEnum;
-use initramfs_overlay_init::error as contract;
+use contract::failure::Role as BootRole;
 
 use crate::{Error, Result};
 
@@ -44,10 +44,10 @@ impl Role {
     /// The filesystem's label and the partition's name: what `rd.<name>=` defaults to.
     pub fn label(self) -> &'static str {
         match self {
-            Self::Boot => contract::Role::Boot.name(),
-            Self::Img => contract::Role::Img.name(),
-            Self::Newimg => contract::Role::NewImg.name(),
-            Self::Overlay => contract::Role::Overlay.name(),
+            Self::Boot => BootRole::Boot.name(),
+            Self::Img => BootRole::Img.name(),
+            Self::Newimg => BootRole::NewImg.name(),
+            Self::Overlay => BootRole::Overlay.name(),
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use initramfs_overlay_init::names;
+use contract::names;
 use walkdir::WalkDir;
 
 use crate::{Error, Result, error::IoContext, progress::Progress};

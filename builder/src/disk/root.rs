@@ -5,7 +5,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use initramfs_overlay_init::names::INIT;
+use contract::names::INIT;
 
 use crate::{Error, Result, error::IoContext};
 

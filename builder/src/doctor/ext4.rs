@@ -2,8 +2,9 @@
 
 use std::io::{self, Read, Seek, SeekFrom};
 
+use contract::inventory::Kind;
 use ext4_view::{Ext4, Ext4Error, FileType};
-use initramfs_overlay_init::kernel::{Kind, Stat};
+use initramfs_overlay_init::kernel::Stat;
 
 use super::{
     filesystem::{Content, Filesystem},

@@ -6,8 +6,9 @@ use std::{
     rc::Rc,
 };
 
+use contract::inventory::Kind;
 use fatfs::{FileSystem, FsOptions};
-use initramfs_overlay_init::kernel::{Kind, Stat};
+use initramfs_overlay_init::kernel::Stat;
 
 use super::{
     filesystem::{Content, Filesystem},

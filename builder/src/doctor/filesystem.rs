@@ -8,7 +8,8 @@ use std::{
     path::PathBuf,
 };
 
-use initramfs_overlay_init::kernel::{Kind, Stat};
+use contract::inventory::Kind;
+use initramfs_overlay_init::kernel::Stat;
 
 /// The content of a file.
 pub trait Content: Read + Seek {}

@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeMap, io, rc::Rc};
 
-use initramfs_overlay_init::kernel::{Kind, Stat};
+use contract::inventory::Kind;
+use initramfs_overlay_init::kernel::Stat;
 
 use super::filesystem::{Content, Filesystem};
 

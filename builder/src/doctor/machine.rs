@@ -11,10 +11,8 @@ use std::{
     time::Duration,
 };
 
-use initramfs_overlay_init::{
-    kernel::{Digest, Kind, Mount},
-    names,
-};
+use contract::{Digest, inventory::Kind, names};
+use initramfs_overlay_init::kernel::Mount;
 use sha2::{Digest as _, Sha256};
 
 use super::{

@@ -6,7 +6,8 @@ use std::{
 };
 
 use backhand::{FilesystemReader, InnerNode};
-use initramfs_overlay_init::kernel::{Kind, Stat};
+use contract::inventory::Kind;
+use initramfs_overlay_init::kernel::Stat;
 
 use super::filesystem::{Content, Filesystem};
 

@@ -3,10 +3,8 @@
 
 use std::{fmt, io};
 
-use initramfs_overlay_init::{
-    kernel::{Digest, Kind},
-    names, rotate,
-};
+use contract::{Digest, inventory::Kind, names};
+use initramfs_overlay_init::boot::overlay::img;
 use serde::Serialize;
 
 use super::layer::{Layer, Source};
@@ -68,7 +66,7 @@ impl Places<'_> {
     pub fn state(&self, sum: &mut dyn FnMut(&Source) -> io::Result<Digest>) -> io::Result<State> {
         let file = |layer: &Layer, name: &str| layer.source(name).ok();
         let current = file(self.img, self.name);
-        let incoming = file(self.img, &rotate::incoming(self.name)).is_some();
+        let incoming = file(self.img, &img::incoming(self.name)).is_some();
         let old = file(self.img, &names::old_image(self.name));
         let mut delivered_names = vec![self.name];
         delivered_names.extend((self.name == names::IMAGE).then_some(names::SCRIPT_IMAGE));

@@ -2,7 +2,8 @@
 
 use std::{cell::RefCell, io, rc::Rc};
 
-use initramfs_overlay_init::kernel::{Kind, Stat};
+use contract::inventory::Kind;
+use initramfs_overlay_init::kernel::Stat;
 
 use super::{
     filesystem::{Content, Filesystem},

@@ -3,7 +3,7 @@
 
 use std::{io, path::PathBuf, rc::Rc, sync::Arc};
 
-use initramfs_overlay_init::tag::Volume;
+use contract::tag::Volume;
 
 use super::{
     ext4, fat,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use initramfs_overlay_init::names;
+use contract::names;
 use serde::Serialize;
 
 /// Where it may stand, the best first.

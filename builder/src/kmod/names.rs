@@ -1,6 +1,6 @@
 //! Names of modules: how they are written, and which ones come near to one that does not exist. Pure.
 
-use initramfs_overlay_init::modules::glob;
+use contract::glob;
 
 /// The suffixes a module file may have.
 pub const SUFFIXES: [&str; 4] = [".ko", ".ko.gz", ".ko.xz", ".ko.zst"];

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use initramfs_overlay_init::modules::index::{self, Index};
+use contract::module_index::{self, Index};
 
 use super::{
     catalog::Catalog,
@@ -35,7 +35,7 @@ pub struct SelectedModule {
     pub file: PathBuf,
     /// What init is told of it. Its path is the one in the image, below `/lib/modules/<version>/`, always `.ko`: modules lie there
     /// decompressed.
-    pub entry: index::Module,
+    pub entry: module_index::Module,
 }
 
 /// The bytes of a module as they go into an image.
@@ -60,7 +60,7 @@ impl Selection {
                 let path = names::without_suffix(&entry.path).unwrap_or(&entry.path);
                 Some(SelectedModule {
                     file: catalog.root.join(&entry.path),
-                    entry: index::Module {
+                    entry: module_index::Module {
                         path: format!("{path}.ko"),
                         needs: planned.needs,
                         post: planned.post,

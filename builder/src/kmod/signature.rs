@@ -3,7 +3,7 @@
 //! The format is the kernel's, include/linux/module_signature.h: the signature itself, twelve bytes that tell its length, and a
 //! line of text.
 
-use initramfs_overlay_init::config::words;
+use contract::parameters::words;
 
 use super::config::KernelConfig;
 

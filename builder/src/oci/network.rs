@@ -1,7 +1,7 @@
 //! The network for an image: a BusyBox that asks for addresses and the script that sets them, in a folder where the image's own
 //! programs neither see nor need them. They are those of `diskless`, at another place.
 
-use initramfs_overlay_init::names;
+use contract::names;
 
 use super::merge::Merge;
 use crate::{

@@ -13,7 +13,7 @@ use super::{
     layer::{Located, Members},
     ram::Inventory,
 };
-use initramfs_overlay_init::{names, workload::KERNEL};
+use contract::{names, workload::KERNEL};
 
 use crate::{
     Result,

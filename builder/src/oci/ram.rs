@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use initramfs_overlay_init::{
+use contract::{
+    Digest,
     attributes::{self, Attribute},
-    inventory,
-    kernel::{Digest, Kind as Seen},
+    inventory::{self, Kind as Seen},
     names,
     workload::{PATH, Process, Workload, signal, variable},
 };

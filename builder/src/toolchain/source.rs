@@ -73,10 +73,11 @@ impl SourceTree {
     pub fn digest(&self) -> Result<String> {
         let mut files = vec![self.root.join("Cargo.toml"), self.root.join("Cargo.lock")];
         let not_compiled = ["tests", "benches", "examples", "fuzz"];
-        let walk = walkdir::WalkDir::new(self.root.join("init")).sort_by_file_name().into_iter();
-        for entry in
-            walk.filter_entry(|entry| entry.depth() != 1 || !not_compiled.iter().any(|name| entry.file_name() == *name))
-        {
+        let walk = |package: &str| walkdir::WalkDir::new(self.root.join(package)).sort_by_file_name().into_iter();
+        let is_compiled = |entry: &walkdir::DirEntry| {
+            entry.depth() != 1 || !not_compiled.iter().any(|name| entry.file_name() == *name)
+        };
+        for entry in ["contract", "init"].into_iter().flat_map(|package| walk(package).filter_entry(is_compiled)) {
             let entry = entry.map_err(|error| Error::Io {
                 action: "read",
                 path: error.path().unwrap_or(&self.root).to_owned(),
@@ -105,6 +106,7 @@ mod tests {
 
     fn tree() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("contract/src")).unwrap();
         fs::create_dir_all(folder.path().join("init/src")).unwrap();
         fs::create_dir_all(folder.path().join("init/tests")).unwrap();
         let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
@@ -134,7 +136,12 @@ mod tests {
         let first = found.digest().unwrap();
         fs::write(folder.path().join("init/tests/new.rs"), "").unwrap();
         assert_eq!(found.digest().unwrap(), first);
-        let changes = [("init/src/main.rs", "fn main() { }"), ("init/src/new.rs", ""), ("Cargo.lock", "x")];
+        let changes = [
+            ("contract/src/lib.rs", ""),
+            ("init/src/main.rs", "fn main() { }"),
+            ("init/src/new.rs", ""),
+            ("Cargo.lock", "x"),
+        ];
         let mut seen = vec![first];
         for (name, text) in changes {
             fs::write(folder.path().join(name), text).unwrap();

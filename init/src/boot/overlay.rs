@@ -1,43 +1,65 @@
-//! The way of the appliance: partitions by tag, an image from `img`, the writable layer from `overlay`, one root out of both.
-//! Reads from top to bottom as the boot goes; each room asked here answers one question.
+//! The boot of the appliance: partitions by tag, an image from `img`, the writable layer from `overlay`, one root out of both.
+//! Reads from top to bottom as the boot goes; each module answers one question.
 
-use super::Boot;
-use crate::{device, error::Result, image, layers, rotate, step::Step, toram, trial};
+pub mod config;
+mod counting;
+pub mod device;
+pub mod image;
+pub mod img;
+mod toram;
+mod trial;
+pub mod update;
 
-/// Puts the root together at [`crate::names::SYSROOT`].
+use contract::step::Step;
+
+use super::{
+    Root,
+    layers::{self, store::Store},
+};
+use crate::{context::Context, error::Result, switch_root};
+use config::Config;
+
+/// Puts the root together at [`contract::names::SYSROOT`].
 ///
 /// # Errors
 /// The first thing the root cannot do without.
-pub fn assemble(boot: &mut Boot<'_>) -> Result<()> {
-    boot.begin(Step::Modules);
-    load_drivers(boot);
-    boot.begin(Step::Devices);
-    let found = device::find(boot)?;
-    let sure = sure(boot);
-    boot.modules.load_together(boot.kernel, &sure);
-    device::mount_img(boot, &found.img)?;
-    boot.begin(Step::Update);
-    rotate::update(boot, &found);
-    trial::count(boot, &found);
-    image::start(boot, &found)?;
-    layers::assemble(boot, found.overlay.as_ref(), Some(&found.img))?;
-    toram::release(boot, &found);
-    Ok(())
+pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Root> {
+    context.begin(Step::Modules);
+    load_drivers(context);
+    context.begin(Step::Devices);
+    let found = device::find(context, config)?;
+    let mut store = Store::new(found.overlay.as_ref());
+    preload_modules(context);
+    device::mount_img(context, &found.img)?;
+    context.begin(Step::Update);
+    update::update(context, config, &found, &mut store);
+    counting::count(context, config, &found, &mut store);
+    let image = image::start(context, config, &found)?;
+    layers::assemble(context, &mut store, Some(&found.img))?;
+    toram::release(context, &found, &image);
+    Ok(Root { moved: &switch_root::MOVED })
 }
 
 /// Loads the drivers of the hardware there is.
-fn load_drivers(boot: &mut Boot<'_>) {
-    boot.open_modules();
-    let sure = sure(boot);
-    boot.modules.coldplug(boot.kernel, &sure);
+fn load_drivers(context: &mut Context<'_>) {
+    context.open_modules();
+    let certain = certain(context);
+    context.modules.coldplug(context.kernel, &certain);
 }
 
-/// What the way is sure to need, as far as it is baked in. `loop` stands last: it makes a device node and waits for that.
-fn sure(boot: &Boot<'_>) -> Vec<&'static str> {
-    let mut sure = vec!["ext4", "overlay"];
-    if !(boot.modules.has("squashfs") && boot.modules.has("erofs")) {
-        sure.extend(["squashfs", "erofs"]);
+/// Loads the modules that this boot is certain to need, together.
+fn preload_modules(context: &mut Context<'_>) {
+    let certain = certain(context);
+    context.modules.load_together(context.kernel, &certain);
+}
+
+/// Returns the modules that the boot mode is certain to need, as far as they are baked in. `loop` stands last: it makes a device node and
+/// waits for that.
+fn certain(context: &Context<'_>) -> Vec<&'static str> {
+    let mut certain = vec!["ext4", "overlay"];
+    if !(context.modules.has("squashfs") && context.modules.has("erofs")) {
+        certain.extend(["squashfs", "erofs"]);
     }
-    sure.push("loop");
-    sure
+    certain.push("loop");
+    certain
 }

@@ -1,22 +1,40 @@
-//! The way of a root that is the initramfs itself: nothing is found, mounted over or switched to. The root is looked over, what an
-//! archive could not carry is put back, programs get the mounts that they expect, and the image's program runs as the image wants it.
+//! The boot of a root that is the initramfs itself: nothing is found, mounted over or switched to. The root is compared with what was packed,
+//! what an archive could not carry is restored, programs get the mounts that they expect, and the image's program runs as the image wants it.
+
+pub mod config;
+mod contents;
+mod fault;
+pub mod hotplug;
+pub mod network;
+mod runtime;
+mod user;
+
+pub use fault::Fault;
 
 use std::time::Duration;
 
-use super::Boot;
-use crate::{
-    attributes,
-    error::Result,
-    inventory,
-    kernel::{Kernel, Kind, Level, Limits, Mount, Power, Program, Setting, exists},
-    modules::Modules,
+use contract::{
+    errno::ENODEV,
     names,
+    report::Fact,
     step::Step,
-    supervise, switch_root,
-    workload::{self, Fault, Identity, Process, Workload, runtime, user},
+    workload::{self, Process, Workload},
 };
 
-/// Mounts beside those of every way: filesystem, where, options, restrictions.
+use super::supervise;
+use crate::{
+    context::Context,
+    error::Result,
+    kernel::{
+        Kernel, Kind, Level, Limits, Machine, Mount, Power, exists,
+        supervisor::{Identity, Program, Setting},
+    },
+    modules::Modules,
+    switch_root,
+};
+use config::Config;
+
+/// Mounts beside those of every boot mode: filesystem, where, options, restrictions.
 const MOUNTS: [(&str, &str, &str, Limits); 4] = [
     // The group tty has this number nearly everywhere; glibc's grantpt asks for it (kernel, Documentation/filesystems/devpts.rst).
     ("devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", Limits::None),
@@ -33,92 +51,84 @@ const LINKS: [(&str, &str); 4] = [
     ("/dev/stderr", "/proc/self/fd/2"),
 ];
 
-/// No such filesystem (errno(3)).
-const ENODEV: i32 = 19;
-
 /// Less than this free means that a root is full, in bytes.
 const NOTHING: u64 = 64 << 10;
-
-/// Whether this initramfs is a root of its own.
-pub fn is_baked(kernel: &mut dyn Kernel) -> bool {
-    exists(kernel, names::WORKLOAD)
-}
 
 /// Runs the root. Comes back without an error only on a recorder, or where the machine cannot be switched off.
 ///
 /// # Errors
 /// What keeps the program from running.
-pub fn run(boot: &mut Boot<'_>) -> Result<()> {
-    boot.begin(Step::Verify);
-    let mut workload = Workload::parse(&boot.text(names::WORKLOAD));
-    let is_baked = is_baked(boot.kernel);
+pub fn run(context: &mut Context<'_>, config: &Config) -> Result<()> {
+    context.begin(Step::Verify);
+    let mut workload = Workload::parse(&context.text(names::WORKLOAD));
+    let is_baked = exists(context.kernel, names::WORKLOAD);
     if is_baked {
-        check(boot, &workload)?;
+        check(context, &workload, config.verify)?;
     } else {
         // A root that somebody else packed: nothing says what is to be in it, and its init has the usual name.
-        workload.entrypoint = vec![boot.config.init.clone()];
+        workload.entrypoint = vec![context.config.init.clone()];
     }
-    restore(boot, &workload);
-    boot.begin(Step::Modules);
+    restore(context, &workload);
+    context.begin(Step::Modules);
     if is_baked {
         // All modules of an image's own are for whatever it runs.
-        boot.modules = Modules::open(boot.kernel);
-        boot.modules.load_always(boot.kernel);
+        context.modules = Modules::open(context.kernel);
+        context.modules.load_always(context.kernel);
     } else {
-        boot.open_modules();
+        context.open_modules();
     }
-    if workload.switches_on && boot.config.net != Some(false) {
+    if workload.switches_on && config.net != Some(false) {
         let mut seen = Vec::new();
-        let mut switch_on = |kernel: &mut dyn Kernel| switch_on(kernel, &mut seen);
+        let mut switch_on = |kernel: &mut dyn Machine| switch_on(kernel, &mut seen);
         // Some drivers may be the kernel's own.
-        switch_on(boot.kernel);
-        boot.modules.coldplug_cards(boot.kernel, switch_on);
+        switch_on(context.kernel);
+        context.modules.coldplug_cards(context.kernel, switch_on);
     } else {
-        boot.modules.coldplug(boot.kernel, &[]);
+        context.modules.coldplug(context.kernel, &[]);
     }
-    boot.begin(Step::Mounts);
-    mount_apis(boot);
+    context.begin(Step::Mounts);
+    mount_apis(context);
     // Not a system of its own, and not a root that somebody else packed.
     let is_image = is_baked && !workload.on_consoles;
-    let hostname = name_machine(boot, &workload, is_image);
+    let hostname = name_machine(context, &workload, is_image);
     if is_image {
-        add_runtime(boot, &hostname);
+        add_runtime(context, &hostname);
     }
-    if let Err(error) = boot.kernel.link_up("lo") {
-        boot.notice(&format!("the loopback network is not up: {error}"));
+    if let Err(error) = context.kernel.link_up("lo") {
+        context.notice(&format!("the loopback network is not up: {error}"));
     }
-    boot.begin(Step::Check);
-    let program = prepare(boot, &workload, if is_image { &hostname } else { "" })?;
-    start_companion(boot, &workload);
-    boot.begin(Step::Report);
-    boot.report.fact("program", program.path.as_str());
+    context.begin(Step::Check);
+    let program = prepare(context, config, &workload, if is_image { &hostname } else { "" })?;
+    start_companion(context, config, &workload);
+    context.begin(Step::Report);
+    context.report.fact(Fact::Program, program.path.as_str());
     let process = program.setting.as_ref().map(|setting| setting.identity.process).unwrap_or_default();
     if process != Process::Child {
-        boot.report.fact("pid1", process.word());
+        context.report.fact(Fact::Pid1, process.word());
     }
-    boot.write_report();
-    boot.begin(Step::Run);
-    boot.write_report();
+    context.write_report();
+    context.begin(Step::Run);
+    context.write_report();
     if workload.on_consoles {
-        let power = boot.kernel.attend(&program);
+        let power = context.kernel.run_getty(&program);
         let power = power.map_err(|source| Fault::Exec { path: program.path.clone(), source })?;
-        boot.kernel.power(power, Duration::ZERO);
+        context.kernel.power(power, Duration::ZERO);
         return Ok(());
     }
-    match boot.config.exit.clone() {
-        Some(exit) => supervise::run(boot.kernel, &exit, &program),
+    match context.config.exit.clone() {
+        Some(exit) => supervise::run(context.kernel, &exit, &program),
         None => {
-            let status = boot.kernel.supervise(&program);
+            let status = context.kernel.supervise(&program);
             let status = status.map_err(|source| Fault::Exec { path: program.path.clone(), source })?;
-            boot.kernel.log(Level::Info, &format!("{} ended with status {status}", program.path));
-            boot.kernel.power(Power::Off, Duration::ZERO);
+            context.kernel.log(Level::Info, &format!("{} ended with status {status}", program.path));
+            context.kernel.power(Power::Off, Duration::ZERO);
             Ok(())
         }
     }
 }
 
 /// Switches the network cards on that are not among the `seen` yet. What runs beside the program tries again, and says why it cannot.
-fn switch_on(kernel: &mut dyn Kernel, seen: &mut Vec<String>) {
+fn switch_on(kernel: &mut dyn Machine, seen: &mut Vec<String>) {
     const INTERFACES: &str = "/sys/class/net";
     for name in kernel.list(INTERFACES).unwrap_or_default() {
         if seen.contains(&name) {
@@ -133,15 +143,15 @@ fn switch_on(kernel: &mut dyn Kernel, seen: &mut Vec<String>) {
 }
 
 /// Starts what runs beside the program, and says where that was asked for and is not there.
-fn start_companion(boot: &mut Boot<'_>, workload: &Workload) {
+fn start_companion(context: &mut Context<'_>, config: &Config, workload: &Workload) {
     let Some(companion) = companion(workload) else {
-        if boot.config.net == Some(true) {
-            boot.notice("rd.net=dhcp: this initramfs has nothing that does it (oci --network)");
+        if config.net == Some(true) {
+            context.notice("rd.net=dhcp: this initramfs has nothing that does it (oci --network)");
         }
         return;
     };
-    if let Err(error) = boot.kernel.start(&companion, "/dev/console") {
-        boot.notice(&format!("{} would not start: {error}", companion.path));
+    if let Err(error) = context.kernel.start(&companion, "/dev/console") {
+        context.notice(&format!("{} would not start: {error}", companion.path));
     }
 }
 
@@ -160,15 +170,15 @@ fn companion(workload: &Workload) -> Option<Program> {
 }
 
 /// Makes sure that the root is what was packed.
-fn check(boot: &mut Boot<'_>, workload: &Workload) -> Result<()> {
-    let seen = inventory::check(boot.kernel, names::INVENTORY, boot.config.verify);
+fn check(context: &mut Context<'_>, workload: &Workload, verify: bool) -> Result<()> {
+    let seen = contents::check(context.kernel, names::INVENTORY, verify);
     if seen.is_empty() {
         return Ok(());
     }
-    let has = memory(&boot.text("/proc/meminfo"));
+    let has = memory(&context.text("/proc/meminfo"));
     // A root on ramfs has no limit, and says that nothing is free.
     let is_tight = workload.memory.saturating_mul(4) > has;
-    let full = is_tight && boot.kernel.space("/").is_ok_and(|space| space.free < NOTHING);
+    let full = is_tight && context.kernel.space("/").is_ok_and(|space| space.free < NOTHING);
     Err(Fault::Torn { seen, needs: workload.memory, has, full }.into())
 }
 
@@ -180,124 +190,124 @@ fn memory(text: &str) -> u64 {
 }
 
 /// Puts back what the archive could not carry, and takes away what only init needed.
-fn restore(boot: &mut Boot<'_>, workload: &Workload) {
-    if let Some(words) = attributes::restore(boot.kernel, names::ATTRIBUTES) {
-        boot.notice(&words);
+fn restore(context: &mut Context<'_>, workload: &Workload) {
+    if let Some(words) = contents::restore_attributes(context.kernel, names::ATTRIBUTES) {
+        context.notice(&words);
     }
     // A rootfs on tmpfs lets everybody write to / (kernel, mm/shmem.c, shmem_parse_options: 01777).
-    if let Err(error) = boot.kernel.set_mode("/", workload.root_mode.unwrap_or(0o755)) {
-        boot.notice(&format!("anybody may write to /: {error}"));
+    if let Err(error) = context.kernel.set_mode("/", workload.root_mode.unwrap_or(0o755)) {
+        context.notice(&format!("anybody may write to /: {error}"));
     }
     // The image's own program of that name, which this one stood in the place of.
-    if exists(boot.kernel, names::KEPT_INIT)
-        && let Err(error) = boot.kernel.rename(names::KEPT_INIT, "/init")
+    if exists(context.kernel, names::KEPT_INIT)
+        && let Err(error) = context.kernel.rename(names::KEPT_INIT, "/init")
     {
-        boot.notice(&format!("cannot put the image's own /init back: {error}"));
+        context.notice(&format!("cannot put the image's own /init back: {error}"));
     }
     for list in [names::INVENTORY, names::ATTRIBUTES] {
         // Large ones take memory; one that stays does no harm.
-        let _ = boot.kernel.remove(list);
+        let _ = context.kernel.remove(list);
     }
 }
 
 /// Mounts what programs expect. What a kernel has not is said, and matters only to who uses it.
-fn mount_apis(boot: &mut Boot<'_>) {
+fn mount_apis(context: &mut Context<'_>) {
     for (filesystem, target, data, limits) in MOUNTS {
         // cgroup's place is made by the kernel, where it has it.
         if target.starts_with("/dev/") {
-            let _ = boot.make_dir(target);
+            let _ = context.make_dir(target);
         }
         let mount = Mount { source: filesystem, target, filesystem, read_only: false, limits, data };
-        if let Err(error) = boot.kernel.mount(&mount)
+        if let Err(error) = context.kernel.mount(&mount)
             // Few programs have queues, and many kernels none.
             && !(filesystem == "mqueue" && error.raw_os_error() == Some(ENODEV))
         {
-            boot.notice(&format!("no {filesystem} at {target}: {error}"));
+            context.notice(&format!("no {filesystem} at {target}: {error}"));
         }
     }
     for (from, to) in LINKS {
-        if !exists(boot.kernel, from)
-            && let Err(error) = boot.kernel.symlink(to, from)
+        if !exists(context.kernel, from)
+            && let Err(error) = context.kernel.symlink(to, from)
         {
-            boot.notice(&format!("cannot make {from}: {error}"));
+            context.notice(&format!("cannot make {from}: {error}"));
         }
     }
 }
 
 /// Names the machine, as the image or its `/etc/hostname` says. Returns the name.
-fn name_machine(boot: &mut Boot<'_>, workload: &Workload, is_image: bool) -> String {
+fn name_machine(context: &mut Context<'_>, workload: &Workload, is_image: bool) -> String {
     let mut name = workload.hostname.clone();
     if name.is_empty() {
-        name = boot.text("/etc/hostname").lines().next().unwrap_or_default().trim().to_string();
+        name = context.text("/etc/hostname").lines().next().unwrap_or_default().trim().to_string();
     }
     if name.is_empty() && is_image {
         name = runtime::HOSTNAME.to_string();
     }
     if !name.is_empty()
-        && let Err(error) = boot.kernel.write("/proc/sys/kernel/hostname", name.as_bytes())
+        && let Err(error) = context.kernel.write("/proc/sys/kernel/hostname", name.as_bytes())
     {
-        boot.notice(&format!("the machine cannot be called {name}: {error}"));
+        context.notice(&format!("the machine cannot be called {name}: {error}"));
     }
     name
 }
 
 /// Makes what container engines put beside an image, where the image has none: images are made with empty files in these places.
-fn add_runtime(boot: &mut Boot<'_>, hostname: &str) {
+fn add_runtime(context: &mut Context<'_>, hostname: &str) {
     for (path, value) in runtime::SETTINGS {
         // A kernel without the setting has nothing to allow.
-        let _ = boot.kernel.write(path, value.as_bytes());
+        let _ = context.kernel.write(path, value.as_bytes());
     }
-    let _ = boot.make_dir("/etc");
-    if let Some(hosts) = runtime::hosts(&boot.text("/etc/hosts"), hostname) {
-        put_file(boot, "/etc/hosts", &hosts);
+    let _ = context.make_dir("/etc");
+    if let Some(hosts) = runtime::hosts(&context.text("/etc/hosts"), hostname) {
+        put_file(context, "/etc/hosts", &hosts);
     }
-    if boot.text("/etc/hostname").trim().is_empty() {
-        put_file(boot, "/etc/hostname", &[hostname, "\n"].concat());
+    if context.text("/etc/hostname").trim().is_empty() {
+        put_file(context, "/etc/hostname", &[hostname, "\n"].concat());
     }
     // The file counts even where it says nothing: without it some programs look nowhere.
-    if boot.text("/etc/resolv.conf").trim().is_empty() {
-        let resolvers = runtime::resolvers(&boot.text("/proc/net/pnp"));
-        put_file(boot, "/etc/resolv.conf", &resolvers);
+    if context.text("/etc/resolv.conf").trim().is_empty() {
+        let resolvers = runtime::resolvers(&context.text("/proc/net/pnp"));
+        put_file(context, "/etc/resolv.conf", &resolvers);
     }
 }
 
 /// Writes a file of the root's; in the place of a link that leads nowhere, as engines do.
-fn put_file(boot: &mut Boot<'_>, path: &str, text: &str) {
-    let mut written = boot.kernel.write(path, text.as_bytes());
-    if written.is_err() && boot.kernel.read_link(path).is_ok() {
-        written = boot.kernel.remove(path).and_then(|()| boot.kernel.write(path, text.as_bytes()));
+fn put_file(context: &mut Context<'_>, path: &str, text: &str) {
+    let mut written = context.kernel.write(path, text.as_bytes());
+    if written.is_err() && context.kernel.read_link(path).is_ok() {
+        written = context.kernel.remove(path).and_then(|()| context.kernel.write(path, text.as_bytes()));
     }
     if let Err(error) = written {
-        boot.notice(&format!("cannot write {path}: {error}"));
+        context.notice(&format!("cannot write {path}: {error}"));
     }
 }
 
 /// The program with all that it runs with.
-fn prepare(boot: &mut Boot<'_>, workload: &Workload, hostname: &str) -> Result<Program> {
-    let mut words = workload.words(boot.config.given_init.as_deref(), &boot.config.given_arguments).into_iter();
+fn prepare(context: &mut Context<'_>, config: &Config, workload: &Workload, hostname: &str) -> Result<Program> {
+    let mut words = workload.words(config.init.as_deref(), &config.arguments).into_iter();
     let Some(name) = words.next() else { return Err(Fault::Nothing.into()) };
-    let (passwd, group) = (boot.text("/etc/passwd"), boot.text("/etc/group"));
+    let (passwd, group) = (context.text("/etc/passwd"), context.text("/etc/group"));
     let mut identity = user::identify(&workload.user, &passwd, &group)?;
     // What is asked for at boot is another program.
-    if boot.config.given_init.is_none() {
+    if config.init.is_none() {
         identity.process = workload.process;
     }
     let environment = workload.environment(&identity.home, hostname);
-    make_dirs(boot, workload.folder())?;
+    make_dirs(context, workload.folder())?;
     let path =
-        find(boot.kernel, &name, workload.folder(), workload::variable(&environment, "PATH").unwrap_or_default())?;
+        find(context.kernel, &name, workload.folder(), workload::variable(&environment, "PATH").unwrap_or_default())?;
     let directory = workload.folder().into();
     let setting = Setting { name, environment, directory, identity, stop: workload.stop() };
     Ok(Program { path, arguments: words.collect(), setting: Some(setting) })
 }
 
 /// Makes a folder with those above it.
-fn make_dirs(boot: &mut Boot<'_>, path: &str) -> Result<()> {
+fn make_dirs(context: &mut Context<'_>, path: &str) -> Result<()> {
     let mut made = String::new();
     for part in path.split('/').filter(|part| !part.is_empty()) {
         made.push('/');
         made.push_str(part);
-        boot.make_dir(&made)?;
+        context.make_dir(&made)?;
     }
     Ok(())
 }
@@ -349,7 +359,7 @@ mod tests {
         kernel.files.insert("init".into(), Node::file("ours", 0o755));
         kernel.files.insert("sbin/init".into(), Node::file("theirs", 0o755));
         kernel.files.insert("lib/modules/6.1.0/net.ko".into(), Node::file("m", 0o644));
-        run(&mut Boot::new(&mut kernel, ABILITIES)).unwrap();
+        run(&mut Context::new(&mut kernel, ABILITIES), &Config::default()).unwrap();
         let has = |line: &str| assert!(kernel.record.iter().any(|seen| seen.starts_with(line)), "{:#?}", kernel.record);
         has("load /lib/modules/6.1.0/net.ko");
         has("supervise /sbin/init");

@@ -1,20 +1,29 @@
-//! The way of a virtual machine that boots from a folder: the root comes from the host over virtiofs, and so may other folders.
+//! The boot of a virtual machine from a directory: the root comes from the host over virtiofs, and so may other directories.
 //! No disk is looked at unless a writable layer on one is asked for.
 
-use std::{io::ErrorKind, time::Duration};
+pub mod config;
 
-use super::Boot;
+use std::io::ErrorKind;
+
+use contract::{errno::EINVAL, failure::Mounted, names, report::Fact, step::Step};
+
+use super::{
+    Root,
+    layers::{self, store::Store},
+    volumes::{Uevents, find_overlay, mount_error},
+};
 use crate::{
-    config::{OverlayStore, virtiofs::Share},
-    device,
+    config::OverlayStore,
+    context::Context,
     error::{Error, Result},
-    kernel::{Limits, Mount, Node, exists},
-    layers,
-    modules::{self, Modules, unlisted, unlisted::Place},
-    names,
-    step::Step,
+    kernel::{Limits, Mount, exists, supervisor::Node},
+    modules::{
+        self, Modules,
+        unlisted::{self, Place},
+    },
     switch_root,
 };
+use config::{Config, Share};
 
 /// Nodes that programs expect and that only drivers in use would make: path, permission bits, major and minor number (kernel,
 /// Documentation/admin-guide/devices.txt; include/linux/miscdevice.h).
@@ -36,48 +45,47 @@ const LINKS: [(&str, &str); 4] = [
 ///
 /// # Errors
 /// The first thing the root cannot do without.
-pub fn assemble(boot: &mut Boot<'_>) -> Result<()> {
-    boot.moved = &switch_root::MOVED_WITH_TMP;
-    complete_dev(boot);
-    mount_tmp(boot)?;
-    boot.begin(Step::Modules);
-    load_modules(boot);
-    boot.begin(Step::Root);
-    let overlaid = boot.config.virtiofs.overlaid;
-    mount_root(boot, overlaid)?;
-    boot.begin(Step::Mounts);
-    mount_shares(boot)?;
-    if overlaid {
-        boot.begin(Step::Devices);
-        let store = match boot.config.overlay.clone() {
-            OverlayStore::Partition(tag) => device::find_overlay(boot, &tag)?,
+pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Root> {
+    let mut events = Uevents::default();
+    complete_dev(context);
+    mount_tmp(context)?;
+    context.begin(Step::Modules);
+    load_modules(context);
+    context.begin(Step::Root);
+    mount_root(context, config, &mut events)?;
+    context.begin(Step::Mounts);
+    mount_shares(context, &config.shares, &mut events)?;
+    if config.overlaid {
+        context.begin(Step::Devices);
+        let partition = match context.config.layers.overlay.clone() {
+            OverlayStore::Partition(tag) => find_overlay(context, &mut events, &tag)?,
             OverlayStore::Tmpfs(_) => None,
         };
-        layers::assemble(boot, store.as_ref(), None)?;
+        layers::assemble(context, &mut Store::new(partition.as_ref()), None)?;
     }
-    check_mount_points(boot, overlaid || boot.config.virtiofs.read_write)
+    check_mount_points(context, config.overlaid || config.read_write)
 }
 
 /// Nodes and links in `/dev`. What cannot be made is said and does not matter to the boot.
-fn complete_dev(boot: &mut Boot<'_>) {
+fn complete_dev(context: &mut Context<'_>) {
     for node in &NODES {
-        if let Err(error) = boot.kernel.make_node(node)
+        if let Err(error) = context.kernel.make_node(node)
             && error.kind() != ErrorKind::AlreadyExists
         {
-            boot.notice(&format!("cannot make {}: {error}", node.path));
+            context.notice(&format!("cannot make {}: {error}", node.path));
         }
     }
     for (from, to) in LINKS {
-        if let Err(error) = boot.kernel.symlink(to, from)
+        if let Err(error) = context.kernel.symlink(to, from)
             && error.kind() != ErrorKind::AlreadyExists
         {
-            boot.notice(&format!("cannot make {from}: {error}"));
+            context.notice(&format!("cannot make {from}: {error}"));
         }
     }
 }
 
-fn mount_tmp(boot: &mut Boot<'_>) -> Result<()> {
-    boot.make_dir("/tmp")?;
+fn mount_tmp(context: &mut Context<'_>) -> Result<()> {
+    context.make_dir("/tmp")?;
     let mount = Mount {
         source: "tmpfs",
         target: "/tmp",
@@ -86,8 +94,8 @@ fn mount_tmp(boot: &mut Boot<'_>) -> Result<()> {
         limits: Limits::NoSuidDev,
         data: "mode=1777",
     };
-    boot.kernel.mount(&mount).map_err(|source| Error::Mount {
-        what: "api",
+    context.kernel.mount(&mount).map_err(|source| Error::Mount {
+        what: Mounted::Api,
         device: "tmpfs".into(),
         filesystem: "tmpfs".into(),
         source,
@@ -96,40 +104,40 @@ fn mount_tmp(boot: &mut Boot<'_>) -> Result<()> {
 
 /// Loads every module below `/usr/lib/modules`, in the order of their names: whoever numbered them knew why. Then those of the
 /// usual place, for the hardware there is.
-fn load_modules(boot: &mut Boot<'_>) {
-    unlisted::load(boot.kernel, &[Place::Numbered], boot.config.debug);
-    boot.modules = Modules::open(boot.kernel);
-    if !boot.modules.is_listed() {
-        unlisted::load(boot.kernel, &Place::USUAL, boot.config.debug);
+fn load_modules(context: &mut Context<'_>) {
+    unlisted::load(context.kernel, &[Place::Numbered], context.config.debug);
+    context.modules = Modules::open(context.kernel);
+    if !context.modules.is_listed() {
+        unlisted::load(context.kernel, &Place::USUAL, context.config.debug);
     }
-    boot.modules.load_always(boot.kernel);
-    boot.modules.coldplug(boot.kernel, &["virtiofs", "overlay"]);
+    context.modules.load_always(context.kernel);
+    context.modules.coldplug(context.kernel, &["virtiofs", "overlay"]);
 }
 
 /// Mounts the root: as it is, or as the lower layer of one that is put over it.
-fn mount_root(boot: &mut Boot<'_>, overlaid: bool) -> Result<()> {
-    let tag = boot.config.virtiofs.tag().to_string();
-    let read_only = overlaid || !boot.config.virtiofs.read_write;
-    let target = if overlaid { names::IMAGE_DIR } else { names::SYSROOT };
+fn mount_root(context: &mut Context<'_>, config: &Config, events: &mut Uevents) -> Result<()> {
+    let tag = config.tag().to_string();
+    let read_only = config.overlaid || !config.read_write;
+    let target = if config.overlaid { names::IMAGE_DIR } else { names::SYSROOT };
     // Whatever served it before says so by mounting.
-    boot.modules.load_named(boot.kernel, FILESYSTEM)?;
-    boot.make_dir(target)?;
-    boot.report.fact("tag", tag.as_str());
-    boot.report.fact("root", if read_only { "ro" } else { "rw" });
-    mount(boot, &Share { tag, read_only }, target)
+    context.modules.load_named(context.kernel, FILESYSTEM)?;
+    context.make_dir(target)?;
+    context.report.fact(Fact::Tag, tag.as_str());
+    context.report.fact(Fact::Root, if read_only { "ro" } else { "rw" });
+    mount(context, &Share { tag, read_only }, target, events)
 }
 
-/// Mounts the other folders where they stay: `/run` moves with all that is below it.
-fn mount_shares(boot: &mut Boot<'_>) -> Result<()> {
-    for share in boot.config.virtiofs.shares.clone() {
-        for folder in [names::SHARES_DIR, names::SHARES_LINKS_DIR] {
-            boot.make_dir(folder)?;
+/// Mounts the other directories where they stay: `/run` moves with all that is below it.
+fn mount_shares(context: &mut Context<'_>, shares: &[Share], events: &mut Uevents) -> Result<()> {
+    for share in shares {
+        for directory in [names::SHARES_DIR, names::SHARES_LINKS_DIR] {
+            context.make_dir(directory)?;
         }
         let target = format!("{}/{}", names::SHARES_DIR, share.tag);
-        boot.make_dir(&target)?;
-        mount(boot, &share, &target)?;
+        context.make_dir(&target)?;
+        mount(context, share, &target, events)?;
         let link = format!("{}/{}", names::SHARES_LINKS_DIR, share.tag);
-        if let Err(source) = boot.kernel.symlink(&target, &link) {
+        if let Err(source) = context.kernel.symlink(&target, &link) {
             return Err(Error::Io { action: "create", path: link, source });
         }
     }
@@ -139,10 +147,8 @@ fn mount_shares(boot: &mut Boot<'_>) -> Result<()> {
 const FILESYSTEM: &str = "virtiofs";
 
 /// Mounts a tag, and waits for it if it is not there yet.
-fn mount(boot: &mut Boot<'_>, share: &Share, target: &str) -> Result<()> {
-    // What virtiofs says of a tag that it does not know (kernel, fs/fuse/virtio_fs.c, virtio_fs_get_tree).
-    const EINVAL: i32 = 22;
-    let deadline = boot.kernel.now().saturating_add(boot.config.timeout);
+fn mount(context: &mut Context<'_>, share: &Share, target: &str, events: &mut Uevents) -> Result<()> {
+    let deadline = context.kernel.now().saturating_add(context.config.timeout);
     let mount = Mount {
         source: &share.tag,
         target,
@@ -152,74 +158,55 @@ fn mount(boot: &mut Boot<'_>, share: &Share, target: &str) -> Result<()> {
         data: "",
     };
     loop {
-        if boot.config.debug {
-            boot.say(&format!("mounting {} at {target}", share.tag));
+        if context.config.debug {
+            context.say(&format!("mounting {} at {target}", share.tag));
         }
-        let Err(source) = boot.kernel.mount(&mount) else { return Ok(()) };
+        let Err(source) = context.kernel.mount(&mount) else { return Ok(()) };
+        // virtiofs answers EINVAL for a tag that it does not know (kernel, fs/fuse/virtio_fs.c, virtio_fs_get_tree).
         if source.raw_os_error() != Some(EINVAL) {
-            let served = modules::knows_filesystem(boot.kernel, FILESYSTEM);
+            let served = modules::knows_filesystem(context.kernel, FILESYSTEM);
             let looked = || {
-                let mut looked = boot.modules.places();
+                let mut looked = context.modules.places();
                 looked.push(format!("nor one that loads in {}", names::NUMBERED_MODULES_DIR));
                 looked
             };
-            return Err(device::mount_error(boot.kernel, FILESYSTEM, &mount, source, served, looked));
+            return Err(mount_error(context.kernel, Mounted::Virtiofs, &mount, source, served, looked));
         }
-        let seen = boot.kernel.virtiofs_tags();
+        let seen = context.kernel.virtiofs_tags();
         if seen.contains(&share.tag) {
             return Err(Error::Mount {
-                what: FILESYSTEM,
+                what: Mounted::Virtiofs,
                 device: share.tag.clone(),
                 filesystem: FILESYSTEM.into(),
                 source,
             });
         }
-        if !wait(boot, deadline) {
-            return Err(Error::TagMissing { tag: share.tag.clone(), waited: boot.config.timeout, seen });
+        if !events.wait_for_virtio(context, deadline) {
+            return Err(Error::TagMissing { tag: share.tag.clone(), waited: context.config.timeout, seen });
         }
     }
 }
 
-/// Waits until a virtio device may have come, loading drivers for what appears. False at the deadline.
-fn wait(boot: &mut Boot<'_>, deadline: Duration) -> bool {
-    // A kernel without uevents cannot say that something came, so there is nothing to wait for.
-    match boot.starts_to_listen() {
-        Ok(true) => return true,
-        Ok(false) => {}
-        Err(_) => return false,
-    }
-    while let Ok(Some(uevent)) = boot.kernel.next_uevent(deadline) {
-        if let (Some(modalias), "add" | "change") = (uevent.modalias, uevent.action.as_str()) {
-            boot.modules.serve(boot.kernel, &[modalias]);
-        }
-        if uevent.subsystem == "virtio" {
-            return true;
-        }
-    }
-    false
-}
-
-/// Makes sure that the mounts that move have a place in the root.
-fn check_mount_points(boot: &mut Boot<'_>, writable: bool) -> Result<()> {
+/// Makes sure that the mounts that move have a place in the root, and returns those that do.
+fn check_mount_points(context: &mut Context<'_>, writable: bool) -> Result<Root> {
     let mut absent = Vec::new();
-    for folder in boot.moved {
-        let path = [names::SYSROOT, *folder].concat();
-        if exists(boot.kernel, &path) {
+    for directory in switch_root::MOVED_WITH_TMP {
+        let path = [names::SYSROOT, directory].concat();
+        if exists(context.kernel, &path) {
             continue;
         }
         if writable {
-            boot.make_dir(&path)?;
+            context.make_dir(&path)?;
         } else {
-            absent.push((*folder).to_string());
+            absent.push(directory.to_string());
         }
     }
     match absent.as_slice() {
-        [] => Ok(()),
+        [] => Ok(Root { moved: &switch_root::MOVED_WITH_TMP }),
         // Programs can live without it.
         [tmp] if tmp == "/tmp" => {
-            boot.moved = &switch_root::MOVED;
-            boot.notice("the root has no /tmp");
-            Ok(())
+            context.notice("the root has no /tmp");
+            Ok(Root { moved: &switch_root::MOVED })
         }
         _ => Err(Error::MountPointMissing { absent }),
     }

@@ -1,14 +1,31 @@
 //! Parameters as they are written, and what they mean.
 
 use super::*;
+use crate::error::Error;
 
 const STANDARD: Abilities = Abilities { shell: false, trust: false };
 const DEBUG: Abilities = Abilities { shell: true, trust: false };
 
 fn parsed(line: &str) -> Config {
-    let (config, result) = Config::parse("", line, STANDARD);
+    let (config, result) = Config::parse(["", line, ""], STANDARD, false);
     result.unwrap();
     config
+}
+
+/// Returns the parameters of the appliance.
+fn overlay(config: &Config) -> overlay::Config {
+    match &config.mode {
+        ModeConfig::Overlay(own) => own.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Returns the parameters of a root in memory.
+fn ram(config: &Config) -> ram::Config {
+    match &config.mode {
+        ModeConfig::Ram(own) => own.clone(),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -22,35 +39,36 @@ fn words_are_split_as_the_kernel_does() {
 #[test]
 fn nothing_said_gives_the_defaults() {
     let config = parsed("console=ttyS0 BOOT_IMAGE=/vmlinuz");
-    assert_eq!(config, Config::new(STANDARD));
-    assert_eq!(config.on_error, OnError::PowerOff);
-    assert!(config.breaks.is_empty());
-    let (debug, result) = Config::parse("", "", DEBUG);
+    assert_eq!(config.common, Common::new(STANDARD));
+    assert_eq!(config.mode, ModeConfig::Overlay(overlay::Config::default()));
+    assert_eq!(config.common.on_error, OnError::PowerOff);
+    assert!(config.common.breaks.is_empty());
+    let (debug, result) = Config::parse(["", "", ""], DEBUG, false);
     assert!(result.is_ok());
-    assert_eq!((debug.on_error, debug.breaks), (OnError::Shell, vec![Step::SwitchRoot]));
+    assert_eq!((debug.common.on_error, debug.common.breaks), (OnError::Shell, vec![Step::SwitchRoot]));
 }
 
 #[test]
 fn the_later_one_wins() {
-    let (config, result) = Config::parse("rd.img=LABEL=a rd.timeout=3s ro", "rd.img=LABEL=b rw", STANDARD);
+    let (config, result) = Config::parse(["rd.img=LABEL=a rd.timeout=3s ro", "rd.img=LABEL=b rw", ""], STANDARD, false);
     assert!(result.is_ok());
-    assert_eq!(config.img, Tag::Label("b".into()));
-    assert_eq!(config.timeout, Duration::from_secs(3));
-    assert!(!config.read_only);
+    assert_eq!(overlay(&config).img, Tag::Label("b".into()));
+    assert_eq!(config.common.timeout, Duration::from_secs(3));
+    assert!(!config.common.layers.read_only);
 }
 
 #[test]
 fn the_persistent_layer_can_be_left_out() {
     for (line, persistent) in [("", true), ("rd.persistent=no", false), ("rd.persistent=no rd.persistent=yes", true)] {
-        assert_eq!(parsed(line).persistent, persistent, "{line}");
+        assert_eq!(parsed(line).common.layers.persistent, persistent, "{line}");
     }
-    assert!(Config::parse("", "rd.persistent=maybe", STANDARD).1.is_err());
+    assert!(Config::parse(["", "rd.persistent=maybe", ""], STANDARD, false).1.is_err());
 }
 
 #[test]
 fn the_final_line_has_the_last_word() {
     let read = |baked, kernel, last| {
-        let (config, result) = Config::parse_final(baked, kernel, last, STANDARD);
+        let (config, result) = Config::parse([baked, kernel, last], STANDARD, false);
         result.unwrap();
         config
     };
@@ -59,34 +77,40 @@ fn the_final_line_has_the_last_word() {
         "quiet rd.img=LABEL=b \"rd.img=LABEL=c d\" rd.overlay=nonsense rd.timeout=2s rw",
         "rd.img=LABEL=z rd.overlay=tmpfs ro",
     );
-    assert_eq!((config.img, config.overlay), (Tag::Label("z".into()), OverlayStore::Tmpfs(None)));
-    assert_eq!(config.timeout, Duration::from_secs(2), "what it does not name is the kernel's");
-    assert!(config.read_only, "it comes last");
+    assert_eq!(
+        (overlay(&config).img, config.common.layers.overlay),
+        (Tag::Label("z".into()), OverlayStore::Tmpfs(None))
+    );
+    assert_eq!(config.common.timeout, Duration::from_secs(2), "what it does not name is the kernel's");
+    assert!(config.common.layers.read_only, "it comes last");
     let ignored = |word: &str| format!("{word}: ignored, this initramfs has the last word about it");
     assert_eq!(config.warnings, ["rd.img=LABEL=b", "rd.img=LABEL=c d", "rd.overlay=nonsense"].map(ignored));
     // A parameter is known by its name, with a value or without one.
     let config = read("", "rd.toram rd.toram=yes rd.toramx rd.debug", "rd.toram=no rd.debug");
-    assert!(!config.to_ram && config.debug);
+    assert!(!overlay(&config).to_ram && config.common.debug);
     assert_eq!(config.warnings.len(), 4);
     // Of the words behind `--` none is a parameter.
     let config = read("", "init=/bin/a -- rd.image=x", "rd.image=y -- init=/bin/b");
-    assert_eq!((config.init.as_str(), config.image.as_str()), ("/bin/a", "y"));
-    assert_eq!(config.init_args, ["init=/bin/b"]);
-    assert!(Config::parse_final("", "", "rd.img=nonsense", STANDARD).1.is_err());
+    assert_eq!((config.common.init.as_str(), overlay(&config).image.as_str()), ("/bin/a", "y"));
+    assert_eq!(config.common.init_args, ["init=/bin/b"]);
+    assert!(Config::parse(["", "", "rd.img=nonsense"], STANDARD, false).1.is_err());
 }
 
 #[test]
 fn the_final_line_ends_the_arguments_for_init() {
-    let read = |kernel, last| Config::parse_final("a -- b", kernel, last, STANDARD).0;
+    let read = |kernel, last| Config::parse(["a -- b", kernel, last], STANDARD, true).0;
     let config = read("c -- d", "e");
-    assert_eq!((config.init_args.as_slice(), config.init_args_final), (&["a", "b", "e"].map(String::from)[..], false));
-    assert_eq!(config.given_arguments, ["b", "d"]);
+    assert_eq!(
+        (config.common.init_args.as_slice(), config.common.init_args_final),
+        (&["a", "b", "e"].map(String::from)[..], false)
+    );
+    assert_eq!(ram(&config).arguments, ["b", "d"]);
     for last in ["--", "ro --", "-- f"] {
         let config = read("c -- d", last);
-        assert!(config.init_args_final);
-        assert!(!config.given_arguments.contains(&"d".into()), "{:?}", config.given_arguments);
+        assert!(config.common.init_args_final);
+        assert!(!ram(&config).arguments.contains(&"d".into()), "{:?}", ram(&config).arguments);
     }
-    assert_eq!(read("c -- d", "-- f g").init_args, ["a", "b", "f", "g"]);
+    assert_eq!(read("c -- d", "-- f g").common.init_args, ["a", "b", "f", "g"]);
 }
 
 #[test]
@@ -95,16 +119,24 @@ fn every_parameter_is_read() {
         "rd.img=/dev/sda1 rd.boot=UUID=AA rd.newimg=PARTLABEL=new rd.overlay=tmpfs:size=64m rd.overlay.fallback=tmpfs \
          rd.overlay.repair=remake rd.overlay.reset rd.image=os.img rd.timeout=500ms rd.newimg.timeout=5 rd.newimg.tries=3 rd.onerror=reboot:7 init=/bin/x ro debug",
     );
-    assert_eq!(config.img, Tag::Path("/dev/sda1".into()));
-    assert_eq!(config.boot, Tag::Uuid("aa".into()));
-    assert_eq!(config.newimg, Tag::PartLabel("new".into()));
-    assert_eq!(config.overlay, OverlayStore::Tmpfs(Some("64m".into())));
-    assert!(config.overlay_fallback && config.overlay_reset && config.read_only && config.debug);
-    assert_eq!(config.image, "os.img");
-    assert_eq!((config.timeout, config.newimg_timeout), (Duration::from_millis(500), Duration::from_secs(5)));
-    assert_eq!((config.newimg_tries, config.overlay_repair), (3, Repair::Remake));
-    assert_eq!(config.on_error, OnError::Reboot(Duration::from_secs(7)));
-    assert_eq!(config.init, "/bin/x");
+    assert_eq!(overlay(&config).img, Tag::Path("/dev/sda1".into()));
+    assert_eq!(overlay(&config).boot, Tag::Uuid("aa".into()));
+    assert_eq!(overlay(&config).newimg, Tag::PartLabel("new".into()));
+    assert_eq!(config.common.layers.overlay, OverlayStore::Tmpfs(Some("64m".into())));
+    assert!(
+        config.common.layers.fallback
+            && config.common.layers.reset
+            && config.common.layers.read_only
+            && config.common.debug
+    );
+    assert_eq!(overlay(&config).image, "os.img");
+    assert_eq!(
+        (config.common.timeout, overlay(&config).newimg_timeout),
+        (Duration::from_millis(500), Duration::from_secs(5))
+    );
+    assert_eq!((overlay(&config).newimg_tries, config.common.layers.repair), (3, Repair::Remake));
+    assert_eq!(config.common.on_error, OnError::Reboot(Duration::from_secs(7)));
+    assert_eq!(config.common.init, "/bin/x");
     assert!(config.warnings.is_empty());
 }
 
@@ -124,10 +156,10 @@ fn a_bad_value_that_decides_what_is_mounted_is_an_error() {
         "rd.image=",
         "init=sh",
     ] {
-        let (config, result) = Config::parse("", &format!("{line} rd.onerror=halt"), STANDARD);
+        let (config, result) = Config::parse(["", &format!("{line} rd.onerror=halt"), ""], STANDARD, false);
         let name = line.split('=').next().unwrap();
         assert!(matches!(&result, Err(Error::Parameter { name: seen, .. }) if seen == name), "{line}: {result:?}");
-        assert_eq!(config.on_error, OnError::Halt, "the policy asked for behind it holds");
+        assert_eq!(config.common.on_error, OnError::Halt, "the policy asked for behind it holds");
     }
 }
 
@@ -151,42 +183,45 @@ fn any_other_bad_value_is_a_warning() {
 
 #[test]
 fn the_kernels_panic_sets_the_policy() {
-    assert_eq!(parsed("panic=5").on_error, OnError::Reboot(Duration::from_secs(5)));
-    assert_eq!(parsed("panic=-1").on_error, OnError::Reboot(Duration::ZERO));
-    assert_eq!(parsed("panic=0").on_error, OnError::PowerOff);
-    assert_eq!(parsed("panic=5 rd.onerror=halt").on_error, OnError::Halt);
-    assert_eq!(Config::parse("", "panic=5", DEBUG).0.on_error, OnError::Shell);
-    assert_eq!(Config::parse("", "panic=5 rd.onerror=reboot", DEBUG).0.on_error, OnError::Reboot(Duration::ZERO));
+    assert_eq!(parsed("panic=5").common.on_error, OnError::Reboot(Duration::from_secs(5)));
+    assert_eq!(parsed("panic=-1").common.on_error, OnError::Reboot(Duration::ZERO));
+    assert_eq!(parsed("panic=0").common.on_error, OnError::PowerOff);
+    assert_eq!(parsed("panic=5 rd.onerror=halt").common.on_error, OnError::Halt);
+    assert_eq!(Config::parse(["", "panic=5", ""], DEBUG, false).0.common.on_error, OnError::Shell);
+    assert_eq!(
+        Config::parse(["", "panic=5 rd.onerror=reboot", ""], DEBUG, false).0.common.on_error,
+        OnError::Reboot(Duration::ZERO)
+    );
 }
 
 #[test]
 fn breakpoints() {
-    let breaks = |line| Config::parse("", line, DEBUG).0.breaks;
+    let breaks = |line| Config::parse(["", line, ""], DEBUG, false).0.common.breaks;
     assert_eq!(breaks("rd.break=overlay,switch-root"), [Step::Overlay, Step::SwitchRoot]);
     assert_eq!(breaks("rd.break"), [Step::SwitchRoot]);
     assert!(breaks("rd.break=none").is_empty());
-    let (config, _) = Config::parse("", "rd.break=everything,api", DEBUG);
-    assert!(config.breaks.is_empty());
+    let (config, _) = Config::parse(["", "rd.break=everything,api", ""], DEBUG, false);
+    assert!(config.common.breaks.is_empty());
     assert_eq!(config.warnings.len(), 2);
 }
 
 #[test]
 fn baked_arguments_go_to_init() {
-    let (config, _) = Config::parse("quiet single rd.timeout=1 a=b -- -x rd.img=no", "5 -- -y", STANDARD);
-    assert_eq!(config.init_args, ["single", "-x", "rd.img=no"]);
+    let (config, _) = Config::parse(["quiet single rd.timeout=1 a=b -- -x rd.img=no", "5 -- -y", ""], STANDARD, false);
+    assert_eq!(config.common.init_args, ["single", "-x", "rd.img=no"]);
 }
 
-#[cfg(any(feature = "ram", not(feature = "linux")))]
+#[cfg(feature = "ram")]
 #[test]
 fn a_root_in_memory_is_told_what_to_run() {
-    let parsed = |line| Config::parse("", line, Abilities { shell: false, trust: false }).0;
+    let parsed = |line| Config::parse(["", line, ""], STANDARD, true).0;
     let config = parsed("rd.net=dhcp rd.verify init=/bin/x splash -- a \"b c\"");
-    assert!(config.net == Some(true) && config.verify && config.warnings.is_empty());
+    assert!(ram(&config).net == Some(true) && ram(&config).verify && config.warnings.is_empty());
     assert_eq!(
-        (config.given_init.as_deref(), config.given_arguments),
+        (ram(&config).init.as_deref(), ram(&config).arguments),
         (Some("/bin/x"), vec!["a".into(), "b c".into()])
     );
     let config = parsed("rd.net=dhcp rd.net=no rd.verify rd.verify=no");
-    assert!(config.net == Some(false) && !config.verify && config.given_init.is_none());
+    assert!(ram(&config).net == Some(false) && !ram(&config).verify && ram(&config).init.is_none());
     assert_eq!(parsed("rd.net=static").warnings, ["parameter rd.net=static: wanted dhcp or no; the default holds"]);
 }

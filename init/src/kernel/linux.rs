@@ -2,35 +2,37 @@
 //! elsewhere, here it is done.
 #![allow(unsafe_code)]
 
-#[cfg(any(feature = "overlay", feature = "virtiofs"))]
+#[cfg(any(feature = "disks", feature = "virtiofs"))]
 mod attributes;
 #[cfg(feature = "ram")]
 mod consoles;
-#[cfg(any(feature = "overlay", feature = "ram"))]
+#[cfg(any(feature = "disks", feature = "ram"))]
 mod copies;
 mod devices;
 mod files;
 #[cfg(feature = "ram")]
 mod hotplug;
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 mod loops;
 mod media;
 #[cfg(any(test, target_env = "musl"))]
 mod memory;
-#[cfg(any(feature = "overlay", feature = "ram"))]
+#[cfg(any(feature = "disks", feature = "ram"))]
 mod meter;
 mod modules;
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 mod probe;
 mod process;
-#[cfg(feature = "ram")]
-mod ram;
 mod removal;
 #[cfg(feature = "supervise")]
+mod setting;
+#[cfg(feature = "supervise")]
 mod supervise;
+#[cfg(feature = "ram")]
+mod system;
 #[cfg(feature = "virtiofs")]
 mod virtiofs;
-#[cfg(any(feature = "overlay", feature = "ram"))]
+#[cfg(any(feature = "disks", feature = "ram"))]
 mod watchdog;
 
 use std::{
@@ -54,8 +56,8 @@ use nix::{
 };
 use sys_mount::MountFlags;
 
-use super::{Digest, Kernel, Kind, Level, Limits, MOST_NAMES, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent};
-use crate::tag::Volume;
+use super::{Kernel, Kind, Level, Limits, MOST_NAMES, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent};
+use contract::{Digest, tag::Volume};
 
 /// The real machine.
 #[derive(Debug)]
@@ -73,11 +75,11 @@ pub struct Linux {
     /// The process that deletes behind the boot.
     sweeper: Option<Pid>,
     /// Progress of a deletion that the boot waits for.
-    #[cfg(feature = "overlay")]
+    #[cfg(feature = "disks")]
     deletion: Option<meter::Meter>,
-    /// What a machine that runs is listened to by.
+    /// Event sources of the hotplug process.
     #[cfg(feature = "ram")]
-    ears: Option<hotplug::Ears>,
+    events: Option<hotplug::Events>,
 }
 
 impl Linux {
@@ -91,10 +93,10 @@ impl Linux {
             logged: 0,
             log_limit: None,
             sweeper: None,
-            #[cfg(feature = "overlay")]
+            #[cfg(feature = "disks")]
             deletion: None,
             #[cfg(feature = "ram")]
-            ears: None,
+            events: None,
         }
     }
 
@@ -270,12 +272,12 @@ impl Kernel for Linux {
         file.sync_all()
     }
 
-    #[cfg(feature = "overlay")]
+    #[cfg(feature = "disks")]
     fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest> {
         copies::copy(from, to)
     }
 
-    #[cfg(any(feature = "overlay", feature = "ram"))]
+    #[cfg(any(feature = "disks", feature = "ram"))]
     fn digest(&mut self, path: &str) -> io::Result<Digest> {
         copies::digest(path)
     }
@@ -314,12 +316,12 @@ impl Kernel for Linux {
         Ok(Space { total, free, read_only: space.flags().contains(FsFlags::ST_RDONLY) })
     }
 
-    #[cfg(any(feature = "overlay", feature = "virtiofs"))]
+    #[cfg(any(feature = "disks", feature = "virtiofs"))]
     fn copy_attributes(&mut self, from: &str, to: &str) -> io::Result<()> {
         attributes::copy(from, to)
     }
 
-    #[cfg(not(any(feature = "overlay", feature = "virtiofs")))]
+    #[cfg(not(any(feature = "disks", feature = "virtiofs")))]
     fn copy_attributes(&mut self, _from: &str, _to: &str) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -359,7 +361,7 @@ impl Kernel for Linux {
         Ok(nix::mount::umount2(target, MntFlags::empty())?)
     }
 
-    #[cfg(feature = "overlay")]
+    #[cfg(feature = "disks")]
     fn attach_loop(&mut self, path: &str) -> io::Result<String> {
         let (device, name) = loops::attach(path)?;
         self.loops.push(device);
@@ -367,22 +369,22 @@ impl Kernel for Linux {
     }
 
     // What only the overlay way asks for.
-    #[cfg(not(feature = "overlay"))]
+    #[cfg(not(feature = "disks"))]
     fn copy(&mut self, _from: &str, _to: &str) -> io::Result<Digest> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    #[cfg(not(any(feature = "overlay", feature = "ram")))]
+    #[cfg(not(any(feature = "disks", feature = "ram")))]
     fn digest(&mut self, _path: &str) -> io::Result<Digest> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    #[cfg(not(feature = "overlay"))]
+    #[cfg(not(feature = "disks"))]
     fn run(&mut self, _root: &str, _program: &str, _arguments: &[&str]) -> io::Result<i32> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    #[cfg(not(feature = "overlay"))]
+    #[cfg(not(feature = "disks"))]
     fn attach_loop(&mut self, _path: &str) -> io::Result<String> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -434,7 +436,7 @@ impl Kernel for Linux {
         Ok(())
     }
 
-    #[cfg(feature = "overlay")]
+    #[cfg(feature = "disks")]
     fn remove_below(&mut self, dir: &str, budget: usize) -> io::Result<Removal> {
         let directory = media::open_listing(dir)?;
         let meter = self.deletion.get_or_insert_with(|| meter::Meter::new("deleting", 0));
@@ -442,13 +444,13 @@ impl Kernel for Linux {
         Ok(removal::Remover::new(directory.as_fd(), budget, &mut progress)?.run())
     }
 
-    #[cfg(not(feature = "overlay"))]
+    #[cfg(not(feature = "disks"))]
     fn remove_below(&mut self, dir: &str, budget: usize) -> io::Result<Removal> {
         let directory = media::open_listing(dir)?;
         Ok(removal::Remover::new(directory.as_fd(), budget, &mut || {})?.run())
     }
 
-    #[cfg(feature = "overlay")]
+    #[cfg(feature = "disks")]
     fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> io::Result<i32> {
         process::run(root, program, arguments)
     }
@@ -460,74 +462,6 @@ impl Kernel for Linux {
     fn exec(&mut self, program: &str, arguments: &[String]) -> io::Error {
         self.restore_log_limit();
         process::exec(program, arguments)
-    }
-
-    #[cfg(feature = "virtiofs")]
-    fn make_node(&mut self, node: &super::Node<'_>) -> io::Result<()> {
-        files::make_node(node)
-    }
-
-    #[cfg(any(feature = "virtiofs", feature = "ram"))]
-    fn symlink(&mut self, target: &str, link: &str) -> io::Result<()> {
-        std::os::unix::fs::symlink(target, link)
-    }
-
-    #[cfg(feature = "virtiofs")]
-    fn virtiofs_tags(&mut self) -> Vec<String> {
-        virtiofs::tags()
-    }
-
-    #[cfg(feature = "supervise")]
-    fn supervise(&mut self, program: &super::Program) -> io::Result<u8> {
-        self.restore_log_limit();
-        supervise::run(program)
-    }
-
-    #[cfg(feature = "ram")]
-    fn start(&mut self, program: &super::Program, terminal: &str) -> io::Result<u32> {
-        consoles::start(program, terminal)
-    }
-
-    #[cfg(feature = "ram")]
-    fn stop(&mut self, process: u32) {
-        hotplug::stop(process);
-    }
-
-    #[cfg(feature = "ram")]
-    fn watch(&mut self, links: bool) -> io::Result<()> {
-        self.ears = Some(hotplug::Ears::open(links)?);
-        Ok(())
-    }
-
-    #[cfg(feature = "ram")]
-    fn next_happenings(&mut self, deadline: Option<Duration>) -> io::Result<Vec<super::Happening>> {
-        self.ears.as_ref().ok_or(io::ErrorKind::NotConnected)?.hear(deadline)
-    }
-
-    #[cfg(feature = "ram")]
-    fn attend(&mut self, program: &super::Program) -> io::Result<Power> {
-        self.restore_log_limit();
-        consoles::attend(program)
-    }
-
-    #[cfg(feature = "ram")]
-    fn set_attribute(&mut self, path: &str, name: &str, value: &[u8]) -> io::Result<()> {
-        ram::set_attribute(path, name, value)
-    }
-
-    #[cfg(feature = "ram")]
-    fn set_mode(&mut self, path: &str, mode: u32) -> io::Result<()> {
-        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode))
-    }
-
-    #[cfg(feature = "ram")]
-    fn link_up(&mut self, interface: &str) -> io::Result<()> {
-        ram::link_up(interface)
-    }
-
-    #[cfg(feature = "supervise")]
-    fn tell(&mut self, path: &str, offset: u64, byte: u8) -> io::Result<()> {
-        supervise::tell(path, offset, byte)
     }
 
     fn shell(&mut self, banner: &str) -> io::Result<()> {
@@ -554,7 +488,7 @@ pub unsafe fn arguments(count: libc::c_int, arguments: *const *const libc::c_cha
 
 /// Whether this process is the one that deletes old layers, and if so, does that and never comes back.
 pub fn run_sweeper(name: &str) -> bool {
-    if name != crate::names::SWEEPER {
+    if name != contract::names::SWEEPER {
         return false;
     }
     removal::sweep(std::io::stdin().as_raw_fd(), &mut std::io::stderr());

@@ -7,16 +7,10 @@ use std::{
     time::Duration,
 };
 
-use super::Digest;
-use crate::tag::Volume;
-
-const ENOENT: i32 = 2;
-const EINVAL: i32 = 22;
-const ENOSPC: i32 = 28;
-const ENOTEMPTY: i32 = 39;
-const ENODEV: i32 = 19;
+use contract::{Digest, errno::ENOSPC, tag::Volume};
 
 mod operations;
+mod supervisor;
 
 /// One file of a described machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,8 +91,7 @@ pub struct Recorder {
     /// The shell leaves, as if `exit` had been typed; without it, there is no shell.
     pub has_shell: bool,
     /// What happens once it runs, a list for each time that it is asked for; then nothing can be heard any more.
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    pub happenings: std::collections::VecDeque<Vec<super::Happening>>,
+    pub events: std::collections::VecDeque<Vec<super::supervisor::Event>>,
     /// One line for each operation.
     pub record: Vec<String>,
     /// What became of the machine so far.
@@ -115,7 +108,6 @@ pub struct State {
     read_only: std::collections::BTreeSet<String>,
     loops: Vec<String>,
     modules: Vec<String>,
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
     processes: u32,
 }
 

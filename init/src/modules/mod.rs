@@ -3,17 +3,21 @@
 //! the kernel to load files; it mounts nothing and finds no devices.
 
 pub mod file;
-pub mod glob;
-pub mod index;
 mod medium;
 pub mod unlisted;
 
-use crate::{
-    error::{Error, Result},
-    kernel::{Kernel, Kind, Level, ModuleFile, exists},
+use contract::{
+    glob,
+    inventory::Kind,
+    module_index::{self, Index, Module},
     names,
 };
-use index::{Index, Module};
+
+use crate::{
+    error::{Error, Result},
+    kernel::{Kernel, Level, Machine, ModuleFile, exists},
+};
+
 pub use medium::{OnBoot, load_from, load_from_boot};
 
 /// The modules baked into the image for the running kernel, and which of them are loaded.
@@ -35,12 +39,12 @@ impl Modules {
         let release = kernel.release();
         let folder = ["/", names::MODULES_DIR, "/", &release].concat();
         let mut modules = Self { folder, ..Self::default() };
-        match kernel.read(&[&modules.folder, "/", index::FILE_NAME].concat()) {
+        match kernel.read(&[&modules.folder, "/", module_index::FILE_NAME].concat()) {
             Ok(bytes) => {
                 modules.listed = true;
                 match Index::parse(&String::from_utf8_lossy(&bytes)) {
                     Ok(index) => modules.index = index,
-                    Err(error) => kernel.log(Level::Warning, &format!("{}: {error}", index::FILE_NAME)),
+                    Err(error) => kernel.log(Level::Warning, &format!("{}: {error}", module_index::FILE_NAME)),
                 }
             }
             Err(_) => {
@@ -114,8 +118,7 @@ impl Modules {
 
     /// Loads the drivers for all devices that are there as [`Self::coldplug`] does, but those of network cards first, and calls
     /// `switch_on` behind each of these and whenever a card may have appeared.
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    pub fn coldplug_cards(&mut self, kernel: &mut dyn Kernel, mut switch_on: impl FnMut(&mut dyn Kernel)) {
+    pub fn coldplug_cards(&mut self, kernel: &mut dyn Machine, mut switch_on: impl FnMut(&mut dyn Machine)) {
         if !self.index.modules.iter().any(Module::is_driver) {
             return;
         }

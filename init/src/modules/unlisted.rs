@@ -3,9 +3,10 @@
 
 use super::{file, load_error};
 use crate::{
-    kernel::{Kernel, Kind, Level, ModuleFile},
-    names, switch_root,
+    kernel::{Kernel, Level, ModuleFile},
+    switch_root,
 };
+use contract::{inventory::Kind, names};
 
 /// The most files that are loaded like this. Where there are more they are all modules of a kernel, and which of them this machine
 /// needs cannot be told from their names.
@@ -51,7 +52,7 @@ pub fn load(kernel: &mut dyn Kernel, places: &[Place], debug: bool) {
         }
     }
     if files.len() > MOST {
-        let index = super::index::FILE_NAME;
+        let index = super::module_index::FILE_NAME;
         kernel.log(
             Level::Warning,
             &format!("more than {MOST} module files and no {index} for this kernel: none of them is loaded"),

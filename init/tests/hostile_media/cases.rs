@@ -1,6 +1,6 @@
 //! The cases: a name on a medium, the object in its place, the setting; and the outcomes that are right for each.
 
-use initramfs_overlay_init::names;
+use contract::names;
 
 use super::objects::Object;
 

@@ -10,15 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use contract::{Digest, names, tag::Volume};
 use initramfs_overlay_init::{
     boot,
     config::Abilities,
     kernel::{
-        Digest, Happening, Kernel, Level, ModuleFile, Mount, Node, Power, Program, Removal, Space, Stat, Uevent,
+        Kernel, Level, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent,
         linux::Linux,
+        supervisor::{Node, Shares, Supervisor, System},
     },
-    names,
-    tag::Volume,
 };
 use nix::{
     errno::Errno,
@@ -250,6 +250,25 @@ fn is_mounted(path: &str) -> bool {
     mounts.lines().any(|line| line.split(' ').nth(1) == Some(path))
 }
 
+impl Supervisor for Machine {
+    pass_on! {
+        fn symlink(&mut self, target: &str, link: &str) -> io::Result<()>;
+    }
+}
+
+impl Shares for Machine {
+    pass_on! {
+        fn make_node(&mut self, node: &Node<'_>) -> io::Result<()>;
+    }
+}
+
+impl System for Machine {
+    pass_on! {
+        fn set_attribute(&mut self, path: &str, name: &str, value: &[u8]) -> io::Result<()>;
+        fn set_mode(&mut self, path: &str, mode: u32) -> io::Result<()>;
+    }
+}
+
 impl Kernel for Machine {
     pass_on! {
         fn now(&mut self) -> Duration;
@@ -277,10 +296,6 @@ impl Kernel for Machine {
         fn sweep(&mut self, store: &str) -> io::Result<()>;
         fn remove_below(&mut self, dir: &str, budget: usize) -> io::Result<Removal>;
         fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> io::Result<i32>;
-        fn make_node(&mut self, node: &Node<'_>) -> io::Result<()>;
-        fn symlink(&mut self, target: &str, link: &str) -> io::Result<()>;
-        fn set_attribute(&mut self, path: &str, name: &str, value: &[u8]) -> io::Result<()>;
-        fn set_mode(&mut self, path: &str, mode: u32) -> io::Result<()>;
     }
 
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
@@ -408,22 +423,6 @@ impl Kernel for Machine {
     fn exec(&mut self, _program: &str, _arguments: &[String]) -> io::Error {
         self.read_report();
         io::ErrorKind::Other.into()
-    }
-
-    fn virtiofs_tags(&mut self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn supervise(&mut self, _program: &Program) -> io::Result<u8> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn next_happenings(&mut self, _deadline: Option<Duration>) -> io::Result<Vec<Happening>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn tell(&mut self, _path: &str, _offset: u64, _byte: u8) -> io::Result<()> {
-        Ok(())
     }
 
     fn shell(&mut self, _banner: &str) -> io::Result<()> {

@@ -8,10 +8,10 @@ use std::{
     time::Duration,
 };
 
-use initramfs_overlay_init::{
-    kernel::{Digest, Kernel, Kind, Level, ModuleFile, Mount, Node, Power, Removal, Space, Stat, Uevent},
-    names,
-    tag::Volume,
+use contract::{Digest, errno::ENOSPC, inventory::Kind, names, tag::Volume};
+use initramfs_overlay_init::kernel::{
+    Kernel, Level, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent,
+    supervisor::{Shares, Supervisor, System},
 };
 
 /// What is on one disk: names, and what they stand for. Two names of one number are hard links.
@@ -322,6 +322,10 @@ pub fn image(mark: char) -> Vec<u8> {
     bytes
 }
 
+impl Supervisor for Model {}
+impl Shares for Model {}
+impl System for Model {}
+
 impl Kernel for Model {
     fn now(&mut self) -> Duration {
         Duration::ZERO
@@ -498,7 +502,6 @@ impl Kernel for Model {
             return Err(ErrorKind::AlreadyExists.into());
         }
         if self.space(to)?.free < content.len() as u64 {
-            const ENOSPC: i32 = 28;
             self.put(to, Vec::new(), Vec::new())?;
             return Err(Error::from_raw_os_error(ENOSPC));
         }
@@ -613,26 +616,6 @@ impl Kernel for Model {
 
     fn enter_root(&mut self, _root: &str) -> Result<()> {
         Ok(())
-    }
-
-    fn make_node(&mut self, _node: &Node<'_>) -> Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn symlink(&mut self, _target: &str, _link: &str) -> Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn virtiofs_tags(&mut self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn supervise(&mut self, _program: &initramfs_overlay_init::kernel::Program) -> Result<u8> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
-    fn tell(&mut self, _path: &str, _offset: u64, _byte: u8) -> Result<()> {
-        Err(ErrorKind::Unsupported.into())
     }
 
     fn exec(&mut self, _program: &str, _arguments: &[String]) -> Error {

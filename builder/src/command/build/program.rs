@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::ValueEnum;
-use initramfs_overlay_init::names;
+use contract::names;
 
 use super::source::Place;
 use crate::{

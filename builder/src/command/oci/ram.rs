@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use initramfs_overlay_init::workload::Process;
+use contract::workload::Process;
 
 use crate::{
     Error, Result, busybox,

@@ -2,8 +2,8 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
+use contract::{names, workload::Process};
 use indicatif::BinaryBytes;
-use initramfs_overlay_init::{names, workload::Process};
 
 use super::{Root, RootArgs, ram, write};
 use crate::{

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use initramfs_overlay_init::{
-    kernel::{Digest, Kernel, Kind, Level, MOST_NAMES, ModuleFile, Mount, Node, Power, Removal, Space, Stat, Uevent},
-    names,
-    tag::Volume,
+use contract::{Digest, inventory::Kind, names, tag::Volume};
+use initramfs_overlay_init::kernel::{
+    Kernel, Level, MOST_NAMES, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent,
+    supervisor::{Shares, Supervisor, System},
 };
 
 use super::{EINVAL, Machine, Mounted, stream};
@@ -38,6 +38,10 @@ fn remove_below(layer: &mut Layer, dir: &str, depth: u32) -> io::Result<usize> {
     }
     Ok(removed)
 }
+
+impl Supervisor for Machine {}
+impl Shares for Machine {}
+impl System for Machine {}
 
 impl Kernel for Machine {
     fn now(&mut self) -> Duration {
@@ -294,27 +298,6 @@ impl Kernel for Machine {
     fn exec(&mut self, _: &str, _: &[String]) -> io::Error {
         self.gone = true;
         io::ErrorKind::Interrupted.into()
-    }
-
-    fn make_node(&mut self, _: &Node<'_>) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn symlink(&mut self, _: &str, _: &str) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn virtiofs_tags(&mut self) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn supervise(&mut self, _: &initramfs_overlay_init::kernel::Program) -> io::Result<u8> {
-        self.gone = true;
-        Ok(0)
-    }
-
-    fn tell(&mut self, _: &str, _: u64, _: u8) -> io::Result<()> {
-        Ok(())
     }
 
     fn shell(&mut self, _: &str) -> io::Result<()> {

@@ -16,8 +16,8 @@ use nix::{
     unistd::{ForkResult, Pid, fork, setsid},
 };
 
-use super::{process, ram};
-use crate::kernel::{Power, Program};
+use super::{process, setting};
+use crate::kernel::{Power, supervisor::Program};
 
 /// A program that ends sooner than this has a console that is gone, or cannot run: the next one waits as long.
 const TOO_SOON: Duration = Duration::from_secs(1);
@@ -37,8 +37,8 @@ pub(super) fn start(program: &Program, terminal: &str) -> io::Result<u32> {
     Ok(process.as_raw().unsigned_abs())
 }
 
-/// Runs `program` on all consoles. Returns how the machine is to end.
-pub(super) fn attend(program: &Program) -> io::Result<Power> {
+/// Runs `program` on all consoles, and again whenever it exits. Returns the end that the machine is asked for.
+pub(super) fn run_getty(program: &Program) -> io::Result<Power> {
     let signals = SigSet::all();
     signals.thread_block()?;
     // Ctrl-Alt-Del is then no restart on the spot but a SIGINT for PID 1 (reboot(2)).
@@ -99,7 +99,7 @@ fn spawn(program: &Program, terminal: &str, is_for_people: bool) -> io::Result<P
                 let _ = unsafe { libc::ioctl(libc::STDIN_FILENO, libc::TIOCSCTTY as _, 0) };
             }
             if let Some(setting) = &program.setting {
-                let _ = ram::exec(program, setting, terminal);
+                let _ = setting::exec(program, setting, terminal);
             }
             // SAFETY: _exit runs no code of this program: the child must not live on as a second PID 1.
             unsafe { libc::_exit(127) }

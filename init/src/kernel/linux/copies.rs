@@ -5,11 +5,11 @@ use std::{
     io::{self, Read},
     os::unix::fs::MetadataExt,
 };
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 use std::{io::Write, os::fd::AsRawFd};
 
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 use nix::{
     errno::Errno,
     fcntl::{FallocateFlags, fallocate},
@@ -17,20 +17,20 @@ use nix::{
 use sha2::{Digest as _, Sha256};
 
 use super::media::open_file;
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 use super::media::{create, is_medium};
 use super::meter::Meter;
-use crate::kernel::Digest;
+use contract::Digest;
 
 /// Block size of copies and digests, in bytes. Larger gains nothing on SD cards and disks, and memory stays bounded.
 const BLOCK: usize = 1 << 20;
 
 /// After how many bytes of a copy those before are waited for, while these are written. Without that the kernel would write most of
 /// them at the very end; on a slow card that would be a minute in which nobody feeds the watchdog.
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 const PUSH: u64 = 8 << 20;
 
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 pub(super) fn copy(from: &str, to: &str) -> io::Result<Digest> {
     let mut source = open_file(from)?;
     let mut target = create(to)?;
@@ -55,7 +55,7 @@ pub(super) fn copy(from: &str, to: &str) -> io::Result<Digest> {
 
 /// Takes the room that a file of `size` bytes needs, all of it: what does not fit shows before anything is copied. ext4 keeps some of what
 /// it counts as free to itself (kernel, fs/ext4/super.c, ext4_calculate_resv_clusters), so no count tells.
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 fn reserve(file: &File, size: u64) -> io::Result<()> {
     let Ok(length @ 1..) = libc::off_t::try_from(size) else { return Ok(()) };
     match fallocate(file, FallocateFlags::empty(), 0, length) {
@@ -66,7 +66,7 @@ fn reserve(file: &File, size: u64) -> io::Result<()> {
 }
 
 /// Has the kernel finish what it writes of a file and begin with the rest. An error told here is not told again by fsync.
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 fn keep_writing(file: &File) -> io::Result<()> {
     let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE;
     // SAFETY: the descriptor is open and plain numbers go in; nothing is read or written through pointers.
@@ -114,8 +114,8 @@ pub(super) fn verify(
     let reason = |objection| {
         io::Error::other(match objection {
             Objection::UnexpectedKeyId => "the signature is by another key",
-            Objection::InvalidSignature => crate::names::WRONG_SIGNATURE,
-            Objection::UnsupportedLegacyMode => crate::names::OLD_SIGNATURE,
+            Objection::InvalidSignature => contract::names::WRONG_SIGNATURE,
+            Objection::UnsupportedLegacyMode => contract::names::OLD_SIGNATURE,
             _ => "the signature or the key is damaged",
         })
     };

@@ -17,7 +17,8 @@ use nix::{
 };
 
 use super::files::{names, stat, text};
-use crate::{kernel::Uevent, tag::Volume};
+use crate::kernel::Uevent;
+use contract::tag::Volume;
 
 /// What came out of the uevent socket.
 #[derive(Debug)]
@@ -108,7 +109,7 @@ pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, details: bool) -> Vec<Vol
             && listed.iter().any(|other| other.name == volume.name && other.size == volume.size)
     });
     let mut all = Vec::new();
-    #[cfg(feature = "overlay")]
+    #[cfg(feature = "disks")]
     let mut prober = super::probe::Prober::new(details).ok();
     for volume in &listed {
         if let Some((known, _)) = known.iter().find(|(known, _)| known.name == volume.name) {
@@ -121,7 +122,7 @@ pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, details: bool) -> Vec<Vol
         }
         #[allow(unused_mut, reason = "without the overlay way nothing is probed")]
         let mut volume = volume.clone();
-        #[cfg(feature = "overlay")]
+        #[cfg(feature = "disks")]
         if let Some(prober) = &mut prober {
             prober.probe(&mut volume, details);
         }

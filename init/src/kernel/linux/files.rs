@@ -14,7 +14,8 @@ use super::{
     media::{Place, open_file},
     removal,
 };
-use crate::kernel::{Kind, Stat};
+use crate::kernel::Stat;
+use contract::inventory::Kind;
 
 /// A small file, whole. The files of proc and sysfs do not know their size, so it is read until it ends.
 pub(super) fn read(path: &str) -> io::Result<Vec<u8>> {
@@ -111,19 +112,6 @@ pub(super) fn stat(path: &str) -> io::Result<Stat> {
         _ => Kind::Other,
     };
     Ok(Stat { kind, mode: u32::from(stat.st_mode) & 0o7777, size: u64::try_from(stat.st_size).unwrap_or(0) })
-}
-
-/// Makes a character device with exactly that mode.
-#[cfg(feature = "virtiofs")]
-pub(super) fn make_node(node: &crate::kernel::Node<'_>) -> io::Result<()> {
-    use std::{fs, os::unix::fs::PermissionsExt};
-
-    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-
-    let device = makedev(node.major.into(), node.minor.into());
-    mknod(node.path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o600), device)?;
-    // The umask takes bits from what mknod is asked for; chmod it does not touch.
-    fs::set_permissions(node.path, fs::Permissions::from_mode(node.mode))
 }
 
 /// mount(2). What is empty is left out.

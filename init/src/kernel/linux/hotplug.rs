@@ -1,5 +1,4 @@
-//! Ears of a process beside PID 1: the kernel's words about devices and network interfaces, and the end of processes of its own, all
-//! waited for in one place.
+//! Event sources of the hotplug process beside PID 1: devices, network interfaces and child processes that exit, polled together.
 
 use std::{
     io::{self, IoSliceMut},
@@ -25,9 +24,9 @@ use super::{
     consoles,
     devices::{self, Heard},
 };
-use crate::{
-    kernel::Happening,
-    network::{self, Change},
+use crate::kernel::{
+    rtnetlink::{self, Change},
+    supervisor::Event,
 };
 
 /// The multicast group of network interfaces (kernel, include/uapi/linux/rtnetlink.h, RTMGRP_LINK).
@@ -35,16 +34,16 @@ const LINKS: u32 = 1;
 /// The longest datagram: as much as the kernel puts into one of a list (net/netlink/af_netlink.c, netlink_dump).
 const DATAGRAM: usize = 32 << 10;
 
-/// What is listened by.
+/// Event sources of the hotplug process.
 #[derive(Debug)]
-pub(super) struct Ears {
+pub(super) struct Events {
     ended: SignalFd,
     devices: OwnedFd,
     links: Option<OwnedFd>,
 }
 
-impl Ears {
-    /// Listens from here on.
+impl Events {
+    /// Opens the event sources.
     pub(super) fn open(with_links: bool) -> io::Result<Self> {
         let mut ended = SigSet::empty();
         ended.add(Signal::SIGCHLD);
@@ -55,8 +54,8 @@ impl Ears {
         Ok(Self { ended, devices, links })
     }
 
-    /// What has happened, or happens by then.
-    pub(super) fn hear(&self, deadline: Option<Duration>) -> io::Result<Vec<Happening>> {
+    /// Returns the events since the last call, or the first ones until `deadline`.
+    pub(super) fn next(&self, deadline: Option<Duration>) -> io::Result<Vec<Event>> {
         let mut polled = vec![PollFd::new(self.ended.as_fd(), PollFlags::POLLIN)];
         polled.push(PollFd::new(self.devices.as_fd(), PollFlags::POLLIN));
         polled.extend(self.links.iter().map(|links| PollFd::new(links.as_fd(), PollFlags::POLLIN)));
@@ -74,7 +73,7 @@ impl Ears {
         // One signal may stand for several ends.
         while let Ok(Some(_)) = self.ended.read_signal() {}
         while let Some(process) = consoles::reap() {
-            all.push(Happening::Ended(process.as_raw().unsigned_abs()));
+            all.push(Event::Exited(process.as_raw().unsigned_abs()));
         }
         if let Some(links) = &self.links {
             hear_links(links, &mut all)?;
@@ -95,7 +94,7 @@ impl Ears {
             }
         }
         if has_device {
-            all.push(Happening::Device);
+            all.push(Event::Device);
         }
         Ok(all)
     }
@@ -113,11 +112,11 @@ fn listen_to_links() -> io::Result<OwnedFd> {
 }
 
 fn ask(socket: &OwnedFd) -> io::Result<()> {
-    send(socket.as_raw_fd(), &network::list_request(), MsgFlags::empty())?;
+    send(socket.as_raw_fd(), &rtnetlink::list_request(), MsgFlags::empty())?;
     Ok(())
 }
 
-fn hear_links(socket: &OwnedFd, all: &mut Vec<Happening>) -> io::Result<()> {
+fn hear_links(socket: &OwnedFd, all: &mut Vec<Event>) -> io::Result<()> {
     let mut datagram = vec![0; DATAGRAM];
     loop {
         let mut parts = [IoSliceMut::new(&mut datagram)];
@@ -126,13 +125,13 @@ fn hear_links(socket: &OwnedFd, all: &mut Vec<Happening>) -> io::Result<()> {
                 let (length, sender) = (received.bytes, received.address.map(|address| address.pid()));
                 // Only the kernel sends from port 0.
                 if sender == Some(0) {
-                    let changes = network::parse(datagram.get(..length).unwrap_or_default());
-                    all.extend(changes.into_iter().map(Happening::Link));
+                    let changes = rtnetlink::parse(datagram.get(..length).unwrap_or_default());
+                    all.extend(changes.into_iter().map(Event::Link));
                 }
             }
             Err(Errno::EINTR) => {}
             Err(Errno::ENOBUFS) => {
-                all.push(Happening::Link(Change::Lost));
+                all.push(Event::Link(Change::Lost));
                 ask(socket)?;
             }
             Err(Errno::EAGAIN) => return Ok(()),

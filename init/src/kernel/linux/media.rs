@@ -18,7 +18,7 @@ use nix::{
     sys::stat::{FileStat, Mode, fstat, fstatat},
 };
 
-use crate::names;
+use contract::names;
 
 /// True for a path on a medium.
 pub(super) fn is_medium(path: &str) -> bool {

@@ -30,7 +30,7 @@ impl Meter {
     }
 
     /// Counts another name.
-    #[cfg(feature = "overlay")]
+    #[cfg(feature = "disks")]
     pub(super) fn count(&mut self) {
         if self.step(1).is_some() {
             write_consoles(&format!("initramfs-overlay: {}, {} names so far", self.what, self.done));

@@ -10,7 +10,7 @@ use libblkid_rs::{BlkidPartlist, BlkidProbe, BlkidSafeprobeRet, BlkidSublks, Blk
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use super::devices::{BLOCK, read_number};
-use crate::tag::Volume;
+use contract::tag::Volume;
 
 /// Reads superblocks, one device after another.
 pub(super) struct Prober(BlkidProbe);

@@ -18,7 +18,7 @@ use nix::{
     unistd::{ForkResult, Pid},
 };
 
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 use nix::{
     errno::Errno,
     fcntl::OFlag,
@@ -27,10 +27,11 @@ use nix::{
     unistd::pipe2,
 };
 
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 use super::watchdog::Watchdog;
 use super::{files::text, media::open_listing};
-use crate::{kernel::Power, names};
+use crate::kernel::Power;
+use contract::names;
 
 /// Sets how loud the kernel's messages must be for the consoles. Returns how loud they had to be before.
 pub(super) fn set_console_level(level: i32) -> Option<i32> {
@@ -96,12 +97,12 @@ pub(super) fn start_sweeper(store: &str, log: Option<File>) -> io::Result<Pid> {
 }
 
 /// How often a watchdog is fed while a program runs, in milliseconds.
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 const FEEDING: u16 = 1000;
 
 /// Runs a program in another root, its words going where init's go, and waits for it. A watchdog is fed meanwhile: what e2fsck does
 /// to a large filesystem takes longer than any has patience.
-#[cfg(feature = "overlay")]
+#[cfg(feature = "disks")]
 pub(super) fn run(root: &str, program: &str, arguments: &[&str]) -> io::Result<i32> {
     let string = |text: &str| CString::new(text).map_err(io::Error::other);
     let mut all = vec![string(program)?];
@@ -237,7 +238,7 @@ fn clean_environment() {
         while !(*from).is_null() {
             let entry = std::ffi::CStr::from_ptr(*from).to_bytes();
             let name = entry.split(|byte| *byte == b'=').next().unwrap_or_default();
-            if !crate::config::virtiofs::ENVIRONMENT.contains(&name) {
+            if !contract::virtiofs::ENVIRONMENT.contains(&name) {
                 *to = *from;
                 to = to.add(1);
             }

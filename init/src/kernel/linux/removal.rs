@@ -19,7 +19,8 @@ use super::{
     files::{Entry, list},
     media::unlock_name,
 };
-use crate::{kernel::Removal, names};
+use crate::kernel::Removal;
+use contract::names;
 
 /// Names that are read of a directory before they are deleted: what a listing shows while it changes is not defined (readdir(3)).
 const BATCH: usize = 1024;

@@ -6,6 +6,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
 };
 
+use contract::workload::Process;
 use nix::{
     errno::Errno,
     fcntl::OFlag,
@@ -17,11 +18,26 @@ use nix::{
     unistd::{ForkResult, Pid, fork, pipe2, setsid},
 };
 
-use super::process;
-use crate::kernel::Program;
+use super::{Linux, process};
+use crate::kernel::supervisor::{Program, Supervisor};
+
+impl Supervisor for Linux {
+    fn supervise(&mut self, program: &Program) -> io::Result<u8> {
+        self.restore_log_limit();
+        run(program)
+    }
+
+    fn report_status(&mut self, path: &str, offset: u64, status: u8) -> io::Result<()> {
+        report_status(path, offset, status)
+    }
+
+    fn symlink(&mut self, target: &str, link: &str) -> io::Result<()> {
+        std::os::unix::fs::symlink(target, link)
+    }
+}
 
 /// Runs `program` until it ends. 128 + N stands for death by signal N, as in shells.
-pub(super) fn run(program: &Program) -> io::Result<u8> {
+fn run(program: &Program) -> io::Result<u8> {
     let signals = SigSet::all();
     // Blocked, they wait for the loop below; none is lost, not even one that would do nothing by default (signal(7)).
     signals.thread_block()?;
@@ -32,8 +48,8 @@ pub(super) fn run(program: &Program) -> io::Result<u8> {
         // A console that cannot be set is only less tidy.
         let _ = tcsetattr(io::stdout(), SetArg::TCSANOW, &settings);
     }
-    let role = role(program);
-    if role == Role::Machine {
+    let role = program.setting.as_ref().map(|setting| setting.identity.process).unwrap_or_default();
+    if role == Process::Machine {
         // As for a child: what reads keys from the console gets them, Ctrl-C among them.
         let _ = setsid();
         // SAFETY: a plain number goes in. Where it fails the program has no controlling terminal, and runs.
@@ -46,7 +62,7 @@ pub(super) fn run(program: &Program) -> io::Result<u8> {
     match unsafe { split(role) }? {
         ForkResult::Child => {
             drop(reader);
-            if role == Role::Namespace
+            if role == Process::Namespace
                 && let Err(error) = show_own_processes()
             {
                 fail(writer, &error);
@@ -71,36 +87,12 @@ pub(super) fn run(program: &Program) -> io::Result<u8> {
     }
 }
 
-/// The process that the program becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    Child,
-    #[cfg_attr(not(feature = "ram"), expect(dead_code))]
-    Namespace,
-    #[cfg_attr(not(feature = "ram"), expect(dead_code))]
-    Machine,
-}
-
-fn role(program: &Program) -> Role {
-    #[cfg(feature = "ram")]
-    if let Some(setting) = &program.setting {
-        use crate::workload::Process;
-        return match setting.identity.process {
-            Process::Child => Role::Child,
-            Process::Namespace => Role::Namespace,
-            Process::Machine => Role::Machine,
-        };
-    }
-    let _ = program;
-    Role::Child
-}
-
 /// Makes a child, process 1 of a namespace of its own where its role wants that. With it go mounts of its own: it has another `/proc`.
 ///
 /// # Safety
 /// As for fork(2): there is no other thread.
-unsafe fn split(role: Role) -> nix::Result<ForkResult> {
-    if role != Role::Namespace {
+unsafe fn split(role: Process) -> nix::Result<ForkResult> {
+    if role != Process::Namespace {
         // SAFETY: as the caller says.
         return unsafe { fork() };
     }
@@ -131,24 +123,19 @@ fn fail(writer: std::os::fd::OwnedFd, error: &io::Error) -> ! {
 
 /// Becomes the program. Comes back only with an error.
 fn become_program(program: &Program) -> io::Error {
-    #[cfg(feature = "ram")]
     if let Some(setting) = &program.setting {
-        return super::ram::exec(program, setting, "/dev/console");
+        return super::setting::exec(program, setting, "/dev/console");
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
     process::exec(&program.path, &program.arguments)
 }
 
-/// The signal that the program gets where this process is asked to end; each as it is where there is none.
+/// Returns the signal that the program gets where this process is asked to end, or `None` if each signal is passed on as it is.
 fn stop(program: &Program) -> Option<i32> {
-    #[cfg(feature = "ram")]
-    if let Some(setting) = &program.setting {
-        // Ctrl-Alt-Del is then no restart on the spot but a SIGINT for PID 1 (reboot(2)).
-        let _ = nix::sys::reboot::set_cad_enabled(false);
-        return Some(setting.stop);
-    }
-    let _ = program;
-    None
+    let setting = program.setting.as_ref()?;
+    // Ctrl-Alt-Del is then no restart on the spot but a SIGINT for PID 1 (reboot(2)).
+    let _ = nix::sys::reboot::set_cad_enabled(false);
+    Some(setting.stop)
 }
 
 fn wait(child: Pid, signals: &SigSet, stop: Option<i32>) -> io::Result<u8> {
@@ -190,7 +177,7 @@ fn end(status: u8) -> u8 {
 }
 
 /// Writes a byte to a device, behind everything else.
-pub(super) fn tell(path: &str, offset: u64, byte: u8) -> io::Result<()> {
+fn report_status(path: &str, offset: u64, status: u8) -> io::Result<()> {
     nix::unistd::sync();
     process::drain_consoles();
     let mut device = File::options().write(true).open(path)?;
@@ -198,5 +185,5 @@ pub(super) fn tell(path: &str, offset: u64, byte: u8) -> io::Result<()> {
     if offset > 0 {
         device.seek(SeekFrom::Start(offset))?;
     }
-    device.write_all(&[byte])
+    device.write_all(&[status])
 }

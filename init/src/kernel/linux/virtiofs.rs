@@ -1,16 +1,40 @@
-//! The tags of virtiofs devices, for the message that one is missing. The kernel tells them since Linux 6.9; before, they are read
+//! Device nodes, and the tags of virtiofs devices, for the message that one is missing. The kernel tells them since Linux 6.9; before, they are read
 //! from the device itself, through the window that virtio has in PCI's configuration space. Only reads the device.
 
 use std::{
     fs::{self, File},
-    os::unix::fs::FileExt,
+    io,
+    os::unix::fs::{FileExt, PermissionsExt},
     path::Path,
 };
+
+use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+
+use super::Linux;
+use crate::kernel::supervisor::{Node, Shares};
+
+impl Shares for Linux {
+    fn make_node(&mut self, node: &Node<'_>) -> io::Result<()> {
+        make_node(node)
+    }
+
+    fn virtiofs_tags(&mut self) -> Vec<String> {
+        tags()
+    }
+}
+
+/// Makes a character device with exactly that mode.
+fn make_node(node: &Node<'_>) -> io::Result<()> {
+    let device = makedev(node.major.into(), node.minor.into());
+    mknod(node.path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o600), device)?;
+    // The umask takes bits from what mknod is asked for; chmod it does not touch.
+    fs::set_permissions(node.path, fs::Permissions::from_mode(node.mode))
+}
 
 /// virtio 1.2, 5.11.1: the device's number, as the bus shows it.
 const VIRTIOFS: &str = "0x001a";
 
-pub(super) fn tags() -> Vec<String> {
+fn tags() -> Vec<String> {
     let mut tags: Vec<String> = Vec::new();
     // kernel, Documentation/ABI/testing/sysfs-fs-virtiofs.
     for entry in fs::read_dir("/sys/fs/virtiofs").into_iter().flatten().flatten() {

@@ -5,11 +5,16 @@ use std::{
     time::Duration,
 };
 
-use super::{EINVAL, ENODEV, ENOENT, ENOSPC, ENOTEMPTY, Files, Node, Recorder, Source};
-use crate::{
-    kernel::{Digest, Kernel, Kind, Level, Limits, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent},
+use super::{Files, Node, Recorder, Source};
+
+use contract::{
+    Digest,
+    errno::{EINVAL, ENODEV, ENOENT, ENOSPC, ENOTEMPTY},
+    inventory::Kind,
     tag::Volume,
 };
+
+use crate::kernel::{Kernel, Level, Limits, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent};
 
 impl Kernel for Recorder {
     fn now(&mut self) -> Duration {
@@ -54,7 +59,7 @@ impl Kernel for Recorder {
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
-        if crate::names::on_medium(path).is_some() && self.node(path).is_ok() {
+        if contract::names::on_medium(path).is_some() && self.node(path).is_ok() {
             return Err(ErrorKind::AlreadyExists.into());
         }
         self.note(format!("write {path}"));
@@ -258,7 +263,7 @@ impl Kernel for Recorder {
             entry.1 = self.shares.get(mount.source).cloned().ok_or_else(|| self.failed(EINVAL))?;
         } else if mount.filesystem == "overlay" {
             // The image is the only layer with files that matter to a boot.
-            entry.1 = self.files_at(crate::names::IMAGE_DIR);
+            entry.1 = self.files_at(contract::names::IMAGE_DIR);
         } else if matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs") {
             // What the case says of it stays visible.
             entry.1 = self.files_at(mount.target);
@@ -395,102 +400,6 @@ impl Kernel for Recorder {
         self.note(format!("exec {}", [&[program.to_string()], arguments].concat().join(" ")));
         self.state.gone = true;
         Error::new(ErrorKind::Interrupted, "recorded")
-    }
-
-    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-    fn make_node(&mut self, node: &crate::kernel::Node<'_>) -> Result<()> {
-        if self.node(node.path).is_ok() {
-            return Err(ErrorKind::AlreadyExists.into());
-        }
-        self.note(format!("mknod {:04o} {} {}:{}", node.mode, node.path, node.major, node.minor));
-        self.put(node.path, Node::file("", node.mode));
-        Ok(())
-    }
-
-    #[cfg(any(feature = "virtiofs", feature = "ram", not(feature = "linux")))]
-    fn symlink(&mut self, target: &str, link: &str) -> Result<()> {
-        if self.node(link).is_ok() {
-            return Err(ErrorKind::AlreadyExists.into());
-        }
-        self.note(format!("symlink {link} -> {target}"));
-        self.put(link, Node::Symlink(target.into()));
-        Ok(())
-    }
-
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn start(&mut self, program: &crate::kernel::Program, _terminal: &str) -> Result<u32> {
-        self.note(format!("start {} {}", program.path, program.arguments.join(" ")));
-        self.state.processes = self.state.processes.saturating_add(1);
-        Ok(self.state.processes)
-    }
-
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn stop(&mut self, process: u32) {
-        self.note(format!("stop {process}"));
-    }
-
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn watch(&mut self, links: bool) -> Result<()> {
-        self.note(format!("watch devices{}", if links { " and networks" } else { "" }));
-        Ok(())
-    }
-
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn next_happenings(&mut self, _deadline: Option<Duration>) -> Result<Vec<crate::kernel::Happening>> {
-        self.happenings.pop_front().ok_or_else(|| ErrorKind::NotFound.into())
-    }
-
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn attend(&mut self, program: &crate::kernel::Program) -> Result<Power> {
-        self.note(format!("on every console {} {}", program.path, program.arguments.join(" ")));
-        Ok(Power::Reboot)
-    }
-
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn set_attribute(&mut self, path: &str, name: &str, value: &[u8]) -> Result<()> {
-        self.note(format!("setxattr {path} {name} {value:02x?}"));
-        // As tmpfs had it before Linux 6.6.
-        if name.starts_with("user.") { Err(ErrorKind::Unsupported.into()) } else { self.node(path).map(drop) }
-    }
-
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn set_mode(&mut self, path: &str, mode: u32) -> Result<()> {
-        self.note(format!("chmod {mode:04o} {path}"));
-        Ok(())
-    }
-
-    #[cfg(any(feature = "ram", not(feature = "linux")))]
-    fn link_up(&mut self, interface: &str) -> Result<()> {
-        self.note(format!("up {interface}"));
-        Ok(())
-    }
-
-    #[cfg(any(feature = "virtiofs", not(feature = "linux")))]
-    fn virtiofs_tags(&mut self) -> Vec<String> {
-        self.shares.keys().cloned().collect()
-    }
-
-    #[cfg(any(feature = "supervise", not(feature = "linux")))]
-    fn supervise(&mut self, program: &crate::kernel::Program) -> Result<u8> {
-        #[cfg(any(feature = "ram", not(feature = "linux")))]
-        if let Some(setting) = &program.setting {
-            let identity = &setting.identity;
-            self.note(format!(
-                "as {}:{} {:?} in {} with {:?}, ended by {}",
-                identity.uid, identity.gid, identity.groups, setting.directory, setting.environment, setting.stop
-            ));
-        }
-        self.note(format!(
-            "supervise {}",
-            [std::slice::from_ref(&program.path), &program.arguments].concat().join(" ")
-        ));
-        self.exit_status.ok_or_else(|| ErrorKind::NotFound.into())
-    }
-
-    #[cfg(any(feature = "supervise", not(feature = "linux")))]
-    fn tell(&mut self, path: &str, offset: u64, byte: u8) -> Result<()> {
-        self.note(format!("tell {path} {offset:#x} {byte}"));
-        Ok(())
     }
 
     fn shell(&mut self, banner: &str) -> Result<()> {

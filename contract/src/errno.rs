@@ -1,0 +1,29 @@
+//! Error numbers of Linux that decisions are made by, without a C library (kernel, include/uapi/asm-generic/errno-base.h and errno.h; the
+//! same on every architecture that is a target).
+
+/// No such file or directory.
+pub const ENOENT: i32 = 2;
+/// Input/output error.
+pub const EIO: i32 = 5;
+/// Not an executable that this kernel can run.
+pub const ENOEXEC: i32 = 8;
+/// Out of memory.
+pub const ENOMEM: i32 = 12;
+/// Permission denied.
+pub const EACCES: i32 = 13;
+/// No such device; from mount(2): no such filesystem.
+pub const ENODEV: i32 = 19;
+/// Invalid argument.
+pub const EINVAL: i32 = 22;
+/// No space left on the filesystem, or no inode.
+pub const ENOSPC: i32 = 28;
+/// Read-only filesystem.
+pub const EROFS: i32 = 30;
+/// Directory not empty.
+pub const ENOTEMPTY: i32 = 39;
+/// A checksum is wrong; `EFSBADCRC` of filesystems.
+pub const EBADMSG: i32 = 74;
+/// The filesystem is damaged; `EFSCORRUPTED` of filesystems.
+pub const EUCLEAN: i32 = 117;
+/// Disk quota exceeded.
+pub const EDQUOT: i32 = 122;

@@ -1,0 +1,76 @@
+//! Superblocks of the filesystems that init tells apart by itself: images, and an update partition without a file.
+
+pub mod ext4;
+
+/// Filesystems of an operating system's image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// squashfs 4.0.
+    Squashfs,
+    /// EROFS.
+    Erofs,
+}
+
+impl Format {
+    /// The kernel's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Squashfs => "squashfs",
+            Self::Erofs => "erofs",
+        }
+    }
+}
+
+/// The facts of an image's superblock that init needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Superblock {
+    /// The filesystem.
+    pub format: Format,
+    /// Bytes of the file that the filesystem uses.
+    pub size: u64,
+}
+
+/// Bytes at the start of a file that [`Superblock::read`] wants to see.
+pub const HEAD: usize = 1024 + 128;
+
+impl Superblock {
+    /// Reads the superblock in the first [`HEAD`] bytes of an image.
+    ///
+    /// squashfs: magic at 0, bytes used at 40 (kernel, fs/squashfs/squashfs_fs.h). EROFS: 1024 bytes in; magic at 0, block size
+    /// as a power of two at 12, blocks at 36 (fs/erofs/erofs_fs.h).
+    pub fn read(head: &[u8]) -> Option<Self> {
+        let u32_at = |at: usize| head.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_le_bytes);
+        let u64_at = |at: usize| head.get(at..at.checked_add(8)?)?.try_into().ok().map(u64::from_le_bytes);
+        if u32_at(0) == Some(0x7371_7368) {
+            return Some(Self { format: Format::Squashfs, size: u64_at(40)? });
+        }
+        if u32_at(1024) == Some(0xE0F5_E1E2) {
+            let bits = u32::from(*head.get(1024 + 12)?);
+            let blocks = u64::from(u32_at(1024 + 36)?);
+            return Some(Self { format: Format::Erofs, size: blocks.checked_mul(1_u64.checked_shl(bits)?)? });
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn superblocks() {
+        let mut squashfs = vec![0; HEAD];
+        squashfs[..4].copy_from_slice(b"hsqs");
+        squashfs[40..48].copy_from_slice(&123_456_u64.to_le_bytes());
+        assert_eq!(Superblock::read(&squashfs), Some(Superblock { format: Format::Squashfs, size: 123_456 }));
+        let mut erofs = vec![0; HEAD];
+        erofs[1024..1028].copy_from_slice(&0xE0F5_E1E2_u32.to_le_bytes());
+        erofs[1036] = 12;
+        erofs[1060..1064].copy_from_slice(&3_u32.to_le_bytes());
+        assert_eq!(Superblock::read(&erofs), Some(Superblock { format: Format::Erofs, size: 3 * 4096 }));
+        erofs[1036] = 200;
+        assert_eq!(Superblock::read(&erofs), None, "a block size that is no number of bits");
+        assert_eq!(Superblock::read(&[0; HEAD]), None);
+        assert_eq!(Superblock::read(b"hsqs"), None, "cut short");
+    }
+}

@@ -1,0 +1,287 @@
+//! What a machine that runs from memory is there for: the one program, with all that it expects, as the builder wrote it down.
+//! Pure: bytes in, values out. What the user says at boot comes on top of it.
+
+mod process;
+
+pub use process::Process;
+
+/// Where programs are looked for when the environment has no `PATH`: as container engines have it.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What asks a program to end where the image does not say otherwise.
+const SIGTERM: i32 = 15;
+
+/// The program, as it was written down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// The program and its first arguments.
+    pub entrypoint: Vec<String>,
+    /// More arguments; the program itself where there is no entrypoint.
+    pub cmd: Vec<String>,
+    /// `NAME=VALUE`.
+    pub env: Vec<String>,
+    /// The folder that it starts in; `/` where it is empty.
+    pub directory: String,
+    /// `user`, `uid`, `user:group`, …; root where it is empty.
+    pub user: String,
+    /// What asks it to end, such as `SIGQUIT`; SIGTERM where it is empty.
+    pub stop_signal: String,
+    /// The machine's name; that in `/etc/hostname` where it is empty.
+    pub hostname: String,
+    /// The process that it becomes.
+    pub process: Process,
+    /// The mode of `/`, where the image says one.
+    pub root_mode: Option<u32>,
+    /// What the root takes in memory, in bytes; 0 where nobody knows.
+    pub memory: u64,
+    /// The program is for people: it runs on every console, and again whenever it ends.
+    pub on_consoles: bool,
+    /// A program with its arguments that runs beside it, once.
+    pub start: Vec<String>,
+    /// That program sees to the network: each card is switched on as soon as its driver is in, for many take seconds from there to
+    /// find out who is at the other end of the wire.
+    pub switches_on: bool,
+}
+
+impl Workload {
+    /// The form in which it lies in the initramfs: `name=value` and a NUL for each thing, lists in order. A value can be anything
+    /// that a program can be given, line breaks and quotes among it.
+    ///
+    /// # Errors
+    /// The name of what holds a NUL, which no program can be given.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, &'static str> {
+        let mut bytes = Vec::new();
+        let mut put = |name: &'static str, value: &str| {
+            if value.contains('\0') {
+                return Err(name);
+            }
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.push(b'=');
+            bytes.extend_from_slice(value.as_bytes());
+            bytes.push(0);
+            Ok(())
+        };
+        for (name, values) in
+            [("entrypoint", &self.entrypoint), ("cmd", &self.cmd), ("env", &self.env), ("start", &self.start)]
+        {
+            values.iter().try_for_each(|value| put(name, value))?;
+        }
+        for (name, value) in [
+            ("directory", &self.directory),
+            ("user", &self.user),
+            ("stop-signal", &self.stop_signal),
+            ("hostname", &self.hostname),
+        ] {
+            if !value.is_empty() {
+                put(name, value)?;
+            }
+        }
+        for (name, value) in [("on-consoles", self.on_consoles), ("switches-on", self.switches_on)] {
+            if value {
+                put(name, "yes")?;
+            }
+        }
+        if self.process != Process::default() {
+            put("process", self.process.word())?;
+        }
+        if let Some(mode) = self.root_mode {
+            put("root-mode", &format!("{mode:o}"))?;
+        }
+        put("memory", &self.memory.to_string())?;
+        Ok(bytes)
+    }
+
+    /// Reads that form. What it does not know it leaves alone.
+    pub fn parse(text: &str) -> Self {
+        let mut workload = Self::default();
+        for (name, value) in text.split_terminator('\0').filter_map(|record| record.split_once('=')) {
+            let value = value.to_string();
+            match name {
+                "entrypoint" => workload.entrypoint.push(value),
+                "cmd" => workload.cmd.push(value),
+                "env" => workload.env.push(value),
+                "directory" => workload.directory = value,
+                "user" => workload.user = value,
+                "stop-signal" => workload.stop_signal = value,
+                "hostname" => workload.hostname = value,
+                "start" => workload.start.push(value),
+                "on-consoles" => workload.on_consoles = value == "yes",
+                "switches-on" => workload.switches_on = value == "yes",
+                "process" => workload.process = Process::parse(&value).unwrap_or_default(),
+                "root-mode" => workload.root_mode = u32::from_str_radix(&value, 8).ok().filter(|mode| *mode <= 0o7777),
+                "memory" => workload.memory = value.parse().unwrap_or(0),
+                _ => {}
+            }
+        }
+        workload
+    }
+
+    /// The program and its arguments. `init` takes the place of the entrypoint, and the image's own arguments are not for it;
+    /// `given` takes the place of these.
+    pub fn words(&self, init: Option<&str>, given: &[String]) -> Vec<String> {
+        let mut words = match init {
+            Some(init) => vec![init.to_string()],
+            None => self.entrypoint.clone(),
+        };
+        if !given.is_empty() {
+            words.extend_from_slice(given);
+        } else if init.is_none() {
+            words.extend_from_slice(&self.cmd);
+        }
+        words
+    }
+
+    /// The environment: the image's, and what every program expects where it is silent. Without a `hostname` it says none.
+    pub fn environment(&self, home: &str, hostname: &str) -> Vec<String> {
+        let mut all = self.env.clone();
+        for (name, value) in [("PATH", PATH), ("HOSTNAME", hostname), ("HOME", home), ("TERM", "linux")] {
+            if !value.is_empty() && variable(&all, name).is_none() {
+                all.push([name, "=", value].concat());
+            }
+        }
+        all
+    }
+
+    /// The number of what asks it to end.
+    pub fn stop(&self) -> i32 {
+        signal(&self.stop_signal).unwrap_or(SIGTERM)
+    }
+
+    /// The folder that it starts in.
+    pub fn folder(&self) -> &str {
+        if self.directory.is_empty() { "/" } else { &self.directory }
+    }
+}
+
+/// The value of a variable. Of several the last counts.
+pub fn variable<'a>(environment: &'a [String], name: &str) -> Option<&'a str> {
+    environment
+        .iter()
+        .rev()
+        .find_map(|entry| entry.split_once('=').filter(|(known, _)| *known == name).map(|(_, value)| value))
+}
+
+/// The number of a signal by its name, with `SIG` or without, in any letters, or by its number, as Docker takes them (moby,
+/// `sys/signal`; the numbers are those of x86 and ARM).
+pub fn signal(text: &str) -> Option<i32> {
+    const NAMES: [&str; 31] = [
+        "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
+        "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
+        "WINCH", "IO", "PWR", "SYS",
+    ];
+    // What C libraries leave to programs (signal(7), real-time signals).
+    const RTMIN: i32 = 34;
+    const LAST: i32 = 64;
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let name = match name {
+        "CLD" => "CHLD",
+        "IOT" => "ABRT",
+        "POLL" => "IO",
+        name => name,
+    };
+    let number = match (name.parse::<i32>(), name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+        (Ok(number), ..) => number,
+        (_, Some(""), _) => RTMIN,
+        (_, Some(rest), _) => RTMIN.checked_add(rest.strip_prefix('+')?.parse().ok()?)?,
+        (_, _, Some("")) => LAST,
+        (_, _, Some(rest)) => {
+            LAST.checked_sub(rest.strip_prefix('-')?.parse().ok().filter(|less| *less <= LAST - RTMIN)?)?
+        }
+        _ => i32::try_from(NAMES.iter().position(|known| *known == name)?).ok()?.checked_add(1)?,
+    };
+    (1..=LAST).contains(&number).then_some(number)
+}
+
+/// What a kernel of a distribution keeps and needs to start, in bytes: Debian's 6.1 for amd64, measured.
+pub const KERNEL: u64 = 88 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings(words: &[&str]) -> Vec<String> {
+        words.iter().map(|word| (*word).to_string()).collect()
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let workload = Workload {
+            entrypoint: strings(&["/a b", "-x\n\"y\"", ""]),
+            cmd: strings(&["=", "ä"]),
+            env: strings(&["A=1=2", "B="]),
+            directory: "/w w".into(),
+            user: "1:2".into(),
+            stop_signal: "SIGQUIT".into(),
+            hostname: "box".into(),
+            root_mode: Some(0o1711),
+            process: Process::Namespace,
+            memory: 12345,
+            on_consoles: true,
+            start: strings(&["/etc/rc", "x"]),
+            switches_on: true,
+        };
+        let bytes = workload.to_bytes().unwrap();
+        assert_eq!(Workload::parse(std::str::from_utf8(&bytes).unwrap()), workload);
+        assert_eq!(Workload::parse(""), Workload::default());
+        assert_eq!(Workload::parse("new=thing\0user=me\0junk"), Workload { user: "me".into(), ..Workload::default() });
+        assert_eq!(Workload { env: strings(&["A=\0"]), ..workload }.to_bytes(), Err("env"));
+    }
+
+    #[test]
+    fn what_is_said_at_boot_comes_on_top() {
+        let both = Workload { entrypoint: strings(&["e", "1"]), cmd: strings(&["c"]), ..Workload::default() };
+        let none = Workload::default();
+        for (workload, init, given, words) in [
+            (&both, None, &[][..], &["e", "1", "c"][..]),
+            (&both, None, &["g", "h"], &["e", "1", "g", "h"]),
+            (&both, Some("/i"), &[], &["/i"]),
+            (&both, Some("/i"), &["g"], &["/i", "g"]),
+            (&none, None, &["g"], &["g"]),
+            (&none, None, &[], &[]),
+        ] {
+            assert_eq!(workload.words(init, &strings(given)), strings(words), "{init:?} {given:?}");
+        }
+    }
+
+    #[test]
+    fn the_environment_has_what_programs_expect() {
+        let workload = Workload { env: strings(&["PATH=/x", "A=1"]), ..Workload::default() };
+        assert_eq!(workload.environment("/root", ""), strings(&["PATH=/x", "A=1", "HOME=/root", "TERM=linux"]));
+        assert_eq!(workload.environment("/", "box").get(2).map(String::as_str), Some("HOSTNAME=box"));
+        assert_eq!(variable(&strings(&["A=1", "AB=3", "A=2"]), "A"), Some("2"));
+        assert_eq!(variable(&strings(&["AB=3"]), "A"), None);
+    }
+
+    #[test]
+    fn signals_by_name_and_number() {
+        for (text, number) in [
+            ("SIGTERM", Some(15)),
+            ("QUIT", Some(3)),
+            ("9", Some(9)),
+            ("SIGRTMIN+3", Some(37)),
+            ("RTMIN", Some(34)),
+            ("SIGSYS", Some(31)),
+            ("SIGWINCH", Some(28)),
+            ("", None),
+            ("0", None),
+            ("65", None),
+            ("SIGRTMIN+31", None),
+            ("SIGRTMIN+2147483647", None),
+            ("sigterm", Some(15)),
+            ("SigQuit", Some(3)),
+            ("SIGCLD", Some(17)),
+            ("IOT", Some(6)),
+            ("SIGPOLL", Some(29)),
+            ("SIGSTKFLT", Some(16)),
+            ("SIGRTMAX", Some(64)),
+            ("RTMAX-14", Some(50)),
+            ("SIGRTMAX-31", None),
+            ("SIGRTMAX+1", None),
+            ("SIGRTMAX--1", None),
+            ("SIGNAL", None),
+        ] {
+            assert_eq!(signal(text), number, "{text}");
+        }
+    }
+}

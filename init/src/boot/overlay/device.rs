@@ -1,0 +1,133 @@
+//! From tags to partitions: init waits for those that are needed until the deadline, and looks for the optional ones once.
+
+use contract::{
+    failure::Role,
+    names,
+    report::Fact,
+    tag::{Choice, Tag, Volume, choose},
+};
+
+use super::config::Config;
+use crate::{
+    boot::volumes::{Uevents, missing, mount_volume, pick},
+    config::{Layers, OverlayStore},
+    context::Context,
+    error::{Error, Result},
+};
+
+/// The partitions of this boot.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// The partition that holds the image.
+    pub img: Volume,
+    /// The partition of the writable layer; none for a tmpfs.
+    pub overlay: Option<Volume>,
+    /// The partition that may hold an update.
+    pub newimg: Option<Volume>,
+    /// The partition that may hold modules.
+    pub boot: Option<Volume>,
+    /// The tag that it was looked for by.
+    pub boot_tag: Tag,
+}
+
+/// Finds the partitions.
+///
+/// # Errors
+/// A needed partition is missing or ambiguous; the overlay's absence is none where a fallback was asked for.
+pub fn find(context: &mut Context<'_>, config: &Config) -> Result<Found> {
+    let mut events = Uevents::default();
+    let start = context.kernel.now();
+    let deadline = start.saturating_add(context.config.timeout);
+    let details = needs_details(&context.config.layers, config);
+    let mut volumes = context.kernel.volumes(details);
+    let (img, overlay) = loop {
+        let waited = context.config.timeout;
+        let img = pick(&volumes, Role::Img, &config.img, None, waited);
+        let overlay = match (&context.config.layers.overlay, &img) {
+            (OverlayStore::Tmpfs(_), _) => None,
+            (OverlayStore::Partition(tag), Ok(img)) => {
+                Some(pick(&volumes, Role::Overlay, tag, Some(&img.disk), waited))
+            }
+            (OverlayStore::Partition(tag), Err(_)) => Some(Err(missing(&volumes, Role::Overlay, tag, waited))),
+        };
+        match (img, overlay) {
+            (Ok(img), None) => break (img, None),
+            (Ok(img), Some(Ok(overlay))) => break (img, Some(overlay)),
+            (Err(error @ Error::PartitionAmbiguous { .. }), _) => return Err(error),
+            (Ok(_), Some(Err(error @ Error::PartitionAmbiguous { .. }))) => return Err(error),
+            (img, overlay) => {
+                if events.wait_for_disks(context, deadline)? {
+                    volumes = context.kernel.volumes(details);
+                    continue;
+                }
+                // Whoever reads the card may know the partition by the name in the table.
+                let mut seen = |error| match error {
+                    Error::PartitionMissing { role, tag, waited, .. } => {
+                        Error::PartitionMissing { role, tag, waited, seen: context.kernel.volumes(true) }
+                    }
+                    other => other,
+                };
+                let img = img.map_err(&mut seen)?;
+                if let Some(Err(error)) = overlay {
+                    if !context.config.layers.fallback {
+                        return Err(seen(error));
+                    }
+                    context.notice(&format!("{error}: booting on a tmpfs, nothing written will be kept"));
+                    context.report.degrade();
+                }
+                break (img, None);
+            }
+        }
+    };
+    let newimg = find_newimg(context, config, &mut events, &mut volumes, &img)?;
+    let boot = optional(context, &volumes, Role::Boot, &config.boot, &img);
+    Ok(Found { img, overlay, newimg, boot, boot_tag: config.boot.clone() })
+}
+
+/// Finds the update medium: looks once, or waits as long as the user allows.
+fn find_newimg(
+    context: &mut Context<'_>,
+    config: &Config,
+    events: &mut Uevents,
+    volumes: &mut Vec<Volume>,
+    img: &Volume,
+) -> Result<Option<Volume>> {
+    let deadline = context.kernel.now().saturating_add(config.newimg_timeout);
+    let details = needs_details(&context.config.layers, config);
+    while matches!(choose(volumes, &config.newimg, Some(&img.disk)), Choice::Missing)
+        && !config.newimg_timeout.is_zero()
+        && events.wait_for_disks(context, deadline)?
+    {
+        *volumes = context.kernel.volumes(details);
+    }
+    Ok(optional(context, volumes, Role::NewImg, &config.newimg, img))
+}
+
+/// Returns true if a partition is named by more than a label.
+fn needs_details(layers: &Layers, config: &Config) -> bool {
+    let overlay = matches!(&layers.overlay, OverlayStore::Partition(tag) if tag.needs_details());
+    overlay || [&config.img, &config.boot, &config.newimg].into_iter().any(Tag::needs_details)
+}
+
+/// Returns an optional partition; of several that nothing decides between, none, with a notice.
+fn optional(context: &mut Context<'_>, volumes: &[Volume], role: Role, tag: &Tag, img: &Volume) -> Option<Volume> {
+    match choose(volumes, tag, Some(&img.disk)) {
+        Choice::One(volume) => Some(volume.clone()),
+        Choice::Missing => None,
+        Choice::Ambiguous(found) => {
+            let paths: Vec<String> = found.iter().map(|volume| volume.path()).collect();
+            let line = format!("{} partitions answer to {tag} ({}): none is used", paths.len(), paths.join(", "));
+            context.notice(&format!("{}: {line}", role.name()));
+            None
+        }
+    }
+}
+
+/// Mounts the partition that holds the image, read-only (its journal is replayed all the same: ext4 does so unless told not to).
+///
+/// # Errors
+/// The filesystem's module or the mount itself.
+pub fn mount_img(context: &mut Context<'_>, img: &Volume) -> Result<()> {
+    context.report.fact(Fact::Img, img.path());
+    mount_volume(context, img, names::IMG_DIR, Role::Img, true)
+}

@@ -1,0 +1,171 @@
+//! Partitions for every boot mode: picked by tag, waited for on the kernel's events, mounted. Never sleeps.
+
+use std::{io, time::Duration};
+
+use contract::{
+    errno::ENODEV,
+    failure::{Mounted, Role},
+    tag::{Choice, Tag, Volume, choose},
+};
+
+use crate::{
+    config::HAS_OVERLAY,
+    context::Context,
+    error::{Error, Result},
+    kernel::{Kernel, Limits, Mount, Uevent},
+};
+
+/// Returns the one partition that `tag` names.
+///
+/// # Errors
+/// There is none, or there are several.
+pub fn pick(volumes: &[Volume], role: Role, tag: &Tag, img_disk: Option<&str>, waited: Duration) -> Result<Volume> {
+    match choose(volumes, tag, img_disk) {
+        Choice::One(volume) => Ok(volume.clone()),
+        Choice::Missing => Err(missing(volumes, role, tag, waited)),
+        Choice::Ambiguous(found) => {
+            Err(Error::PartitionAmbiguous { role, tag: tag.clone(), found: found.into_iter().cloned().collect() })
+        }
+    }
+}
+
+/// Returns the error of a partition that is not there.
+pub fn missing(volumes: &[Volume], role: Role, tag: &Tag, waited: Duration) -> Error {
+    Error::PartitionMissing { role, tag: tag.clone(), waited, seen: volumes.to_vec() }
+}
+
+/// Finds the partition of the writable layer alone; `None` where it is missing and a fallback was asked for.
+///
+/// # Errors
+/// It is missing or ambiguous.
+pub fn find_overlay(context: &mut Context<'_>, events: &mut Uevents, tag: &Tag) -> Result<Option<Volume>> {
+    if !HAS_OVERLAY && !matches!(tag, Tag::Path(_)) {
+        let wanted = "tmpfs or a device path: this init reads no labels";
+        return Err(Error::Parameter { name: "rd.overlay".into(), value: tag.to_string(), wanted });
+    }
+    let waited = context.config.timeout;
+    let deadline = context.kernel.now().saturating_add(waited);
+    loop {
+        let volumes = context.kernel.volumes(tag.needs_details());
+        match pick(&volumes, Role::Overlay, tag, None, waited) {
+            Ok(volume) => return Ok(Some(volume)),
+            Err(error @ Error::PartitionAmbiguous { .. }) => return Err(error),
+            Err(error) => {
+                if events.wait_for_disks(context, deadline)? {
+                    continue;
+                }
+                if !context.config.layers.fallback {
+                    return Err(error);
+                }
+                context.notice(&format!("{error}: booting on a tmpfs, nothing written will be kept"));
+                context.report.degrade();
+                return Ok(None);
+            }
+        }
+    }
+}
+
+/// The kernel's events about devices, opened once something is waited for: a boot that finds all it needs at once asks for none.
+#[derive(Debug, Default)]
+pub struct Uevents {
+    is_open: bool,
+}
+
+impl Uevents {
+    /// Opens the source of events. Returns true the first time: then everything has to be looked at once more, so that nothing that came
+    /// after the first look is missed.
+    ///
+    /// # Errors
+    /// As [`Kernel::listen`].
+    fn open(&mut self, context: &mut Context<'_>) -> io::Result<bool> {
+        if self.is_open {
+            return Ok(false);
+        }
+        context.kernel.listen()?;
+        self.is_open = true;
+        context.modules.coldplug(context.kernel, &[]);
+        Ok(true)
+    }
+
+    /// Waits until block devices may have changed, loading drivers for what appears meanwhile. Returns false at the deadline.
+    ///
+    /// # Errors
+    /// The kernel tells no events.
+    pub fn wait_for_disks(&mut self, context: &mut Context<'_>, deadline: Duration) -> Result<bool> {
+        let deaf = |source| Error::Io { action: "listen to", path: "the kernel's uevents".into(), source };
+        if self.open(context).map_err(deaf)? {
+            return Ok(true);
+        }
+        let mut changed = false;
+        loop {
+            // After the first change, take what is there without waiting.
+            let until = if changed { Duration::ZERO } else { deadline };
+            let Some(uevent) = context.kernel.next_uevent(until).map_err(deaf)? else { return Ok(changed) };
+            changed |= uevent.subsystem == "block";
+            serve(context, uevent);
+        }
+    }
+
+    /// Waits until a virtio device may have come, loading drivers for what appears. Returns false at the deadline, and on a kernel that
+    /// tells no events: nothing can come then.
+    pub fn wait_for_virtio(&mut self, context: &mut Context<'_>, deadline: Duration) -> bool {
+        match self.open(context) {
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(_) => return false,
+        }
+        while let Ok(Some(uevent)) = context.kernel.next_uevent(deadline) {
+            let is_virtio = uevent.subsystem == "virtio";
+            serve(context, uevent);
+            if is_virtio {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// Loads the driver of a device that came.
+fn serve(context: &mut Context<'_>, uevent: Uevent) {
+    if let (Some(modalias), "add" | "change") = (uevent.modalias, uevent.action.as_str()) {
+        context.modules.serve(context.kernel, &[modalias]);
+    }
+}
+
+/// Mounts a partition, its filesystem's module loaded first.
+///
+/// # Errors
+/// The filesystem's module or the mount itself.
+pub fn mount_volume(
+    context: &mut Context<'_>,
+    volume: &Volume,
+    target: &str,
+    role: Role,
+    read_only: bool,
+) -> Result<()> {
+    // Without a known superblock the default of the contract gives the clearest words from the kernel.
+    let filesystem = volume.kind.as_deref().unwrap_or("ext4");
+    let served = context.modules.load_filesystem(context.kernel, filesystem)?;
+    let device = volume.path();
+    let mount = Mount { source: &device, target, filesystem, read_only, limits: Limits::Medium, data: "" };
+    context
+        .kernel
+        .mount(&mount)
+        .map_err(|source| mount_error(context.kernel, role.into(), &mount, source, served, || context.modules.places()))
+}
+
+/// Tells a filesystem the kernel does not know from one it cannot mount.
+pub fn mount_error(
+    kernel: &mut dyn Kernel,
+    what: Mounted,
+    mount: &Mount<'_>,
+    source: std::io::Error,
+    served: bool,
+    looked: impl FnOnce() -> Vec<String>,
+) -> Error {
+    if source.raw_os_error() == Some(ENODEV) && !served {
+        let kernel = kernel.release();
+        return Error::FilesystemUnsupported { filesystem: mount.filesystem.into(), looked: looked(), kernel };
+    }
+    Error::Mount { what, device: mount.source.into(), filesystem: mount.filesystem.into(), source }
+}

@@ -1,0 +1,101 @@
+//! The things that every step of a boot needs: the machine, the parameters, the report, the modules.
+
+use std::io::ErrorKind;
+
+use contract::{names, report::Report, step::Step};
+
+use crate::{
+    config::{Abilities, Common},
+    error::{Error, Result},
+    kernel::{Level, Machine},
+    modules::{Modules, unlisted},
+};
+
+/// A boot under way.
+pub struct Context<'k> {
+    /// The machine.
+    pub kernel: &'k mut dyn Machine,
+    /// The parameters of every boot mode.
+    pub config: Common,
+    /// The report so far.
+    pub report: Report,
+    /// The modules baked into the initramfs.
+    pub modules: Modules,
+    /// The abilities of this build of init.
+    pub abilities: Abilities,
+}
+
+impl<'k> Context<'k> {
+    /// Returns a boot that has not begun, with every parameter at its default.
+    pub fn new(kernel: &'k mut dyn Machine, abilities: Abilities) -> Self {
+        Self {
+            kernel,
+            config: Common::new(abilities),
+            report: Report::default(),
+            modules: Modules::default(),
+            abilities,
+        }
+    }
+
+    /// Starts a step; stops before it with a shell if that was asked for.
+    pub fn begin(&mut self, step: Step) {
+        if self.config.breaks.contains(&step) {
+            let banner = format!("Stopped before step {}. Leave the shell with exit: the boot goes on.", step.name());
+            if let Err(error) = self.kernel.shell(&banner) {
+                self.notice(&format!("no shell before step {}: {error}", step.name()));
+            }
+        }
+        let now = self.kernel.now();
+        self.report.begin(step, now);
+        if self.config.debug {
+            self.kernel.log(Level::Info, &format!("step {}", step.name()));
+        }
+    }
+
+    /// Logs and reports something odd that does not stop the boot.
+    pub fn notice(&mut self, line: &str) {
+        self.kernel.log(Level::Warning, line);
+        self.report.notice(line);
+    }
+
+    /// Logs what was done.
+    pub fn say(&mut self, line: &str) {
+        self.kernel.log(Level::Info, line);
+    }
+
+    /// Reads a small file of the initramfs or the kernel as text; one that cannot be read is empty.
+    pub fn text(&mut self, path: &str) -> String {
+        self.kernel.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    /// Makes a directory where there is none.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn make_dir(&mut self, path: &str) -> Result<()> {
+        match self.kernel.make_dir(path, 0o755) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                Err(Error::Io { action: "create", path: path.into(), source: error })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Opens the list of modules and loads those that every boot wants. Without a list for the running kernel these are all module
+    /// files of the archive.
+    pub fn open_modules(&mut self) {
+        self.modules = Modules::open(self.kernel);
+        if !self.modules.is_listed() {
+            unlisted::load(self.kernel, &unlisted::Place::ALL, self.config.debug);
+        }
+        self.modules.load_always(self.kernel);
+    }
+
+    /// Writes the report for the running system.
+    pub fn write_report(&mut self) {
+        let json = self.report.to_json(None);
+        if let Err(error) = self.kernel.write(names::REPORT, json.as_bytes()) {
+            self.notice(&format!("cannot write {}: {error}", names::REPORT));
+        }
+    }
+}
