@@ -209,7 +209,7 @@ pub enum Error {
     /// A root that runs from memory does not.
     #[cfg(feature = "ram")]
     #[error(transparent)]
-    Workload(#[from] crate::boot::ram::Fault),
+    Workload(#[from] crate::boot::ram::fault::Fault),
     /// Anything else the kernel refused.
     #[error("cannot {action} {path}")]
     Io {

@@ -20,9 +20,10 @@ use initramfs_overlay_init::{
             store::{self, Store},
         },
         overlay::{
+            candidates,
             config::Config,
             device::{self, Found},
-            image, update,
+            update,
         },
         volumes,
     },
@@ -217,7 +218,7 @@ fn boot_with(volumes: Found, act: impl FnOnce(&mut Context<'_>, &Found)) {
 }
 
 fn mount_all(context: &mut Context<'_>, found: &Found) {
-    image::start(context, &Config::default(), found).unwrap();
+    candidates::start(context, &Config::default(), found).unwrap();
     layers::assemble(context, &mut Store::new(found.overlay.as_ref()), Some(&found.img)).unwrap();
 }
 

@@ -1,6 +1,7 @@
 //! The boot of the appliance: partitions by tag, an image from `img`, the writable layer from `overlay`, one root out of both.
 //! Reads from top to bottom as the boot goes; each module answers one question.
 
+pub mod candidates;
 pub mod config;
 mod counting;
 pub mod device;
@@ -34,7 +35,7 @@ pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Root> {
     context.begin(Step::Update);
     update::update(context, config, &found, &mut store);
     counting::count(context, config, &found, &mut store);
-    let image = image::start(context, config, &found)?;
+    let image = candidates::start(context, config, &found)?;
     layers::assemble(context, &mut store, Some(&found.img))?;
     toram::release(context, &found, &image);
     Ok(Root { moved: &switch_root::MOVED })

@@ -3,13 +3,11 @@
 
 pub mod config;
 mod contents;
-mod fault;
+pub mod fault;
 pub mod hotplug;
 pub mod network;
 mod runtime;
 mod user;
-
-pub use fault::Fault;
 
 use std::time::Duration;
 
@@ -33,6 +31,7 @@ use crate::{
     switch_root,
 };
 use config::Config;
+use fault::Fault;
 
 /// Mounts beside those of every boot mode: filesystem, where, options, restrictions.
 const MOUNTS: [(&str, &str, &str, Limits); 4] = [

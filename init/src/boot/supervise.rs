@@ -38,7 +38,7 @@ pub fn failed(program: &Program, source: std::io::Error) -> Error {
     let path = program.path.clone();
     #[cfg(feature = "ram")]
     if program.setting.is_some() {
-        return super::ram::Fault::Exec { path, source }.into();
+        return super::ram::fault::Fault::Exec { path, source }.into();
     }
     Error::Exec { path, source }
 }

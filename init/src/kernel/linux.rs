@@ -24,6 +24,7 @@ mod modules;
 mod probe;
 mod process;
 mod removal;
+mod root;
 #[cfg(feature = "supervise")]
 mod setting;
 #[cfg(feature = "supervise")]
@@ -456,7 +457,7 @@ impl Kernel for Linux {
     }
 
     fn enter_root(&mut self, root: &str) -> io::Result<()> {
-        files::enter_root(root)
+        root::enter(root)
     }
 
     fn exec(&mut self, program: &str, arguments: &[String]) -> io::Error {

@@ -5,13 +5,10 @@ use contract::{
     failure::{Mounted, Role},
     names,
     report::Fact,
-    step::Step,
     superblock::{Format, HEAD, Superblock},
-    tag::Volume,
     text::Size,
 };
 
-use super::{config::Config, device::Found, toram};
 use crate::{
     boot::volumes::{mount_error, mount_volume},
     context::Context,
@@ -22,6 +19,8 @@ use crate::{
     trust,
 };
 
+use super::device::Found;
+
 /// An image that is whole.
 #[derive(Debug, Clone)]
 pub struct Image {
@@ -31,87 +30,6 @@ pub struct Image {
     pub format: Format,
     /// The file is a copy in memory.
     pub in_memory: bool,
-}
-
-/// Mounts the image that boots: the best of those on `img` that can be verified and mounted. Any but the best makes the boot a
-/// degraded one.
-///
-/// # Errors
-/// What is wrong with the best one; [`Error::ImageMissing`] where there is none.
-pub fn start(context: &mut Context<'_>, config: &Config, found: &Found) -> Result<Image> {
-    context.begin(Step::Choose);
-    let mut copied = false;
-    let (best, others) = choose(context, &config.image, &found.img)?;
-    let error = match mount_verified(context, config, found, &best, &mut copied) {
-        Ok(image) => return Ok(image),
-        Err(error) => error,
-    };
-    for name in others {
-        let line = format!("booting {name}, not {}: {}", config.image, error.with_cause());
-        context.kernel.announce(&line);
-        context.report.notice(&line);
-        context.report.degrade();
-        if let Ok(image) = mount_verified(context, config, found, &name, &mut copied) {
-            return Ok(image);
-        }
-    }
-    Err(error)
-}
-
-/// Verifies an image, brings it to memory if that is asked for, and mounts it.
-fn mount_verified(
-    context: &mut Context<'_>,
-    config: &Config,
-    found: &Found,
-    name: &str,
-    copied: &mut bool,
-) -> Result<Image> {
-    context.begin(Step::Verify);
-    let mut image = verify(context, name)?;
-    if config.to_ram {
-        image = toram::replace(context, image, copied)?;
-    }
-    context.begin(Step::Image);
-    mount(context, &image, found)?;
-    Ok(image)
-}
-
-/// Returns the best file on `img` that can boot, and the others in their order.
-///
-/// # Errors
-/// [`Error::ImageMissing`], with what is there instead.
-fn choose(context: &mut Context<'_>, name: &str, img: &Volume) -> Result<(String, Vec<String>)> {
-    /// Names on a card.
-    const SHOWN: usize = 16;
-    let mut there = candidates(name).into_iter().filter(|(name, _)| exists(context.kernel, &names::img(name)));
-    let best = there.next();
-    let others = there.map(|(name, _)| name).collect();
-    let Some((best, is_previous)) = best else {
-        let mut files = context.kernel.list(names::IMG_DIR).at("list", names::IMG_DIR)?;
-        files.retain(|file| file != "lost+found");
-        files.truncate(SHOWN);
-        return Err(Error::ImageMissing { name: name.into(), device: img.path(), files });
-    };
-    if is_previous {
-        context.notice(&format!("{name} is not there: booting {best}"));
-        context.report.degrade();
-    } else if best != name {
-        context.notice(&format!("{name} is not there: booting {best}, the name that the script used"));
-    }
-    Ok((best, others))
-}
-
-/// The names an image may have, the best first; whether each is a previous image.
-pub fn candidates(name: &str) -> Vec<(String, bool)> {
-    let mut all = vec![(name.to_string(), false)];
-    if name == names::IMAGE {
-        all.push((names::SCRIPT_IMAGE.into(), false));
-    }
-    all.push((names::old_image(name), true));
-    if name == names::IMAGE {
-        all.push((format!("{}-old", names::SCRIPT_IMAGE), true));
-    }
-    all
 }
 
 /// Checks that an image is one, and as long as its superblock says.
@@ -204,16 +122,4 @@ fn load_from_boot(context: &mut Context<'_>, filesystem: &str, found: &Found) ->
     let loaded = modules::load_from_boot(context.kernel, &on_boot, filesystem);
     context.kernel.unmount(names::BOOT_DIR).at("unmount", names::BOOT_DIR)?;
     Ok((loaded?, place))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_scripts_names_stand_behind_the_documented_ones() {
-        let names: Vec<String> = candidates("root-squashfs.img").into_iter().map(|(name, _)| name).collect();
-        assert_eq!(names, ["root-squashfs.img", "root-squash.img", "root-squashfs-old.img", "root-squash.img-old"]);
-        assert_eq!(candidates("os.img").len(), 2);
-    }
 }

@@ -34,7 +34,7 @@ use super::{
     img::{discard, incoming, is_file, names_of, rename_over, sync_img},
 };
 use memory::{Entry, Verdict};
-use outcome::{Outcome, Refusal, Update, readable};
+use outcome::{Outcome, Refusal, Update};
 
 /// Looks for an update and installs it.
 pub fn update(context: &mut Context<'_>, config: &Config, found: &Found, store: &mut Store<'_>) {
@@ -103,7 +103,7 @@ fn remove_leftovers(context: &mut Context<'_>, found: &Found, name: &str) {
         }
     }
     if let Err(error) = outcome {
-        context.notice(&readable(&error.with_cause(), found));
+        context.notice(&found.readable(&error.with_cause()));
     }
 }
 
@@ -145,7 +145,7 @@ fn finish_update(
             remember(context, update.found, store, entry);
         }
         Err(Refusal::Failed(error)) => {
-            let reason = readable(&error.with_cause(), update.found);
+            let reason = update.found.readable(&error.with_cause());
             context.notice(&format!("update {delivered} failed and is tried again at the next boot: {reason}"));
             context.report.fact(Fact::Update, "failed");
             context.report.degrade();
@@ -187,7 +187,7 @@ fn remember(context: &mut Context<'_>, found: &Found, store: &mut Store<'_>, ent
     match memory::remember(context, found, store, &entry) {
         Ok(()) => true,
         Err(error) => {
-            let reason = readable(&error.with_cause(), found);
+            let reason = found.readable(&error.with_cause());
             context.notice(&format!("what came of the update cannot be remembered: {reason}"));
             false
         }
@@ -211,7 +211,7 @@ fn finish(context: &mut Context<'_>, update: &Update<'_>, store: &mut Store<'_>,
     let remove = if is_in { remove_delivered } else { reject };
     let removed = make_writable(context.kernel, names::NEWIMG_DIR).and_then(|()| remove(context.kernel, delivered));
     if let Err(error) = removed {
-        context.notice(&format!("it stays on newimg as well: {}", readable(&error.with_cause(), found)));
+        context.notice(&format!("it stays on newimg as well: {}", found.readable(&error.with_cause())));
     }
 }
 
@@ -242,7 +242,7 @@ fn recover_interrupted_update(context: &mut Context<'_>, found: &Found, name: &s
     });
     let outcome = outcome.and(context.kernel.remount(names::IMG_DIR, true).at("make read-only", names::IMG_DIR));
     if let Err(error) = outcome {
-        context.notice(&readable(&error.with_cause(), found));
+        context.notice(&found.readable(&error.with_cause()));
     }
 }
 

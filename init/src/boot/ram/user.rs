@@ -3,7 +3,7 @@
 
 use crate::kernel::supervisor::Identity;
 
-use super::Fault;
+use super::fault::Fault;
 
 /// Returns the identity of `user` (`user`, `uid`, either with `:group` or `:gid`; root where it is empty) by the files `passwd` and `group`. A number
 /// need not be in them; its group is then root's. Without a group of its own it is in all groups that name the user.

@@ -16,7 +16,7 @@ use nix::{
     },
 };
 
-use super::files::{names, stat, text};
+use super::files::{BLOCK, names, read_number, stat, text};
 use crate::kernel::Uevent;
 use contract::tag::Volume;
 
@@ -168,12 +168,4 @@ fn list(details: bool) -> Vec<Volume> {
         }
     }
     volumes
-}
-
-/// Where sysfs lists block devices, a link each.
-pub(super) const BLOCK: &str = "/sys/class/block";
-
-/// The number that a file of sysfs holds.
-pub(super) fn read_number(path: &str) -> Option<u64> {
-    text(path).trim_end().parse().ok()
 }

@@ -7,13 +7,9 @@ use std::{
     os::fd::{AsFd, AsRawFd, BorrowedFd},
 };
 
-use nix::sys::statfs::{FsType, fstatfs};
 use sys_mount::MountFlags;
 
-use super::{
-    media::{Place, open_file},
-    removal,
-};
+use super::media::{Place, open_file};
 use crate::kernel::Stat;
 use contract::inventory::Kind;
 
@@ -114,6 +110,14 @@ pub(super) fn stat(path: &str) -> io::Result<Stat> {
     Ok(Stat { kind, mode: u32::from(stat.st_mode) & 0o7777, size: u64::try_from(stat.st_size).unwrap_or(0) })
 }
 
+/// Where sysfs lists block devices, a link each.
+pub(super) const BLOCK: &str = "/sys/class/block";
+
+/// Returns the number that a file of sysfs holds.
+pub(super) fn read_number(path: &str) -> Option<u64> {
+    text(path).trim_end().parse().ok()
+}
+
 /// mount(2). What is empty is left out.
 pub(super) fn mount(source: &str, target: &str, filesystem: &str, flags: MountFlags, data: &str) -> io::Result<()> {
     let mut builder = sys_mount::Mount::builder().fstype(filesystem).flags(flags);
@@ -122,28 +126,6 @@ pub(super) fn mount(source: &str, target: &str, filesystem: &str, flags: MountFl
     }
     builder.mount(source, target).map(drop)
 }
-
-/// Makes the mount at `root` the root of everything, then empties the old one.
-///
-/// `pivot_root` does not work from rootfs, so the new root is moved over it (kernel,
-/// Documentation/filesystems/ramfs-rootfs-initramfs.rst).
-pub(super) fn enter_root(root: &str) -> io::Result<()> {
-    let old = File::open("/")?;
-    std::env::set_current_dir(root)?;
-    mount(".", "/", "", MountFlags::MOVE, "")?;
-    nix::unistd::chroot(".")?;
-    std::env::set_current_dir("/")?;
-    // Whatever else is mounted as the old root is somebody's data.
-    let kind = fstatfs(&old)?.filesystem_type();
-    if kind == nix::sys::statfs::TMPFS_MAGIC || kind == RAMFS_MAGIC {
-        // What cannot be deleted costs memory, nothing else.
-        removal::empty_all(old.as_fd());
-    }
-    Ok(())
-}
-
-/// kernel, include/uapi/linux/magic.h.
-const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 #[cfg(test)]
 mod tests {

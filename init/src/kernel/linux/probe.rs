@@ -9,7 +9,7 @@ use std::{
 use libblkid_rs::{BlkidPartlist, BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use super::devices::{BLOCK, read_number};
+use super::files::{BLOCK, read_number};
 use contract::tag::Volume;
 
 /// Reads superblocks, one device after another.

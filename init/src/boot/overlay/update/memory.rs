@@ -6,7 +6,6 @@ use std::fmt::{self, Write};
 
 use contract::{Digest, hex, names};
 
-use super::outcome::readable;
 use crate::{
     boot::{
         layers::store::{DISPOSABLE, Store, with_room},
@@ -109,7 +108,7 @@ pub fn remember(context: &mut Context<'_>, found: &Found, store: &mut Store<'_>,
     let on_img =
         make_writable(context.kernel, names::IMG_DIR).and_then(|()| write(context.kernel, names::IMG_DIR, entry));
     let (Err(error), Some(_)) = (&on_img, store.volume()) else { return on_img };
-    let reason = readable(&error.with_cause(), found);
+    let reason = found.readable(&error.with_cause());
     context.notice(&format!("{} is kept on overlay: {reason}", names::UPDATES));
     store.open(context)?;
     if read(context.kernel, names::OVERLAY_DIR).contains(entry) {

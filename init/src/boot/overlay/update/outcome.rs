@@ -1,12 +1,11 @@
 //! Outcomes of an update, and the words for them.
 
-use contract::{failure::Role, names, tag::Volume};
-
-use super::memory::Entry;
 use crate::{
     boot::overlay::{config::Config, device::Found},
     error::Error,
 };
+
+use super::memory::Entry;
 
 /// An update that is under way.
 #[derive(Debug, Clone, Copy)]
@@ -56,54 +55,6 @@ impl Outcome {
         match self {
             Self::Installed => "installed",
             Self::Already => "already installed",
-        }
-    }
-}
-
-/// Returns a text in which files are named by their partition and its device: who reads it later knows nothing of the initramfs' paths.
-pub(super) fn readable(text: &str, found: &Found) -> String {
-    let mut out = text.to_string();
-    let partitions = [
-        (names::IMG_DIR, Role::Img, Some(&found.img)),
-        (names::NEWIMG_DIR, Role::NewImg, found.newimg.as_ref()),
-        (names::OVERLAY_DIR, Role::Overlay, found.overlay.as_ref()),
-    ];
-    for (directory, role, volume) in partitions {
-        let device = volume.map(Volume::path).unwrap_or_default();
-        while let Some((before, after)) = out.split_once(directory) {
-            let end = after.find([' ', ':', ',', ')']).unwrap_or(after.len());
-            let (name, rest) = after.split_at_checked(end).unwrap_or((after, ""));
-            let name = name.trim_start_matches('/');
-            let on = if name.is_empty() { "" } else { " on " };
-            out = format!("{before}{name}{on}{} ({device}){rest}", role.name());
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use contract::tag::Tag;
-
-    use super::*;
-
-    #[test]
-    fn paths_become_names_and_devices() {
-        let volume = |name: &str| Volume { name: name.into(), ..Volume::default() };
-        let found = Found {
-            img: volume("vda2"),
-            overlay: None,
-            newimg: Some(volume("sda1")),
-            boot: None,
-            boot_tag: Tag::Label("boot".into()),
-        };
-        for (text, wanted) in [
-            ("cannot read /run/initramfs/newimg/a.img: EIO", "cannot read a.img on newimg (/dev/sda1): EIO"),
-            ("cannot sync /run/initramfs/img: EIO", "cannot sync img (/dev/vda2): EIO"),
-            ("/run/initramfs/img/a, /run/initramfs/img/b", "a on img (/dev/vda2), b on img (/dev/vda2)"),
-            ("/run/initramfs/image stays", "/run/initramfs/image stays"),
-        ] {
-            assert_eq!(readable(text, &found), wanted);
         }
     }
 }
