@@ -49,7 +49,7 @@ fn device(name: &str, label: &str, files: &[(&str, Node)]) -> Device {
         ..Volume::default()
     };
     let files = files.iter().map(|(path, node)| ((*path).into(), node.clone())).collect();
-    Device { volume, files, free: 1 << 40, ..Device::default() }
+    Device { volume, files, capacity: 1 << 40, ..Device::default() }
 }
 
 /// Boots a machine whose current image is A, with these files on `newimg`. Returns what was done.

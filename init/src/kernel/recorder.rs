@@ -9,6 +9,7 @@ use std::{
 
 use contract::{Digest, errno::ENOSPC, tag::Volume};
 
+mod faults;
 mod operations;
 mod supervisor;
 
@@ -48,12 +49,20 @@ pub struct Device {
     pub appears: Duration,
     /// Mounting it fails with this error number.
     pub mount_fails: Option<i32>,
-    /// Free bytes.
-    pub free: u64,
+    /// Bytes that its files and directories and what is free take together.
+    pub capacity: u64,
     /// Names that can still be made; none for as many as anybody wants.
     pub inodes: Option<usize>,
     /// Operations on these paths fail with that error number, until a program repairs the filesystem.
     pub fails: BTreeMap<String, i32>,
+    /// The medium is write-protected.
+    pub read_only: bool,
+    /// Bytes in a sector of the disk.
+    pub sector: u64,
+    /// Bytes in a block of the filesystem. One that is smaller than a sector does not mount.
+    pub block: u64,
+    /// The byte of a file, or of the device itself for an empty path, that cannot be read.
+    pub unreadable: BTreeMap<String, u64>,
 }
 
 /// A described machine and the record of what was done to it.
@@ -71,6 +80,12 @@ pub struct Recorder {
     pub devices: Vec<Device>,
     /// Modaliases of devices without a driver.
     pub modaliases: Vec<String>,
+    /// Free bytes in the initramfs; none for as many as anybody wants.
+    pub free: Option<u64>,
+    /// Mounting there fails with that error number.
+    pub mount_fails: BTreeMap<String, i32>,
+    /// Attaching a loop device fails with that error number.
+    pub loop_fails: Option<i32>,
     /// What is in the images, by the name of the loop device's file.
     pub images: BTreeMap<String, Files>,
     /// Loading a module whose path ends so fails with that error number.
@@ -191,6 +206,8 @@ impl Recorder {
     /// Makes a name, which its directory must take and the filesystem have an inode for.
     fn create(&mut self, path: &str, node: Node) -> Result<()> {
         self.check(path.rsplit_once('/').map_or("", |(parent, _)| parent))?;
+        self.check_writable(path)?;
+        self.check_blocks(path, &node)?;
         if let Some((Device { inodes: Some(left), .. }, _)) = self.device_of(path) {
             *left = left.checked_sub(1).ok_or_else(|| Error::from_raw_os_error(ENOSPC))?;
         }
@@ -217,6 +234,7 @@ impl Recorder {
     /// Takes a name away with all below it; gives it back.
     fn take(&mut self, path: &str) -> Result<Vec<(String, Node)>> {
         self.node(path)?;
+        self.check_writable(path)?;
         let (mount, inner) = self.locate(path);
         let files = self.files_of(mount);
         let below = format!("{inner}/");

@@ -5,11 +5,11 @@ use std::{
     time::Duration,
 };
 
-use super::{Files, Node, Recorder, Source};
+use super::{Device, Files, Node, Recorder, Source};
 
 use contract::{
     Digest,
-    errno::{EINVAL, ENODEV, ENOENT, ENOSPC, ENOTEMPTY},
+    errno::{EACCES, EINVAL, ENODEV, ENOENT, ENOSPC, ENOTEMPTY},
     inventory::Kind,
     tag::Volume,
 };
@@ -47,14 +47,13 @@ impl Kernel for Recorder {
             let lines: Vec<String> = self.filesystems.iter().map(|name| format!("\t{name}\n")).collect();
             return Ok(lines.concat().into_bytes());
         }
-        match self.node(path)? {
-            Node::File(content, _, _) => Ok(content),
-            _ => Err(ErrorKind::IsADirectory.into()),
-        }
+        self.check_readable(path, 0, u64::MAX)?;
+        self.content(path)
     }
 
     fn read_at(&mut self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>> {
-        let content = self.read(path)?;
+        self.check_readable(path, offset, u64::try_from(length).unwrap_or(u64::MAX))?;
+        let content = self.content(path)?;
         Ok(content.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(length).collect())
     }
 
@@ -125,6 +124,7 @@ impl Kernel for Recorder {
 
     fn link(&mut self, from: &str, to: &str) -> Result<()> {
         let node = self.node(from)?;
+        self.check_writable(to)?;
         self.note(format!("link {from} {to}"));
         self.put(to, node);
         Ok(())
@@ -167,11 +167,14 @@ impl Kernel for Recorder {
         {
             return Err(self.failed(ENOSPC));
         }
+        self.check_readable(from, 0, u64::MAX)?;
+        self.check_writable(to)?;
         self.put(to, node);
         self.digest(from)
     }
 
     fn digest(&mut self, path: &str) -> Result<Digest> {
+        self.check_readable(path, 0, u64::MAX)?;
         match self.node(path)? {
             Node::File(content, size, _) => Ok(Self::sum(&content, size)),
             _ => Err(ErrorKind::IsADirectory.into()),
@@ -193,20 +196,7 @@ impl Kernel for Recorder {
     }
 
     fn space(&mut self, path: &str) -> Result<Space> {
-        let (mount, _) = self.locate(path);
-        let (total, used) = match mount.and_then(|place| self.state.mounts.get(place)) {
-            Some((_, files, Source::Device(number))) => {
-                let used = files
-                    .values()
-                    .map(|node| if let Node::File(_, size, _) = node { *size } else { 0 })
-                    .fold(0_u64, u64::saturating_add);
-                (self.devices.get(*number).map_or(0, |device| device.free), used)
-            }
-            _ => (u64::MAX, 0),
-        };
-        let target = mount.and_then(|place| self.state.mounts.get(place)).map(|(target, _, _)| target.clone());
-        let read_only = target.is_some_and(|target| self.state.read_only.contains(&target));
-        Ok(Space { total, free: total.saturating_sub(used), read_only })
+        Ok(self.space_at(path))
     }
 
     fn copy_attributes(&mut self, from: &str, to: &str) -> Result<()> {
@@ -244,6 +234,9 @@ impl Kernel for Recorder {
         if self.locate(mount.target).0.is_none() && self.node(mount.target).is_err() {
             return Err(self.failed(ENOENT));
         }
+        if let Some(number) = self.mount_fails.get(mount.target) {
+            return Err(self.failed(*number));
+        }
         let virtual_one = matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs" | "tmpfs" | "devpts" | "cgroup2");
         if !virtual_one && !self.filesystems.iter().any(|name| name == mount.filesystem) {
             return Err(self.failed(ENODEV));
@@ -254,7 +247,7 @@ impl Kernel for Recorder {
             entry.1 = self.images.get(&file).cloned().ok_or_else(|| self.failed(EINVAL))?;
         } else if let Some(number) = self.devices.iter().position(|device| device.volume.path() == mount.source) {
             let device = self.devices.get(number).cloned().unwrap_or_default();
-            if let Some(error) = device.mount_fails {
+            if let Some(error) = device.mount_failure(mount.read_only) {
                 return Err(self.failed(error));
             }
             entry.1 = device.files;
@@ -274,8 +267,11 @@ impl Kernel for Recorder {
     }
 
     fn remount(&mut self, target: &str, read_only: bool) -> Result<()> {
-        self.set_read_only(target, read_only);
         self.note(format!("remount {target} {}", if read_only { "ro" } else { "rw" }));
+        if let Some((Device { read_only: true, .. }, _)) = self.device_of(target).filter(|_| !read_only) {
+            return Err(self.failed(EACCES));
+        }
+        self.set_read_only(target, read_only);
         Ok(())
     }
 
@@ -295,6 +291,9 @@ impl Kernel for Recorder {
 
     fn attach_loop(&mut self, path: &str) -> Result<String> {
         self.note(format!("loop {path}"));
+        if let Some(number) = self.loop_fails {
+            return Err(self.failed(number));
+        }
         let Node::File(content, _, _) = self.node(path)? else { return Err(self.failed(EINVAL)) };
         let name = path.rsplit('/').next().unwrap_or(path).to_string();
         // Images are told apart by their names, or, once renamed, by a mark in their content.
@@ -347,7 +346,7 @@ impl Kernel for Recorder {
             .map(|device| {
                 let mut volume = device.volume.clone();
                 if !table {
-                    volume.part_uuid = None;
+                    (volume.part_label, volume.part_uuid) = (None, None);
                 }
                 volume
             })

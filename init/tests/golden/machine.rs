@@ -1,0 +1,325 @@
+//! A machine as `machine.toml` describes it, and the record of its boot. `boots/README.md` lists the keys.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use contract::tag::Volume;
+use initramfs_overlay_init::{
+    boot,
+    config::Abilities,
+    kernel::recorder::{Device, Files, Node, Recorder},
+};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, MapAccess, Visitor, value::MapAccessDeserializer},
+};
+
+/// A described machine.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Machine {
+    about: String,
+    cmdline: String,
+    baked: String,
+    last: String,
+    bare: bool,
+    arguments: Vec<String>,
+    kernel: String,
+    processors: usize,
+    free: Option<u64>,
+    shell: bool,
+    trust: bool,
+    programs: BTreeMap<String, i32>,
+    exit_status: Option<u8>,
+    shares: BTreeMap<String, Directory>,
+    filesystems: Vec<String>,
+    modules: String,
+    modaliases: Vec<String>,
+    module_fails: BTreeMap<String, i32>,
+    module_needs: BTreeMap<String, String>,
+    module_brings: BTreeMap<String, String>,
+    module_cards: BTreeMap<String, String>,
+    mount_fails: BTreeMap<String, i32>,
+    loop_fails: Option<i32>,
+    files: Directory,
+    device: Vec<Described>,
+    images: BTreeMap<String, Directory>,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            about: String::new(),
+            cmdline: String::new(),
+            baked: String::new(),
+            last: String::new(),
+            bare: false,
+            arguments: Vec::new(),
+            kernel: "6.1.0".into(),
+            processors: 1,
+            free: None,
+            shell: false,
+            trust: false,
+            programs: BTreeMap::new(),
+            exit_status: None,
+            shares: BTreeMap::new(),
+            filesystems: ["ext4", "vfat", "squashfs", "erofs", "overlay", "virtiofs"].map(String::from).to_vec(),
+            modules: String::new(),
+            modaliases: Vec::new(),
+            module_fails: BTreeMap::new(),
+            module_needs: BTreeMap::new(),
+            module_brings: BTreeMap::new(),
+            module_cards: BTreeMap::new(),
+            mount_fails: BTreeMap::new(),
+            loop_fails: None,
+            files: BTreeMap::new(),
+            device: Vec::new(),
+            images: BTreeMap::new(),
+        }
+    }
+}
+
+/// A block device: the medium, its filesystem, and the faults of both.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Described {
+    name: String,
+    disk: String,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    label: Option<String>,
+    uuid: Option<String>,
+    part_label: Option<String>,
+    part_uuid: Option<String>,
+    #[serde(default)]
+    appears_ms: u64,
+    #[serde(default)]
+    read_only: bool,
+    #[serde(default = "usual_sector")]
+    sector: u64,
+    #[serde(default = "usual_block")]
+    block: u64,
+    mount_fails: Option<i32>,
+    free: Option<u64>,
+    inodes: Option<usize>,
+    #[serde(default)]
+    fails: BTreeMap<String, i32>,
+    #[serde(default)]
+    unreadable: BTreeMap<String, u64>,
+    #[serde(default)]
+    files: Directory,
+}
+
+fn usual_sector() -> u64 {
+    512
+}
+
+fn usual_block() -> u64 {
+    4096
+}
+
+impl Described {
+    fn device(self) -> Device {
+        let files = files(&self.files);
+        let mut device = Device {
+            volume: Volume {
+                name: self.name,
+                disk: self.disk,
+                size: 1 << 30,
+                kind: self.kind,
+                label: self.label,
+                uuid: self.uuid,
+                part_label: self.part_label,
+                part_uuid: self.part_uuid,
+            },
+            appears: Duration::from_millis(self.appears_ms),
+            mount_fails: self.mount_fails,
+            inodes: self.inodes,
+            fails: self.fails,
+            read_only: self.read_only,
+            sector: self.sector,
+            block: self.block,
+            unreadable: self.unreadable,
+            ..Device::default()
+        };
+        device.capacity = device.used(&files) + self.free.unwrap_or(1 << 40);
+        device.files = files;
+        device
+    }
+}
+
+/// The files of a filesystem, by path.
+type Directory = BTreeMap<String, Entry>;
+
+/// A file: a text, or a table with the keys of one kind of file.
+struct Entry(Node);
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Serde's own `untagged` would not name the key that it does not know.
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Entry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a table")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Entry, E> {
+                Ok(Entry(Node::file(text, 0o644)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
+                let keys = Keys::deserialize(MapAccessDeserializer::new(map))?;
+                keys.node().map(Entry).ok_or_else(|| A::Error::custom(KINDS))
+            }
+        }
+
+        deserializer.deserialize_any(Entries)
+    }
+}
+
+const KINDS: &str = "a file is a text, or one of { program = TEXT }, { link = PATH }, { directory = true }, { special = true }, \
+                     { vermagic = VERSION }, { files = COUNT }, { image = NAME, size = BYTES }, the last with claims = BYTES or not";
+
+/// All keys that describe a file.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Keys {
+    program: Option<String>,
+    link: Option<String>,
+    directory: Option<bool>,
+    special: Option<bool>,
+    vermagic: Option<String>,
+    files: Option<u32>,
+    image: Option<String>,
+    size: Option<u64>,
+    claims: Option<u64>,
+}
+
+impl Keys {
+    /// Returns the file; none if the keys are not those of exactly one kind.
+    fn node(self) -> Option<Node> {
+        let is_image = self.image.is_some();
+        if !is_image && (self.size.is_some() || self.claims.is_some()) {
+            return None;
+        }
+        let nodes = [
+            self.program.map(|program| Node::file(program, 0o755)),
+            self.link.map(Node::Symlink),
+            self.directory.filter(|is_so| *is_so).map(|_| Node::Directory),
+            self.special.filter(|is_so| *is_so).map(|_| Node::Special),
+            self.vermagic.map(|vermagic| Node::file(module(&vermagic), 0o644)),
+            self.files.map(|files| Node::file(superblock(files), 0o600)),
+            self.image.zip(self.size).map(|(mark, size)| image(&mark, size, self.claims.unwrap_or(size))),
+        ];
+        let [node] = <[Node; 1]>::try_from(nodes.into_iter().flatten().collect::<Vec<_>>()).ok()?;
+        Some(node)
+    }
+}
+
+/// A squashfs superblock that claims `claims` bytes, in a file of `size`; `mark` says which image it is.
+fn image(mark: &str, size: u64, claims: u64) -> Node {
+    let mut bytes = vec![0; 48];
+    bytes[..4].copy_from_slice(b"hsqs");
+    bytes[40..48].copy_from_slice(&claims.to_le_bytes());
+    bytes.extend(format!("[{mark}]").bytes());
+    Node::File(bytes, size, 0o644)
+}
+
+/// An ext4 superblock and its first group descriptor, as far as init reads them (kernel,
+/// Documentation/filesystems/ext4/super.rst): clean, 100 inodes, the first of a file being 11.
+fn superblock(files: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 4096];
+    let fields: [(usize, u32); 7] =
+        [(0x0, 100), (0x10, 89 - files), (0x14, 1), (0x18, 0), (0x38, 0x0001_ef53), (0x4c, 1), (0x54, 11)];
+    for (at, value) in fields {
+        bytes[1024 + at..][..4].copy_from_slice(&value.to_le_bytes());
+    }
+    bytes[2048 + 0x10] = 2;
+    bytes
+}
+
+/// The smallest ELF file with a `.modinfo`: a file header, the sections' names and contents, three section headers.
+fn module(vermagic: &str) -> Vec<u8> {
+    let names = b"\0.modinfo\0.shstrtab\0";
+    let info = format!("vermagic={vermagic} SMP mod_unload\0");
+    let (names_at, info_at) = (64_u64, 64 + names.len() as u64);
+    let table = info_at + info.len() as u64;
+    let mut elf = vec![0_u8; 64];
+    elf[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    elf[0x28..0x30].copy_from_slice(&table.to_le_bytes());
+    elf[0x3a..0x3c].copy_from_slice(&64_u16.to_le_bytes());
+    elf[0x3c..0x3e].copy_from_slice(&3_u16.to_le_bytes());
+    elf[0x3e..0x40].copy_from_slice(&2_u16.to_le_bytes());
+    elf.extend_from_slice(names);
+    elf.extend_from_slice(info.as_bytes());
+    for (name, at, size) in [(0_u32, 0, 0), (1, info_at, info.len() as u64), (10, names_at, names.len() as u64)] {
+        let mut header = [0_u8; 64];
+        header[..4].copy_from_slice(&name.to_le_bytes());
+        header[0x18..0x20].copy_from_slice(&u64::to_le_bytes(at));
+        header[0x20..0x28].copy_from_slice(&u64::to_le_bytes(size));
+        elf.extend_from_slice(&header);
+    }
+    elf
+}
+
+fn files(described: &Directory) -> Files {
+    described.iter().map(|(path, entry)| (path.clone(), entry.0.clone())).collect()
+}
+
+fn directories(described: &BTreeMap<String, Directory>) -> BTreeMap<String, Files> {
+    described.iter().map(|(name, directory)| (name.clone(), files(directory))).collect()
+}
+
+/// Describes a machine by the text of a `machine.toml`.
+pub fn parse(text: &str) -> Result<Machine, String> {
+    let machine: Machine = toml::from_str(text).map_err(|error| error.to_string())?;
+    if machine.about.is_empty() {
+        Err("the key about is missing: a case says what it shows".into())
+    } else {
+        Ok(machine)
+    }
+}
+
+/// Boots a machine; returns the record, a line or more for each operation.
+pub fn record(machine: Machine) -> String {
+    let mut initramfs = files(&machine.files);
+    if !machine.bare {
+        for directory in ["dev", "proc", "run", "sys"] {
+            initramfs.entry(directory.into()).or_insert(Node::Directory);
+        }
+    }
+    initramfs.insert("proc/cmdline".into(), Node::file(machine.cmdline, 0o444));
+    let modules = format!("lib/modules/{}/initramfs.modules", machine.kernel);
+    for (path, text) in
+        [("etc/cmdline", machine.baked), ("etc/cmdline.final", machine.last), (modules.as_str(), machine.modules)]
+    {
+        if !text.is_empty() {
+            initramfs.insert(path.into(), Node::file(text, 0o644));
+        }
+    }
+    let mut recorder = Recorder {
+        release: machine.kernel,
+        processors: machine.processors,
+        files: initramfs,
+        filesystems: machine.filesystems,
+        devices: machine.device.into_iter().map(Described::device).collect(),
+        modaliases: machine.modaliases,
+        free: machine.free,
+        mount_fails: machine.mount_fails,
+        loop_fails: machine.loop_fails,
+        images: directories(&machine.images),
+        module_fails: machine.module_fails,
+        module_needs: machine.module_needs,
+        module_brings: machine.module_brings,
+        module_cards: machine.module_cards,
+        has_shell: machine.shell,
+        programs: machine.programs,
+        shares: directories(&machine.shares),
+        exit_status: machine.exit_status,
+        ..Recorder::default()
+    };
+    boot::run(&mut recorder, &machine.arguments, Abilities { shell: machine.shell, trust: machine.trust });
+    recorder.record.join("\n") + "\n"
+}
