@@ -181,6 +181,11 @@ fn finds(options: &[&str]) {
     } else {
         skip("fsck.erofs is not installed");
     }
+    for program in ["unshare", "python3"] {
+        if Command::new(program).arg("--version").stdout(Stdio::null()).status().is_err() {
+            return skip(&format!("{program} is not installed"));
+        }
+    }
     if !rustix::process::geteuid().is_root() {
         return skip("mounting an EROFS image needs root");
     }

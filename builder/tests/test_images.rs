@@ -2,6 +2,8 @@
 
 #[path = "../../test-images/image.rs"]
 mod image;
+#[path = "oci_images/tools.rs"]
+mod tools;
 
 use image::Marks;
 use initramfs_overlay::{
@@ -47,6 +49,9 @@ fn the_marks_of_the_last_boot_are_read() {
 
 #[test]
 fn a_disk_of_two_images_is_made_for_every_target() {
+    if !tools::all_installed(&["mke2fs", "debugfs", "mkfs.vfat", "mmd", "mcopy", "mksquashfs"]) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let work = folder.path();
     let busybox = b"a program";
