@@ -84,7 +84,7 @@ cargo fmt --all --check
 say "artifacts"
 ./build.sh --variant standard,debug,slim
 
-# init's tests on this machine need libclang, which build.sh has put into the cache, and C's own headers.
+# init's tests on a real kernel (--all-features) need libclang, which build.sh has put into the cache, and C's own headers.
 cache=${INITRAMFS_OVERLAY_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/initramfs-overlay}
 libclang=$(find "${INITRAMFS_OVERLAY_TOOLS:-$cache/tools}" -name libclang.so -print -quit)
 export LIBCLANG_PATH=${libclang%/*}
@@ -97,14 +97,12 @@ prove() {
 	shift 3
 	say "long: $name"
 	output=$(mktemp)
-	local features=()
-	[ "$package" != initramfs-overlay-init ] || features=(--features disks)
-	env "$@" cargo test -p "$package" "${features[@]}" --test "$test" 2>&1 | tee "$output" || status=1
+	env "$@" cargo test -p "$package" --all-features --test "$test" 2>&1 | tee "$output" || status=1
 	mkdir -p docs/proof
 	{
 		printf '# %s\n\n' "$name"
 		printf 'Run on %s at commit %s by `./test.sh --long`' "$(date -u +%Y-%m-%d)" "$(git describe --always --dirty --abbrev=12)"
-		printf ' (`%scargo test -p %s --test %s`), kernel %s, %s s.\n\n' "${*:+$* }" "$package" "$test" "$(uname -r)" $((SECONDS - start))
+		printf ' (`%scargo test -p %s --all-features --test %s`), kernel %s, %s s.\n\n' "${*:+$* }" "$package" "$test" "$(uname -r)" $((SECONDS - start))
 		# What cargo says about building is no part of it.
 		printf '```text\n%s\n```\n' "$(grep -vE '^ +(Compiling|Finished|Running|Blocking) ' "$output")"
 	} >"docs/proof/$test.md"
@@ -124,8 +122,9 @@ if [ $long = yes ]; then
 fi
 
 say "lints"
+# As a plain `cargo test` builds it, then with what acts on a real kernel.
 cargo clippy --quiet --workspace --all-targets -- -D warnings
-cargo clippy --quiet -p initramfs-overlay-init --all-features --all-targets -- -D warnings
+cargo clippy --quiet -p initramfs-overlay-init --all-targets --all-features -- -D warnings
 
 say "tests: tables, golden boots, models, real mounts$([ $boots = no ] || echo ', real boots')"
 # What boots in real boots is also what the choice of modules is tested on; the first boots fetch it.
@@ -138,8 +137,7 @@ if [ $boots = yes ]; then export BOOT_TESTS=required; else export BOOT_TESTS=non
 if [ ${#parts[@]} -gt 0 ]; then
 	cargo test -p initramfs-overlay --test boot --test virtiofs -- "${parts[@]}" 2>&1 | tee "$log" || status=1
 else
-	# Init's tests on a real kernel are behind its feature.
-	cargo test --workspace --features initramfs-overlay-init/disks --no-fail-fast 2>&1 | tee "$log" || status=1
+	cargo test --workspace --all-features --no-fail-fast 2>&1 | tee "$log" || status=1
 fi
 
 # The closing lines of cargo's test runner and of our own, added up.
