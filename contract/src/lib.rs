@@ -24,6 +24,7 @@
 )]
 
 pub mod attributes;
+pub mod container;
 pub mod errno;
 pub mod failure;
 pub mod glob;

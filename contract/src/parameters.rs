@@ -1,7 +1,7 @@
 //! Parameters of a boot: their names, and how a command line is split. Reading their values is init's.
 
 /// Every parameter whose name begins with `rd.`, those that every build of init knows first. `docs/parameters.md` describes each.
-pub const PARAMETERS: [&str; 20] = [
+pub const PARAMETERS: [&str; 21] = [
     "rd.img",
     "rd.boot",
     "rd.newimg",
@@ -19,6 +19,7 @@ pub const PARAMETERS: [&str; 20] = [
     "rd.onerror",
     "rd.break",
     "rd.debug",
+    "rd.driver.blacklist",
     // PID 1 stays, and has a status to report.
     "rd.exit",
     // The initramfs is the root.

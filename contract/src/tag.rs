@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::hex;
+
 /// How a partition is named in a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tag {
@@ -24,6 +26,47 @@ impl Tag {
     }
 }
 
+/// Directory of the links that udev makes to devices. There is no udev in the initramfs.
+const UDEV_LINKS: &str = "/dev/disk/";
+
+/// The objection to a link that udev makes from more than the device itself says.
+const NO_UDEV: &str =
+    "LABEL=…, UUID=…, PARTLABEL=…, PARTUUID=… or the kernel's own name of the device: there is no udev here";
+
+/// Returns the tag that a link of udev stands for: one whose name comes from a label or a UUID.
+fn udev_link(path: &str) -> Option<Tag> {
+    let (kind, name) = path.strip_prefix(UDEV_LINKS)?.split_once('/')?;
+    let name = unescape(name);
+    match kind {
+        "by-label" => Some(Tag::Label(name)),
+        "by-uuid" => Some(Tag::Uuid(name.to_ascii_lowercase())),
+        "by-partlabel" => Some(Tag::PartLabel(name)),
+        "by-partuuid" => Some(Tag::PartUuid(name.to_ascii_lowercase())),
+        _ => None,
+    }
+}
+
+/// Resolves `\\x20` and its like, by which udev writes what a file name should not hold (udev_util, `encode_devnode_name`).
+fn unescape(name: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = name;
+    while let Some((before, after)) = rest.split_once("\\x") {
+        bytes.extend_from_slice(before.as_bytes());
+        match after.split_at_checked(2).and_then(|(digits, after)| Some((hex::decode(digits)?, after))) {
+            Some((byte, after)) => {
+                bytes.extend(byte);
+                rest = after;
+            }
+            None => {
+                bytes.extend_from_slice(b"\\x");
+                rest = after;
+            }
+        }
+    }
+    bytes.extend_from_slice(rest.as_bytes());
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 impl FromStr for Tag {
     type Err = &'static str;
 
@@ -34,6 +77,7 @@ impl FromStr for Tag {
             Some(("UUID", value)) => Self::Uuid(value.to_ascii_lowercase()),
             Some(("PARTLABEL", value)) => Self::PartLabel(value.into()),
             Some(("PARTUUID", value)) => Self::PartUuid(value.to_ascii_lowercase()),
+            _ if text.starts_with(UDEV_LINKS) => udev_link(text).ok_or(NO_UDEV)?,
             _ if text.starts_with("/dev/") && !text.split('/').any(|part| part == "..") => Self::Path(text.into()),
             _ => return Err(WANTED),
         };
@@ -165,6 +209,19 @@ mod tests {
             assert_eq!(text.parse::<Tag>().map(|tag| tag.to_string()), Ok(text.to_string()));
         }
         assert_eq!("UUID=AB".parse(), Ok(Tag::Uuid("ab".into())));
+        for (link, tag) in [
+            ("by-label/img", Tag::Label("img".into())),
+            ("by-label/my\\x20img\\x2fa", Tag::Label("my img/a".into())),
+            ("by-label/odd\\xz\\x2", Tag::Label("odd\\xz\\x2".into())),
+            ("by-uuid/AB-12", Tag::Uuid("ab-12".into())),
+            ("by-partlabel/os", Tag::PartLabel("os".into())),
+            ("by-partuuid/12-01", Tag::PartUuid("12-01".into())),
+        ] {
+            assert_eq!(format!("/dev/disk/{link}").parse(), Ok(tag), "{link}");
+        }
+        for link in ["by-id/usb-X", "by-path/pci-0", "by-label", "by-label/", "img"] {
+            assert!(format!("/dev/disk/{link}").parse::<Tag>().is_err(), "{link}");
+        }
         for text in ["", "img", "label=img", "LABEL=", "/etc/passwd", "/dev/../etc", "vda2"] {
             assert!(text.parse::<Tag>().is_err(), "{text}");
         }

@@ -23,7 +23,7 @@ use crate::boot::overlay::config as overlay;
 use crate::boot::ram::config as ram;
 #[cfg(feature = "virtiofs")]
 use crate::boot::virtiofs::config as virtiofs;
-use crate::{error::Result, switch_root};
+use crate::{error::Result, modules::options::Options, switch_root};
 use values::{Objections, switch};
 
 /// True for a build that boots the appliance.
@@ -42,6 +42,13 @@ pub enum OverlayStore {
     Partition(Tag),
     /// Memory; the size as tmpfs takes it, the kernel's default (half of RAM) without one.
     Tmpfs(Option<String>),
+}
+
+impl OverlayStore {
+    /// Returns the store that is taken where nothing is said.
+    fn usual() -> Self {
+        Self::Partition(Tag::Label("overlay".into()))
+    }
 }
 
 /// Permission to repair an overlay partition that cannot be used.
@@ -102,6 +109,8 @@ pub struct Common {
     pub init_args: Vec<String>,
     /// The kernel's arguments for init are dropped: those of the final line are all.
     pub init_args_final: bool,
+    /// Options of modules.
+    pub modules: Options,
     /// Log each step and each mount.
     pub debug: bool,
     /// The place that takes the status of init's program; with one, this process stays PID 1.
@@ -166,7 +175,7 @@ impl Common {
     pub fn new(abilities: Abilities) -> Self {
         Self {
             layers: Layers {
-                overlay: OverlayStore::Partition(Tag::Label("overlay".into())),
+                overlay: OverlayStore::usual(),
                 fallback: false,
                 repair: Repair::Check,
                 reset: false,
@@ -179,6 +188,7 @@ impl Common {
             init: names::INIT.into(),
             init_args: Vec::new(),
             init_args_final: false,
+            modules: Options::default(),
             debug: false,
             exit: None,
         }
@@ -274,7 +284,7 @@ impl Reading {
             Some((name, value)) => (name, Some(value)),
             None => (word, None),
         };
-        if self.of_mode(name, value) {
+        if self.of_mode(name, value) || self.common.modules.word(name, value) {
             return;
         }
         if name.starts_with("rd.") {
@@ -304,9 +314,11 @@ impl Reading {
     fn own(&mut self, name: &str, value: Option<&str>) {
         let (layers, objections) = (&mut self.common.layers, &mut self.objections);
         match (name, value) {
-            ("rd.overlay", value) => match overlay_store(value.unwrap_or_default()) {
+            // dracut's spelling.
+            ("rd.overlay", None | Some("1")) => layers.overlay = OverlayStore::usual(),
+            ("rd.overlay", Some(value)) => match overlay_store(value) {
                 Ok(store) => layers.overlay = store,
-                Err(wanted) => objections.refuse(name, Some(value.unwrap_or_default()), wanted),
+                Err(wanted) => objections.refuse(name, Some(value), wanted),
             },
             ("rd.overlay.fallback", Some("tmpfs")) => layers.fallback = true,
             ("rd.overlay.fallback", Some("fail")) => layers.fallback = false,
@@ -444,7 +456,10 @@ fn parameter(word: &str) -> &str {
 /// Reads the place of the writable layer.
 fn overlay_store(value: &str) -> std::result::Result<OverlayStore, &'static str> {
     const WANTED: &str = "a tag (LABEL=overlay), a device path, tmpfs or tmpfs:size=50%";
+    const NEEDED: &str =
+        "a tag, a device path or tmpfs: the root always has a writable layer, with tmpfs one that keeps nothing";
     match (value, value.strip_prefix("tmpfs:size=")) {
+        ("0", _) => Err(NEEDED),
         ("tmpfs", _) => Ok(OverlayStore::Tmpfs(None)),
         (_, Some(size)) if is_tmpfs_size(size) => Ok(OverlayStore::Tmpfs(Some(size.into()))),
         (_, Some(_)) => Err(WANTED),

@@ -84,9 +84,9 @@ impl<'k> Context<'k> {
     /// Opens the list of modules and loads those that every boot wants. Without a list for the running kernel these are all module
     /// files of the archive.
     pub fn open_modules(&mut self) {
-        self.modules = Modules::open(self.kernel);
+        self.modules = Modules::open(self.kernel, &self.config.modules);
         if !self.modules.is_listed() {
-            unlisted::load(self.kernel, &unlisted::Place::ALL, self.config.debug);
+            unlisted::load(self.kernel, &self.config.modules, &unlisted::Place::ALL, self.config.debug);
         }
         self.modules.load_always(self.kernel);
     }

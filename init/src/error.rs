@@ -72,6 +72,16 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A partition holds no filesystem but something that other software makes one of.
+    #[error("{device} is {content}")]
+    NotFilesystem {
+        /// The purpose of the mount.
+        what: Mounted,
+        /// The partition.
+        device: String,
+        /// Its content, as [`contract::container::describe`] has it.
+        content: &'static str,
+    },
     /// `img` holds no image.
     #[error("no {name} on {device}")]
     ImageMissing {
@@ -231,7 +241,7 @@ impl Error {
             Self::PartitionMissing { role, .. } => Code::PartitionMissing(*role),
             Self::PartitionAmbiguous { role, .. } => Code::PartitionAmbiguous(*role),
             Self::FilesystemUnsupported { .. } => Code::FilesystemUnsupported,
-            Self::Mount { what, .. } => Code::Mount(*what),
+            Self::Mount { what, .. } | Self::NotFilesystem { what, .. } => Code::Mount(*what),
             Self::ImageMissing { .. } => Code::ImageMissing,
             Self::ImageNotFile { .. } => Code::ImageNotFile,
             Self::Store { .. } => Code::OverlayUnusable,
@@ -277,6 +287,7 @@ impl Error {
         match self {
             // These name the partition themselves.
             error @ (Self::Mount { what: Mounted::Overlay, .. }
+            | Self::NotFilesystem { .. }
             | Self::FilesystemUnsupported { .. }
             | Self::ModuleLoad { .. }
             | Self::ModuleKernel { .. }) => error,
@@ -352,6 +363,11 @@ impl Error {
                     Mounted::Api => "the kernel needs devtmpfs, proc, sysfs and tmpfs; see its messages above".into(),
                     _ => "see the kernel's messages above".into(),
                 },
+            ),
+            Self::NotFilesystem { what, device, content } => (
+                format!("a filesystem on {device} for {}", what.name()),
+                vec![format!("{device} is {content}, and nothing in this initramfs opens it")],
+                format!("put a filesystem on {device}, or name another partition with rd.{}=", what.name()),
             ),
             Self::ImageMissing { name, device, files } => (
                 format!("{name} on {device}"),

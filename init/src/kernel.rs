@@ -89,6 +89,8 @@ pub struct ModuleFile {
     pub path: String,
     /// Which of the same list must be loaded first, by position.
     pub after: Vec<usize>,
+    /// The module's parameters, as on a command line.
+    pub parameters: String,
     /// The bytes of the file, where they were read already: these are loaded, and the file is left alone.
     pub content: Option<Vec<u8>>,
 }

@@ -166,7 +166,7 @@ fn load_overlayfs(context: &mut Context<'_>) -> Result<Overlayfs> {
             // A link in the image, `lib` to `usr/lib` say, leads somewhere in the image.
             let folder = switch_root::resolve(context.kernel, names::IMAGE_DIR, &format!("/{place}/{release}"));
             if let (false, Some(folder)) = (served, folder) {
-                served = modules::load_from(context.kernel, &folder, "overlay")?;
+                served = modules::load_from(context.kernel, &context.config.modules, &folder, "overlay")?;
             }
             looked.push(format!("no module in the image's /{place}/{release}"));
         }

@@ -71,7 +71,7 @@ pub fn run(context: &mut Context<'_>, config: &Config) -> Result<()> {
     context.begin(Step::Modules);
     if is_baked {
         // All modules of an image's own are for whatever it runs.
-        context.modules = Modules::open(context.kernel);
+        context.modules = Modules::open(context.kernel, &context.config.modules);
         context.modules.load_always(context.kernel);
     } else {
         context.open_modules();

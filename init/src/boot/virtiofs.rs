@@ -105,10 +105,10 @@ fn mount_tmp(context: &mut Context<'_>) -> Result<()> {
 /// Loads every module below `/usr/lib/modules`, in the order of their names: whoever numbered them knew why. Then those of the
 /// usual place, for the hardware there is.
 fn load_modules(context: &mut Context<'_>) {
-    unlisted::load(context.kernel, &[Place::Numbered], context.config.debug);
-    context.modules = Modules::open(context.kernel);
+    unlisted::load(context.kernel, &context.config.modules, &[Place::Numbered], context.config.debug);
+    context.modules = Modules::open(context.kernel, &context.config.modules);
     if !context.modules.is_listed() {
-        unlisted::load(context.kernel, &Place::USUAL, context.config.debug);
+        unlisted::load(context.kernel, &context.config.modules, &Place::USUAL, context.config.debug);
     }
     context.modules.load_always(context.kernel);
     context.modules.coldplug(context.kernel, &["virtiofs", "overlay"]);

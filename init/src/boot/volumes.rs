@@ -3,6 +3,7 @@
 use std::{io, time::Duration};
 
 use contract::{
+    container,
     errno::ENODEV,
     failure::{Mounted, Role},
     tag::{Choice, Tag, Volume, choose},
@@ -143,6 +144,9 @@ pub fn mount_volume(
     role: Role,
     read_only: bool,
 ) -> Result<()> {
+    if let Some(content) = volume.kind.as_deref().and_then(container::describe) {
+        return Err(Error::NotFilesystem { what: role.into(), device: volume.path(), content });
+    }
     // Without a known superblock the default of the contract gives the clearest words from the kernel.
     let filesystem = volume.kind.as_deref().unwrap_or("ext4");
     let served = context.modules.load_filesystem(context.kernel, filesystem)?;

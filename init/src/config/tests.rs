@@ -164,6 +164,16 @@ fn a_bad_value_that_decides_what_is_mounted_is_an_error() {
 }
 
 #[test]
+fn dracuts_spelling_of_the_overlay_is_the_usual_one() {
+    for line in ["rd.overlay=tmpfs rd.overlay", "rd.overlay=tmpfs rd.overlay=1"] {
+        assert_eq!(parsed(line).common.layers.overlay, OverlayStore::usual(), "{line}");
+    }
+    let (_, result) = Config::parse(["", "rd.overlay=0", ""], STANDARD, false);
+    let said = format!("{:?}", result.unwrap_err());
+    assert!(said.contains("the root always has a writable layer"), "{said}");
+}
+
+#[test]
 fn any_other_bad_value_is_a_warning() {
     for (line, part) in [
         ("rd.timeout=soon", "rd.timeout=soon: wanted a time"),

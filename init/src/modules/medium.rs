@@ -2,7 +2,7 @@
 //! files are counted, paths stay below the directory, and from `boot` each file is read once, verified where keys are baked in, and
 //! loaded as it was read.
 
-use super::{file, load_error};
+use super::{file, load_error, options::Options};
 use crate::{
     error::{Error, IoContext, Result},
     kernel::{Kernel, Level, ModuleFile, exists},
@@ -37,9 +37,13 @@ pub struct OnBoot<'a> {
 ///
 /// # Errors
 /// The module is there and would not load, or is for another kernel.
-pub fn load_from(kernel: &mut dyn Kernel, folder: &str, name: &str) -> Result<bool> {
+pub fn load_from(kernel: &mut dyn Kernel, options: &Options, folder: &str, name: &str) -> Result<bool> {
+    if options.is_blacklisted(name) {
+        return Ok(false);
+    }
     let files = gather(kernel, folder, name, in_image, &mut |kernel, path| {
-        Ok(ModuleFile { path: in_image(kernel, path), ..ModuleFile::default() })
+        let parameters = options.parameters(&path);
+        Ok(ModuleFile { path: in_image(kernel, path), parameters, ..ModuleFile::default() })
     })?;
     load(kernel, &files)
 }
@@ -54,12 +58,16 @@ fn in_image(kernel: &mut dyn Kernel, path: String) -> String {
 ///
 /// # Errors
 /// As [`load_from`]; [`Error::ModuleUntrusted`] for a module without a good signature.
-pub fn load_from_boot(kernel: &mut dyn Kernel, place: &OnBoot<'_>, name: &str) -> Result<bool> {
+pub fn load_from_boot(kernel: &mut dyn Kernel, options: &Options, place: &OnBoot<'_>, name: &str) -> Result<bool> {
+    if options.is_blacklisted(name) {
+        return Ok(false);
+    }
     let mut left = MOST_BYTES;
     let files = gather(kernel, place.folder, name, |_, path| path, &mut |kernel, path| {
         let content = read_once(kernel, place, &path, left)?;
         left = left.saturating_sub(content.len());
-        Ok(ModuleFile { path, content: Some(content), ..ModuleFile::default() })
+        let parameters = options.parameters(&path);
+        Ok(ModuleFile { path, parameters, content: Some(content), ..ModuleFile::default() })
     })?;
     load(kernel, &files)
 }
@@ -208,7 +216,7 @@ mod tests {
             kernel.files.insert(format!("b/{path}"), node.clone());
         }
         let place = OnBoot { folder: "/b", shown: "modules/6.1.0", device: "/dev/vda1", signed: false };
-        let outcome = load_from_boot(&mut kernel, &place, "squashfs");
+        let outcome = load_from_boot(&mut kernel, &Options::default(), &place, "squashfs");
         (outcome, kernel.record)
     }
 
@@ -283,7 +291,7 @@ mod tests {
         ] {
             kernel.files.insert(format!("run/initramfs/image/{path}"), node);
         }
-        assert!(load_from(&mut kernel, "/run/initramfs/image/lib/modules/6", "overlay").unwrap());
+        assert!(load_from(&mut kernel, &Options::default(), "/run/initramfs/image/lib/modules/6", "overlay").unwrap());
         assert_eq!(kernel.record, ["load /run/initramfs/image/store/overlay.ko"]);
     }
 

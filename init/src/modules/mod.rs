@@ -4,6 +4,7 @@
 
 pub mod file;
 mod medium;
+pub mod options;
 pub mod unlisted;
 
 use contract::{
@@ -19,6 +20,7 @@ use crate::{
 };
 
 pub use medium::{OnBoot, load_from, load_from_boot};
+use options::Options;
 
 /// The modules baked into the image for the running kernel, and which of them are loaded.
 #[derive(Debug, Default)]
@@ -31,14 +33,15 @@ pub struct Modules {
     /// True once an index for the running kernel was found.
     listed: bool,
     other_kernels: Vec<String>,
+    options: Options,
 }
 
 impl Modules {
     /// Looks for modules of the running kernel below `/lib/modules`. None there is no error: the kernel may have all it needs.
-    pub fn open(kernel: &mut dyn Kernel) -> Self {
+    pub fn open(kernel: &mut dyn Kernel, options: &Options) -> Self {
         let release = kernel.release();
         let folder = ["/", names::MODULES_DIR, "/", &release].concat();
-        let mut modules = Self { folder, ..Self::default() };
+        let mut modules = Self { folder, options: options.clone(), ..Self::default() };
         match kernel.read(&[&modules.folder, "/", module_index::FILE_NAME].concat()) {
             Ok(bytes) => {
                 modules.listed = true;
@@ -86,7 +89,7 @@ impl Modules {
 
     /// Loads what is to be loaded at every boot.
     pub fn load_always(&mut self, kernel: &mut dyn Kernel) {
-        let wanted = positions(&self.index, |module| module.always);
+        let wanted = positions(&self.index, |module| module.always && self.may_load(module));
         self.load(kernel, &wanted);
     }
 
@@ -150,6 +153,7 @@ impl Modules {
     fn drivers(&self, modaliases: &[String]) -> Vec<usize> {
         positions(&self.index, |module| {
             module.aliases.iter().any(|pattern| modaliases.iter().any(|alias| glob::matches(pattern, alias)))
+                && self.may_load(module)
         })
     }
 
@@ -195,7 +199,9 @@ impl Modules {
     }
 
     fn named(&self, names: &[&str]) -> Vec<usize> {
-        names.iter().filter_map(|name| self.index.modules.iter().position(|module| module.name == *name)).collect()
+        let find =
+            |name: &&str| self.index.modules.iter().position(|module| module.name == **name && self.may_load(module));
+        names.iter().filter_map(find).collect()
     }
 
     /// Loads a baked-in module by its name, with what it needs. Returns false where there is no such module.
@@ -219,18 +225,25 @@ impl Modules {
         }
         if wanted.is_empty() {
             let alias = format!("fs-{filesystem}");
-            wanted = positions(&self.index, |module| module.aliases.contains(&alias));
+            wanted = positions(&self.index, |module| module.aliases.contains(&alias) && self.may_load(module));
         }
         self.load_all(kernel, &wanted)
     }
 
-    /// Where a module was looked for, a line each, for the failure card.
+    /// Returns false for a module that the command line forbids. One that a permitted module needs is loaded all the same, as modprobe does.
+    fn may_load(&self, module: &Module) -> bool {
+        !self.options.is_blacklisted(&module.name)
+    }
+
+    /// Returns the places where a module was looked for, a line each, for the failure card.
     pub fn places(&self) -> Vec<String> {
         let mut place = format!("no module in this image's {}", self.folder);
         if !self.other_kernels.is_empty() {
             place.push_str(&format!(" (what it has is for kernel {})", self.other_kernels.join(", ")));
         }
-        vec![place]
+        let mut all = vec![place];
+        all.extend(self.options.note());
+        all
     }
 
     fn load_all(&mut self, kernel: &mut dyn Kernel, wanted: &[usize]) -> Result<bool> {
@@ -261,6 +274,7 @@ impl Modules {
             .filter_map(|position| self.index.modules.get(*position))
             .map(|module| ModuleFile {
                 path: [&self.folder, "/", &module.path].concat(),
+                parameters: self.options.parameters(&module.path),
                 after: plan
                     .iter()
                     .enumerate()

@@ -1,12 +1,12 @@
 //! Module files that no index names: in an archive that somebody else packed they are loaded in the order of their names, as whoever
 //! numbered them wanted. Those that miss a symbol are tried again once others are in, so the order may also be any.
 
-use super::{file, load_error};
+use super::{file, load_error, options::Options};
 use crate::{
     kernel::{Kernel, Level, ModuleFile},
     switch_root,
 };
-use contract::{inventory::Kind, names};
+use contract::{errno::ENOENT, inventory::Kind, names};
 
 /// The most files that are loaded like this. Where there are more they are all modules of a kernel, and which of them this machine
 /// needs cannot be told from their names.
@@ -35,7 +35,7 @@ impl Place {
 
 /// Loads the module files at these places, each place's in the order of their names. What would not load is logged: whether that
 /// matters shows when it is missed.
-pub fn load(kernel: &mut dyn Kernel, places: &[Place], debug: bool) {
+pub fn load(kernel: &mut dyn Kernel, options: &Options, places: &[Place], debug: bool) {
     let usual = ["/", names::MODULES_DIR].concat();
     // In an archive with a merged /usr the one is the other.
     let is_one = switch_root::resolve(kernel, "", &usual).as_deref() == Some(names::NUMBERED_MODULES_DIR);
@@ -59,13 +59,12 @@ pub fn load(kernel: &mut dyn Kernel, places: &[Place], debug: bool) {
         );
         return;
     }
-    load_all(kernel, files, debug);
+    files.retain(|path| !options.is_blacklisted(path));
+    load_all(kernel, options, files, debug);
 }
 
 /// Loads module files until those that are left miss symbols that none of them brings.
-fn load_all(kernel: &mut dyn Kernel, mut files: Vec<String>, debug: bool) {
-    // What the kernel says of a symbol that it does not know (kernel, kernel/module/main.c, simplify_symbols).
-    const ENOENT: i32 = 2;
+fn load_all(kernel: &mut dyn Kernel, options: &Options, mut files: Vec<String>, debug: bool) {
     loop {
         let before = files.len();
         let mut left = Vec::new();
@@ -73,9 +72,10 @@ fn load_all(kernel: &mut dyn Kernel, mut files: Vec<String>, debug: bool) {
             if debug {
                 kernel.log(Level::Info, &format!("loading {path}"));
             }
-            let file = ModuleFile { path, ..ModuleFile::default() };
+            let file = ModuleFile { parameters: options.parameters(&path), path, ..ModuleFile::default() };
             let result = kernel.load_modules(std::slice::from_ref(&file)).pop();
             let Some(Err(source)) = result else { continue };
+            // ENOENT stands for a symbol that the kernel does not know (kernel, kernel/module/main.c, simplify_symbols).
             if source.raw_os_error() == Some(ENOENT) {
                 left.push((file, source));
             } else {
@@ -122,7 +122,7 @@ mod tests {
         for number in 0..count {
             kernel.files.insert(format!("lib/modules/6.1.0/kernel/{number:04}.ko"), Node::file("m", 0o644));
         }
-        load(&mut kernel, &Place::ALL, false);
+        load(&mut kernel, &Options::default(), &Place::ALL, false);
         kernel.record
     }
 

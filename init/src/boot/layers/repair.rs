@@ -33,7 +33,13 @@ pub enum Remedy {
 /// Returns what may be done about an error of the overlay partition, in order. A full one is never made anew: what fills it is somebody's.
 pub fn remedies(policy: Repair, error: &Error) -> &'static [Remedy] {
     match (policy, error) {
-        (_, Error::FilesystemUnsupported { .. } | Error::ModuleLoad { .. } | Error::ModuleKernel { .. })
+        (
+            _,
+            Error::NotFilesystem { .. }
+            | Error::FilesystemUnsupported { .. }
+            | Error::ModuleLoad { .. }
+            | Error::ModuleKernel { .. },
+        )
         | (Repair::No, _) => &[],
         (Repair::Remake, error) if !is_full(error) => &[Remedy::Check, Remedy::Remake],
         _ => &[Remedy::Check],

@@ -119,7 +119,7 @@ fn load_from_boot(context: &mut Context<'_>, filesystem: &str, found: &Found) ->
     let device = volume.path();
     let on_boot =
         OnBoot { folder: &folder, shown: &shown, device: &device, signed: trust::required(context.abilities) };
-    let loaded = modules::load_from_boot(context.kernel, &on_boot, filesystem);
+    let loaded = modules::load_from_boot(context.kernel, &context.config.modules, &on_boot, filesystem);
     context.kernel.unmount(names::BOOT_DIR).at("unmount", names::BOOT_DIR)?;
     Ok((loaded?, place))
 }

@@ -32,7 +32,7 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String]) {
     let given = text(kernel, "/proc/cmdline");
     let last = text(kernel, names::FINAL_CMDLINE);
     let (config, _) = Config::parse([&baked, &given, &last], Abilities { shell: false, trust: false }, true);
-    let asks = !matches!(config.mode, ModeConfig::Ram(config) if config.net == Some(false));
+    let asks = !matches!(&config.mode, ModeConfig::Ram(own) if own.net == Some(false));
     let network = match arguments {
         [busybox, script, ..] if asks => {
             Some(Network { busybox, script, hostname: text(kernel, "/proc/sys/kernel/hostname").trim().into() })
@@ -43,7 +43,7 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String]) {
         kernel.log(Level::Warning, &format!("devices that come late are not seen: {error}"));
         return;
     }
-    let mut modules = Modules::open(kernel);
+    let mut modules = Modules::open(kernel, &config.common.modules);
     let mut watch = Watch::default();
     // Some may have come between process 1's look and now.
     let mut look = true;

@@ -1,6 +1,7 @@
 //! Module files go into the kernel, on as many processors as there are. Which and why is decided elsewhere.
 
 use std::{
+    ffi::CString,
     io,
     sync::{Condvar, Mutex, PoisonError},
 };
@@ -19,13 +20,14 @@ pub(super) fn load(files: &[ModuleFile], workers: usize) -> Vec<io::Result<()>> 
 /// Loads one module file. One that is in the kernel already is a success.
 fn load_one(file: &ModuleFile) -> io::Result<()> {
     let path = file.path.as_str();
+    let parameters = CString::new(file.parameters.as_str()).map_err(io::Error::other)?;
     let outcome = if let Some(content) = &file.content {
-        nix::kmod::init_module(&file::decompress(path, content.clone())?, c"")
+        nix::kmod::init_module(&file::decompress(path, content.clone())?, &parameters)
     } else if path.ends_with(".ko") {
-        nix::kmod::finit_module(open_file(path)?, c"", nix::kmod::ModuleInitFlags::empty())
+        nix::kmod::finit_module(open_file(path)?, &parameters, nix::kmod::ModuleInitFlags::empty())
     } else {
         let module = file::decompress(path, files::read(path)?)?;
-        nix::kmod::init_module(&module, c"")
+        nix::kmod::init_module(&module, &parameters)
     };
     match outcome {
         Ok(()) | Err(nix::errno::Errno::EEXIST) => Ok(()),

@@ -313,7 +313,8 @@ impl Kernel for Recorder {
             .iter()
             .map(|file| {
                 let from = if file.content.is_some() { " as it was read" } else { "" };
-                self.note(format!("load {}{from}", file.path));
+                let parameters = [" ", &file.parameters].concat();
+                self.note(format!("load {}{}{from}", file.path, parameters.trim_end()));
                 let (_, number) = self.module_fails.iter().find(|(end, _)| file.path.ends_with(end.as_str())).unzip();
                 if let Some(number) = number.copied() {
                     return Err(self.failed(number));
