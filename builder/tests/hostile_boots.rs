@@ -156,6 +156,7 @@ fn boot_twice(lab: &Lab, hostile: &Hostile) {
             .unwrap_or_else(|error| panic!("boot {round} hangs: {error}"));
         if place == 1 {
             let card = guest.wait_for("try next", DEADLINE).unwrap_or_default();
+            let card = card.replace("\r\n", "\n").replace("\n              ", " ");
             panic!("boot {round} ends in a card: {card}");
         }
         let marks = image::Marks::parse(&format!("{before}MARK end")).expect("everything was said");

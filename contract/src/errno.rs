@@ -5,16 +5,24 @@
 pub const ENOENT: i32 = 2;
 /// Input/output error.
 pub const EIO: i32 = 5;
+/// No such device or address: the device is gone.
+pub const ENXIO: i32 = 6;
 /// Not an executable that this kernel can run.
 pub const ENOEXEC: i32 = 8;
 /// Out of memory.
 pub const ENOMEM: i32 = 12;
 /// Permission denied.
 pub const EACCES: i32 = 13;
+/// Device or resource busy.
+pub const EBUSY: i32 = 16;
 /// No such device; from mount(2): no such filesystem.
 pub const ENODEV: i32 = 19;
 /// Invalid argument.
 pub const EINVAL: i32 = 22;
+/// Too many open files in the system.
+pub const ENFILE: i32 = 23;
+/// Too many open files in the process.
+pub const EMFILE: i32 = 24;
 /// No space left on the filesystem, or no inode.
 pub const ENOSPC: i32 = 28;
 /// Read-only filesystem.

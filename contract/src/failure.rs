@@ -1,8 +1,4 @@
-//! Failures of a boot: their stable codes and the screen that shows one.
-
-use std::fmt;
-
-use crate::step::Step;
+//! Failures of a boot: their stable codes.
 
 /// A partition that has a part in the boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,6 +93,8 @@ pub enum Code {
     ImageMissing,
     /// The image's name stands for no file.
     ImageNotFile,
+    /// The image's partition is there and cannot be read.
+    ImgUnusable,
     /// The writable partition is there and cannot be used.
     OverlayUnusable,
     /// The image is neither squashfs nor EROFS.
@@ -143,7 +141,7 @@ pub enum Code {
 
 impl Code {
     /// Every code that a boot can end with.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::ParameterValue,
         Self::PartitionMissing(Role::Img),
         Self::PartitionMissing(Role::Overlay),
@@ -158,6 +156,7 @@ impl Code {
         Self::Mount(Mounted::Virtiofs),
         Self::ImageMissing,
         Self::ImageNotFile,
+        Self::ImgUnusable,
         Self::OverlayUnusable,
         Self::ImageUnknown,
         Self::ImageTruncated,
@@ -204,6 +203,7 @@ impl Code {
             Self::Mount(Mounted::Virtiofs) => "virtiofs-mount",
             Self::ImageMissing => "image-missing",
             Self::ImageNotFile => "image-not-file",
+            Self::ImgUnusable => "img-unusable",
             Self::OverlayUnusable => "overlay-unusable",
             Self::ImageUnknown => "image-unknown",
             Self::ImageTruncated => "image-truncated",
@@ -226,37 +226,5 @@ impl Code {
             Self::UserUnknown => "user-unknown",
             Self::Io => "io",
         }
-    }
-}
-
-/// The screen of a failed boot: what a person in front of the machine gets to see, once.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Card {
-    /// The failure; `docs/failures.md` has a section for each.
-    pub code: Code,
-    /// The step that failed.
-    pub step: Step,
-    /// The state that was wanted.
-    pub wanted: String,
-    /// The state that was seen instead, a line each.
-    pub seen: Vec<String>,
-    /// The next thing to try.
-    pub next: String,
-}
-
-impl fmt::Display for Card {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const RULE: &str = "----------------------------------------------------------------";
-        writeln!(f, "{RULE}")?;
-        writeln!(f, " initramfs-overlay {} cannot boot: {}", env!("CARGO_PKG_VERSION"), self.code.name())?;
-        writeln!(f, "  step      {}", self.step.name())?;
-        writeln!(f, "  wanted    {}", self.wanted)?;
-        let mut lead = "  seen      ";
-        for line in &self.seen {
-            writeln!(f, "{lead}{line}")?;
-            lead = "            ";
-        }
-        writeln!(f, "  try next  {}", self.next)?;
-        write!(f, "{RULE}")
     }
 }

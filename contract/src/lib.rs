@@ -24,6 +24,7 @@
 )]
 
 pub mod attributes;
+pub mod card;
 pub mod container;
 pub mod errno;
 pub mod failure;

@@ -99,6 +99,9 @@ pub const TRUST_DIR: &str = "/etc/trust";
 /// (systemd, "Using /run and storage daemons for the root file system").
 pub const SWEEPER: &str = "@initramfs-overlay-sweep";
 
+/// The log of the kernel, a record at a time (kernel, Documentation/ABI/testing/dev-kmsg).
+pub const KERNEL_LOG: &str = "/dev/kmsg";
+
 /// Mount points of media: partitions, and the image on one of them. What lies below may come from anybody.
 pub const MEDIA: [&str; 5] = [IMG_DIR, NEWIMG_DIR, OVERLAY_DIR, BOOT_DIR, IMAGE_DIR];
 
@@ -125,6 +128,32 @@ pub fn newimg(name: &str) -> String {
     format!("{NEWIMG_DIR}/{name}")
 }
 
+/// Returns `text` with the paths below the mount points of `media` as people know them: the name, and the words for the medium.
+pub fn readable(text: &str, media: &[(&str, String)]) -> String {
+    let mut out = text.to_string();
+    for (directory, words) in media {
+        let mut rest = std::mem::take(&mut out);
+        while let Some((before, after)) = rest.split_once(directory) {
+            let end = after.find([' ', ':', ',', ')']).unwrap_or(after.len());
+            let (name, behind) = after.split_at_checked(end).unwrap_or((after, ""));
+            out.push_str(before);
+            if name.is_empty() || name.starts_with('/') {
+                let name = name.trim_start_matches('/');
+                for part in [name, if name.is_empty() { "" } else { " on " }, words] {
+                    out.push_str(part);
+                }
+            } else {
+                // Another directory, whose name begins like that.
+                out.push_str(directory);
+                out.push_str(name);
+            }
+            rest = behind.to_string();
+        }
+        out.push_str(&rest);
+    }
+    out
+}
+
 /// The name under which the previous image is kept: `root-squashfs.img` → `root-squashfs-old.img`.
 pub fn old_image(name: &str) -> String {
     beside(name, "-old")
@@ -145,6 +174,22 @@ fn beside(name: &str, mark: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_become_names_and_media() {
+        let media = [(IMG_DIR, "img (/dev/vda2)".into()), (NEWIMG_DIR, "newimg (/dev/sda1)".into())];
+        for (text, wanted) in [
+            ("cannot read /run/initramfs/newimg/a.img: EIO", "cannot read a.img on newimg (/dev/sda1): EIO"),
+            ("cannot sync /run/initramfs/img: EIO", "cannot sync img (/dev/vda2): EIO"),
+            ("/run/initramfs/img/a, /run/initramfs/img/b", "a on img (/dev/vda2), b on img (/dev/vda2)"),
+            (
+                "/run/initramfs/image stays, /run/initramfs/imgs too",
+                "/run/initramfs/image stays, /run/initramfs/imgs too",
+            ),
+        ] {
+            assert_eq!(readable(text, &media), wanted);
+        }
+    }
 
     #[test]
     fn the_mark_goes_before_the_suffix() {

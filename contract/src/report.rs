@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use crate::{failure::Card, step::Step};
+use crate::{card::Card, step::Step};
 
 /// A field of the report that says what was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,6 +118,21 @@ impl Report {
         self.degraded = true;
     }
 
+    /// Returns what was chosen, if that is known.
+    pub fn chosen(&self, fact: Fact) -> Option<&str> {
+        self.facts.iter().find(|(known, _)| *known == fact).map(|(_, value)| value.as_str())
+    }
+
+    /// Returns the notices so far.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
+    /// Returns the time at which the first step began, after the kernel started.
+    pub fn start(&self) -> Duration {
+        self.steps.first().map_or(Duration::ZERO, |(_, start, _)| *start)
+    }
+
     /// The report as JSON (RFC 8259), times in microseconds since the kernel started.
     pub fn to_json(&self, failure: Option<&Card>) -> String {
         let status = match (failure, self.degraded) {
@@ -147,6 +162,8 @@ impl Report {
             }
             out.push_str("\"seen\": ");
             strings(&mut out, &card.seen);
+            out.push_str(", \"kernel\": ");
+            strings(&mut out, &card.kernel);
             out.push('}');
         }
         out.push_str(",\n  \"notices\": ");
@@ -224,10 +241,18 @@ mod tests {
         assert!(json["steps"][1].get("duration_us").is_none());
         report.degrade();
         assert!(report.to_json(None).contains("\"degraded\""));
-        let card =
-            Card { code: Code::Io, step: Step::Api, wanted: "w".into(), seen: vec!["s".into()], next: "n".into() };
+        let card = Card {
+            code: Code::Io,
+            step: Step::Api,
+            wanted: "w".into(),
+            seen: vec!["s".into()],
+            kernel: vec!["k".into()],
+            notices: Vec::new(),
+            next: "n".into(),
+            then: "t".into(),
+        };
         let json: serde_json::Value = serde_json::from_str(&report.to_json(Some(&card))).unwrap();
         assert_eq!(json["status"], "failed");
-        assert_eq!(json["failure"]["seen"][0], "s");
+        assert_eq!((&json["failure"]["seen"][0], &json["failure"]["kernel"][0]), (&"s".into(), &"k".into()));
     }
 }

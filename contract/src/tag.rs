@@ -31,7 +31,7 @@ const UDEV_LINKS: &str = "/dev/disk/";
 
 /// The objection to a link that udev makes from more than the device itself says.
 const NO_UDEV: &str =
-    "LABEL=…, UUID=…, PARTLABEL=…, PARTUUID=… or the kernel's own name of the device: there is no udev here";
+    "LABEL=X, UUID=X, PARTLABEL=X, PARTUUID=X or the kernel's own name of the device: there is no udev here";
 
 /// Returns the tag that a link of udev stands for: one whose name comes from a label or a UUID.
 fn udev_link(path: &str) -> Option<Tag> {
@@ -71,7 +71,7 @@ impl FromStr for Tag {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const WANTED: &str = "LABEL=…, UUID=…, PARTLABEL=…, PARTUUID=… or a device path (/dev/…)";
+        const WANTED: &str = "LABEL=X, UUID=X, PARTLABEL=X, PARTUUID=X or a device path (/dev/X)";
         let tag = match text.split_once('=') {
             Some(("LABEL", value)) => Self::Label(value.into()),
             Some(("UUID", value)) => Self::Uuid(value.to_ascii_lowercase()),
@@ -189,6 +189,29 @@ pub fn choose<'a>(volumes: &'a [Volume], tag: &Tag, img_disk: Option<&str>) -> C
     }
 }
 
+/// Returns a hint about a device that nearly answers to `tag`: its label differs by case only, or is the other kind of label.
+pub fn near(volumes: &[Volume], tag: &Tag) -> Option<String> {
+    let (wanted, kind) = match tag {
+        Tag::Label(wanted) => (wanted, "PARTLABEL"),
+        Tag::PartLabel(wanted) => (wanted, "LABEL"),
+        _ => return None,
+    };
+    volumes.iter().find_map(|volume| {
+        let (own, other) = match tag {
+            Tag::Label(_) => (&volume.label, &volume.part_label),
+            _ => (&volume.part_label, &volume.label),
+        };
+        let path = volume.path();
+        match (own, other) {
+            (Some(own), _) if own.eq_ignore_ascii_case(wanted) => {
+                Some(format!("the label of {path} is {own}, and case matters"))
+            }
+            (_, Some(other)) if other == wanted => Some(format!("{path} has {kind}={other}, which is another thing")),
+            _ => None,
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,6 +262,18 @@ mod tests {
         assert!(matches!(choose(&volumes, &tag, None), Choice::Ambiguous(all) if all.len() == 2));
         assert!(matches!(choose(&volumes, &tag, Some("sdb")), Choice::Ambiguous(_)));
         assert_eq!(choose(&volumes, &Tag::Label("none".into()), None), Choice::Missing);
+    }
+
+    #[test]
+    fn a_label_that_nearly_fits_is_told() {
+        let mut named = volume("vda3", "vda", "ext4", "x");
+        named.part_label = Some("os".into());
+        let volumes = [volume("vda1", "vda", "ext4", "IMG"), named];
+        let told = |tag: &str| near(&volumes, &tag.parse().unwrap()).unwrap_or_default();
+        assert_eq!(told("LABEL=img"), "the label of /dev/vda1 is IMG, and case matters");
+        assert_eq!(told("LABEL=os"), "/dev/vda3 has PARTLABEL=os, which is another thing");
+        assert_eq!(told("PARTLABEL=x"), "/dev/vda3 has LABEL=x, which is another thing");
+        assert_eq!((told("LABEL=none"), told("UUID=os")), (String::new(), String::new()));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One boot from the first mount to the hand-over: the steps, their times, and the card of the one that fails. A module below for each
 //! boot mode; [`overlay`] is the appliance.
 
+mod evidence;
 pub mod layers;
 pub mod overlay;
 #[cfg(feature = "ram")]
@@ -19,7 +20,7 @@ use crate::{
     config::{Abilities, Config, HAS_OVERLAY, HAS_RAM, IS_RAM_ONLY, ModeConfig, OnError, STAYS},
     context::Context,
     error::{Error, Result},
-    kernel::{Limits, Machine, Mount, Power, exists},
+    kernel::{Level, Limits, Machine, Mount, Power, exists},
     switch_root,
 };
 
@@ -161,9 +162,13 @@ fn fail(context: &mut Context<'_>, error: &Error, root: Root, arguments: &[Strin
     let mut card = error.card(context.report.step());
     // A disk whose driver is for another kernel is not there.
     if let (Error::PartitionMissing { .. }, Some(line)) = (error, context.modules.mismatch(context.kernel)) {
-        card.seen.push(line);
+        card.seen.insert(0, line);
         card.next =
             "start the kernel that this image was built for, or build the image with the modules of this one".into();
+    }
+    evidence::complete(&mut card, error, context);
+    for line in card.omitted() {
+        context.kernel.log(Level::Info, line);
     }
     context.kernel.announce(&card.to_string());
     // The card is out; a report that cannot be written changes nothing.

@@ -3,11 +3,12 @@
 use std::{io, time::Duration};
 
 use contract::{
-    errno::{EBADMSG, EDQUOT, EIO, ENOSPC, EROFS, EUCLEAN},
-    failure::{Card, Code, Mounted, Role},
-    names::store,
+    card::Card,
+    errno::{EACCES, EBADMSG, EBUSY, EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, ENXIO, EROFS, EUCLEAN},
+    failure::{Code, Mounted, Role},
+    names::{img, store},
     step::Step,
-    tag::{Tag, Volume},
+    tag::{Tag, Volume, near},
     text::Size,
 };
 
@@ -100,9 +101,11 @@ pub enum Error {
         /// Its kind, as the end of a sentence.
         why: String,
     },
-    /// The writable partition is there and cannot be used.
-    #[error("overlay, {device}, cannot be used")]
-    Store {
+    /// A partition is there and cannot be used.
+    #[error("{}, {device}, cannot be used", role.name())]
+    Unusable {
+        /// Its part in the boot.
+        role: Role,
         /// The partition.
         device: String,
         /// The step that failed on it.
@@ -244,7 +247,8 @@ impl Error {
             Self::Mount { what, .. } | Self::NotFilesystem { what, .. } => Code::Mount(*what),
             Self::ImageMissing { .. } => Code::ImageMissing,
             Self::ImageNotFile { .. } => Code::ImageNotFile,
-            Self::Store { .. } => Code::OverlayUnusable,
+            Self::Unusable { role: Role::Overlay, .. } => Code::OverlayUnusable,
+            Self::Unusable { .. } => Code::ImgUnusable,
             Self::ImageUnknown { .. } => Code::ImageUnknown,
             Self::ImageTruncated { .. } => Code::ImageTruncated,
             Self::ImageUntrusted { .. } => Code::ImageUntrusted,
@@ -267,9 +271,9 @@ impl Error {
 
     /// The error with what the kernel said, for a line of the log.
     pub fn with_cause(&self) -> String {
-        if let Self::Store { source, .. } = self {
+        if let Self::Unusable { source, .. } = self {
             // The partition is named already, and where it is mounted now matters to nobody.
-            return format!("{self}: {}", source.with_cause().replace(&store(""), ""));
+            return format!("{self}: {}", source.with_cause().replace(&store(""), "").replace(&img(""), ""));
         }
         let Some(source) = std::error::Error::source(self) else { return self.to_string() };
         // What ext4 and its kin say of damage (kernel, fs/ext4/ext4.h, EFSCORRUPTED and EFSBADCRC); musl has no words for the one
@@ -291,22 +295,44 @@ impl Error {
             | Self::FilesystemUnsupported { .. }
             | Self::ModuleLoad { .. }
             | Self::ModuleKernel { .. }) => error,
-            error => Self::Store { device: device.into(), source: Box::new(error) },
+            error => Self::Unusable { role: Role::Overlay, device: device.into(), source: Box::new(error) },
+        }
+    }
+
+    /// Returns an error of a step that reads the partition of the image, `device`: whatever the kernel refused there makes it unusable.
+    #[must_use]
+    pub fn of_img(self, device: &str) -> Self {
+        match self {
+            error @ Self::Io { .. } => {
+                Self::Unusable { role: Role::Img, device: device.into(), source: Box::new(error) }
+            }
+            error => error,
         }
     }
 
     /// The error number, where the kernel gave one.
     pub fn number(&self) -> Option<i32> {
         match self {
-            Self::Store { source, .. } => source.number(),
+            Self::Unusable { source, .. } => source.number(),
             error => std::error::Error::source(error)?.downcast_ref().and_then(io::Error::raw_os_error),
+        }
+    }
+
+    /// Returns the device that the error is about, if it is one.
+    pub fn device(&self) -> Option<&str> {
+        match self {
+            Self::Mount { device, .. } | Self::Unusable { device, .. } | Self::NotFilesystem { device, .. } => {
+                Some(device)
+            }
+            _ => None,
         }
     }
 
     /// The card for this failure in `step`.
     pub fn card(&self, step: Step) -> Card {
         let (wanted, seen, next) = self.words();
-        Card { code: self.code(), step, wanted, seen, next }
+        let (kernel, notices) = Default::default();
+        Card { code: self.code(), step, wanted, seen, kernel, notices, next, then: String::new() }
     }
 
     /// Wanted, seen, try next.
@@ -320,7 +346,7 @@ impl Error {
             ),
             Self::PartitionMissing { role, tag, waited, seen } => (
                 format!("the {} partition, {tag}, within {} ms", role.name(), waited.as_millis()),
-                listed(seen, "no block device at all"),
+                near(seen, tag).into_iter().chain(listed(seen, "no block device at all")).collect(),
                 if seen.is_empty() {
                     "check the disk and its cable, and that the disk's driver is built into the kernel or baked into \
                      this image (build --modules)"
@@ -344,25 +370,20 @@ impl Error {
             Self::PartitionAmbiguous { role, tag, found } => (
                 format!("one {} partition, {tag}", role.name()),
                 listed(found, ""),
-                format!("remove one of the disks, or name the partition with rd.{}=/dev/… or UUID=", role.name()),
+                format!(
+                    "remove one of the disks, or name the partition with rd.{}=UUID=X or a path below /dev",
+                    role.name()
+                ),
             ),
             Self::FilesystemUnsupported { filesystem, looked, kernel } => (
                 format!("{filesystem} in kernel {kernel}, built in or as a module"),
                 std::iter::once("it is not in /proc/filesystems".to_string()).chain(looked.iter().cloned()).collect(),
                 format!("build this initramfs with --modules {filesystem}, from the modules of kernel {kernel}"),
             ),
-            Self::Mount { what, device, filesystem, .. } => (
+            Self::Mount { what, device, filesystem, source } => (
                 format!("{device} mounted as {filesystem}"),
                 said(),
-                match what {
-                    Mounted::Overlay => "check the filesystem (e2fsck), or boot once with rd.overlay=tmpfs".into(),
-                    Mounted::Img => "check the filesystem with e2fsck from another system".into(),
-                    Mounted::Image => {
-                        "put a good image in place (on newimg), or boot the kernel the image was made for".into()
-                    }
-                    Mounted::Api => "the kernel needs devtmpfs, proc, sysfs and tmpfs; see its messages above".into(),
-                    _ => "see the kernel's messages above".into(),
-                },
+                mount_remedy(*what, device, filesystem, source.raw_os_error()),
             ),
             Self::NotFilesystem { what, device, content } => (
                 format!("a filesystem on {device} for {}", what.name()),
@@ -379,20 +400,15 @@ impl Error {
                 vec![format!("it {why}")],
                 "copy the image itself to this name".into(),
             ),
-            Self::Store { device, .. } => (
-                format!("the writable partition, {device}, usable"),
+            Self::Unusable { role, device, .. } => (
+                format!("the {} partition, {device}, usable", role.name()),
                 said(),
                 match self.number() {
                     Some(ENOSPC | EDQUOT) => format!(
                         "{device} is full of what must be kept: delete from its persistent/, make it larger, or boot with \
                          rd.overlay=tmpfs"
                     ),
-                    Some(EROFS) => format!(
-                        "{device} cannot be written to: it is write-protected, or damaged; check it (e2fsck), or boot with \
-                         rd.overlay=tmpfs"
-                    ),
-                    Some(EIO) => format!("{device} fails: replace the disk; until then boot with rd.overlay=tmpfs"),
-                    _ => format!("check {device} (e2fsck), or boot with rd.overlay=tmpfs"),
+                    number => mount_remedy((*role).into(), device, "ext4", number),
                 },
             ),
             Self::ImageUnknown { path, size } => (
@@ -437,7 +453,7 @@ impl Error {
             Self::ModuleLoad { path, .. } => (
                 format!("module {path} loaded"),
                 said(),
-                "see the kernel's messages above; take the module from the package of the running kernel".into(),
+                "take the module from the package of the running kernel, whole".into(),
             ),
             Self::ModuleKernel { path, module, kernel } => (
                 format!("a module for kernel {kernel}"),
@@ -481,10 +497,47 @@ impl Error {
             ),
             #[cfg(feature = "ram")]
             Self::Workload(fault) => fault.words(),
-            Self::Io { action, path, .. } => {
-                (format!("to {action} {path}"), said(), "see the kernel's messages above".into())
-            }
+            Self::Io { action, path, .. } => (format!("to {action} {path}"), said(), io_remedy(self.number()).into()),
         }
+    }
+}
+
+/// Returns the next thing to try where the kernel refused something that is on no partition, by its reason.
+fn io_remedy(number: Option<i32>) -> &'static str {
+    match number {
+        Some(ENOMEM | ENOSPC) => "the machine has too little memory: give it more, or make the initramfs smaller",
+        Some(EIO) => "a disk or the memory fails: replace the disk, test the memory",
+        Some(EMFILE | ENFILE) => "the kernel has too many files open: look for a module that keeps them",
+        _ => "boot the kernel that this initramfs was built for, whole; what it refused is in its log",
+    }
+}
+
+/// Returns the next thing to try where `device` cannot be used as `what`, by the kernel's reason.
+fn mount_remedy(what: Mounted, device: &str, filesystem: &str, number: Option<i32>) -> String {
+    let otherwise = if what == Mounted::Overlay { "; until then boot with rd.overlay=tmpfs" } else { "" };
+    match (number, what) {
+        (Some(EIO), _) => format!("{device} fails: replace the disk{otherwise}"),
+        (Some(ENXIO), _) => format!("{device} is gone: check the disk, its cable and its power{otherwise}"),
+        (Some(ENOMEM), _) => "the machine has too little memory: give it more, or load fewer modules".into(),
+        (Some(EBUSY), _) => {
+            format!("{device} is in use by something else, such as a RAID or a second mount{otherwise}")
+        }
+        (Some(EROFS | EACCES), _) => {
+            format!("{device} cannot be written to: it is write-protected, or damaged; check it (e2fsck){otherwise}")
+        }
+        (_, Mounted::Image) => {
+            "put a good image in place (on newimg), or boot the kernel the image was made for".into()
+        }
+        (_, Mounted::Api) => "build the kernel with devtmpfs, proc, sysfs and tmpfs".into(),
+        (_, Mounted::Root) => "put an ext4 filesystem on the overlay partition, or boot with rd.overlay=tmpfs".into(),
+        (_, Mounted::Virtiofs) => "look at what virtiofsd says on the host".into(),
+        (Some(EUCLEAN | EBADMSG), _) => {
+            format!("{device} is damaged: repair it with e2fsck from another system{otherwise}")
+        }
+        _ if !matches!(filesystem, "ext2" | "ext3" | "ext4") => {
+            format!("check the {filesystem} filesystem on {device} from another system{otherwise}")
+        }
+        _ => format!("check {device} with e2fsck from another system{otherwise}"),
     }
 }
 

@@ -181,7 +181,8 @@ impl Lab {
         card += &guest.wait_for("----------------", PATIENCE).expect("the card's end");
         guest.finish(Some(PATIENCE)).expect("the machine's end");
         assert!(!guest.console().contains("Kernel panic"), "init must not end:\n{}", guest.last_lines());
-        before + &card
+        // A long item goes on in the next line, further to the right.
+        (before + &card).replace("\r\n", "\n").replace("\n              ", " ")
     }
 }
 

@@ -37,7 +37,7 @@ enum Failure {
 /// programs for its repair.
 ///
 /// # Errors
-/// [`Error::Store`] where the partition cannot be used and there is no fallback; overlayfs is not there, would not load or would not
+/// [`Error::Unusable`] where the partition cannot be used and there is no fallback; overlayfs is not there, would not load or would not
 /// mount.
 pub fn assemble(context: &mut Context<'_>, store: &mut Store<'_>, img: Option<&Volume>) -> Result<()> {
     context.begin(Step::Layers);

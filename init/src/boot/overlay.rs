@@ -35,7 +35,7 @@ pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Root> {
     context.begin(Step::Update);
     update::update(context, config, &found, &mut store);
     counting::count(context, config, &found, &mut store);
-    let image = candidates::start(context, config, &found)?;
+    let image = candidates::start(context, config, &found).map_err(|error| error.of_img(&found.img.path()))?;
     layers::assemble(context, &mut store, Some(&found.img))?;
     toram::release(context, &found, &image);
     Ok(Root { moved: &switch_root::MOVED })

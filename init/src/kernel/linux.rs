@@ -197,6 +197,9 @@ impl Kernel for Linux {
     }
 
     fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+        if path == contract::names::KERNEL_LOG {
+            return process::kernel_log();
+        }
         files::read(path)
     }
 

@@ -33,23 +33,15 @@ pub struct Found {
 impl Found {
     /// Returns a text in which files are named by their partition and its device: who reads it later knows nothing of the initramfs' paths.
     pub fn readable(&self, text: &str) -> String {
-        let mut out = text.to_string();
         let partitions = [
             (names::IMG_DIR, Role::Img, Some(&self.img)),
             (names::NEWIMG_DIR, Role::NewImg, self.newimg.as_ref()),
             (names::OVERLAY_DIR, Role::Overlay, self.overlay.as_ref()),
         ];
-        for (directory, role, volume) in partitions {
-            let device = volume.map(Volume::path).unwrap_or_default();
-            while let Some((before, after)) = out.split_once(directory) {
-                let end = after.find([' ', ':', ',', ')']).unwrap_or(after.len());
-                let (name, rest) = after.split_at_checked(end).unwrap_or((after, ""));
-                let name = name.trim_start_matches('/');
-                let on = if name.is_empty() { "" } else { " on " };
-                out = format!("{before}{name}{on}{} ({device}){rest}", role.name());
-            }
-        }
-        out
+        let words = |role: Role, volume: Option<&Volume>| {
+            format!("{} ({})", role.name(), volume.map(Volume::path).unwrap_or_default())
+        };
+        names::readable(text, &partitions.map(|(directory, role, volume)| (directory, words(role, volume))))
     }
 }
 
@@ -153,31 +145,4 @@ fn optional(context: &mut Context<'_>, volumes: &[Volume], role: Role, tag: &Tag
 pub fn mount_img(context: &mut Context<'_>, img: &Volume) -> Result<()> {
     context.report.fact(Fact::Img, img.path());
     mount_volume(context, img, names::IMG_DIR, Role::Img, true)
-}
-
-#[cfg(test)]
-mod tests {
-    use contract::tag::Tag;
-
-    use super::*;
-
-    #[test]
-    fn paths_become_names_and_devices() {
-        let volume = |name: &str| Volume { name: name.into(), ..Volume::default() };
-        let found = Found {
-            img: volume("vda2"),
-            overlay: None,
-            newimg: Some(volume("sda1")),
-            boot: None,
-            boot_tag: Tag::Label("boot".into()),
-        };
-        for (text, wanted) in [
-            ("cannot read /run/initramfs/newimg/a.img: EIO", "cannot read a.img on newimg (/dev/sda1): EIO"),
-            ("cannot sync /run/initramfs/img: EIO", "cannot sync img (/dev/vda2): EIO"),
-            ("/run/initramfs/img/a, /run/initramfs/img/b", "a on img (/dev/vda2), b on img (/dev/vda2)"),
-            ("/run/initramfs/image stays", "/run/initramfs/image stays"),
-        ] {
-            assert_eq!(found.readable(text), wanted);
-        }
-    }
 }

@@ -122,7 +122,7 @@ impl Fault {
                     Some(ENOEXEC) => "is the image for this processor (build with --platform)? A script needs a #! line",
                     Some(ENOENT) => "the program is there; put the interpreter that it names (#! or its dynamic linker) into the image",
                     Some(EACCES) => "let the user that it runs as read and execute it, and pass its folders",
-                    _ => "see the kernel's messages above",
+                    _ => "look for the reason in the kernel's lines here; is the program whole?",
                 }
                 .into(),
             ),

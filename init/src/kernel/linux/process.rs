@@ -3,8 +3,8 @@
 use std::{
     ffi::CString,
     fs::{self, File},
-    io::{self, Write},
-    os::fd::AsFd,
+    io::{self, Read, Write},
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
     time::Duration,
 };
 
@@ -32,6 +32,27 @@ use super::watchdog::Watchdog;
 use super::{files::text, media::open_listing};
 use crate::kernel::Power;
 use contract::names;
+
+/// Reads the records of the kernel's log that are there now, a line or more each.
+pub(super) fn kernel_log() -> io::Result<Vec<u8>> {
+    /// Bytes of the longest record (kernel, kernel/printk, PRINTK_MESSAGE_MAX), and of all that is read.
+    const RECORD: usize = 8192;
+    const MOST: usize = 1 << 20;
+    let mut log = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(names::KERNEL_LOG)?;
+    let mut all = Vec::new();
+    let mut record = vec![0; RECORD];
+    while all.len() < MOST {
+        match log.read(&mut record) {
+            Ok(0) => break,
+            Ok(length) => all.extend_from_slice(record.get(..length).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+            // Records that were not read yet have been overwritten; the next read goes on behind them.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EPIPE | libc::EINTR)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
 
 /// Sets how loud the kernel's messages must be for the consoles. Returns how loud they had to be before.
 pub(super) fn set_console_level(level: i32) -> Option<i32> {

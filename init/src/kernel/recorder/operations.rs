@@ -277,7 +277,10 @@ impl Kernel for Recorder {
 
     fn move_mount(&mut self, from: &str, to: &str) -> Result<()> {
         self.note(format!("move {from} {to}"));
-        Ok(())
+        match self.mount_fails.get(to) {
+            Some(number) => Err(self.failed(*number)),
+            None => Ok(()),
+        }
     }
 
     fn unmount(&mut self, target: &str) -> Result<()> {

@@ -1,0 +1,146 @@
+//! Evidence for the card of a failed boot: what the machine still says once the boot has failed. Looks, and changes nothing.
+
+use contract::{
+    card::Card,
+    errno::{EACCES, EROFS},
+    glob, names,
+    report::{Fact, Report},
+};
+
+use crate::{config::OnError, context::Context, error::Error, kernel::Machine};
+
+/// Devices that lead to a disk, by modalias (kernel, scripts/mod/file2alias.c; PCI Code and ID Assignment, 1.2; USB Mass Storage
+/// Overview), with the words for them and the module that usually drives them.
+const STORAGE: [(&str, &str, &str); 11] = [
+    ("pci:v00001AF4d*", "a virtio device", "virtio_pci"),
+    ("pci:*bc01sc08i*", "an NVMe controller", "nvme"),
+    ("pci:*bc01sc06i*", "a SATA controller", "ahci"),
+    ("pci:*bc01sc01i*", "an IDE controller", "ata_piix"),
+    ("pci:*bc08sc05i*", "an SD card controller", "sdhci_pci"),
+    ("pci:*bc0Csc03i*", "a USB controller", "xhci_pci"),
+    ("virtio:d00000002v*", "a virtio disk", "virtio_blk"),
+    ("virtio:d00000008v*", "a virtio SCSI controller", "virtio_scsi"),
+    ("usb:*ic08isc*", "a USB disk", "usb_storage"),
+    ("scsi:t-0x00*", "a SCSI disk", "sd_mod"),
+    ("mmc:block*", "an SD card", "mmc_block"),
+];
+
+/// Directories that have an entry for each controller of disks that a driver serves.
+const CONTROLLERS: [&str; 3] = ["/sys/class/scsi_host", "/sys/class/nvme", "/sys/class/mmc_host"];
+
+/// Completes the card of a failed boot with what the machine says.
+pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
+    if let Error::PartitionMissing { seen, .. } = error {
+        look_for_controllers(card, seen.is_empty(), context);
+    }
+    look_for_write_protection(card, error, context.kernel);
+    let readable = |text: &str| names::readable(text, &media(&context.report));
+    card.wanted = readable(&card.wanted);
+    card.seen.iter_mut().for_each(|line| *line = readable(line));
+    card.next = readable(&card.next);
+    let start = u64::try_from(context.report.start().as_micros()).unwrap_or(u64::MAX);
+    card.kernel = context.kernel.read(names::KERNEL_LOG).map(|log| complaints(&log, start)).unwrap_or_default();
+    card.notices = context.report.notices().iter().filter(|line| line.starts_with("parameter ")).cloned().collect();
+    card.then = match context.config.on_error {
+        OnError::PowerOff => "the machine powers off".into(),
+        OnError::Reboot(after) if after.is_zero() => "the machine restarts".into(),
+        OnError::Reboot(after) => format!("the machine restarts in {} s", after.as_secs()),
+        OnError::Halt => "the machine stops here".into(),
+        OnError::Shell => "a shell on every console".into(),
+    };
+}
+
+/// Returns the mount points of media with their words for people.
+fn media(report: &Report) -> [(&'static str, String); 5] {
+    let words = |role: &str, fact| match report.chosen(fact) {
+        Some(device) => format!("{role} ({device})"),
+        None => role.to_owned(),
+    };
+    [
+        (names::IMG_DIR, words("img", Fact::Img)),
+        (names::OVERLAY_DIR, words("overlay", Fact::Overlay)),
+        (names::NEWIMG_DIR, "newimg".into()),
+        (names::IMAGE_DIR, words("the image", Fact::Image)),
+        (names::SYSROOT, "the new root".into()),
+    ]
+}
+
+/// Tells a machine without a disk from one whose controller, or whose layer above it, has no driver, and from a slow disk.
+fn look_for_controllers(card: &mut Card, is_without_disk: bool, context: &mut Context<'_>) {
+    let mut wanted = Vec::new();
+    for alias in context.kernel.modaliases(&[]) {
+        let Some((_, words, module)) = STORAGE.iter().find(|(pattern, ..)| glob::matches(pattern, &alias)) else {
+            continue;
+        };
+        if !wanted.contains(module) {
+            // A list of devices may be longer than the card.
+            card.seen.insert(wanted.len(), format!("{words} has no driver ({module})"));
+            wanted.push(*module);
+        }
+    }
+    if !is_without_disk {
+        return;
+    }
+    if !wanted.is_empty() {
+        card.next = format!("bake its driver in: build this initramfs with --modules {}", wanted.join(","));
+        return;
+    }
+    let mut classes = CONTROLLERS.into_iter();
+    if let Some(class) = classes.find(|path| context.kernel.list(path).is_ok_and(|names| !names.is_empty())) {
+        let kind = class.rsplit('/').next().unwrap_or_default();
+        card.seen.push(format!("there is a controller ({kind}), and no disk answers behind it"));
+        card.next = "check the disk, its cable and its power; one that starts slowly needs rd.timeout=30s".into();
+    } else {
+        card.seen.push("there is no controller for disks either".into());
+    }
+}
+
+/// Tells write protection, of a switch or of a card that is worn out, from a damaged filesystem.
+fn look_for_write_protection(card: &mut Card, error: &Error, kernel: &mut dyn Machine) {
+    let (Some(EROFS | EACCES), Some(device)) = (error.number(), error.device()) else { return };
+    let name = device.trim_start_matches("/dev/").replace('/', "!");
+    let is_protected =
+        kernel.read(&["/sys/class/block/", &name, "/ro"].concat()).is_ok_and(|text| text.starts_with(b"1"));
+    if is_protected {
+        card.seen.push(format!("{device} is write-protected: by its switch, or because it is worn out"));
+        card.next = format!("take the write protection off {device}, or replace the disk; until then rd.overlay=tmpfs");
+    }
+}
+
+/// Returns the kernel's errors in the records of its log since `start`, in microseconds, the last ones. What init itself and others wrote
+/// there is left out.
+fn complaints(log: &[u8], start: u64) -> Vec<String> {
+    /// As many as a card shows.
+    const MOST: usize = 3;
+    /// Kernel, include/linux/kern_levels.h, KERN_ERR: that and what is worse.
+    const ERROR: u32 = 3;
+    let text = String::from_utf8_lossy(log);
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter_map(|record| {
+            let (head, message) = record.split_once(';')?;
+            let mut fields = head.split(',');
+            // The facility, eight times as much, is 0 for the kernel's own.
+            let priority: u32 = fields.next()?.parse().ok()?;
+            let time: u64 = fields.nth(1)?.parse().ok()?;
+            (priority <= ERROR && time >= start).then(|| message.to_owned())
+        })
+        .collect();
+    lines.dedup();
+    lines.drain(..lines.len().saturating_sub(MOST));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_errors_are_told_from_the_rest() {
+        let log = "3,1,50,-;before init\n3,2,100,-;disk fails\n SUBSYSTEM=block\n3,3,101,-;disk fails\n6,4,102,-;loaded\n11,5,103,-;a program\n\
+                   2,6,104,c;a;b\nnonsense\n";
+        assert_eq!(complaints(log.as_bytes(), 100), ["disk fails", "a;b"]);
+        let many: String = (0..9).map(|number| format!("3,{number},200,-;line {number}\n")).collect();
+        assert_eq!(complaints(many.as_bytes(), 100), ["line 6", "line 7", "line 8"]);
+    }
+}
