@@ -28,7 +28,7 @@ use initramfs_overlay::{
 };
 
 /// Makes the root folder of the test image `id` in the empty folder `root`; `busybox` is the program for the
-/// target ([`initramfs_overlay::busybox::get`]).
+/// target ([`initramfs_overlay::busybox_image::get`]).
 ///
 /// It holds `/sbin/init` (`root/sbin/init` here), `/etc/image-id` with `id` and `/etc/lower-mark` with `image <id>`.
 pub fn root(root: &Path, id: &str, busybox: &[u8]) -> Result<()> {

@@ -11,14 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     apt::{Apt, Package},
-    cache::{Cache, Check, digest, variable},
+    cache::{Cache, Check, digest},
     deb, elf,
     error::IoContext,
     progress::Progress,
     target::{BusyboxPackage, Target},
 };
-
-mod image;
 
 /// A folder with `busybox-<target>` for each target, or an OCI image that has it, instead of Debian's.
 pub const VARIABLE: &str = "INITRAMFS_OVERLAY_BUSYBOX";
@@ -97,19 +95,13 @@ const ROOM: &str = "busybox";
 const PROGRAM: &str = "busybox";
 const ORIGIN: &str = "package.json";
 
-/// BusyBox for `target`: from the folder or the image `given` (or `$INITRAMFS_OVERLAY_BUSYBOX`), else Debian's.
+/// Gets BusyBox for `target`: from the folder `given`, else Debian's.
 ///
 /// # Errors
 /// [`Error::WrongProgram`] where the given one is not a whole static program for the target; [`Error::Missing`] where
-/// none can be had, with what to do; for an image as [`crate::oci::image::Image::open_with`].
+/// none can be had, with what to do.
 pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Progress) -> Result<Busybox> {
-    if let Some(folder) = given.map(Path::to_owned).or_else(|| variable(VARIABLE)) {
-        if let Some(text) = folder.to_str().filter(|_| !folder.is_dir())
-            && image::is_named_by(text)?
-        {
-            let (bytes, image) = image::program(text, target, *progress)?;
-            return examine(bytes, &folder, target, Some(Origin::Image(image)));
-        }
+    if let Some(folder) = given {
         let path = folder.join(format!("busybox-{}", target.name));
         return read(&path, target, None);
     }
@@ -231,8 +223,11 @@ fn read(path: &Path, target: &Target, origin: Option<Origin>) -> Result<Busybox>
     examine(bytes, path, target, origin)
 }
 
-/// The program `bytes`, if it is one that can be used; `path` is where it comes from.
-fn examine(bytes: Vec<u8>, path: &Path, target: &Target, origin: Option<Origin>) -> Result<Busybox> {
+/// Returns the program `bytes`, which come from `path`, with its applets.
+///
+/// # Errors
+/// [`Error::WrongProgram`] where it is not a whole static BusyBox for the target.
+pub fn examine(bytes: Vec<u8>, path: &Path, target: &Target, origin: Option<Origin>) -> Result<Busybox> {
     let wrong = |reason: String| Error::WrongProgram {
         path: path.to_owned(),
         what: format!("BusyBox for {}", target.name),

@@ -9,6 +9,7 @@ pub mod ext4;
 pub mod identity;
 pub mod image;
 mod implied;
+pub mod inputs;
 pub mod layout;
 mod output;
 mod parts;
@@ -17,10 +18,7 @@ pub mod size;
 pub mod table;
 pub mod vfat;
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use contract::names;
 use serde::Serialize;
@@ -34,63 +32,12 @@ use crate::{
     write::OutputFile,
 };
 
-use content::Entry;
 pub use content::Owner;
 use identity::Identity;
-use image::{Compression, Format};
-use layout::{Extent, Layout, Role, SECTOR, Slot, Table, Wish};
+pub use inputs::{Boot, Disk, Source};
+use layout::{Layout, Role, SECTOR, Slot, Table, Wish};
 pub(crate) use output::copy_data;
-
-/// Where the OS image comes from.
-#[derive(Debug, Clone)]
-pub enum Source {
-    /// A root folder, to be packed.
-    Root(PathBuf),
-    /// An image that is there already.
-    Image(PathBuf),
-}
-
-/// What goes into `boot`.
-#[derive(Debug, Clone, Default)]
-pub struct Boot {
-    /// A folder: everything in it.
-    pub folder: Option<PathBuf>,
-    /// Single files, and their path on the partition.
-    pub files: Vec<(PathBuf, String)>,
-    /// Kernels' module folders (`/lib/modules/<kernel-version>`): their `squashfs.ko` goes to `modules/<kernel-version>/`.
-    pub modules: Vec<PathBuf>,
-}
-
-/// A disk to be made.
-#[derive(Debug, Clone)]
-pub struct Disk {
-    /// The OS image.
-    pub source: Source,
-    /// Its file name in `img`.
-    pub image_name: String,
-    /// The format that root folders are packed in.
-    pub format: Format,
-    /// How they are compressed.
-    pub compression: Option<Compression>,
-    /// Whose the files of folders are.
-    pub owner: Owner,
-    /// `boot`, or no such partition.
-    pub boot: Option<Boot>,
-    /// `newimg`, or no such partition; an update in it, or nothing.
-    pub newimg: Option<Option<PathBuf>>,
-    /// `overlay`, or no such partition; what lies in its `persistent`, or nothing.
-    pub overlay: Option<Option<PathBuf>>,
-    /// Whether `img` must hold two images, so that an update fits beside the running one.
-    pub update_room: bool,
-    /// The partition table.
-    pub table: Table,
-    /// Sizes of partitions that were asked for, in bytes.
-    pub sizes: BTreeMap<Role, u64>,
-    /// The size of the whole.
-    pub extent: Extent,
-    /// Every time stamp, seconds since 1970.
-    pub time: u64,
-}
+use parts::Part;
 
 /// A partition that was made.
 #[derive(Debug, Clone, Serialize)]
@@ -136,12 +83,6 @@ pub struct Report {
     pub partitions: Vec<Partition>,
     /// What may be meant otherwise.
     pub warnings: Vec<String>,
-}
-
-/// What goes into a partition, and what the partition wants to be.
-struct Part {
-    wish: Wish,
-    entries: Vec<Entry>,
 }
 
 /// Makes the disk and puts it at `output`, all or nothing.

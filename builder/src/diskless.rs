@@ -9,7 +9,11 @@ use crate::{
     Error, Result,
     busybox::Busybox,
     contents::{self, Modules},
-    oci::{merge::Merge, ram},
+    oci::{
+        merge::Merge,
+        network::{LEASE_SCRIPT, check_busybox},
+        ram,
+    },
     tree::{Clash, Content, Entry, Kind, Tree},
 };
 
@@ -52,9 +56,6 @@ const FOLDERS: [(&str, u32); 17] = [
 /// What runs beside the shells.
 const RC: &str = "etc/rc";
 
-/// What udhcpc calls.
-pub const LEASE_SCRIPT: &str = include_str!("diskless/default.script");
-
 /// Programs of the system's own: path, permission bits, content.
 const FILES: [(&str, u32, &str); 6] = [
     (RC, 0o755, include_str!("diskless/rc")),
@@ -73,9 +74,6 @@ const FILES: [(&str, u32, &str); 6] = [
 /// Documentation/admin-guide/devices.txt).
 const DEVICES: [(&str, u32, u32, u32); 3] =
     [("dev/console", 0o622, 5, 1), ("dev/null", 0o666, 1, 3), ("dev/tty", 0o666, 5, 0)];
-
-/// What BusyBox has to be able to do.
-pub const NEEDED: [&str; 9] = ["awk", "cat", "ip", "mkdir", "mv", "rm", "sh", "sort", "udhcpc"];
 
 /// The system's root.
 ///
@@ -120,19 +118,6 @@ pub fn root(parts: &Parts<'_>) -> Result<Merge> {
     Ok(merge)
 }
 
-/// Refuses a BusyBox that lacks what is needed.
-///
-/// # Errors
-/// [`Error::Usage`].
-pub fn check_busybox(busybox: &Busybox) -> Result<()> {
-    let missing: Vec<&str> =
-        NEEDED.into_iter().filter(|name| !busybox.applets.iter().any(|applet| applet == name)).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(Error::Usage(format!("this BusyBox has no {}, which the network needs", missing.join(", no "))))
-}
-
 /// Refuses what is no name of a machine (RFC 1123, 2.1; sethostname(2)).
 ///
 /// # Errors
@@ -151,6 +136,7 @@ pub fn check_hostname(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::network::NEEDED;
 
     fn busybox(applets: &[&str]) -> Busybox {
         Busybox {

@@ -3,6 +3,7 @@
 pub mod apt;
 pub mod archive;
 pub mod busybox;
+pub mod busybox_image;
 pub mod cache;
 pub mod command;
 pub mod compress;

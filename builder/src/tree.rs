@@ -2,7 +2,7 @@
 //! hard links of each other share one entry. Contents stay where they are (bytes or a file on the host) until an
 //! archive is written. This room knows no archive format and writes nothing; it reads the host only in [`include`].
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use crate::{
     error::{Error, Result},
@@ -296,15 +296,6 @@ impl Tree {
     #[must_use]
     pub fn has_below(&self, path: impl AsRef<[u8]>) -> bool {
         self.below(path.as_ref()).next().is_some()
-    }
-
-    /// Puts a whole folder of the host into the root: see [`include`] for what becomes of modes, owners and links.
-    ///
-    /// # Errors
-    /// [`Error::Io`] naming what cannot be read, [`Error::ShadowsInit`] where the folder has an `init` at its top,
-    /// otherwise as [`Self::insert`].
-    pub fn include(&mut self, folder: &Path, clash: Clash) -> Result<()> {
-        include::include(self, folder, clash)
     }
 
     /// All names in byte order, so a directory comes before what it holds.

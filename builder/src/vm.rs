@@ -12,7 +12,6 @@ use std::path::PathBuf;
 use contract::virtiofs::ROOT_TAG;
 
 use crate::{
-    Error, Result,
     qemu::{Accelerator, Machine},
     target::Target,
 };
@@ -68,34 +67,6 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// The shares that a machine can have: the root's own tag is taken, and each other one is there once.
-    ///
-    /// # Errors
-    /// [`Error::Usage`].
-    pub fn check_shares(shares: &[Share]) -> Result<()> {
-        for (place, share) in shares.iter().enumerate() {
-            let option = if share.read_only { "--mount-ro" } else { "--mount" };
-            crate::virtiofs::check_tag(option, &share.tag)?;
-            if share.tag == ROOT_TAG {
-                return Err(Error::Usage(format!(
-                    "{option} {ROOT_TAG}: this is the tag of the root; take another one"
-                )));
-            }
-            if shares[..place].iter().any(|other| other.tag == share.tag) {
-                return Err(Error::Usage(format!(
-                    "{option} {}: this tag is given twice; each folder needs its own",
-                    share.tag
-                )));
-            }
-            if !std::fs::metadata(&share.path).is_ok_and(|metadata| metadata.is_dir()) {
-                let path = share.path.display();
-                return Err(Error::Usage(format!("{option} {}: there is no folder {path}", share.tag)));
-            }
-            root::check_readable(&share.path)?;
-        }
-        Ok(())
-    }
-
     /// The words of the kernel's command line.
     pub fn command_line(&self) -> Vec<String> {
         let mut words = vec![format!("console={}", self.target.qemu.console), self.target.qemu.append.clone()];
@@ -210,23 +181,5 @@ mod tests {
         );
         let kvm = Vm { target: target::named("x86_64").unwrap(), accelerator: Accelerator::Kvm, ..vm };
         assert!(kvm.machine(7, &[3], 9).command_line(Terminal::Bare).contains("-cpu host"));
-    }
-
-    #[test]
-    fn shares_that_cannot_be_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_str().unwrap();
-        assert!(Vm::check_shares(&[share("a", path, true), share("b", path, false)]).is_ok());
-        for (shares, part) in [
-            (vec![share("a/b", path, true)], "--mount-ro `a/b`: a tag has"),
-            (vec![share("", path, false)], "--mount ``: a tag has"),
-            (vec![share("rootfs", path, false)], "the tag of the root"),
-            (vec![share("a", path, true), share("a", path, false)], "--mount a: this tag is given twice"),
-            (vec![share("a", "/no/such", false)], "there is no folder /no/such"),
-            (vec![share("a", "/dev/null", false)], "there is no folder /dev/null"),
-        ] {
-            let error = Vm::check_shares(&shares).unwrap_err().to_string();
-            assert!(error.contains(part), "{error}");
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use initramfs_overlay::{busybox, cache::Cache, diskless, progress::Progress, target};
+use initramfs_overlay::{busybox_image, cache::Cache, oci::network, progress::Progress, target};
 use tempfile::TempDir;
 
 /// The machine that the script believes it runs on.
@@ -27,7 +27,7 @@ impl Machine {
             return None;
         }
         let target = target::named("x86_64").unwrap();
-        let busybox = match busybox::get(target, None, &Cache::open().unwrap(), &Progress::none()) {
+        let busybox = match busybox_image::get(target, None, &Cache::open().unwrap(), &Progress::none()) {
             Ok(busybox) => busybox,
             Err(error) => {
                 println!("skipped: lease script: no BusyBox: {error}");
@@ -39,7 +39,7 @@ impl Machine {
         fs::create_dir(path("bin")).unwrap();
         fs::write(path("bin/busybox"), &busybox.bytes).unwrap();
         fs::set_permissions(path("bin/busybox"), fs::Permissions::from_mode(0o755)).unwrap();
-        for applet in diskless::NEEDED {
+        for applet in network::NEEDED {
             symlink("busybox", path("bin").join(applet)).unwrap();
         }
         for (number, interface) in [(2, "eth0"), (10, "eth1"), (3, "usb0")] {
@@ -51,7 +51,7 @@ impl Machine {
         let place = |name: &str| path(name).to_str().unwrap().to_owned();
         // A function comes before BusyBox's own `ip`, which comes before any other.
         let ip = format!("set -f\nip() {{ echo \"$*\" >>{}; }}\n", place("calls"));
-        let script = diskless::LEASE_SCRIPT
+        let script = network::LEASE_SCRIPT
             .replace("PATH=/usr/sbin:/usr/bin:/sbin:/bin", &format!("PATH={}", place("bin")))
             .replace("set -f\n", &ip)
             .replace("/run/network", &place("run"))

@@ -12,8 +12,9 @@ use self::{
 };
 pub(super) use self::{modules::Wanted, program::Program};
 use crate::{
-    Error, Result, busybox,
+    Error, Result,
     busybox::Busybox,
+    busybox_image,
     cache::Cache,
     compress::Compression,
     contents::Modules,
@@ -149,7 +150,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut busyboxes: BTreeMap<&str, Busybox> = BTreeMap::new();
     if variants.iter().any(|variant| variant.has_busybox()) {
         for target in &targets {
-            busyboxes.insert(&target.name, busybox::get(target, args.busybox.as_deref(), &cache, &progress)?);
+            busyboxes.insert(&target.name, busybox_image::get(target, args.busybox.as_deref(), &cache, &progress)?);
         }
     }
     let mut images = Vec::new();

@@ -1,15 +1,11 @@
 //! `initramfs-overlay completions`: what a shell needs to complete the command line.
 
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
-use super::Cli;
-use crate::{Result, error::IoContext};
+use super::output::print;
+use crate::Result;
 
 /// Write completions for a shell to standard output.
 #[derive(Debug, clap::Args)]
@@ -22,17 +18,14 @@ pub struct Args {
     pub shell: Shell,
 }
 
-/// Writes them.
+/// Writes those of `command`.
 ///
 /// # Errors
 /// [`crate::Error::Io`] where standard output cannot be written.
-pub fn run(args: &Args) -> Result<ExitCode> {
+pub fn run(args: &Args, mut command: clap::Command) -> Result<ExitCode> {
     let mut text = Vec::new();
-    let mut command = Cli::command();
     let name = command.get_name().to_owned();
     clap_complete::generate(args.shell, &mut command, name, &mut text);
-    match io::stdout().lock().write_all(&text) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).at("write", "standard output"),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Seek, Write},
+    io::{Seek, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -20,13 +20,14 @@ use super::build::{
 use crate::{
     Error, Result,
     archive::Properties,
-    busybox,
+    busybox_image,
     cache::{self, Cache},
+    command::output,
     compress::Compression,
     diskless::{self, Parts},
     error::IoContext,
     initramfs,
-    oci::{image::Image, pack, ram::Inventory},
+    oci::{image::Image, inventory::Inventory, pack},
     progress::Progress,
     tree::Tree,
     write::{Hashing, OutputFile},
@@ -122,7 +123,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let (mut lines, mut values) = (Vec::new(), Vec::new());
     let (mut files, mut digests) = (Vec::new(), Vec::new());
     for target in targets {
-        let busybox = busybox::get(target, args.busybox.as_deref(), &cache, &progress)?;
+        let busybox = busybox_image::get(target, args.busybox.as_deref(), &cache, &progress)?;
         let program = programs.with(target, FEATURES)?;
         let merge = diskless::root(&Parts {
             init: &program.path,
@@ -181,10 +182,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     // From here on only names change: a full disk or a bad input has been met before.
     files.into_iter().try_for_each(OutputFile::commit)?;
     let text = if args.json { format!("{:#}\n", json!(values)) } else { lines.concat() };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        result => result.at("write", "standard output")?,
-    }
+    output::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,7 +3,6 @@
 use std::{
     fmt::Write as _,
     fs::File,
-    io::{self, Write},
     os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -18,6 +17,7 @@ use initramfs_overlay_init::{
 
 use crate::{
     Error, Result,
+    command::output,
     disk::size,
     doctor::{
         self, Boots, Diagnosis, Verdict,
@@ -99,12 +99,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         true => format!("{}\n", serde_json::to_string_pretty(&diagnosis).unwrap_or_default()),
         false => table(&diagnosis),
     };
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever reads has seen enough, as `head` does.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        result => result.at("write", "standard output")?,
-    }
+    output::print(text)?;
     Ok(ExitCode::from(match diagnosis.verdict {
         Verdict::Healthy => 0,
         Verdict::Fails => 1,

@@ -1,19 +1,14 @@
 //! `inspect`: what is in an initramfs, ours or anybody's, as a table for people or as JSON for scripts. Reading is
 //! [`crate::initramfs`]'s business; here it is only said.
 
-use std::{
-    fmt::Write as _,
-    fs::File,
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{fmt::Write as _, fs::File, path::PathBuf, process::ExitCode};
 
 use clap::Args as ClapArgs;
 use indicatif::BinaryBytes;
 use serde_json::json;
 
 use crate::{
+    command::output,
     error::{IoContext, Result},
     escape::escape,
     initramfs::{self, Contents, Listed, Problem, Segment, release::Release},
@@ -49,12 +44,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let contents = initramfs::read(file, &args.file)?;
     let name = Name::new(args.file.as_os_str().as_encoded_bytes());
     let text = if args.json { json_text(&name, &contents) } else { table(&name, &contents, args.files) };
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // Whoever reads has seen enough, as `head` does.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        result => result.at("write", "standard output")?,
-    }
+    output::print(text)?;
     for Problem { offset, unpacked_offset, problem } in &contents.problems {
         let unpacked = unpacked_offset.map_or_else(String::new, |at| format!(" (unpacked: {at})"));
         eprintln!("initramfs-overlay: {}: at offset {offset}{unpacked}: {problem}", escape(name.text.as_bytes()));

@@ -2,9 +2,6 @@
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use clap::CommandFactory;
-
-use super::Cli;
 use crate::{Result, error::IoContext, write::write_file};
 
 /// Write the manual pages into a folder, one for each subcommand.
@@ -16,14 +13,14 @@ pub struct Args {
     pub folder: PathBuf,
 }
 
-/// Writes them.
+/// Writes those of `command`.
 ///
 /// # Errors
 /// [`crate::Error::Io`].
-pub fn run(args: &Args) -> Result<ExitCode> {
+pub fn run(args: &Args, command: clap::Command) -> Result<ExitCode> {
     fs::create_dir_all(&args.folder).at("create", &args.folder)?;
     let scratch = tempfile::tempdir().at("create a folder in", std::env::temp_dir())?;
-    clap_mangen::generate_to(Cli::command(), scratch.path()).at("write", scratch.path())?;
+    clap_mangen::generate_to(command, scratch.path()).at("write", scratch.path())?;
     for entry in fs::read_dir(scratch.path()).at("read", scratch.path())? {
         let entry = entry.at("read", scratch.path())?;
         let page = fs::read(entry.path()).at("read", entry.path())?;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::{Result, unfinished};
 
@@ -15,6 +15,7 @@ pub mod inspect;
 pub mod machine;
 pub mod man;
 pub mod oci;
+pub mod output;
 pub mod run;
 pub mod tether;
 pub mod virtiofs;
@@ -57,12 +58,12 @@ impl Cli {
         }
         match self.command {
             Command::Build(args) => build::run(&args),
-            Command::Completions(args) => completions::run(&args),
+            Command::Completions(args) => completions::run(&args, Self::command()),
             Command::Disk(args) => disk::run(&args),
             Command::Diskless(args) => diskless::run(&args),
             Command::Doctor(args) => doctor::run(&args),
             Command::Inspect(args) => inspect::run(&args),
-            Command::Man(args) => man::run(&args),
+            Command::Man(args) => man::run(&args, Self::command()),
             Command::Oci(args) => oci::run(&args),
             Command::Run(args) => run::run(&args),
             Command::Tether(args) => tether::run(&args),

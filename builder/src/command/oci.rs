@@ -1,12 +1,6 @@
 //! `initramfs-overlay oci`: makes an initramfs of an OCI image, and tells what is in one.
 
-use std::{
-    borrow::Cow,
-    fmt::Write as _,
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{borrow::Cow, fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::json;
@@ -14,30 +8,33 @@ use serde_json::json;
 use crate::{
     Error, Result,
     archive::Properties,
+    command::output,
     compress::Compression,
     error::IoContext,
     escape::escape,
     oci::{
-        self, erofs,
-        exclude::Exclude,
+        erofs,
         image::Image,
-        inject::Inject,
+        inventory::Inventory,
         lower,
         merge::{Attributes, Merge},
-        pack::{self, Written},
-        platform::Platform,
-        ram::Inventory,
+        pack::Written,
         squashfs,
     },
     progress::Progress,
-    tree::{Clash, Entry, Kind, Tree},
+    tree::{Entry, Kind},
     write::OutputFile,
 };
 
 mod access;
+mod archives;
 mod inspect;
 mod prune;
 mod ram;
+mod root;
+
+use archives::{difference, write};
+use root::{Root, RootArgs};
 mod run;
 
 /// Make an initramfs of an OCI image: its layers merged in memory, nothing unpacked on this machine.
@@ -114,70 +111,6 @@ const OF_RAM: [&str; 12] = [
     "init_program",
     "source",
 ];
-
-/// The root: which image, and what becomes of its files.
-#[derive(Debug, clap::Args)]
-struct RootArgs {
-    /// Where the image is
-    #[arg(required = true)]
-    image: Option<String>,
-
-    #[command(flatten)]
-    access: access::AccessArgs,
-
-    /// The machine that it is for: os/architecture[/variant], such as linux/arm/v6 [default: this one]
-    #[arg(long, value_name = "PLATFORM")]
-    platform: Option<String>,
-
-    /// A file or folder of this machine and where it goes in the image, SRC:DEST[:MODE]. Repeatable
-    #[arg(long, value_name = "SRC:DEST")]
-    inject: Vec<String>,
-
-    /// Leave out what matches: a path (usr/share/doc, usr/lib/**/*.a) or a name anywhere (*.pyc). Repeatable
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<String>,
-
-    /// The most that all layers together may unpack to, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 8192)]
-    max_size: u64,
-}
-
-/// A root, ready to be written.
-struct Root {
-    image: Image,
-    platform: Platform,
-    merge: Merge,
-    /// The image alone, before anything was put in, where that was to be kept.
-    base: Tree,
-}
-
-impl RootArgs {
-    /// It is there: clap asks for it where there is no subcommand.
-    fn name(&self) -> &str {
-        self.image.as_deref().unwrap_or_default()
-    }
-
-    /// Finds the image.
-    fn open(&self) -> Result<(Image, Platform)> {
-        let platform = chosen_platform(self.platform.as_deref())?;
-        Ok((Image::open_with(self.name(), &platform, &self.access.read()?)?, platform))
-    }
-
-    /// Reads the image and puts in and leaves out what is wanted.
-    fn merge(&self, image: Image, platform: Platform, keep_base: bool, progress: Progress) -> Result<Root> {
-        let exclude = Exclude::new(&self.exclude)?;
-        let injects: Vec<Inject> = self.inject.iter().map(|text| Inject::parse(text)).collect::<Result<_>>()?;
-        let mut merge = oci::merge(&image, &exclude, self.max_size << 20, progress)?;
-        let base = if keep_base { merge.tree.clone() } else { Tree::new() };
-        for inject in &injects {
-            inject.apply(&mut merge)?;
-        }
-        if !self.exclude.is_empty() {
-            progress.say(format!("left out: {} names", merge.left_out));
-        }
-        Ok(Root { image, platform, merge, base })
-    }
-}
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
@@ -276,7 +209,7 @@ fn build(args: &Args) -> Result<ExitCode> {
         file.commit()?;
         step.finish("");
     }
-    print(&told(args.json, &image, &made))?;
+    output::print(told(args.json, &image, &made))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -286,39 +219,6 @@ struct Made {
     initramfs: Option<(PathBuf, u64)>,
     squashfs: Option<(PathBuf, u64)>,
     erofs: Option<(PathBuf, u64)>,
-}
-
-/// Writes one compressed archive for each of `parts`, the root directory itself into the first. What they hold is listed in the last one,
-/// where that is wanted.
-fn write(
-    parts: &[&Tree],
-    root: Option<&Entry>,
-    image: &Image,
-    properties: Properties,
-    compression: Compression,
-    mut inventory: Option<&mut Inventory>,
-    file: &mut OutputFile,
-) -> Result<Written> {
-    let failed = |source| Error::WriteArchive { source };
-    let mut all = Written::default();
-    for (place, tree) in parts.iter().enumerate() {
-        // The next archive in a file begins at a multiple of 4 (the kernel's buffer-format.rst).
-        let length = file.file().metadata().at("read", file.path())?.len();
-        file.write_all(&[0; 3][..(length.next_multiple_of(4) - length) as usize]).map_err(failed)?;
-        if let Some(inventory) = &mut inventory {
-            inventory.is_last = place + 1 == parts.len();
-        }
-        let mut encoder = compression.parallel_encoder(&mut *file).map_err(failed)?;
-        let root = root.filter(|_| place == 0);
-        all = all.and(pack::write(tree, root, image, properties, &mut encoder, inventory.as_deref_mut())?);
-        encoder.finish().and_then(|file| file.flush()).map_err(failed)?;
-    }
-    Ok(all)
-}
-
-/// The platform that was asked for, else this machine.
-fn chosen_platform(text: Option<&str>) -> Result<Platform> {
-    text.map_or_else(|| Ok(Platform::of_this_machine()), Platform::parse)
 }
 
 /// The kernel runs `/init`; without one it looks for a root on a disk, which is not what anybody wants here.
@@ -362,40 +262,6 @@ fn warn_of_acls(merge: &Merge, progress: Progress) {
             escape(first)
         ));
     }
-}
-
-/// What `whole` has that `base` has not, with the folders on the way.
-fn difference(base: &Tree, whole: &Tree) -> Result<Tree> {
-    let mut tree = Tree::new();
-    let mut firsts = std::collections::HashMap::new();
-    for node in whole.iter().filter(|node| base.get(node.path) != Some(node.entry)) {
-        // The kernel unpacks the second archive over the first: it writes into a file that is there, and so into all its names, and
-        // keeps a folder that holds something (init/initramfs.c, do_name and clean_path).
-        let there = base.node(node.path);
-        if there.is_some_and(|there| match there.entry.kind {
-            Kind::Directory => node.entry.kind != Kind::Directory && base.has_below(node.path),
-            _ => base.links(&there) > 1,
-        }) {
-            return Err(Error::Usage(format!(
-                "--split: `{}` takes the place of a folder or of one of several hard links, which only works in one archive; leave --split out",
-                escape(node.path)
-            )));
-        }
-        for (at, _) in node.path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
-            let parent = node.path.get(..at).unwrap_or_default();
-            if let Some(entry) = whole.get(parent) {
-                tree.insert(parent, entry.clone(), Clash::Keep)?;
-            }
-        }
-        match firsts.get(&node.inode) {
-            Some(first) => tree.link(first, node.path, Clash::Keep)?,
-            None => {
-                tree.insert(node.path, node.entry.clone(), Clash::Replace)?;
-                firsts.insert(node.inode, node.path);
-            }
-        }
-    }
-    Ok(tree)
 }
 
 fn told(as_json: bool, image: &Image, made: &Made) -> String {
@@ -455,12 +321,4 @@ fn told(as_json: bool, image: &Image, made: &Made) -> String {
         }
     }
     text
-}
-
-/// Prints, to whoever still listens.
-fn print(text: &str) -> Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.at("write", "standard output"),
-    }
 }

@@ -11,7 +11,7 @@ use std::{
 use contract::text::parse_duration;
 
 use crate::{
-    Error, Result, busybox,
+    Error, Result, busybox_image,
     cache::Cache,
     demo,
     error::IoContext,
@@ -213,7 +213,7 @@ fn modules_for(target: &Target) -> Vec<&'static str> {
 fn drive(args: &Args, target: &'static Target, work: &Path, progress: &Progress) -> Result<Drive> {
     let interface = target.qemu.disk;
     let Some(disk) = &args.disk else {
-        let busybox = busybox::get(target, args.busybox.as_deref(), &Cache::open()?, progress)?;
+        let busybox = busybox_image::get(target, args.busybox.as_deref(), &Cache::open()?, progress)?;
         let path = work.join("demo.img");
         demo::make(&path, &busybox.bytes, interface == DiskInterface::Sd, progress)?;
         return Ok(Drive { path, interface, write: true });

@@ -1,7 +1,7 @@
 //! `initramfs-overlay virtiofs`: makes the initramfs of a machine whose root is a folder of the host.
 
 use std::{
-    io::{self, Write},
+    io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -15,6 +15,7 @@ use crate::{
     Error, Result,
     archive::{self, Properties},
     cache::Cache,
+    command::output,
     compress::Compression,
     error::IoContext,
     kmod::ModuleTree,
@@ -119,10 +120,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let size = file.file().metadata().at("read", &args.output)?.len();
     file.commit()?;
     let text = told(args, target, &program, chosen.as_ref(), size);
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        result => result.at("write", "standard output")?,
-    }
+    output::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 

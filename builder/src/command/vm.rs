@@ -23,6 +23,7 @@ use crate::{
     qemu::{Accelerator, console::End},
     target::Target,
     virtiofs::{self, Parts},
+    vm::root::check_shares,
     vm::{
         RootAccess, Share, Vm, accelerator, root,
         session::{self, Outcome, Output},
@@ -137,7 +138,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     };
     let mut shares = shares(&args.mount, false);
     shares.extend(self::shares(&args.mount_ro, true));
-    Vm::check_shares(&shares)?;
+    check_shares(&shares)?;
     root::check(&args.root, args.init.as_deref().unwrap_or(INIT), access, &shares)?;
     if args.arguments.iter().any(|argument| argument.contains('\0')) {
         return Err(Error::Usage("an argument for a program holds no NUL".to_owned()));

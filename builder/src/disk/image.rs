@@ -15,7 +15,7 @@ use crate::{
     program::{self, Program},
 };
 
-use super::Owner;
+use super::content::Owner;
 
 /// Makes squashfs images.
 pub const MKSQUASHFS: Program = Program { name: "mksquashfs", package: "squashfs-tools" };

@@ -13,11 +13,11 @@ use walkdir::WalkDir;
 use crate::{Error, Result, error::IoContext, progress::Progress};
 
 use super::{
-    Boot, Disk, Part, Source,
     content::{self, Entry},
     ext4, identity,
     image::{self, Checked, Packing},
     implied,
+    inputs::{Boot, Disk, Source},
     layout::{Role, Wish},
     root, size,
     size::{KIB, MIB},
@@ -37,6 +37,14 @@ pub struct Image {
     pub path: PathBuf,
     /// What was found.
     pub checked: Checked,
+}
+
+/// The contents of a partition, and the size that they ask for.
+pub struct Part {
+    /// Its size.
+    pub wish: Wish,
+    /// Its files.
+    pub entries: Vec<Entry>,
 }
 
 /// One inode for so many bytes: few in partitions that hold nothing but images.

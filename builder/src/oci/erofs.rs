@@ -36,9 +36,8 @@ use crate::{
 
 mod directory;
 
-use directory::Name;
+use directory::{BLOCK, Name};
 
-const BLOCK: u64 = 4096;
 const BLOCK_BITS: u8 = 12;
 const MAGIC: u32 = 0xe0f5_e1e2;
 const SUPERBLOCK: u64 = 1024;

@@ -1,22 +1,40 @@
-//! The network for an image: a BusyBox that asks for addresses and the script that sets them, in a folder where the image's own
-//! programs neither see nor need them. They are those of `diskless`, at another place.
+//! The network of a system in memory: a BusyBox that asks for addresses and the script that sets them. An image gets them in a folder
+//! where its own programs neither see nor need them.
 
 use contract::names;
 
 use super::merge::Merge;
 use crate::{
-    Result,
+    Error, Result,
     busybox::Busybox,
-    diskless,
     tree::{Clash, Content, Entry},
 };
+
+/// The program that udhcpc calls.
+pub const LEASE_SCRIPT: &str = include_str!("network/default.script");
+
+/// The applets that the network needs of a BusyBox.
+pub const NEEDED: [&str; 9] = ["awk", "cat", "ip", "mkdir", "mv", "rm", "sh", "sort", "udhcpc"];
+
+/// Refuses a BusyBox that lacks what is needed.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check_busybox(busybox: &Busybox) -> Result<()> {
+    let missing: Vec<&str> =
+        NEEDED.into_iter().filter(|name| !busybox.applets.iter().any(|applet| applet == name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!("this BusyBox has no {}, which the network needs", missing.join(", no "))))
+}
 
 /// Puts the network beside the image. Returns the program that starts it, with its arguments.
 ///
 /// # Errors
-/// [`crate::Error::Usage`] for a BusyBox that lacks something.
+/// [`Error::Usage`] for a BusyBox that lacks something.
 pub fn put(merge: &mut Merge, busybox: &Busybox) -> Result<Vec<String>> {
-    diskless::check_busybox(busybox)?;
+    check_busybox(busybox)?;
     let hidden = names::WORKLOAD.rsplit_once('/').map_or("", |(folder, _)| folder);
     let folder = format!("{}/network", hidden.trim_start_matches('/'));
     let mut put = |path: String, entry| {
@@ -24,10 +42,10 @@ pub fn put(merge: &mut Merge, busybox: &Busybox) -> Result<Vec<String>> {
         merge.tree.insert(path, entry, Clash::Refuse)
     };
     put(format!("{folder}/bin/busybox"), Entry::file(0o755, Content::Bytes(busybox.bytes.clone())))?;
-    for applet in diskless::NEEDED {
+    for applet in NEEDED {
         put(format!("{folder}/bin/{applet}"), Entry::symlink("busybox"))?;
     }
-    let script = diskless::LEASE_SCRIPT
+    let script = LEASE_SCRIPT
         .replace("#!/bin/sh", &format!("#!/{folder}/bin/sh"))
         .replace("PATH=/usr/sbin:/usr/bin:/sbin:/bin", &format!("PATH=/{folder}/bin"));
     put(format!("{folder}/default.script"), Entry::file(0o755, Content::Bytes(script.into_bytes())))?;
@@ -42,7 +60,7 @@ mod tests {
 
     #[test]
     fn nothing_of_it_is_looked_for_in_the_image() {
-        let applets = diskless::NEEDED.iter().map(|name| (*name).to_owned()).collect();
+        let applets = NEEDED.iter().map(|name| (*name).to_owned()).collect();
         let busybox = Busybox { bytes: Vec::new(), sha256: String::new(), applets, origin: None };
         let mut merge = Merge::default();
         let words = put(&mut merge, &busybox).unwrap().join(" ");

@@ -10,8 +10,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     image::Image,
+    inventory::Inventory,
     layer::{Located, Members},
-    ram::Inventory,
 };
 use contract::{names, workload::KERNEL};
 

@@ -1,12 +1,8 @@
 //! What is put beside an image so that its root runs by itself: init, what it is to run, the attributes that an archive has no place
 //! for, and the list by which init knows that all arrived. Changes the tree, and reads nothing but the image's config.
 
-use std::collections::BTreeMap;
-
 use contract::{
-    Digest,
     attributes::{self, Attribute},
-    inventory::{self, Kind as Seen},
     names,
     workload::{PATH, Process, Workload, signal, variable},
 };
@@ -205,42 +201,6 @@ pub fn put(
 /// A name of the contract as the tree has it.
 fn path(name: &str) -> &str {
     name.trim_start_matches('/')
-}
-
-/// What the archives of a file hold, as init will look for it: see [`inventory`]. Names that are no UTF-8, and those below what init
-/// mounts, are not in it.
-#[derive(Debug, Clone, Default)]
-pub struct Inventory {
-    names: BTreeMap<String, (Seen, Option<u64>, Option<Digest>)>,
-    /// The next archive is the file's last: the list goes to its end.
-    pub is_last: bool,
-}
-
-impl Inventory {
-    /// Notes a name. What comes again under the same name takes the place of the first.
-    pub fn add(&mut self, path: &[u8], kind: &Kind, size: Option<u64>, digest: Option<Digest>) {
-        let Ok(path) = str::from_utf8(path) else { return };
-        if inventory::HIDDEN.iter().any(|folder| path.starts_with(folder)) {
-            return;
-        }
-        let seen = match kind {
-            Kind::File(_) => Seen::File,
-            Kind::Directory => Seen::Directory,
-            Kind::Symlink(_) => Seen::Symlink,
-            _ => Seen::Other,
-        };
-        self.names.insert(path.to_owned(), (seen, size, digest));
-    }
-
-    /// The list.
-    #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut writer = inventory::Writer::default();
-        for (path, (kind, size, digest)) in &self.names {
-            writer.add(&inventory::Record { kind: *kind, size: *size, digest: *digest, path });
-        }
-        writer.finish()
-    }
 }
 
 /// Where a program of the user's instead of init, or the image's own, is missing: what to do about an image that says nothing.

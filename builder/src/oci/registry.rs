@@ -19,7 +19,8 @@ use crate::{
     error::{IoContext, in_one_line},
     oci::{
         blob::{DOCUMENT_MAX, Digest, Place},
-        image::{Descriptor, INDEXES, Image, Layer, MANIFESTS, Role, Search, Store},
+        image::{Image, Layer, Remote},
+        manifest::{Descriptor, INDEXES, MANIFESTS, Role, Search, Store},
         platform::Platform,
     },
     progress::{Progress, Step},
@@ -37,11 +38,12 @@ mod patience;
 
 pub use authorization::Credentials;
 use authorization::Login;
-use connection::{Connection, Fault};
+use connection::Connection;
 use lock::Lock;
 use mirrors::Location;
 use name::Name;
 use partial::Partial;
+use patience::Fault;
 pub use patience::retry_after;
 
 /// How registries may be asked.
@@ -77,16 +79,7 @@ impl Default for Access {
     }
 }
 
-/// The registry that an image was found in.
-#[derive(Clone)]
-pub struct Remote(Arc<Session>);
-
-impl Debug for Remote {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "Remote({})", self.0.name)
-    }
-}
-
+/// A registry, with its mirrors, as it is asked for one image.
 struct Session {
     text: String,
     name: Name,
@@ -146,7 +139,7 @@ pub(super) fn open(text: &str, name: Name, platform: &Platform, access: &Access)
     let resolved = root.digest.clone();
     let search = Search { name: text, store: &session, platform };
     let mut image = search.image(&[root])?;
-    image.remote = Some(Remote(Arc::new(session)));
+    image.remote = Some(Arc::new(session));
     image.resolved = Some(resolved);
     Ok(image)
 }
@@ -350,17 +343,18 @@ impl Store for Session {
     }
 }
 
-impl Remote {
-    /// Sees to it that all layers are in the cache, a few at the same time. Together they may have `max_size` bytes.
-    ///
-    /// # Errors
-    /// [`Error::Registry`], [`Error::OciImage`], [`Error::Io`]. The layers that came whole stay in the cache; of others nothing does.
-    pub fn fetch(&self, layers: &[Layer], max_size: u64, progress: Progress) -> Result<()> {
-        let session = &self.0;
+impl Debug for Session {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({})", self.name)
+    }
+}
+
+impl Remote for Session {
+    fn fetch(&self, layers: &[Layer], max_size: u64, progress: Progress) -> Result<()> {
         let total = layers.iter().try_fold(0, |sum: u64, layer| sum.checked_add(layer.blob.place.size));
         if total.is_none_or(|total| total > max_size) {
             return Err(Error::OciImage {
-                image: session.text.clone(),
+                image: self.text.clone(),
                 reason: format!(
                     "its layers have more than the {max_size} bytes of --max-size even before they are unpacked"
                 ),
@@ -376,9 +370,9 @@ impl Remote {
                 let Some(digest) = &layer.blob.digest else { continue };
                 let size = layer.blob.place.size;
                 let place = format!("layer {} of {}", index + 1, layers.len());
-                let shown = format!("{}: fetching {place} ({}…)", session.text, digest.short());
+                let shown = format!("{}: fetching {place} ({}…)", self.text, digest.short());
                 let what = format!("{place} ({digest})");
-                if let Err(error) = session.fetch(digest, size, &what, || bars.transfer(shown, size), &stop) {
+                if let Err(error) = self.fetch(digest, size, &what, || bars.transfer(shown, size), &stop) {
                     // The first one is the reason; then the others are stopped, which is theirs.
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                     stop.store(true, Ordering::Relaxed);
@@ -389,21 +383,13 @@ impl Remote {
         failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
     }
 
-    /// Takes a damaged blob out of the cache, so that the next run fetches it again.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn forget(&self, digest: &Digest) -> Result<()> {
-        self.0.cache.remove(ROOM, &key(digest))
+    fn forget(&self, digest: &Digest) -> Result<()> {
+        self.cache.remove(ROOM, &key(digest))
     }
 
-    /// Notes what the name stood for, where there is a file for that.
-    ///
-    /// # Errors
-    /// As [`Lock::add`].
-    pub fn write_lock(&self, resolved: &Digest) -> Result<()> {
-        match &self.0.access.lock {
-            Some(path) if self.0.name.digest.is_none() => Lock::add(path, &self.0.name.to_string(), resolved),
+    fn write_lock(&self, resolved: &Digest) -> Result<()> {
+        match &self.access.lock {
+            Some(path) if self.name.digest.is_none() => Lock::add(path, &self.name.to_string(), resolved),
             _ => Ok(()),
         }
     }

@@ -12,12 +12,11 @@ use tar::EntryType;
 mod header;
 mod sparse;
 
-use header::{Header, text};
+use header::{BLOCK, Header, text};
 pub(super) use sparse::Piece;
 
 /// The longest extension header, in bytes: many times what `PATH_MAX` and the largest extended attribute (64 KiB) need.
 const EXTENSION_MAX: u64 = 1 << 20;
-const BLOCK: usize = 512;
 
 /// One name of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,8 +18,8 @@ use rustix::{
 use crate::{Error, Result, error::IoContext, program::last_lines};
 
 use super::{
-    Machine, Terminal,
     console::{Console, End, Waited},
+    machine::{Machine, Terminal},
 };
 
 /// Lines of the console in an error.

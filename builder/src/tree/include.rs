@@ -29,36 +29,43 @@ use crate::{
     escape::escape,
 };
 
-pub(super) fn include(tree: &mut Tree, folder: &Path, clash: Clash) -> Result<()> {
-    if !std::fs::metadata(folder).at("read", folder)?.is_dir() {
-        return Err(io::Error::from(io::ErrorKind::NotADirectory)).at("read the folder", folder);
-    }
-    // A name and its (device, inode) on the host: the first name of each set of hard links.
-    let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
-    for found in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
-        let found = found.map_err(|error| unreadable(folder, error))?;
-        let host = found.path();
-        let path = host.strip_prefix(folder).unwrap_or(host).as_os_str().as_bytes();
-        if path == b"init" {
-            return Err(Error::ShadowsInit { path: host.to_path_buf() });
+impl Tree {
+    /// Puts a whole directory of the host into the root: see the module for what becomes of modes, owners and links.
+    ///
+    /// # Errors
+    /// [`Error::Io`] naming what cannot be read, [`Error::ShadowsInit`] where the directory has an `init` at its top,
+    /// otherwise as [`Self::insert`].
+    pub fn include(&mut self, folder: &Path, clash: Clash) -> Result<()> {
+        if !std::fs::metadata(folder).at("read", folder)?.is_dir() {
+            return Err(io::Error::from(io::ErrorKind::NotADirectory)).at("read the folder", folder);
         }
-        let metadata = std::fs::symlink_metadata(host).at("read", host)?;
-        if metadata.is_dir() && tree.get(path).is_some_and(|there| there.kind == Kind::Directory) {
-            continue;
-        }
-        let hard_linked = metadata.is_file() && metadata.nlink() > 1;
-        let identity = (metadata.dev(), metadata.ino());
-        match first_names.get(&identity).filter(|_| hard_linked) {
-            Some(first) => tree.link(first, path, clash)?,
-            None => {
-                tree.insert(path, entry(host, path, &metadata)?, clash)?;
-                if hard_linked {
-                    first_names.insert(identity, path.to_vec());
+        // A name and its (device, inode) on the host: the first name of each set of hard links.
+        let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
+        for found in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
+            let found = found.map_err(|error| unreadable(folder, error))?;
+            let host = found.path();
+            let path = host.strip_prefix(folder).unwrap_or(host).as_os_str().as_bytes();
+            if path == b"init" {
+                return Err(Error::ShadowsInit { path: host.to_path_buf() });
+            }
+            let metadata = std::fs::symlink_metadata(host).at("read", host)?;
+            if metadata.is_dir() && self.get(path).is_some_and(|there| there.kind == Kind::Directory) {
+                continue;
+            }
+            let hard_linked = metadata.is_file() && metadata.nlink() > 1;
+            let identity = (metadata.dev(), metadata.ino());
+            match first_names.get(&identity).filter(|_| hard_linked) {
+                Some(first) => self.link(first, path, clash)?,
+                None => {
+                    self.insert(path, entry(host, path, &metadata)?, clash)?;
+                    if hard_linked {
+                        first_names.insert(identity, path.to_vec());
+                    }
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 fn entry(host: &Path, path: &[u8], metadata: &Metadata) -> Result<Entry> {

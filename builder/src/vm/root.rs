@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use contract::virtiofs::ROOT_TAG;
+
 use super::{RootAccess, Share};
 use crate::{Error, Result, disk::root::find, error::IoContext};
 
@@ -188,6 +190,32 @@ pub fn check_readable(folder: &Path) -> Result<()> {
     fs::read_dir(folder).at("read", folder).map(drop)
 }
 
+/// Refuses shares that a machine cannot have: the root's own tag is taken, and each other one is there once.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check_shares(shares: &[Share]) -> Result<()> {
+    for (place, share) in shares.iter().enumerate() {
+        let option = if share.read_only { "--mount-ro" } else { "--mount" };
+        crate::virtiofs::check_tag(option, &share.tag)?;
+        if share.tag == ROOT_TAG {
+            return Err(Error::Usage(format!("{option} {ROOT_TAG}: this is the tag of the root; take another one")));
+        }
+        if shares[..place].iter().any(|other| other.tag == share.tag) {
+            return Err(Error::Usage(format!(
+                "{option} {}: this tag is given twice; each folder needs its own",
+                share.tag
+            )));
+        }
+        if !std::fs::metadata(&share.path).is_ok_and(|metadata| metadata.is_dir()) {
+            let path = share.path.display();
+            return Err(Error::Usage(format!("{option} {}: there is no folder {path}", share.tag)));
+        }
+        check_readable(&share.path)?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,5 +316,24 @@ mod tests {
         assert_eq!(said("/run/mount/work/test.sh", read_only, &[work]), "");
         let file = root.join("bin/sh");
         assert!(check(&file, "/bin/sh", read_only, &[]).unwrap_err().to_string().contains("is no folder"));
+    }
+
+    #[test]
+    fn shares_that_cannot_be_are_refused() {
+        let share = |tag: &str, path: &str, read_only| Share { tag: tag.to_owned(), path: path.into(), read_only };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().to_str().unwrap();
+        assert!(check_shares(&[share("a", path, true), share("b", path, false)]).is_ok());
+        for (shares, part) in [
+            (vec![share("a/b", path, true)], "--mount-ro `a/b`: a tag has"),
+            (vec![share("", path, false)], "--mount ``: a tag has"),
+            (vec![share("rootfs", path, false)], "the tag of the root"),
+            (vec![share("a", path, true), share("a", path, false)], "--mount a: this tag is given twice"),
+            (vec![share("a", "/no/such", false)], "there is no folder /no/such"),
+            (vec![share("a", "/dev/null", false)], "there is no folder /dev/null"),
+        ] {
+            let error = check_shares(&shares).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 }

@@ -51,7 +51,7 @@ impl Lab {
         };
         let progress = Progress::none();
         let kernel = kernel_package::debian(target, &cache, &progress).map_err(chain)?;
-        let busybox = initramfs_overlay::busybox::get(target, None, &cache, &progress).map_err(chain)?.bytes;
+        let busybox = initramfs_overlay::busybox_image::get(target, None, &cache, &progress).map_err(chain)?.bytes;
         let work = TempDir::new().map_err(|error| error.to_string())?;
         let lab = Self { target, kernel, busybox, artifacts, work };
         for variant in ["", "-debug", "-slim"] {

@@ -3,7 +3,8 @@
 use std::{fs, path::Path};
 
 use initramfs_overlay::{
-    busybox::{self, Origin, SourceImage},
+    busybox::{Origin, SourceImage},
+    busybox_image,
     cache::{Cache, digest},
     progress::Progress,
     target,
@@ -70,8 +71,9 @@ fn the_program_of_the_platform_is_taken_and_checked() {
     layout(folder.path(), &images);
     let name = format!("oci:{}", folder.path().display());
     let cache = Cache::at(folder.path().join("cache"));
-    let get =
-        |target: &str| busybox::get(target::named(target).unwrap(), Some(Path::new(&name)), &cache, &Progress::none());
+    let get = |target: &str| {
+        busybox_image::get(target::named(target).unwrap(), Some(Path::new(&name)), &cache, &Progress::none())
+    };
     let got = get("x86_64").unwrap();
     let index: Value = serde_json::from_slice(&fs::read(folder.path().join("index.json")).unwrap()).unwrap();
     let digest = index["manifests"][0]["digest"].as_str().map(str::to_owned);

@@ -365,7 +365,9 @@ fn the_applets_of_the_real_busyboxes_are_found() {
             skip(&format!("the applets of BusyBox for {}: it is not in the cache yet", target.name));
             continue;
         };
-        let got = busybox::get(target, None, &cache, &initramfs_overlay::progress::Progress::none()).unwrap();
+        let got =
+            initramfs_overlay::busybox_image::get(target, None, &cache, &initramfs_overlay::progress::Progress::none())
+                .unwrap();
         assert_eq!(got.sha256, digest(&fs::read(entry.join("busybox")).unwrap()));
         assert_eq!(got.applets[..2], ["[", "[["], "{}", target.name);
         for applet in ["ash", "cat", "mount", "sh", "switch_root", "udhcpc", "zcat"] {

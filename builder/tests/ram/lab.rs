@@ -7,7 +7,7 @@ use std::{
 };
 
 use initramfs_overlay::{
-    busybox,
+    busybox_image,
     cache::Cache,
     kernel_package::{self, Kernel},
     progress::Progress,
@@ -49,7 +49,7 @@ impl Lab {
     pub fn busybox(&self, name: &str) -> Vec<u8> {
         let cache = Cache::open().expect("the cache");
         let target = target::named(name).expect("a target");
-        busybox::get(target, None, &cache, &Progress::none()).expect("BusyBox").bytes
+        busybox_image::get(target, None, &cache, &Progress::none()).expect("BusyBox").bytes
     }
 
     /// The layer of a small distribution: a shell with its tools, users and groups.

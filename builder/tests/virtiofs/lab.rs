@@ -9,7 +9,7 @@ use std::{
 };
 
 use initramfs_overlay::{
-    busybox,
+    busybox_image,
     cache::Cache,
     kernel_package::{self, Kernel},
     progress::Progress,
@@ -43,7 +43,8 @@ impl Lab {
         Daemon::find(None).map_err(said)?;
         let cache = Cache::open().map_err(said)?;
         let progress = Progress::none();
-        let bytes = |name| busybox::get(target::named(name)?, None, &cache, &progress).map(|busybox| busybox.bytes);
+        let bytes =
+            |name| busybox_image::get(target::named(name)?, None, &cache, &progress).map(|busybox| busybox.bytes);
         let kernel = target::named("x86_64").and_then(|target| kernel_package::debian(target, &cache, &progress));
         Ok(Self {
             busybox: bytes("x86_64").map_err(said)?,

@@ -1,27 +1,19 @@
 //! What a build made, as a table for people or as JSON for scripts.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write},
-    path::Path,
-};
+use std::{fmt::Write as _, path::Path};
 
 use indicatif::BinaryBytes;
 use serde_json::json;
 
 use super::artifact::Artifact;
-use crate::{Result, error::IoContext};
+use crate::{Result, command::output};
 
 /// Prints it.
 ///
 /// # Errors
 /// [`crate::Error::Io`] where standard output cannot be written; not where its reader has gone.
 pub fn print(output: &Path, version: &str, made: &[Artifact], as_json: bool) -> Result<()> {
-    let text = if as_json { json_text(output, version, made) } else { table(output, made) };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.at("write", "standard output"),
-    }
+    output::print(if as_json { json_text(output, version, made) } else { table(output, made) })
 }
 
 fn json_text(output: &Path, version: &str, made: &[Artifact]) -> String {

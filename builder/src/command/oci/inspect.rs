@@ -5,8 +5,10 @@ use std::{fmt::Write as _, process::ExitCode};
 use indicatif::BinaryBytes;
 use serde_json::json;
 
+use super::{access::AccessArgs, root::chosen_platform};
 use crate::{
     Result,
+    command::output,
     oci::{image::Image, platform::Platform},
 };
 
@@ -21,7 +23,7 @@ pub(super) struct Args {
     platform: Option<String>,
 
     #[command(flatten)]
-    access: super::access::AccessArgs,
+    access: AccessArgs,
 
     /// As JSON
     #[arg(long)]
@@ -29,9 +31,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let platform = super::chosen_platform(args.platform.as_deref())?;
+    let platform = chosen_platform(args.platform.as_deref())?;
     let image = Image::open_with(&args.image, &platform, &args.access.read()?)?;
-    super::print(&if args.json { as_json(&image) } else { as_text(&image) })?;
+    output::print(if args.json { as_json(&image) } else { as_text(&image) })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::json;
 
-use crate::{Result, cache::Cache, oci::registry};
+use crate::{Result, cache::Cache, command::output, oci::registry};
 
 /// Delete blobs of images from the cache, those used longest ago first. They are fetched again when they are needed.
 #[derive(Debug, clap::Args)]
@@ -32,6 +32,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let count = HumanCount(shrunk.entries);
         format!("deleted {count} blobs with {}; {} are left\n", BinaryBytes(shrunk.bytes), BinaryBytes(shrunk.left))
     };
-    super::print(&text)?;
+    output::print(text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use contract::workload::Process;
 
 use crate::{
-    Error, Result, busybox,
+    Error, Result, busybox_image,
     cache::Cache,
     command::build::{
         Program,
@@ -140,7 +140,7 @@ impl RunArgs {
             contents::put_modules(&mut merge.tree, &modules)?;
         }
         let busybox = match self.network {
-            true => Some(busybox::get(target, None, &Cache::open()?, &progress)?),
+            true => Some(busybox_image::get(target, None, &Cache::open()?, &progress)?),
             false => None,
         };
         let init = match &self.init_program {

@@ -5,7 +5,11 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use contract::{names, workload::Process};
 use indicatif::BinaryBytes;
 
-use super::{Root, RootArgs, ram, write};
+use super::{
+    archives::write,
+    ram,
+    root::{Root, RootArgs},
+};
 use crate::{
     Error, Result,
     archive::Properties,
@@ -17,7 +21,7 @@ use crate::{
     compress::Compression,
     error::IoContext,
     kernel_package::{self, Kernel},
-    oci::ram::Inventory,
+    oci::inventory::Inventory,
     progress::Progress,
     qemu::{self, Accelerator, End, Machine},
     target::{DiskInterface, Target},

@@ -1,7 +1,7 @@
 //! A directory as EROFS has it: blocks of entries, sorted by name throughout, each block with its names behind its entries. Pure.
 
-use super::BLOCK;
-
+/// A block, in bytes: a page of the kernels that read it.
+pub(super) const BLOCK: u64 = 4096;
 /// `struct erofs_dirent`, in bytes.
 const ENTRY: usize = 12;
 

@@ -6,7 +6,6 @@
 //! panics at a token that cannot stand in a header, and adds 170 s of processor time to the command's build where this adds 60.
 
 use std::{
-    error::Error as StdError,
     io::{self, Read},
     sync::{Mutex, OnceLock, PoisonError, atomic::AtomicBool},
     time::{Duration, SystemTime},
@@ -23,15 +22,12 @@ use super::{
     mirrors::Location,
     name::Name,
     partial::Partial,
-    patience::{Failure, Patience, retry_after},
+    patience::{Failure, Fault, Patience, retry_after},
 };
 use crate::{
     oci::blob::{DOCUMENT_MAX, Digest},
     progress::{Progress, Step},
 };
-
-/// Why something did not come: what a person is told, or what a library says.
-pub(super) type Fault = Box<dyn StdError + Send + Sync>;
 
 /// Where credentials come from when they are asked for.
 pub(super) type Ask = Box<dyn Fn() -> crate::Result<Option<Login>> + Send + Sync>;

@@ -2,13 +2,16 @@
 //! once nothing has come for too long. What the registry says itself about waiting counts.
 
 use std::{
+    error::Error as StdError,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::connection::Fault;
 use crate::error::in_one_line;
+
+/// Why something did not come: what a person is told, or what a library says.
+pub(super) type Fault = Box<dyn StdError + Send + Sync>;
 
 /// An exchange that failed.
 pub(super) enum Failure {

@@ -4,7 +4,10 @@
 
 use tar::EntryType;
 
-use super::{BLOCK, sparse::Piece};
+use super::sparse::Piece;
+
+/// A block, in bytes.
+pub(super) const BLOCK: usize = 512;
 
 /// A layout of the fields behind the link's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use std::{
 
 use tar::EntryType;
 
-use super::{Descriptor, Role, Store, layout::Files, refusal};
+use super::layout::Files;
 use crate::{
     Result,
     error::IoContext,
@@ -19,6 +19,7 @@ use crate::{
     oci::{
         blob::Place,
         layer::{Packing, decoder},
+        manifest::{Descriptor, Role, Store, refusal},
         merge::{components, join},
         tarball::Reader,
     },

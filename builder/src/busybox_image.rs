@@ -1,9 +1,12 @@
-//! A BusyBox out of an OCI image: which texts name one, and the program in it. The image is named by what it holds, so that the same
+//! The BusyBox that the user names: a directory, or an OCI image that has it. The image is named by what it holds, so that the same
 //! build is the same tomorrow: by its digest in a registry, or as a file of this machine.
 
-use super::SourceImage;
+use std::path::Path;
+
 use crate::{
     Error, Result,
+    busybox::{self, Busybox, Origin, SourceImage, VARIABLE},
+    cache::{Cache, variable},
     oci::{
         self, exclude::Exclude, image::Image, merge::Merge, platform::Platform, reference::Reference, registry::Access,
     },
@@ -16,11 +19,26 @@ const PROGRAM: &str = "bin/busybox";
 /// The most that an image for this may unpack to, in bytes: the official ones have a few megabytes.
 const IMAGE_MAX: u64 = 1 << 30;
 
-/// Whether `text` names an image, and no folder.
+/// Gets BusyBox for `target`: from the directory or the image `given` (or `$INITRAMFS_OVERLAY_BUSYBOX`), else Debian's.
+///
+/// # Errors
+/// As [`busybox::get`]; for an image as [`Image::open_with`].
+pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Progress) -> Result<Busybox> {
+    let given = given.map(Path::to_owned).or_else(|| variable(VARIABLE));
+    if let Some(text) = given.as_deref().filter(|path| !path.is_dir()).and_then(Path::to_str)
+        && is_named_by(text)?
+    {
+        let (bytes, image) = program(text, target, *progress)?;
+        return busybox::examine(bytes, Path::new(text), target, Some(Origin::Image(image)));
+    }
+    busybox::get(target, given.as_deref(), cache, progress)
+}
+
+/// Returns true where `text` names an image, and not a directory.
 ///
 /// # Errors
 /// [`Error::Usage`] for an image that can be another one tomorrow.
-pub(super) fn is_named_by(text: &str) -> Result<bool> {
+fn is_named_by(text: &str) -> Result<bool> {
     let has_scheme =
         ["oci:", "oci-archive:", "docker-archive:", "docker://"].iter().any(|scheme| text.starts_with(scheme));
     if !has_scheme && !text.contains("@sha256:") {
@@ -35,7 +53,7 @@ pub(super) fn is_named_by(text: &str) -> Result<bool> {
 }
 
 /// The program in the image `text` for `target`, and which image that is.
-pub(super) fn program(text: &str, target: &Target, progress: Progress) -> Result<(Vec<u8>, SourceImage)> {
+fn program(text: &str, target: &Target, progress: Progress) -> Result<(Vec<u8>, SourceImage)> {
     let platform = Platform::parse(&format!("linux/{}", target.name))?;
     let image = Image::open_with(text, &platform, &Access { progress, ..Access::default() })?;
     let merge: Merge = oci::merge(&image, &Exclude::default(), IMAGE_MAX, progress)?;

@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use super::{Descriptor, Document, Image, Role, Search, Store, refusal};
 use crate::{
     Error, Result,
     oci::{
         blob::{Blob, Place},
+        image::Image,
+        manifest::{Descriptor, Document, Role, Search, Store, refusal},
         platform::Platform,
     },
 };

@@ -3,7 +3,10 @@ use std::{fs, path::Path};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cache::digest;
+use crate::{
+    cache::digest,
+    oci::manifest::{CONFIGS, INDEXES, LAYERS, MANIFESTS},
+};
 
 const MANIFEST: &str = MANIFESTS[0];
 const INDEX: &str = INDEXES[0];

@@ -3,12 +3,14 @@
 
 use serde::Deserialize;
 
-use super::{Image, Layer, Root, archive::Members, check_layers, parse_config, refusal};
+use super::archive::Members;
 use crate::{
     Result,
     oci::{
         blob::{Blob, Digest},
         config::or_default,
+        image::{Image, Layer, Root},
+        manifest::{check_layers, parse_config, refusal},
     },
 };
 

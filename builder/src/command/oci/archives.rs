@@ -1,0 +1,80 @@
+//! The archives of an initramfs made of an image.
+
+use std::io::Write;
+
+use crate::{
+    Error, Result,
+    archive::Properties,
+    compress::Compression,
+    error::IoContext,
+    escape::escape,
+    oci::{
+        image::Image,
+        inventory::Inventory,
+        pack::{self, Written},
+    },
+    tree::{Clash, Entry, Kind, Tree},
+    write::OutputFile,
+};
+
+/// Writes one compressed archive for each of `parts`, the root directory itself into the first. What they hold is listed in the last one,
+/// where that is wanted.
+pub(super) fn write(
+    parts: &[&Tree],
+    root: Option<&Entry>,
+    image: &Image,
+    properties: Properties,
+    compression: Compression,
+    mut inventory: Option<&mut Inventory>,
+    file: &mut OutputFile,
+) -> Result<Written> {
+    let failed = |source| Error::WriteArchive { source };
+    let mut all = Written::default();
+    for (place, tree) in parts.iter().enumerate() {
+        // The next archive in a file begins at a multiple of 4 (the kernel's buffer-format.rst).
+        let length = file.file().metadata().at("read", file.path())?.len();
+        file.write_all(&[0; 3][..(length.next_multiple_of(4) - length) as usize]).map_err(failed)?;
+        if let Some(inventory) = &mut inventory {
+            inventory.is_last = place + 1 == parts.len();
+        }
+        let mut encoder = compression.parallel_encoder(&mut *file).map_err(failed)?;
+        let root = root.filter(|_| place == 0);
+        all = all.and(pack::write(tree, root, image, properties, &mut encoder, inventory.as_deref_mut())?);
+        encoder.finish().and_then(|file| file.flush()).map_err(failed)?;
+    }
+    Ok(all)
+}
+
+/// What `whole` has that `base` has not, with the folders on the way.
+pub(super) fn difference(base: &Tree, whole: &Tree) -> Result<Tree> {
+    let mut tree = Tree::new();
+    let mut firsts = std::collections::HashMap::new();
+    for node in whole.iter().filter(|node| base.get(node.path) != Some(node.entry)) {
+        // The kernel unpacks the second archive over the first: it writes into a file that is there, and so into all its names, and
+        // keeps a folder that holds something (init/initramfs.c, do_name and clean_path).
+        let there = base.node(node.path);
+        if there.is_some_and(|there| match there.entry.kind {
+            Kind::Directory => node.entry.kind != Kind::Directory && base.has_below(node.path),
+            _ => base.links(&there) > 1,
+        }) {
+            return Err(Error::Usage(format!(
+                "--split: `{}` takes the place of a folder or of one of several hard links, which only works in one archive; leave --split out",
+                escape(node.path)
+            )));
+        }
+        for (at, _) in node.path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
+            let parent = node.path.get(..at).unwrap_or_default();
+            if let Some(entry) = whole.get(parent) {
+                tree.insert(parent, entry.clone(), Clash::Keep)?;
+            }
+        }
+        match firsts.get(&node.inode) {
+            Some(first) => tree.link(first, node.path, Clash::Keep)?,
+            None => {
+                tree.insert(node.path, node.entry.clone(), Clash::Replace)?;
+                firsts.insert(node.inode, node.path);
+            }
+        }
+    }
+    Ok(tree)
+}

@@ -1,0 +1,79 @@
+//! Options for the root: which image it is of, and what becomes of its files.
+
+use crate::{
+    Result,
+    oci::{self, exclude::Exclude, image::Image, inject::Inject, merge::Merge, platform::Platform},
+    progress::Progress,
+    tree::Tree,
+};
+
+use super::access::AccessArgs;
+
+/// The root: which image, and what becomes of its files.
+#[derive(Debug, clap::Args)]
+pub(super) struct RootArgs {
+    /// Where the image is
+    #[arg(required = true)]
+    image: Option<String>,
+
+    #[command(flatten)]
+    access: AccessArgs,
+
+    /// The machine that it is for: os/architecture[/variant], such as linux/arm/v6 [default: this one]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<String>,
+
+    /// A file or folder of this machine and where it goes in the image, SRC:DEST[:MODE]. Repeatable
+    #[arg(long, value_name = "SRC:DEST")]
+    inject: Vec<String>,
+
+    /// Leave out what matches: a path (usr/share/doc, usr/lib/**/*.a) or a name anywhere (*.pyc). Repeatable
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+
+    /// The most that all layers together may unpack to, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 8192)]
+    max_size: u64,
+}
+
+/// A root, ready to be written.
+pub(super) struct Root {
+    pub(super) image: Image,
+    pub(super) platform: Platform,
+    pub(super) merge: Merge,
+    /// The image alone, before anything was put in, where that was to be kept.
+    pub(super) base: Tree,
+}
+
+impl RootArgs {
+    /// It is there: clap asks for it where there is no subcommand.
+    pub(super) fn name(&self) -> &str {
+        self.image.as_deref().unwrap_or_default()
+    }
+
+    /// Finds the image.
+    pub(super) fn open(&self) -> Result<(Image, Platform)> {
+        let platform = chosen_platform(self.platform.as_deref())?;
+        Ok((Image::open_with(self.name(), &platform, &self.access.read()?)?, platform))
+    }
+
+    /// Reads the image and puts in and leaves out what is wanted.
+    pub(super) fn merge(&self, image: Image, platform: Platform, keep_base: bool, progress: Progress) -> Result<Root> {
+        let exclude = Exclude::new(&self.exclude)?;
+        let injects: Vec<Inject> = self.inject.iter().map(|text| Inject::parse(text)).collect::<Result<_>>()?;
+        let mut merge = oci::merge(&image, &exclude, self.max_size << 20, progress)?;
+        let base = if keep_base { merge.tree.clone() } else { Tree::new() };
+        for inject in &injects {
+            inject.apply(&mut merge)?;
+        }
+        if !self.exclude.is_empty() {
+            progress.say(format!("left out: {} names", merge.left_out));
+        }
+        Ok(Root { image, platform, merge, base })
+    }
+}
+
+/// The platform that was asked for, else this machine.
+pub(super) fn chosen_platform(text: Option<&str>) -> Result<Platform> {
+    text.map_or_else(|| Ok(Platform::of_this_machine()), Platform::parse)
+}
