@@ -8,7 +8,9 @@ use std::{
     process::Command,
 };
 
-use crate::{Result, cache::Cache, error::IoContext, program, progress::Progress};
+use base::{IoContext, cache::Cache, program, progress::Progress};
+
+use crate::Result;
 
 mod mirror;
 

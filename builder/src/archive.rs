@@ -96,7 +96,7 @@ impl<W: Write> Writer<W> {
             Kind::Symlink(target) => target.len() as u64,
             _ => size,
         };
-        let too_large = || Error::TooLarge { path: crate::escape::escape(node.path).to_string(), size };
+        let too_large = || Error::TooLarge { path: base::escape::escape(node.path).to_string(), size };
         let size = u32::try_from(size).map_err(|_| too_large())?;
         let (file_type, device) = file_type(kind);
         let builder = Builder::new(&self.sink.expect_name(node.path))

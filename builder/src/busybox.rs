@@ -6,15 +6,19 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::{
+    IoContext,
+    cache::{Cache, Check},
+    digest::digest,
+    elf,
+    progress::Progress,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
     apt::{Apt, Package},
-    cache::{Cache, Check, digest},
-    deb, elf,
-    error::IoContext,
-    progress::Progress,
+    deb,
     target::{BusyboxPackage, Target},
 };
 
@@ -174,7 +178,7 @@ fn fetch(target: &Target, [pinned, substitute]: &[String; 2], cache: &Cache, pro
         let step = progress.step(format!("{}: fetching BusyBox {}", target.name, found.version));
         let download = tempfile::tempdir_in(folder).at("create a folder in", folder)?;
         let file = apt.download(&found, download.path(), progress)?.map_err(|refusal| missing(vec![refusal]))?;
-        let sha256 = crate::cache::file_digest(&file)?;
+        let sha256 = base::digest::file_digest(&file)?;
         if sha256 != found.sha256 {
             return Err(Error::WrongDigest { path: file, expected: found.sha256.clone(), found: sha256 });
         }

@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
+use base::{cache::Cache, environment::variable, progress::Progress};
+
 use crate::{
     Error, Result,
     busybox::{self, Busybox, Origin, SourceImage, VARIABLE},
-    cache::{Cache, variable},
     oci::{
         self, exclude::Exclude, image::Image, merge::Merge, platform::Platform, reference::Reference, registry::Access,
     },
-    progress::Progress,
     target::Target,
 };
 

@@ -7,7 +7,9 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use crate::{Error, Result, error::IoContext};
+use base::IoContext;
+
+use crate::{Error, Result};
 
 /// Unpacks the files of `package` whose path is `wanted` (relative, without a leading `./`) into `folder`.
 ///

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use base::{IoContext, cleanup::TempDir, progress::Progress};
 use contract::names;
 
 use crate::{
@@ -13,10 +14,7 @@ use crate::{
         layout::{Extent, Role, Table},
         size::{self, MIB},
     },
-    error::IoContext,
-    progress::Progress,
     small_root::{self, RootFile},
-    unfinished::Scratch,
 };
 
 /// The files of the demonstration's root.
@@ -32,7 +30,7 @@ const FILES: [RootFile<'static>; 4] = [
 /// # Errors
 /// Whatever making a [disk] can say.
 pub fn make(output: &Path, busybox: &[u8], sd: bool, progress: &Progress) -> Result<Report> {
-    let folder = Scratch::new("initramfs-overlay-demo-", None)?;
+    let folder = TempDir::new("initramfs-overlay-demo-", None)?;
     let root = folder.path().join("root");
     let persistent = folder.path().join("persistent");
     for path in [&root, &persistent] {

@@ -20,17 +20,17 @@ pub mod vfat;
 
 use std::path::{Path, PathBuf};
 
+use base::{
+    IoContext,
+    atomic_file::AtomicFile,
+    program::{self, Program},
+    progress::Progress,
+};
 use contract::names;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{
-    Error, Result,
-    error::IoContext,
-    program::{self, Program},
-    progress::Progress,
-    write::OutputFile,
-};
+use crate::{Error, Result};
 
 pub use content::Owner;
 use identity::Identity;
@@ -110,7 +110,7 @@ pub fn make(disk: &Disk, output: &Path, force: bool, progress: &Progress) -> Res
     let identity = Identity::new(&digest(disk, &layout, &parts)?);
     step.finish("");
     let efi = parts.iter().any(|part| part.wish.role == Role::Boot && parts::has_efi(&part.entries));
-    let mut file = OutputFile::create(output)?;
+    let mut file = AtomicFile::create(output)?;
     file.file().set_len(layout.disk).at("grow", output)?;
     for (slot, part) in layout.slots.iter().zip(&parts) {
         let size = size::show(slot.size);

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, process::ExitCode};
 
-use crate::elf::Machine;
+use base::elf::Machine;
 
 /// What the builder's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -10,17 +10,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Everything that can go wrong in the builder.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A file or folder could not be read, written or made.
-    #[error("cannot {action} {}", path.display())]
-    Io {
-        /// The verb: "read", "write", "create", "rename".
-        action: &'static str,
-        /// What it was done to.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    /// An error of the host.
+    #[error(transparent)]
+    Base(#[from] base::Error),
     /// A name or an entry that no initramfs can hold.
     #[error("cannot put `{path}` into the tree: {reason}")]
     BadEntry {
@@ -122,25 +114,6 @@ pub enum Error {
         path: String,
         /// What is wrong.
         reason: String,
-    },
-    /// Programs of the machine are needed and not there.
-    #[error("not installed: {} (on Debian: apt-get install {})", names.join(", "), packages.join(" "))]
-    MissingPrograms {
-        /// Their names.
-        names: Vec<String>,
-        /// The Debian packages that have them.
-        packages: Vec<String>,
-    },
-    /// A program of the machine failed.
-    #[error("{program} failed ({status})")]
-    Program {
-        /// Its name.
-        program: String,
-        /// How it ended.
-        status: String,
-        /// What it said at the end.
-        #[source]
-        source: ProgramFailure,
     },
     /// A file is no OS image.
     #[error("{} is no squashfs or EROFS image: it holds {seen}", path.display())]
@@ -331,14 +304,6 @@ fn did_you_mean(names: &[String]) -> String {
     }
 }
 
-/// The last words of a program that failed.
-#[derive(Debug, thiserror::Error)]
-#[error("{said}")]
-pub struct ProgramFailure {
-    /// The last lines of what it said.
-    pub said: String,
-}
-
 impl Error {
     /// A usage error: `word` is none of `names`, which are the names of `what`; `suggestion` is the one that was likely meant.
     pub fn unknown(what: &str, word: &str, names: &[&str], suggestion: Option<&str>) -> Self {
@@ -367,34 +332,5 @@ impl Error {
             | Self::SignaturesEnforced { .. } => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
-    }
-}
-
-/// Returns an error with its causes, in one line, each thing once.
-pub fn in_one_line(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
-}
-
-/// Adds the action and the path to an [`io::Error`].
-pub trait IoContext<T> {
-    /// `action` is a verb in the infinitive, `path` what it was done to.
-    ///
-    /// # Errors
-    /// [`Error::Io`] where there was an error.
-    fn at(self, action: &'static str, path: impl Into<PathBuf>) -> Result<T>;
-}
-
-impl<T> IoContext<T> for io::Result<T> {
-    fn at(self, action: &'static str, path: impl Into<PathBuf>) -> Result<T> {
-        self.map_err(|source| Error::Io { action, path: path.into(), source })
     }
 }

@@ -7,14 +7,9 @@ use std::{
     process::Command,
 };
 
-use crate::{
-    Error, Result,
-    apt::Apt,
-    cache::{Cache, file_digest, variable},
-    error::IoContext,
-    program,
-    progress::Progress,
-};
+use base::{IoContext, cache::Cache, digest::file_digest, environment::variable, program, progress::Progress};
+
+use crate::{Error, Result, apt::Apt};
 
 /// A file that is needed with exactly these contents.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +95,7 @@ impl Pinned {
     }
 }
 
-fn keep(file: &Path, kept: &Path, step: crate::progress::Step) -> Result<PathBuf> {
+fn keep(file: &Path, kept: &Path, step: base::progress::Step) -> Result<PathBuf> {
     // Same filesystem: the download folder is in the cache.
     fs::rename(file, kept).at("rename the finished file to", kept)?;
     step.finish("");

@@ -9,14 +9,14 @@ use std::{
     path::Path,
 };
 
+use base::{IoContext, digest::hexadecimal, escape::escape};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::{
     decompress::{Format, MAGIC_LENGTH},
-    error::{Error, IoContext, Result},
-    escape::escape,
-    manifest::{Name, Record, Type, hexadecimal},
+    error::{Error, Result},
+    manifest::{Name, Record, Type},
     tree::{Device, PATH_MAX},
 };
 
@@ -103,9 +103,9 @@ pub fn read(reader: impl Read, path: &Path) -> Result<Contents> {
         Err(Stop::NotInitramfs(what)) if !file.failed() => {
             return Err(Error::NotInitramfs { path: path.to_path_buf(), what });
         }
-        Err(Stop::Io(error)) => return Err(error).at("read", path),
+        Err(Stop::Io(error)) => Err(error).at("read", path)?,
         Err(Stop::Problem(Problem { problem, .. }) | Stop::NotInitramfs(problem)) => {
-            return Err(io::Error::other(problem)).at("read", path);
+            Err(io::Error::other(problem)).at("read", path)?;
         }
     }
     // The rest is only counted.

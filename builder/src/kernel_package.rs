@@ -6,15 +6,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::{
+    IoContext,
+    cache::{Cache, Check},
+    environment::variable,
+    progress::Progress,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Error, Result,
     apt::{Apt, Refusal},
-    cache::{Cache, Check, variable},
     deb,
-    error::IoContext,
-    progress::Progress,
     target::{KernelPackage, Target},
 };
 

@@ -4,10 +4,10 @@
 
 use std::{
     collections::HashMap,
-    fmt::Write as _,
     io::{self, Write},
 };
 
+use base::digest::hexadecimal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -255,15 +255,6 @@ fn sha256(content: &Content) -> Result<String> {
     let mut hash = Hash(Sha256::new());
     content.copy_to(&mut hash)?;
     Ok(hexadecimal(&hash.0.finalize()))
-}
-
-/// Two lower-case digits a byte.
-#[must_use]
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

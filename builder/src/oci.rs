@@ -27,12 +27,13 @@ pub mod registry;
 pub mod squashfs;
 pub mod tarball;
 
+use base::progress::Progress;
 use exclude::Exclude;
 use image::{Image, Root};
 use layer::Located;
 use merge::Merge;
 
-use crate::{Result, progress::Progress, tree::Content};
+use crate::{Result, tree::Content};
 
 /// Reads all layers of an image, checks them, and puts them on each other, then takes away what `exclude` leaves out. Together they may
 /// unpack to `max_size` bytes.

@@ -7,7 +7,9 @@ use std::{
     path::Path,
 };
 
-use crate::{Result, error::IoContext};
+use base::IoContext;
+
+use crate::Result;
 
 /// A file of a root folder.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +80,7 @@ pub fn put(root: &Path, file: &RootFile<'_>) -> Result<()> {
 
 /// Sets the mode whatever the umask says.
 fn set_mode(path: &Path, mode: u32) -> Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("change the mode of", path)
+    Ok(fs::set_permissions(path, fs::Permissions::from_mode(mode)).at("change the mode of", path)?)
 }
 
 #[cfg(test)]

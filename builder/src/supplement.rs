@@ -8,18 +8,17 @@ use std::{
     path::Path,
 };
 
+use base::{IoContext, atomic_file::AtomicFile};
 use contract::{module_index, names};
 
 use crate::{
     Result,
     archive::{self, Properties},
     contents::{self, Modules},
-    error::IoContext,
     initramfs,
     kmod::ModuleTree,
     manifest::Name,
     tree::Tree,
-    write::OutputFile,
 };
 
 /// Makes `output`, a copy of `initrd` followed by the modules of the kernel's tree `modules` that are `wanted`, with all they
@@ -39,7 +38,7 @@ pub fn with_modules(initrd: &Path, modules: &Path, wanted: &[&str], output: &Pat
     let mut added = Tree::new();
     contents::put_modules(&mut added, &Modules::pack(&tree.resolve(&wanted, &[])?, false, None)?)?;
 
-    let mut sink = OutputFile::create(output)?;
+    let mut sink = AtomicFile::create(output)?;
     let mut source = File::open(initrd).at("open", initrd)?;
     let length = io::copy(&mut source, &mut sink).at("write", output)?;
     // An archive begins at a multiple of 4; zeros between archives are passed over (init/initramfs.c).

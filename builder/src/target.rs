@@ -3,10 +3,11 @@
 
 use std::sync::LazyLock;
 
+use base::elf::Machine;
 use contract::text::nearest;
 use serde::Deserialize;
 
-use crate::{Error, Result, elf::Machine};
+use crate::{Error, Result};
 
 /// The definitions as they stood in `targets/` when the command was built: name and TOML.
 static DEFINITIONS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/targets.rs"));

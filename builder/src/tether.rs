@@ -3,10 +3,9 @@
 
 use std::{ffi::OsStr, os::unix::process::CommandExt, path::Path, process::Command};
 
+use base::{IoContext, Result};
 use nix::sys::signal::SigSet;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
-
-use crate::{Result, error::IoContext};
 
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "tether";
@@ -23,7 +22,7 @@ pub fn command(program: &Path) -> Command {
 /// What the subcommand does: ties this process to `parent` and becomes `program`. Comes back only with an error.
 ///
 /// # Errors
-/// [`crate::Error::Io`]: the program would not start.
+/// [`base::Error::Io`]: the program would not start.
 pub fn become_program(
     parent: u32,
     program: &OsStr,

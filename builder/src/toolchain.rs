@@ -12,20 +12,20 @@ use std::{
     process::Command,
 };
 
+use base::{
+    IoContext,
+    cache::{Cache, Check},
+    digest::digest,
+    elf, program,
+    progress::Progress,
+};
+
 pub use self::{
     crates::Crate,
     rust::Rust,
     source::{SourceTree, VARIABLE as SOURCE_VARIABLE},
 };
-use crate::{
-    Error, Result,
-    cache::{Cache, Check, digest},
-    elf,
-    error::IoContext,
-    program,
-    progress::Progress,
-    target::Target,
-};
+use crate::{Error, Result, target::Target};
 
 mod crates;
 mod environment;
@@ -240,5 +240,5 @@ pub fn links_libblkid(features: &str) -> bool {
 
 fn cargo_home() -> Option<PathBuf> {
     let home = || env::home_dir().map(|home| home.join(".cargo"));
-    crate::cache::variable("CARGO_HOME").or_else(home)
+    base::environment::variable("CARGO_HOME").or_else(home)
 }

@@ -4,10 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    error::{Error, Result},
-    escape::escape,
-};
+use base::escape::escape;
+
+use crate::error::{Error, Result};
 
 mod content;
 mod include;

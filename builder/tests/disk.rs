@@ -11,15 +11,13 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use initramfs_overlay::{
-    disk::{
-        ext4,
-        identity::Identity,
-        layout::Role,
-        size::{GIB, KIB, MIB},
-        vfat,
-    },
-    program::{Program, run},
+use base::program::{Program, run};
+use initramfs_overlay::disk::{
+    ext4,
+    identity::Identity,
+    layout::Role,
+    size::{GIB, KIB, MIB},
+    vfat,
 };
 use serde_json::Value;
 use tempfile::TempDir;

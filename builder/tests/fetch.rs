@@ -1,7 +1,8 @@
 //! What is fetched from a real mirror of Debian's: slow, and only where there is a network, so only when
 //! `INITRAMFS_OVERLAY_TEST_FETCH` is set. Uses the cache of the user (`INITRAMFS_OVERLAY_CACHE` chooses another one).
 
-use initramfs_overlay::{cache::Cache, kernel_package, progress::Progress, target};
+use base::progress::Progress;
+use initramfs_overlay::{kernel_package, target};
 
 fn is_wanted(test: &str) -> bool {
     let wanted = std::env::var_os("INITRAMFS_OVERLAY_TEST_FETCH").is_some();
@@ -16,9 +17,9 @@ fn a_kernel_for_every_target() {
     if !is_wanted("a_kernel_for_every_target") {
         return;
     }
-    let cache = Cache::open().unwrap();
+    let cache = initramfs_overlay::cache::open().unwrap();
     for target in target::all().unwrap() {
-        let kernel = kernel_package::debian(target, &cache, &Progress::on_stderr()).unwrap();
+        let kernel = kernel_package::debian(target, &cache, &initramfs_overlay::progress::on_stderr()).unwrap();
         assert!(kernel.modules.join("kernel/fs/overlayfs/overlay.ko").is_file(), "{kernel:?}");
         assert!(kernel.vmlinuz.is_file());
         assert_eq!(kernel.dtb.is_some(), target.kernel.dtb.is_some());

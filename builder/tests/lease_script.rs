@@ -8,7 +8,8 @@ use std::{
     process::Command,
 };
 
-use initramfs_overlay::{busybox_image, cache::Cache, oci::network, progress::Progress, target};
+use base::progress::Progress;
+use initramfs_overlay::{busybox_image, oci::network, target};
 use tempfile::TempDir;
 
 /// The machine that the script believes it runs on.
@@ -27,13 +28,14 @@ impl Machine {
             return None;
         }
         let target = target::named("x86_64").unwrap();
-        let busybox = match busybox_image::get(target, None, &Cache::open().unwrap(), &Progress::none()) {
-            Ok(busybox) => busybox,
-            Err(error) => {
-                println!("skipped: lease script: no BusyBox: {error}");
-                return None;
-            }
-        };
+        let busybox =
+            match busybox_image::get(target, None, &initramfs_overlay::cache::open().unwrap(), &Progress::none()) {
+                Ok(busybox) => busybox,
+                Err(error) => {
+                    println!("skipped: lease script: no BusyBox: {error}");
+                    return None;
+                }
+            };
         let machine = Self { folder: tempfile::tempdir().unwrap() };
         let path = |name: &str| machine.path(name);
         fs::create_dir(path("bin")).unwrap();

@@ -10,8 +10,8 @@ use std::{
     process::{Command, Output},
 };
 
+use base::digest::{digest, file_digest};
 use initramfs_overlay::{
-    cache::{digest, file_digest},
     initramfs,
     manifest::{Record, Type},
 };

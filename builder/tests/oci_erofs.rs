@@ -9,7 +9,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use initramfs_overlay::{cache::digest, disk::image::check};
+use base::digest::digest;
+use initramfs_overlay::disk::image::check;
 use serde_json::Value;
 use tar::{Builder, EntryType, Header};
 

@@ -7,7 +7,8 @@ use std::{
     process::{Command, Output},
 };
 
-use initramfs_overlay::{cache::digest, initramfs};
+use base::digest::digest;
+use initramfs_overlay::initramfs;
 use serde_json::json;
 use tar::{EntryType, Header};
 

@@ -3,18 +3,16 @@
 
 use std::fs;
 
-use initramfs_overlay::{
-    cache::digest,
-    oci::{
-        blob::Digest,
-        config::Config,
-        image::Image,
-        merge::Merge,
-        platform::Platform,
-        reference::Reference,
-        registry::{lock::Lock, name::Name},
-        tarball::Reader,
-    },
+use base::digest::digest;
+use initramfs_overlay::oci::{
+    blob::Digest,
+    config::Config,
+    image::Image,
+    merge::Merge,
+    platform::Platform,
+    reference::Reference,
+    registry::{lock::Lock, name::Name},
+    tarball::Reader,
 };
 use proptest::{collection::vec, prelude::*, sample};
 use serde_json::{Map, Value, json};

@@ -10,7 +10,8 @@ use std::{
     process::Command,
 };
 
-use initramfs_overlay::{elf, target};
+use base::elf;
+use initramfs_overlay::target;
 use object::{Object, ObjectSection, elf::FileHeader32, read::elf::AttributesSection};
 
 const VARIANTS: [&str; 3] = ["", "-debug", "-slim"];

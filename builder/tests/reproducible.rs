@@ -10,8 +10,6 @@ use std::{
     process::Command,
 };
 
-use initramfs_overlay::cache::Cache;
-
 /// What init is made of, and what the command has to know beside that.
 const SOURCE: [&str; 6] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "init", "builder", "targets"];
 
@@ -51,7 +49,7 @@ fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
     for part in SOURCE {
         copy(&workspace.join(part), &at("a/clone").join(part));
     }
-    let cache = Cache::open().unwrap();
+    let cache = initramfs_overlay::cache::open().unwrap();
     fs::create_dir_all(at("cache")).unwrap();
     for room in FETCHED {
         symlink(cache.root().join(room), at("cache").join(room)).unwrap();

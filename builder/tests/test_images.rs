@@ -5,10 +5,10 @@ mod image;
 #[path = "oci_images/tools.rs"]
 mod tools;
 
+use base::progress::Progress;
 use image::Marks;
 use initramfs_overlay::{
     disk::{self, Source},
-    progress::Progress,
     target,
 };
 

@@ -47,7 +47,7 @@ fn lay_out(folder: &Path, documents: &[Value]) -> Option<()> {
             text = text.replace(&format!("\"${number}\""), &format!("\"sha256:{digest}\""));
             text = text.replace(&format!("\"#{number}\""), &size.to_string());
         }
-        let digest = initramfs_overlay::cache::digest(text.as_bytes());
+        let digest = base::digest::digest(text.as_bytes());
         std::fs::write(blobs.join(&digest), &text).ok()?;
         known.push((digest, text.len()));
         // The last is the index.

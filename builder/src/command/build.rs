@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 
+use base::{IoContext, progress::Progress};
 use initramfs_overlay_init::config::{Abilities, Config};
 
 use self::{
@@ -15,11 +16,8 @@ use crate::{
     Error, Result,
     busybox::Busybox,
     busybox_image,
-    cache::Cache,
     compress::Compression,
     contents::Modules,
-    error::IoContext,
-    progress::Progress,
     target::{self, Target},
     trust,
     variant::Variant,
@@ -133,7 +131,7 @@ pub struct Args {
 /// # Errors
 /// [`Error::Usage`] for what cannot be, and whatever fails on the way. Then nothing of this build is left behind.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let progress = Progress::on_stderr();
+    let progress = crate::progress::on_stderr();
     let targets = chosen_targets(&args.target)?;
     let variants = unique(&args.variant);
     let mtime = archive_time()?;
@@ -144,7 +142,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let modules = chosen_modules(args, &targets, &progress)?;
     let keys =
         args.trust.iter().enumerate().map(|(place, path)| trust::read(path, place + 1)).collect::<Result<Vec<_>>>()?;
-    let cache = Cache::open()?;
+    let cache = crate::cache::open()?;
     let programs = Programs::new(args.init.as_deref(), &place, &targets, &cache, progress)?;
 
     let mut busyboxes: BTreeMap<&str, Busybox> = BTreeMap::new();
@@ -191,7 +189,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let digests = made.iter().flat_map(|artifact| artifact.digests.clone()).collect();
     files.extend(checksums::update(&output, place.version(), digests)?);
     // From here on only names change: a full disk or a bad input has been met before.
-    files.into_iter().try_for_each(crate::write::OutputFile::commit)?;
+    files.into_iter().try_for_each(base::atomic_file::AtomicFile::commit)?;
     report::print(&output, place.version(), &made, args.json)?;
     if !keys.is_empty() {
         progress.say(trust::TO_BE_SIGNED);

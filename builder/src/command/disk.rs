@@ -13,7 +13,6 @@ use crate::{
         layout::{Extent, Role, Table},
         size,
     },
-    progress::Progress,
 };
 
 /// Make an appliance disk: a partition table and the partitions that the initramfs looks for, in one file.
@@ -199,7 +198,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let privileged = rustix::process::geteuid().is_root();
     let owner = if privileged && !args.root_owned { Owner::AsIs } else { Owner::Root };
     let disk = args.disk(owner, source_date_epoch()?)?;
-    let report = disk::make(&disk, &args.output, args.force, &Progress::on_stderr())?;
+    let report = disk::make(&disk, &args.output, args.force, &crate::progress::on_stderr())?;
     for warning in &report.warnings {
         eprintln!("warning: {warning}");
     }

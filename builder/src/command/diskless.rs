@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use base::{IoContext, atomic_file::AtomicFile, digest::Hashing};
 use indicatif::BinaryBytes;
 use serde_json::json;
 
@@ -21,16 +22,12 @@ use crate::{
     Error, Result,
     archive::Properties,
     busybox_image,
-    cache::{self, Cache},
     command::output,
     compress::Compression,
     diskless::{self, Parts},
-    error::IoContext,
     initramfs,
     oci::{image::Image, inventory::Inventory, pack},
-    progress::Progress,
     tree::Tree,
-    write::{Hashing, OutputFile},
 };
 
 /// Cargo features of the init that knows this way.
@@ -104,7 +101,7 @@ pub struct Args {
 /// # Errors
 /// [`Error::Usage`] for what cannot be, and whatever fails on the way. Then no file is left.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let progress = Progress::on_stderr();
+    let progress = crate::progress::on_stderr();
     let targets = chosen_targets(&args.target)?;
     diskless::check_hostname(&args.hostname)?;
     let wanted = Wanted {
@@ -115,7 +112,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     let modules = modules::choose(&wanted, &targets, "", &progress)?;
     let place = source::locate(args.source.as_deref())?;
-    let cache = Cache::open()?;
+    let cache = crate::cache::open()?;
     let programs = Programs::new(args.init.as_deref(), &place, &targets, &cache, progress)?;
     let mtime = super::build::archive_time()?;
     let output = args.output.clone().unwrap_or_else(|| place.default_output());
@@ -158,9 +155,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         digests.push((name.clone(), sha256.clone()));
         files.push(image);
         for (text, suffix) in texts.iter().zip([MANIFEST, BILL]) {
-            let mut file = OutputFile::create(beside(&path, suffix))?;
+            let mut file = AtomicFile::create(beside(&path, suffix))?;
             file.write_all(text.as_bytes()).map_err(|source| Error::WriteArchive { source })?;
-            digests.push((format!("{name}{suffix}"), cache::digest(text.as_bytes())));
+            digests.push((format!("{name}{suffix}"), base::digest::digest(text.as_bytes())));
             files.push(file);
         }
         step.finish("");
@@ -180,7 +177,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     files.extend(checksums::update(&output, place.version(), digests)?);
     // From here on only names change: a full disk or a bad input has been met before.
-    files.into_iter().try_for_each(OutputFile::commit)?;
+    files.into_iter().try_for_each(AtomicFile::commit)?;
     let text = if args.json { format!("{:#}\n", json!(values)) } else { lines.concat() };
     output::print(text)?;
     Ok(ExitCode::SUCCESS)
@@ -196,9 +193,9 @@ struct Packed {
 }
 
 /// Writes the root as an initramfs.
-fn pack(tree: &Tree, mtime: u32, compression: Compression, path: &Path) -> Result<(OutputFile, Packed)> {
+fn pack(tree: &Tree, mtime: u32, compression: Compression, path: &Path) -> Result<(AtomicFile, Packed)> {
     let failed = |source| Error::WriteArchive { source };
-    let mut encoder = compression.encoder(Hashing::new(OutputFile::create(path)?)).map_err(failed)?;
+    let mut encoder = compression.encoder(Hashing::new(AtomicFile::create(path)?)).map_err(failed)?;
     let mut inventory = Inventory::default();
     inventory.is_last = true;
     let properties = Properties { mtime, ..Properties::default() };

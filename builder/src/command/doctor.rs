@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use base::{IoContext, escape::escape};
 use contract::tag::{Tag, Volume};
 use initramfs_overlay_init::{
     boot::overlay::config::Config,
@@ -24,8 +25,6 @@ use crate::{
         medium::Disk,
         volume::{self, Device},
     },
-    error::IoContext,
-    escape::escape,
     initramfs,
 };
 

@@ -3,14 +3,14 @@
 
 use std::{fmt::Write as _, fs::File, path::PathBuf, process::ExitCode};
 
+use base::{IoContext, escape::escape};
 use clap::Args as ClapArgs;
 use indicatif::BinaryBytes;
 use serde_json::json;
 
 use crate::{
     command::output,
-    error::{IoContext, Result},
-    escape::escape,
+    error::Result,
     initramfs::{self, Contents, Listed, Problem, Segment, release::Release},
     manifest::{Name, Record, Type},
 };

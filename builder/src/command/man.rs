@@ -2,7 +2,9 @@
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
-use crate::{Result, error::IoContext, write::write_file};
+use base::{IoContext, atomic_file::write_file};
+
+use crate::Result;
 
 /// Write the manual pages into a folder, one for each subcommand.
 #[derive(Debug, clap::Args)]

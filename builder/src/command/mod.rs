@@ -2,9 +2,10 @@
 
 use std::process::ExitCode;
 
+use base::cleanup;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::{Result, unfinished};
+use crate::Result;
 
 pub mod build;
 pub mod completions;
@@ -54,7 +55,7 @@ impl Cli {
     pub fn run(self) -> Result<ExitCode> {
         // `vm` sees to its own end, and the tether to that of others.
         if !matches!(self.command, Command::Vm(_) | Command::Tether(_)) {
-            unfinished::clean_when_interrupted()?;
+            cleanup::clean_when_interrupted()?;
         }
         match self.command {
             Command::Build(args) => build::run(&args),

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, fmt::Write as _, path::PathBuf, process::ExitCode};
 
+use base::{IoContext, atomic_file::AtomicFile, escape::escape, progress::Progress};
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::json;
 
@@ -10,8 +11,6 @@ use crate::{
     archive::Properties,
     command::output,
     compress::Compression,
-    error::IoContext,
-    escape::escape,
     oci::{
         erofs,
         image::Image,
@@ -21,9 +20,7 @@ use crate::{
         pack::Written,
         squashfs,
     },
-    progress::Progress,
     tree::{Entry, Kind},
-    write::OutputFile,
 };
 
 mod access;
@@ -135,12 +132,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 fn build(args: &Args) -> Result<ExitCode> {
     let name = args.root.name();
-    let progress = Progress::on_stderr();
+    let progress = crate::progress::on_stderr();
     let mtime = super::build::archive_time()?;
     let (image, platform) = args.root.open()?;
     // What cannot be written is said before anything is read.
     let outputs =
-        [&args.output, &args.squashfs, &args.erofs].map(|path| path.as_ref().map(OutputFile::create).transpose());
+        [&args.output, &args.squashfs, &args.erofs].map(|path| path.as_ref().map(AtomicFile::create).transpose());
     let [output, squashfs, erofs] = outputs;
     let (output, squashfs, erofs) = (output?, squashfs?, erofs?);
     let Root { image, platform, mut merge, base } = args.root.merge(image, platform, args.split, progress)?;

@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use crate::{Result, error::IoContext};
+use base::IoContext;
+
+use crate::Result;
 
 /// Prints `text`. A reader that has seen enough, as `head` has, is no error.
 ///
@@ -12,6 +14,6 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<()> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_ref()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.at("write", "standard output"),
+        result => Ok(result.at("write", "standard output")?),
     }
 }

@@ -8,19 +8,15 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use base::{IoContext, cleanup::TempDir, progress::Progress};
 use contract::text::parse_duration;
 
 use crate::{
-    Error, Result, busybox_image,
-    cache::Cache,
-    demo,
-    error::IoContext,
+    Error, Result, busybox_image, demo,
     kernel_package::{self, Kernel},
-    progress::Progress,
     qemu::{Accelerator, Drive, End, Guest, Machine, Terminal, Verdict, card},
     supplement,
     target::{self, DiskInterface, Target},
-    unfinished::Scratch,
     variant::Variant,
 };
 
@@ -112,8 +108,8 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
 /// [`Error::MissingPrograms`] without QEMU, [`Error::Usage`], and whatever fails on the way.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let target = target::named(&args.target)?;
-    let progress = Progress::on_stderr();
-    let work = Scratch::new("initramfs-overlay-run-", None)?;
+    let progress = crate::progress::on_stderr();
+    let work = TempDir::new("initramfs-overlay-run-", None)?;
     let initrd = match &args.initrd {
         Some(initrd) => initrd.clone(),
         None => newest_artifact(Path::new("target"), target, args.variant)?,
@@ -138,7 +134,7 @@ fn prepare(args: &Args, target: &'static Target, initrd: &Path, work: &Path, pro
     }
     let (kernel, modules) = kernel(args, target, progress)?;
     let mut machine = Machine::new(target, &kernel);
-    crate::program::require(&[machine.program()])?;
+    base::program::require(&[machine.program()])?;
     machine.initrd = Some(initrd.to_owned());
     if let Some(modules) = modules {
         let step = progress.step(format!("{}: adding modules of {}", target.name, kernel.version));
@@ -161,7 +157,7 @@ fn prepare(args: &Args, target: &'static Target, initrd: &Path, work: &Path, pro
 /// The kernel, and its modules where there are any to add.
 fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<(Kernel, Option<PathBuf>)> {
     let Some(file) = &args.kernel else {
-        let kernel = match kernel_package::debian(target, &Cache::open()?, progress) {
+        let kernel = match kernel_package::debian(target, &crate::cache::open()?, progress) {
             Ok(kernel) => kernel,
             Err(error @ Error::Missing { .. }) => this_machines(target).ok_or(error)?,
             Err(error) => return Err(error),
@@ -213,7 +209,7 @@ fn modules_for(target: &Target) -> Vec<&'static str> {
 fn drive(args: &Args, target: &'static Target, work: &Path, progress: &Progress) -> Result<Drive> {
     let interface = target.qemu.disk;
     let Some(disk) = &args.disk else {
-        let busybox = busybox_image::get(target, args.busybox.as_deref(), &Cache::open()?, progress)?;
+        let busybox = busybox_image::get(target, args.busybox.as_deref(), &crate::cache::open()?, progress)?;
         let path = work.join("demo.img");
         demo::make(&path, &busybox.bytes, interface == DiskInterface::Sd, progress)?;
         return Ok(Drive { path, interface, write: true });
@@ -245,7 +241,7 @@ fn newest_artifact(folder: &Path, target: &Target, variant: Variant) -> Result<P
     })
 }
 
-fn print_command(machine: &Machine, work: Scratch) -> Result<ExitCode> {
+fn print_command(machine: &Machine, work: TempDir) -> Result<ExitCode> {
     println!("{}", machine.command_line(Terminal::Shell));
     let kept = std::fs::read_dir(work.path()).at("read", work.path())?.count() > 0;
     if kept {

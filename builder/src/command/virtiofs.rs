@@ -6,6 +6,7 @@ use std::{
     process::ExitCode,
 };
 
+use base::{IoContext, atomic_file::AtomicFile, progress::Progress};
 use indicatif::BinaryBytes;
 use initramfs_overlay_init::config::{Abilities, Config};
 use serde_json::json;
@@ -14,16 +15,12 @@ use super::build::{Program, source};
 use crate::{
     Error, Result,
     archive::{self, Properties},
-    cache::Cache,
     command::output,
     compress::Compression,
-    error::IoContext,
     kmod::ModuleTree,
-    progress::Progress,
     target::{self, Target},
     toolchain::Toolchain,
     virtiofs::{self, Chosen, Parts},
-    write::OutputFile,
 };
 
 /// Cargo features of the init that knows this way.
@@ -92,7 +89,7 @@ pub struct Args {
 /// # Errors
 /// [`Error::Usage`] for what cannot be, and whatever fails on the way. Then no file is left.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let progress = Progress::on_stderr();
+    let progress = crate::progress::on_stderr();
     let target = chosen_target(args.target.as_deref())?;
     check_cmdline(args.cmdline.as_deref(), &progress)?;
     let chosen = match args.no_modules {
@@ -112,7 +109,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         arguments: &[],
     })?;
     let failed = |source| Error::WriteArchive { source };
-    let mut encoder = args.compress.encoder(OutputFile::create(&args.output)?).map_err(failed)?;
+    let mut encoder = args.compress.encoder(AtomicFile::create(&args.output)?).map_err(failed)?;
     let mtime = super::build::archive_time()?;
     archive::write(&tree, Properties { mtime, ..Properties::default() }, &mut encoder)?;
     let mut file = encoder.finish().map_err(failed)?;
@@ -148,7 +145,7 @@ pub(super) fn program(
         return Ok((Program::read(path.to_owned(), target, None)?, env!("CARGO_PKG_VERSION").to_owned()));
     }
     let place = source::locate(source)?;
-    let cache = Cache::open()?;
+    let cache = crate::cache::open()?;
     let init = Toolchain::new(place.source()?, &cache, progress)?.init(target, FEATURES)?;
     Ok((Program::read(init.path, target, None)?, place.version().to_owned()))
 }

@@ -6,6 +6,7 @@ use std::{
     time::Instant,
 };
 
+use base::progress::Progress;
 use contract::virtiofs::{INIT, ROOT_TAG};
 use serde_json::json;
 
@@ -15,17 +16,14 @@ use super::{
     virtiofs::chosen_target,
 };
 use crate::{
-    Error, Result,
-    cache::Cache,
-    kernel_package,
+    Error, Result, kernel_package,
     kmod::ModuleTree,
-    progress::Progress,
     qemu::{Accelerator, console::End},
     target::Target,
     virtiofs::{self, Parts},
-    vm::root::check_shares,
     vm::{
-        RootAccess, Share, Vm, accelerator, root,
+        RootAccess, Share, Vm, accelerator,
+        root::{self, check_shares},
         session::{self, Outcome, Output},
         share::Daemon,
     },
@@ -123,7 +121,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn boot(args: &Args) -> Result<ExitCode> {
-    let progress = Progress::on_stderr();
+    let progress = crate::progress::on_stderr();
     let target = chosen_target(args.target.as_deref())?;
     if target.qemu.disk != crate::target::DiskInterface::Virtio {
         return Err(Error::Usage(format!(
@@ -145,7 +143,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     }
     let daemon = Daemon::find(args.virtiofsd.as_deref())?;
     let qemu = crate::qemu::program(&target.qemu.program);
-    crate::program::require(&[qemu])?;
+    base::program::require(&[qemu])?;
     // Asking takes a moment, in which the rest is made.
     let asked = match args.machine.accel {
         Some(_) => None,
@@ -208,7 +206,7 @@ fn shares(words: &[String], read_only: bool) -> Vec<Share> {
 fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<root::Kernel> {
     let Some(file) = &args.kernel else { return root::kernel_in(&args.root) };
     if file == Path::new("debian") && !file.exists() {
-        let kernel = kernel_package::debian(target, &Cache::open()?, progress)?;
+        let kernel = kernel_package::debian(target, &crate::cache::open()?, progress)?;
         let modules = args.modules_from.clone().unwrap_or(kernel.modules);
         return Ok(root::Kernel { vmlinuz: kernel.vmlinuz, version: Some(kernel.version), modules: Some(modules) });
     }

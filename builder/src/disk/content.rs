@@ -11,10 +11,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::IoContext;
 use sha2::{Digest, Sha256};
 use walkdir::WalkDir;
 
-use crate::{Error, Result, error::IoContext};
+use crate::{Error, Result};
 
 /// Whose the files are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +121,7 @@ pub fn read(folder: &Path, owner: Owner) -> Result<Vec<Entry>> {
         let item = item.map_err(|error| {
             let path = error.path().unwrap_or(folder).to_owned();
             let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of links"));
-            Error::Io { action: "read", path, source }
+            base::Error::Io { action: "read", path, source }
         })?;
         let source = item.path();
         let path = source.strip_prefix(folder).unwrap_or(source).as_os_str().as_bytes().to_vec();
@@ -172,7 +173,7 @@ fn attributes(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     let length = match rustix::fs::llistxattr(path, &mut room[..]) {
         Ok(length) => length,
         Err(Errno::OPNOTSUPP) => 0,
-        Err(error) => return Err(error.into()).at("read the attributes of", path),
+        Err(error) => Err(error.into()).at("read the attributes of", path)?,
     };
     let mut names: Vec<Vec<u8>> =
         room[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();

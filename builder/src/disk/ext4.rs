@@ -10,13 +10,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use uuid::Uuid;
-
-use crate::{
-    Error, Result,
-    error::IoContext,
+use base::{
+    IoContext,
     program::{self, Program},
 };
+use uuid::Uuid;
+
+use crate::{Error, Result};
 
 use super::{
     content::{Entry, Kind},
@@ -141,7 +141,8 @@ pub fn make(work: &Path, name: &str, settings: &Settings, entries: &[Entry]) -> 
     if complaints.is_empty() {
         Ok(())
     } else {
-        Err(program::failure("debugfs".as_ref(), "some of its commands failed".to_owned(), &complaints.join("\n")))
+        let status = "some of its commands failed".to_owned();
+        Err(program::failure("debugfs".as_ref(), status, &complaints.join("\n")).into())
     }
 }
 

@@ -5,15 +5,15 @@
 
 use std::{fs::File, io::Read, path::Path};
 
+use base::{
+    IoContext,
+    program::{self, Program},
+};
 use clap::ValueEnum;
 use contract::superblock::{self, HEAD, Superblock};
 use uuid::Uuid;
 
-use crate::{
-    Error, Result,
-    error::IoContext,
-    program::{self, Program},
-};
+use crate::{Error, Result};
 
 use super::content::Owner;
 

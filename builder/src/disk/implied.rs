@@ -4,9 +4,10 @@
 use std::{collections::BTreeMap, fs::File, io::BufReader, path::Path};
 
 use backhand::{FilesystemReader, InnerNode};
+use base::IoContext;
 
 use super::content::{Entry, Kind};
-use crate::{Result, error::IoContext};
+use crate::Result;
 
 /// Mode and owner of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,7 +6,9 @@ use std::{
     path::Path,
 };
 
-use crate::{Error, Result, error::IoContext, unfinished::Scratch};
+use base::{IoContext, cleanup::TempDir};
+
+use crate::{Error, Result};
 use rustix::{
     fs::{SeekFrom, seek},
     io::Errno,
@@ -18,7 +20,7 @@ const CHUNK: usize = 1 << 20;
 const GRAIN: usize = 4096;
 
 /// A folder beside `path` for files in between, removed when it is dropped.
-pub fn work_folder(path: &Path) -> Result<Scratch> {
+pub fn work_folder(path: &Path) -> Result<TempDir> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -26,14 +28,14 @@ pub fn work_folder(path: &Path) -> Result<Scratch> {
     parent.metadata().at("find the folder", parent)?;
     // Absolute, as the tools run in it.
     let parent = std::path::absolute(parent).at("find", parent)?;
-    Scratch::new(".initramfs-overlay-disk-", Some(&parent))
+    Ok(TempDir::new(".initramfs-overlay-disk-", Some(&parent))?)
 }
 
 /// Copies the filesystem in `part` to `start` of the disk, and removes `part`.
 pub fn place(part: &Path, disk: &File, path: &Path, start: u64, size: u64) -> Result<()> {
     let source = File::open(part).at("open", part)?;
     copy_data(&source, disk, start, size).at("write", path)?;
-    std::fs::remove_file(part).at("remove", part)
+    Ok(std::fs::remove_file(part).at("remove", part)?)
 }
 
 /// A disk is precious: an existing one is only replaced on demand, and what is no plain file never.

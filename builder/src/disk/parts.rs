@@ -7,10 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::{IoContext, progress::Progress};
 use contract::names;
 use walkdir::WalkDir;
 
-use crate::{Error, Result, error::IoContext, progress::Progress};
+use crate::{Error, Result};
 
 use super::{
     content::{self, Entry},
@@ -278,7 +279,7 @@ pub fn has_efi(entries: &[Entry]) -> bool {
 
 /// The tools run in another folder.
 fn absolute(path: &Path) -> Result<PathBuf> {
-    std::path::absolute(path).at("find", path)
+    Ok(std::path::absolute(path).at("find", path)?)
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use base::IoContext;
 use contract::names::INIT;
 
-use crate::{Error, Result, error::IoContext};
+use crate::{Error, Result};
 
 /// Links followed at most, as the kernel does (`MAXSYMLINKS`).
 const MOST_LINKS: usize = 40;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt, path::Path};
 
+use base::IoContext;
 use gpt::{
     GptConfig,
     disk::LogicalBlockSize,
@@ -10,7 +11,7 @@ use gpt::{
     partition_types,
 };
 
-use crate::{Error, Result, error::IoContext};
+use crate::{Error, Result};
 
 use super::{
     identity::Identity,
@@ -29,7 +30,7 @@ pub fn write(file: &mut File, path: &Path, layout: &Layout, identity: &Identity,
         }
         Table::Mbr => {
             let mbr = mbr(layout, identity).to_bytes();
-            file.write_all_at(&mbr, 0).at("write", path)
+            Ok(file.write_all_at(&mbr, 0).at("write", path)?)
         }
     }
 }

@@ -10,11 +10,12 @@ use std::{
     process::Command,
 };
 
-use crate::{
-    Error, Result,
-    error::IoContext,
+use base::{
+    IoContext,
     program::{self, Program},
 };
+
+use crate::{Error, Result};
 
 use super::{
     content::{Entry, Kind},

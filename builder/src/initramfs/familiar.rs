@@ -1,6 +1,6 @@
 //! What a file is that was taken for an initramfs. Only for the error's text: nothing is decided by it.
 
-use crate::escape::escape;
+use base::escape::escape;
 
 /// What a file is instead of an initramfs, by its first 2048 bytes: the mix-ups that happen.
 pub fn familiar(head: &[u8]) -> String {

@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 
-use crate::{escape::escape, manifest::Type};
+use base::escape::escape;
+
+use crate::manifest::Type;
 
 /// The names seen so far.
 #[derive(Default)]

@@ -354,6 +354,6 @@ fn a_reader_that_fails_is_no_damage() {
     let whole = compressed(Compression::Gzip, &archive("init", &[b'x'; 1000]));
     for length in [0, 5, 20, whole.len() - 5] {
         let error = read(whole[..length].chain(Failing), Path::new("test")).unwrap_err();
-        assert!(matches!(error, Error::Io { action: "read", .. }), "{length}: {error}");
+        assert!(matches!(error, Error::Base(base::Error::Io { action: "read", .. })), "{length}: {error}");
     }
 }

@@ -1,6 +1,7 @@
 //! What a module says of itself in its `.modinfo` section (kernel, include/linux/module.h, `MODULE_INFO`): reading it from the
 //! ELF file, and taking it apart. Nothing is looked up here.
 
+use base::elf::Machine;
 use object::{
     Endianness, FileKind, ReadRef,
     elf::{ET_REL, FileHeader32, FileHeader64},
@@ -11,7 +12,6 @@ use object::{
 };
 
 use super::names;
-use crate::elf::Machine;
 
 /// The fields of `.modinfo` that matter to who loads the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

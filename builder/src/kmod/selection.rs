@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use base::{IoContext, elf::Machine};
 use contract::module_index::{self, Index};
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     note::Note,
     strip::{self, Removed},
 };
-use crate::{Error, Result, elf::Machine, error::IoContext};
+use crate::{Error, Result};
 
 /// The modules that go into an image, for one kernel.
 #[derive(Debug, Clone, Default)]

@@ -8,6 +8,7 @@ use std::{
     thread,
 };
 
+use base::IoContext;
 use walkdir::WalkDir;
 
 use super::{
@@ -18,7 +19,7 @@ use super::{
     names,
     note::Note,
 };
-use crate::{Error, Result, error::IoContext};
+use crate::{Error, Result};
 
 /// Files that only the root of a kernel's module tree has (kernel, Documentation/kbuild/kbuild.rst, and depmod(8)).
 const MARKS: [&str; 4] = ["modules.builtin", "modules.order", "modules.dep", "kernel"];
@@ -94,7 +95,7 @@ fn module_files(root: &Path) -> Result<Vec<String>> {
     for entry in WalkDir::new(root).sort_by_file_name() {
         let entry = entry.map_err(|error| {
             let path = error.path().unwrap_or(root).to_path_buf();
-            Error::Io {
+            base::Error::Io {
                 action: "read",
                 path,
                 source: error.into_io_error().unwrap_or_else(|| io::ErrorKind::Other.into()),

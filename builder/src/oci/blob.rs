@@ -8,10 +8,11 @@ use std::{
     path::PathBuf,
 };
 
+use base::{IoContext, digest::hexadecimal};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Sha256, Sha512, digest::DynDigest};
 
-use crate::{Error, Result, error::IoContext, manifest::hexadecimal};
+use crate::{Error, Result};
 
 /// The longest JSON document that is read, in bytes: what registries take for a manifest.
 pub const DOCUMENT_MAX: u64 = 4 << 20;
@@ -53,7 +54,7 @@ impl Digest {
 
     /// The SHA-256 of `bytes`.
     pub(super) fn of(bytes: &[u8]) -> Self {
-        Self(format!("sha256:{}", crate::cache::digest(bytes)))
+        Self(format!("sha256:{}", base::digest::digest(bytes)))
     }
 
     /// The digest of `bytes`, by the same algorithm.
@@ -120,7 +121,7 @@ impl Place {
         let path = path.into();
         let metadata = File::open(&path).and_then(|file| file.metadata()).at("read", &path)?;
         if !metadata.is_file() {
-            return Err(io::Error::other("it is no regular file")).at("read", path);
+            Err(io::Error::other("it is no regular file")).at("read", &path)?;
         }
         Ok(Self { path, offset: 0, size: metadata.len() })
     }

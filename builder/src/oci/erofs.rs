@@ -19,6 +19,7 @@ use std::{
     os::unix::fs::FileExt,
 };
 
+use base::{IoContext, atomic_file::AtomicFile, escape::escape};
 use uuid::Uuid;
 
 use super::{
@@ -28,10 +29,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    error::IoContext,
-    escape::escape,
     tree::{Device, Entry, Kind},
-    write::OutputFile,
 };
 
 mod directory;
@@ -299,7 +297,7 @@ pub enum Ends {
 ///
 /// # Errors
 /// As [`pack::write_as`], and [`Error::OciImage`] for attributes that EROFS cannot hold.
-pub fn write(merge: &Merge, image: &Image, mtime: u32, ends: Ends, output: &mut OutputFile) -> Result<Written> {
+pub fn write(merge: &Merge, image: &Image, mtime: u32, ends: Ends, output: &mut AtomicFile) -> Result<Written> {
     let sink = BufWriter::with_capacity(256 << 10, &mut *output);
     let (superblock, written) = write_blocks(merge, image, mtime, ends, sink)?;
     let path = output.path().to_path_buf();

@@ -11,6 +11,7 @@ use std::{
     path::Path,
 };
 
+use base::{IoContext, escape::escape, progress::Progress};
 use walkdir::WalkDir;
 
 use super::{
@@ -19,9 +20,6 @@ use super::{
 };
 use crate::{
     Error, Result,
-    error::IoContext,
-    escape::escape,
-    progress::Progress,
     tree::{Clash, Content, Device, Entry, Kind},
 };
 
@@ -49,7 +47,7 @@ pub fn read(
         let found = found.map_err(|error| {
             let path = error.path().unwrap_or(folder).to_path_buf();
             let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of folders"));
-            Error::Io { action: "read", path, source }
+            base::Error::Io { action: "read", path, source }
         })?;
         let host = found.path();
         let path = host.strip_prefix(folder).unwrap_or(host).as_os_str().as_bytes();
@@ -138,7 +136,7 @@ fn attributes(host: &Path) -> Result<Attributes> {
         Ok(_) => {}
         // A filesystem without them.
         Err(Errno::NOTSUP) => return Ok(Attributes::new()),
-        Err(error) => return Err(read(error)).at("read the attributes of", host),
+        Err(error) => Err(read(error)).at("read the attributes of", host)?,
     }
     let mut attributes = Attributes::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
@@ -146,7 +144,7 @@ fn attributes(host: &Path) -> Result<Attributes> {
         match fs::lgetxattr(host, name, rustix::buffer::spare_capacity(&mut value)) {
             Ok(_) => drop(attributes.insert(name.to_vec(), value)),
             Err(Errno::NODATA) => {}
-            Err(error) => return Err(read(error)).at("read the attributes of", host),
+            Err(error) => Err(read(error)).at("read the attributes of", host)?,
         }
     }
     Ok(attributes)

@@ -2,12 +2,14 @@
 
 use std::{fmt::Debug, path::PathBuf, sync::Arc};
 
+use base::{cleanup::TempDir, progress::Progress};
+
 use super::{
     blob::{Blob, Digest},
     config::Config,
     platform::Platform,
 };
-use crate::{Result, progress::Progress, unfinished::Scratch};
+use crate::Result;
 
 /// An image that was found.
 #[derive(Debug, Clone)]
@@ -27,7 +29,7 @@ pub struct Image {
     /// The digest of what its name in the registry stands for: an index, or the manifest itself.
     pub resolved: Option<Digest>,
     /// Keeps the unpacked archive of images as long as they are read, where that was compressed.
-    pub unpacked: Option<Arc<Scratch>>,
+    pub unpacked: Option<Arc<TempDir>>,
 }
 
 /// Where an image's files are.

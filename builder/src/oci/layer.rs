@@ -3,13 +3,15 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+use base::escape::escape;
+
 use super::{
     blob::Hashed,
     image::{Image, Layer},
     merge::Merge,
     tarball::{Fault, Reader},
 };
-use crate::{Error, Result, decompress::MEMORY_MAX, escape::escape};
+use crate::{Error, Result, decompress::MEMORY_MAX};
 
 /// One layer of an image, with what errors need.
 #[derive(Debug, Clone, Copy)]

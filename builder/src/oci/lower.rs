@@ -3,11 +3,10 @@
 
 use std::borrow::Cow;
 
+use base::escape::escape;
+
 use super::merge::Merge;
-use crate::{
-    escape::escape,
-    tree::{Device, Kind},
-};
+use crate::tree::{Device, Kind};
 
 /// Attributes that overlayfs obeys (kernel, Documentation/filesystems/overlayfs.rst).
 const ORDERS: &[u8] = b"trusted.overlay.";

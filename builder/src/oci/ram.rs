@@ -1,6 +1,7 @@
 //! What is put beside an image so that its root runs by itself: init, what it is to run, the attributes that an archive has no place
 //! for, and the list by which init knows that all arrived. Changes the tree, and reads nothing but the image's config.
 
+use base::escape::escape;
 use contract::{
     attributes::{self, Attribute},
     names,
@@ -11,7 +12,6 @@ use super::{config::Run, merge::Merge};
 use crate::{
     Error, Result,
     busybox::Busybox,
-    escape::escape,
     tree::{Clash, Content, Entry, Kind},
 };
 

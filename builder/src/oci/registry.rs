@@ -13,18 +13,22 @@ use std::{
     time::Duration,
 };
 
+use base::{
+    IoContext,
+    cache::{Cache, Check, PARTIAL, Shrunk},
+    cleanup::TempPath,
+    in_one_line,
+    progress::{Progress, Step},
+};
+
 use crate::{
     Error, Result,
-    cache::{Cache, Check, PARTIAL, Shrunk},
-    error::{IoContext, in_one_line},
     oci::{
         blob::{DOCUMENT_MAX, Digest, Place},
         image::{Image, Layer, Remote},
         manifest::{Descriptor, INDEXES, MANIFESTS, Role, Search, Store},
         platform::Platform,
     },
-    progress::{Progress, Step},
-    unfinished::Unfinished,
 };
 
 pub mod authorization;
@@ -74,7 +78,7 @@ impl Default for Access {
             lock: None,
             cache: None,
             limit: LIMIT,
-            progress: Progress::on_stderr(),
+            progress: crate::progress::on_stderr(),
         }
     }
 }
@@ -123,7 +127,7 @@ pub(super) fn open(text: &str, name: Name, platform: &Platform, access: &Access)
         Some(path) if name.digest.is_none() => Lock::read(path)?.images.remove(&name.to_string()),
         _ => None,
     };
-    let cache = access.cache.clone().map_or_else(Cache::open, Ok)?;
+    let cache = access.cache.clone().map_or_else(crate::cache::open, Ok)?;
     let places = mirrors::of(&name)?;
     let session = Session {
         text: text.to_owned(),
@@ -236,7 +240,7 @@ impl Session {
         let media_type = if known { document.media_type } else { String::new() };
         self.keep(&digest, |folder| {
             fs::write(folder.join(BLOB), &document.bytes).at("write", folder.join(BLOB))?;
-            fs::write(folder.join(TYPE), &media_type).at("write", folder.join(TYPE))
+            Ok(fs::write(folder.join(TYPE), &media_type).at("write", folder.join(TYPE))?)
         })?;
         Ok(Descriptor::new(media_type, digest, document.bytes.len() as u64))
     }
@@ -244,11 +248,12 @@ impl Session {
     /// The blob in the cache; made by `make` where it is not there.
     fn keep(&self, digest: &Digest, make: impl FnOnce(&std::path::Path) -> Result<()>) -> Result<PathBuf> {
         let entry = self.cache.entry(ROOM, &key(digest), Check::Sizes, |folder| {
-            let _unfinished = Unfinished::new(folder);
+            let _unfinished = TempPath::new(folder);
             make(folder)?;
             let blob = folder.join(BLOB);
             self.has_fetched.store(true, Ordering::Relaxed);
-            File::open(&blob).and_then(|file| file.sync_all()).at("write", blob)
+            File::open(&blob).and_then(|file| file.sync_all()).at("write", blob)?;
+            Ok::<_, Error>(())
         })?;
         self.cache.touch(&entry);
         Ok(entry.join(BLOB))
@@ -337,7 +342,9 @@ impl Store for Session {
             if seen != *digest {
                 return Err(self.failed(what, format!("what came has digest {seen}").into()));
             }
-            self.keep(digest, |folder| fs::write(folder.join(BLOB), &document.bytes).at("write", folder.join(BLOB)))?
+            self.keep(digest, |folder| {
+                Ok(fs::write(folder.join(BLOB), &document.bytes).at("write", folder.join(BLOB))?)
+            })?
         };
         Place::file(path).map(Some)
     }
@@ -384,7 +391,7 @@ impl Remote for Session {
     }
 
     fn forget(&self, digest: &Digest) -> Result<()> {
-        self.cache.remove(ROOM, &key(digest))
+        Ok(self.cache.remove(ROOM, &key(digest))?)
     }
 
     fn write_lock(&self, resolved: &Digest) -> Result<()> {

@@ -7,6 +7,7 @@ use std::{
     process::Stdio,
 };
 
+use base::{IoContext, ProgramFailure, atomic_file::AtomicFile};
 use tar::{Builder, EntryType, Header};
 
 use super::{
@@ -17,9 +18,7 @@ use super::{
 use crate::{
     Error, Result,
     disk::image::MKSQUASHFS,
-    error::{IoContext, ProgramFailure},
     tree::{Entry, Kind},
-    write::OutputFile,
 };
 
 mod root;
@@ -94,7 +93,7 @@ impl<W: Write> Format for Tar<'_, W> {
 ///
 /// # Errors
 /// As [`pack::write_as`], [`Error::MissingPrograms`] without mksquashfs, and [`Error::Program`] with what it said.
-pub fn write(merge: &Merge, image: &Image, mtime: u32, output: &mut OutputFile) -> Result<Written> {
+pub fn write(merge: &Merge, image: &Image, mtime: u32, output: &mut AtomicFile) -> Result<Written> {
     let path = output.path().to_path_buf();
     let mut command = MKSQUASHFS.command()?;
     // The file has no name yet that may stay; this is another one for it.
@@ -145,10 +144,11 @@ pub fn write(merge: &Merge, image: &Image, mtime: u32, output: &mut OutputFile) 
             written.archive = root::settle(output.file(), root, mtime).at("write", path)?;
             Ok(written)
         }
-        _ => Err(Error::Program {
+        _ => Err(base::Error::Program {
             program: MKSQUASHFS.name.to_owned(),
             status: status.to_string(),
             source: ProgramFailure { said: said.trim().to_owned() },
-        }),
+        }
+        .into()),
     }
 }

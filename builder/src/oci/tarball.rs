@@ -181,7 +181,7 @@ impl<R: Read> Reader<R> {
                     if let Some((key, _)) = records.iter().find(|(key, _)| is_of_member(key)) {
                         return Err(format!(
                             "a global header before it sets `{}` for all members, which only some programs heed",
-                            crate::escape::escape(key)
+                            base::escape::escape(key)
                         ));
                     }
                 }

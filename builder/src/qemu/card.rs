@@ -3,7 +3,9 @@
 
 use std::{fs::File, path::Path};
 
-use crate::{Error, Result, disk, error::IoContext};
+use base::IoContext;
+
+use crate::{Error, Result, disk};
 
 /// The size of a card for `bytes`, in bytes.
 pub fn card_size(bytes: u64) -> u64 {

@@ -10,12 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base::{IoContext, program::last_lines};
 use rustix::{
     io::FdFlags,
     termios::{self, OptionalActions, Termios},
 };
 
-use crate::{Error, Result, error::IoContext, program::last_lines};
+use crate::{Error, Result};
 
 use super::{
     console::{Console, End, Waited},

@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::program::Program;
+
 use crate::{
     kernel_package::Kernel,
-    program::Program,
     target::{DiskInterface, Target},
 };
 

@@ -8,9 +8,10 @@ use std::{
     process::Command,
 };
 
+use base::{IoContext, program};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, error::IoContext, program};
+use crate::{Error, Result};
 
 /// A crate that is compiled into `init`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

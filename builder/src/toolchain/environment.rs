@@ -3,7 +3,9 @@
 
 use std::{env, process::Command};
 
-use crate::{Result, cache::Cache};
+use base::cache::Cache;
+
+use crate::Result;
 
 /// Variables that change what cargo, rustc, cc or zig make. Paths, proxies, homes and CARGO_NET_* stay.
 const REMOVED_PREFIXES: [&str; 14] = [

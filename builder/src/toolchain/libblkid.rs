@@ -12,16 +12,16 @@ use std::{
     thread,
 };
 
-use super::tools::Tools;
-use crate::{
-    Error, Result,
-    cache::{Cache, Check, digest},
-    error::{IoContext, ProgramFailure},
-    fetch::Pinned,
+use base::{
+    IoContext, ProgramFailure,
+    cache::{Cache, Check},
+    digest::digest,
     program,
     progress::Progress,
-    target::Target,
 };
+
+use super::tools::Tools;
+use crate::{Error, Result, fetch::Pinned, target::Target};
 
 /// The version of util-linux, and so of libblkid.
 pub const VERSION: &str = "2.41.5";
@@ -330,7 +330,7 @@ fn run(command: &mut Command, action: &str) -> Result<()> {
         return Ok(());
     }
     let source = ProgramFailure { said: program::last_words(&output) };
-    Err(Error::Program { program: action.to_owned(), status: output.status.to_string(), source })
+    Err(base::Error::Program { program: action.to_owned(), status: output.status.to_string(), source }.into())
 }
 
 /// Does `work` for each of `items`, as many at a time as there are processors; stops at the first error.
@@ -380,7 +380,10 @@ mod tests {
         let count = AtomicUsize::new(0);
         let result = in_parallel(&items, |item| {
             count.fetch_add(1, Ordering::SeqCst);
-            if *item == 3 { Err(io::Error::other("no")).at("compile", "x") } else { Ok(()) }
+            if *item == 3 {
+                Err(io::Error::other("no")).at("compile", "x")?
+            }
+            Ok(())
         });
         assert!(result.is_err());
         assert!(count.into_inner() < 1000, "it went on after the error");

@@ -6,8 +6,10 @@ use std::{
     process::Command,
 };
 
+use base::{IoContext, program, progress::Progress};
+
 use super::environment;
-use crate::{Error, Result, error::IoContext, program, progress::Progress};
+use crate::{Error, Result};
 
 /// The Rust that a source tree is built with.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,13 +8,15 @@ use std::{
     process::Command,
 };
 
-use crate::{
-    Error, Result,
-    cache::{Cache, Check, variable},
-    error::{IoContext, ProgramFailure},
+use base::{
+    IoContext, ProgramFailure,
+    cache::{Cache, Check},
+    environment::variable,
     program,
     progress::Progress,
 };
+
+use crate::{Error, Result};
 
 /// A folder with the tools, instead of the one in the cache: a virtual environment or what `pip install --target` made.
 pub const VARIABLE: &str = "INITRAMFS_OVERLAY_TOOLS";
@@ -77,7 +79,7 @@ pub fn get(cache: &Cache, progress: &Progress) -> Result<Tools> {
         install(folder).map_err(|tried| missing(cache, tried))?;
         find(folder).map_err(|reason| missing(cache, vec![format!("what pip installed is not complete: {reason}")]))?;
         step.finish("");
-        Ok(())
+        Ok::<_, Error>(())
     })?;
     find(&folder).map_err(|reason| missing(cache, vec![reason]))
 }
@@ -116,7 +118,7 @@ fn packages_folder(folder: &Path) -> Option<PathBuf> {
 
 /// Installs all three into `folder`; else says what was tried.
 fn install(folder: &Path) -> Result<(), Vec<String>> {
-    let io = |error: Error| vec![error.to_string()];
+    let io = |error: base::Error| vec![error.to_string()];
     let requirements_file = folder.join("requirements.txt");
     fs::write(&requirements_file, requirements()).at("write", &requirements_file).map_err(io)?;
     let python = program::locate("python3").ok_or_else(|| vec!["python3 is not installed".to_owned()])?;

@@ -7,7 +7,9 @@ use std::{
     path::PathBuf,
 };
 
-use crate::error::{Error, IoContext, Result};
+use base::IoContext;
+
+use crate::error::{Error, Result};
 
 /// Where a file's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +75,7 @@ impl Content {
             let length = match file.read(&mut buffer) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error).at("read", path),
+                Err(error) => Err(error).at("read", path)?,
             };
             // One read past the end tells a file that has grown.
             if length as u64 > left || (length == 0 && left > 0) {
@@ -110,7 +112,7 @@ mod tests {
             assert!(matches!(error, Error::SizeChanged { expected: 100_000, .. }), "{size}: {error}");
         }
         fs::remove_file(&path).unwrap();
-        assert!(matches!(content.copy_to(&mut Vec::new()), Err(Error::Io { action: "read", .. })));
+        assert!(matches!(content.copy_to(&mut Vec::new()), Err(Error::Base(base::Error::Io { action: "read", .. }))));
         assert!(Content::host(&path).unwrap_err().to_string().contains("log"));
     }
 }

@@ -21,13 +21,11 @@ use std::{
     path::Path,
 };
 
+use base::{IoContext, escape::escape};
 use walkdir::WalkDir;
 
 use super::{Clash, Content, Entry, Kind, Tree};
-use crate::{
-    error::{Error, IoContext, Result},
-    escape::escape,
-};
+use crate::error::{Error, Result};
 
 impl Tree {
     /// Puts a whole directory of the host into the root: see the module for what becomes of modes, owners and links.
@@ -37,7 +35,7 @@ impl Tree {
     /// otherwise as [`Self::insert`].
     pub fn include(&mut self, folder: &Path, clash: Clash) -> Result<()> {
         if !std::fs::metadata(folder).at("read", folder)?.is_dir() {
-            return Err(io::Error::from(io::ErrorKind::NotADirectory)).at("read the folder", folder);
+            Err(io::Error::from(io::ErrorKind::NotADirectory)).at("read the folder", folder)?;
         }
         // A name and its (device, inode) on the host: the first name of each set of hard links.
         let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
@@ -108,7 +106,7 @@ fn device_numbers(rdev: u64) -> (u32, u32) {
 fn unreadable(folder: &Path, error: walkdir::Error) -> Error {
     let path = error.path().unwrap_or(folder).to_path_buf();
     let source = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of folders"));
-    Error::Io { action: "read", path, source }
+    base::Error::Io { action: "read", path, source }.into()
 }
 
 #[cfg(test)]

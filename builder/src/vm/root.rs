@@ -7,10 +7,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::IoContext;
 use contract::virtiofs::ROOT_TAG;
 
 use super::{RootAccess, Share};
-use crate::{Error, Result, disk::root::find, error::IoContext};
+use crate::{Error, Result, disk::root::find};
 
 /// A kernel that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,7 +188,7 @@ fn check_init(root: &Path, init: &str, shares: &[Share]) -> Result<()> {
 /// # Errors
 /// [`Error::Io`].
 pub fn check_readable(folder: &Path) -> Result<()> {
-    fs::read_dir(folder).at("read", folder).map(drop)
+    Ok(fs::read_dir(folder).at("read", folder).map(drop)?)
 }
 
 /// Refuses shares that a machine cannot have: the root's own tag is taken, and each other one is there once.

@@ -14,6 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base::IoContext;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::{
     fs::{MemfdFlags, memfd_create},
@@ -27,7 +28,6 @@ use super::{
 use crate::{
     Result,
     archive::{self, Properties},
-    error::IoContext,
     qemu::{
         Machine, Terminal,
         console::{Console, End},
@@ -198,7 +198,7 @@ fn start_machine(
     let numbers: Vec<i32> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
     let machine = make(&numbers, exit.as_raw_fd());
     let program = Path::new(machine.program);
-    crate::program::require(&[machine.program()])?;
+    base::program::require(&[machine.program()])?;
     let path = machine.program().locate().unwrap_or_else(|| program.to_owned());
     let terminal = match termios::isatty(std::io::stdin()) {
         true => Terminal::Person { copy: copy.as_raw_fd() },

@@ -9,6 +9,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use base::{IoContext, program};
 use rustix::{
     fs::OFlags,
     io::FdFlags,
@@ -16,7 +17,7 @@ use rustix::{
 };
 
 use super::Share;
-use crate::{Error, Result, error::IoContext, program, tether};
+use crate::{Error, Result, tether};
 
 /// Where distributions put it: Debian since 13 and Fedora, Arch, Debian 12 and Ubuntu 22.04, openSUSE.
 const PLACES: [&str; 4] =

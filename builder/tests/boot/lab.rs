@@ -7,11 +7,10 @@ use std::{
     time::Duration,
 };
 
+use base::progress::Progress;
 use initramfs_overlay::{
-    cache::Cache,
     disk::{self, Disk, Source, layout::Role},
     kernel_package::{self, Kernel},
-    progress::Progress,
     qemu::{Drive, Guest, Machine},
     supplement,
     target::{self, DiskInterface, Target},
@@ -44,7 +43,7 @@ impl Lab {
         }
         let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("builder lies in the workspace");
         let artifacts = std::env::var_os("BOOT_ARTIFACTS").map_or_else(|| workspace.join("target"), PathBuf::from);
-        let cache = Cache::open().map_err(|error| error.to_string())?;
+        let cache = initramfs_overlay::cache::open().map_err(|error| error.to_string())?;
         let chain = |error: initramfs_overlay::Error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
             format!("{error}{cause}")

@@ -2,12 +2,10 @@
 
 use std::{fs, path::Path};
 
+use base::{cache::Cache, digest::digest, progress::Progress};
 use initramfs_overlay::{
     busybox::{Origin, SourceImage},
-    busybox_image,
-    cache::{Cache, digest},
-    progress::Progress,
-    target,
+    busybox_image, target,
 };
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};

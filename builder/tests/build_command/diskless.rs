@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use initramfs_overlay::cache::digest;
+use base::digest::digest;
 use serde_json::Value;
 
 use super::{Workshop, said, text};

@@ -10,11 +10,11 @@ use std::{
     process::{Command, Output},
 };
 
-use initramfs_overlay::{
-    busybox,
-    cache::{Cache, Check, digest},
-    target,
+use base::{
+    cache::{Cache, Check},
+    digest::digest,
 };
+use initramfs_overlay::{busybox, target};
 use serde_json::{Value, json};
 
 mod bad_input;
@@ -351,7 +351,7 @@ fn keep_busybox(workshop: &Workshop, kind: &str) -> PathBuf {
     let entry = Cache::at(workshop.path("cache")).entry("busybox", &key, Check::Digests, |folder| {
         fs::write(folder.join("busybox"), programs::busybox()).unwrap();
         fs::write(folder.join("package.json"), origin.to_string()).unwrap();
-        Ok(())
+        Ok::<_, base::Error>(())
     });
     entry.unwrap().join("busybox")
 }
@@ -359,15 +359,14 @@ fn keep_busybox(workshop: &Workshop, kind: &str) -> PathBuf {
 /// Where this machine's cache has them: nothing is fetched for a test.
 #[test]
 fn the_applets_of_the_real_busyboxes_are_found() {
-    let cache = Cache::open().unwrap();
+    let cache = initramfs_overlay::cache::open().unwrap();
     for target in target::all().unwrap() {
         let Some(entry) = busybox::kept(target, &cache) else {
             skip(&format!("the applets of BusyBox for {}: it is not in the cache yet", target.name));
             continue;
         };
         let got =
-            initramfs_overlay::busybox_image::get(target, None, &cache, &initramfs_overlay::progress::Progress::none())
-                .unwrap();
+            initramfs_overlay::busybox_image::get(target, None, &cache, &base::progress::Progress::none()).unwrap();
         assert_eq!(got.sha256, digest(&fs::read(entry.join("busybox")).unwrap()));
         assert_eq!(got.applets[..2], ["[", "[["], "{}", target.name);
         for applet in ["ash", "cat", "mount", "sh", "switch_root", "udhcpc", "zcat"] {

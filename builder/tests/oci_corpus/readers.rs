@@ -8,11 +8,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+use base::{digest::digest, escape::escape, progress::Progress};
 use initramfs_overlay::{
-    cache::digest,
-    escape::escape,
     oci::{self, exclude::Exclude, image::Image, platform::Platform},
-    progress::Progress,
     tree::Kind,
 };
 use serde_json::json;

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use initramfs_overlay::cache::digest;
+use base::digest::digest;
 use serde_json::{Value, json};
 
 /// A layout in `folder` with one image for `platform` (`amd64`, `arm/v6`) of these layers, each as it is stored and as it is unpacked.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use initramfs_overlay::cache::digest;
+use base::digest::digest;
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 

@@ -73,7 +73,7 @@ impl Place {
     pub fn wrong(&self) -> Vec<String> {
         let is_right = |name: &String| {
             let blob = fs::read(self.path("cache/oci").join(name).join("blob")).unwrap();
-            *name == format!("sha256-{}", initramfs_overlay::cache::digest(&blob))
+            *name == format!("sha256-{}", base::digest::digest(&blob))
         };
         self.kept().into_iter().filter(|name| !is_right(name)).collect()
     }

@@ -2,10 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use base::progress::Progress;
 use initramfs_overlay::{
-    cache::Cache,
     kernel_package::{self, Kernel},
-    progress::Progress,
     qemu::{End, Guest, Machine, Verdict},
     target,
 };
@@ -18,7 +17,8 @@ pub const PROMPT: &str = "diskless:~# ";
 
 pub fn kernel(name: &str) -> Kernel {
     let target = target::named(name).expect("a target");
-    kernel_package::debian(target, &Cache::open().expect("the cache"), &Progress::none()).expect("a kernel")
+    kernel_package::debian(target, &initramfs_overlay::cache::open().expect("the cache"), &Progress::none())
+        .expect("a kernel")
 }
 
 pub fn build(lab: &Lab, name: &str, options: &[&str]) -> (PathBuf, Value) {

@@ -1,6 +1,6 @@
 //! Programs that must be process 1.
 
-use initramfs_overlay::cache::{Cache, Check};
+use base::cache::Check;
 use serde_json::json;
 
 use crate::{ended::run, image::Layer, lab::Lab};
@@ -74,12 +74,12 @@ fn debian() -> Option<String> {
     }
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or("stable");
-    let cache = Cache::open().expect("the cache");
+    let cache = initramfs_overlay::cache::open().expect("the cache");
     let made = cache.entry("test-roots", &format!("debian-systemd-{suite}"), Check::Sizes, |folder| {
         let options = ["--variant=minbase", "--include=systemd-sysv,dbus", "--format=tar", suite];
         let mut command = std::process::Command::new("mmdebstrap");
         run(command.args(options).arg(folder.join("root.tar"))).expect(0);
-        Ok(())
+        Ok::<_, base::Error>(())
     });
     Some(made.expect("a root").join("root.tar").to_str().expect("UTF-8").to_owned())
 }

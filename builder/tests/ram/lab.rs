@@ -6,11 +6,10 @@ use std::{
     time::Duration,
 };
 
+use base::progress::Progress;
 use initramfs_overlay::{
     busybox_image,
-    cache::Cache,
     kernel_package::{self, Kernel},
-    progress::Progress,
     qemu::{Guest, Machine},
     target,
 };
@@ -47,7 +46,7 @@ impl Lab {
 
     /// BusyBox for a target.
     pub fn busybox(&self, name: &str) -> Vec<u8> {
-        let cache = Cache::open().expect("the cache");
+        let cache = initramfs_overlay::cache::open().expect("the cache");
         let target = target::named(name).expect("a target");
         busybox_image::get(target, None, &cache, &Progress::none()).expect("BusyBox").bytes
     }
@@ -107,7 +106,7 @@ impl Lab {
     /// Debian's kernel for a target.
     pub fn kernel(&self, name: &str) -> Kernel {
         let target = target::named(name).expect("a target");
-        let cache = Cache::open().expect("the cache");
+        let cache = initramfs_overlay::cache::open().expect("the cache");
         kernel_package::debian(target, &cache, &Progress::none()).expect("a kernel")
     }
 

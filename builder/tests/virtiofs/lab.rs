@@ -8,11 +8,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use base::progress::Progress;
 use initramfs_overlay::{
     busybox_image,
-    cache::Cache,
     kernel_package::{self, Kernel},
-    progress::Progress,
     small_root, target,
     vm::share::Daemon,
 };
@@ -41,7 +40,7 @@ impl Lab {
         need(&["qemu-system-x86_64", "qemu-system-i386"])?;
         let said = |error: initramfs_overlay::Error| error.to_string();
         Daemon::find(None).map_err(said)?;
-        let cache = Cache::open().map_err(said)?;
+        let cache = initramfs_overlay::cache::open().map_err(said)?;
         let progress = Progress::none();
         let bytes =
             |name| busybox_image::get(target::named(name)?, None, &cache, &progress).map(|busybox| busybox.bytes);

@@ -189,9 +189,8 @@ pub fn json(lab: &Lab) {
 
 pub fn armv6l(lab: &Lab) {
     let target = target::named("armv6l").expect("a target");
-    let cache = initramfs_overlay::cache::Cache::open().expect("the cache");
-    let kernel =
-        initramfs_overlay::kernel_package::debian(target, &cache, &initramfs_overlay::progress::Progress::none());
+    let cache = initramfs_overlay::cache::open().expect("the cache");
+    let kernel = initramfs_overlay::kernel_package::debian(target, &cache, &base::progress::Progress::none());
     let file = lab.folder().join("initrd.gz");
     let made = run(Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
         .args(["virtiofs", "--target", "armv6l", "--json", "--module-tree"])

@@ -7,6 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::{
+    atomic_file::AtomicFile,
+    digest::{Hashing, file_digest},
+    progress::Progress,
+};
+
 use super::{
     description::{BILL, Description, MANIFEST, beside},
     program::Program,
@@ -15,16 +21,13 @@ use crate::{
     Error, Result,
     archive::{self, Properties},
     busybox::Busybox,
-    cache::file_digest,
     compress::Compression,
     contents::{self, Modules},
     manifest::{self, Record},
-    progress::Progress,
     target::Target,
     tree::Tree,
     trust::Key,
     variant::Variant,
-    write::{Hashing, OutputFile},
 };
 
 /// What an image is made of, and how.
@@ -116,7 +119,7 @@ impl<'a> Image<'a> {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::SizeChanged`], [`Error::WriteArchive`].
-    pub fn make(&self, output: &Path, progress: &Progress) -> Result<(Artifact, Vec<OutputFile>)> {
+    pub fn make(&self, output: &Path, progress: &Progress) -> Result<(Artifact, Vec<AtomicFile>)> {
         let Parts { target, variant, version, compression, .. } = &self.parts;
         let name = file_name(version, &target.name, *variant, *compression);
         let path = output.join(&name);
@@ -124,7 +127,7 @@ impl<'a> Image<'a> {
             return Ok((self.artifact(&name, size, true, &manifest, &bill), Vec::new()));
         }
         let step = progress.step(format!("{}: packing {name}", target.name));
-        let sink = Hashing::new(OutputFile::create(&path)?);
+        let sink = Hashing::new(AtomicFile::create(&path)?);
         let failed = |source| Error::WriteArchive { source };
         let mut encoder = compression.encoder(sink).map_err(failed)?;
         archive::write(&self.tree, Properties { mtime: self.parts.mtime, ..Properties::default() }, &mut encoder)?;
@@ -132,7 +135,7 @@ impl<'a> Image<'a> {
         let texts @ [manifest, bill] = &self.texts(&name, length, &sha256);
         let mut files = vec![inner];
         for (text, suffix) in texts.iter().zip([MANIFEST, BILL]) {
-            let mut file = OutputFile::create(beside(&path, suffix))?;
+            let mut file = AtomicFile::create(beside(&path, suffix))?;
             file.write_all(text.as_bytes()).map_err(failed)?;
             files.push(file);
         }
@@ -164,7 +167,7 @@ impl<'a> Image<'a> {
 
     fn artifact(&self, name: &str, image: (u64, String), fresh: bool, manifest: &str, bill: &str) -> Artifact {
         let (size, sha256) = image;
-        let digest = |text: &str| crate::cache::digest(text.as_bytes());
+        let digest = |text: &str| base::digest::digest(text.as_bytes());
         Artifact {
             target: self.parts.target.name.clone(),
             variant: self.parts.variant.name(),

@@ -7,20 +7,18 @@ use std::{
     path::Path,
 };
 
+use base::{
+    IoContext,
+    atomic_file::AtomicFile,
+    digest::{digest, file_digest},
+};
+
 use super::{
     artifact::Artifact,
     description::{BILL, Description, MANIFEST, beside},
     program::Program,
 };
-use crate::{
-    Error, Result,
-    cache::{digest, file_digest},
-    compress::Compression,
-    error::IoContext,
-    target::Target,
-    variant::Variant,
-    write::OutputFile,
-};
+use crate::{Error, Result, compress::Compression, target::Target, variant::Variant};
 
 /// The suffix of its file.
 pub const SUFFIX: &str = "elf";
@@ -46,7 +44,7 @@ impl BareInit<'_> {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::SizeChanged`] for a program that changed meanwhile, [`Error::WriteArchive`].
-    pub fn make(&self, output: &Path) -> Result<(Artifact, Vec<OutputFile>)> {
+    pub fn make(&self, output: &Path) -> Result<(Artifact, Vec<AtomicFile>)> {
         let Self { target, program, .. } = self;
         let (variant, suffix) = if self.shell { ("bare-debug", Variant::Debug.file_suffix()) } else { ("bare", "") };
         let name = format!("init-{}-{}{suffix}.{SUFFIX}", self.version, target.name);
@@ -72,18 +70,18 @@ impl BareInit<'_> {
         Ok((artifact, files))
     }
 
-    fn write(&self, path: &Path, texts: &[String; 2]) -> Result<Vec<OutputFile>> {
+    fn write(&self, path: &Path, texts: &[String; 2]) -> Result<Vec<AtomicFile>> {
         let bytes = fs::read(&self.program.path).at("read", &self.program.path)?;
         if digest(&bytes) != self.program.sha256 {
             return Err(Error::SizeChanged { path: self.program.path.clone(), expected: self.program.size });
         }
         let failed = |source| Error::WriteArchive { source };
-        let mut program = OutputFile::create(path)?;
+        let mut program = AtomicFile::create(path)?;
         program.write_all(&bytes).map_err(failed)?;
         program.file().set_permissions(Permissions::from_mode(0o755)).at("set the mode of", path)?;
         let mut files = vec![program];
         for (text, suffix) in texts.iter().zip([MANIFEST, BILL]) {
-            let mut file = OutputFile::create(beside(path, suffix))?;
+            let mut file = AtomicFile::create(beside(path, suffix))?;
             file.write_all(text.as_bytes()).map_err(failed)?;
             files.push(file);
         }

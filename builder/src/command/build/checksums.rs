@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
+use base::{IoContext, atomic_file::AtomicFile, digest::file_digest};
+
 use super::{
     bare,
     description::{BILL, MANIFEST},
 };
-use crate::{
-    Error, Result, cache::file_digest, compress::Compression, error::IoContext, variant::Variant, write::OutputFile,
-};
+use crate::{Error, Result, compress::Compression, variant::Variant};
 use clap::ValueEnum;
 
 /// The file's name.
@@ -20,7 +20,7 @@ pub const FILE_NAME: &str = "SHA256SUMS";
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn update(output: &Path, version: &str, made: Vec<(String, String)>) -> Result<Option<OutputFile>> {
+pub fn update(output: &Path, version: &str, made: Vec<(String, String)>) -> Result<Option<AtomicFile>> {
     let mut digests: BTreeMap<String, String> = made.into_iter().collect();
     for entry in fs::read_dir(output).at("read", output)? {
         let entry = entry.at("read", output)?;
@@ -34,7 +34,7 @@ pub fn update(output: &Path, version: &str, made: Vec<(String, String)>) -> Resu
     if fs::read_to_string(&path).is_ok_and(|present| present == text) {
         return Ok(None);
     }
-    let mut file = OutputFile::create(path)?;
+    let mut file = AtomicFile::create(path)?;
     file.write_all(text.as_bytes()).map_err(|source| Error::WriteArchive { source })?;
     Ok(Some(file))
 }

@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
+use base::progress::Progress;
+
 use crate::{
     Error, Result,
     contents::Modules,
     kernel_package,
     kmod::{ModuleTree, SETS},
-    progress::Progress,
     target::Target,
 };
 

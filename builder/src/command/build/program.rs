@@ -5,16 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::{IoContext, cache::Cache, digest::digest, elf, progress::Progress};
 use clap::ValueEnum;
 use contract::names;
 
 use super::source::Place;
 use crate::{
     Error, Result,
-    cache::{Cache, digest},
-    elf,
-    error::IoContext,
-    progress::Progress,
     target::Target,
     toolchain::{self, Crate, Toolchain},
 };

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use base::environment::variable;
+
 use crate::{
     Error, Result,
-    cache::variable,
     toolchain::{SOURCE_VARIABLE, SourceTree},
 };
 

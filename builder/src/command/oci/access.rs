@@ -5,9 +5,10 @@ use std::{
     path::PathBuf,
 };
 
+use base::IoContext;
+
 use crate::{
     Error, Result,
-    error::IoContext,
     oci::registry::{Access, Credentials, LIMIT},
 };
 

@@ -2,19 +2,18 @@
 
 use std::io::Write;
 
+use base::{IoContext, atomic_file::AtomicFile, escape::escape};
+
 use crate::{
     Error, Result,
     archive::Properties,
     compress::Compression,
-    error::IoContext,
-    escape::escape,
     oci::{
         image::Image,
         inventory::Inventory,
         pack::{self, Written},
     },
     tree::{Clash, Entry, Kind, Tree},
-    write::OutputFile,
 };
 
 /// Writes one compressed archive for each of `parts`, the root directory itself into the first. What they hold is listed in the last one,
@@ -26,7 +25,7 @@ pub(super) fn write(
     properties: Properties,
     compression: Compression,
     mut inventory: Option<&mut Inventory>,
-    file: &mut OutputFile,
+    file: &mut AtomicFile,
 ) -> Result<Written> {
     let failed = |source| Error::WriteArchive { source };
     let mut all = Written::default();

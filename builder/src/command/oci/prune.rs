@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::json;
 
-use crate::{Result, cache::Cache, command::output, oci::registry};
+use crate::{Result, command::output, oci::registry};
 
 /// Delete blobs of images from the cache, those used longest ago first. They are fetched again when they are needed.
 #[derive(Debug, clap::Args)]
@@ -24,7 +24,7 @@ pub struct Args {
 /// # Errors
 /// As [`registry::prune`].
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let shrunk = registry::prune(&Cache::open()?, args.keep.saturating_mul(1 << 20))?;
+    let shrunk = registry::prune(&crate::cache::open()?, args.keep.saturating_mul(1 << 20))?;
     let text = if args.json {
         let value = json!({ "blobs": shrunk.entries, "bytes": shrunk.bytes, "left": shrunk.left });
         format!("{value:#}\n")

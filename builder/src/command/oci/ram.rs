@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use base::progress::Progress;
 use contract::workload::Process;
 
 use crate::{
     Error, Result, busybox_image,
-    cache::Cache,
     command::build::{
         Program,
         modules::{Wanted, choose as choose_modules},
@@ -20,7 +20,6 @@ use crate::{
         platform::Platform,
         ram::{self, Wishes},
     },
-    progress::Progress,
     target::{self, Target},
     toolchain::Toolchain,
     tree::{Content, Entry, Kind},
@@ -140,14 +139,14 @@ impl RunArgs {
             contents::put_modules(&mut merge.tree, &modules)?;
         }
         let busybox = match self.network {
-            true => Some(busybox_image::get(target, None, &Cache::open()?, &progress)?),
+            true => Some(busybox_image::get(target, None, &crate::cache::open()?, &progress)?),
             false => None,
         };
         let init = match &self.init_program {
             Some(path) => Program::read(path.clone(), target, None)?.path,
             None => {
                 let place = source::locate(self.source.as_deref())?;
-                Toolchain::new(place.source()?, &Cache::open()?, progress)?.init(target, FEATURES)?.path
+                Toolchain::new(place.source()?, &crate::cache::open()?, progress)?.init(target, FEATURES)?.path
             }
         };
         ram::put(&image.name, merge, &workload, Content::host(init)?, busybox.as_ref())?;

@@ -1,9 +1,10 @@
 //! Options for the root: which image it is of, and what becomes of its files.
 
+use base::progress::Progress;
+
 use crate::{
     Result,
     oci::{self, exclude::Exclude, image::Image, inject::Inject, merge::Merge, platform::Platform},
-    progress::Progress,
     tree::Tree,
 };
 

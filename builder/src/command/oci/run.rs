@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
+use base::{IoContext, atomic_file::AtomicFile, cleanup::TempDir, progress::Progress};
 use contract::{names, workload::Process};
 use indicatif::BinaryBytes;
 
@@ -13,24 +14,21 @@ use super::{
 use crate::{
     Error, Result,
     archive::Properties,
-    cache::Cache,
-    command::build::modules::Wanted,
-    command::machine::{self, MachineArgs, memory},
-    command::run::failure,
-    command::vm::{Judged, accelerator_words, judge},
+    command::{
+        build::modules::Wanted,
+        machine::{self, MachineArgs, memory},
+        run::failure,
+        vm::{Judged, accelerator_words, judge},
+    },
     compress::Compression,
-    error::IoContext,
     kernel_package::{self, Kernel},
     oci::inventory::Inventory,
-    progress::Progress,
     qemu::{self, Accelerator, End, Machine},
     target::{DiskInterface, Target},
-    unfinished::Scratch,
     vm::{
         EXIT_PORT, accelerator,
         session::{self, Outcome, Output},
     },
-    write::OutputFile,
 };
 
 /// Memory where nothing is said, in MiB, unless the image needs more.
@@ -81,7 +79,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn boot(args: &Args) -> Result<ExitCode> {
-    let progress = Progress::on_stderr();
+    let progress = crate::progress::on_stderr();
     let (image, platform) = args.root.open()?;
     let target = ram::target_of(&platform)?;
     let is_fixed = target.qemu.disk == DiskInterface::Sd;
@@ -95,7 +93,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
         return Err(Error::Usage(format!("--network: QEMU's machine for {} has no network card", target.name)));
     }
     let qemu = qemu::program(&target.qemu.program);
-    crate::program::require(&[qemu])?;
+    base::program::require(&[qemu])?;
     let asked =
         (args.machine.accel.is_none() && !is_fixed).then(|| std::thread::spawn(move || accelerator::best(target)));
     let kernel = kernel(args, target, &progress)?;
@@ -110,9 +108,9 @@ fn boot(args: &Args) -> Result<ExitCode> {
         strip: false,
     });
     let process = args.ram.apply(&image, &platform, &mut merge, &args.arguments, modules, progress)?;
-    let work = Scratch::new("initramfs-overlay-oci-", None)?;
+    let work = TempDir::new("initramfs-overlay-oci-", None)?;
     let path = work.path().join("initrd");
-    let mut file = OutputFile::create(&path)?;
+    let mut file = AtomicFile::create(&path)?;
     let mut inventory = Inventory::default();
     let parts = [&merge.tree];
     let root = merge.root.as_ref().map(|root| &root.entry);
@@ -182,7 +180,7 @@ fn ended_with_machine(process: Process, outcome: &Outcome, console: &str) -> Opt
 }
 
 fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<Kernel> {
-    let Some(file) = &args.kernel else { return kernel_package::debian(target, &Cache::open()?, progress) };
+    let Some(file) = &args.kernel else { return kernel_package::debian(target, &crate::cache::open()?, progress) };
     if args.dtb.is_none() && target.kernel.dtb.is_some() {
         return Err(Error::Usage(format!(
             "--kernel for {} needs --dtb FILE: this machine has a device tree",

@@ -49,7 +49,7 @@ fn a_folder_without_modules_is_refused() {
     let error = open(&folder.path().join("file")).unwrap_err();
     assert!(error.to_string().contains("it is no folder"), "{error}");
     let error = open(&folder.path().join("absent")).unwrap_err();
-    assert!(matches!(error, Error::Io { .. }), "{error}");
+    assert!(matches!(error, Error::Base(base::Error::Io { .. })), "{error}");
 }
 
 #[test]

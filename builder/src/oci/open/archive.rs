@@ -9,13 +9,12 @@ use std::{
     sync::Arc,
 };
 
+use base::{IoContext, cleanup::TempDir, escape::escape};
 use tar::EntryType;
 
 use super::layout::Files;
 use crate::{
     Result,
-    error::IoContext,
-    escape::escape,
     oci::{
         blob::Place,
         layer::{Packing, decoder},
@@ -23,7 +22,6 @@ use crate::{
         merge::{components, join},
         tarball::Reader,
     },
-    unfinished::Scratch,
 };
 
 /// More members than an archive of images has.
@@ -34,7 +32,7 @@ pub(super) struct Members {
     files: HashMap<Vec<u8>, Place>,
     links: HashMap<Vec<u8>, Vec<u8>>,
     /// The folder that a compressed archive was unpacked to: its members are read in any order.
-    pub(super) unpacked: Option<Arc<Scratch>>,
+    pub(super) unpacked: Option<Arc<TempDir>>,
 }
 
 /// The most that a compressed archive may unpack to, in bytes.
@@ -112,14 +110,14 @@ impl Members {
 const UNPACKED: &str = "archive.tar";
 
 /// Unpacks a compressed archive beside other temporary files; `None` where it is not compressed.
-fn unpack(name: &str, path: &Path) -> Result<Option<Arc<Scratch>>> {
+fn unpack(name: &str, path: &Path) -> Result<Option<Arc<TempDir>>> {
     let mut packed = io::BufReader::with_capacity(64 << 10, File::open(path).at("read", path)?);
     if Packing::detect(packed.fill_buf().at("read", path)?) == Packing::None {
         return Ok(None);
     }
     let broken = |error: io::Error| refusal(name, format!("its archive cannot be unpacked: {error}"));
     let mut plain = decoder(packed).map_err(broken)?.take(UNPACKED_MAX + 1);
-    let scratch = Scratch::new("initramfs-overlay-archive-", None)?;
+    let scratch = TempDir::new("initramfs-overlay-archive-", None)?;
     let place = scratch.path().join(UNPACKED);
     let mut file = File::create_new(&place).at("create", &place)?;
     let mut buffer = vec![0; 64 << 10];

@@ -27,7 +27,9 @@ pub(super) trait Files: Store {
 impl Files for Layout {
     fn top(&self, name: &str) -> Result<Option<Place>> {
         match Place::file(self.folder.join(name)) {
-            Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(Error::Base(base::Error::Io { source, .. })) if source.kind() == std::io::ErrorKind::NotFound => {
+                Ok(None)
+            }
             found => found.map(Some),
         }
     }

@@ -1,12 +1,10 @@
 use std::{fs, path::Path};
 
+use base::digest::digest;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    cache::digest,
-    oci::manifest::{CONFIGS, INDEXES, LAYERS, MANIFESTS},
-};
+use crate::oci::manifest::{CONFIGS, INDEXES, LAYERS, MANIFESTS};
 
 const MANIFEST: &str = MANIFESTS[0];
 const INDEX: &str = INDEXES[0];
@@ -374,7 +372,7 @@ fn saved_images_come_compressed_and_with_nulls() {
     for bytes in [&plain, &gzip, &bzip2, &xz, &zstd, &skippable] {
         let image = open(bytes).unwrap();
         assert_eq!(
-            crate::oci::merge(&image, &Default::default(), 1 << 20, crate::progress::Progress::none())
+            crate::oci::merge(&image, &Default::default(), 1 << 20, base::progress::Progress::none())
                 .unwrap()
                 .tree
                 .len(),

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use base::progress::{Progress, Step};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ureq::{
     Agent, Body,
@@ -24,10 +25,7 @@ use super::{
     partial::Partial,
     patience::{Failure, Fault, Patience, retry_after},
 };
-use crate::{
-    oci::blob::{DOCUMENT_MAX, Digest},
-    progress::{Progress, Step},
-};
+use crate::oci::blob::{DOCUMENT_MAX, Digest};
 
 /// Where credentials come from when they are asked for.
 pub(super) type Ask = Box<dyn Fn() -> crate::Result<Option<Login>> + Send + Sync>;

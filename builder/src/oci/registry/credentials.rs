@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::{environment::variable, progress::Progress};
 use docker_credential::{CredentialRetrievalError as Failure, DockerCredential, get_credential_from_reader};
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -15,7 +16,7 @@ use super::{
     authorization::{Credentials, Login},
     name::Name,
 };
-use crate::{Error, Result, cache::variable, progress::Progress};
+use crate::{Error, Result};
 
 /// What is kept for the image `name`; `None` where nothing is, or nothing that can be had, which is said.
 ///

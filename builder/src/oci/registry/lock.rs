@@ -3,9 +3,10 @@
 
 use std::{collections::BTreeMap, fs, io, path::Path};
 
+use base::{IoContext, atomic_file::write_file};
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result, error::IoContext, oci::blob::Digest, write::write_file};
+use crate::{Error, Result, oci::blob::Digest};
 
 /// What such a file holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -23,7 +24,7 @@ impl Lock {
     pub fn read(path: &Path) -> Result<Self> {
         match fs::read(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error).at("read", path),
+            Err(error) => Ok(Err(error).at("read", path)?),
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| Error::WrongFile {
                 path: path.to_owned(),
                 reason: format!(
@@ -44,7 +45,7 @@ impl Lock {
         }
         let mut text = serde_json::to_vec_pretty(&lock).map_err(io::Error::from).at("write", path)?;
         text.push(b'\n');
-        write_file(path, &text)
+        Ok(write_file(path, &text)?)
     }
 }
 

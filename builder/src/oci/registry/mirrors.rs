@@ -6,10 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::environment::variable;
 use serde::Deserialize;
 
 use super::name::Name;
-use crate::{Error, Result, cache::variable};
+use crate::{Error, Result};
 
 /// A place that may have the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,7 +131,7 @@ fn locations(name: &Name, rules: &[Rule]) -> Result<Vec<Location>> {
             .map_err(|reason| Error::Usage(format!("{name}: registries.conf makes `{text}` of it: {reason}")))?;
         renamed.tag.clone_from(&name.tag);
         renamed.digest.clone_from(&name.digest);
-        Ok(renamed)
+        Ok::<_, Error>(renamed)
     };
     let is_wanted = |mirror: &&Mirror| match mirror.pull_from_mirror.as_str() {
         "digest-only" => name.digest.is_some(),

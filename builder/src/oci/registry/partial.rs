@@ -8,9 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use base::IoContext;
+
 use crate::{
     Result,
-    error::IoContext,
     oci::blob::{Digest, Sum},
 };
 
@@ -111,7 +112,7 @@ impl Partial {
     /// [`crate::Error::Io`].
     pub(super) fn finish(self, place: &Path) -> Result<()> {
         self.file.sync_all().at("write", &self.path)?;
-        fs::rename(&self.path, place).at("rename the finished file to", place)
+        Ok(fs::rename(&self.path, place).at("rename the finished file to", place)?)
     }
 
     /// Deletes the file.

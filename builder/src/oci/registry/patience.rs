@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crate::error::in_one_line;
+use base::in_one_line;
 
 /// Why something did not come: what a person is told, or what a library says.
 pub(super) type Fault = Box<dyn StdError + Send + Sync>;

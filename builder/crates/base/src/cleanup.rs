@@ -6,7 +6,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use crate::{Result, error::IoContext};
+use crate::{IoContext, Result};
 
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -15,9 +15,9 @@ const INTERRUPTED: i32 = 130;
 
 /// A path that is deleted when the program is interrupted, as long as this lives.
 #[derive(Debug)]
-pub struct Unfinished(PathBuf);
+pub struct TempPath(PathBuf);
 
-impl Unfinished {
+impl TempPath {
     /// Notes a file or folder.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
@@ -28,7 +28,7 @@ impl Unfinished {
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for TempPath {
     fn drop(&mut self) {
         let mut all = UNFINISHED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(place) = all.iter().position(|path| *path == self.0) {
@@ -39,12 +39,12 @@ impl Drop for Unfinished {
 
 /// A folder for files in between, deleted when it is dropped and when the program is interrupted.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct TempDir {
     folder: tempfile::TempDir,
-    _unfinished: Unfinished,
+    _unfinished: TempPath,
 }
 
-impl Scratch {
+impl TempDir {
     /// Makes a folder whose name begins with `prefix`, in `parent` or where temporary files go.
     ///
     /// # Errors
@@ -53,7 +53,7 @@ impl Scratch {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
         let folder =
             tempfile::Builder::new().prefix(prefix).tempdir_in(&parent).at("make a folder for the work in", parent)?;
-        let unfinished = Unfinished::new(folder.path());
+        let unfinished = TempPath::new(folder.path());
         Ok(Self { folder, _unfinished: unfinished })
     }
 

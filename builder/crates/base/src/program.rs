@@ -9,10 +9,7 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use crate::{
-    Error, Result,
-    error::{IoContext, ProgramFailure},
-};
+use crate::{Error, IoContext, ProgramFailure, Result};
 
 /// A program and the Debian package that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

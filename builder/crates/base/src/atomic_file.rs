@@ -1,5 +1,5 @@
 //! A file that is there whole or not at all: written beside its name, synced, renamed over it, its directory synced.
-//! Dropped before [`OutputFile::commit`], it leaves nothing behind and what had the name before stays as it was.
+//! Dropped before [`AtomicFile::commit`], it leaves nothing behind and what had the name before stays as it was.
 
 use std::{
     fs::{File, Permissions},
@@ -8,24 +8,23 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
 use crate::{
-    error::{Error, IoContext, Result},
-    manifest::hexadecimal,
-    unfinished::Unfinished,
+    IoContext,
+    cleanup::TempPath,
+    error::{Error, Result},
 };
 
 /// An output file in the making.
 #[derive(Debug)]
-pub struct OutputFile {
+pub struct AtomicFile {
     file: NamedTempFile,
     path: PathBuf,
-    unfinished: Unfinished,
+    unfinished: TempPath,
 }
 
-impl OutputFile {
+impl AtomicFile {
     /// Begins a file that will be called `path`. A symbolic link there is followed; its directory must exist.
     ///
     /// # Errors
@@ -49,7 +48,7 @@ impl OutputFile {
             .permissions(Permissions::from_mode(0o666))
             .tempfile_in(directory(&path))
             .at("create", &path)?;
-        let unfinished = Unfinished::new(file.path());
+        let unfinished = TempPath::new(file.path());
         Ok(Self { file, path, unfinished })
     }
 
@@ -84,7 +83,7 @@ impl OutputFile {
     }
 }
 
-impl Write for OutputFile {
+impl Write for AtomicFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.file.as_file_mut().write(bytes) {
             // Left alone, or write_all would not try again.
@@ -102,45 +101,12 @@ impl Write for OutputFile {
 /// Writes `bytes` as the whole of the file at `path`.
 ///
 /// # Errors
-/// As [`OutputFile`].
+/// As [`AtomicFile`].
 pub fn write_file(path: impl Into<PathBuf>, bytes: &[u8]) -> Result<()> {
-    let mut output = OutputFile::create(path)?;
+    let mut output = AtomicFile::create(path)?;
     let path = output.path.clone();
     output.file.as_file_mut().write_all(bytes).at("write", path)?;
     output.commit()
-}
-
-/// A sink that knows the digest and the length of what went through.
-#[derive(Debug)]
-pub struct Hashing<W> {
-    inner: W,
-    hash: Sha256,
-    length: u64,
-}
-
-impl<W> Hashing<W> {
-    /// One that passes everything on to `inner`.
-    pub fn new(inner: W) -> Self {
-        Self { inner, hash: Sha256::new(), length: 0 }
-    }
-
-    /// What everything went to, how many bytes that were, and their SHA-256 in hexadecimal.
-    pub fn finish(self) -> (W, u64, String) {
-        (self.inner, self.length, hexadecimal(&self.hash.finalize()))
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.inner.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        self.length += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
 }
 
 fn directory(path: &Path) -> &Path {
@@ -154,7 +120,7 @@ fn directory(path: &Path) -> &Path {
 mod tests {
     use std::{fs, io::Write, os::unix::fs::symlink};
 
-    use super::{OutputFile, write_file};
+    use super::{AtomicFile, write_file};
 
     #[test]
     fn the_old_file_stays_until_the_new_one_is_whole() {
@@ -162,7 +128,7 @@ mod tests {
         let path = folder.path().join("out");
         fs::write(&path, "old").unwrap();
 
-        let mut output = OutputFile::create(&path).unwrap();
+        let mut output = AtomicFile::create(&path).unwrap();
         output.write_all(b"half").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
         drop(output);
@@ -197,7 +163,7 @@ mod tests {
     fn a_failed_write_names_the_file() {
         // /dev/full cannot be renamed over, so stand in for a full disk with the error itself.
         let folder = tempfile::tempdir().unwrap();
-        let output = OutputFile::create(folder.path().join("out")).unwrap();
+        let output = AtomicFile::create(folder.path().join("out")).unwrap();
         let error = output.name_error(std::io::ErrorKind::StorageFull.into());
         assert!(error.to_string().contains("out"), "{error}");
     }

@@ -1,0 +1,408 @@
+//! The folder where everything is kept that was fetched or built once: `<room>/<key>/`, a key naming versions and
+//! digests, so nothing in it is ever stale. An entry is made beside its name and renamed when it is whole; a list of
+//! what it holds is written last, and an entry that does not match its list is made again. The folder can be copied to
+//! a machine without a network. This module does not know what the entries are, and where
+//! the folder is says who opens it.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, TryLockError},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, IoContext, Result, digest::file_digest};
+
+/// In a room: who reads entries there holds a shared lock of it.
+const READERS: &str = ".readers.lock";
+
+/// The end of the name of a file that an entry will be made of, kept when its making is interrupted.
+pub const PARTIAL: &str = ".partial";
+
+/// The list of what an entry holds, written last.
+const LIST: &str = ".complete.json";
+
+/// The cache folder.
+#[derive(Debug, Clone)]
+pub struct Cache {
+    root: PathBuf,
+}
+
+/// What [`Cache::shrink`] did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shrunk {
+    /// Entries that were taken away.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes of those that are left.
+    pub left: u64,
+}
+
+/// How carefully an entry is looked at before it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Check {
+    /// Names, sizes and the digest of each file: for what goes into an image.
+    Digests,
+    /// Names and sizes: for what has thousands of files and shows damage when it is used.
+    Sizes,
+}
+
+/// What [`LIST`] holds.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct List {
+    files: BTreeMap<String, Listed>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Listed {
+    /// In bytes; a link's is the length of its target.
+    size: u64,
+    /// In hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+}
+
+impl Cache {
+    /// The cache in the folder `root`, which need not exist yet.
+    pub fn at(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A folder that belongs to one program (apt, Zig) and looks after itself. Made if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn room(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.root.join(name);
+        fs::create_dir_all(&folder).at("create", &folder)?;
+        Ok(folder)
+    }
+
+    /// The entry `key` of `room` if it is there and whole.
+    pub fn find(&self, room: &str, key: &str, check: Check) -> Option<PathBuf> {
+        let entry = self.root.join(room).join(key);
+        is_whole(&entry, check).then_some(entry)
+    }
+
+    /// The entry `key` of `room`; made by `make`, in the empty folder that it is given, where it is missing or broken.
+    /// Two builds that want the same entry at the same time make it once.
+    ///
+    /// # Errors
+    /// What `make` returns, and [`Error::Io`].
+    pub fn entry<E: From<Error>>(
+        &self,
+        room: &str,
+        key: &str,
+        check: Check,
+        make: impl FnOnce(&Path) -> Result<(), E>,
+    ) -> Result<PathBuf, E> {
+        // A whole entry needs no lock, so a cache that cannot be written to works as long as nothing is missing.
+        if let Some(entry) = self.find(room, key, check) {
+            return Ok(entry);
+        }
+        let folder = self.room(room)?;
+        let lock_file = folder.join(format!(".{key}.lock"));
+        let lock = File::create(&lock_file).at("create", &lock_file)?;
+        lock.lock().at("lock", &lock_file)?;
+        if let Some(entry) = self.find(room, key, check) {
+            return Ok(entry);
+        }
+        // The name is fixed, so what a killed build left behind is taken away by the next one.
+        let part = folder.join(format!(".{key}.part"));
+        remove(&part)?;
+        fs::create_dir(&part).at("create", &part)?;
+        if let Err(error) = make(&part).and_then(|()| Ok(write_list(&part, check)?)) {
+            // The first error is the one to tell; a folder left here is removed by the next build.
+            let _ = fs::remove_dir_all(&part);
+            return Err(error);
+        }
+        let entry = folder.join(key);
+        remove(&entry)?;
+        fs::rename(&part, &entry).at("rename the finished folder to", &entry)?;
+        // Removed while it is held: whoever waits for it holds a file without a name, finds the entry and is done.
+        let _ = fs::remove_file(&lock_file);
+        Ok(entry)
+    }
+
+    /// Takes away the entry `key` of `room`, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove(&self, room: &str, key: &str) -> Result<()> {
+        remove(&self.root.join(room).join(key))
+    }
+
+    /// Takes away all entries of `room` whose key begins with `prefix` except the `kept` used last.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn prune(&self, room: &str, prefix: &str, kept: usize) -> Result<()> {
+        let folder = self.root.join(room);
+        let Ok(entries) = fs::read_dir(&folder) else { return Ok(()) };
+        let mut found: Vec<_> = entries
+            .filter_map(|entry| {
+                let entry = entry.ok()?;
+                let list = entry.path().join(LIST);
+                let name = entry.file_name();
+                let used = list.metadata().and_then(|metadata| metadata.modified()).ok()?;
+                name.to_str()?.starts_with(prefix).then(|| (used, entry.path()))
+            })
+            .collect();
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        found.iter().skip(kept).try_for_each(|(_, path)| remove(path))
+    }
+
+    /// Holds off [`Self::shrink`] of a room as long as the file lives; `None` where the cache cannot be written to, and so not
+    /// shrunk either.
+    pub fn reading(&self, room: &str) -> Option<File> {
+        let file = File::create(self.room(room).ok()?.join(READERS)).ok()?;
+        file.lock_shared().ok()?;
+        Some(file)
+    }
+
+    /// Takes away the entries of `room` that were used longest ago, until the others have at most `max` bytes; those used within
+    /// `recent` stay. What killed builds left goes too. `None` while somebody holds a [`Self::reading`] file.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn shrink(&self, room: &str, max: u64, recent: Duration) -> Result<Option<Shrunk>> {
+        let folder = self.root.join(room);
+        let mut shrunk = Shrunk::default();
+        if !folder.exists() {
+            return Ok(Some(shrunk));
+        }
+        let readers = folder.join(READERS);
+        let lock = File::create(&readers).at("create", &readers)?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error).at("lock", readers),
+            Ok(()) => {}
+        }
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&folder).at("read", &folder)? {
+            let path = entry.at("read", &folder)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if name.starts_with('.') {
+                if name.ends_with(".part") {
+                    remove(&path)?;
+                }
+                // What somebody may go on with counts like what is whole.
+                if !name.ends_with(PARTIAL) {
+                    continue;
+                }
+            }
+            let noted = if path.is_file() { path.clone() } else { path.join(LIST) };
+            let used = noted.metadata().and_then(|metadata| metadata.modified());
+            entries.push((used.unwrap_or(SystemTime::UNIX_EPOCH), size(&path), path));
+        }
+        // The oldest last; two of the same time in the order of their names.
+        entries.sort_unstable_by(|a, b| b.cmp(a));
+        shrunk.left = entries.iter().map(|(_, size, _)| size).sum();
+        let now = SystemTime::now();
+        while shrunk.left > max
+            && let Some((used, size, path)) = entries.pop()
+            && (recent.is_zero() || now.duration_since(used).is_ok_and(|age| age >= recent))
+        {
+            remove(&path)?;
+            shrunk.left -= size;
+            shrunk.bytes += size;
+            shrunk.entries += 1;
+        }
+        Ok(Some(shrunk))
+    }
+
+    /// Notes that an entry was used now, for [`Self::prune`] and [`Self::shrink`]. A cache that cannot be written to stays as it is.
+    pub fn touch(&self, entry: &Path) {
+        if let Ok(list) = File::options().append(true).open(entry.join(LIST)) {
+            let _ = list.set_modified(SystemTime::now());
+        }
+    }
+}
+
+fn remove(path: &Path) -> Result<()> {
+    let removed = if path.is_file() { fs::remove_file(path) } else { fs::remove_dir_all(path) };
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
+        _ => Ok(()),
+    }
+}
+
+/// What an entry takes, in bytes.
+fn size(entry: &Path) -> u64 {
+    let files = walkdir::WalkDir::new(entry).into_iter().filter_map(|item| item.ok()?.metadata().ok());
+    files.filter(fs::Metadata::is_file).map(|metadata| metadata.len()).sum()
+}
+
+fn is_whole(entry: &Path, check: Check) -> bool {
+    let Ok(text) = fs::read(entry.join(LIST)) else { return false };
+    let Ok(list) = serde_json::from_slice::<List>(&text) else { return false };
+    list.files.iter().all(|(name, listed)| {
+        let path = entry.join(name);
+        path.symlink_metadata().is_ok_and(|metadata| metadata.len() == listed.size)
+            && (check == Check::Sizes
+                || listed.sha256.is_none()
+                || file_digest(&path).is_ok_and(|digest| Some(digest) == listed.sha256))
+    })
+}
+
+/// Lists what `folder` holds, makes all of it durable, and writes the list.
+fn write_list(folder: &Path, check: Check) -> Result<()> {
+    let mut files = BTreeMap::new();
+    for item in walkdir::WalkDir::new(folder).min_depth(1) {
+        let item = item.map_err(|error| Error::Io {
+            action: "read",
+            path: error.path().unwrap_or(folder).to_owned(),
+            source: error.into(),
+        })?;
+        if item.file_type().is_dir() {
+            continue;
+        }
+        let path = item.path();
+        let Some(name) = path.strip_prefix(folder).ok().and_then(Path::to_str) else {
+            return Err(io::Error::from(io::ErrorKind::InvalidFilename)).at("list", path);
+        };
+        let size = path.symlink_metadata().at("read", path)?.len();
+        let sha256 = match check {
+            Check::Digests if item.file_type().is_file() => Some(file_digest(path)?),
+            _ => None,
+        };
+        files.insert(name.to_owned(), Listed { size, sha256 });
+    }
+    let path = folder.join(LIST);
+    let text = serde_json::to_vec(&List { files }).map_err(io::Error::from).at("write", &path)?;
+    let mut file = File::create(&path).at("write", &path)?;
+    file.write_all(&text).and_then(|()| file.sync_all()).at("write", &path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> (tempfile::TempDir, Cache) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        (folder, cache)
+    }
+
+    fn make(cache: &Cache, check: Check, text: &str) -> Result<(PathBuf, bool)> {
+        let mut made = false;
+        let entry = cache.entry("room", "key", check, |folder| {
+            made = true;
+            fs::create_dir(folder.join("sub")).unwrap();
+            fs::write(folder.join("sub/file"), text).unwrap();
+            std::os::unix::fs::symlink("file", folder.join("sub/link")).unwrap();
+            Ok(())
+        })?;
+        Ok((entry, made))
+    }
+
+    #[test]
+    fn an_entry_is_made_once_and_again_when_it_is_broken() {
+        type Break = fn(&Path);
+        let breaks: [(Check, Break); 5] = [
+            (Check::Digests, |entry| fs::write(entry.join("sub/file"), "wrong").unwrap()),
+            (Check::Sizes, |entry| fs::write(entry.join("sub/file"), "longer than it was").unwrap()),
+            (Check::Sizes, |entry| fs::remove_file(entry.join("sub/link")).unwrap()),
+            (Check::Sizes, |entry| fs::remove_file(entry.join(LIST)).unwrap()),
+            (Check::Sizes, |entry| fs::write(entry.join(LIST), "{\"files\"").unwrap()),
+        ];
+        for (number, (check, break_it)) in breaks.into_iter().enumerate() {
+            let (_folder, cache) = cache();
+            let (entry, made) = make(&cache, check, "right").unwrap();
+            assert!(made);
+            assert!(!make(&cache, check, "right").unwrap().1, "{number}: made twice");
+            break_it(&entry);
+            assert!(make(&cache, check, "right").unwrap().1, "{number}: the damage was not noticed");
+            assert_eq!(fs::read(entry.join("sub/link")).unwrap(), b"right");
+        }
+    }
+
+    #[test]
+    fn a_failure_leaves_nothing_and_a_killed_build_is_cleared_away() {
+        let (folder, cache) = cache();
+        let failed = cache.entry("room", "key", Check::Sizes, |folder| {
+            fs::write(folder.join("half"), "").unwrap();
+            Err(io::Error::other("no")).at("make", folder)
+        });
+        assert!(failed.is_err());
+        assert!(cache.find("room", "key", Check::Sizes).is_none());
+        assert!(!folder.path().join("room/.key.part").exists());
+        // As if a build had been killed here.
+        fs::create_dir_all(folder.path().join("room/.key.part/half")).unwrap();
+        let (entry, _) = make(&cache, Check::Sizes, "right").unwrap();
+        assert!(!entry.join("half").exists());
+        let names: Vec<_> = fs::read_dir(folder.path().join("room")).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["key"], "something was left beside the entry");
+    }
+
+    #[test]
+    fn the_entries_used_last_are_kept() {
+        let (_folder, cache) = cache();
+        for key in ["a-1", "a-2", "a-3", "b-1"] {
+            let entry = cache.entry("room", key, Check::Sizes, |_| Ok::<_, Error>(())).unwrap();
+            let list = File::options().append(true).open(entry.join(LIST)).unwrap();
+            let day = u64::from(key.as_bytes()[2]) * 86_400;
+            list.set_modified(std::time::UNIX_EPOCH + std::time::Duration::from_secs(day)).unwrap();
+        }
+        cache.touch(&cache.find("room", "a-1", Check::Sizes).unwrap());
+        cache.prune("room", "a-", 2).unwrap();
+        let left: Vec<&str> = ["a-1", "a-2", "a-3", "b-1"]
+            .into_iter()
+            .filter(|key| cache.find("room", key, Check::Sizes).is_some())
+            .collect();
+        assert_eq!(left, ["a-1", "a-3", "b-1"]);
+    }
+
+    #[test]
+    fn a_room_is_shrunk_by_what_was_used_longest_ago() {
+        let (folder, cache) = cache();
+        for (key, hours) in [("a", 3), ("b", 1), ("c", 2), ("d", 4)] {
+            let entry = cache
+                .entry("room", key, Check::Sizes, |folder| fs::write(folder.join("f"), [0; 1000]).at("write", folder))
+                .unwrap();
+            let list = File::options().append(true).open(entry.join(LIST)).unwrap();
+            list.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+        }
+        fs::create_dir(folder.path().join("room/.e.part")).unwrap();
+        let left = || ["a", "b", "c", "d"].into_iter().filter(|key| folder.path().join("room").join(key).exists());
+        let reading = cache.reading("room").unwrap();
+        assert_eq!(cache.shrink("room", 0, Duration::ZERO).unwrap(), None, "it was shrunk under a reader");
+        drop(reading);
+        let each = size(&folder.path().join("room/a"));
+        let shrunk = cache.shrink("room", 3 * each, Duration::ZERO).unwrap().unwrap();
+        assert_eq!((shrunk.entries, shrunk.bytes, shrunk.left), (1, each, 3 * each));
+        assert!(left().eq(["a", "b", "c"]) && !folder.path().join("room/.e.part").exists());
+        // What was used within the last two and a half hours stays.
+        assert_eq!(cache.shrink("room", 0, Duration::from_secs(9000)).unwrap().unwrap().entries, 1);
+        assert!(left().eq(["b", "c"]));
+        assert_eq!(cache.shrink("room", 0, Duration::ZERO).unwrap().unwrap().left, 0);
+        assert!(left().next().is_none());
+        assert_eq!(cache.shrink("none", 0, Duration::ZERO).unwrap(), Some(Shrunk::default()));
+    }
+
+    #[test]
+    fn two_at_once_make_it_once() {
+        let (_folder, cache) = cache();
+        let count = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    cache.entry("room", "key", Check::Sizes, |_| {
+                        count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                        Ok::<_, Error>(())
+                    })
+                });
+            }
+        });
+        assert_eq!(count.into_inner(), 1);
+    }
+}

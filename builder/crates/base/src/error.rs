@@ -1,0 +1,78 @@
+//! The errors of the host: files and programs. `Display` says its own level only; the causes are sources.
+
+use std::{io, path::PathBuf};
+
+/// The result of the functions here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the host.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file or directory could not be read, written or made.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// The verb: "read", "write", "create", "rename".
+        action: &'static str,
+        /// The path it was done to.
+        path: PathBuf,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+    /// Programs of the machine are needed and not there.
+    #[error("not installed: {} (on Debian: apt-get install {})", names.join(", "), packages.join(" "))]
+    MissingPrograms {
+        /// Their names.
+        names: Vec<String>,
+        /// The Debian packages that have them.
+        packages: Vec<String>,
+    },
+    /// A program of the machine failed.
+    #[error("{program} failed ({status})")]
+    Program {
+        /// Its name.
+        program: String,
+        /// How it ended.
+        status: String,
+        /// What it said at the end.
+        #[source]
+        source: ProgramFailure,
+    },
+}
+
+/// The last words of a program that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{said}")]
+pub struct ProgramFailure {
+    /// The last lines of what it said.
+    pub said: String,
+}
+
+/// Returns an error with its causes, in one line, each thing once.
+pub fn in_one_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Adds the action and the path to an [`io::Error`].
+pub trait IoContext<T> {
+    /// Names what was done, a verb in the infinitive, and the path it was done to.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where there was an error.
+    fn at(self, action: &'static str, path: impl Into<PathBuf>) -> Result<T>;
+}
+
+impl<T> IoContext<T> for io::Result<T> {
+    fn at(self, action: &'static str, path: impl Into<PathBuf>) -> Result<T> {
+        self.map_err(|source| Error::Io { action, path: path.into(), source })
+    }
+}
