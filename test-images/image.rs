@@ -21,11 +21,11 @@ use initramfs_overlay::{
         layout::{Extent, Role, Table},
         size::MIB,
     },
-    kmod::ModuleTree,
     qemu::{Guest, Machine, Verdict},
     small_root::{self, RootFile},
     target::{DiskInterface, Target},
 };
+use kmod::ModuleTree;
 
 /// Makes the root folder of the test image `id` in the empty folder `root`; `busybox` is the program for the
 /// target ([`initramfs_overlay::busybox_image::get`]).

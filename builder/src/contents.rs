@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use contract::{module_index, names};
+use kmod::{Removed, SelectedModule, Selection};
 
 use crate::{
     Error, Result,
     busybox::Busybox,
     kernel_package::Origin,
-    kmod::{Removed, SelectedModule, Selection},
     target::Target,
     tree::{Clash, Content, Entry, Kind, Tree},
     trust::Key,

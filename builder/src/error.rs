@@ -2,8 +2,6 @@
 
 use std::{io, path::PathBuf, process::ExitCode};
 
-use base::elf::Machine;
-
 /// What the builder's functions return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -13,6 +11,9 @@ pub enum Error {
     /// An error of the host.
     #[error(transparent)]
     Base(#[from] base::Error),
+    /// An error of kernel modules.
+    #[error(transparent)]
+    Kmod(#[from] kmod::Error),
     /// A name or an entry that no initramfs can hold.
     #[error("cannot put `{path}` into the tree: {reason}")]
     BadEntry {
@@ -210,98 +211,11 @@ pub enum Error {
     /// The user asked for something that cannot be: exit status 2. The text says what, where, what was expected and what to do.
     #[error("{0}")]
     Usage(String),
-    /// A folder does not hold the modules of one kernel.
-    #[error("cannot take kernel modules from {}: {reason}", path.display())]
-    ModuleTree {
-        /// The folder.
-        path: PathBuf,
-        /// What is wrong with it and what to give instead.
-        reason: String,
-    },
-    /// A file is not a module that can be used.
-    #[error("cannot use the kernel module {}: {reason}", path.display())]
-    ModuleFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A kernel has no module of this name, and nothing of this name built in.
-    #[error("kernel {version} has no module {name}, not even built in{}", did_you_mean(nearest))]
-    UnknownModule {
-        /// What was asked for.
-        name: String,
-        /// The kernel's version.
-        version: String,
-        /// Names that come near to it.
-        nearest: Vec<String>,
-    },
-    /// A module depends on one that is not there.
-    #[error(
-        "module {module} depends on {need}, which is neither among the modules of kernel {version} nor built into it. Add the file of {need}, or give the kernel's whole tree"
-    )]
-    ModuleNeedsMissing {
-        /// The module that depends.
-        module: String,
-        /// What it depends on.
-        need: String,
-        /// The kernel's version.
-        version: String,
-    },
-    /// Modules depend on each other in a circle.
-    #[error("modules of kernel {version} depend on each other in a circle, so none can be loaded first: {}", cycle.join(" -> "))]
-    ModuleCycle {
-        /// The names, the first one repeated at the end.
-        cycle: Vec<String>,
-        /// The kernel's version.
-        version: String,
-    },
-    /// Modules of two kernels were to go into one image.
-    #[error("the modules are for two kernels: {} is for \"{first_vermagic}\", {} for \"{second_vermagic}\". A kernel takes only its own", first.display(), second.display())]
-    ModulesOfTwoKernels {
-        /// A module.
-        first: PathBuf,
-        /// The kernel that it was built for.
-        first_vermagic: String,
-        /// A module of another kernel.
-        second: PathBuf,
-        /// The kernel that this one was built for.
-        second_vermagic: String,
-    },
-    /// Modules for another machine than the image's.
-    #[error(
-        "the modules of kernel {version} are for {modules}, and the image is for {image}. Name the image's target, or give the modules of its kernel"
-    )]
-    ModulesOfOtherMachine {
-        /// The kernel's version.
-        version: String,
-        /// What the modules are for.
-        modules: Machine,
-        /// What the image is for.
-        image: Machine,
-    },
-    /// Signatures cannot be taken off modules for a kernel that asks for them.
-    #[error(
-        "--strip-modules takes the signatures off the modules, and {enforced_by} makes the kernel refuse modules without one. Leave one of the two out"
-    )]
-    SignaturesEnforced {
-        /// The parameter or the configuration that does.
-        enforced_by: String,
-    },
 }
 
 /// ", entry `path`" or nothing.
 fn at(path: &str) -> String {
     if path.is_empty() { String::new() } else { format!(", entry `{path}`") }
-}
-
-/// ". Did you mean a, b or c?" or nothing.
-fn did_you_mean(names: &[String]) -> String {
-    match names {
-        [] => String::new(),
-        [name] => format!(". Did you mean {name}?"),
-        [names @ .., last] => format!(". Did you mean {} or {last}?", names.join(", ")),
-    }
 }
 
 impl Error {
@@ -326,10 +240,13 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_)
-            | Self::ModuleTree { .. }
-            | Self::UnknownModule { .. }
-            | Self::ModulesOfOtherMachine { .. }
-            | Self::SignaturesEnforced { .. } => ExitCode::from(2),
+            | Self::Kmod(
+                kmod::Error::ModuleTree { .. }
+                | kmod::Error::UnknownSet { .. }
+                | kmod::Error::UnknownModule { .. }
+                | kmod::Error::ModulesOfOtherMachine { .. }
+                | kmod::Error::SignaturesEnforced { .. },
+            ) => ExitCode::from(2),
             _ => ExitCode::FAILURE,
         }
     }

@@ -18,7 +18,6 @@ pub mod error;
 pub mod fetch;
 pub mod initramfs;
 pub mod kernel_package;
-pub mod kmod;
 pub mod manifest;
 pub mod oci;
 pub mod progress;

@@ -10,13 +10,13 @@ use std::{
 
 use base::{IoContext, atomic_file::AtomicFile};
 use contract::{module_index, names};
+use kmod::ModuleTree;
 
 use crate::{
     Result,
     archive::{self, Properties},
     contents::{self, Modules},
     initramfs,
-    kmod::ModuleTree,
     manifest::Name,
     tree::Tree,
 };
@@ -59,10 +59,8 @@ fn index_path(version: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        kmod::testing::write_module,
-        tree::{Clash, Entry},
-    };
+    use crate::tree::{Clash, Entry};
+    use kmod::testing::write_module;
 
     fn compressed(count: usize) -> Vec<u8> {
         let mut tree = Tree::new();

@@ -7,11 +7,11 @@ use contract::{
     names,
     virtiofs::{TAG_MAX, is_tag},
 };
+use kmod::{ModuleTree, Note};
 
 use crate::{
     Error, Result,
     contents::{self, Modules},
-    kmod::{ModuleTree, Note},
     target::Target,
     tree::{Clash, Content, Entry, Tree},
     variant::Variant,
@@ -54,7 +54,7 @@ pub fn choose(tree: &ModuleTree, target: &Target, more: &[String], strip: bool) 
     wanted.extend(more.iter().cloned());
     let selection = match tree.resolve(&wanted, &[]) {
         // The driver brings what bus there is: virtio_mmio.
-        Err(Error::UnknownModule { name, .. }) if name == wanted[0] => tree.resolve(&wanted[1..], &[])?,
+        Err(kmod::Error::UnknownModule { name, .. }) if name == wanted[0] => tree.resolve(&wanted[1..], &[])?,
         other => other?,
     };
     selection.check_machine(target.elf)?;
@@ -122,7 +122,8 @@ pub fn check_tag(option: &str, tag: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{kmod::testing::write_module, target};
+    use crate::target;
+    use kmod::testing::write_module;
 
     #[test]
     fn tags_are_what_virtio_takes() {

@@ -9,6 +9,7 @@ use std::{
 use base::{IoContext, atomic_file::AtomicFile, progress::Progress};
 use indicatif::BinaryBytes;
 use initramfs_overlay_init::config::{Abilities, Config};
+use kmod::ModuleTree;
 use serde_json::json;
 
 use super::build::{Program, source};
@@ -17,7 +18,6 @@ use crate::{
     archive::{self, Properties},
     command::output,
     compress::Compression,
-    kmod::ModuleTree,
     target::{self, Target},
     toolchain::Toolchain,
     virtiofs::{self, Chosen, Parts},

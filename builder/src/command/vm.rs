@@ -8,6 +8,7 @@ use std::{
 
 use base::progress::Progress;
 use contract::virtiofs::{INIT, ROOT_TAG};
+use kmod::ModuleTree;
 use serde_json::json;
 
 use super::{
@@ -17,7 +18,6 @@ use super::{
 };
 use crate::{
     Error, Result, kernel_package,
-    kmod::ModuleTree,
     qemu::{Accelerator, console::End},
     target::Target,
     virtiofs::{self, Parts},

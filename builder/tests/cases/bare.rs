@@ -7,7 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use initramfs_overlay::kmod::{ModuleTree, SelectedModule};
+use kmod::{ModuleTree, SelectedModule};
 
 /// Writes an init that knows these boot modes into `folder`. Returns its file.
 pub fn init(folder: &Path, target: &str, modes: &str) -> PathBuf {

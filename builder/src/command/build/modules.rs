@@ -1,16 +1,11 @@
-//! The kernel modules of a build: from what the command line says to their bytes. Choosing them is [`crate::kmod`]'s.
+//! The kernel modules of a build: from what the command line says to their bytes. Choosing them is [`kmod`]'s.
 
 use std::path::Path;
 
 use base::progress::Progress;
+use kmod::{ModuleTree, SETS};
 
-use crate::{
-    Error, Result,
-    contents::Modules,
-    kernel_package,
-    kmod::{ModuleTree, SETS},
-    target::Target,
-};
+use crate::{Error, Result, contents::Modules, kernel_package, target::Target};
 
 /// What the command line says about modules.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +23,7 @@ pub struct Wanted<'a> {
 /// The modules of the images, `None` where none are wanted. `cmdline` is what is baked in.
 ///
 /// # Errors
-/// [`Error::Usage`] where the options do not go together, and what [`crate::kmod`] says.
+/// [`Error::Usage`] where the options do not go together, and what [`kmod`] says.
 pub fn choose(wanted: &Wanted<'_>, targets: &[&Target], cmdline: &str, progress: &Progress) -> Result<Option<Modules>> {
     let Some((folder, names)) = folder_and_names(wanted)? else { return Ok(None) };
     let [target] = targets else {

@@ -126,7 +126,7 @@ fn a_soft_circle_is_cut_at_its_soft_side() {
 }
 
 #[test]
-fn hidden_needs_are_added_and_told() {
+fn undeclared_needs_are_added_and_told() {
     let mut catalog = catalog(
         "vfat depends=fat alias=fs-vfat\nfat\nnls_cp437\nnls_ascii\nnls_iso8859_1\nnls_utf8\nmsdos depends=fat",
         &[],

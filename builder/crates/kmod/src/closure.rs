@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::{
     catalog::{Catalog, Found},
-    hidden,
     modinfo::ModInfo,
     names,
     note::Note,
     sets::{self, SETS},
+    undeclared,
 };
 use crate::{Error, Result};
 
@@ -87,7 +87,7 @@ fn look_up(catalog: &Catalog, asked: &str, plan: &mut Plan) -> Result<Vec<String
     if let Some(name) = asked.strip_prefix('@') {
         let set = sets::find(name).ok_or_else(|| {
             let known: Vec<String> = SETS.iter().map(|set| format!("@{}", set.name)).collect();
-            Error::Usage(format!("there is no set of modules named {asked}. There are {}", known.join(", ")))
+            Error::UnknownSet { asked: asked.to_owned(), known }
         })?;
         let mut names = Vec::new();
         let mut absent = Vec::new();
@@ -167,8 +167,8 @@ impl Walk<'_> {
                 Found::Nothing => self.note(Note::SoftAbsent { module: name.into(), need: need.clone() }),
             }
         }
-        for need in hidden::needs(name, &info.aliases, catalog.config.as_ref()) {
-            self.add_hidden(&mut module, &need)?;
+        for need in undeclared::needs(name, &info.aliases, catalog.config.as_ref()) {
+            self.add_undeclared(&mut module, &need)?;
         }
         for need in &info.post {
             match catalog.by_alias(need) {
@@ -231,9 +231,9 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn add_hidden(&mut self, module: &mut Planned, hidden: &hidden::HiddenNeed) -> Result<()> {
-        let mut names: Vec<&String> = hidden.names.iter().collect();
-        if hidden.transport {
+    fn add_undeclared(&mut self, module: &mut Planned, undeclared: &undeclared::UndeclaredNeed) -> Result<()> {
+        let mut names: Vec<&String> = undeclared.names.iter().collect();
+        if undeclared.transport {
             let asked: Vec<&String> = names.iter().copied().filter(|name| self.asked.contains(*name)).collect();
             let there = names.iter().copied().find(|name| self.catalog.by_alias(name) != Found::Nothing);
             match (asked.as_slice(), there) {
@@ -250,11 +250,11 @@ impl Walk<'_> {
                             self.note(Note::HiddenAdded {
                                 module: module.name.clone(),
                                 need: need.clone(),
-                                source: hidden.source,
+                                source: undeclared.source,
                             });
                         }
                     }
-                    if hidden.transport {
+                    if undeclared.transport {
                         self.later.extend(found);
                     } else {
                         self.prefer(module, &found)?;
@@ -264,7 +264,7 @@ impl Walk<'_> {
                 Found::Nothing => self.note(Note::HiddenAbsent {
                     module: module.name.clone(),
                     need: name.clone(),
-                    source: hidden.source,
+                    source: undeclared.source,
                 }),
             }
         }

@@ -5,7 +5,7 @@ use super::config::KernelConfig;
 
 /// Something that a module needs without saying so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HiddenNeed {
+pub struct UndeclaredNeed {
     /// Names or aliases: all of them, but of a transport's drivers one is enough.
     pub names: Vec<String>,
     /// These are drivers of the hardware that the module's devices are behind. Those that were asked for go into the image with
@@ -16,24 +16,24 @@ pub struct HiddenNeed {
 }
 
 /// What the module `name` with these aliases needs beside what it says.
-pub fn needs(name: &str, aliases: &[String], config: Option<&KernelConfig>) -> Vec<HiddenNeed> {
+pub fn needs(name: &str, aliases: &[String], config: Option<&KernelConfig>) -> Vec<UndeclaredNeed> {
     let mut needs = Vec::new();
     if matches!(name, "vfat" | "msdos") {
-        needs.push(HiddenNeed {
+        needs.push(UndeclaredNeed {
             names: character_sets(name == "vfat", config),
             transport: false,
             source: "load_nls() in fat_fill_super(), fs/fat/inode.c",
         });
     }
     if name == "dm_verity" {
-        needs.push(HiddenNeed {
+        needs.push(UndeclaredNeed {
             names: vec!["crypto-sha256".into()],
             transport: false,
             source: "crypto_alloc_ahash() in verity_ctr(), drivers/md/dm-verity-target.c; sha256 is veritysetup's default",
         });
     }
     if aliases.iter().any(|alias| alias.starts_with("virtio:")) {
-        needs.push(HiddenNeed {
+        needs.push(UndeclaredNeed {
             names: vec!["virtio_pci".into(), "virtio_mmio".into()],
             transport: true,
             source: "a virtio device appears only through a transport's driver, drivers/virtio/",

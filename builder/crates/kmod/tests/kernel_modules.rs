@@ -9,7 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
-use initramfs_overlay::kmod::{ModuleTree, Note, SETS, Selection};
+use initramfs_overlay_kmod::{ModuleTree, Note, SETS, Selection};
 use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionFlags, SymbolFlags};
 
 const VARIABLE: &str = "INITRAMFS_OVERLAY_TEST_KERNELS";

@@ -1,15 +1,35 @@
 //! The kernel modules that go into an image: from a folder of modules and the names asked for to their files in load order, with
 //! all they need and nothing else. Reads only; what is written into an image, and when init loads it, is decided elsewhere.
 //!
-//! The rooms: `tree` finds and reads the folder, `modinfo` what each module says of itself, `catalog` holds that and looks up
-//! names, `hidden` knows what no module says, `sets` what belongs together, `closure` decides, `selection` hands out the result,
+//! The modules: `tree` finds and reads the folder, `modinfo` what each module says of itself, `catalog` holds that and looks up
+//! names, `undeclared` knows what no module says, `sets` what belongs together, `closure` decides, `selection` hands out the result,
 //! `strip` and `signature` make modules smaller.
+//!
+//! ```
+//! use initramfs_overlay_kmod::{Error, ModuleTree};
+//!
+//! # fn main() -> Result<(), Error> {
+//! # let directory = std::env::temp_dir().join(format!("kmod-example-{}", std::process::id()));
+//! # std::fs::create_dir_all(&directory).expect("a directory");
+//! // A kernel's `/lib/modules/<version>`, or a directory of module files; this one has none.
+//! let error = ModuleTree::open(&directory).unwrap_err();
+//! assert!(matches!(error, Error::ModuleTree { .. }), "{error}");
+//! # std::fs::remove_dir(directory).expect("an empty directory");
+//!
+//! if let Ok(tree) = ModuleTree::open("/lib/modules/6.1.0-50-amd64".as_ref()) {
+//!     for module in tree.resolve(&["@overlay".to_owned()], &[])?.modules {
+//!         println!("{}", module.entry.name);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod catalog;
 mod closure;
 mod config;
+mod error;
 mod file;
-mod hidden;
 mod modinfo;
 mod names;
 mod note;
@@ -17,19 +37,20 @@ mod selection;
 mod sets;
 mod signature;
 mod strip;
-#[cfg(test)]
-pub(crate) mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod tree;
+mod undeclared;
 
 use std::path::Path;
 
 pub use self::{
+    error::{Error, Result},
     note::Note,
     selection::{Content, SelectedModule, Selection},
     sets::{SETS, Set},
     strip::Removed,
 };
-use crate::{Error, Result};
 
 /// A folder of modules of one kernel, read.
 #[derive(Debug)]
