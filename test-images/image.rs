@@ -23,9 +23,9 @@ use initramfs_overlay::{
     },
     qemu::{Guest, Machine, Verdict},
     small_root::{self, RootFile},
-    target::{DiskInterface, Target},
 };
 use kmod::ModuleTree;
+use sources::target::{DiskInterface, Target};
 
 /// Makes the root folder of the test image `id` in the empty folder `root`; `busybox` is the program for the
 /// target ([`initramfs_overlay::busybox_image::get`]).

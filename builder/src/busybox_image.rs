@@ -4,14 +4,16 @@
 use std::path::Path;
 
 use base::{cache::Cache, environment::variable, progress::Progress};
+use sources::{
+    busybox::{self, Busybox, Origin, SourceImage, VARIABLE},
+    target::Target,
+};
 
 use crate::{
     Error, Result,
-    busybox::{self, Busybox, Origin, SourceImage, VARIABLE},
     oci::{
         self, exclude::Exclude, image::Image, merge::Merge, platform::Platform, reference::Reference, registry::Access,
     },
-    target::Target,
 };
 
 /// Where images have it, and where it would be with `/bin` a link.
@@ -29,9 +31,9 @@ pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Prog
         && is_named_by(text)?
     {
         let (bytes, image) = program(text, target, *progress)?;
-        return busybox::examine(bytes, Path::new(text), target, Some(Origin::Image(image)));
+        return Ok(busybox::examine(bytes, Path::new(text), target, Some(Origin::Image(image)))?);
     }
-    busybox::get(target, given.as_deref(), cache, progress)
+    Ok(busybox::get(target, given.as_deref(), cache, progress)?)
 }
 
 /// Returns true where `text` names an image, and not a directory.

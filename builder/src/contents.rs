@@ -5,12 +5,10 @@ use std::path::{Path, PathBuf};
 
 use contract::{module_index, names};
 use kmod::{Removed, SelectedModule, Selection};
+use sources::{busybox::Busybox, kernel_package::Origin, target::Target};
 
 use crate::{
     Error, Result,
-    busybox::Busybox,
-    kernel_package::Origin,
-    target::Target,
     tree::{Clash, Content, Entry, Kind, Tree},
     trust::Key,
     variant::Variant,
@@ -229,7 +227,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::target;
+    use sources::target;
 
     fn busybox() -> Busybox {
         Busybox {

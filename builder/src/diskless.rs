@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use contract::workload::Workload;
+use sources::busybox::Busybox;
 
 use crate::{
     Error, Result,
-    busybox::Busybox,
     contents::{self, Modules},
     oci::{
         merge::Merge,

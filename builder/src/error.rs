@@ -11,6 +11,9 @@ pub enum Error {
     /// An error of the host.
     #[error(transparent)]
     Base(#[from] base::Error),
+    /// An error of what images are made of.
+    #[error(transparent)]
+    Sources(#[from] sources::Error),
     /// An error of kernel modules.
     #[error(transparent)]
     Kmod(#[from] kmod::Error),
@@ -153,43 +156,6 @@ pub enum Error {
         #[source]
         source: gpt::GptError,
     },
-    /// A definition in `targets/` that the command was built with is wrong.
-    #[error("targets/{name}.toml is wrong")]
-    TargetDefinition {
-        /// The target's name.
-        name: &'static str,
-        /// What the parser said.
-        #[source]
-        source: toml::de::Error,
-    },
-    /// A file that is no Debian package, or a damaged one.
-    #[error("{} is no usable Debian package: {reason}", path.display())]
-    DebianPackage {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Something that has to be fetched or given could not be had in any way.
-    #[error("cannot get {what}: {}\nWhat to do: {remedy}", tried.join("; "))]
-    Missing {
-        /// What it is and what it is for.
-        what: String,
-        /// Each way that was tried, with what came of it.
-        tried: Vec<String>,
-        /// How to give it by hand.
-        remedy: String,
-    },
-    /// A file that was given or kept has other contents than the pinned ones. It is not used.
-    #[error("{} has SHA-256 {found}, but {expected} is expected; it is not used", path.display())]
-    WrongDigest {
-        /// The file.
-        path: PathBuf,
-        /// Pinned, in hexadecimal.
-        expected: String,
-        /// Found, in hexadecimal.
-        found: String,
-    },
     /// A file that does not hold what it should.
     #[error("{} cannot be used: {reason}", path.display())]
     WrongFile {
@@ -208,6 +174,16 @@ pub enum Error {
         /// Why it is not.
         reason: String,
     },
+    /// Something that has to be fetched or given could not be had in any way.
+    #[error("cannot get {what}: {}\nWhat to do: {remedy}", tried.join("; "))]
+    Missing {
+        /// What it is and what it is for.
+        what: String,
+        /// Each way that was tried, with what came of it.
+        tried: Vec<String>,
+        /// How to give it by hand.
+        remedy: String,
+    },
     /// The user asked for something that cannot be: exit status 2. The text says what, where, what was expected and what to do.
     #[error("{0}")]
     Usage(String),
@@ -219,13 +195,6 @@ fn at(path: &str) -> String {
 }
 
 impl Error {
-    /// A usage error: `word` is none of `names`, which are the names of `what`; `suggestion` is the one that was likely meant.
-    pub fn unknown(what: &str, word: &str, names: &[&str], suggestion: Option<&str>) -> Self {
-        let hint = suggestion.map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-        let stop = if hint.is_empty() { "." } else { "" };
-        Self::Usage(format!("there is no {what} `{word}`{hint}{stop} There are: {}", names.join(", ")))
-    }
-
     /// Says it with its causes, once, to whoever called.
     pub fn print(&self) {
         eprintln!("initramfs-overlay: {self}");
@@ -240,6 +209,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_)
+            | Self::Sources(sources::Error::Usage(_))
             | Self::Kmod(
                 kmod::Error::ModuleTree { .. }
                 | kmod::Error::UnknownSet { .. }

@@ -2,13 +2,12 @@
 //! is. Who ships a device with the image must be able to show it. Says what was put in; puts nothing in itself.
 
 use serde_json::{Value, json};
-use uuid::Uuid;
-
-use crate::{
+use sources::{
     busybox::{Origin, SourceImage},
     kernel_package,
     toolchain::{Crate, libblkid, tools},
 };
+use uuid::Uuid;
 
 /// What an image is made of, as far as licences go.
 #[derive(Debug)]
@@ -379,7 +378,7 @@ mod tests {
 
     #[test]
     fn it_says_what_whoever_ships_it_must_show() {
-        let origin = Origin::Debian(crate::busybox::DebianPackage {
+        let origin = Origin::Debian(sources::busybox::DebianPackage {
             architecture: "armel".to_owned(),
             package: "busybox-static".to_owned(),
             version: "1:1.35.0-4+deb12u1+b1".to_owned(),

@@ -8,11 +8,11 @@ use contract::{
     virtiofs::{TAG_MAX, is_tag},
 };
 use kmod::{ModuleTree, Note};
+use sources::target::Target;
 
 use crate::{
     Error, Result,
     contents::{self, Modules},
-    target::Target,
     tree::{Clash, Content, Entry, Tree},
     variant::Variant,
 };
@@ -122,8 +122,8 @@ pub fn check_tag(option: &str, tag: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target;
     use kmod::testing::write_module;
+    use sources::target;
 
     #[test]
     fn tags_are_what_virtio_takes() {

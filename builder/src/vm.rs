@@ -10,11 +10,9 @@ pub mod share;
 use std::path::PathBuf;
 
 use contract::virtiofs::ROOT_TAG;
+use sources::target::Target;
 
-use crate::{
-    qemu::{Accelerator, Machine},
-    target::Target,
-};
+use crate::qemu::{Accelerator, Machine};
 
 /// The I/O port that the guest writes its status to, that of QEMU's isa-debug-exit.
 pub const EXIT_PORT: &str = "0xf4";
@@ -147,7 +145,8 @@ pub fn processor(target: &Target, accelerator: Accelerator) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{qemu::Terminal, target};
+    use crate::qemu::Terminal;
+    use sources::target;
 
     fn share(tag: &str, path: &str, read_only: bool) -> Share {
         Share { tag: tag.to_owned(), path: path.into(), read_only }

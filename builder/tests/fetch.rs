@@ -2,7 +2,7 @@
 //! `INITRAMFS_OVERLAY_TEST_FETCH` is set. Uses the cache of the user (`INITRAMFS_OVERLAY_CACHE` chooses another one).
 
 use base::progress::Progress;
-use initramfs_overlay::{kernel_package, target};
+use sources::{kernel_package, target};
 
 fn is_wanted(test: &str) -> bool {
     let wanted = std::env::var_os("INITRAMFS_OVERLAY_TEST_FETCH").is_some();

@@ -9,7 +9,8 @@ use std::{
 };
 
 use base::progress::Progress;
-use initramfs_overlay::{busybox_image, oci::network, target};
+use initramfs_overlay::{busybox_image, oci::network};
+use sources::target;
 use tempfile::TempDir;
 
 /// The machine that the script believes it runs on.

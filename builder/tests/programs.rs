@@ -11,8 +11,8 @@ use std::{
 };
 
 use base::elf;
-use initramfs_overlay::target;
 use object::{Object, ObjectSection, elf::FileHeader32, read::elf::AttributesSection};
+use sources::target;
 
 const VARIANTS: [&str; 3] = ["", "-debug", "-slim"];
 

@@ -7,10 +7,8 @@ mod tools;
 
 use base::progress::Progress;
 use image::Marks;
-use initramfs_overlay::{
-    disk::{self, Source},
-    target,
-};
+use initramfs_overlay::disk::{self, Source};
+use sources::target;
 
 const CONSOLE: &str = "\
 SeaBIOS\r

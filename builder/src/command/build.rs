@@ -5,6 +5,10 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 
 use base::{IoContext, progress::Progress};
 use initramfs_overlay_init::config::{Abilities, Config};
+use sources::{
+    busybox::Busybox,
+    target::{self, Target},
+};
 
 use self::{
     artifact::Image,
@@ -12,16 +16,7 @@ use self::{
     program::{BootMode, Programs},
 };
 pub(super) use self::{modules::Wanted, program::Program};
-use crate::{
-    Error, Result,
-    busybox::Busybox,
-    busybox_image,
-    compress::Compression,
-    contents::Modules,
-    target::{self, Target},
-    trust,
-    variant::Variant,
-};
+use crate::{Error, Result, busybox_image, compress::Compression, contents::Modules, trust, variant::Variant};
 
 mod artifact;
 mod bare;

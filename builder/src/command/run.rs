@@ -10,13 +10,15 @@ use std::{
 
 use base::{IoContext, cleanup::TempDir, progress::Progress};
 use contract::text::parse_duration;
+use sources::{
+    kernel_package::{self, Kernel},
+    target::{self, DiskInterface, Target},
+};
 
 use crate::{
     Error, Result, busybox_image, demo,
-    kernel_package::{self, Kernel},
     qemu::{Accelerator, Drive, End, Guest, Machine, Terminal, Verdict, card},
     supplement,
-    target::{self, DiskInterface, Target},
     variant::Variant,
 };
 
@@ -159,8 +161,8 @@ fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<(
     let Some(file) = &args.kernel else {
         let kernel = match kernel_package::debian(target, &crate::cache::open()?, progress) {
             Ok(kernel) => kernel,
-            Err(error @ Error::Missing { .. }) => this_machines(target).ok_or(error)?,
-            Err(error) => return Err(error),
+            Err(error @ sources::Error::Missing { .. }) => this_machines(target).ok_or(error)?,
+            Err(error) => return Err(error.into()),
         };
         let modules = kernel.modules.clone();
         return Ok((kernel, Some(modules)));

@@ -11,6 +11,10 @@ use indicatif::BinaryBytes;
 use initramfs_overlay_init::config::{Abilities, Config};
 use kmod::ModuleTree;
 use serde_json::json;
+use sources::{
+    target::{self, Target},
+    toolchain::Toolchain,
+};
 
 use super::build::{Program, source};
 use crate::{
@@ -18,8 +22,6 @@ use crate::{
     archive::{self, Properties},
     command::output,
     compress::Compression,
-    target::{self, Target},
-    toolchain::Toolchain,
     virtiofs::{self, Chosen, Parts},
 };
 
@@ -124,7 +126,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 /// The target of that name, else this machine.
 pub(super) fn chosen_target(name: Option<&str>) -> Result<&'static Target> {
     match name {
-        Some(name) => target::named(name),
+        Some(name) => Ok(target::named(name)?),
         None => target::named(std::env::consts::ARCH).map_err(|_| {
             Error::Usage(format!(
                 "there is no target for this machine ({}): name one with --target",

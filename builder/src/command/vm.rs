@@ -10,6 +10,7 @@ use base::progress::Progress;
 use contract::virtiofs::{INIT, ROOT_TAG};
 use kmod::ModuleTree;
 use serde_json::json;
+use sources::{kernel_package, target::Target};
 
 use super::{
     machine::{self, FAILED, MachineArgs, memory},
@@ -17,9 +18,8 @@ use super::{
     virtiofs::chosen_target,
 };
 use crate::{
-    Error, Result, kernel_package,
+    Error, Result,
     qemu::{Accelerator, console::End},
-    target::Target,
     virtiofs::{self, Parts},
     vm::{
         RootAccess, Share, Vm, accelerator,
@@ -123,7 +123,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn boot(args: &Args) -> Result<ExitCode> {
     let progress = crate::progress::on_stderr();
     let target = chosen_target(args.target.as_deref())?;
-    if target.qemu.disk != crate::target::DiskInterface::Virtio {
+    if target.qemu.disk != sources::target::DiskInterface::Virtio {
         return Err(Error::Usage(format!(
             "--target {}: QEMU's machine for it has no PCI bus, so no folder can be shared with it",
             target.name

@@ -2,11 +2,11 @@
 //! where its own programs neither see nor need them.
 
 use contract::names;
+use sources::busybox::Busybox;
 
 use super::merge::Merge;
 use crate::{
     Error, Result,
-    busybox::Busybox,
     tree::{Clash, Content, Entry},
 };
 

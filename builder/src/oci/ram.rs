@@ -7,11 +7,11 @@ use contract::{
     names,
     workload::{PATH, Process, Workload, signal, variable},
 };
+use sources::busybox::Busybox;
 
 use super::{config::Run, merge::Merge};
 use crate::{
     Error, Result,
-    busybox::Busybox,
     tree::{Clash, Content, Entry, Kind},
 };
 

@@ -6,8 +6,7 @@ use std::{
 };
 
 use base::program::Program;
-
-use crate::{
+use sources::{
     kernel_package::Kernel,
     target::{DiskInterface, Target},
 };
@@ -279,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_target_becomes_a_machine() {
-        let target = crate::target::named("armv6l").unwrap();
+        let target = sources::target::named("armv6l").unwrap();
         let kernel = Kernel {
             vmlinuz: "/k/vmlinuz".into(),
             modules: "/k/modules".into(),

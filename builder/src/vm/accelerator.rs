@@ -5,11 +5,11 @@
 use std::{fs::File, io::Write, os::fd::AsRawFd, path::Path, process::Stdio, sync::mpsc, time::Duration};
 
 use rustix::fs::{MemfdFlags, memfd_create};
+use sources::target::Target;
 
 use super::{processor, share::inherit};
 use crate::{
     qemu::{self, Accelerator},
-    target::Target,
     tether,
 };
 

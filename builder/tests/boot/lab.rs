@@ -10,9 +10,11 @@ use std::{
 use base::progress::Progress;
 use initramfs_overlay::{
     disk::{self, Disk, Source, layout::Role},
-    kernel_package::{self, Kernel},
     qemu::{Drive, Guest, Machine},
     supplement,
+};
+use sources::{
+    kernel_package::{self, Kernel},
     target::{self, DiskInterface, Target},
 };
 use tempfile::TempDir;
@@ -49,7 +51,7 @@ impl Lab {
             format!("{error}{cause}")
         };
         let progress = Progress::none();
-        let kernel = kernel_package::debian(target, &cache, &progress).map_err(chain)?;
+        let kernel = kernel_package::debian(target, &cache, &progress).map_err(|error| chain(error.into()))?;
         let busybox = initramfs_overlay::busybox_image::get(target, None, &cache, &progress).map_err(chain)?.bytes;
         let work = TempDir::new().map_err(|error| error.to_string())?;
         let lab = Self { target, kernel, busybox, artifacts, work };

@@ -3,11 +3,12 @@
 use std::{fs, path::Path};
 
 use base::{cache::Cache, digest::digest, progress::Progress};
-use initramfs_overlay::{
-    busybox::{Origin, SourceImage},
-    busybox_image, target,
-};
+use initramfs_overlay::busybox_image;
 use serde_json::{Value, json};
+use sources::{
+    busybox::{Origin, SourceImage},
+    target,
+};
 use tar::{Builder, EntryType, Header};
 
 use super::programs;

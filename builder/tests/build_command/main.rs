@@ -14,8 +14,8 @@ use base::{
     cache::{Cache, Check},
     digest::digest,
 };
-use initramfs_overlay::{busybox, target};
 use serde_json::{Value, json};
+use sources::{busybox, target};
 
 mod bad_input;
 mod busybox_image;

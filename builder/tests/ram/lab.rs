@@ -9,11 +9,13 @@ use std::{
 use base::progress::Progress;
 use initramfs_overlay::{
     busybox_image,
-    kernel_package::{self, Kernel},
     qemu::{Guest, Machine},
-    target,
 };
 use serde_json::{Value, json};
+use sources::{
+    kernel_package::{self, Kernel},
+    target,
+};
 use tempfile::TempDir;
 
 use crate::{

@@ -9,11 +9,10 @@ use std::{
 };
 
 use base::progress::Progress;
-use initramfs_overlay::{
-    busybox_image,
+use initramfs_overlay::{busybox_image, small_root, vm::share::Daemon};
+use sources::{
     kernel_package::{self, Kernel},
-    small_root, target,
-    vm::share::Daemon,
+    target,
 };
 use tempfile::TempDir;
 
@@ -48,7 +47,7 @@ impl Lab {
         Ok(Self {
             busybox: bytes("x86_64").map_err(said)?,
             busybox_i686: bytes("i686").map_err(said)?,
-            kernel: kernel.map_err(said)?,
+            kernel: kernel.map_err(|error| error.to_string())?,
             work: TempDir::new().map_err(|error| error.to_string())?,
         })
     }

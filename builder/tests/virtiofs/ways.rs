@@ -10,9 +10,9 @@ use std::{
 
 use initramfs_overlay::{
     qemu::{Guest, Machine},
-    target,
     vm::share::{Daemon, Kind},
 };
+use sources::target;
 
 use crate::{bare, ended::run, lab::Lab};
 
@@ -190,7 +190,7 @@ pub fn json(lab: &Lab) {
 pub fn armv6l(lab: &Lab) {
     let target = target::named("armv6l").expect("a target");
     let cache = initramfs_overlay::cache::open().expect("the cache");
-    let kernel = initramfs_overlay::kernel_package::debian(target, &cache, &base::progress::Progress::none());
+    let kernel = sources::kernel_package::debian(target, &cache, &base::progress::Progress::none());
     let file = lab.folder().join("initrd.gz");
     let made = run(Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
         .args(["virtiofs", "--target", "armv6l", "--json", "--module-tree"])

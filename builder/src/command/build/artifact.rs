@@ -12,6 +12,7 @@ use base::{
     digest::{Hashing, file_digest},
     progress::Progress,
 };
+use sources::{busybox::Busybox, target::Target};
 
 use super::{
     description::{BILL, Description, MANIFEST, beside},
@@ -20,11 +21,9 @@ use super::{
 use crate::{
     Error, Result,
     archive::{self, Properties},
-    busybox::Busybox,
     compress::Compression,
     contents::{self, Modules},
     manifest::{self, Record},
-    target::Target,
     tree::Tree,
     trust::Key,
     variant::Variant,

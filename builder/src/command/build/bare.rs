@@ -12,13 +12,14 @@ use base::{
     atomic_file::AtomicFile,
     digest::{digest, file_digest},
 };
+use sources::target::Target;
 
 use super::{
     artifact::Artifact,
     description::{BILL, Description, MANIFEST, beside},
     program::Program,
 };
-use crate::{Error, Result, compress::Compression, target::Target, variant::Variant};
+use crate::{Error, Result, compress::Compression, variant::Variant};
 
 /// The suffix of its file.
 pub const SUFFIX: &str = "elf";

@@ -7,16 +7,18 @@ use std::{
 };
 
 use serde_json::{Map, Value, json};
+use sources::{
+    busybox::{Busybox, Origin},
+    target::Target,
+    toolchain::{libblkid, tools},
+};
 
 use super::program::Program;
 use crate::{
-    busybox::{Busybox, Origin},
     compress::Compression,
     contents::Modules,
     manifest::{Manifest, Record},
     sbom,
-    target::Target,
-    toolchain::{libblkid, tools},
 };
 
 /// What the manifest's name has after the image's.

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use base::progress::Progress;
 use kmod::{ModuleTree, SETS};
+use sources::{kernel_package, target::Target};
 
-use crate::{Error, Result, contents::Modules, kernel_package, target::Target};
+use crate::{Error, Result, contents::Modules};
 
 /// What the command line says about modules.
 #[derive(Debug, Clone, Copy)]

@@ -8,13 +8,13 @@ use std::{
 use base::{IoContext, cache::Cache, digest::digest, elf, progress::Progress};
 use clap::ValueEnum;
 use contract::names;
-
-use super::source::Place;
-use crate::{
-    Error, Result,
+use sources::{
     target::Target,
     toolchain::{self, Crate, Toolchain},
 };
+
+use super::source::Place;
+use crate::{Error, Result};
 
 /// An init, ready to be put into an image.
 #[derive(Debug, Clone, PartialEq, Eq)]

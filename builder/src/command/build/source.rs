@@ -4,11 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use base::environment::variable;
+use sources::toolchain::{SOURCE_VARIABLE, SourceTree};
 
-use crate::{
-    Error, Result,
-    toolchain::{SOURCE_VARIABLE, SourceTree},
-};
+use crate::{Error, Result};
 
 /// The source tree that this command was built from; it may be gone, or on another machine.
 const BUILT_FROM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
@@ -76,10 +74,10 @@ pub fn locate(given: Option<&Path>) -> Result<Place> {
     let named = given.is_some() || variable(SOURCE_VARIABLE).is_some();
     match SourceTree::find(given) {
         Ok(source) => Ok(Place::Inside(source)),
-        Err(Error::Usage(text)) if !named => {
+        Err(sources::Error::Usage(text)) if !named => {
             Ok(SourceTree::find(Some(Path::new(BUILT_FROM))).map_or(Place::Without(text), Place::Outside))
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use base::progress::Progress;
 use contract::workload::Process;
+use sources::{
+    target::{self, Target},
+    toolchain::Toolchain,
+};
 
 use crate::{
     Error, Result, busybox_image,
@@ -20,8 +24,6 @@ use crate::{
         platform::Platform,
         ram::{self, Wishes},
     },
-    target::{self, Target},
-    toolchain::Toolchain,
     tree::{Content, Entry, Kind},
 };
 
@@ -174,7 +176,7 @@ pub fn target_of(platform: &Platform) -> Result<&'static Target> {
             )));
         }
     };
-    target::named(name)
+    Ok(target::named(name)?)
 }
 
 /// Puts the user's own program at `/init`.

@@ -5,6 +5,10 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use base::{IoContext, atomic_file::AtomicFile, cleanup::TempDir, progress::Progress};
 use contract::{names, workload::Process};
 use indicatif::BinaryBytes;
+use sources::{
+    kernel_package::{self, Kernel},
+    target::{DiskInterface, Target},
+};
 
 use super::{
     archives::write,
@@ -21,10 +25,8 @@ use crate::{
         vm::{Judged, accelerator_words, judge},
     },
     compress::Compression,
-    kernel_package::{self, Kernel},
     oci::inventory::Inventory,
     qemu::{self, Accelerator, End, Machine},
-    target::{DiskInterface, Target},
     vm::{
         EXIT_PORT, accelerator,
         session::{self, Outcome, Output},
@@ -180,7 +182,7 @@ fn ended_with_machine(process: Process, outcome: &Outcome, console: &str) -> Opt
 }
 
 fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<Kernel> {
-    let Some(file) = &args.kernel else { return kernel_package::debian(target, &crate::cache::open()?, progress) };
+    let Some(file) = &args.kernel else { return Ok(kernel_package::debian(target, &crate::cache::open()?, progress)?) };
     if args.dtb.is_none() && target.kernel.dtb.is_some() {
         return Err(Error::Usage(format!(
             "--kernel for {} needs --dtb FILE: this machine has a device tree",

@@ -150,7 +150,9 @@ pub fn named(name: &str) -> Result<&'static Target> {
     let targets = all()?;
     targets.iter().find(|target| target.name == name).ok_or_else(|| {
         let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        Error::unknown("target", name, &names, alias(name).or_else(|| nearest(name, &names)))
+        let hint = alias(name).or_else(|| nearest(name, &names));
+        let hint = hint.map_or_else(|| ".".to_owned(), |hint| format!("; did you mean `{hint}`?"));
+        Error::Usage(format!("there is no target `{name}`{hint} There are: {}", names.join(", ")))
     })
 }
 

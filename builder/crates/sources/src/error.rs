@@ -1,0 +1,72 @@
+//! The errors of what images are made of.
+
+use std::path::PathBuf;
+
+/// The result of the functions here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of what images are made of.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An error of the host.
+    #[error(transparent)]
+    Base(#[from] base::Error),
+    /// A definition in `targets/` that the command was built with is wrong.
+    #[error("targets/{name}.toml is wrong")]
+    TargetDefinition {
+        /// The target's name.
+        name: &'static str,
+        /// What the parser said.
+        #[source]
+        source: toml::de::Error,
+    },
+    /// A file that is no Debian package, or a damaged one.
+    #[error("{} is no usable Debian package: {reason}", path.display())]
+    DebianPackage {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Something that has to be fetched or given could not be had in any way.
+    #[error("cannot get {what}: {}\nWhat to do: {remedy}", tried.join("; "))]
+    Missing {
+        /// What it is and what it is for.
+        what: String,
+        /// Each way that was tried, with what came of it.
+        tried: Vec<String>,
+        /// How to give it by hand.
+        remedy: String,
+    },
+    /// A file that was given or kept has other contents than the pinned ones. It is not used.
+    #[error("{} has SHA-256 {found}, but {expected} is expected; it is not used", path.display())]
+    WrongDigest {
+        /// The file.
+        path: PathBuf,
+        /// Pinned, in hexadecimal.
+        expected: String,
+        /// Found, in hexadecimal.
+        found: String,
+    },
+    /// A file that does not hold what it should.
+    #[error("{} cannot be used: {reason}", path.display())]
+    WrongFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A program that cannot be part of the image.
+    #[error("{} cannot be used as {what}: {reason}", path.display())]
+    WrongProgram {
+        /// The file.
+        path: PathBuf,
+        /// What it should have been.
+        what: String,
+        /// Why it is not.
+        reason: String,
+    },
+    /// A request that cannot be met: what, where, what was expected and what to do.
+    #[error("{0}")]
+    Usage(String),
+}

@@ -1,0 +1,28 @@
+//! Where the parts of an image come from: the targets that there are, Debian's packages, BusyBox, kernels, and the tool chain that
+//! compiles init. What is fetched is pinned by its digest, or said to differ, and goes into the cache that the caller names.
+//!
+//! The modules: `target` reads the definitions in `targets/`, `apt`, `deb` and `fetch` bring what others made, `busybox` and
+//! `kernel_package` choose among it, `toolchain` compiles.
+//!
+//! ```
+//! use initramfs_overlay_sources::target;
+//!
+//! # fn main() -> initramfs_overlay_sources::Result<()> {
+//! let target = target::named("armv6l")?;
+//! assert_eq!((target.elf.to_string(), target.qemu.program.as_str()), ("32-bit ARM".to_owned(), "qemu-system-arm"));
+//! let error = target::named("amd64").unwrap_err().to_string();
+//! assert!(error.contains("did you mean `x86_64`?"), "{error}");
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod apt;
+pub mod busybox;
+pub mod deb;
+mod error;
+pub mod fetch;
+pub mod kernel_package;
+pub mod target;
+pub mod toolchain;
+
+pub use error::{Error, Result};
