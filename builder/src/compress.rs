@@ -4,13 +4,11 @@
 
 use std::io::{self, BufWriter, Write};
 
-use clap::ValueEnum;
-
 pub mod gzip_blocks;
 pub mod lz4_legacy;
 
 /// How an initramfs is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Compression {
     /// DEFLATE at level 9: every kernel takes it
     #[default]
@@ -33,6 +31,9 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 const XZ_DICTIONARY: u32 = 1 << 20;
 
 impl Compression {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Gzip, Self::Zstd, Self::Xz, Self::Lz4, Self::None];
+
     /// What the file's name ends with, without a dot.
     #[must_use]
     pub fn suffix(self) -> &'static str {

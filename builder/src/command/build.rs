@@ -16,7 +16,10 @@ use self::{
     program::{BootMode, Programs},
 };
 pub(super) use self::{modules::Wanted, program::Program};
-use crate::{Error, Result, busybox_image, compress::Compression, contents::Modules, trust, variant::Variant};
+use crate::{
+    Error, Result, busybox_image, command::choice::choice, compress::Compression, contents::Modules, trust,
+    variant::Variant,
+};
 
 mod artifact;
 mod bare;
@@ -101,7 +104,7 @@ pub struct Args {
     pub bare_init: Option<Vec<BootMode>>,
 
     /// How images are compressed
-    #[arg(long, value_name = "NAME", default_value = "gzip")]
+    #[arg(long, value_name = "NAME", default_value = "gzip", value_parser = choice::<Compression>())]
     pub compress: Compression,
 
     /// Where the images go [default: `target/` of the source tree, else of the current folder]

@@ -7,6 +7,7 @@ use contract::names;
 
 use crate::{
     Error, Result,
+    command::choice::choice,
     disk::{
         self, Boot, Disk, Owner, Report, Source,
         image::{Compression, Format},
@@ -40,11 +41,11 @@ pub struct Args {
     pub image: Option<PathBuf>,
 
     /// What root folders are packed as
-    #[arg(long, value_name = "FORMAT", default_value = "squashfs")]
+    #[arg(long, value_name = "FORMAT", default_value = "squashfs", value_parser = choice::<Format>())]
     pub image_format: Format,
 
     /// How the packed image is compressed [default: gzip for squashfs, lz4 for EROFS]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = choice::<Compression>())]
     pub image_compress: Option<Compression>,
 
     /// The image's file name, as `rd.image=` has it
@@ -100,7 +101,7 @@ pub struct Args {
     pub disk_size: Option<u64>,
 
     /// The partition table: `mbr` for a Raspberry Pi and old BIOSes
-    #[arg(long, default_value = "gpt")]
+    #[arg(long, default_value = "gpt", value_parser = choice::<Table>())]
     pub table: Table,
 
     /// Round the disk's size up to a power of two, as QEMU wants it of an SD card [default: true with `--table mbr`]

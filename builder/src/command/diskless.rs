@@ -22,6 +22,7 @@ use crate::{
     Error, Result,
     archive::Properties,
     busybox_image,
+    command::choice::choice,
     command::output,
     compress::Compression,
     diskless::{self, Parts},
@@ -76,7 +77,7 @@ pub struct Args {
     strip_modules: bool,
 
     /// How it is compressed
-    #[arg(long, value_name = "NAME", default_value = "gzip")]
+    #[arg(long, value_name = "NAME", default_value = "gzip", value_parser = choice::<Compression>())]
     compress: Compression,
 
     /// Where the files go, diskless-<version>-<target>.gz [default: `target/` of the source tree, else of the current folder]

@@ -2,7 +2,7 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use crate::{Result, qemu::Accelerator};
+use crate::{Result, command::choice::choice, qemu::Accelerator};
 
 /// Exit status where the machine, not the program in it, failed. As `env` and `docker run` have it.
 pub(super) const FAILED: u8 = 125;
@@ -15,7 +15,7 @@ pub struct MachineArgs {
     pub cpus: u32,
 
     /// What runs the machine [default: kvm where it really works, else tcg]
-    #[arg(long)]
+    #[arg(long, value_parser = choice::<Accelerator>())]
     pub accel: Option<Accelerator>,
 
     /// More for the kernel's command line. Repeatable

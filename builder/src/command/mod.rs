@@ -8,6 +8,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use crate::Result;
 
 pub mod build;
+pub mod choice;
 pub mod completions;
 pub mod disk;
 pub mod diskless;

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::{
     Error, Result,
     archive::Properties,
+    command::choice::choice,
     command::output,
     compress::Compression,
     oci::{
@@ -81,7 +82,7 @@ pub struct Args {
     image_init: bool,
 
     /// How it is compressed
-    #[arg(long, value_name = "NAME", default_value = "gzip")]
+    #[arg(long, value_name = "NAME", default_value = "gzip", value_parser = choice::<Compression>())]
     compress: Compression,
 
     /// Two archives in one file: the image, then what --init and --inject bring

@@ -16,7 +16,9 @@ use sources::{
 };
 
 use crate::{
-    Error, Result, busybox_image, demo,
+    Error, Result, busybox_image,
+    command::choice::choice,
+    demo,
     qemu::{Accelerator, Drive, End, Guest, Machine, Terminal, Verdict, card},
     supplement,
     variant::Variant,
@@ -76,7 +78,7 @@ pub struct Args {
     pub cpus: Option<u32>,
 
     /// What runs the guest: QEMU itself, or the processor through /dev/kvm
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = choice::<Accelerator>())]
     pub accel: Option<Accelerator>,
 
     /// What the machine writes stays on DISK. Without it, every run begins with the disk as it was

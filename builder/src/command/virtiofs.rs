@@ -20,6 +20,7 @@ use super::build::{Program, source};
 use crate::{
     Error, Result,
     archive::{self, Properties},
+    command::choice::choice,
     command::output,
     compress::Compression,
     virtiofs::{self, Chosen, Parts},
@@ -70,7 +71,7 @@ pub struct Args {
     pub cmdline: Option<String>,
 
     /// How it is compressed
-    #[arg(long, value_name = "NAME", default_value = "gzip")]
+    #[arg(long, value_name = "NAME", default_value = "gzip", value_parser = choice::<Compression>())]
     pub compress: Compression,
 
     /// A finished init, instead of compiling it

@@ -9,7 +9,6 @@ use base::{
     IoContext,
     program::{self, Program},
 };
-use clap::ValueEnum;
 use contract::superblock::{self, HEAD, Superblock};
 use uuid::Uuid;
 
@@ -23,7 +22,7 @@ pub const MKSQUASHFS: Program = Program { name: "mksquashfs", package: "squashfs
 pub const MKFS_EROFS: Program = Program { name: "mkfs.erofs", package: "erofs-utils" };
 
 /// The two kinds of read-only image that the init mounts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// squashfs 4.
     Squashfs,
@@ -50,7 +49,7 @@ impl Format {
 }
 
 /// How the blocks of an image are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
     /// Not at all.
     None,
@@ -62,6 +61,19 @@ pub enum Compression {
     Xz,
     /// lz4: largest and quickest. For EROFS this is its high-compression form.
     Lz4,
+}
+
+impl Compression {
+    /// Its name, on the command line and for the programs that pack.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+            Self::Xz => "xz",
+            Self::Lz4 => "lz4",
+        }
+    }
 }
 
 /// Reads the superblock in `head`, the first bytes of an image, as the init will.
@@ -174,7 +186,7 @@ pub fn packing_arguments(packing: &Packing) -> Result<Vec<String>> {
         (Format::Erofs, None | Some(Compression::Lz4)) => &["-zlz4hc"],
         (Format::Erofs, Some(Compression::None)) => &[],
         (Format::Erofs, Some(other)) => {
-            let name = other.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            let name = other.name();
             return Err(Error::Usage(format!(
                 "EROFS has no {name} compression here: take `--image-compress lz4` or `none`, or `--image-format squashfs`"
             )));

@@ -1,6 +1,5 @@
 //! Where each partition begins and how large it is. Numbers only: what the partitions hold is known elsewhere.
 
-use clap::ValueEnum;
 use contract::failure::Role as BootRole;
 
 use crate::{Error, Result};
@@ -15,7 +14,7 @@ pub const ALIGNMENT: u64 = MIB;
 const LARGEST_MBR_DISK: u64 = SECTOR << 32;
 
 /// The two kinds of partition table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
     /// GUID partition table: PCs, and boards with U-Boot.
     Gpt,

@@ -5,8 +5,6 @@ use std::{
     path::Path,
 };
 
-use clap::ValueEnum;
-
 use super::{Contents, read};
 use crate::{
     Error,
@@ -76,8 +74,8 @@ fn trailer() -> Vec<u8> {
 #[test]
 fn every_compression_is_read_back() {
     let plain = archive("etc/motd", b"hello");
-    for compression in Compression::value_variants() {
-        let bytes = compressed(*compression, &plain);
+    for compression in Compression::ALL {
+        let bytes = compressed(compression, &plain);
         let contents = contents(&bytes);
         assert_eq!(paths(&contents), ["etc", "etc/motd"]);
         assert_eq!((contents.problems, contents.notes, contents.size), (vec![], vec![], bytes.len() as u64));
@@ -123,10 +121,10 @@ fn segments_follow_each_other() {
 fn a_cut_is_noticed_wherever_it_is() {
     let plain = archive("etc/initrd-release", b"ID=initramfs-overlay\n");
     let end_of_trailer = contents(&plain).segments[0].size;
-    for compression in Compression::value_variants() {
-        let bytes = compressed(*compression, &plain);
+    for compression in Compression::ALL {
+        let bytes = compressed(compression, &plain);
         for length in 0..bytes.len() {
-            let whole = *compression == Compression::None && length as u64 >= end_of_trailer;
+            let whole = compression == Compression::None && length as u64 >= end_of_trailer;
             match try_read(&bytes[..length]) {
                 Err(Error::NotInitramfs { .. }) => assert!(length < 9, "{compression:?} {length}"),
                 Err(error) => panic!("{compression:?} {length}: {error}"),

@@ -12,7 +12,7 @@ use sources::{
 };
 
 /// What runs the guest's instructions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accelerator {
     /// QEMU itself: slow, and works everywhere.
     Tcg,

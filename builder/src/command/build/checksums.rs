@@ -43,8 +43,7 @@ pub fn update(output: &Path, version: &str, made: Vec<(String, String)>) -> Resu
 fn is_artifact(name: &str, version: &str) -> bool {
     let image = name.strip_suffix(MANIFEST).or_else(|| name.strip_suffix(BILL)).unwrap_or(name);
     let Some((stem, suffix)) = image.rsplit_once('.') else { return false };
-    if suffix != bare::SUFFIX && !Compression::value_variants().iter().any(|compression| compression.suffix() == suffix)
-    {
+    if suffix != bare::SUFFIX && !Compression::ALL.iter().any(|compression| compression.suffix() == suffix) {
         return false;
     }
     if let Some(target) = stem.strip_prefix(&format!("diskless-{version}-")) {

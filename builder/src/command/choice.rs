@@ -1,0 +1,66 @@
+//! Choices of the libraries' as options take them: names, with a line of help where there is more to say.
+
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+
+use crate::{
+    compress::Compression,
+    disk::{self, image::Format, layout::Table},
+    qemu::Accelerator,
+};
+
+/// A type with a few named values.
+pub trait Choice: Copy + Send + Sync + 'static {
+    /// The values, their names and what is said about them.
+    const VALUES: &'static [(Self, &'static str, &'static str)];
+}
+
+/// Returns the parser of an option that takes one of them.
+pub fn choice<T: Choice>() -> impl TypedValueParser<Value = T> {
+    let values = T::VALUES.iter().map(|(_, name, help)| {
+        let value = PossibleValue::new(*name);
+        if help.is_empty() { value } else { value.help(*help) }
+    });
+    PossibleValuesParser::new(values).try_map(|name| {
+        let value = T::VALUES.iter().find(|(_, known, _)| *known == name);
+        value.map(|(value, ..)| *value).ok_or("no such value")
+    })
+}
+
+impl Choice for Compression {
+    const VALUES: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Gzip, "gzip", "DEFLATE at level 9: every kernel takes it"),
+        (Self::Zstd, "zstd", "Zstandard at level 19: quick to unpack, Linux 5.9 and later"),
+        (Self::Xz, "xz", "LZMA2 with CRC32: the smallest, slow to unpack"),
+        (Self::Lz4, "lz4", "LZ4 in its legacy frame: the quickest to unpack, the largest"),
+        (Self::None, "none", "Not compressed at all"),
+    ];
+}
+
+impl Choice for Format {
+    const VALUES: &'static [(Self, &'static str, &'static str)] =
+        &[(Self::Squashfs, "squashfs", "squashfs 4"), (Self::Erofs, "erofs", "EROFS")];
+}
+
+impl Choice for disk::image::Compression {
+    const VALUES: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::None, "none", "Not at all"),
+        (Self::Gzip, "gzip", "gzip: every kernel with squashfs reads it"),
+        (Self::Zstd, "zstd", "zstd: smaller and quicker to read than gzip"),
+        (Self::Xz, "xz", "xz: smallest and slowest"),
+        (Self::Lz4, "lz4", "lz4: largest and quickest. For EROFS this is its high-compression form"),
+    ];
+}
+
+impl Choice for Table {
+    const VALUES: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Gpt, "gpt", "GUID partition table: PCs, and boards with U-Boot"),
+        (Self::Mbr, "mbr", "Master boot record: Raspberry Pi, old BIOSes"),
+    ];
+}
+
+impl Choice for Accelerator {
+    const VALUES: &'static [(Self, &'static str, &'static str)] = &[
+        (Self::Tcg, "tcg", "QEMU itself: slow, and works everywhere"),
+        (Self::Kvm, "kvm", "The processor, through /dev/kvm. Where that is there and does not work, guests hang"),
+    ];
+}
