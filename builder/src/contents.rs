@@ -3,16 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use archive::tree::{Clash, Content, Entry, Kind, Tree};
 use contract::{module_index, names};
 use kmod::{Removed, SelectedModule, Selection};
 use sources::{busybox::Busybox, kernel_package::Origin, target::Target};
 
-use crate::{
-    Error, Result,
-    tree::{Clash, Content, Entry, Kind, Tree},
-    trust::Key,
-    variant::Variant,
-};
+use crate::{Error, Result, trust::Key, variant::Variant};
 
 /// The parts of an image.
 #[derive(Debug)]
@@ -150,7 +146,7 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
 /// Puts the modules and their list where init looks for them.
 ///
 /// # Errors
-/// [`crate::Error::Clash`] where something is there already.
+/// [`archive::Error::Clash`] where something is there already.
 pub fn put_modules(tree: &mut Tree, modules: &Modules) -> Result<()> {
     let mut put = |path: &str, content: Content| {
         tree.create_parents(path)?;
@@ -160,7 +156,7 @@ pub fn put_modules(tree: &mut Tree, modules: &Modules) -> Result<()> {
         put(&module.path, module.content.clone())?;
     }
     let index = format!("{}/{}/{}", names::MODULES_DIR, modules.version, module_index::FILE_NAME);
-    put(&index, Content::Bytes(modules.index.clone().into_bytes()))
+    Ok(put(&index, Content::Bytes(modules.index.clone().into_bytes()))?)
 }
 
 /// Puts the keys where init looks for them. Only from there: keys that came another way would lie in an image whose init does
@@ -262,7 +258,7 @@ mod tests {
         };
         let tree = super::tree(&parts)?;
         tree.check_archive()?;
-        let line = |node: crate::tree::Node<'_>| {
+        let line = |node: archive::tree::Node<'_>| {
             let target = match &node.entry.kind {
                 Kind::Symlink(target) => format!(" -> {}", String::from_utf8_lossy(target)),
                 _ => String::new(),

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use archive::tree::{Clash, Content, Entry, Kind, Tree};
 use contract::workload::Workload;
 use sources::busybox::Busybox;
 
@@ -14,7 +15,6 @@ use crate::{
         network::{LEASE_SCRIPT, check_busybox},
         ram,
     },
-    tree::{Clash, Content, Entry, Kind, Tree},
 };
 
 /// The parts of a system.

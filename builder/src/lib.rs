@@ -1,19 +1,14 @@
 //! The command `initramfs-overlay`: builds, inspects and boots initramfs images.
 
-pub mod archive;
 pub mod busybox_image;
 pub mod cache;
 pub mod command;
-pub mod compress;
 pub mod contents;
-pub mod decompress;
 pub mod demo;
 pub mod disk;
 pub mod diskless;
 pub mod doctor;
 pub mod error;
-pub mod initramfs;
-pub mod manifest;
 pub mod oci;
 pub mod progress;
 pub mod qemu;
@@ -21,7 +16,6 @@ pub mod sbom;
 pub mod small_root;
 pub mod supplement;
 pub mod tether;
-pub mod tree;
 pub mod trust;
 pub mod variant;
 pub mod virtiofs;

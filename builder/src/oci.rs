@@ -27,13 +27,14 @@ pub mod registry;
 pub mod squashfs;
 pub mod tarball;
 
+use archive::tree::Content;
 use base::progress::Progress;
 use exclude::Exclude;
 use image::{Image, Root};
 use layer::Located;
 use merge::Merge;
 
-use crate::{Result, tree::Content};
+use crate::Result;
 
 /// Reads all layers of an image, checks them, and puts them on each other, then takes away what `exclude` leaves out. Together they may
 /// unpack to `max_size` bytes.

@@ -8,28 +8,30 @@ use std::{
     path::Path,
 };
 
+use archive::{
+    listing,
+    manifest::Name,
+    newc::{self, Properties},
+    tree::Tree,
+};
 use base::{IoContext, atomic_file::AtomicFile};
 use contract::{module_index, names};
 use kmod::ModuleTree;
 
 use crate::{
     Result,
-    archive::{self, Properties},
     contents::{self, Modules},
-    initramfs,
-    manifest::Name,
-    tree::Tree,
 };
 
 /// Makes `output`, a copy of `initrd` followed by the modules of the kernel's tree `modules` that are `wanted`, with all they
 /// need. `false`, and no file, where `initrd` has modules for that kernel already.
 ///
 /// # Errors
-/// [`crate::Error::NotInitramfs`] for something else, and whatever is wrong with the modules.
+/// [`archive::Error::NotInitramfs`] for something else, and whatever is wrong with the modules.
 pub fn with_modules(initrd: &Path, modules: &Path, wanted: &[&str], output: &Path) -> Result<bool> {
     let tree = ModuleTree::open(modules)?;
     let file = File::open(initrd).at("open", initrd)?;
-    let contents = initramfs::read(file, initrd)?;
+    let contents = listing::read(file, initrd)?;
     let listed = Name::new(index_path(tree.version()).as_bytes());
     if contents.files.iter().any(|file| file.record.path == listed) {
         return Ok(false);
@@ -45,7 +47,7 @@ pub fn with_modules(initrd: &Path, modules: &Path, wanted: &[&str], output: &Pat
     let padding = usize::try_from(length.next_multiple_of(4) - length).unwrap_or(0);
     sink.write_all(&[0; 4][..padding]).at("write", output)?;
     let mut buffer = BufWriter::new(&mut sink);
-    archive::write(&added, Properties::default(), &mut buffer)?;
+    newc::write(&added, Properties::default(), &mut buffer)?;
     buffer.flush().at("write", output)?;
     drop(buffer);
     sink.commit()?;
@@ -59,7 +61,7 @@ fn index_path(version: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Clash, Entry};
+    use archive::tree::{Clash, Entry};
     use kmod::testing::write_module;
 
     fn compressed(count: usize) -> Vec<u8> {
@@ -68,7 +70,7 @@ mod tests {
             tree.insert(format!("folder-{number}"), Entry::directory(0o755), Clash::Refuse).unwrap();
         }
         let mut sink = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-        archive::write(&tree, Properties::default(), &mut sink).unwrap();
+        newc::write(&tree, Properties::default(), &mut sink).unwrap();
         sink.finish().unwrap()
     }
 
@@ -87,7 +89,7 @@ mod tests {
         assert!(with_modules(&path("initrd"), &modules, &["ext4"], &path("both")).unwrap());
         let both = std::fs::read(path("both")).unwrap();
         assert!(both.starts_with(&first));
-        let contents = initramfs::read(&both[..], &path("both")).unwrap();
+        let contents = listing::read(&both[..], &path("both")).unwrap();
         assert_eq!((contents.segments.len(), contents.problems.len()), (2, 0));
         assert_eq!(contents.segments[1].offset % 4, 0);
         let names: Vec<&str> = contents.files.iter().map(|file| file.record.path.text.as_str()).collect();

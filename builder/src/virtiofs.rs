@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use archive::tree::{Clash, Content, Entry, Tree};
 use contract::{
     names,
     virtiofs::{TAG_MAX, is_tag},
@@ -13,7 +14,6 @@ use sources::target::Target;
 use crate::{
     Error, Result,
     contents::{self, Modules},
-    tree::{Clash, Content, Entry, Tree},
     variant::Variant,
 };
 
@@ -164,7 +164,7 @@ mod tests {
         let tree = tree(&parts).unwrap();
         tree.check_parents().unwrap();
         let arguments = tree.get("etc/init.arguments").unwrap();
-        assert_eq!(arguments.kind, crate::tree::Kind::File(Content::Bytes(b"-c\0a \"b\"\nc\0".to_vec())));
+        assert_eq!(arguments.kind, archive::tree::Kind::File(Content::Bytes(b"-c\0a \"b\"\nc\0".to_vec())));
         let modules = tree.iter().map(|node| String::from_utf8_lossy(node.path).into_owned());
         modules.filter(|path| path.ends_with(".ko")).collect()
     }

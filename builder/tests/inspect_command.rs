@@ -7,9 +7,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-use initramfs_overlay::{
-    archive::{self, Properties},
+use archive::{
     compress::Compression,
+    newc::{self, Properties},
     tree::{Clash, Content, Entry, Tree},
 };
 
@@ -24,7 +24,7 @@ fn image(folder: &Path) -> PathBuf {
         tree.insert(format!("etc/{number}"), Entry::file(0o644, content), Clash::Refuse).unwrap();
     }
     let mut encoder = Compression::Gzip.encoder(Vec::new()).unwrap();
-    archive::write(&tree, Properties::default(), &mut encoder).unwrap();
+    newc::write(&tree, Properties::default(), &mut encoder).unwrap();
     let path = folder.join("init.gz");
     fs::write(&path, encoder.finish().unwrap()).unwrap();
     path

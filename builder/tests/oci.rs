@@ -10,11 +10,11 @@ use std::{
     process::{Command, Output},
 };
 
-use base::digest::{digest, file_digest};
-use initramfs_overlay::{
-    initramfs,
+use archive::{
+    listing,
     manifest::{Record, Type},
 };
+use base::digest::{digest, file_digest};
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
@@ -82,7 +82,7 @@ fn two_layers() -> [(Vec<u8>, Vec<u8>); 2] {
 }
 
 fn records(path: &Path) -> Vec<Record> {
-    let contents = initramfs::read(fs::File::open(path).unwrap(), path).unwrap();
+    let contents = listing::read(fs::File::open(path).unwrap(), path).unwrap();
     assert!(contents.problems.is_empty() && contents.notes.is_empty(), "{:?} {:?}", contents.problems, contents.notes);
     contents.files.into_iter().map(|listed| listed.record).collect()
 }
@@ -135,7 +135,7 @@ fn what_is_put_in_and_left_out() {
     let split = |content: &str| {
         fs::write(&agent, content).unwrap();
         succeed(&[&image, "-o", text(&output), "--inject", &inject, "--split"]);
-        let contents = initramfs::read(fs::File::open(&output).unwrap(), &output).unwrap();
+        let contents = listing::read(fs::File::open(&output).unwrap(), &output).unwrap();
         assert!(contents.problems.is_empty(), "{:?}", contents.problems);
         let second: Vec<String> = contents
             .files

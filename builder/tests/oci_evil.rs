@@ -7,8 +7,8 @@ use std::{
     process::{Command, Output},
 };
 
+use archive::listing;
 use base::digest::digest;
-use initramfs_overlay::initramfs;
 use serde_json::json;
 use tar::{EntryType, Header};
 
@@ -94,7 +94,7 @@ fn packed(rows: &[Row<'_>]) -> Vec<String> {
     let (_, output) = place.pack(&[(gzip(&evil), evil)], &[]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let path = place.path("out");
-    let contents = initramfs::read(fs::File::open(&path).unwrap(), &path).unwrap();
+    let contents = listing::read(fs::File::open(&path).unwrap(), &path).unwrap();
     assert!(contents.problems.is_empty(), "{:?}", contents.problems);
     let mut lines: Vec<String> = contents
         .files

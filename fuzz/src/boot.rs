@@ -2,6 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
+use archive::compress::Compression;
 use contract::{
     attributes,
     hex::digest,
@@ -11,7 +12,6 @@ use contract::{
     text::{is_tmpfs_size, parse_duration},
     workload::Workload,
 };
-use initramfs_overlay::compress::Compression;
 use initramfs_overlay_init::{
     boot::ram::network::Watch,
     config::{Abilities, Config, ModeConfig},

@@ -2,16 +2,16 @@
 
 use std::{io::Write, path::Path};
 
-use initramfs_overlay::{
-    archive::{self, Properties},
+use archive::{
     compress::Compression,
-    initramfs,
+    listing,
+    newc::{self, Properties},
     tree::{Clash, Content, Entry, Tree},
 };
 
 /// What is read has the size of what was given, and its names are counted.
 pub fn run(data: &[u8]) {
-    if let Ok(contents) = initramfs::read(data, Path::new("fuzz")) {
+    if let Ok(contents) = listing::read(data, Path::new("fuzz")) {
         assert_eq!(contents.size, data.len() as u64);
         let entries: u64 = contents.segments.iter().map(|segment| segment.entries).sum();
         assert!(contents.files.len() as u64 <= entries);
@@ -35,7 +35,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     tree.link("bin/a", "bin/b", Clash::Refuse).expect("a name");
     let packed = |compression: Compression| {
         let mut encoder = compression.encoder(Vec::new()).expect("an encoder");
-        archive::write(&tree, Properties::default(), &mut encoder).expect("an archive");
+        newc::write(&tree, Properties::default(), &mut encoder).expect("an archive");
         encoder.finish().expect("memory")
     };
     let mut seeds = Vec::new();

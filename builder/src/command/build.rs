@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 
+use archive::compress::Compression;
 use base::{IoContext, progress::Progress};
 use initramfs_overlay_init::config::{Abilities, Config};
 use sources::{
@@ -16,10 +17,7 @@ use self::{
     program::{BootMode, Programs},
 };
 pub(super) use self::{modules::Wanted, program::Program};
-use crate::{
-    Error, Result, busybox_image, command::choice::choice, compress::Compression, contents::Modules, trust,
-    variant::Variant,
-};
+use crate::{Error, Result, busybox_image, command::choice::choice, contents::Modules, trust, variant::Variant};
 
 mod artifact;
 mod bare;

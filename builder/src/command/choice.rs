@@ -1,9 +1,9 @@
 //! Choices of the libraries' as options take them: names, with a line of help where there is more to say.
 
+use archive::compress::Compression;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::{
-    compress::Compression,
     disk::{self, image::Format, layout::Table},
     qemu::Accelerator,
 };

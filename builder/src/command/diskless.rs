@@ -7,6 +7,7 @@ use std::{
     process::ExitCode,
 };
 
+use archive::{compress::Compression, listing, newc::Properties, tree::Tree};
 use base::{IoContext, atomic_file::AtomicFile, digest::Hashing};
 use indicatif::BinaryBytes;
 use serde_json::json;
@@ -19,16 +20,10 @@ use super::build::{
     source,
 };
 use crate::{
-    Error, Result,
-    archive::Properties,
-    busybox_image,
-    command::choice::choice,
-    command::output,
-    compress::Compression,
+    Result, busybox_image,
+    command::{choice::choice, output},
     diskless::{self, Parts},
-    initramfs,
     oci::{image::Image, inventory::Inventory, pack},
-    tree::Tree,
 };
 
 /// Cargo features of the init that knows this way.
@@ -137,7 +132,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let Packed { size, sha256, memory } = written;
         // Read back, because the list by which init checks the root is put together only as it is written.
         image.file().rewind().at("read", &path)?;
-        let packed = initramfs::read(&mut *image.file(), &path)?.files;
+        let packed = listing::read(&mut *image.file(), &path)?.files;
         let description = Description {
             target,
             variant: "diskless",
@@ -157,7 +152,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         files.push(image);
         for (text, suffix) in texts.iter().zip([MANIFEST, BILL]) {
             let mut file = AtomicFile::create(beside(&path, suffix))?;
-            file.write_all(text.as_bytes()).map_err(|source| Error::WriteArchive { source })?;
+            file.write_all(text.as_bytes()).map_err(|source| archive::Error::WriteArchive { source })?;
             digests.push((format!("{name}{suffix}"), base::digest::digest(text.as_bytes())));
             files.push(file);
         }
@@ -195,7 +190,7 @@ struct Packed {
 
 /// Writes the root as an initramfs.
 fn pack(tree: &Tree, mtime: u32, compression: Compression, path: &Path) -> Result<(AtomicFile, Packed)> {
-    let failed = |source| Error::WriteArchive { source };
+    let failed = |source| archive::Error::WriteArchive { source };
     let mut encoder = compression.encoder(Hashing::new(AtomicFile::create(path)?)).map_err(failed)?;
     let mut inventory = Inventory::default();
     inventory.is_last = true;

@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use archive::listing;
 use base::{IoContext, escape::escape};
 use contract::tag::{Tag, Volume};
 use initramfs_overlay_init::{
@@ -25,7 +26,6 @@ use crate::{
         medium::Disk,
         volume::{self, Device},
     },
-    initramfs,
 };
 
 /// Tell what a disk would boot, how far an update on it has come, and what is wrong with it.
@@ -109,7 +109,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn boots(args: &Args) -> Result<Boots> {
     let mut boots = Boots { cmdline: args.cmdline.clone(), ..Boots::default() };
     if let Some(path) = &args.initramfs {
-        let contents = initramfs::read(File::open(path).at("read", path)?, path)?;
+        let contents = listing::read(File::open(path).at("read", path)?, path)?;
         let variant = contents.release.as_ref().and_then(|release| release.get("VARIANT_ID"));
         boots.is_debug = variant == Some("debug");
         boots.inits = contents.inits;

@@ -1,19 +1,18 @@
 //! `inspect`: what is in an initramfs, ours or anybody's, as a table for people or as JSON for scripts. Reading is
-//! [`crate::initramfs`]'s business; here it is only said.
+//! [`archive::listing`]'s business; here it is only said.
 
 use std::{fmt::Write as _, fs::File, path::PathBuf, process::ExitCode};
 
+use archive::{
+    listing::{self, Listed, Listing, Problem, Segment, release::Release},
+    manifest::{Name, Record, Type},
+};
 use base::{IoContext, escape::escape};
 use clap::Args as ClapArgs;
 use indicatif::BinaryBytes;
 use serde_json::json;
 
-use crate::{
-    command::output,
-    error::Result,
-    initramfs::{self, Contents, Listed, Problem, Segment, release::Release},
-    manifest::{Name, Record, Type},
-};
+use crate::{command::output, error::Result};
 
 /// Show what is in an initramfs: segments, compression, files, sizes and init's version.
 ///
@@ -37,11 +36,11 @@ pub struct Args {
 /// Reads the file and prints what is in it.
 ///
 /// # Errors
-/// [`crate::Error::Io`] where the file cannot be read, [`crate::Error::NotInitramfs`] where it is something else.
+/// [`crate::Error::Io`] where the file cannot be read, [`archive::Error::NotInitramfs`] where it is something else.
 /// Damage inside it is told and gives exit status 1.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let file = File::open(&args.file).at("read", &args.file)?;
-    let contents = initramfs::read(file, &args.file)?;
+    let contents = listing::read(file, &args.file)?;
     let name = Name::new(args.file.as_os_str().as_encoded_bytes());
     let text = if args.json { json_text(&name, &contents) } else { table(&name, &contents, args.files) };
     output::print(text)?;
@@ -52,7 +51,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(if contents.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn json_text(file: &Name, contents: &Contents) -> String {
+fn json_text(file: &Name, contents: &Listing) -> String {
     let value = json!({
         "file": file.text,
         "size": contents.size,
@@ -66,7 +65,7 @@ fn json_text(file: &Name, contents: &Contents) -> String {
     format!("{value:#}\n")
 }
 
-fn table(file: &Name, contents: &Contents, with_files: bool) -> String {
+fn table(file: &Name, contents: &Listing, with_files: bool) -> String {
     let mut text = String::new();
     let size = BinaryBytes(contents.size);
     let _ = writeln!(text, "{}: an initramfs of {size}", escape(file.text.as_bytes()));

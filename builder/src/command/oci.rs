@@ -2,16 +2,18 @@
 
 use std::{borrow::Cow, fmt::Write as _, path::PathBuf, process::ExitCode};
 
+use archive::{
+    compress::Compression,
+    newc::Properties,
+    tree::{Entry, Kind},
+};
 use base::{IoContext, atomic_file::AtomicFile, escape::escape, progress::Progress};
 use indicatif::{BinaryBytes, HumanCount};
 use serde_json::json;
 
 use crate::{
     Error, Result,
-    archive::Properties,
-    command::choice::choice,
-    command::output,
-    compress::Compression,
+    command::{choice::choice, output},
     oci::{
         erofs,
         image::Image,
@@ -21,7 +23,6 @@ use crate::{
         pack::Written,
         squashfs,
     },
-    tree::{Entry, Kind},
 };
 
 mod access;

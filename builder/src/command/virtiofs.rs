@@ -6,6 +6,10 @@ use std::{
     process::ExitCode,
 };
 
+use archive::{
+    compress::Compression,
+    newc::{self, Properties},
+};
 use base::{IoContext, atomic_file::AtomicFile, progress::Progress};
 use indicatif::BinaryBytes;
 use initramfs_overlay_init::config::{Abilities, Config};
@@ -19,10 +23,7 @@ use sources::{
 use super::build::{Program, source};
 use crate::{
     Error, Result,
-    archive::{self, Properties},
-    command::choice::choice,
-    command::output,
-    compress::Compression,
+    command::{choice::choice, output},
     virtiofs::{self, Chosen, Parts},
 };
 
@@ -111,10 +112,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         cmdline: args.cmdline.as_deref(),
         arguments: &[],
     })?;
-    let failed = |source| Error::WriteArchive { source };
+    let failed = |source| archive::Error::WriteArchive { source };
     let mut encoder = args.compress.encoder(AtomicFile::create(&args.output)?).map_err(failed)?;
     let mtime = super::build::archive_time()?;
-    archive::write(&tree, Properties { mtime, ..Properties::default() }, &mut encoder)?;
+    newc::write(&tree, Properties { mtime, ..Properties::default() }, &mut encoder)?;
     let mut file = encoder.finish().map_err(failed)?;
     file.flush().map_err(failed)?;
     let size = file.file().metadata().at("read", &args.output)?.len();

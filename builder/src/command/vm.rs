@@ -220,7 +220,7 @@ fn initramfs(
     kernel: &root::Kernel,
     access: RootAccess,
     progress: Progress,
-) -> Result<crate::tree::Tree> {
+) -> Result<archive::tree::Tree> {
     let mut more = args.module.clone();
     if access == RootAccess::Overlay {
         more.push("overlay".to_owned());

@@ -19,6 +19,7 @@ use std::{
     os::unix::fs::FileExt,
 };
 
+use archive::tree::{Device, Entry, Kind};
 use base::{IoContext, atomic_file::AtomicFile, escape::escape};
 use uuid::Uuid;
 
@@ -27,10 +28,7 @@ use super::{
     merge::{Attributes, Merge, RootEntry},
     pack::{self, Format, Item, Written},
 };
-use crate::{
-    Error, Result,
-    tree::{Device, Entry, Kind},
-};
+use crate::{Error, Result};
 
 mod directory;
 
@@ -135,7 +133,7 @@ impl<W: Write> Format for Contents<'_, W> {
 /// Zeros up to the end of the block, behind `size` bytes that began with one.
 fn pad(sink: &mut impl Write, size: u64) -> Result<()> {
     let missing = (size.next_multiple_of(BLOCK) - size) as usize;
-    sink.write_all(&[0; BLOCK as usize][..missing]).map_err(|source| Error::WriteArchive { source })
+    Ok(sink.write_all(&[0; BLOCK as usize][..missing]).map_err(|source| archive::Error::WriteArchive { source })?)
 }
 
 /// One inode, and where it lies.
@@ -302,13 +300,13 @@ pub fn write(merge: &Merge, image: &Image, mtime: u32, ends: Ends, output: &mut 
     let (superblock, written) = write_blocks(merge, image, mtime, ends, sink)?;
     let path = output.path().to_path_buf();
     output.file().seek(SeekFrom::Start(SUPERBLOCK)).at("write", path)?;
-    output.write_all(&superblock).map_err(|source| Error::WriteArchive { source })?;
+    output.write_all(&superblock).map_err(|source| archive::Error::WriteArchive { source })?;
     Ok(written)
 }
 
 /// Writes all blocks, the first one empty; gives the superblock.
 fn write_blocks(merge: &Merge, image: &Image, mtime: u32, ends: Ends, sink: impl Write) -> Result<(Vec<u8>, Written)> {
-    let failed = |source| Error::WriteArchive { source };
+    let failed = |source| archive::Error::WriteArchive { source };
     let tails = match ends {
         Ends::Blocks => None,
         Ends::Tails => {

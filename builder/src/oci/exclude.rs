@@ -75,7 +75,7 @@ impl Exclude {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Clash, Content, Entry};
+    use archive::tree::{Clash, Content, Entry};
 
     fn left(patterns: &[&str], names: &[&str]) -> Vec<String> {
         let mut merge = Merge::default();
@@ -124,6 +124,6 @@ mod tests {
         Exclude::new(&["/a".to_owned()]).unwrap().apply(&mut merge);
         assert_eq!(merge.left_out, 1);
         assert!(merge.tree.get("a").is_none());
-        assert_eq!(merge.tree.get("b").unwrap().kind, crate::tree::Kind::File(content));
+        assert_eq!(merge.tree.get("b").unwrap().kind, archive::tree::Kind::File(content));
     }
 }

@@ -11,6 +11,7 @@ use std::{
     path::Path,
 };
 
+use archive::tree::{Clash, Content, Device, Entry, Kind};
 use base::{IoContext, escape::escape, progress::Progress};
 use walkdir::WalkDir;
 
@@ -18,10 +19,7 @@ use super::{
     exclude::Exclude,
     merge::{Attributes, Merge, RootEntry},
 };
-use crate::{
-    Error, Result,
-    tree::{Clash, Content, Device, Entry, Kind},
-};
+use crate::{Error, Result};
 
 /// Puts the folder on `merge`, but for what `exclude` leaves out, which is not looked at. Its files may have `max_size` bytes together.
 ///

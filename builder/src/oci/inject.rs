@@ -5,11 +5,10 @@ use std::{
     path::PathBuf,
 };
 
+use archive::tree::{Clash, Content, Entry, Kind, Tree};
+
 use super::merge::{Merge, components, join};
-use crate::{
-    Error, Result,
-    tree::{Clash, Content, Entry, Kind, Tree},
-};
+use crate::{Error, Result};
 
 /// One thing to put in.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use archive::tree::Kind;
 use contract::{
     Digest,
     inventory::{self, Kind as Seen},
 };
-
-use crate::tree::Kind;
 
 /// The names in the archives of a file, as init checks them: see [`inventory`]. Names that are no UTF-8, and those below what init
 /// mounts, are left out.

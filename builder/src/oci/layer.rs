@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
+use archive::decompress::MEMORY_MAX;
 use base::escape::escape;
 
 use super::{
@@ -11,7 +12,7 @@ use super::{
     merge::Merge,
     tarball::{Fault, Reader},
 };
-use crate::{Error, Result, decompress::MEMORY_MAX};
+use crate::{Error, Result};
 
 /// One layer of an image, with what errors need.
 #[derive(Debug, Clone, Copy)]
@@ -133,7 +134,7 @@ impl Members<'_> {
     /// Writes the content of the member number `number`, which has `size` bytes, into `sink`. Numbers can only go up.
     ///
     /// # Errors
-    /// [`Error::OciLayer`] where the layer has changed, [`Error::WriteArchive`].
+    /// [`Error::OciLayer`] where the layer has changed, [`archive::Error::WriteArchive`].
     pub fn copy(&mut self, number: u32, size: u64, sink: &mut dyn io::Write) -> Result<()> {
         let changed = || self.located.error(b"", "it changed while it was read; try again");
         loop {
@@ -145,7 +146,10 @@ impl Members<'_> {
             if self.next != number + 1 || member.size != size {
                 return Err(changed());
             }
-            return self.reader.copy_content(&member, sink).map_err(|source| Error::WriteArchive { source });
+            return Ok(self
+                .reader
+                .copy_content(&member, sink)
+                .map_err(|source| archive::Error::WriteArchive { source })?);
         }
     }
 }

@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
+use archive::tree::{Device, Kind};
 use base::escape::escape;
 
 use super::merge::Merge;
-use crate::tree::{Device, Kind};
 
 /// Attributes that overlayfs obeys (kernel, Documentation/filesystems/overlayfs.rst).
 const ORDERS: &[u8] = b"trusted.overlay.";
@@ -52,10 +52,8 @@ pub fn tame(merge: &Merge) -> (Cow<'_, Merge>, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        oci::merge::{Attributes, RootEntry},
-        tree::Entry,
-    };
+    use crate::oci::merge::{Attributes, RootEntry};
+    use archive::tree::Entry;
 
     #[test]
     fn orders_to_an_overlay_are_taken_away() {

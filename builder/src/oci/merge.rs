@@ -4,11 +4,11 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
+use archive::tree::{Clash, Content, Device, Entry, Kind, Tree};
 use base::escape::escape;
 use tar::EntryType;
 
 use super::tarball::Member;
-use crate::tree::{Clash, Content, Device, Entry, Kind, Tree};
 
 /// As many as Linux follows (`MAXSYMLINKS`, `include/linux/namei.h`).
 const LINKS_MAX: usize = 40;

@@ -1,14 +1,12 @@
 //! The network of a system in memory: a BusyBox that asks for addresses and the script that sets them. An image gets them in a folder
 //! where its own programs neither see nor need them.
 
+use archive::tree::{Clash, Content, Entry};
 use contract::names;
 use sources::busybox::Busybox;
 
 use super::merge::Merge;
-use crate::{
-    Error, Result,
-    tree::{Clash, Content, Entry},
-};
+use crate::{Error, Result};
 
 /// The program that udhcpc calls.
 pub const LEASE_SCRIPT: &str = include_str!("network/default.script");
@@ -56,7 +54,7 @@ pub fn put(merge: &mut Merge, busybox: &Busybox) -> Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::Kind;
+    use archive::tree::Kind;
 
     #[test]
     fn nothing_of_it_is_looked_for_in_the_image() {

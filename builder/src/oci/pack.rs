@@ -6,6 +6,10 @@ use std::{
     io::Write,
 };
 
+use archive::{
+    newc::{Properties, Writer},
+    tree::{Content, Entry, Kind, Node, Tree},
+};
 use sha2::{Digest as _, Sha256};
 
 use super::{
@@ -15,11 +19,7 @@ use super::{
 };
 use contract::{names, workload::KERNEL};
 
-use crate::{
-    Result,
-    archive::{Properties, Writer},
-    tree::{Content, Entry, Kind, Node, Tree},
-};
+use crate::{Error, Result};
 
 /// What was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,7 +99,7 @@ impl<W: Write> Format for Newc<'_, W> {
             let mut hashing = Hashing { sink, hash: Sha256::new() };
             fill(&mut hashing)?;
             digest = Some(hashing.hash.finalize().into());
-            Ok(())
+            Ok::<_, Error>(())
         })?;
         let kind = &item.node.entry.kind;
         match kind {
@@ -118,7 +118,7 @@ impl<W: Write> Format for Newc<'_, W> {
 /// given. What it holds is noted in `inventory`, and where that is the last archive of a file, its last entry is the list.
 ///
 /// # Errors
-/// As [`Tree::check_archive`] before the first byte, as [`write_as`], and [`crate::Error::WriteArchive`] with what the sink said.
+/// As [`Tree::check_archive`] before the first byte, as [`write_as`], and [`archive::Error::WriteArchive`] with what the sink said.
 pub fn write(
     tree: &Tree,
     root: Option<&Entry>,
@@ -134,7 +134,7 @@ pub fn write(
     let after = |place: usize| u32::try_from(tree.len() + place).unwrap_or(u32::MAX);
     if let Some(entry) = root {
         let node = Node { path: b".", entry, inode: usize::MAX };
-        newc.writer.put(&node, after(2), 2, 0, |_| Ok(()))?;
+        newc.writer.put(&node, after(2), 2, 0, |_| Ok::<_, Error>(()))?;
         written.names += 1;
     }
     if let Some(inventory) = newc.inventory.filter(|inventory| inventory.is_last) {
@@ -167,7 +167,7 @@ pub fn memory(tree: &Tree) -> u64 {
 /// Writes `tree`, whose contents may be in the layers of `image`, in any format.
 ///
 /// # Errors
-/// [`crate::Error::MissingParent`] before the first byte, [`crate::Error::OciLayer`] for a layer that has changed, for files of the
+/// [`archive::Error::MissingParent`] before the first byte, [`crate::Error::OciLayer`] for a layer that has changed, for files of the
 /// host as [`Content::copy_to`], and what the format says.
 pub fn write_as(format: &mut dyn Format, tree: &Tree, image: &Image) -> Result<Written> {
     tree.check_parents()?;
@@ -187,7 +187,7 @@ pub fn write_as(format: &mut dyn Format, tree: &Tree, image: &Image) -> Result<W
             }
             Kind::File(content) if number == next => {
                 written.count(content.size());
-                format.put(&item, content.size(), &mut |sink| content.copy_to(sink))?;
+                format.put(&item, content.size(), &mut |sink| Ok(content.copy_to(sink)?))?;
             }
             _ => format.put(&item, 0, &mut |_| Ok(()))?,
         }

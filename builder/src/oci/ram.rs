@@ -1,6 +1,7 @@
 //! What is put beside an image so that its root runs by itself: init, what it is to run, the attributes that an archive has no place
 //! for, and the list by which init knows that all arrived. Changes the tree, and reads nothing but the image's config.
 
+use archive::tree::{Clash, Content, Entry, Kind};
 use base::escape::escape;
 use contract::{
     attributes::{self, Attribute},
@@ -10,10 +11,7 @@ use contract::{
 use sources::busybox::Busybox;
 
 use super::{config::Run, merge::Merge};
-use crate::{
-    Error, Result,
-    tree::{Clash, Content, Entry, Kind},
-};
+use crate::{Error, Result};
 
 /// What the user says about how an image runs. What is not said the image's config says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -195,7 +193,7 @@ pub fn put(
     workload.root_mode = merge.root.as_ref().map(|root| root.entry.mode);
     workload.memory = super::pack::memory(&merge.tree);
     let bytes = workload.to_bytes().unwrap_or_default();
-    merge.tree.insert(path(names::WORKLOAD), Entry::file(0o600, Content::Bytes(bytes)), Clash::Replace)
+    Ok(merge.tree.insert(path(names::WORKLOAD), Entry::file(0o600, Content::Bytes(bytes)), Clash::Replace)?)
 }
 
 /// A name of the contract as the tree has it.

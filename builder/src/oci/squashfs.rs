@@ -7,6 +7,7 @@ use std::{
     process::Stdio,
 };
 
+use archive::tree::{Entry, Kind};
 use base::{IoContext, ProgramFailure, atomic_file::AtomicFile};
 use tar::{Builder, EntryType, Header};
 
@@ -15,11 +16,7 @@ use super::{
     merge::{Attributes, Merge, RootEntry},
     pack::{self, Format, Item, Written},
 };
-use crate::{
-    Error, Result,
-    disk::image::MKSQUASHFS,
-    tree::{Entry, Kind},
-};
+use crate::{Error, Result, disk::image::MKSQUASHFS};
 
 mod root;
 
@@ -36,7 +33,7 @@ struct Tar<'a, W: Write> {
 
 impl<W: Write> Format for Tar<'_, W> {
     fn put(&mut self, item: &Item<'_>, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
-        let failed = |source| Error::WriteArchive { source };
+        let failed = |source| archive::Error::WriteArchive { source };
         let (path, entry) = (item.node.path, item.node.entry);
         let (kind, link): (EntryType, &[u8]) = match (&entry.kind, item.first) {
             (_, Some(first)) => (EntryType::Link, first),
@@ -84,7 +81,7 @@ impl<W: Write> Format for Tar<'_, W> {
         self.builder.append(&header, io::empty()).map_err(failed)?;
         fill(self.builder.get_mut())?;
         let missing = size.next_multiple_of(BLOCK) - size;
-        io::copy(&mut io::Read::take(io::repeat(0), missing), self.builder.get_mut()).map(drop).map_err(failed)
+        Ok(io::copy(&mut io::Read::take(io::repeat(0), missing), self.builder.get_mut()).map(drop).map_err(failed)?)
     }
 }
 
@@ -124,14 +121,14 @@ pub fn write(merge: &Merge, image: &Image, mtime: u32, output: &mut AtomicFile) 
         let _ = io::Read::read_to_string(&mut reader, &mut said);
         said
     });
-    let stdin = child.stdin.take().ok_or_else(|| Error::WriteArchive { source: io::ErrorKind::BrokenPipe.into() })?;
+    let stdin =
+        child.stdin.take().ok_or_else(|| archive::Error::WriteArchive { source: io::ErrorKind::BrokenPipe.into() })?;
     let mut tar = Tar { builder: Builder::new(io::BufWriter::with_capacity(64 << 10, stdin)), merge, mtime };
     let written = pack::write_as(&mut tar, &merge.tree, image).and_then(|written| {
         let flushed = tar.builder.into_inner().and_then(|mut stdin| stdin.flush());
-        flushed.map(|()| written).map_err(|source| Error::WriteArchive { source })
+        Ok(flushed.map(|()| written).map_err(|source| archive::Error::WriteArchive { source })?)
     });
-    let broken_pipe =
-        |error: &Error| matches!(error, Error::WriteArchive { source } if source.kind() == io::ErrorKind::BrokenPipe);
+    let broken_pipe = |error: &Error| matches!(error, Error::Archive(archive::Error::WriteArchive { source }) if source.kind() == io::ErrorKind::BrokenPipe);
     if written.as_ref().is_err_and(|error| !broken_pipe(error)) {
         // What it has is not the whole root.
         let _ = child.kill();

@@ -14,6 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use archive::{
+    newc::{self, Properties},
+    tree::Tree,
+};
 use base::IoContext;
 use nix::sys::signal::{SigSet, Signal};
 use rustix::{
@@ -27,13 +31,11 @@ use super::{
 };
 use crate::{
     Result,
-    archive::{self, Properties},
     qemu::{
         Machine, Terminal,
         console::{Console, End},
     },
     tether,
-    tree::Tree,
 };
 
 /// How long what was started may take to end once QEMU has.
@@ -177,7 +179,7 @@ fn in_memory(tree: &Tree) -> Result<OwnedFd> {
     let memory = memfd_create("initramfs", MemfdFlags::CLOEXEC).map_err(std::io::Error::from).at("make", name)?;
     let file = File::from(memory.try_clone().at("make", name)?);
     let mut buffer = std::io::BufWriter::with_capacity(1 << 20, file);
-    archive::write(tree, Properties::default(), &mut buffer)?;
+    newc::write(tree, Properties::default(), &mut buffer)?;
     buffer.flush().at("make", name)?;
     Ok(memory)
 }

@@ -8,11 +8,9 @@ use std::{
     process::{Command, Stdio},
 };
 
+use archive::tree::Kind;
 use base::{digest::digest, escape::escape, progress::Progress};
-use initramfs_overlay::{
-    oci::{self, exclude::Exclude, image::Image, platform::Platform},
-    tree::Kind,
-};
+use initramfs_overlay::oci::{self, exclude::Exclude, image::Image, platform::Platform};
 use serde_json::json;
 
 use crate::made::layout;
@@ -37,7 +35,7 @@ pub fn ours(name: &str) -> Read {
     let said = |error: initramfs_overlay::Error| error.to_string();
     let image = Image::open(name, &Platform::parse("linux/amd64").unwrap()).map_err(said)?;
     let merge = oci::merge(&image, &Exclude::default(), 1 << 34, Progress::none()).map_err(said)?;
-    merge.tree.check_parents().map_err(said)?;
+    merge.tree.check_parents().map_err(|error| error.to_string())?;
     let mut lines = Vec::new();
     for node in merge.tree.iter() {
         let (kind, what) = match &node.entry.kind {

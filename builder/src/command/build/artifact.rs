@@ -7,6 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use archive::{
+    compress::Compression,
+    manifest::{self, Record},
+    newc::{self, Properties},
+    tree::Tree,
+};
 use base::{
     atomic_file::AtomicFile,
     digest::{Hashing, file_digest},
@@ -19,12 +25,8 @@ use super::{
     program::Program,
 };
 use crate::{
-    Error, Result,
-    archive::{self, Properties},
-    compress::Compression,
+    Result,
     contents::{self, Modules},
-    manifest::{self, Record},
-    tree::Tree,
     trust::Key,
     variant::Variant,
 };
@@ -117,7 +119,7 @@ impl<'a> Image<'a> {
     /// fails later leaves nothing. None where they are there already.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::SizeChanged`], [`Error::WriteArchive`].
+    /// [`Error::Io`], [`archive::Error::SizeChanged`], [`archive::Error::WriteArchive`].
     pub fn make(&self, output: &Path, progress: &Progress) -> Result<(Artifact, Vec<AtomicFile>)> {
         let Parts { target, variant, version, compression, .. } = &self.parts;
         let name = file_name(version, &target.name, *variant, *compression);
@@ -127,9 +129,9 @@ impl<'a> Image<'a> {
         }
         let step = progress.step(format!("{}: packing {name}", target.name));
         let sink = Hashing::new(AtomicFile::create(&path)?);
-        let failed = |source| Error::WriteArchive { source };
+        let failed = |source| archive::Error::WriteArchive { source };
         let mut encoder = compression.encoder(sink).map_err(failed)?;
-        archive::write(&self.tree, Properties { mtime: self.parts.mtime, ..Properties::default() }, &mut encoder)?;
+        newc::write(&self.tree, Properties { mtime: self.parts.mtime, ..Properties::default() }, &mut encoder)?;
         let (inner, length, sha256) = encoder.finish().map_err(failed)?.finish();
         let texts @ [manifest, bill] = &self.texts(&name, length, &sha256);
         let mut files = vec![inner];

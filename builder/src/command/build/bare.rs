@@ -7,6 +7,7 @@ use std::{
     path::Path,
 };
 
+use archive::compress::Compression;
 use base::{
     IoContext,
     atomic_file::AtomicFile,
@@ -19,7 +20,7 @@ use super::{
     description::{BILL, Description, MANIFEST, beside},
     program::Program,
 };
-use crate::{Error, Result, compress::Compression, variant::Variant};
+use crate::{Result, variant::Variant};
 
 /// The suffix of its file.
 pub const SUFFIX: &str = "elf";
@@ -44,7 +45,7 @@ impl BareInit<'_> {
     /// names when they are committed.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::SizeChanged`] for a program that changed meanwhile, [`Error::WriteArchive`].
+    /// [`Error::Io`], [`archive::Error::SizeChanged`] for a program that changed meanwhile, [`archive::Error::WriteArchive`].
     pub fn make(&self, output: &Path) -> Result<(Artifact, Vec<AtomicFile>)> {
         let Self { target, program, .. } = self;
         let (variant, suffix) = if self.shell { ("bare-debug", Variant::Debug.file_suffix()) } else { ("bare", "") };
@@ -74,9 +75,11 @@ impl BareInit<'_> {
     fn write(&self, path: &Path, texts: &[String; 2]) -> Result<Vec<AtomicFile>> {
         let bytes = fs::read(&self.program.path).at("read", &self.program.path)?;
         if digest(&bytes) != self.program.sha256 {
-            return Err(Error::SizeChanged { path: self.program.path.clone(), expected: self.program.size });
+            return Err(
+                archive::Error::SizeChanged { path: self.program.path.clone(), expected: self.program.size }.into()
+            );
         }
-        let failed = |source| Error::WriteArchive { source };
+        let failed = |source| archive::Error::WriteArchive { source };
         let mut program = AtomicFile::create(path)?;
         program.write_all(&bytes).map_err(failed)?;
         program.file().set_permissions(Permissions::from_mode(0o755)).at("set the mode of", path)?;

@@ -3,13 +3,14 @@
 
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
 
+use archive::compress::Compression;
 use base::{IoContext, atomic_file::AtomicFile, digest::file_digest};
 
 use super::{
     bare,
     description::{BILL, MANIFEST},
 };
-use crate::{Error, Result, compress::Compression, variant::Variant};
+use crate::{Result, variant::Variant};
 use clap::ValueEnum;
 
 /// The file's name.
@@ -35,7 +36,7 @@ pub fn update(output: &Path, version: &str, made: Vec<(String, String)>) -> Resu
         return Ok(None);
     }
     let mut file = AtomicFile::create(path)?;
-    file.write_all(text.as_bytes()).map_err(|source| Error::WriteArchive { source })?;
+    file.write_all(text.as_bytes()).map_err(|source| archive::Error::WriteArchive { source })?;
     Ok(Some(file))
 }
 

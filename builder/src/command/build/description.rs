@@ -6,6 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use archive::{
+    compress::Compression,
+    manifest::{Manifest, Record},
+};
 use serde_json::{Map, Value, json};
 use sources::{
     busybox::{Busybox, Origin},
@@ -14,12 +18,7 @@ use sources::{
 };
 
 use super::program::Program;
-use crate::{
-    compress::Compression,
-    contents::Modules,
-    manifest::{Manifest, Record},
-    sbom,
-};
+use crate::{contents::Modules, sbom};
 
 /// What the manifest's name has after the image's.
 pub const MANIFEST: &str = ".manifest.json";

@@ -1,16 +1,17 @@
 //! What is printed, word for word.
 
-use super::{about, json_text, mode, table};
-use crate::{
-    archive::{self, Properties},
+use archive::{
     compress::Compression,
-    initramfs::{self, Contents},
+    listing::{self, Listing},
     manifest::{Name, Record, Type},
+    newc::{self, Properties},
     tree::{Clash, Content, Entry, Tree},
 };
+
+use super::{about, json_text, mode, table};
 use std::path::Path;
 
-fn contents() -> Contents {
+fn contents() -> Listing {
     let mut tree = Tree::new();
     let mut insert = |path: &[u8], entry| {
         tree.create_parents(path).unwrap();
@@ -31,10 +32,10 @@ fn contents() -> Contents {
     insert(b"dev/console", Entry::char_device(0o622, 5, 1));
     tree.link("bin/busybox", "bin/ls", Clash::Refuse).unwrap();
     let mut bytes = Vec::new();
-    archive::write(&tree, Properties::default(), &mut bytes).unwrap();
+    newc::write(&tree, Properties::default(), &mut bytes).unwrap();
     let mut encoder = Compression::Gzip.encoder(bytes).unwrap();
-    archive::write(&tree, Properties::default(), &mut encoder).unwrap();
-    initramfs::read(encoder.finish().unwrap().as_slice(), Path::new("x")).unwrap()
+    newc::write(&tree, Properties::default(), &mut encoder).unwrap();
+    listing::read(encoder.finish().unwrap().as_slice(), Path::new("x")).unwrap()
 }
 
 #[test]
@@ -94,8 +95,8 @@ fn versions_of_others() {
         tree.create_parents(path).unwrap();
         tree.insert(path, Entry::file(0o644, Content::Bytes(text.into())), Clash::Refuse).unwrap();
         let mut bytes = Vec::new();
-        archive::write(&tree, Properties::default(), &mut bytes).unwrap();
-        about(initramfs::read(bytes.as_slice(), Path::new("x")).unwrap().release.as_ref(), true)
+        newc::write(&tree, Properties::default(), &mut bytes).unwrap();
+        about(listing::read(bytes.as_slice(), Path::new("x")).unwrap().release.as_ref(), true)
     };
     assert_eq!(
         about_file("usr/lib/initrd-release", "NAME=\"Fedora Linux\"\nPRETTY_NAME=\"Fedora Linux 41 dracut-102\"\n"),

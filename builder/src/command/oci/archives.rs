@@ -2,18 +2,20 @@
 
 use std::io::Write;
 
+use archive::{
+    compress::Compression,
+    newc::Properties,
+    tree::{Clash, Entry, Kind, Tree},
+};
 use base::{IoContext, atomic_file::AtomicFile, escape::escape};
 
 use crate::{
     Error, Result,
-    archive::Properties,
-    compress::Compression,
     oci::{
         image::Image,
         inventory::Inventory,
         pack::{self, Written},
     },
-    tree::{Clash, Entry, Kind, Tree},
 };
 
 /// Writes one compressed archive for each of `parts`, the root directory itself into the first. What they hold is listed in the last one,
@@ -27,7 +29,7 @@ pub(super) fn write(
     mut inventory: Option<&mut Inventory>,
     file: &mut AtomicFile,
 ) -> Result<Written> {
-    let failed = |source| Error::WriteArchive { source };
+    let failed = |source| archive::Error::WriteArchive { source };
     let mut all = Written::default();
     for (place, tree) in parts.iter().enumerate() {
         // The next archive in a file begins at a multiple of 4 (the kernel's buffer-format.rst).

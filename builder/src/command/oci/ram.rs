@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use archive::tree::{Content, Entry, Kind};
 use base::progress::Progress;
 use contract::workload::Process;
 use sources::{
@@ -24,7 +25,6 @@ use crate::{
         platform::Platform,
         ram::{self, Wishes},
     },
-    tree::{Content, Entry, Kind},
 };
 
 /// Cargo features of the init that knows this way.

@@ -1,11 +1,11 @@
 //! Options for the root: which image it is of, and what becomes of its files.
 
+use archive::tree::Tree;
 use base::progress::Progress;
 
 use crate::{
     Result,
     oci::{self, exclude::Exclude, image::Image, inject::Inject, merge::Merge, platform::Platform},
-    tree::Tree,
 };
 
 use super::access::AccessArgs;

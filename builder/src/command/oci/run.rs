@@ -2,6 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
+use archive::{compress::Compression, newc::Properties};
 use base::{IoContext, atomic_file::AtomicFile, cleanup::TempDir, progress::Progress};
 use contract::{names, workload::Process};
 use indicatif::BinaryBytes;
@@ -17,14 +18,12 @@ use super::{
 };
 use crate::{
     Error, Result,
-    archive::Properties,
     command::{
         build::modules::Wanted,
         machine::{self, MachineArgs, memory},
         run::failure,
         vm::{Judged, accelerator_words, judge},
     },
-    compress::Compression,
     oci::inventory::Inventory,
     qemu::{self, Accelerator, End, Machine},
     vm::{

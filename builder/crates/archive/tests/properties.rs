@@ -3,10 +3,10 @@
 
 use std::{io::Write, path::Path};
 
-use initramfs_overlay::{
-    archive::{self, Properties},
+use initramfs_overlay_archive::{
     compress::Compression,
-    initramfs, manifest,
+    listing, manifest,
+    newc::{self, Properties},
     tree::{Clash, Content, Entry, Tree},
 };
 use proptest::{collection::vec, prelude::*, sample};
@@ -54,7 +54,7 @@ fn tree() -> impl Strategy<Value = Tree> {
 
 fn bytes(tree: &Tree, mtime: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
-    let length = archive::write(tree, Properties { mtime, ..Properties::default() }, &mut bytes).unwrap();
+    let length = newc::write(tree, Properties { mtime, ..Properties::default() }, &mut bytes).unwrap();
     assert_eq!(length, bytes.len() as u64);
     assert!(bytes.len().is_multiple_of(512));
     bytes
@@ -92,7 +92,7 @@ proptest! {
 
     #[test]
     fn what_is_written_is_read_back(tree in tree(), mtime in any::<u32>()) {
-        let contents = initramfs::read(bytes(&tree, mtime).as_slice(), Path::new("x")).unwrap();
+        let contents = listing::read(bytes(&tree, mtime).as_slice(), Path::new("x")).unwrap();
         prop_assert_eq!(contents.problems, vec![]);
         prop_assert_eq!(contents.notes, Vec::<String>::new());
         let read: Vec<_> = contents.files.into_iter().map(|file| file.record).collect();
@@ -114,7 +114,7 @@ proptest! {
     #[test]
     fn no_bytes_are_too_odd(head in sample::select(MAGICS.to_vec()), tail in vec(any::<u8>(), 0..2000)) {
         let bytes = [head, &tail].concat();
-        let _ = initramfs::read(bytes.as_slice(), Path::new("x"));
+        let _ = listing::read(bytes.as_slice(), Path::new("x"));
     }
 
     #[test]
@@ -139,7 +139,7 @@ proptest! {
             true => compressed(compression, &damage(plain)),
             false => damage(compressed(compression, &plain)),
         };
-        if let Ok(contents) = initramfs::read(damaged.as_slice(), Path::new("x")) {
+        if let Ok(contents) = listing::read(damaged.as_slice(), Path::new("x")) {
             prop_assert_eq!(contents.size, damaged.len() as u64);
             for segment in &contents.segments {
                 prop_assert!(segment.offset + segment.size + segment.padding <= contents.size);

@@ -20,13 +20,13 @@ use crate::{
     tree::{Device, PATH_MAX},
 };
 
-mod familiar;
+mod identify;
 pub mod newc;
 mod parents;
 pub mod release;
 pub mod source;
 
-use familiar::familiar;
+use identify::identify;
 use newc::{Fault, Header, TYPE_MASK};
 use parents::Parents;
 use release::Release;
@@ -34,7 +34,7 @@ use source::Source;
 
 /// Everything that could be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Contents {
+pub struct Listing {
     /// The file's length in bytes.
     pub size: u64,
     /// What the image says about itself, if it does.
@@ -93,8 +93,8 @@ pub struct Problem {
 ///
 /// # Errors
 /// [`Error::Io`] where `reader` fails, [`Error::NotInitramfs`] where there is no archive at the beginning. A file that
-/// is broken later on gives what could be read, with [`Contents::problems`].
-pub fn read(reader: impl Read, path: &Path) -> Result<Contents> {
+/// is broken later on gives what could be read, with [`Listing::problems`].
+pub fn read(reader: impl Read, path: &Path) -> Result<Listing> {
     let mut file = Source::new(reader);
     let mut reading = Reading::default();
     match reading.read_segments(&mut file) {
@@ -127,7 +127,7 @@ impl From<io::Error> for Stop {
 
 /// What is known while reading.
 struct Reading {
-    contents: Contents,
+    contents: Listing,
     releases: release::Candidates,
     parents: Parents,
     /// The first name of each set of hard links, as an index of `contents.files`: by inode and type, as the kernel
@@ -138,7 +138,7 @@ struct Reading {
 
 impl Default for Reading {
     fn default() -> Self {
-        let contents = Contents {
+        let contents = Listing {
             size: 0,
             release: None,
             inits: BTreeMap::new(),
@@ -175,7 +175,7 @@ impl Reading {
             }
             let Some(format) = Format::detect(head) else {
                 if self.contents.segments.is_empty() {
-                    return Err(Stop::NotInitramfs(familiar(head)));
+                    return Err(Stop::NotInitramfs(identify(head)));
                 }
                 return self.read_rest(file);
             };
@@ -378,7 +378,7 @@ impl Reading {
         }
     }
 
-    fn finish(mut self, size: u64) -> Contents {
+    fn finish(mut self, size: u64) -> Listing {
         if self.skipped > 0 {
             let note = format!(
                 "{} entries have a name or a target that is longer than Linux takes: the kernel skips them",

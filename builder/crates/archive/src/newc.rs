@@ -52,7 +52,7 @@ pub fn write(tree: &Tree, properties: Properties, sink: impl Write) -> Result<u6
             Kind::File(content) if number == next => {
                 writer.put(&node, number, links, content.size(), |sink| content.copy_to(sink))?;
             }
-            _ => writer.put(&node, number, links, 0, |_| Ok(()))?,
+            _ => writer.put(&node, number, links, 0, |_| Ok::<_, Error>(()))?,
         }
     }
     writer.finish()
@@ -83,14 +83,14 @@ impl<W: Write> Writer<W> {
     ///
     /// # Errors
     /// [`Error::TooLarge`], what `fill` said, [`Error::WriteArchive`] with what the sink said.
-    pub fn put(
+    pub fn put<E: From<Error>>(
         &mut self,
         node: &Node<'_>,
         number: u32,
         links: usize,
         size: u64,
-        fill: impl FnOnce(&mut dyn Write) -> Result<()>,
-    ) -> Result<()> {
+        fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+    ) -> Result<(), E> {
         let Entry { mode, uid, gid, mtime, kind } = node.entry;
         let size = match kind {
             Kind::Symlink(target) => target.len() as u64,
@@ -114,7 +114,7 @@ impl<W: Write> Writer<W> {
             Kind::Symlink(target) => writer.write_all(target).map_err(|source| Error::WriteArchive { source })?,
             _ => fill(&mut writer)?,
         }
-        writer.finish().map(drop).map_err(|source| Error::WriteArchive { source })
+        Ok(writer.finish().map(drop).map_err(|source| Error::WriteArchive { source })?)
     }
 
     /// Writes the trailer and what fills the last block. Returns the archive's length in bytes.

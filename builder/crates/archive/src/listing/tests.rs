@@ -5,13 +5,13 @@ use std::{
     path::Path,
 };
 
-use super::{Contents, read};
+use super::{Listing, read};
 use crate::{
     Error,
-    archive::{self, Properties},
     compress::Compression,
     decompress::Format,
     manifest::Type,
+    newc::{self, Properties},
     tree::{Clash, Content, Entry, Tree},
 };
 
@@ -21,7 +21,7 @@ fn archive(path: &str, content: &[u8]) -> Vec<u8> {
     tree.create_parents(path).unwrap();
     tree.insert(path, Entry::file(0o644, Content::Bytes(content.into())), Clash::Refuse).unwrap();
     let mut bytes = Vec::new();
-    archive::write(&tree, Properties::default(), &mut bytes).unwrap();
+    newc::write(&tree, Properties::default(), &mut bytes).unwrap();
     bytes
 }
 
@@ -31,15 +31,15 @@ fn compressed(compression: Compression, bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn try_read(bytes: &[u8]) -> Result<Contents, Error> {
+fn try_read(bytes: &[u8]) -> Result<Listing, Error> {
     read(bytes, Path::new("test"))
 }
 
-fn contents(bytes: &[u8]) -> Contents {
+fn contents(bytes: &[u8]) -> Listing {
     try_read(bytes).unwrap()
 }
 
-fn paths(contents: &Contents) -> Vec<&str> {
+fn paths(contents: &Listing) -> Vec<&str> {
     contents.files.iter().map(|file| file.record.path.text.as_str()).collect()
 }
 
@@ -146,7 +146,7 @@ fn what_was_read_before_the_damage_is_there() {
         tree.insert(name, Entry::file(0o644, Content::Bytes(noise.clone())), Clash::Refuse).unwrap();
     }
     let mut plain = Vec::new();
-    archive::write(&tree, Properties::default(), &mut plain).unwrap();
+    newc::write(&tree, Properties::default(), &mut plain).unwrap();
     let bytes = compressed(Compression::Gzip, &plain);
     let contents = contents(&bytes[..bytes.len() / 2]);
     assert_eq!(paths(&contents), ["a"]);

@@ -9,7 +9,7 @@ use std::{
 
 use base::IoContext;
 
-use crate::error::{Error, Result};
+use crate::{Error, Result};
 
 /// Where a file's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,9 +9,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use initramfs_overlay::{
-    archive::{self, Properties},
+use initramfs_overlay_archive::{
     compress::Compression,
+    newc::{self, Properties},
     tree::{Clash, Content, Entry, Tree},
 };
 
@@ -64,7 +64,7 @@ fn tree() -> Tree {
 
 fn bytes() -> Vec<u8> {
     let mut bytes = Vec::new();
-    archive::write(&tree(), Properties { mtime: 1_000_000_000, ..Properties::default() }, &mut bytes).unwrap();
+    newc::write(&tree(), Properties { mtime: 1_000_000_000, ..Properties::default() }, &mut bytes).unwrap();
     bytes
 }
 
@@ -129,7 +129,7 @@ fn cpio_unpacks_it() {
     let names = |tree: &Tree| tree.iter().map(|node| (node.path.to_vec(), tree.links(&node))).collect::<Vec<_>>();
     assert_eq!(names(&again), names(&tree()));
     let mut bytes = Vec::new();
-    archive::write(&again, Properties::default(), &mut bytes).unwrap();
+    newc::write(&again, Properties::default(), &mut bytes).unwrap();
     assert!(bytes.windows(2).any(|pair| pair == b"\xff\xfe"));
 }
 
@@ -147,7 +147,7 @@ fn an_archive_of_gnu_cpio_reads_the_same() {
     let names = run(Command::new("find").args([".", "-print0"]).current_dir(folder.path()), b"");
     let archive =
         run(Command::new("cpio").args(["-o", "-0", "-H", "newc", "--quiet"]).current_dir(folder.path()), &names);
-    let contents = initramfs_overlay::initramfs::read(archive.as_slice(), Path::new("x")).unwrap();
+    let contents = initramfs_overlay_archive::listing::read(archive.as_slice(), Path::new("x")).unwrap();
     assert_eq!((contents.problems, contents.notes), (vec![], vec![]));
     let mut found: Vec<_> = contents
         .files
@@ -199,7 +199,7 @@ fn a_tree_that_cannot_be_archived_writes_nothing() {
     let mut tree = Tree::new();
     tree.insert("bin/sh", Entry::symlink("busybox"), Clash::Refuse).unwrap();
     let mut bytes = Vec::new();
-    assert!(archive::write(&tree, Properties::default(), &mut bytes).is_err());
+    assert!(newc::write(&tree, Properties::default(), &mut bytes).is_err());
     assert_eq!(bytes, b"");
 }
 
@@ -214,7 +214,7 @@ fn a_full_disk_is_one_clear_error() {
             Ok(())
         }
     }
-    let error = archive::write(&tree(), Properties::default(), Full).unwrap_err();
+    let error = newc::write(&tree(), Properties::default(), Full).unwrap_err();
     let cause = std::error::Error::source(&error).unwrap().to_string();
     assert_eq!((error.to_string().as_str(), cause.as_str()), ("cannot write the archive", "no storage space"));
 }

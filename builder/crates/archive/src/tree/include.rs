@@ -25,7 +25,7 @@ use base::{IoContext, escape::escape};
 use walkdir::WalkDir;
 
 use super::{Clash, Content, Entry, Kind, Tree};
-use crate::error::{Error, Result};
+use crate::{Error, Result};
 
 impl Tree {
     /// Puts a whole directory of the host into the root: see the module for what becomes of modes, owners and links.

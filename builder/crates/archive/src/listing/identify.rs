@@ -3,7 +3,7 @@
 use base::escape::escape;
 
 /// What a file is instead of an initramfs, by its first 2048 bytes: the mix-ups that happen.
-pub fn familiar(head: &[u8]) -> String {
+pub fn identify(head: &[u8]) -> String {
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
     let what = if at(0, b"070707") || at(0, b"\xc7\x71") || at(0, b"\x71\xc7") {
         "it is a cpio archive in an old format, and the kernel takes only `newc` (`cpio -H newc`)"
@@ -39,7 +39,7 @@ pub fn familiar(head: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::familiar;
+    use super::identify;
 
     #[test]
     fn names_what_it_knows() {
@@ -61,7 +61,7 @@ mod tests {
             (b"#!/bin/sh\n".to_vec(), "text"),
             (b"\x01\x02\xff".to_vec(), "`\\u{1}\\u{2}\\xff`"),
         ] {
-            let what = familiar(&head);
+            let what = identify(&head);
             assert!(what.contains(part), "{part}: {what}");
         }
     }

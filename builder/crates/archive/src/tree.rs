@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use base::escape::escape;
 
-use crate::error::{Error, Result};
+use crate::{Error, Result};
 
 mod content;
 mod include;

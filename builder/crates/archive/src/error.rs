@@ -1,0 +1,81 @@
+//! The errors of archives.
+
+use std::{io, path::PathBuf};
+
+/// The result of the functions here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of an archive.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An error of the host.
+    #[error(transparent)]
+    Base(#[from] base::Error),
+    /// A name or an entry that no initramfs can hold.
+    #[error("cannot put `{path}` into the tree: {reason}")]
+    BadEntry {
+        /// The name, printable.
+        path: String,
+        /// Why not, and what to do.
+        reason: &'static str,
+    },
+    /// Two entries want one name.
+    #[error("cannot put a {new} at `{path}`: there is a {old} of that name already")]
+    Clash {
+        /// The name, printable.
+        path: String,
+        /// What has the name.
+        old: &'static str,
+        /// What wants it.
+        new: &'static str,
+    },
+    /// The kernel would drop the entry silently.
+    #[error("cannot archive `{path}`: its parent `{parent}` {is}, and must be a directory")]
+    MissingParent {
+        /// The name, printable.
+        path: String,
+        /// The parent's name, printable.
+        parent: String,
+        /// What the parent is instead of a directory.
+        is: String,
+    },
+    /// The archive's size field ends at 4 GiB - 1.
+    #[error(
+        "cannot archive `{path}`: it has {size} bytes, and a file in an initramfs at most 4294967295 (4 GiB - 1); leave it out, or write the root with oci --squashfs or --erofs alone"
+    )]
+    TooLarge {
+        /// The name, printable.
+        path: String,
+        /// In bytes.
+        size: u64,
+    },
+    /// A file on the host that someone writes to.
+    #[error("{} changed while it was read: it had {expected} bytes when the build began; wait until it is complete and try again", path.display())]
+    SizeChanged {
+        /// The file on the host.
+        path: PathBuf,
+        /// Its size when it was looked at, in bytes.
+        expected: u64,
+    },
+    /// A file of the user's in the place of PID 1.
+    #[error("{} would take the place of /init, the program that this initramfs is about; rename it", path.display())]
+    ShadowsInit {
+        /// The file on the host.
+        path: PathBuf,
+    },
+    /// The archive's sink failed; the source says which file and why.
+    #[error("cannot write the archive")]
+    WriteArchive {
+        /// What the sink said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file that was taken for an initramfs.
+    #[error("{} is no initramfs: {what}", path.display())]
+    NotInitramfs {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead, as far as that can be told.
+        what: String,
+    },
+}
