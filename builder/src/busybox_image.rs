@@ -4,17 +4,15 @@
 use std::path::Path;
 
 use base::{cache::Cache, environment::variable, progress::Progress};
+use oci::{
+    self, exclude::Exclude, image::Image, merge::Merge, platform::Platform, reference::Reference, registry::Access,
+};
 use sources::{
     busybox::{self, Busybox, Origin, SourceImage, VARIABLE},
     target::Target,
 };
 
-use crate::{
-    Error, Result,
-    oci::{
-        self, exclude::Exclude, image::Image, merge::Merge, platform::Platform, reference::Reference, registry::Access,
-    },
-};
+use crate::{Error, Result, cache::of_image};
 
 /// Where images have it, and where it would be with `/bin` a link.
 const PROGRAM: &str = "bin/busybox";
@@ -57,9 +55,9 @@ fn is_named_by(text: &str) -> Result<bool> {
 /// The program in the image `text` for `target`, and which image that is.
 fn program(text: &str, target: &Target, progress: Progress) -> Result<(Vec<u8>, SourceImage)> {
     let platform = Platform::parse(&format!("linux/{}", target.name))?;
-    let image = Image::open_with(text, &platform, &Access { progress, ..Access::default() })?;
+    let image = Image::open_with(text, &platform, &Access { cache: of_image(text)?, progress, ..Access::default() })?;
     let merge: Merge = oci::merge(&image, &Exclude::default(), IMAGE_MAX, progress)?;
-    let program = oci::read_file(&image, &merge, PROGRAM.as_bytes())?.ok_or_else(|| Error::OciImage {
+    let program = oci::read_file(&image, &merge, PROGRAM.as_bytes())?.ok_or_else(|| oci::Error::Image {
         image: text.to_owned(),
         reason: format!("it has no file /{PROGRAM} to take as BusyBox for {}", target.name),
     })?;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use base::{IoContext, cache::Cache, environment::variable};
+use oci::reference::Reference;
 
 use crate::{Error, Result};
 
@@ -22,4 +23,12 @@ pub fn open() -> Result<Cache> {
         Error::Usage(format!("there is no cache folder: neither {VARIABLE} nor HOME is set; set one of them"))
     })?;
     Ok(Cache::at(std::path::absolute(&root).at("find", root)?))
+}
+
+/// Opens the cache for an image, where that is in a registry.
+///
+/// # Errors
+/// As [`open`] and [`Reference::parse`].
+pub fn of_image(text: &str) -> Result<Option<Cache>> {
+    matches!(Reference::parse(text)?, Reference::Registry(_)).then(open).transpose()
 }

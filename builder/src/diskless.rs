@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 
 use archive::tree::{Clash, Content, Entry, Kind, Tree};
 use contract::workload::Workload;
+use oci::{
+    merge::Merge,
+    network::{LEASE_SCRIPT, check_busybox},
+    ram,
+};
 use sources::busybox::Busybox;
 
 use crate::{
     Error, Result,
     contents::{self, Modules},
-    oci::{
-        merge::Merge,
-        network::{LEASE_SCRIPT, check_busybox},
-        ram,
-    },
 };
 
 /// The parts of a system.
@@ -80,7 +80,7 @@ const DEVICES: [(&str, u32, u32, u32); 3] =
 /// # Errors
 /// [`Error::Usage`] for a BusyBox that lacks what is needed, and what the user's folders say.
 pub fn root(parts: &Parts<'_>) -> Result<Merge> {
-    check_busybox(parts.busybox)?;
+    check_busybox(&parts.busybox.applets)?;
     let mut tree = Tree::new();
     let mut put = |path: &str, entry| tree.insert(path, entry, Clash::Refuse);
     for (folder, mode) in FOLDERS {
@@ -136,7 +136,7 @@ pub fn check_hostname(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oci::network::NEEDED;
+    use oci::network::NEEDED;
 
     fn busybox(applets: &[&str]) -> Busybox {
         Busybox {

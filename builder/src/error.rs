@@ -11,6 +11,9 @@ pub enum Error {
     /// An error of the host.
     #[error(transparent)]
     Base(#[from] base::Error),
+    /// An error of OCI images.
+    #[error(transparent)]
+    Oci(#[from] oci::Error),
     /// An error of an archive.
     #[error(transparent)]
     Archive(#[from] archive::Error),
@@ -20,41 +23,6 @@ pub enum Error {
     /// An error of kernel modules.
     #[error(transparent)]
     Kmod(#[from] kmod::Error),
-    /// An OCI image that cannot be used.
-    #[error("cannot use the image {image}: {reason}")]
-    OciImage {
-        /// As the user wrote it.
-        image: String,
-        /// What is wrong and what to do.
-        reason: String,
-    },
-    /// A registry does not give what it is asked for.
-    #[error("image {image}: cannot fetch {what} from {registry}")]
-    Registry {
-        /// As the user wrote it.
-        image: String,
-        /// The registry.
-        registry: String,
-        /// What was asked for.
-        what: String,
-        /// What came instead.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// A layer of an OCI image that cannot be used.
-    #[error("image {image}, layer {layer} ({digest}){}: {reason}", at(path))]
-    OciLayer {
-        /// As the user wrote it.
-        image: String,
-        /// Its index, from 1: the lowest.
-        layer: usize,
-        /// Its digest, or what stands for it.
-        digest: String,
-        /// The entry's name, printable; empty where it is not about one.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
     /// A file is no OS image.
     #[error("{} is no squashfs or EROFS image: it holds {seen}", path.display())]
     Image {
@@ -125,11 +93,6 @@ pub enum Error {
     Usage(String),
 }
 
-/// ", entry `path`" or nothing.
-fn at(path: &str) -> String {
-    if path.is_empty() { String::new() } else { format!(", entry `{path}`") }
-}
-
 impl Error {
     /// Says it with its causes, once, to whoever called.
     pub fn print(&self) {
@@ -146,6 +109,7 @@ impl Error {
         match self {
             Self::Usage(_)
             | Self::Sources(sources::Error::Usage(_))
+            | Self::Oci(oci::Error::Usage(_))
             | Self::Kmod(
                 kmod::Error::ModuleTree { .. }
                 | kmod::Error::UnknownSet { .. }

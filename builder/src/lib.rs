@@ -9,7 +9,6 @@ pub mod disk;
 pub mod diskless;
 pub mod doctor;
 pub mod error;
-pub mod oci;
 pub mod progress;
 pub mod qemu;
 pub mod sbom;

@@ -9,7 +9,8 @@ use std::{
 };
 
 use base::progress::Progress;
-use initramfs_overlay::{busybox_image, oci::network};
+use initramfs_overlay::busybox_image;
+use oci::network;
 use sources::target;
 use tempfile::TempDir;
 

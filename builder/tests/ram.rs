@@ -7,7 +7,7 @@ mod alpine;
 #[path = "cases/bare.rs"]
 mod bare;
 #[allow(dead_code)]
-#[path = "oci_corpus/block.rs"]
+#[path = "oci_images/block.rs"]
 mod block;
 mod cases;
 #[path = "ram/diskless.rs"]

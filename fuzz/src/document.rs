@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use initramfs_overlay::oci::{
+use oci::{
     blob::Digest, config::Config, exclude::Exclude, image::Image, inject::Inject, platform::Platform,
     reference::Reference, registry::name::Name,
 };

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use initramfs_overlay::oci::{merge::Merge, tarball::Reader};
+use oci::{merge::Merge, tarball::Reader};
 use tar::{Builder, EntryType, Header};
 
 /// No content is copied beyond this, as a sparse file may be as large as it likes.

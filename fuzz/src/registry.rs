@@ -1,6 +1,6 @@
 //! What a registry answers before anything has a digest: the header that asks for a password, and the token.
 
-use initramfs_overlay::oci::registry::authorization::{challenge, objection, token};
+use oci::registry::authorization::{challenge, objection, token};
 
 use super::numbered;
 

@@ -10,6 +10,7 @@ use std::{
 use archive::{compress::Compression, listing, newc::Properties, tree::Tree};
 use base::{IoContext, atomic_file::AtomicFile, digest::Hashing};
 use indicatif::BinaryBytes;
+use oci::{image::Image, inventory::Inventory, pack};
 use serde_json::json;
 
 use super::build::{
@@ -23,7 +24,6 @@ use crate::{
     Result, busybox_image,
     command::{choice::choice, output},
     diskless::{self, Parts},
-    oci::{image::Image, inventory::Inventory, pack},
 };
 
 /// Cargo features of the init that knows this way.

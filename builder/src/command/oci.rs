@@ -9,20 +9,20 @@ use archive::{
 };
 use base::{IoContext, atomic_file::AtomicFile, escape::escape, progress::Progress};
 use indicatif::{BinaryBytes, HumanCount};
+use oci::{
+    erofs,
+    image::Image,
+    inventory::Inventory,
+    lower,
+    merge::{Attributes, Merge},
+    pack::Written,
+    squashfs,
+};
 use serde_json::json;
 
 use crate::{
-    Error, Result,
+    Result,
     command::{choice::choice, output},
-    oci::{
-        erofs,
-        image::Image,
-        inventory::Inventory,
-        lower,
-        merge::{Attributes, Merge},
-        pack::Written,
-        squashfs,
-    },
 };
 
 mod access;
@@ -121,7 +121,7 @@ enum Command {
 /// Makes it.
 ///
 /// # Errors
-/// [`Error::Usage`] for what cannot be, [`Error::OciImage`] and [`Error::OciLayer`] for an image that cannot be used. No file is left
+/// [`Error::Usage`] for what cannot be, [`oci::Error::Image`] and [`oci::Error::Layer`] for an image that cannot be used. No file is left
 /// then.
 pub fn run(args: &Args) -> Result<ExitCode> {
     match &args.command {
@@ -235,7 +235,7 @@ fn check_init(image: &Image, merge: &Merge) -> Result<()> {
             )
         }
     };
-    Err(Error::OciImage { image: image.name.clone(), reason })
+    Err(oci::Error::Image { image: image.name.clone(), reason }.into())
 }
 
 fn warn_of_attributes(merge: &Merge, progress: Progress) {

@@ -7,7 +7,7 @@ use std::{fs::File, io::Read, path::Path};
 
 use base::{
     IoContext,
-    program::{self, Program},
+    program::{self, MKSQUASHFS, Program},
 };
 use contract::superblock::{self, HEAD, Superblock};
 use uuid::Uuid;
@@ -16,8 +16,6 @@ use crate::{Error, Result};
 
 use super::content::Owner;
 
-/// Makes squashfs images.
-pub const MKSQUASHFS: Program = Program { name: "mksquashfs", package: "squashfs-tools" };
 /// Makes EROFS images.
 pub const MKFS_EROFS: Program = Program { name: "mkfs.erofs", package: "erofs-utils" };
 

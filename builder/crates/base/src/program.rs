@@ -20,6 +20,9 @@ pub struct Program {
     pub package: &'static str,
 }
 
+/// Makes squashfs images.
+pub const MKSQUASHFS: Program = Program { name: "mksquashfs", package: "squashfs-tools" };
+
 /// Where Debian keeps administrators' programs. Ordinary users do not have these folders in `PATH`.
 const ADMINISTRATORS_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 

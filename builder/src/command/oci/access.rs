@@ -6,11 +6,9 @@ use std::{
 };
 
 use base::IoContext;
+use oci::registry::{Access, Credentials, LIMIT};
 
-use crate::{
-    Error, Result,
-    oci::registry::{Access, Credentials, LIMIT},
-};
+use crate::{Error, Result, cache, progress};
 
 /// What the options stand under in the help.
 const HEADING: &str = "Registries";
@@ -43,8 +41,8 @@ pub(super) struct AccessArgs {
 const PASSWORD_MAX: u64 = 64 << 10;
 
 impl AccessArgs {
-    /// What was asked for, with the password read.
-    pub(super) fn read(&self) -> Result<Access> {
+    /// Returns what was asked for about `image`, with the password read.
+    pub(super) fn read(&self, image: &str) -> Result<Access> {
         let credentials = match &self.username {
             Some(username) if username.contains(':') || username.is_empty() => {
                 return Err(Error::Usage("--username: a name is not empty and has no colon".to_owned()));
@@ -53,7 +51,14 @@ impl AccessArgs {
             None => None,
         };
         let limit = self.registry_timeout.unwrap_or(LIMIT);
-        Ok(Access { credentials, insecure: self.insecure, lock: self.lock.clone(), limit, ..Access::default() })
+        Ok(Access {
+            credentials,
+            insecure: self.insecure,
+            lock: self.lock.clone(),
+            cache: cache::of_image(image)?,
+            limit,
+            progress: progress::on_stderr(),
+        })
     }
 }
 

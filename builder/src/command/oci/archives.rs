@@ -8,15 +8,13 @@ use archive::{
     tree::{Clash, Entry, Kind, Tree},
 };
 use base::{IoContext, atomic_file::AtomicFile, escape::escape};
-
-use crate::{
-    Error, Result,
-    oci::{
-        image::Image,
-        inventory::Inventory,
-        pack::{self, Written},
-    },
+use oci::{
+    image::Image,
+    inventory::Inventory,
+    pack::{self, Written},
 };
+
+use crate::{Error, Result};
 
 /// Writes one compressed archive for each of `parts`, the root directory itself into the first. What they hold is listed in the last one,
 /// where that is wanted.

@@ -3,14 +3,11 @@
 use std::{fmt::Write as _, process::ExitCode};
 
 use indicatif::BinaryBytes;
+use oci::{image::Image, platform::Platform};
 use serde_json::json;
 
 use super::{access::AccessArgs, root::chosen_platform};
-use crate::{
-    Result,
-    command::output,
-    oci::{image::Image, platform::Platform},
-};
+use crate::{Result, command::output};
 
 /// Tell what an OCI image is: its platforms, its layers, and how it wants to be run.
 #[derive(Debug, clap::Args)]
@@ -32,7 +29,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let platform = chosen_platform(args.platform.as_deref())?;
-    let image = Image::open_with(&args.image, &platform, &args.access.read()?)?;
+    let image = Image::open_with(&args.image, &platform, &args.access.read(&args.image)?)?;
     output::print(if args.json { as_json(&image) } else { as_text(&image) })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use indicatif::{BinaryBytes, HumanCount};
+use oci::registry;
 use serde_json::json;
 
-use crate::{Result, command::output, oci::registry};
+use crate::{Result, command::output};
 
 /// Delete blobs of images from the cache, those used longest ago first. They are fetched again when they are needed.
 #[derive(Debug, clap::Args)]

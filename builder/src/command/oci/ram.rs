@@ -5,6 +5,14 @@ use std::path::PathBuf;
 use archive::tree::{Content, Entry, Kind};
 use base::progress::Progress;
 use contract::workload::Process;
+use oci::{
+    config::Run,
+    image::Image,
+    merge::Merge,
+    network::Busybox,
+    platform::Platform,
+    ram::{self, Wishes},
+};
 use sources::{
     target::{self, Target},
     toolchain::Toolchain,
@@ -18,13 +26,6 @@ use crate::{
         source,
     },
     contents,
-    oci::{
-        config::Run,
-        image::Image,
-        merge::Merge,
-        platform::Platform,
-        ram::{self, Wishes},
-    },
 };
 
 /// Cargo features of the init that knows this way.
@@ -130,7 +131,7 @@ impl RunArgs {
         let mut workload = ram::workload(&image.name, run, &wishes)?;
         workload.process = wishes.process.unwrap_or_else(|| ram::detect_process(merge, &workload));
         if workload.words(None, &[]).is_empty() {
-            return Err(ram::nothing_to_run(&image.name));
+            return Err(ram::nothing_to_run(&image.name).into());
         }
         ram::make_volumes(&image.name, run, merge)?;
         let target = target_of(platform)?;
@@ -151,7 +152,8 @@ impl RunArgs {
                 Toolchain::new(place.source()?, &crate::cache::open()?, progress)?.init(target, FEATURES)?.path
             }
         };
-        ram::put(&image.name, merge, &workload, Content::host(init)?, busybox.as_ref())?;
+        let network = busybox.as_ref().map(|busybox| Busybox { program: &busybox.bytes, applets: &busybox.applets });
+        ram::put(&image.name, merge, &workload, Content::host(init)?, network)?;
         Ok(workload.process)
     }
 }

@@ -2,11 +2,9 @@
 
 use archive::tree::Tree;
 use base::progress::Progress;
+use oci::{self, exclude::Exclude, image::Image, inject::Inject, merge::Merge, platform::Platform};
 
-use crate::{
-    Result,
-    oci::{self, exclude::Exclude, image::Image, inject::Inject, merge::Merge, platform::Platform},
-};
+use crate::Result;
 
 use super::access::AccessArgs;
 
@@ -55,13 +53,13 @@ impl RootArgs {
     /// Finds the image.
     pub(super) fn open(&self) -> Result<(Image, Platform)> {
         let platform = chosen_platform(self.platform.as_deref())?;
-        Ok((Image::open_with(self.name(), &platform, &self.access.read()?)?, platform))
+        Ok((Image::open_with(self.name(), &platform, &self.access.read(self.name())?)?, platform))
     }
 
     /// Reads the image and puts in and leaves out what is wanted.
     pub(super) fn merge(&self, image: Image, platform: Platform, keep_base: bool, progress: Progress) -> Result<Root> {
         let exclude = Exclude::new(&self.exclude)?;
-        let injects: Vec<Inject> = self.inject.iter().map(|text| Inject::parse(text)).collect::<Result<_>>()?;
+        let injects: Vec<Inject> = self.inject.iter().map(|text| Inject::parse(text)).collect::<Result<_, _>>()?;
         let mut merge = oci::merge(&image, &exclude, self.max_size << 20, progress)?;
         let base = if keep_base { merge.tree.clone() } else { Tree::new() };
         for inject in &injects {
@@ -76,5 +74,8 @@ impl RootArgs {
 
 /// The platform that was asked for, else this machine.
 pub(super) fn chosen_platform(text: Option<&str>) -> Result<Platform> {
-    text.map_or_else(|| Ok(Platform::of_this_machine()), Platform::parse)
+    match text {
+        Some(text) => Ok(Platform::parse(text)?),
+        None => Ok(Platform::of_this_machine()),
+    }
 }

@@ -6,6 +6,7 @@ use archive::{compress::Compression, newc::Properties};
 use base::{IoContext, atomic_file::AtomicFile, cleanup::TempDir, progress::Progress};
 use contract::{names, workload::Process};
 use indicatif::BinaryBytes;
+use oci::inventory::Inventory;
 use sources::{
     kernel_package::{self, Kernel},
     target::{DiskInterface, Target},
@@ -24,7 +25,6 @@ use crate::{
         run::failure,
         vm::{Judged, accelerator_words, judge},
     },
-    oci::inventory::Inventory,
     qemu::{self, Accelerator, End, Machine},
     vm::{
         EXIT_PORT, accelerator,

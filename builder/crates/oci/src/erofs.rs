@@ -1,0 +1,482 @@
+//! The merged root as an OS image for the overlay way, as EROFS without compression. Written here, because `mkfs.erofs` takes a folder of
+//! this machine until its version 1.7, and a folder with the image's owners and devices is what nobody but root can have. The layout is
+//! that of the kernel's `fs/erofs/erofs_fs.h`: contents first, as the layers have them, then what is known of the names.
+//!
+//! ```text
+//! block 0       superblock, at byte 1024
+//! block 1 …     the files' contents, each from the beginning of a block
+//! meta_blkaddr  inodes: what fits beside them (links, small directories) lies right behind each
+//!               large directories, in whole blocks
+//! ```
+//!
+//! Files begin and end with a block of their own, so that one that changes changes no others. Where the image has to be small instead,
+//! what a file has behind its last whole block lies behind its inode as well, and inodes are packed into blocks as they fit.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::File,
+    io::{self, BufWriter, Seek, SeekFrom, Write},
+    os::unix::fs::FileExt,
+};
+
+use archive::tree::{Device, Entry, Kind};
+use base::{IoContext, atomic_file::AtomicFile, escape::escape};
+use uuid::Uuid;
+
+use super::{
+    image::Image,
+    merge::{Attributes, Merge, RootEntry},
+    pack::{self, Format, Item, Written},
+};
+use crate::{Error, Result};
+
+mod directory;
+
+use directory::{BLOCK, Name};
+
+const BLOCK_BITS: u8 = 12;
+const MAGIC: u32 = 0xe0f5_e1e2;
+const SUPERBLOCK: u64 = 1024;
+/// `EROFS_FEATURE_COMPAT_MTIME`: the times of inodes are those of the files.
+const FEATURE_MTIME: u32 = 2;
+/// An extended inode, in bytes, and what all of them are aligned to: a `nid` counts these.
+const INODE: u64 = 64;
+const SLOT: u64 = 32;
+/// `i_format`: an extended inode with its data in whole blocks, or behind the inode.
+const PLAIN: u16 = 1;
+const INLINE: u16 = 1 | 2 << 1;
+/// `struct erofs_xattr_ibody_header`, in bytes.
+const ATTRIBUTES_HEAD: usize = 12;
+/// Names of attributes are stored without these (`EROFS_XATTR_INDEX_*`).
+const PREFIXES: [(&[u8], u8); 5] = [
+    (b"user.", 1),
+    (b"system.posix_acl_access", 2),
+    (b"system.posix_acl_default", 3),
+    (b"trusted.", 4),
+    (b"security.", 6),
+];
+
+/// Contents as they come.
+struct Contents<'a, W: Write> {
+    sink: W,
+    merge: &'a Merge,
+    /// The next free block.
+    block: u64,
+    /// Where each file begins, by its inode in the tree.
+    starts: HashMap<usize, u64>,
+    /// The ends of files, if they are to lie behind their inodes.
+    tails: Option<Tails>,
+}
+
+/// The ends of files, in a file of their own until the inodes are written: there may be many.
+struct Tails {
+    file: BufWriter<File>,
+    length: u64,
+    /// The place of each end, by the file's inode in the tree.
+    places: HashMap<usize, Tail>,
+}
+
+/// A file's end among the others.
+#[derive(Debug, Clone, Copy)]
+struct Tail {
+    at: u64,
+    length: usize,
+}
+
+/// Splits what comes: so many bytes go to the image, the others to the ends.
+struct Split<'a, W: Write> {
+    blocks: &'a mut W,
+    left: u64,
+    tails: &'a mut BufWriter<File>,
+}
+
+impl<W: Write> Write for Split<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return self.tails.write(bytes);
+        }
+        let part = bytes.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let written = self.blocks.write(bytes.get(..part).unwrap_or_default())?;
+        self.left -= written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W: Write> Format for Contents<'_, W> {
+    fn put(&mut self, item: &Item<'_>, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
+        if item.first.is_some() || size == 0 {
+            return fill(&mut std::io::sink());
+        }
+        self.starts.insert(item.node.inode, self.block);
+        let tail = size % BLOCK;
+        // What has no place for them is told where the inodes are made.
+        let attributes = self.merge.xattrs.get(item.node.path).and_then(|found| attributes(found).ok());
+        let head = INODE + attributes.map_or(0, |attributes| attributes.len() as u64);
+        if let Some(tails) = self.tails.as_mut().filter(|_| tail > 0 && head + tail <= BLOCK) {
+            fill(&mut Split { blocks: &mut self.sink, left: size - tail, tails: &mut tails.file })?;
+            tails.places.insert(item.node.inode, Tail { at: tails.length, length: tail as usize });
+            tails.length += tail;
+            self.block += size / BLOCK;
+            return Ok(());
+        }
+        fill(&mut self.sink)?;
+        pad(&mut self.sink, size)?;
+        self.block += size.div_ceil(BLOCK);
+        Ok(())
+    }
+}
+
+/// Zeros up to the end of the block, behind `size` bytes that began with one.
+fn pad(sink: &mut impl Write, size: u64) -> Result<()> {
+    let missing = (size.next_multiple_of(BLOCK) - size) as usize;
+    Ok(sink.write_all(&[0; BLOCK as usize][..missing]).map_err(|source| archive::Error::WriteArchive { source })?)
+}
+
+/// One inode, and where it lies.
+struct Inode<'a> {
+    entry: &'a Entry,
+    links: u32,
+    /// Its attributes as they are stored.
+    attributes: Vec<u8>,
+    /// What lies behind it, or in blocks of its own where that does not fit: a link's target, a directory's entries.
+    data: Vec<u8>,
+    /// The end of a file that lies behind it.
+    tail: Option<Tail>,
+    /// Where its contents begin.
+    start: u64,
+    /// Where it lies, in bytes from the first inode.
+    offset: u64,
+}
+
+impl<'a> Inode<'a> {
+    fn new(entry: &'a Entry, links: u32) -> Self {
+        let data = match &entry.kind {
+            Kind::Symlink(target) => target.clone(),
+            _ => Vec::new(),
+        };
+        Self { entry, links, attributes: Vec::new(), data, tail: None, start: 0, offset: 0 }
+    }
+
+    fn size(&self) -> u64 {
+        match &self.entry.kind {
+            Kind::File(content) => content.size(),
+            _ => self.data.len() as u64,
+        }
+    }
+
+    fn nid(&self) -> u64 {
+        self.offset / SLOT
+    }
+
+    fn is_inline(&self) -> bool {
+        self.tail.is_some()
+            || !self.data.is_empty() && self.data.len() as u64 + INODE + self.attributes.len() as u64 <= BLOCK
+    }
+
+    fn length(&self) -> u64 {
+        let behind = self.tail.map_or(self.data.len(), |tail| tail.length);
+        INODE + self.attributes.len() as u64 + if self.is_inline() { behind as u64 } else { 0 }
+    }
+
+    /// Where it can lie from `offset` on: an inode with something behind it must be in one block.
+    fn place(&mut self, offset: u64) {
+        self.offset = offset.next_multiple_of(SLOT);
+        if self.is_inline() && self.offset % BLOCK + self.length() > BLOCK {
+            self.offset = self.offset.next_multiple_of(BLOCK);
+        }
+    }
+
+    fn to_bytes(&self, number: u32, mtime: u32, tails: Option<&File>) -> io::Result<Vec<u8>> {
+        let Entry { mode, uid, gid, kind, .. } = self.entry;
+        let place = match kind {
+            Kind::CharDevice(device) | Kind::BlockDevice(device) => encode(*device),
+            _ => self.start as u32,
+        };
+        let count = if self.attributes.is_empty() { 0 } else { (self.attributes.len() - ATTRIBUTES_HEAD) / 4 + 1 };
+        let mut bytes = Vec::with_capacity(INODE as usize);
+        bytes.extend(if self.is_inline() { INLINE } else { PLAIN }.to_le_bytes());
+        bytes.extend((count as u16).to_le_bytes());
+        bytes.extend(((self::kind(kind).0 | mode) as u16).to_le_bytes());
+        bytes.extend([0; 2]);
+        bytes.extend(self.size().to_le_bytes());
+        for word in [place, number, *uid, *gid] {
+            bytes.extend(word.to_le_bytes());
+        }
+        bytes.extend(u64::from(self.entry.mtime.unwrap_or(mtime)).to_le_bytes());
+        bytes.extend([0; 4]);
+        bytes.extend(self.links.to_le_bytes());
+        bytes.resize(INODE as usize, 0);
+        bytes.extend(&self.attributes);
+        match (self.tail, tails) {
+            (Some(Tail { at, length }), Some(tails)) => {
+                let mut tail = vec![0; length];
+                tails.read_exact_at(&mut tail, at)?;
+                bytes.extend(tail);
+            }
+            _ if self.is_inline() => bytes.extend(&self.data),
+            _ => {}
+        }
+        Ok(bytes)
+    }
+}
+
+/// Places inodes where they fit best, the first one first. Returns where the last block ends.
+fn pack_closely(inodes: &mut [Inode<'_>]) -> u64 {
+    // Where what is free in a block begins, by its length.
+    let mut free: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+    let mut end = 0;
+    for inode in inodes {
+        let length = inode.length().next_multiple_of(SLOT);
+        let fitting =
+            free.range_mut(length..).next().and_then(|(room, places)| Some((*room, places.pop()?, places.len())));
+        let (room, place) = match fitting {
+            Some((room, place, others)) => {
+                if others == 0 {
+                    free.remove(&room);
+                }
+                (room, place)
+            }
+            None => {
+                let room = length.next_multiple_of(BLOCK);
+                end += room;
+                (room, end - room)
+            }
+        };
+        inode.offset = place;
+        if room - length >= INODE {
+            free.entry(room - length).or_default().push(place + length);
+        }
+    }
+    end
+}
+
+/// `new_encode_dev` (`include/linux/kdev_t.h`).
+fn encode(device: Device) -> u32 {
+    (device.minor & 0xff) | (device.major << 8) | ((device.minor & !0xff) << 12)
+}
+
+/// The attributes of one inode, in the order of their names.
+fn attributes(attributes: &Attributes) -> Result<Vec<u8>, String> {
+    let mut bytes = vec![0; ATTRIBUTES_HEAD];
+    for (name, value) in attributes {
+        let stored = PREFIXES.iter().find_map(|(prefix, index)| Some((name.strip_prefix(*prefix)?, *index)));
+        let known = stored.filter(|(rest, index)| rest.is_empty() == matches!(index, 2 | 3));
+        let refuse = |why: &str| format!("its attribute `{}` {why}", escape(name));
+        let (rest, index) = known.ok_or_else(|| refuse("is of a kind that EROFS has no place for"))?;
+        let length = u8::try_from(rest.len()).map_err(|_| refuse("has too long a name"))?;
+        let size = u16::try_from(value.len()).map_err(|_| refuse("has too long a value"))?;
+        bytes.extend([length, index]);
+        bytes.extend(size.to_le_bytes());
+        bytes.extend(rest);
+        bytes.extend(value);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    }
+    // `i_xattr_icount` has 16 bits.
+    if bytes.len() / 4 > usize::from(u16::MAX) {
+        return Err("its attributes are too long together".to_owned());
+    }
+    Ok(bytes)
+}
+
+/// The ends of files in the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ends {
+    /// With whole blocks: a file that changes changes no others.
+    Blocks,
+    /// Behind their inodes: the image is smaller.
+    Tails,
+}
+
+/// Writes the root into `output` as an EROFS image that every kernel with EROFS reads. Its own times are `mtime`.
+///
+/// # Errors
+/// As [`pack::write_as`], and [`Error::Image`] for attributes that EROFS cannot hold.
+pub fn write(merge: &Merge, image: &Image, mtime: u32, ends: Ends, output: &mut AtomicFile) -> Result<Written> {
+    let sink = BufWriter::with_capacity(256 << 10, &mut *output);
+    let (superblock, written) = write_blocks(merge, image, mtime, ends, sink)?;
+    let path = output.path().to_path_buf();
+    output.file().seek(SeekFrom::Start(SUPERBLOCK)).at("write", path)?;
+    output.write_all(&superblock).map_err(|source| archive::Error::WriteArchive { source })?;
+    Ok(written)
+}
+
+/// Writes all blocks, the first one empty; gives the superblock.
+fn write_blocks(merge: &Merge, image: &Image, mtime: u32, ends: Ends, sink: impl Write) -> Result<(Vec<u8>, Written)> {
+    let failed = |source| archive::Error::WriteArchive { source };
+    let tails = match ends {
+        Ends::Blocks => None,
+        Ends::Tails => {
+            let file = tempfile::tempfile().at("create a file in", std::env::temp_dir())?;
+            Some(Tails { file: BufWriter::with_capacity(256 << 10, file), length: 0, places: HashMap::new() })
+        }
+    };
+    let mut contents = Contents { sink, merge, block: 1, starts: HashMap::new(), tails };
+    contents.sink.write_all(&[0; BLOCK as usize]).map_err(failed)?;
+    let mut written = pack::write_as(&mut contents, &merge.tree, image)?;
+    let Contents { mut sink, block: first, starts, tails, .. } = contents;
+    let (tails, places) = match tails {
+        Some(Tails { file, places, .. }) => {
+            (Some(file.into_inner().map_err(|error| failed(error.into_error()))?), places)
+        }
+        None => (None, HashMap::new()),
+    };
+
+    let plain = RootEntry { entry: Entry::directory(0o755), xattrs: Attributes::new() };
+    let root = merge.root.as_ref().unwrap_or(&plain);
+    let mut names = Names::new(merge, image, root, &starts, &places)?;
+    let offset = match ends {
+        Ends::Tails => pack_closely(&mut names.inodes),
+        Ends::Blocks => names.inodes.iter_mut().fold(0, |offset, inode| {
+            inode.place(offset);
+            inode.offset + inode.length()
+        }),
+    };
+    names.fill();
+    let mut inodes = names.inodes;
+    // What did not fit behind its inode gets blocks behind all inodes.
+    let mut block = first + offset.div_ceil(BLOCK);
+    for inode in inodes.iter_mut().filter(|inode| !inode.data.is_empty() && !inode.is_inline()) {
+        inode.start = block;
+        block += (inode.data.len() as u64).div_ceil(BLOCK);
+    }
+    let blocks = u32::try_from(block).map_err(|_| Error::Image {
+        image: image.name.clone(),
+        reason: "it is larger than the 16 TiB of an EROFS image".to_owned(),
+    })?;
+
+    let mut at = 0;
+    let mut identity =
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, image.digest.as_ref().map_or("", |digest| digest.digits()).as_bytes());
+    let mut in_order: Vec<(u32, &Inode<'_>)> = (1..).zip(&inodes).collect();
+    in_order.sort_by_key(|(_, inode)| inode.offset);
+    for (number, inode) in in_order {
+        sink.write_all(&vec![0; (inode.offset - at) as usize]).map_err(failed)?;
+        let bytes = inode.to_bytes(number, mtime, tails.as_ref()).map_err(failed)?;
+        sink.write_all(&bytes).map_err(failed)?;
+        identity = Uuid::new_v5(&identity, &bytes);
+        at = inode.offset + inode.length();
+    }
+    pad(&mut sink, at)?;
+    for inode in inodes.iter().filter(|inode| !inode.data.is_empty() && !inode.is_inline()) {
+        sink.write_all(&inode.data).map_err(failed)?;
+        pad(&mut sink, inode.data.len() as u64)?;
+    }
+    sink.flush().map_err(failed)?;
+
+    let mut head = Vec::with_capacity(128);
+    for word in [MAGIC, 0, FEATURE_MTIME] {
+        head.extend(word.to_le_bytes());
+    }
+    head.extend([BLOCK_BITS, 0]);
+    // The root is the first inode.
+    head.extend(0_u16.to_le_bytes());
+    head.extend((inodes.len() as u64).to_le_bytes());
+    head.extend(u64::from(mtime).to_le_bytes());
+    for word in [0, blocks, first as u32, first as u32] {
+        head.extend(word.to_le_bytes());
+    }
+    head.extend(identity.as_bytes());
+    written.archive = block * BLOCK;
+    Ok((head, written))
+}
+
+/// All that is known of the names.
+struct Names<'a> {
+    /// The root's first.
+    inodes: Vec<Inode<'a>>,
+    /// By path; the root's is empty.
+    folders: BTreeMap<&'a [u8], Folder<'a>>,
+}
+
+/// A directory, with places in [`Names::inodes`].
+struct Folder<'a> {
+    place: usize,
+    parent: usize,
+    names: Vec<(&'a [u8], usize)>,
+}
+
+impl<'a> Names<'a> {
+    /// All of it but where the inodes lie.
+    fn new(
+        merge: &'a Merge,
+        image: &Image,
+        root: &'a RootEntry,
+        starts: &HashMap<usize, u64>,
+        tails: &HashMap<usize, Tail>,
+    ) -> Result<Self> {
+        let folder = |place, parent| Folder { place, parent, names: Vec::new() };
+        let mut names = Self { inodes: vec![Inode::new(&root.entry, 2)], folders: [(&b""[..], folder(0, 0))].into() };
+        let stored = |path: &[u8], found: &Attributes| {
+            attributes(found).map_err(|reason| Error::Image {
+                image: image.name.clone(),
+                reason: format!("entry `{}`: {reason}; leave it out with --exclude", escape(path)),
+            })
+        };
+        if !root.xattrs.is_empty() {
+            names.inodes[0].attributes = stored(b"/", &root.xattrs)?;
+        }
+        let mut places: HashMap<usize, usize> = HashMap::new();
+        for node in merge.tree.iter() {
+            let place = *places.entry(node.inode).or_insert(names.inodes.len());
+            if place == names.inodes.len() {
+                let links = u32::try_from(merge.tree.links(&node)).unwrap_or(u32::MAX);
+                let mut inode = Inode::new(node.entry, links);
+                inode.start = starts.get(&node.inode).copied().unwrap_or(0);
+                inode.tail = tails.get(&node.inode).copied();
+                if let Some(found) = merge.xattrs.get(node.path).filter(|found| !found.is_empty()) {
+                    inode.attributes = stored(node.path, found)?;
+                }
+                names.inodes.push(inode);
+            }
+            let (parent, name) = match node.path.iter().rposition(|byte| *byte == b'/') {
+                Some(at) => (node.path.get(..at).unwrap_or_default(), node.path.get(at + 1..).unwrap_or_default()),
+                None => (&b""[..], node.path),
+            };
+            // It is there: the tree was checked for parents, and has them before what they hold.
+            let mut parent_place = 0;
+            if let Some(parent) = names.folders.get_mut(parent) {
+                parent.names.push((name, place));
+                parent_place = parent.place;
+            }
+            if node.entry.kind == Kind::Directory {
+                names.folders.insert(node.path, folder(place, parent_place));
+                if parent.is_empty() {
+                    names.inodes[0].links += 1;
+                }
+            }
+        }
+        names.fill();
+        Ok(names)
+    }
+
+    /// Writes the directories with the numbers that their inodes have now.
+    fn fill(&mut self) {
+        for folder in self.folders.values() {
+            let name = |name, place: usize| {
+                let inode = &self.inodes[place];
+                Name { name, nid: inode.nid(), kind: kind(&inode.entry.kind).1 }
+            };
+            let dots = [name(b".", folder.place), name(b"..", folder.parent)];
+            let mut all: Vec<Name<'_>> =
+                dots.into_iter().chain(folder.names.iter().map(|(text, place)| name(text, *place))).collect();
+            all.sort_unstable();
+            self.inodes[folder.place].data = directory::pack(&all);
+        }
+    }
+}
+
+/// The kind in an inode's mode, and in a directory's entry (`FT_*`).
+fn kind(kind: &Kind) -> (u32, u8) {
+    match kind {
+        Kind::File(_) => (0o100_000, 1),
+        Kind::Directory => (0o040_000, 2),
+        Kind::CharDevice(_) => (0o020_000, 3),
+        Kind::BlockDevice(_) => (0o060_000, 4),
+        Kind::Fifo => (0o010_000, 5),
+        Kind::Symlink(_) => (0o120_000, 7),
+    }
+}

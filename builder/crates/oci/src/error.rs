@@ -1,0 +1,74 @@
+//! The errors of OCI images.
+
+use std::path::PathBuf;
+
+/// The result of the functions here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of OCI images.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An error of the host.
+    #[error(transparent)]
+    Base(#[from] base::Error),
+    /// An error of the archive that an image becomes.
+    #[error(transparent)]
+    Archive(#[from] archive::Error),
+    /// An OCI image that cannot be used.
+    #[error("cannot use the image {image}: {reason}")]
+    Image {
+        /// As the user wrote it.
+        image: String,
+        /// What is wrong and what to do.
+        reason: String,
+    },
+    /// A registry does not give what it is asked for.
+    #[error("image {image}: cannot fetch {what} from {registry}")]
+    Registry {
+        /// As the user wrote it.
+        image: String,
+        /// The registry.
+        registry: String,
+        /// What was asked for.
+        what: String,
+        /// What came instead.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A layer of an OCI image that cannot be used.
+    #[error("image {image}, layer {layer} ({digest}){}: {reason}", at(path))]
+    Layer {
+        /// As the user wrote it.
+        image: String,
+        /// Its index, from 1: the lowest.
+        layer: usize,
+        /// Its digest, or what stands for it.
+        digest: String,
+        /// The entry's name, printable; empty where it is not about one.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A file that does not hold what it should.
+    #[error("{} cannot be used: {reason}", path.display())]
+    WrongFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An image is in a registry, and nobody said where its blobs are kept.
+    #[error("{image} is in a registry, and there is no cache for its layers")]
+    NoCache {
+        /// The image, as the user wrote it.
+        image: String,
+    },
+    /// A request that cannot be met: what, where, what was expected and what to do.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// ", entry `path`" or nothing.
+fn at(path: &str) -> String {
+    if path.is_empty() { String::new() } else { format!(", entry `{path}`") }
+}

@@ -1,0 +1,202 @@
+//! A layer's bytes on their way: from its blob through its compression to tar members, with the digest and the size of both sides
+//! checked at the end. Layers are read twice, once for their names and once for their contents; nothing of them is kept.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use archive::decompress::MEMORY_MAX;
+use base::escape::escape;
+
+use super::{
+    blob::Hashed,
+    image::{Image, Layer},
+    merge::Merge,
+    tarball::{Fault, Reader},
+};
+use crate::{Error, Result};
+
+/// One layer of an image, with what errors need.
+#[derive(Debug, Clone, Copy)]
+pub struct Located<'a> {
+    /// The image's name.
+    pub image: &'a Image,
+    /// Its index, from 0.
+    pub index: usize,
+    /// The layer.
+    pub layer: &'a Layer,
+}
+
+pub(super) type Source<'a> = Box<dyn BufRead + 'a>;
+
+impl<'a> Located<'a> {
+    /// An error about this layer.
+    #[must_use]
+    pub fn error(&self, path: &[u8], reason: impl Into<String>) -> Error {
+        Error::Layer {
+            image: self.image.name.clone(),
+            layer: self.index + 1,
+            digest: self.layer.label(),
+            path: escape(path).to_string(),
+            reason: reason.into(),
+        }
+    }
+
+    fn fault(&self, fault: &Fault) -> Error {
+        self.error(&fault.path, fault.reason.clone())
+    }
+
+    /// Reads all of it, puts its names on `merge` and checks every byte. `budget` is how many bytes it may unpack to; what it did is
+    /// taken off. Returns how many members it has.
+    ///
+    /// # Errors
+    /// [`Error::Layer`], [`Error::Io`].
+    pub fn merge_into(&self, merge: &mut Merge, budget: &mut u64) -> Result<u32> {
+        let mut packed = self.layer.blob.open()?;
+        let result = self.read_members(BufReader::with_capacity(64 << 10, &mut packed), merge, budget);
+        // A damaged blob makes all kinds of errors; that it is damaged is the one to tell.
+        let drained = packed.drain();
+        let (count, size) = (packed.count, self.layer.blob.place.size);
+        if let Some((_, seen)) = packed.difference() {
+            let advice = match (&self.image.remote, &self.layer.blob.digest) {
+                (Some(remote), Some(digest)) => {
+                    remote.forget(digest)?;
+                    "it was taken out of the cache: run the command again"
+                }
+                _ => "fetch the image again",
+            };
+            return Err(self.error(b"", format!("its bytes have digest {seen}; it is damaged: {advice}")));
+        }
+        if count != size && drained.is_ok() {
+            return Err(self.error(b"", format!("it has {count} bytes instead of {size}; it is damaged")));
+        }
+        result
+    }
+
+    fn read_members(&self, packed: impl BufRead, merge: &mut Merge, budget: &mut u64) -> Result<u32> {
+        let plain = decoder(packed).map_err(|error| self.error(b"", error.to_string()))?;
+        let limit = *budget;
+        let mut reader = Reader::new(Hashed::new(plain.take(limit.saturating_add(1)), self.layer.diff_id.as_ref()));
+        let too_large = || format!("the image unpacks to more than the {limit} bytes left of --max-size");
+        merge.begin_layer();
+        let mut number: u32 = 0;
+        // Zeros that no layer stores; whoever writes the root writes them all the same.
+        let mut holes: u64 = 0;
+        loop {
+            match reader.next_member() {
+                Ok(Some(member)) => {
+                    holes = holes.saturating_add(member.holes());
+                    if holes > limit {
+                        return Err(self.error(&member.path, too_large()));
+                    }
+                    let added = merge.add(&member, u32::try_from(self.index).unwrap_or(u32::MAX), number);
+                    added.map_err(|reason| self.error(&member.path, reason))?;
+                    number = number.saturating_add(1);
+                }
+                Ok(None) => break,
+                Err(fault) if reader.get_ref().count > limit => return Err(self.error(&fault.path, too_large())),
+                Err(fault) => return Err(self.fault(&fault)),
+            }
+        }
+        let mut plain = reader.into_inner();
+        plain.drain().map_err(|error| self.error(b"", error.to_string()))?;
+        let unpacked = plain.count.saturating_add(holes);
+        if unpacked > limit {
+            return Err(self.error(b"", too_large()));
+        }
+        *budget -= unpacked;
+        match plain.difference() {
+            None => Ok(number),
+            Some((wanted, seen)) => {
+                Err(self.error(b"", format!("it unpacks to {seen}, and the image's config wants {wanted}")))
+            }
+        }
+    }
+
+    /// A reader of its members once more, for their contents.
+    ///
+    /// # Errors
+    /// [`Error::Layer`], [`Error::Io`].
+    pub fn members(self) -> Result<Members<'a>> {
+        let place = &self.layer.blob.place;
+        let packed = BufReader::with_capacity(64 << 10, place.open()?);
+        let plain = decoder(packed).map_err(|error| self.error(b"", error.to_string()))?;
+        Ok(Members { located: self, reader: Reader::new(plain), next: 0 })
+    }
+}
+
+/// The members of a layer that was checked before.
+pub struct Members<'a> {
+    located: Located<'a>,
+    reader: Reader<Source<'a>>,
+    next: u32,
+}
+
+impl Members<'_> {
+    /// Writes the content of the member number `number`, which has `size` bytes, into `sink`. Numbers can only go up.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] where the layer has changed, [`archive::Error::WriteArchive`].
+    pub fn copy(&mut self, number: u32, size: u64, sink: &mut dyn io::Write) -> Result<()> {
+        let changed = || self.located.error(b"", "it changed while it was read; try again");
+        loop {
+            let member = self.reader.next_member().map_err(|fault| self.located.fault(&fault))?.ok_or_else(changed)?;
+            self.next += 1;
+            if self.next <= number {
+                continue;
+            }
+            if self.next != number + 1 || member.size != size {
+                return Err(changed());
+            }
+            return Ok(self
+                .reader
+                .copy_content(&member, sink)
+                .map_err(|source| archive::Error::WriteArchive { source })?);
+        }
+    }
+}
+
+/// The compression of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packing {
+    None,
+    Gzip,
+    Zstd,
+    Xz,
+    Bzip2,
+}
+
+impl Packing {
+    /// Tells it by the first bytes.
+    pub(super) fn detect(head: &[u8]) -> Self {
+        match head {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            // A frame, or one to be skipped, which comes first in what several programs write.
+            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            // What follows the block size is the beginning of a block, or of the end of an empty stream.
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31 | 0x17, ..] => Self::Bzip2,
+            _ => Self::None,
+        }
+    }
+}
+
+/// Unpacks `packed`: all members of gzip, all frames of zstd, all streams of xz and bzip2. What is not compressed is as it is.
+pub(super) fn decoder<'a>(mut packed: impl BufRead + 'a) -> io::Result<Source<'a>> {
+    use liblzma::{bufread::XzDecoder, stream};
+    fn buffered<'a>(reader: impl Read + 'a) -> Source<'a> {
+        Box::new(BufReader::with_capacity(64 << 10, reader))
+    }
+    Ok(match Packing::detect(packed.fill_buf()?) {
+        Packing::Gzip => buffered(flate2::bufread::MultiGzDecoder::new(packed)),
+        Packing::Zstd => {
+            let mut decoder = zstd::Decoder::with_buffer(packed)?;
+            decoder.window_log_max(MEMORY_MAX.ilog2())?;
+            buffered(decoder)
+        }
+        Packing::Xz => {
+            let stream = stream::Stream::new_stream_decoder(MEMORY_MAX, stream::CONCATENATED)?;
+            buffered(XzDecoder::new_stream(packed, stream))
+        }
+        Packing::Bzip2 => buffered(bzip2::bufread::MultiBzDecoder::new(packed)),
+        Packing::None => Box::new(packed),
+    })
+}

@@ -1,0 +1,80 @@
+//! From a reference to an image. The modules below know the forms in which images come.
+
+use super::{
+    blob::{Blob, Place},
+    image::{Image, Layer, Root},
+    manifest::refusal,
+    platform::Platform,
+    reference::Reference,
+    registry::{self, Access},
+};
+use crate::{Error, Result};
+
+mod archive;
+mod docker;
+mod layout;
+
+impl Image {
+    /// Finds the image that `text` names, for the machine `platform`; in a registry with the passwords that `docker login` keeps.
+    ///
+    /// # Errors
+    /// As [`Self::open_with`].
+    pub fn open(text: &str, platform: &Platform) -> Result<Self> {
+        Self::open_with(text, platform, &Access::default())
+    }
+
+    /// Finds the image that `text` names, for the machine `platform`. Layers are neither read nor fetched.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] for a reference that cannot be, [`Error::Image`] for an image that is not there, is for other platforms or
+    /// contradicts itself, [`Error::Registry`], [`Error::Io`].
+    pub fn open_with(text: &str, platform: &Platform, access: &Access) -> Result<Self> {
+        let reference = Reference::parse(text)?;
+        if access.lock.is_some() && !matches!(reference, Reference::Registry(_)) {
+            return Err(Error::Usage(format!(
+                "--lock keeps what a name in a registry stands for, and `{text}` is in none; leave --lock out"
+            )));
+        }
+        let image = match reference {
+            Reference::Registry(name) => registry::open(text, name, platform, access)?,
+            Reference::Layout { folder, tag } => {
+                layout::open(text, &layout::Layout { folder }, tag.as_deref(), platform)?
+            }
+            Reference::LayoutArchive { file, tag } => {
+                let members = archive::Members::list(text, &file)?;
+                let image = layout::open(text, &members, tag.as_deref(), platform)?;
+                Self { unpacked: members.unpacked, ..image }
+            }
+            Reference::DockerArchive { file, tag } => {
+                let members = archive::Members::list(text, &file)?;
+                let image = docker::open(text, &members, tag.as_deref())?;
+                Self { unpacked: members.unpacked, ..image }
+            }
+            Reference::Folder(folder) => {
+                if !folder.is_dir() {
+                    return Err(refusal(text, format!("{} is no folder", folder.display())));
+                }
+                Self::plain(text, Root::Folder(folder))
+            }
+            Reference::Tar(file) => {
+                let blob = Blob { place: Place::file(file)?, digest: None };
+                Self::plain(text, Root::Layers(vec![Layer { blob, diff_id: None }]))
+            }
+        };
+        if let Some(config) = &image.config
+            && platform.rank(&config.platform).is_none()
+        {
+            return Err(refusal(
+                text,
+                format!(
+                    "it is for {}, and does not run on {platform}; name another image, or another machine with --platform",
+                    config.platform
+                ),
+            ));
+        }
+        Ok(image)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! What `docker save` writes: `manifest.json` with the names of a config and of uncompressed layers. Only the config's name holds a
+//! digest; the config holds those of the layers.
+
+use serde::Deserialize;
+
+use super::archive::Members;
+use crate::{
+    Result,
+    blob::{Blob, Digest},
+    config::or_default,
+    image::{Image, Layer, Root},
+    manifest::{check_layers, parse_config, refusal},
+};
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Saved {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "or_default")]
+    layers: Vec<String>,
+}
+
+pub(super) fn open(name: &str, members: &Members, tag: Option<&str>) -> Result<Image> {
+    let place = members
+        .get("manifest.json")
+        .ok_or_else(|| refusal(name, "there is no manifest.json in it, so `docker save` has not written it"))?;
+    let bytes = Blob { place, digest: None }.document(name)?;
+    let saved: Vec<Saved> = serde_json::from_slice(&bytes)
+        .map_err(|error| refusal(name, format!("its manifest.json is damaged: {error}")))?;
+    let tags = |saved: &Saved| saved.repo_tags.clone().unwrap_or_default();
+    // `alpine` is `docker.io/library/alpine:latest` to Docker.
+    let short = |text: &str| {
+        let text = text.strip_prefix("docker.io/").unwrap_or(text);
+        let text = text.strip_prefix("library/").unwrap_or(text);
+        text.strip_suffix(":latest").unwrap_or(text).to_owned()
+    };
+    let matches = |there: &str, wanted: &str| short(there) == short(wanted);
+    let all = || saved.iter().flat_map(tags).collect::<Vec<_>>().join(", ");
+    let chosen = match (tag, saved.as_slice()) {
+        (_, []) => return Err(refusal(name, "it holds no image")),
+        // The same image under several names is one image.
+        (None, [one, others @ ..])
+            if others.iter().all(|other| (&other.config, &other.layers) == (&one.config, &one.layers)) =>
+        {
+            one
+        }
+        (None, _) => return Err(refusal(name, format!("it holds several images; name one of {}", all()))),
+        (Some(wanted), _) => saved
+            .iter()
+            .find(|saved| tags(saved).iter().any(|there| matches(there, wanted)))
+            .ok_or_else(|| refusal(name, format!("it has no image `{}`; there is {}", wanted.escape_debug(), all())))?,
+    };
+    let member = |path: &str, what: &str| {
+        members.get(path).ok_or_else(|| refusal(name, format!("its {what} `{}` is not there", path.escape_debug())))
+    };
+    // `<digits>.json`, or `blobs/sha256/<digits>` since Docker 25.
+    let digits = chosen.config.rsplit('/').next().unwrap_or_default();
+    let digest = Digest::parse(&format!("sha256:{}", digits.strip_suffix(".json").unwrap_or(digits)));
+    let config = parse_config(name, &Blob { place: member(&chosen.config, "config")?, digest })?;
+    let diff_ids = check_layers(name, chosen.layers.len(), &config)?;
+    let layers = chosen.layers.iter().zip(diff_ids).map(|(path, diff_id)| {
+        Ok(Layer { blob: Blob { place: member(path, "layer")?, digest: None }, diff_id: Some(diff_id) })
+    });
+    Ok(Image {
+        name: name.to_owned(),
+        digest: None,
+        platforms: vec![config.platform.clone()],
+        root: Root::Layers(layers.collect::<Result<_>>()?),
+        config: Some(config),
+        remote: None,
+        resolved: None,
+        unpacked: None,
+    })
+}
