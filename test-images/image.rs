@@ -13,14 +13,14 @@ use std::{
     time::Duration,
 };
 
+use disk::{
+    Boot, Disk, Owner, Source,
+    image::Format,
+    layout::{Extent, Role, Table},
+    size::MIB,
+};
 use initramfs_overlay::{
     Result,
-    disk::{
-        Boot, Disk, Owner, Source,
-        image::Format,
-        layout::{Extent, Role, Table},
-        size::MIB,
-    },
     qemu::{Guest, Machine, Verdict},
     small_root::{self, RootFile},
 };

@@ -5,15 +5,15 @@ use std::path::Path;
 
 use base::{IoContext, cleanup::TempDir, progress::Progress};
 use contract::names;
+use disk::{
+    self, Boot, Disk, Owner, Report, Source,
+    image::Format,
+    layout::{Extent, Role, Table},
+    size::{self, MIB},
+};
 
 use crate::{
     Result,
-    disk::{
-        self, Boot, Disk, Owner, Report, Source,
-        image::Format,
-        layout::{Extent, Role, Table},
-        size::{self, MIB},
-    },
     small_root::{self, RootFile},
 };
 

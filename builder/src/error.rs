@@ -11,6 +11,9 @@ pub enum Error {
     /// An error of the host.
     #[error(transparent)]
     Base(#[from] base::Error),
+    /// An error of disks.
+    #[error(transparent)]
+    Disk(#[from] disk::Error),
     /// An error of OCI images.
     #[error(transparent)]
     Oci(#[from] oci::Error),
@@ -23,26 +26,6 @@ pub enum Error {
     /// An error of kernel modules.
     #[error(transparent)]
     Kmod(#[from] kmod::Error),
-    /// A file is no OS image.
-    #[error("{} is no squashfs or EROFS image: it holds {seen}", path.display())]
-    Image {
-        /// The file.
-        path: PathBuf,
-        /// What was seen instead.
-        seen: String,
-    },
-    /// An OS image is cut off.
-    #[error("{} is cut off: its {format} superblock says {wanted} bytes, the file has {seen}; make or fetch it again", path.display())]
-    TruncatedImage {
-        /// The file.
-        path: PathBuf,
-        /// `squashfs` or `erofs`.
-        format: &'static str,
-        /// Bytes by the superblock.
-        wanted: u64,
-        /// Bytes in the file.
-        seen: u64,
-    },
     /// A virtual machine did not do what was expected of it.
     #[error("{what}; its console ended with:\n{console}")]
     Guest {
@@ -50,15 +33,6 @@ pub enum Error {
         what: String,
         /// The console's last lines.
         console: String,
-    },
-    /// A partition table could not be written.
-    #[error("cannot write the partition table of {}", path.display())]
-    Table {
-        /// The disk.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: gpt::GptError,
     },
     /// A file that does not hold what it should.
     #[error("{} cannot be used: {reason}", path.display())]
@@ -110,6 +84,7 @@ impl Error {
             Self::Usage(_)
             | Self::Sources(sources::Error::Usage(_))
             | Self::Oci(oci::Error::Usage(_))
+            | Self::Disk(disk::Error::Usage(_))
             | Self::Kmod(
                 kmod::Error::ModuleTree { .. }
                 | kmod::Error::UnknownSet { .. }

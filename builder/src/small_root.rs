@@ -86,7 +86,7 @@ fn set_mode(path: &Path, mode: u32) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::root;
+    use disk::root;
 
     #[test]
     fn a_small_root_can_be_booted() {

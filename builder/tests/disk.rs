@@ -12,7 +12,7 @@ use std::{
 };
 
 use base::program::{Program, run};
-use initramfs_overlay::disk::{
+use disk::{
     ext4,
     identity::Identity,
     layout::Role,

@@ -13,10 +13,9 @@ use std::{
     sync::Arc,
 };
 
-use initramfs_overlay::doctor::{
-    journal,
-    medium::{Disk, Shared},
-    table,
+use doctor::{
+    block_reader::{Disk, Shared},
+    journal, table,
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};

@@ -19,10 +19,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use initramfs_overlay::{
-    disk::{Boot, Disk},
-    qemu::Guest,
-};
+use disk::{Boot, Disk};
+use initramfs_overlay::qemu::Guest;
 use lab::Lab;
 
 /// Cases of a run that is not long.

@@ -232,7 +232,7 @@ impl Crate {
 }
 
 /// Members with circles that are known, and how many: a new one is an error, and so is one that is gone and still listed.
-const KNOWN: [(&str, usize); 1] = [("init", 5)];
+const KNOWN: [(&str, usize); 1] = [("init", 4)];
 
 #[test]
 fn no_module_depends_on_one_that_depends_on_it() {

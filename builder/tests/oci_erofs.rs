@@ -10,7 +10,7 @@ use std::{
 };
 
 use base::digest::digest;
-use initramfs_overlay::disk::image::check;
+use disk::image::check;
 use serde_json::Value;
 use tar::{Builder, EntryType, Header};
 

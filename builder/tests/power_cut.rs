@@ -26,15 +26,13 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use initramfs_overlay::{
-    disk::{Source, layout::Role, size::MIB},
-    doctor::{
-        self, Boots, Verdict, journal,
-        medium::{Disk, Medium, Part, Shared},
-        table, volume,
-    },
-    qemu::{Guest, Machine},
+use disk::{Source, layout::Role, size::MIB};
+use doctor::{
+    self, BootInput, Verdict,
+    block_reader::{Disk, Medium, Part, Shared},
+    journal, table, volume,
 };
+use initramfs_overlay::qemu::{Guest, Machine};
 use sha2::{Digest, Sha256};
 
 use lab::{Lab, PATIENCE};
@@ -151,7 +149,7 @@ fn logged(lab: &Lab, initrd: &Path, disk: &Path, speed: u64) -> (Machine, PathBu
 fn judge(medium: impl Medium + 'static, update: &str) -> Result<String, String> {
     let medium: Shared = Arc::new(medium);
     let boots = |cmdline: &str| {
-        let boots = Boots { cmdline: cmdline.to_owned(), ..Boots::default() };
+        let boots = BootInput { cmdline: cmdline.to_owned(), ..BootInput::default() };
         doctor::examine(volume::devices(medium.clone(), "vda"), &boots, true)
     };
     let with = boots("");
@@ -275,7 +273,7 @@ fn compare_with_e2fsck(lab: &Lab, disk: &Path) -> Result<(), String> {
     if other.is_empty() { Ok(()) } else { Err(format!("e2fsck replays the journal otherwise: blocks {other:?}")) }
 }
 
-/// Boots a disk in earnest: the new image runs and nothing is wrong. Returns what was done, and the files on img.
+/// BootInput a disk in earnest: the new image runs and nothing is wrong. Returns what was done, and the files on img.
 fn boot(lab: &Lab, initrd: &Path, disk: &Path) -> Result<(String, String), String> {
     let machine = lab.machine(initrd, &[disk], "");
     let (marks, _) = image::boot(&machine, PATIENCE).map_err(|error| error.to_string())?;
@@ -287,7 +285,7 @@ fn boot(lab: &Lab, initrd: &Path, disk: &Path) -> Result<(String, String), Strin
     }
 }
 
-/// Boots a disk, and once more: then nothing is left to do.
+/// BootInput a disk, and once more: then nothing is left to do.
 fn boot_twice(lab: &Lab, initrd: &Path, disk: &Path) -> Result<String, String> {
     let (first, _) = boot(lab, initrd, disk)?;
     let (second, files) = boot(lab, initrd, disk)?;

@@ -6,8 +6,8 @@ mod image;
 mod tools;
 
 use base::progress::Progress;
+use disk::{self, Source};
 use image::Marks;
-use initramfs_overlay::disk::{self, Source};
 use sources::target;
 
 const CONSOLE: &str = "\

@@ -7,9 +7,9 @@ use std::{
     sync::Arc,
 };
 
-use initramfs_overlay::doctor::{
+use doctor::{
+    block_reader::{Medium, Shared},
     filesystem::Filesystem,
-    medium::{Medium, Shared},
     squashfs::Image,
     volume::devices,
 };

@@ -2,11 +2,9 @@
 
 use archive::compress::Compression;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use disk::{self, image::Format, layout::Table};
 
-use crate::{
-    disk::{self, image::Format, layout::Table},
-    qemu::Accelerator,
-};
+use crate::qemu::Accelerator;
 
 /// A type with a few named values.
 pub trait Choice: Copy + Send + Sync + 'static {

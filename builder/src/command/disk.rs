@@ -4,17 +4,14 @@ use std::{collections::BTreeMap, env, fmt::Write as _, path::PathBuf, process::E
 
 use clap::ArgAction;
 use contract::names;
-
-use crate::{
-    Error, Result,
-    command::choice::choice,
-    disk::{
-        self, Boot, Disk, Owner, Report, Source,
-        image::{Compression, Format},
-        layout::{Extent, Role, Table},
-        size,
-    },
+use disk::{
+    self, Boot, Disk, Owner, Report, Source,
+    image::{Compression, Format},
+    layout::{Extent, Role, Table},
+    size,
 };
+
+use crate::{Error, Result, command::choice::choice};
 
 /// Make an appliance disk: a partition table and the partitions that the initramfs looks for, in one file.
 ///

@@ -12,21 +12,18 @@ use std::{
 use archive::listing;
 use base::{IoContext, escape::escape};
 use contract::tag::{Tag, Volume};
+use disk::size;
+use doctor::{
+    self, BootInput, Diagnosis, Verdict,
+    block_reader::Disk,
+    volume::{self, Device},
+};
 use initramfs_overlay_init::{
     boot::overlay::config::Config,
     config::{Layers, OverlayStore},
 };
 
-use crate::{
-    Error, Result,
-    command::output,
-    disk::size,
-    doctor::{
-        self, Boots, Diagnosis, Verdict,
-        medium::Disk,
-        volume::{self, Device},
-    },
-};
+use crate::{Error, Result, command::output};
 
 /// Tell what a disk would boot, how far an update on it has come, and what is wrong with it.
 ///
@@ -106,8 +103,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }))
 }
 
-fn boots(args: &Args) -> Result<Boots> {
-    let mut boots = Boots { cmdline: args.cmdline.clone(), ..Boots::default() };
+fn boots(args: &Args) -> Result<BootInput> {
+    let mut boots = BootInput { cmdline: args.cmdline.clone(), ..BootInput::default() };
     if let Some(path) = &args.initramfs {
         let contents = listing::read(File::open(path).at("read", path)?, path)?;
         let variant = contents.release.as_ref().and_then(|release| release.get("VARIANT_ID"));
@@ -280,7 +277,7 @@ mod tests {
             assert_eq!(disk_of(partition), disk);
         }
         let names = |line: &str| {
-            let boots = Boots { cmdline: line.to_owned(), ..Boots::default() };
+            let boots = BootInput { cmdline: line.to_owned(), ..BootInput::default() };
             let config = boots.config();
             disk_names(&config.common.layers, config.mode.overlay().unwrap()).take(2).collect::<Vec<_>>()
         };

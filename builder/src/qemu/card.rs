@@ -4,8 +4,9 @@
 use std::{fs::File, path::Path};
 
 use base::IoContext;
+use disk;
 
-use crate::{Error, Result, disk};
+use crate::{Error, Result};
 
 /// The size of a card for `bytes`, in bytes.
 pub fn card_size(bytes: u64) -> u64 {

@@ -9,9 +9,10 @@ use std::{
 
 use base::IoContext;
 use contract::virtiofs::ROOT_TAG;
+use disk::root::find;
 
 use super::{RootAccess, Share};
-use crate::{Error, Result, disk::root::find};
+use crate::{Error, Result};
 
 /// A kernel that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]

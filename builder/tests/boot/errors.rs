@@ -2,7 +2,8 @@
 
 use std::{fs, time::Instant};
 
-use initramfs_overlay::{disk::Source, qemu::Guest};
+use disk::Source;
+use initramfs_overlay::qemu::Guest;
 
 use crate::lab::{Lab, PATIENCE, partition, scribble};
 

@@ -8,8 +8,8 @@ use std::{
 };
 
 use base::progress::Progress;
+use disk::{self, Disk, Source, layout::Role};
 use initramfs_overlay::{
-    disk::{self, Disk, Source, layout::Role},
     qemu::{Drive, Guest, Machine},
     supplement,
 };

@@ -2,10 +2,8 @@
 
 use std::{fs, path::Path, process::Command};
 
-use initramfs_overlay::{
-    disk::{Disk, Source},
-    small_root::{self, RootFile},
-};
+use disk::{Disk, Source};
+use initramfs_overlay::small_root::{self, RootFile};
 
 use crate::{
     lab::{Lab, cut_out, put_back, run},

@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use initramfs_overlay::disk::{Disk, Source};
+use disk::{Disk, Source};
 
 use crate::{
     image::Marks,

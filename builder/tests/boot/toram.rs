@@ -8,8 +8,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use disk::{Disk, Source};
 use initramfs_overlay::{
-    disk::{Disk, Source},
     qemu::Guest,
     small_root::{self, RootFile},
 };

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use initramfs_overlay::disk::Disk;
+use disk::Disk;
 
 use crate::{
     image::Marks,

@@ -7,7 +7,7 @@ use std::{
     process::Command,
 };
 
-use initramfs_overlay::disk::Disk;
+use disk::Disk;
 
 use crate::{
     image::{self, Marks},

@@ -3,8 +3,8 @@
 
 use std::{fs, path::Path};
 
+use disk::{Disk, Source, layout::Role, size::MIB};
 use initramfs_overlay::{
-    disk::{Disk, Source, layout::Role, size::MIB},
     qemu::{Guest, Machine},
     small_root::{self, RootFile},
 };

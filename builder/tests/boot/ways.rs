@@ -2,10 +2,8 @@
 
 use std::fs;
 
-use initramfs_overlay::{
-    disk::{Boot, Source, image::Format},
-    qemu::Guest,
-};
+use disk::{Boot, Source, image::Format};
+use initramfs_overlay::qemu::Guest;
 
 use crate::{
     image::Marks,

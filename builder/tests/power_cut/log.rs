@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use initramfs_overlay::doctor::medium::{Disk, Medium};
+use doctor::block_reader::{Disk, Medium};
 
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;

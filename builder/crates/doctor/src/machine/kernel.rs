@@ -14,7 +14,7 @@ use initramfs_overlay_init::kernel::{
 };
 
 use super::{EINVAL, Machine, Mounted, stream};
-use crate::doctor::layer::{Layer, Source};
+use crate::copy_on_write::{Layer, Source};
 
 /// A path as the lines of changes have it: `img/root-squashfs.img`.
 fn shown(path: &str) -> &str {

@@ -166,7 +166,7 @@ pub fn plan(table: Table, extent: Extent, wishes: &[Wish]) -> Result<Layout> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::size::GIB;
+    use crate::size::GIB;
 
     fn wish(role: Role, least: u64, usual: u64, asked: Option<u64>) -> Wish {
         Wish { role, least, reason: "for one".to_owned(), usual, asked }

@@ -7,9 +7,9 @@ use ext4_view::{Ext4, Ext4Error, FileType};
 use initramfs_overlay_init::kernel::Stat;
 
 use super::{
+    block_reader::{Shared, seek},
     filesystem::{Content, Filesystem},
     journal,
-    medium::{Shared, seek},
     superblock::Layout,
 };
 
@@ -24,7 +24,7 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// Opens the filesystem in `medium`.
+    /// Opens the filesystem in `block_reader`.
     ///
     /// # Errors
     /// Where the kernel would not mount it, or the library cannot read it.

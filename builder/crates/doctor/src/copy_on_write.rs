@@ -318,7 +318,7 @@ impl Layer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::filesystem::Folder;
+    use crate::filesystem::Folder;
     use std::{fs, io::Read};
 
     fn folder() -> (tempfile::TempDir, Layer) {

@@ -11,8 +11,8 @@ use fatfs::{FileSystem, FsOptions};
 use initramfs_overlay_init::kernel::Stat;
 
 use super::{
+    block_reader::{Shared, Stream, seek},
     filesystem::{Content, Filesystem},
-    medium::{Shared, Stream, seek},
     superblock::corrupt,
 };
 
@@ -64,7 +64,7 @@ impl Write for Bounded {
 }
 
 impl Volume {
-    /// Opens the filesystem in `medium`.
+    /// Opens the filesystem in `block_reader`.
     ///
     /// # Errors
     /// Where it is none.

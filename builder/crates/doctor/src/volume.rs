@@ -6,10 +6,10 @@ use std::{io, path::PathBuf, rc::Rc, sync::Arc};
 use contract::tag::Volume;
 
 use super::{
+    block_reader::{Part, Shared},
+    copy_on_write::Base,
     ext4, fat,
     filesystem::Folder,
-    layer::Base,
-    medium::{Part, Shared},
     superblock::{self, field16, field32},
     table,
 };

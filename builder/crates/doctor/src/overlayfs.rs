@@ -6,8 +6,8 @@ use contract::inventory::Kind;
 use initramfs_overlay_init::kernel::Stat;
 
 use super::{
+    copy_on_write::Layer,
     filesystem::{Content, Filesystem},
-    layer::Layer,
 };
 
 /// Two layers, one over the other.

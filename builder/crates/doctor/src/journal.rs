@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, io, sync::Arc};
 
 use super::{
-    medium::{Medium, Replaced, Shared, overlay},
+    block_reader::{Medium, Replaced, Shared, overlay},
     superblock::{Inodes, Layout, corrupt, crc32c, field16, field32},
 };
 
@@ -26,7 +26,7 @@ const ESCAPED: u32 = 0x1;
 const SAME_UUID: u32 = 0x2;
 const LAST: u32 = 0x8;
 
-/// The filesystem in `medium` as the next mount would see it, and how many blocks its journal put back. Where the filesystem was
+/// The filesystem in `block_reader` as the next mount would see it, and how many blocks its journal put back. Where the filesystem was
 /// unmounted there is nothing to do.
 ///
 /// # Errors

@@ -16,10 +16,10 @@ use initramfs_overlay_init::kernel::Mount;
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    copy_on_write::{Layer, Source},
     filesystem::{Memory, Opaque},
-    layer::{Layer, Source},
+    overlayfs::Union,
     squashfs,
-    union::Union,
     volume::Device,
 };
 
@@ -233,7 +233,7 @@ impl Machine {
             "squashfs" => source.open_anywhere().and_then(squashfs::Image::open),
             _ => Err(io::ErrorKind::Unsupported.into()),
         };
-        let base: super::layer::Base = match opened {
+        let base: super::copy_on_write::Base = match opened {
             Ok(image) => Rc::new(image),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 self.unseen.push(format!(

@@ -7,7 +7,7 @@ use contract::{Digest, inventory::Kind, names};
 use initramfs_overlay_init::boot::overlay::img;
 use serde::Serialize;
 
-use super::layer::{Layer, Source};
+use super::copy_on_write::{Layer, Source};
 
 /// How far an update has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -102,7 +102,7 @@ impl Places<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::filesystem::Memory;
+    use crate::filesystem::Memory;
     use std::rc::Rc;
 
     fn layer(files: &[(&str, &str)]) -> Layer {

@@ -8,7 +8,7 @@ use gpt::{
     mbr::{PartRecord, ProtectiveMBR},
 };
 
-use super::medium::{Shared, Stream};
+use super::block_reader::{Shared, Stream};
 
 /// A partition as its table has it.
 #[derive(Debug, Clone, PartialEq, Eq)]

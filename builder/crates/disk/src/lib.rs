@@ -1,10 +1,23 @@
 //! Appliance disks: a partition table, and in its partitions what the init looks for, all in one file. Needs neither
 //! root nor loop devices. Same inputs, same bytes: no clock, no random number, nothing of the machine goes in.
 //!
-//! [`make`] is the story; `layout` decides the places, `parts` what goes where, `ext4`, `vfat` and `image` make the
+//! [`make`] is the story; `layout` decides the places, `partition_content` what goes where, `ext4`, `vfat` and `image` make the
 //! filesystems, `table` the partition table, `output` puts the file in place.
+//!
+//! ```
+//! use initramfs_overlay_disk::{layout::{Extent, Role, Table, Wish, plan}, size::MIB};
+//!
+//! # fn main() -> initramfs_overlay_disk::Result<()> {
+//! let wish = |role, usual| Wish { role, least: MIB, reason: String::new(), usual, asked: None };
+//! let layout = plan(Table::Gpt, Extent { disk: None, power_of_two: false }, &[wish(Role::Img, 64 * MIB), wish(Role::Overlay, 32 * MIB)])?;
+//! assert_eq!(layout.slots.len(), 2);
+//! assert!(layout.slots[1].start >= layout.slots[0].start + layout.slots[0].size);
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod content;
+mod error;
 pub mod ext4;
 pub mod identity;
 pub mod image;
@@ -12,7 +25,7 @@ mod implied;
 pub mod inputs;
 pub mod layout;
 mod output;
-mod parts;
+mod partition_content;
 pub mod root;
 pub mod size;
 pub mod table;
@@ -30,14 +43,13 @@ use contract::names;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
-
 pub use content::Owner;
+pub use error::{Error, Result};
 use identity::Identity;
 pub use inputs::{Boot, Disk, Source};
 use layout::{Layout, Role, SECTOR, Slot, Table, Wish};
-pub(crate) use output::copy_data;
-use parts::Part;
+pub use output::copy_data;
+use partition_content::Part;
 
 /// A partition that was made.
 #[derive(Debug, Clone, Serialize)]
@@ -101,15 +113,15 @@ pub fn make(disk: &Disk, output: &Path, force: bool, progress: &Progress) -> Res
     if let Source::Root(root) = &disk.source {
         warnings.extend(root::check(root)?);
     }
-    let image = parts::image(disk, work, progress)?;
-    let parts = parts::gather(disk, &image, work, &mut warnings, progress)?;
+    let image = partition_content::image(disk, work, progress)?;
+    let parts = partition_content::gather(disk, &image, work, &mut warnings, progress)?;
     let wishes: Vec<Wish> = parts.iter().map(|part| part.wish.clone()).collect();
     let layout = layout::plan(disk.table, disk.extent, &wishes)?;
 
     let step = progress.step("reading what goes in");
     let identity = Identity::new(&digest(disk, &layout, &parts)?);
     step.finish("");
-    let efi = parts.iter().any(|part| part.wish.role == Role::Boot && parts::has_efi(&part.entries));
+    let efi = parts.iter().any(|part| part.wish.role == Role::Boot && partition_content::has_efi(&part.entries));
     let mut file = AtomicFile::create(output)?;
     file.file().set_len(layout.disk).at("grow", output)?;
     for (slot, part) in layout.slots.iter().zip(&parts) {
@@ -201,7 +213,7 @@ fn make_filesystem(work: &Path, name: &str, slot: &Slot, part: &Part, identity: 
         uuid: identity.filesystem(slot.role),
         hash_seed: identity.hash_seed(slot.role),
         size: slot.size,
-        bytes_per_inode: parts::bytes_per_inode(slot.role),
+        bytes_per_inode: partition_content::bytes_per_inode(slot.role),
         time: time.max(1),
     };
     ext4::make(work, name, &settings, &part.entries)

@@ -117,7 +117,7 @@ fn mbr_record(slot: &Slot) -> PartRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::disk::size::MIB;
+    use crate::size::MIB;
 
     fn layout(table: Table) -> Layout {
         let slots = vec![

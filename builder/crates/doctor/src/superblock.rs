@@ -3,7 +3,7 @@
 
 use std::io;
 
-use super::medium::Shared;
+use super::block_reader::Shared;
 
 /// Where the superblock is, and how long it is, in bytes.
 const SUPERBLOCK: (u64, usize) = (1024, 1024);

@@ -1,22 +1,32 @@
 //! What a machine would do with a disk at its next boot: init's own code, run on the disk's partitions with everything that it
 //! changes kept in memory. Nothing is written, no root is needed.
 //!
-//! [`examine`] is the story. `medium`, `table` and `volume` go from a disk to its partitions; `ext4` (with `journal` and
-//! `superblock`), `fat`, `squashfs` and `filesystem` read what is on them; `layer` and `union` keep what changes; `machine` is the
+//! [`examine`] is the story. `block_reader`, `table` and `volume` go from a disk to its partitions; `ext4` (with `journal` and
+//! `superblock`), `fat`, `squashfs` and `filesystem` read what is on them; `copy_on_write` and `overlayfs` keep what changes; `machine` is the
 //! kernel that init believes to run on; `state` tells how far an update has come.
+//!
+//! ```
+//! use initramfs_overlay_doctor::{BootInput, Verdict, examine};
+//!
+//! // A machine without a disk ends in a failure card.
+//! let input = BootInput { cmdline: "rd.timeout=0".to_owned(), ..BootInput::default() };
+//! let diagnosis = examine(Vec::new(), &input, false);
+//! assert_eq!(diagnosis.verdict, Verdict::Fails);
+//! assert_eq!(diagnosis.failure.expect("a card").code, "img-missing");
+//! ```
 
+pub mod block_reader;
+pub mod copy_on_write;
 pub mod ext4;
 pub mod fat;
 pub mod filesystem;
 pub mod journal;
-pub mod layer;
 pub mod machine;
-pub mod medium;
+pub mod overlayfs;
 pub mod squashfs;
 pub mod state;
 pub mod superblock;
 pub mod table;
-pub mod union;
 pub mod volume;
 
 use std::{collections::BTreeMap, io};
@@ -38,14 +48,14 @@ use initramfs_overlay_init::{
 use serde::Serialize;
 use serde_json::Value;
 
-use layer::Source;
+use copy_on_write::Source;
 use machine::Machine;
 use state::{Places, State};
 use volume::Device;
 
 /// With what the machine would boot.
 #[derive(Debug, Clone, Default)]
-pub struct Boots {
+pub struct BootInput {
     /// Files that init reads of its initramfs, by path: the baked-in command lines, trusted keys.
     pub inits: BTreeMap<String, Vec<u8>>,
     /// The kernel's command line.
@@ -54,7 +64,7 @@ pub struct Boots {
     pub is_debug: bool,
 }
 
-impl Boots {
+impl BootInput {
     fn abilities(&self) -> Abilities {
         let keys = names::TRUST_DIR.trim_start_matches('/');
         Abilities { shell: self.is_debug, trust: self.inits.keys().any(|path| path.starts_with(keys)) }
@@ -155,8 +165,8 @@ pub struct Diagnosis {
     pub partitions: Vec<Partition>,
 }
 
-/// Boots a machine with these devices, in memory, and says what comes of it. `with_digest`: also the digest of the image.
-pub fn examine(devices: Vec<Device>, boots: &Boots, with_digest: bool) -> Diagnosis {
+/// BootInput a machine with these devices, in memory, and says what comes of it. `with_digest`: also the digest of the image.
+pub fn examine(devices: Vec<Device>, boots: &BootInput, with_digest: bool) -> Diagnosis {
     let config = boots.config();
     let overlay = config.mode.overlay().cloned().unwrap_or_default();
     let volumes: Vec<Volume> = devices.iter().map(|device| device.volume.clone()).collect();
@@ -208,7 +218,7 @@ pub fn examine(devices: Vec<Device>, boots: &Boots, with_digest: bool) -> Diagno
 }
 
 /// The partitions that the boot would take, if it gets as far.
-fn find(machine: &mut Machine, common: Common, config: &overlay::Config, boots: &Boots) -> Option<Found> {
+fn find(machine: &mut Machine, common: Common, config: &overlay::Config, boots: &BootInput) -> Option<Found> {
     let mut context = Context::new(machine, boots.abilities());
     context.config = common;
     device::find(&mut context, config).ok()
@@ -269,10 +279,10 @@ mod tests {
         let file = |text: &str| text.as_bytes().to_vec();
         let inits =
             [("etc/cmdline", "rd.image=a.img rd.timeout=3s"), ("etc/cmdline.final", "rd.overlay=LABEL=overlay")];
-        let boots = Boots {
+        let boots = BootInput {
             inits: inits.into_iter().map(|(path, text)| (path.to_owned(), file(text))).collect(),
             cmdline: "rd.image=b.img rd.overlay=tmpfs".to_owned(),
-            ..Boots::default()
+            ..BootInput::default()
         };
         let config = boots.config();
         let image = config.mode.overlay().map(|own| own.image.as_str());

@@ -1,0 +1,46 @@
+//! The errors of disks.
+
+use std::path::PathBuf;
+
+/// The result of the functions here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of disks.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An error of the host.
+    #[error(transparent)]
+    Base(#[from] base::Error),
+    /// A file is no OS image.
+    #[error("{} is no squashfs or EROFS image: it holds {seen}", path.display())]
+    Image {
+        /// The file.
+        path: PathBuf,
+        /// What was seen instead.
+        seen: String,
+    },
+    /// An OS image is cut off.
+    #[error("{} is cut off: its {format} superblock says {wanted} bytes, the file has {seen}; make or fetch it again", path.display())]
+    TruncatedImage {
+        /// The file.
+        path: PathBuf,
+        /// `squashfs` or `erofs`.
+        format: &'static str,
+        /// Bytes by the superblock.
+        wanted: u64,
+        /// Bytes in the file.
+        seen: u64,
+    },
+    /// A partition table could not be written.
+    #[error("cannot write the partition table of {}", path.display())]
+    Table {
+        /// The disk.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: gpt::GptError,
+    },
+    /// A request that cannot be met: what, where, what was expected and what to do.
+    #[error("{0}")]
+    Usage(String),
+}
