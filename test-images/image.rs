@@ -21,11 +21,11 @@ use disk::{
 };
 use initramfs_overlay::{
     Result,
-    qemu::{Guest, Machine, Verdict},
     small_root::{self, RootFile},
 };
 use kmod::ModuleTree;
 use sources::target::{DiskInterface, Target};
+use vm::qemu::{Guest, Machine, Verdict};
 
 /// Makes the root folder of the test image `id` in the empty folder `root`; `busybox` is the program for the
 /// target ([`initramfs_overlay::busybox_image::get`]).

@@ -11,6 +11,9 @@ pub enum Error {
     /// An error of the host.
     #[error(transparent)]
     Base(#[from] base::Error),
+    /// An error of virtual machines.
+    #[error(transparent)]
+    Vm(#[from] vm::Error),
     /// An error of disks.
     #[error(transparent)]
     Disk(#[from] disk::Error),
@@ -26,22 +29,6 @@ pub enum Error {
     /// An error of kernel modules.
     #[error(transparent)]
     Kmod(#[from] kmod::Error),
-    /// A virtual machine did not do what was expected of it.
-    #[error("{what}; its console ended with:\n{console}")]
-    Guest {
-        /// What was expected.
-        what: String,
-        /// The console's last lines.
-        console: String,
-    },
-    /// A file that does not hold what it should.
-    #[error("{} cannot be used: {reason}", path.display())]
-    WrongFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
     /// A program that cannot be part of the image.
     #[error("{} cannot be used as {what}: {reason}", path.display())]
     WrongProgram {
@@ -51,16 +38,6 @@ pub enum Error {
         what: String,
         /// Why it is not.
         reason: String,
-    },
-    /// Something that has to be fetched or given could not be had in any way.
-    #[error("cannot get {what}: {}\nWhat to do: {remedy}", tried.join("; "))]
-    Missing {
-        /// What it is and what it is for.
-        what: String,
-        /// Each way that was tried, with what came of it.
-        tried: Vec<String>,
-        /// How to give it by hand.
-        remedy: String,
     },
     /// The user asked for something that cannot be: exit status 2. The text says what, where, what was expected and what to do.
     #[error("{0}")]
@@ -85,6 +62,7 @@ impl Error {
             | Self::Sources(sources::Error::Usage(_))
             | Self::Oci(oci::Error::Usage(_))
             | Self::Disk(disk::Error::Usage(_))
+            | Self::Vm(vm::Error::Usage(_))
             | Self::Kmod(
                 kmod::Error::ModuleTree { .. }
                 | kmod::Error::UnknownSet { .. }

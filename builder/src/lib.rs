@@ -8,14 +8,11 @@ pub mod demo;
 pub mod diskless;
 pub mod error;
 pub mod progress;
-pub mod qemu;
 pub mod sbom;
 pub mod small_root;
 pub mod supplement;
-pub mod tether;
 pub mod trust;
 pub mod variant;
 pub mod virtiofs;
-pub mod vm;
 
 pub use error::{Error, Result};

@@ -4,15 +4,12 @@
 use std::path::Path;
 
 use archive::tree::{Clash, Content, Entry, Tree};
-use contract::{
-    names,
-    virtiofs::{TAG_MAX, is_tag},
-};
+use contract::names;
 use kmod::{ModuleTree, Note};
 use sources::target::Target;
 
 use crate::{
-    Error, Result,
+    Result,
     contents::{self, Modules},
     variant::Variant,
 };
@@ -104,40 +101,11 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
     Ok(tree)
 }
 
-/// Refuses what can be no tag, with `option` in the message.
-///
-/// # Errors
-/// [`Error::Usage`].
-pub fn check_tag(option: &str, tag: &str) -> Result<()> {
-    if is_tag(tag) && !tag.contains(|c: char| c.is_whitespace() || c == '"') {
-        return Ok(());
-    }
-    Err(Error::Usage(format!(
-        "{option} `{tag}`: a tag has 1 to {} bytes (this one {}) and no slash, blank or quote, and is neither . nor ..",
-        TAG_MAX,
-        tag.len()
-    )))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use kmod::testing::write_module;
     use sources::target;
-
-    #[test]
-    fn tags_are_what_virtio_takes() {
-        for tag in ["rootfs", "a", &"x".repeat(36), "ä", "a,b"] {
-            assert!(check_tag("--mount", tag).is_ok(), "{tag}");
-        }
-        for tag in ["", ".", "..", "a/b", "/a", "a b", "a\"", "a\n", &"x".repeat(37), &"ä".repeat(19)] {
-            let error = check_tag("--mount", tag).unwrap_err().to_string();
-            assert!(
-                error.starts_with(&format!("--mount `{tag}`: a tag has 1 to 36 bytes (this one {})", tag.len())),
-                "{error}"
-            );
-        }
-    }
 
     fn kernel(folder: &std::path::Path, files: &[(&str, &str)], built_in: &str) -> ModuleTree {
         let tree = folder.join("lib/modules/6.1.0");

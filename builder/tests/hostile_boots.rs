@@ -20,8 +20,8 @@ use std::{
 };
 
 use disk::{Boot, Disk};
-use initramfs_overlay::qemu::Guest;
 use lab::Lab;
+use vm::qemu::Guest;
 
 /// Cases of a run that is not long.
 const SAMPLE: usize = 2;

@@ -32,8 +32,8 @@ use doctor::{
     block_reader::{Disk, Medium, Part, Shared},
     journal, table, volume,
 };
-use initramfs_overlay::qemu::{Guest, Machine};
 use sha2::{Digest, Sha256};
+use vm::qemu::{Guest, Machine};
 
 use lab::{Lab, PATIENCE};
 use log::{Log, Numbers};

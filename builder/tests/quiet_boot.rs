@@ -21,9 +21,9 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use initramfs_overlay::qemu::{Guest, Machine};
 use lab::{Lab, PATIENCE};
 use log::Log;
+use vm::qemu::{Guest, Machine};
 
 /// Bytes that a boot with nothing to do may write, and flushes that it may ask for.
 const BYTES: u64 = 16 << 10;

@@ -3,8 +3,7 @@
 use archive::compress::Compression;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use disk::{self, image::Format, layout::Table};
-
-use crate::qemu::Accelerator;
+use vm::qemu::Accelerator;
 
 /// A type with a few named values.
 pub trait Choice: Copy + Send + Sync + 'static {

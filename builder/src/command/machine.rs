@@ -2,7 +2,9 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use crate::{Result, command::choice::choice, qemu::Accelerator};
+use vm::qemu::Accelerator;
+
+use crate::{Result, command::choice::choice};
 
 /// Exit status where the machine, not the program in it, failed. As `env` and `docker run` have it.
 pub(super) const FAILED: u8 = 125;

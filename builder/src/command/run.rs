@@ -14,15 +14,9 @@ use sources::{
     kernel_package::{self, Kernel},
     target::{self, DiskInterface, Target},
 };
+use vm::qemu::{Accelerator, Drive, End, Guest, Machine, Terminal, Verdict, sd_card};
 
-use crate::{
-    Error, Result, busybox_image,
-    command::choice::choice,
-    demo,
-    qemu::{Accelerator, Drive, End, Guest, Machine, Terminal, Verdict, card},
-    supplement,
-    variant::Variant,
-};
+use crate::{Error, Result, busybox_image, command::choice::choice, demo, supplement, variant::Variant};
 
 /// Boot an artifact and a disk in QEMU.
 ///
@@ -220,10 +214,10 @@ fn drive(args: &Args, target: &'static Target, work: &Path, progress: &Progress)
     };
     if interface == DiskInterface::Sd {
         if args.write {
-            card::check(disk)?;
+            sd_card::check(disk)?;
         }
         let copy = work.join("sd.img");
-        if card::fitting_copy(disk, &copy)? {
+        if sd_card::fitting_copy(disk, &copy)? {
             return Ok(Drive { path: copy, interface, write: true });
         }
     }

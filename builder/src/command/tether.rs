@@ -2,7 +2,9 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use crate::{Result, tether};
+use vm::die_with_parent;
+
+use crate::Result;
 
 /// Become a program that ends with its parent. For this command's own use.
 #[derive(Debug, clap::Args)]
@@ -21,6 +23,6 @@ pub struct Args {
 /// # Errors
 /// It would not start.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let never = tether::become_program(args.parent, &args.program, &args.arguments)?;
+    let never = die_with_parent::become_program(args.parent, &args.program, &args.arguments)?;
     match never {}
 }

@@ -11,6 +11,13 @@ use contract::virtiofs::{INIT, ROOT_TAG};
 use kmod::ModuleTree;
 use serde_json::json;
 use sources::{kernel_package, target::Target};
+use vm::{
+    RootAccess, Share, Vm, accelerator,
+    qemu::{Accelerator, console::End},
+    root::{self, check_shares},
+    session::{self, Outcome, Output},
+    share::Daemon,
+};
 
 use super::{
     machine::{self, FAILED, MachineArgs, memory},
@@ -19,14 +26,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    qemu::{Accelerator, console::End},
     virtiofs::{self, Parts},
-    vm::{
-        RootAccess, Share, Vm, accelerator,
-        root::{self, check_shares},
-        session::{self, Outcome, Output},
-        share::Daemon,
-    },
 };
 
 /// Exit status where the time was up, as `timeout` has it.
@@ -142,7 +142,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
         return Err(Error::Usage("an argument for a program holds no NUL".to_owned()));
     }
     let daemon = Daemon::find(args.virtiofsd.as_deref())?;
-    let qemu = crate::qemu::program(&target.qemu.program);
+    let qemu = vm::qemu::program(&target.qemu.program);
     base::program::require(&[qemu])?;
     // Asking takes a moment, in which the rest is made.
     let asked = match args.machine.accel {
@@ -204,13 +204,13 @@ fn shares(words: &[String], read_only: bool) -> Vec<Share> {
 }
 
 fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<root::Kernel> {
-    let Some(file) = &args.kernel else { return root::kernel_in(&args.root) };
+    let Some(file) = &args.kernel else { return Ok(root::kernel_in(&args.root)?) };
     if file == Path::new("debian") && !file.exists() {
         let kernel = kernel_package::debian(target, &crate::cache::open()?, progress)?;
         let modules = args.modules_from.clone().unwrap_or(kernel.modules);
         return Ok(root::Kernel { vmlinuz: kernel.vmlinuz, version: Some(kernel.version), modules: Some(modules) });
     }
-    root::kernel_of(file, args.modules_from.as_deref(), &args.root)
+    Ok(root::kernel_of(file, args.modules_from.as_deref(), &args.root)?)
 }
 
 /// The machine's initramfs.

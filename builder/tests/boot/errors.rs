@@ -3,7 +3,7 @@
 use std::{fs, time::Instant};
 
 use disk::Source;
-use initramfs_overlay::qemu::Guest;
+use vm::qemu::Guest;
 
 use crate::lab::{Lab, PATIENCE, partition, scribble};
 

@@ -9,15 +9,13 @@ use std::{
 
 use base::progress::Progress;
 use disk::{self, Disk, Source, layout::Role};
-use initramfs_overlay::{
-    qemu::{Drive, Guest, Machine},
-    supplement,
-};
+use initramfs_overlay::supplement;
 use sources::{
     kernel_package::{self, Kernel},
     target::{self, DiskInterface, Target},
 };
 use tempfile::TempDir;
+use vm::qemu::{Drive, Guest, Machine};
 
 use crate::image;
 

@@ -43,8 +43,7 @@ pub fn full_overlay(lab: &Lab) {
     run(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-N", "1024", "-L", "overlay"]).arg(&alone));
     put_back(&disk, "overlay", &alone);
     let initrd = lab.initrd("");
-    let mut guest =
-        initramfs_overlay::qemu::Guest::start(&lab.machine(&initrd, &[&disk], "init=/sbin/filler")).expect("QEMU");
+    let mut guest = vm::qemu::Guest::start(&lab.machine(&initrd, &[&disk], "init=/sbin/filler")).expect("QEMU");
     guest.wait_for("FILLED", crate::lab::PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     guest.finish(Some(crate::lab::PATIENCE)).expect("the machine's end");
     for _ in 0..2 {

@@ -9,10 +9,8 @@ use std::{
 };
 
 use disk::{Disk, Source};
-use initramfs_overlay::{
-    qemu::Guest,
-    small_root::{self, RootFile},
-};
+use initramfs_overlay::small_root::{self, RootFile};
+use vm::qemu::Guest;
 
 use crate::{
     image,

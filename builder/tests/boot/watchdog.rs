@@ -4,10 +4,8 @@
 use std::{fs, path::Path};
 
 use disk::{Disk, Source, layout::Role, size::MIB};
-use initramfs_overlay::{
-    qemu::{Guest, Machine},
-    small_root::{self, RootFile},
-};
+use initramfs_overlay::small_root::{self, RootFile};
+use vm::qemu::{Guest, Machine};
 
 use crate::{
     image::Marks,

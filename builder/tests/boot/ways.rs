@@ -3,7 +3,7 @@
 use std::fs;
 
 use disk::{Boot, Source, image::Format};
-use initramfs_overlay::qemu::Guest;
+use vm::qemu::Guest;
 
 use crate::{
     image::Marks,

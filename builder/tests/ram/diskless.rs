@@ -3,12 +3,12 @@
 use std::{path::PathBuf, time::Duration};
 
 use base::progress::Progress;
-use initramfs_overlay::qemu::{End, Guest, Machine, Verdict};
 use serde_json::{Value, json};
 use sources::{
     kernel_package::{self, Kernel},
     target,
 };
+use vm::qemu::{End, Guest, Machine, Verdict};
 
 use crate::{lab::Lab, monitor::Socket};
 

@@ -7,16 +7,14 @@ use std::{
 };
 
 use base::progress::Progress;
-use initramfs_overlay::{
-    busybox_image,
-    qemu::{Guest, Machine},
-};
+use initramfs_overlay::busybox_image;
 use serde_json::{Value, json};
 use sources::{
     kernel_package::{self, Kernel},
     target,
 };
 use tempfile::TempDir;
+use vm::qemu::{Guest, Machine};
 
 use crate::{
     ended::{Ended, need, run},

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use initramfs_overlay::qemu::{End, Guest, Verdict};
 use serde_json::json;
+use vm::qemu::{End, Guest, Verdict};
 
 use crate::{
     diskless::{LONG, PROMPT, build, kernel, start, wait},

@@ -9,12 +9,13 @@ use std::{
 };
 
 use base::progress::Progress;
-use initramfs_overlay::{busybox_image, small_root, vm::share::Daemon};
+use initramfs_overlay::{busybox_image, small_root};
 use sources::{
     kernel_package::{self, Kernel},
     target,
 };
 use tempfile::TempDir;
+use vm::share::Daemon;
 
 use crate::ended::{Ended, need, run};
 
@@ -38,7 +39,7 @@ impl Lab {
     pub fn open() -> Result<Self, String> {
         need(&["qemu-system-x86_64", "qemu-system-i386"])?;
         let said = |error: initramfs_overlay::Error| error.to_string();
-        Daemon::find(None).map_err(said)?;
+        Daemon::find(None).map_err(|error| error.to_string())?;
         let cache = initramfs_overlay::cache::open().map_err(said)?;
         let progress = Progress::none();
         let bytes =

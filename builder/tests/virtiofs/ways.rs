@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use initramfs_overlay::{
-    qemu::{Guest, Machine},
-    vm::share::{Daemon, Kind},
-};
 use sources::target;
+use vm::{
+    qemu::{Guest, Machine},
+    share::{Daemon, Kind},
+};
 
 use crate::{bare, ended::run, lab::Lab};
 

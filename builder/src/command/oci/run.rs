@@ -11,6 +11,11 @@ use sources::{
     kernel_package::{self, Kernel},
     target::{DiskInterface, Target},
 };
+use vm::{
+    EXIT_PORT, accelerator,
+    qemu::{self, Accelerator, End, Machine},
+    session::{self, Outcome, Output},
+};
 
 use super::{
     archives::write,
@@ -24,11 +29,6 @@ use crate::{
         machine::{self, MachineArgs, memory},
         run::failure,
         vm::{Judged, accelerator_words, judge},
-    },
-    qemu::{self, Accelerator, End, Machine},
-    vm::{
-        EXIT_PORT, accelerator,
-        session::{self, Outcome, Output},
     },
 };
 
@@ -128,7 +128,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     machine.append.extend(command_line(target, args));
     machine.accelerator = Some(accelerator);
     if !is_fixed {
-        machine.arguments = crate::vm::arguments(target, accelerator);
+        machine.arguments = vm::arguments(target, accelerator);
     }
     if !is_fixed {
         (machine.memory, machine.cpus) = (Some(memory), Some(args.machine.cpus));

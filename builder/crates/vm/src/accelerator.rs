@@ -9,8 +9,8 @@ use sources::target::Target;
 
 use super::{processor, share::inherit};
 use crate::{
+    die_with_parent,
     qemu::{self, Accelerator},
-    tether,
 };
 
 /// How long the guest of four instructions may take. Where it works it takes a tenth of that, most of it QEMU's own start.
@@ -29,7 +29,7 @@ fn kvm_works(target: &'static Target) -> Option<bool> {
     let rom = memfd_create("rom", MemfdFlags::CLOEXEC).ok()?;
     File::from(rom.try_clone().ok()?).write_all(&rom_bytes()).ok()?;
     inherit(&rom, true).ok()?;
-    let mut command = tether::command(Path::new(&path));
+    let mut command = die_with_parent::command(Path::new(&path));
     command.args([
         "-accel",
         "kvm",

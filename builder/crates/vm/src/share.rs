@@ -10,6 +10,7 @@ use std::{
 };
 
 use base::{IoContext, program};
+use contract::virtiofs::{TAG_MAX, is_tag};
 use rustix::{
     fs::OFlags,
     io::FdFlags,
@@ -17,7 +18,7 @@ use rustix::{
 };
 
 use super::Share;
-use crate::{Error, Result, tether};
+use crate::{Error, Result, die_with_parent};
 
 /// Where distributions put it: Debian since 13 and Fedora, Arch, Debian 12 and Ubuntu 22.04, openSUSE.
 const PLACES: [&str; 4] =
@@ -133,7 +134,7 @@ pub fn start(daemon: &Daemon, share: &Share, said: impl FnOnce(String) + Send + 
         Error::Usage(format!("{}: virtiofsd takes only folders whose name is UTF-8", share.path.display()))
     })?;
     let (listener, socket) = connected().at("open a socket for", &daemon.path)?;
-    let mut command = tether::command(&daemon.path);
+    let mut command = die_with_parent::command(&daemon.path);
     command.args(daemon.arguments(listener.as_raw_fd(), text, rustix::process::geteuid().is_root()));
     let (reader, writer) = io::pipe().at("open a pipe for", &daemon.path)?;
     command.stdin(Stdio::null()).stdout(writer.try_clone().at("open a pipe for", &daemon.path)?).stderr(writer);
@@ -188,6 +189,21 @@ pub fn inherit(descriptor: &OwnedFd, wanted: bool) -> io::Result<()> {
     Ok(rustix::io::fcntl_setfd(descriptor, flags)?)
 }
 
+/// Refuses what can be no tag, with `option` in the message.
+///
+/// # Errors
+/// [`Error::Usage`].
+pub fn check_tag(option: &str, tag: &str) -> Result<()> {
+    if is_tag(tag) && !tag.contains(|c: char| c.is_whitespace() || c == '"') {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "{option} `{tag}`: a tag has 1 to {} bytes (this one {}) and no slash, blank or quote, and is neither . nor ..",
+        TAG_MAX,
+        tag.len()
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,5 +234,19 @@ mod tests {
         assert!(connect(&other, &address).is_err());
         drop((listener, socket));
         assert!(connect(&other, &address).is_err());
+    }
+
+    #[test]
+    fn tags_are_what_virtio_takes() {
+        for tag in ["rootfs", "a", &"x".repeat(36), "ä", "a,b"] {
+            assert!(check_tag("--mount", tag).is_ok(), "{tag}");
+        }
+        for tag in ["", ".", "..", "a/b", "/a", "a b", "a\"", "a\n", &"x".repeat(37), &"ä".repeat(19)] {
+            let error = check_tag("--mount", tag).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("--mount `{tag}`: a tag has 1 to 36 bytes (this one {})", tag.len())),
+                "{error}"
+            );
+        }
     }
 }

@@ -30,12 +30,11 @@ use super::{
     share::{self, Daemon, Running, inherit},
 };
 use crate::{
-    Result,
+    Result, die_with_parent,
     qemu::{
         Machine, Terminal,
         console::{Console, End},
     },
-    tether,
 };
 
 /// How long what was started may take to end once QEMU has.
@@ -206,7 +205,7 @@ fn start_machine(
         true => Terminal::Person { copy: copy.as_raw_fd() },
         false => Terminal::Pipe { copy: copy.as_raw_fd() },
     };
-    let mut command = tether::command(&path);
+    let mut command = die_with_parent::command(&path);
     command.args(machine.arguments(terminal)).stdin(Stdio::inherit());
     if output == Output::Error {
         command.stdout(Stdio::from(std::io::stderr()));

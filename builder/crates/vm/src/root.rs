@@ -199,7 +199,7 @@ pub fn check_readable(folder: &Path) -> Result<()> {
 pub fn check_shares(shares: &[Share]) -> Result<()> {
     for (place, share) in shares.iter().enumerate() {
         let option = if share.read_only { "--mount-ro" } else { "--mount" };
-        crate::virtiofs::check_tag(option, &share.tag)?;
+        crate::share::check_tag(option, &share.tag)?;
         if share.tag == ROOT_TAG {
             return Err(Error::Usage(format!("{option} {ROOT_TAG}: this is the tag of the root; take another one")));
         }

@@ -1,11 +1,4 @@
-//! A virtual machine for one command: its root is a folder of the host, shared by virtiofsd, so no disk is made and no file is
-//! left. The rooms: `root` finds the kernel in the folder, `share` starts virtiofsd, `accelerator` finds out what runs the guest,
-//! `session` runs the machine and tells how it ended.
-
-pub mod accelerator;
-pub mod root;
-pub mod session;
-pub mod share;
+//! A virtual machine for one command: its root is a folder of the host, shared by virtiofsd, so no disk is made and no file is left.
 
 use std::path::PathBuf;
 

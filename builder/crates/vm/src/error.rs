@@ -1,0 +1,46 @@
+//! The errors of virtual machines.
+
+use std::path::PathBuf;
+
+/// The result of the functions here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of virtual machines.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// An error of the host.
+    #[error(transparent)]
+    Base(#[from] base::Error),
+    /// An error of the machine's initramfs.
+    #[error(transparent)]
+    Archive(#[from] archive::Error),
+    /// A virtual machine did not do what was expected of it.
+    #[error("{what}; its console ended with:\n{console}")]
+    Guest {
+        /// What was expected.
+        what: String,
+        /// The console's last lines.
+        console: String,
+    },
+    /// Something that has to be fetched or given could not be had in any way.
+    #[error("cannot get {what}: {}\nWhat to do: {remedy}", tried.join("; "))]
+    Missing {
+        /// What it is and what it is for.
+        what: String,
+        /// Each way that was tried, with what came of it.
+        tried: Vec<String>,
+        /// How to give it by hand.
+        remedy: String,
+    },
+    /// A file that does not hold what it should.
+    #[error("{} cannot be used: {reason}", path.display())]
+    WrongFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A request that cannot be met: what, where, what was expected and what to do.
+    #[error("{0}")]
+    Usage(String),
+}
