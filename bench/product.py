@@ -1,7 +1,7 @@
 """What the bench takes from the product: its command, and what the command keeps in its cache (kernels, BusyBox, zig).
 
 The cache is found, and replaced by folders of the user's own, by the same environment variables as the command's
-(builder/src/cache.rs, kernel_package.rs, busybox.rs, toolchain/tools.rs).
+(builder/src/cache.rs; kernel_package.rs, busybox.rs and toolchain/tools.rs in builder/crates/sources/src).
 """
 
 from __future__ import annotations

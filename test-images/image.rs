@@ -21,7 +21,7 @@ use disk::{
 };
 use initramfs_overlay::{
     Result,
-    small_root::{self, RootFile},
+    busybox_rootfs::{self, RootFile},
 };
 use kmod::ModuleTree;
 use sources::target::{DiskInterface, Target};
@@ -33,7 +33,7 @@ use vm::qemu::{Guest, Machine, Verdict};
 /// It holds `/sbin/init` (`root/sbin/init` here), `/etc/image-id` with `id` and `/etc/lower-mark` with `image <id>`.
 pub fn root(root: &Path, id: &str, busybox: &[u8]) -> Result<()> {
     let mark = format!("image {id}\n");
-    small_root::make(
+    busybox_rootfs::make(
         root,
         busybox,
         &[
@@ -50,7 +50,7 @@ pub fn put_modules(root: &Path, modules: &Path, wanted: &[&str]) -> Result<()> {
     let selection = ModuleTree::open(modules)?.resolve(&wanted, &[])?;
     for module in &selection.modules {
         let path = format!("lib/modules/{}/{}", selection.version, module.entry.path);
-        small_root::put(root, &RootFile { path: &path, mode: 0o644, content: &module.content(false)?.bytes })?;
+        busybox_rootfs::put(root, &RootFile { path: &path, mode: 0o644, content: &module.content(false)?.bytes })?;
     }
     Ok(())
 }
@@ -58,7 +58,7 @@ pub fn put_modules(root: &Path, modules: &Path, wanted: &[&str]) -> Result<()> {
 /// A folder for `persistent` with `/etc/persistent-mark`, which says `text`.
 pub fn persistent(folder: &Path, text: &str) -> Result<()> {
     let content = format!("{text}\n");
-    small_root::put(folder, &RootFile { path: "etc/persistent-mark", mode: 0o644, content: content.as_bytes() })
+    busybox_rootfs::put(folder, &RootFile { path: "etc/persistent-mark", mode: 0o644, content: content.as_bytes() })
 }
 
 /// A small disk with all four partitions for the target's slot, `newimg` and `persistent` empty: change what the test is about,

@@ -14,7 +14,7 @@ use disk::{
 
 use crate::{
     Result,
-    small_root::{self, RootFile},
+    busybox_rootfs::{self, RootFile},
 };
 
 /// The files of the demonstration's root.
@@ -36,11 +36,11 @@ pub fn make(output: &Path, busybox: &[u8], sd: bool, progress: &Progress) -> Res
     for path in [&root, &persistent] {
         std::fs::create_dir(path).at("create", path)?;
     }
-    small_root::make(&root, busybox, &FILES)?;
+    busybox_rootfs::make(&root, busybox, &FILES)?;
     let init = root.join("sbin/init");
     std::os::unix::fs::symlink("../bin/busybox", &init).at("create", &init)?;
     let kept = RootFile { path: "etc/motd", mode: 0o644, content: include_bytes!("demo/motd") };
-    small_root::put(&persistent, &kept)?;
+    busybox_rootfs::put(&persistent, &kept)?;
     let disk = Disk {
         source: Source::Root(root),
         image_name: names::IMAGE.to_owned(),

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use archive::tree::{Clash, Content, Entry, Kind, Tree};
+use archive::tree::{Content, Entry, Kind, OnConflict, Tree};
 use contract::workload::Workload;
 use oci::{
     merge::Merge,
@@ -14,7 +14,7 @@ use sources::busybox::Busybox;
 
 use crate::{
     Error, Result,
-    contents::{self, Modules},
+    image::{self, Modules},
 };
 
 /// The parts of a system.
@@ -82,7 +82,7 @@ const DEVICES: [(&str, u32, u32, u32); 3] =
 pub fn root(parts: &Parts<'_>) -> Result<Merge> {
     check_busybox(&parts.busybox.applets)?;
     let mut tree = Tree::new();
-    let mut put = |path: &str, entry| tree.insert(path, entry, Clash::Refuse);
+    let mut put = |path: &str, entry| tree.insert(path, entry, OnConflict::Refuse);
     for (folder, mode) in FOLDERS {
         put(folder, Entry::directory(mode))?;
     }
@@ -97,12 +97,12 @@ pub fn root(parts: &Parts<'_>) -> Result<Merge> {
     put("etc/hostname", Entry::file(0o644, Content::Bytes(format!("{}\n", parts.hostname).into_bytes())))?;
     put("bin/busybox", Entry::file(0o755, Content::Bytes(parts.busybox.bytes.clone())))?;
     if let Some(modules) = parts.modules {
-        contents::put_modules(&mut tree, modules)?;
+        image::put_modules(&mut tree, modules)?;
     }
     for folder in parts.include {
-        tree.include(folder, Clash::Replace)?;
+        tree.include(folder, OnConflict::Replace)?;
     }
-    contents::put_links(&mut tree, parts.busybox)?;
+    image::put_links(&mut tree, parts.busybox)?;
     // A program of the user's may want cards to be left alone.
     let is_ours = matches!(tree.get(RC), Some(Entry { kind: Kind::File(Content::Bytes(_)), .. }));
     let mut merge = Merge::default();

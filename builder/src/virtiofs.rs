@@ -3,14 +3,14 @@
 
 use std::path::Path;
 
-use archive::tree::{Clash, Content, Entry, Tree};
+use archive::tree::{Content, Entry, OnConflict, Tree};
 use contract::names;
 use kmod::{ModuleTree, Note};
 use sources::target::Target;
 
 use crate::{
     Result,
-    contents::{self, Modules},
+    image::{self, Modules},
     variant::Variant,
 };
 
@@ -74,7 +74,7 @@ pub fn choose(tree: &ModuleTree, target: &Target, more: &[String], strip: bool) 
 /// # Errors
 /// A file that cannot be read; an argument with a NUL in it.
 pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
-    let mut tree = contents::tree(&contents::Parts {
+    let mut tree = image::tree(&image::Parts {
         target: parts.target,
         variant: Variant::Slim,
         version: parts.version,
@@ -88,7 +88,7 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
     })?;
     let mut put = |path: &str, content: Content| {
         tree.create_parents(path)?;
-        tree.insert(path, Entry::file(0o644, content), Clash::Refuse)
+        tree.insert(path, Entry::file(0o644, content), OnConflict::Refuse)
     };
     let folder = names::NUMBERED_MODULES_DIR.trim_start_matches('/');
     for (number, module) in parts.modules.iter().flat_map(|modules| &modules.files).enumerate() {

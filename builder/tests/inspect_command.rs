@@ -10,18 +10,18 @@ use std::{
 use archive::{
     compress::Compression,
     newc::{self, Properties},
-    tree::{Clash, Content, Entry, Tree},
+    tree::{Content, Entry, OnConflict, Tree},
 };
 
 fn image(folder: &Path) -> PathBuf {
     let mut tree = Tree::new();
     tree.create_parents("etc/initrd-release").unwrap();
     let release = Content::Bytes(b"NAME=initramfs-overlay\nVERSION=0.1.0\n".into());
-    tree.insert("etc/initrd-release", Entry::file(0o644, release), Clash::Refuse).unwrap();
+    tree.insert("etc/initrd-release", Entry::file(0o644, release), OnConflict::Refuse).unwrap();
     // Enough lines to fill a pipe that nobody reads.
     for number in 0..5000 {
         let content = Content::Bytes(vec![number as u8; 100]);
-        tree.insert(format!("etc/{number}"), Entry::file(0o644, content), Clash::Refuse).unwrap();
+        tree.insert(format!("etc/{number}"), Entry::file(0o644, content), OnConflict::Refuse).unwrap();
     }
     let mut encoder = Compression::Gzip.encoder(Vec::new()).unwrap();
     newc::write(&tree, Properties::default(), &mut encoder).unwrap();

@@ -6,7 +6,7 @@ use archive::{
     compress::Compression,
     listing,
     newc::{self, Properties},
-    tree::{Clash, Content, Entry, Tree},
+    tree::{Content, Entry, OnConflict, Tree},
 };
 
 /// What is read has the size of what was given, and its names are counted.
@@ -30,9 +30,9 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         ("etc", Entry::directory(0o755)),
         ("etc/initrd-release", Entry::file(0o644, Content::Bytes(b"NAME=initramfs-overlay\nVERSION=0.1.0\n".into()))),
     ] {
-        tree.insert(path, entry, Clash::Refuse).expect("a name");
+        tree.insert(path, entry, OnConflict::Refuse).expect("a name");
     }
-    tree.link("bin/a", "bin/b", Clash::Refuse).expect("a name");
+    tree.link("bin/a", "bin/b", OnConflict::Refuse).expect("a name");
     let packed = |compression: Compression| {
         let mut encoder = compression.encoder(Vec::new()).expect("an encoder");
         newc::write(&tree, Properties::default(), &mut encoder).expect("an archive");

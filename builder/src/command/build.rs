@@ -17,7 +17,7 @@ use self::{
     program::{BootMode, Programs},
 };
 pub(super) use self::{modules::Wanted, program::Program};
-use crate::{Error, Result, busybox_image, command::choice::choice, contents::Modules, trust, variant::Variant};
+use crate::{Error, Result, busybox_image, command::choice::choice, image::Modules, trust, variant::Variant};
 
 mod artifact;
 mod bare;

@@ -16,7 +16,7 @@ use sources::{
 };
 use vm::qemu::{Accelerator, Drive, End, Guest, Machine, Terminal, Verdict, sd_card};
 
-use crate::{Error, Result, busybox_image, command::choice::choice, demo, supplement, variant::Variant};
+use crate::{Error, Result, append_modules, busybox_image, command::choice::choice, demo, variant::Variant};
 
 /// Boot an artifact and a disk in QEMU.
 ///
@@ -137,7 +137,7 @@ fn prepare(args: &Args, target: &'static Target, initrd: &Path, work: &Path, pro
     if let Some(modules) = modules {
         let step = progress.step(format!("{}: adding modules of {}", target.name, kernel.version));
         let both = work.join("initrd");
-        let added = supplement::with_modules(initrd, &modules, &modules_for(target), &both)?;
+        let added = append_modules::with_modules(initrd, &modules, &modules_for(target), &both)?;
         if added {
             machine.initrd = Some(both);
         }

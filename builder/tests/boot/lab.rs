@@ -9,7 +9,7 @@ use std::{
 
 use base::progress::Progress;
 use disk::{self, Disk, Source, layout::Role};
-use initramfs_overlay::supplement;
+use initramfs_overlay::append_modules;
 use sources::{
     kernel_package::{self, Kernel},
     target::{self, DiskInterface, Target},
@@ -87,7 +87,8 @@ impl Lab {
     /// The artifact with these modules and what they need.
     pub fn initrd_with(&self, variant: &str, wanted: &[&str]) -> PathBuf {
         let output = self.folder().join("initrd");
-        supplement::with_modules(&self.artifact(variant), &self.kernel.modules, wanted, &output).expect("an initrd");
+        append_modules::with_modules(&self.artifact(variant), &self.kernel.modules, wanted, &output)
+            .expect("an initrd");
         output
     }
 

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use disk::{Disk, Source};
-use initramfs_overlay::small_root::{self, RootFile};
+use initramfs_overlay::busybox_rootfs::{self, RootFile};
 
 use crate::{
     lab::{Lab, cut_out, put_back, run},
@@ -34,9 +34,9 @@ busybox poweroff -f
 /// A system fills the writable partition to its last inode; the next boots go on all the same, and free it.
 pub fn full_overlay(lab: &Lab) {
     let root = lab.root("A");
-    small_root::put(&root, &RootFile { path: "sbin/filler", mode: 0o755, content: FILLER.as_bytes() })
+    busybox_rootfs::put(&root, &RootFile { path: "sbin/filler", mode: 0o755, content: FILLER.as_bytes() })
         .expect("a filler");
-    small_root::put(&root, &RootFile { path: "etc/mark", mode: 0o644, content: b"" }).expect("a file");
+    busybox_rootfs::put(&root, &RootFile { path: "etc/mark", mode: 0o644, content: b"" }).expect("a file");
     let disk = lab.make(&Disk { source: Source::Root(root), newimg: None, ..lab.disk() });
     // A filesystem with few inodes is full at once.
     let alone = cut_out(lab, &disk, "overlay");

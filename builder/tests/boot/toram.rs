@@ -9,7 +9,7 @@ use std::{
 };
 
 use disk::{Disk, Source};
-use initramfs_overlay::small_root::{self, RootFile};
+use initramfs_overlay::busybox_rootfs::{self, RootFile};
 use vm::qemu::Guest;
 
 use crate::{
@@ -54,7 +54,7 @@ fn large_disk(lab: &Lab, init: Option<&str>) -> PathBuf {
     fs::write(root.join("ballast"), ballast()).expect("the ballast");
     if let Some(init) = init {
         let init = RootFile { path: "sbin/init", mode: 0o755, content: init.as_bytes() };
-        small_root::put(&root, &init).expect("an init");
+        busybox_rootfs::put(&root, &init).expect("an init");
     }
     lab.make(&Disk { source: Source::Root(root), newimg: None, update_room: false, ..lab.disk() })
 }

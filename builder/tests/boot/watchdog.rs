@@ -4,7 +4,7 @@
 use std::{fs, path::Path};
 
 use disk::{Disk, Source, layout::Role, size::MIB};
-use initramfs_overlay::small_root::{self, RootFile};
+use initramfs_overlay::busybox_rootfs::{self, RootFile};
 use vm::qemu::{Guest, Machine};
 
 use crate::{
@@ -81,7 +81,7 @@ pub fn fed(lab: &Lab) {
 pub fn fed_while_mending(lab: &Lab) {
     let root = lab.root("A");
     let check = format!("#!/bin/busybox sh\n/bin/busybox sleep {}\nexit 8\n", 3 * LIMIT);
-    small_root::put(&root, &RootFile { path: "sbin/e2fsck", mode: 0o755, content: check.as_bytes() })
+    busybox_rootfs::put(&root, &RootFile { path: "sbin/e2fsck", mode: 0o755, content: check.as_bytes() })
         .expect("a program");
     let disk = lab.make(&Disk { source: Source::Root(root), ..lab.disk() });
     break_descriptors(&disk);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use base::progress::Progress;
-use initramfs_overlay::{busybox_image, small_root};
+use initramfs_overlay::{busybox_image, busybox_rootfs};
 use sources::{
     kernel_package::{self, Kernel},
     target,
@@ -70,7 +70,7 @@ impl Lab {
 
     fn root_with(&self, busybox: &[u8]) -> PathBuf {
         let root = self.folder();
-        small_root::make(&root, busybox, &[]).expect("a root");
+        busybox_rootfs::make(&root, busybox, &[]).expect("a root");
         for applet in APPLETS {
             symlink("busybox", root.join("bin").join(applet)).expect("a link");
         }

@@ -8,12 +8,12 @@
 //!     compress::Compression,
 //!     listing,
 //!     newc::{self, Properties},
-//!     tree::{Clash, Content, Entry, Tree},
+//!     tree::{OnConflict, Content, Entry, Tree},
 //! };
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let mut tree = Tree::new();
-//! tree.insert("init", Entry::file(0o755, Content::Bytes(b"#!/bin/sh\n".to_vec())), Clash::Refuse)?;
+//! tree.insert("init", Entry::file(0o755, Content::Bytes(b"#!/bin/sh\n".to_vec())), OnConflict::Refuse)?;
 //! let mut encoder = Compression::Gzip.encoder(Vec::new())?;
 //! newc::write(&tree, Properties::default(), &mut encoder)?;
 //! let bytes = encoder.finish()?;

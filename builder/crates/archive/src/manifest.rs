@@ -260,16 +260,16 @@ fn sha256(content: &Content) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::{Manifest, records};
-    use crate::tree::{Clash, Content, Entry, Tree};
+    use crate::tree::{Content, Entry, OnConflict, Tree};
 
     fn tree() -> Tree {
         let mut tree = Tree::new();
-        let mut insert = |path: &[u8], entry| tree.insert(path, entry, Clash::Refuse).unwrap();
+        let mut insert = |path: &[u8], entry| tree.insert(path, entry, OnConflict::Refuse).unwrap();
         insert(b"a", Entry::directory(0o1777));
         insert(b"a/\xff", Entry::file(0o4755, Content::Bytes(b"abc".into())));
         insert(b"a/~", Entry::symlink(*b"\xfe"));
         insert(b"null", Entry::char_device(0o666, 1, 3));
-        tree.link(b"a/\xff", "b", Clash::Refuse).unwrap();
+        tree.link(b"a/\xff", "b", OnConflict::Refuse).unwrap();
         tree
     }
 

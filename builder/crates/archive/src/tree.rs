@@ -62,7 +62,7 @@ pub struct Device {
 
 /// What happens when a name is taken already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clash {
+pub enum OnConflict {
     /// It is an error, except for a directory that is there with the same mode and owner.
     Refuse,
     /// The new entry takes the name. A directory that holds something can only be replaced by a directory.
@@ -200,14 +200,14 @@ impl Tree {
     /// [`Self::check_parents`].
     ///
     /// # Errors
-    /// [`Error::BadEntry`] for a name or an entry that no filesystem can hold, [`Error::Clash`] where the name is taken and `clash` does
+    /// [`Error::BadEntry`] for a name or an entry that no filesystem can hold, [`Error::Clash`] where the name is taken and `on_conflict` does
     /// not allow it. What only an initramfs cannot hold is found by [`Self::check_archive`].
-    pub fn insert(&mut self, path: impl AsRef<[u8]>, entry: Entry, clash: Clash) -> Result<()> {
+    pub fn insert(&mut self, path: impl AsRef<[u8]>, entry: Entry, on_conflict: OnConflict) -> Result<()> {
         let path = path.as_ref();
         if let Some(reason) = name::refusal(path).or_else(|| entry.refusal()) {
             return Err(Error::BadEntry { path: escape(path).to_string(), reason });
         }
-        if self.make_room(path, &entry, clash)? {
+        if self.make_room(path, &entry, on_conflict)? {
             let inode = self.next;
             self.next += 1;
             self.inodes.insert(inode, Inode { entry, links: 1 });
@@ -221,7 +221,7 @@ impl Tree {
     /// # Errors
     /// [`Error::BadEntry`] where there is nothing at `existing`, or a directory or symbolic link: the kernel's unpacker
     /// knows no hard links of these. Otherwise as [`Self::insert`].
-    pub fn link(&mut self, existing: impl AsRef<[u8]>, path: impl AsRef<[u8]>, clash: Clash) -> Result<()> {
+    pub fn link(&mut self, existing: impl AsRef<[u8]>, path: impl AsRef<[u8]>, on_conflict: OnConflict) -> Result<()> {
         let (existing, path) = (existing.as_ref(), path.as_ref());
         let refuse = |reason| Err(Error::BadEntry { path: escape(path).to_string(), reason });
         let Some(&inode) = self.names.get(existing) else {
@@ -237,7 +237,7 @@ impl Tree {
         if matches!(entry.kind, Kind::Directory | Kind::Symlink(_)) {
             return refuse("a directory or a symbolic link has no hard links in an initramfs");
         }
-        if self.make_room(path, &entry, clash)? {
+        if self.make_room(path, &entry, on_conflict)? {
             self.names.insert(path.to_vec(), inode);
             if let Some(inode) = self.inodes.get_mut(&inode) {
                 inode.links += 1;
@@ -257,7 +257,7 @@ impl Tree {
         }
         for parent in name::parents(path) {
             match self.get(parent).map(|entry| entry.kind.word()) {
-                None => self.insert(parent, Entry::directory(0o755), Clash::Refuse)?,
+                None => self.insert(parent, Entry::directory(0o755), OnConflict::Refuse)?,
                 Some("directory") => {}
                 Some(is) => return Err(missing_parent(path, parent, Some(is))),
             }
@@ -384,16 +384,16 @@ impl Tree {
         self.below(path).filter(|(below, entry)| entry.kind == Kind::Directory && direct(below)).count()
     }
 
-    /// Takes `path` out of the way of `new` if `clash` allows it. Whether `new` shall be put there.
-    fn make_room(&mut self, path: &[u8], new: &Entry, clash: Clash) -> Result<bool> {
+    /// Takes `path` out of the way of `new` if `on_conflict` allows it. Whether `new` shall be put there.
+    fn make_room(&mut self, path: &[u8], new: &Entry, on_conflict: OnConflict) -> Result<bool> {
         let Some(old) = self.get(path) else { return Ok(true) };
         let both_directories = old.kind == Kind::Directory && new.kind == Kind::Directory;
         let error = Error::Clash { path: escape(path).to_string(), old: old.kind.word(), new: new.kind.word() };
-        match clash {
-            Clash::Keep => Ok(false),
-            Clash::Refuse if both_directories && old == new => Ok(false),
-            Clash::Refuse => Err(error),
-            Clash::Replace => {
+        match on_conflict {
+            OnConflict::Keep => Ok(false),
+            OnConflict::Refuse if both_directories && old == new => Ok(false),
+            OnConflict::Refuse => Err(error),
+            OnConflict::Replace => {
                 if old.kind == Kind::Directory && !both_directories && self.below(path).next().is_some() {
                     return Err(error);
                 }

@@ -7,7 +7,7 @@ use initramfs_overlay_archive::{
     compress::Compression,
     listing, manifest,
     newc::{self, Properties},
-    tree::{Clash, Content, Entry, Tree},
+    tree::{Content, Entry, OnConflict, Tree},
 };
 use proptest::{collection::vec, prelude::*, sample};
 
@@ -39,13 +39,13 @@ fn tree() -> impl Strategy<Value = Tree> {
         for (path, entry) in entries {
             // What clashes is left out.
             if tree.create_parents(&path).is_ok() {
-                let _ = tree.insert(path, entry, Clash::Keep);
+                let _ = tree.insert(path, entry, OnConflict::Keep);
             }
         }
         for (index, path) in links {
             let names: Vec<_> = tree.iter().map(|node| node.path.to_vec()).collect();
             if !names.is_empty() && tree.create_parents(&path).is_ok() {
-                let _ = tree.link(index.get(&names), path, Clash::Keep);
+                let _ = tree.link(index.get(&names), path, OnConflict::Keep);
             }
         }
         tree
@@ -80,8 +80,8 @@ fn put_together_again(tree: &Tree, order: &[usize]) -> Tree {
         let node = nodes[*index];
         let sibling = nodes.iter().find(|other| other.inode == node.inode && again.get(other.path).is_some());
         match sibling {
-            Some(sibling) => again.link(sibling.path, node.path, Clash::Refuse).unwrap(),
-            None => again.insert(node.path, node.entry.clone(), Clash::Refuse).unwrap(),
+            Some(sibling) => again.link(sibling.path, node.path, OnConflict::Refuse).unwrap(),
+            None => again.insert(node.path, node.entry.clone(), OnConflict::Refuse).unwrap(),
         }
     }
     again

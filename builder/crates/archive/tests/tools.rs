@@ -12,7 +12,7 @@ use std::{
 use initramfs_overlay_archive::{
     compress::Compression,
     newc::{self, Properties},
-    tree::{Clash, Content, Entry, Tree},
+    tree::{Content, Entry, OnConflict, Tree},
 };
 
 /// Whether `program` can be run. Written past the test harness, which would swallow it.
@@ -41,7 +41,7 @@ fn tree() -> Tree {
     let mut tree = Tree::new();
     let mut insert = |path: &[u8], entry| {
         tree.create_parents(path).unwrap();
-        tree.insert(path, entry, Clash::Refuse).unwrap();
+        tree.insert(path, entry, OnConflict::Refuse).unwrap();
     };
     insert(b"tmp", Entry::directory(0o1777));
     insert(b"bin/busybox", Entry::file(0o4755, Content::Bytes(b"busybox".repeat(1000))));
@@ -57,7 +57,7 @@ fn tree() -> Tree {
     insert(b"dev/nvme0n1p1", Entry::block_device(0o660, 259, 70_000));
     insert(b"run/pipe", Entry::fifo(0o600));
     for (existing, path) in [("bin/busybox", "bin/zcat"), ("bin/busybox", "a"), ("etc/empty", "etc/nothing")] {
-        tree.link(existing, path, Clash::Refuse).unwrap();
+        tree.link(existing, path, OnConflict::Refuse).unwrap();
     }
     tree
 }
@@ -125,7 +125,7 @@ fn cpio_unpacks_it() {
 
     // And back: what was unpacked is the same tree, with the modes that a user's folder gets.
     let mut again = Tree::new();
-    again.include(folder.path(), Clash::Refuse).unwrap();
+    again.include(folder.path(), OnConflict::Refuse).unwrap();
     let names = |tree: &Tree| tree.iter().map(|node| (node.path.to_vec(), tree.links(&node))).collect::<Vec<_>>();
     assert_eq!(names(&again), names(&tree()));
     let mut bytes = Vec::new();
@@ -197,7 +197,7 @@ fn the_compressors_take_it() {
 #[test]
 fn a_tree_that_cannot_be_archived_writes_nothing() {
     let mut tree = Tree::new();
-    tree.insert("bin/sh", Entry::symlink("busybox"), Clash::Refuse).unwrap();
+    tree.insert("bin/sh", Entry::symlink("busybox"), OnConflict::Refuse).unwrap();
     let mut bytes = Vec::new();
     assert!(newc::write(&tree, Properties::default(), &mut bytes).is_err());
     assert_eq!(bytes, b"");

@@ -75,14 +75,14 @@ impl Exclude {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use archive::tree::{Clash, Content, Entry};
+    use archive::tree::{Content, Entry, OnConflict};
 
     fn left(patterns: &[&str], names: &[&str]) -> Vec<String> {
         let mut merge = Merge::default();
         for name in names {
             let entry = Entry::file(0o644, Content::Bytes(Vec::new()));
             merge.tree.create_parents(name).unwrap();
-            merge.tree.insert(name, entry, Clash::Refuse).unwrap();
+            merge.tree.insert(name, entry, OnConflict::Refuse).unwrap();
         }
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
         Exclude::new(&patterns).unwrap().apply(&mut merge);
@@ -119,8 +119,8 @@ mod tests {
     fn a_hard_link_keeps_its_content() {
         let mut merge = Merge::default();
         let content = Content::Bytes(b"abc".to_vec());
-        merge.tree.insert("a", Entry::file(0o644, content.clone()), Clash::Refuse).unwrap();
-        merge.tree.link("a", "b", Clash::Refuse).unwrap();
+        merge.tree.insert("a", Entry::file(0o644, content.clone()), OnConflict::Refuse).unwrap();
+        merge.tree.link("a", "b", OnConflict::Refuse).unwrap();
         Exclude::new(&["/a".to_owned()]).unwrap().apply(&mut merge);
         assert_eq!(merge.left_out, 1);
         assert!(merge.tree.get("a").is_none());

@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use archive::tree::{Clash, Content, Device, Entry, Kind};
+use archive::tree::{Content, Device, Entry, Kind, OnConflict};
 use base::{IoContext, escape::escape, progress::Progress};
 use walkdir::WalkDir;
 
@@ -69,7 +69,7 @@ pub fn read(
         };
         let attributes = attributes(host)?;
         match first_names.get(&identity).filter(|_| linked && !metadata.is_symlink()) {
-            Some(first) => merge.tree.link(first, path, Clash::Refuse)?,
+            Some(first) => merge.tree.link(first, path, OnConflict::Refuse)?,
             None => {
                 if let Kind::File(content) = &entry.kind {
                     left = left.checked_sub(content.size()).ok_or_else(|| {

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use archive::tree::{Clash, Content, Entry, Kind, Tree};
+use archive::tree::{Content, Entry, Kind, OnConflict, Tree};
 
 use super::merge::{Merge, components, join};
 use crate::{Error, Result};
@@ -98,7 +98,7 @@ impl Inject {
             Error::Usage(format!("--inject {}:/{}: {reason}", self.source.display(), self.destination))
         };
         let mut tree = Tree::new();
-        tree.include(&self.source, Clash::Refuse)?;
+        tree.include(&self.source, OnConflict::Refuse)?;
         merge.create_parents(folder).map_err(refuse)?;
         let mut firsts: std::collections::HashMap<usize, Vec<u8>> = std::collections::HashMap::new();
         for node in tree.iter() {
@@ -114,7 +114,7 @@ impl Inject {
                 continue;
             }
             match firsts.get(&node.inode) {
-                Some(first) => merge.tree.link(first, &path, Clash::Replace)?,
+                Some(first) => merge.tree.link(first, &path, OnConflict::Replace)?,
                 None => {
                     merge.insert(&path, node.entry.clone()).map_err(refuse)?;
                     firsts.insert(node.inode, path.clone());

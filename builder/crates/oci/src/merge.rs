@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use archive::tree::{Clash, Content, Device, Entry, Kind, Tree};
+use archive::tree::{Content, Device, Entry, Kind, OnConflict, Tree};
 use base::escape::escape;
 use tar::EntryType;
 
@@ -149,7 +149,7 @@ impl Merge {
         if entry.kind != Kind::Directory {
             self.remove_below(path, false);
         }
-        self.tree.insert(path, entry, Clash::Replace).map_err(|error| error.to_string())
+        self.tree.insert(path, entry, OnConflict::Replace).map_err(|error| error.to_string())
     }
 
     fn link(&mut self, path: &[u8], target: &[u8]) -> Result<(), String> {
@@ -177,7 +177,7 @@ impl Merge {
             }
             _ => {
                 self.remove_below(path, false);
-                self.tree.link(&target, path, Clash::Replace).map_err(|_| absent())?;
+                self.tree.link(&target, path, OnConflict::Replace).map_err(|_| absent())?;
             }
         }
         match self.xattrs.get(&target).cloned() {

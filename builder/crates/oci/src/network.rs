@@ -1,7 +1,7 @@
 //! The network of a system in memory: a BusyBox that asks for addresses and the script that sets them. An image gets them in a folder
 //! where its own programs neither see nor need them.
 
-use archive::tree::{Clash, Content, Entry};
+use archive::tree::{Content, Entry, OnConflict};
 use contract::names;
 
 use super::merge::Merge;
@@ -44,7 +44,7 @@ pub fn put(merge: &mut Merge, busybox: Busybox<'_>) -> Result<Vec<String>> {
     let folder = format!("{}/network", hidden.trim_start_matches('/'));
     let mut put = |path: String, entry| {
         merge.tree.create_parents(&path)?;
-        merge.tree.insert(path, entry, Clash::Refuse)
+        merge.tree.insert(path, entry, OnConflict::Refuse)
     };
     put(format!("{folder}/bin/busybox"), Entry::file(0o755, Content::Bytes(busybox.program.to_vec())))?;
     for applet in NEEDED {

@@ -1,7 +1,7 @@
 //! What is put beside an image so that its root runs by itself: init, what it is to run, the attributes that an archive has no place
 //! for, and the list by which init knows that all arrived. Changes the tree, and reads nothing but the image's config.
 
-use archive::tree::{Clash, Content, Entry, Kind};
+use archive::tree::{Content, Entry, Kind, OnConflict};
 use base::escape::escape;
 use contract::{
     attributes::{self, Attribute},
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 
 /// What the user says about how an image runs. What is not said the image's config says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wishes {
+pub struct RunOverrides {
     /// The program and its first arguments; one empty word stands for none.
     pub entrypoint: Vec<String>,
     /// More arguments.
@@ -31,7 +31,7 @@ pub struct Wishes {
     pub process: Option<Process>,
 }
 
-impl Wishes {
+impl RunOverrides {
     /// Whether a program was asked for.
     #[must_use]
     pub fn name_program(&self) -> bool {
@@ -44,7 +44,7 @@ impl Wishes {
 ///
 /// # Errors
 /// [`Error::Usage`] for a wish that cannot be, [`Error::Image`] for a config that cannot.
-pub fn workload(image: &str, run: &Run, wishes: &Wishes) -> Result<Workload> {
+pub fn workload(image: &str, run: &Run, wishes: &RunOverrides) -> Result<Workload> {
     let refuse = |reason: String| Err(Error::Image { image: image.to_owned(), reason });
     let mut env = run.env.clone();
     for wish in &wishes.env {
@@ -154,7 +154,7 @@ pub fn put(
             "it has /{folder}, where init keeps its own files; leave it out with --exclude /{folder}, or give an init of your own with --init"
         ));
     }
-    merge.tree.insert(folder, Entry::directory(0o700), Clash::Refuse)?;
+    merge.tree.insert(folder, Entry::directory(0o700), OnConflict::Refuse)?;
     let mut workload = workload.clone();
     if let Some(busybox) = network {
         workload.start = super::network::put(merge, busybox)?;
@@ -166,16 +166,16 @@ pub fn put(
         Some(Kind::Directory) => {
             return refuse("its /init is a folder, and the kernel runs the program of that name; leave it out with --exclude /init".to_owned());
         }
-        Some(Kind::Symlink(target)) => merge.tree.insert(kept, Entry::symlink(target), Clash::Refuse)?,
-        Some(_) => merge.tree.link("init", kept, Clash::Refuse)?,
+        Some(Kind::Symlink(target)) => merge.tree.insert(kept, Entry::symlink(target), OnConflict::Refuse)?,
+        Some(_) => merge.tree.link("init", kept, OnConflict::Refuse)?,
     }
     merge.tree.remove("init");
     if let Some(attributes) = merge.xattrs.remove(&b"init"[..]) {
         merge.xattrs.insert(kept.as_bytes().to_vec(), attributes);
     }
-    merge.tree.insert("init", Entry::file(0o755, init), Clash::Refuse)?;
+    merge.tree.insert("init", Entry::file(0o755, init), OnConflict::Refuse)?;
     let mut put = |name: &str, bytes: Vec<u8>| {
-        merge.tree.insert(path(name), Entry::file(0o600, Content::Bytes(bytes)), Clash::Refuse)
+        merge.tree.insert(path(name), Entry::file(0o600, Content::Bytes(bytes)), OnConflict::Refuse)
     };
     // The root's own have no path, which is the root's.
     let of_root = merge.root.iter().map(|root| (ROOT, &root.xattrs));
@@ -192,7 +192,7 @@ pub fn put(
     workload.root_mode = merge.root.as_ref().map(|root| root.entry.mode);
     workload.memory = super::pack::memory(&merge.tree);
     let bytes = workload.to_bytes().unwrap_or_default();
-    Ok(merge.tree.insert(path(names::WORKLOAD), Entry::file(0o600, Content::Bytes(bytes)), Clash::Replace)?)
+    Ok(merge.tree.insert(path(names::WORKLOAD), Entry::file(0o600, Content::Bytes(bytes)), OnConflict::Replace)?)
 }
 
 /// A name of the contract as the tree has it.
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn wishes_come_before_the_config() {
-        let plain = workload("i", &run(), &Wishes::default()).unwrap();
+        let plain = workload("i", &run(), &RunOverrides::default()).unwrap();
         assert_eq!((plain.words(None, &[]), plain.user.as_str(), plain.stop()), (strings(&["/e", "1", "c"]), "web", 3));
         for (entrypoint, cmd, words) in [
             (&["/x"][..], &[][..], &["/x"][..]),
@@ -239,19 +239,19 @@ mod tests {
             (&[""], &["/y"], &["/y"]),
             (&[""], &[], &[]),
         ] {
-            let wishes = Wishes { entrypoint: strings(entrypoint), cmd: strings(cmd), ..Wishes::default() };
+            let wishes = RunOverrides { entrypoint: strings(entrypoint), cmd: strings(cmd), ..RunOverrides::default() };
             assert_eq!(
                 workload("i", &run(), &wishes).unwrap().words(None, &[]),
                 strings(words),
                 "{entrypoint:?} {cmd:?}"
             );
         }
-        let wishes = Wishes {
+        let wishes = RunOverrides {
             env: strings(&["B=", "C=3"]),
             directory: Some("/other".into()),
             user: Some(String::new()),
             hostname: Some("box".into()),
-            ..Wishes::default()
+            ..RunOverrides::default()
         };
         let wished = workload("i", &run(), &wishes).unwrap();
         assert_eq!((wished.env, wished.directory.as_str()), (strings(&["A=1", "B=", "C=3"]), "/other"));
@@ -260,12 +260,18 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        let wished = |wishes: Wishes| workload("i", &run(), &wishes).unwrap_err().to_string();
+        let wished = |wishes: RunOverrides| workload("i", &run(), &wishes).unwrap_err().to_string();
         for (wishes, part) in [
-            (Wishes { env: strings(&["A"]), ..Wishes::default() }, "--env A: expected NAME=VALUE"),
-            (Wishes { env: strings(&["=A"]), ..Wishes::default() }, "--env =A: expected NAME=VALUE"),
-            (Wishes { directory: Some("w".into()), ..Wishes::default() }, "--workdir w: expected an absolute path"),
-            (Wishes { directory: Some("/a/../b".into()), ..Wishes::default() }, "--workdir /a/../b: expected"),
+            (RunOverrides { env: strings(&["A"]), ..RunOverrides::default() }, "--env A: expected NAME=VALUE"),
+            (RunOverrides { env: strings(&["=A"]), ..RunOverrides::default() }, "--env =A: expected NAME=VALUE"),
+            (
+                RunOverrides { directory: Some("w".into()), ..RunOverrides::default() },
+                "--workdir w: expected an absolute path",
+            ),
+            (
+                RunOverrides { directory: Some("/a/../b".into()), ..RunOverrides::default() },
+                "--workdir /a/../b: expected",
+            ),
         ] {
             let text = wished(wishes);
             assert!(text.contains(part), "{text}");
@@ -275,7 +281,7 @@ mod tests {
             (Run { stop_signal: "SIGSTOPP".into(), ..run() }, "its StopSignal `SIGSTOPP` is no signal"),
             (Run { user: "a\0b".into(), ..run() }, "its user has a NUL byte"),
         ] {
-            let text = workload("i", &config, &Wishes::default()).unwrap_err().to_string();
+            let text = workload("i", &config, &RunOverrides::default()).unwrap_err().to_string();
             assert!(text.contains(part), "{text}");
         }
     }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     Result,
-    contents::{self, Modules},
+    image::{self, Modules},
     trust::Key,
     variant::Variant,
 };
@@ -98,7 +98,7 @@ impl<'a> Image<'a> {
     /// # Errors
     /// A file that cannot be read, one that cannot be in an initramfs, and a file of the user's in the place of `/init`.
     pub fn new(parts: Parts<'a>) -> Result<Self> {
-        let tree = contents::tree(&contents::Parts {
+        let tree = image::tree(&image::Parts {
             target: parts.target,
             variant: parts.variant,
             version: parts.version,

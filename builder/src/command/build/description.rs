@@ -18,7 +18,7 @@ use sources::{
 };
 
 use super::program::Program;
-use crate::{contents::Modules, sbom};
+use crate::{image::Modules, sbom};
 
 /// What the manifest's name has after the image's.
 pub const MANIFEST: &str = ".manifest.json";

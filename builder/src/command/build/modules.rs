@@ -6,7 +6,7 @@ use base::progress::Progress;
 use kmod::{ModuleTree, SETS};
 use sources::{kernel_package, target::Target};
 
-use crate::{Error, Result, contents::Modules};
+use crate::{Error, Result, image::Modules};
 
 /// What the command line says about modules.
 #[derive(Debug, Clone, Copy)]

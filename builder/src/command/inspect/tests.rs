@@ -5,7 +5,7 @@ use archive::{
     listing::{self, Listing},
     manifest::{Name, Record, Type},
     newc::{self, Properties},
-    tree::{Clash, Content, Entry, Tree},
+    tree::{Content, Entry, OnConflict, Tree},
 };
 
 use super::{about, json_text, mode, table};
@@ -15,7 +15,7 @@ fn contents() -> Listing {
     let mut tree = Tree::new();
     let mut insert = |path: &[u8], entry| {
         tree.create_parents(path).unwrap();
-        tree.insert(path, entry, Clash::Refuse).unwrap();
+        tree.insert(path, entry, OnConflict::Refuse).unwrap();
     };
     insert(
         b"etc/initrd-release",
@@ -30,7 +30,7 @@ fn contents() -> Listing {
     insert(b"bin/sh", Entry::symlink("busybox"));
     insert(b"bin/\xff\n", Entry::fifo(0o600));
     insert(b"dev/console", Entry::char_device(0o622, 5, 1));
-    tree.link("bin/busybox", "bin/ls", Clash::Refuse).unwrap();
+    tree.link("bin/busybox", "bin/ls", OnConflict::Refuse).unwrap();
     let mut bytes = Vec::new();
     newc::write(&tree, Properties::default(), &mut bytes).unwrap();
     let mut encoder = Compression::Gzip.encoder(bytes).unwrap();
@@ -93,7 +93,7 @@ fn versions_of_others() {
     let about_file = |path: &str, text: &str| {
         let mut tree = Tree::new();
         tree.create_parents(path).unwrap();
-        tree.insert(path, Entry::file(0o644, Content::Bytes(text.into())), Clash::Refuse).unwrap();
+        tree.insert(path, Entry::file(0o644, Content::Bytes(text.into())), OnConflict::Refuse).unwrap();
         let mut bytes = Vec::new();
         newc::write(&tree, Properties::default(), &mut bytes).unwrap();
         about(listing::read(bytes.as_slice(), Path::new("x")).unwrap().release.as_ref(), true)

@@ -5,7 +5,7 @@ use std::io::Write;
 use archive::{
     compress::Compression,
     newc::Properties,
-    tree::{Clash, Entry, Kind, Tree},
+    tree::{Entry, Kind, OnConflict, Tree},
 };
 use base::{IoContext, atomic_file::AtomicFile, escape::escape};
 use oci::{
@@ -64,13 +64,13 @@ pub(super) fn difference(base: &Tree, whole: &Tree) -> Result<Tree> {
         for (at, _) in node.path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
             let parent = node.path.get(..at).unwrap_or_default();
             if let Some(entry) = whole.get(parent) {
-                tree.insert(parent, entry.clone(), Clash::Keep)?;
+                tree.insert(parent, entry.clone(), OnConflict::Keep)?;
             }
         }
         match firsts.get(&node.inode) {
-            Some(first) => tree.link(first, node.path, Clash::Keep)?,
+            Some(first) => tree.link(first, node.path, OnConflict::Keep)?,
             None => {
-                tree.insert(node.path, node.entry.clone(), Clash::Replace)?;
+                tree.insert(node.path, node.entry.clone(), OnConflict::Replace)?;
                 firsts.insert(node.inode, node.path);
             }
         }

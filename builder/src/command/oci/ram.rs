@@ -11,7 +11,7 @@ use oci::{
     merge::Merge,
     network::Busybox,
     platform::Platform,
-    ram::{self, Wishes},
+    ram::{self, RunOverrides},
 };
 use sources::{
     target::{self, Target},
@@ -25,7 +25,7 @@ use crate::{
         modules::{Wanted, choose as choose_modules},
         source,
     },
-    contents,
+    image,
 };
 
 /// Cargo features of the init that knows this way.
@@ -86,8 +86,8 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// What the user wants of it. `arguments` take the place of the image's.
-    pub fn wishes(&self, arguments: &[String]) -> Wishes {
-        Wishes {
+    pub fn wishes(&self, arguments: &[String]) -> RunOverrides {
+        RunOverrides {
             entrypoint: self.entrypoint.clone(),
             cmd: if arguments.is_empty() { self.cmd.clone() } else { arguments.to_vec() },
             env: self.env.clone(),
@@ -139,7 +139,7 @@ impl RunArgs {
         let wanted =
             if wanted.tree.is_none() && wanted.modules.is_empty() { modules.unwrap_or(wanted) } else { wanted };
         if let Some(modules) = choose_modules(&wanted, &[target], "", &progress)? {
-            contents::put_modules(&mut merge.tree, &modules)?;
+            image::put_modules(&mut merge.tree, &modules)?;
         }
         let busybox = match self.network {
             true => Some(busybox_image::get(target, None, &crate::cache::open()?, &progress)?),

@@ -12,14 +12,14 @@ use crate::{
     decompress::Format,
     manifest::Type,
     newc::{self, Properties},
-    tree::{Clash, Content, Entry, Tree},
+    tree::{Content, Entry, OnConflict, Tree},
 };
 
 /// One file and the directory it is in.
 fn archive(path: &str, content: &[u8]) -> Vec<u8> {
     let mut tree = Tree::new();
     tree.create_parents(path).unwrap();
-    tree.insert(path, Entry::file(0o644, Content::Bytes(content.into())), Clash::Refuse).unwrap();
+    tree.insert(path, Entry::file(0o644, Content::Bytes(content.into())), OnConflict::Refuse).unwrap();
     let mut bytes = Vec::new();
     newc::write(&tree, Properties::default(), &mut bytes).unwrap();
     bytes
@@ -143,7 +143,7 @@ fn what_was_read_before_the_damage_is_there() {
     let noise: Vec<u8> = (0..300_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let mut tree = Tree::new();
     for name in ["a", "b", "c"] {
-        tree.insert(name, Entry::file(0o644, Content::Bytes(noise.clone())), Clash::Refuse).unwrap();
+        tree.insert(name, Entry::file(0o644, Content::Bytes(noise.clone())), OnConflict::Refuse).unwrap();
     }
     let mut plain = Vec::new();
     newc::write(&tree, Properties::default(), &mut plain).unwrap();

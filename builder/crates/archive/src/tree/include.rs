@@ -24,7 +24,7 @@ use std::{
 use base::{IoContext, escape::escape};
 use walkdir::WalkDir;
 
-use super::{Clash, Content, Entry, Kind, Tree};
+use super::{Content, Entry, Kind, OnConflict, Tree};
 use crate::{Error, Result};
 
 impl Tree {
@@ -33,7 +33,7 @@ impl Tree {
     /// # Errors
     /// [`Error::Io`] naming what cannot be read, [`Error::ShadowsInit`] where the directory has an `init` at its top,
     /// otherwise as [`Self::insert`].
-    pub fn include(&mut self, folder: &Path, clash: Clash) -> Result<()> {
+    pub fn include(&mut self, folder: &Path, on_conflict: OnConflict) -> Result<()> {
         if !std::fs::metadata(folder).at("read", folder)?.is_dir() {
             Err(io::Error::from(io::ErrorKind::NotADirectory)).at("read the folder", folder)?;
         }
@@ -53,9 +53,9 @@ impl Tree {
             let hard_linked = metadata.is_file() && metadata.nlink() > 1;
             let identity = (metadata.dev(), metadata.ino());
             match first_names.get(&identity).filter(|_| hard_linked) {
-                Some(first) => self.link(first, path, clash)?,
+                Some(first) => self.link(first, path, on_conflict)?,
                 None => {
-                    self.insert(path, entry(host, path, &metadata)?, clash)?;
+                    self.insert(path, entry(host, path, &metadata)?, on_conflict)?;
                     if hard_linked {
                         first_names.insert(identity, path.to_vec());
                     }

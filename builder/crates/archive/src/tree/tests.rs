@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use super::{Clash, Content, Entry, Kind, Tree};
+use super::{Content, Entry, Kind, OnConflict, Tree};
 use crate::Error;
 
 fn file(text: &str) -> Entry {
@@ -18,7 +18,7 @@ fn a_directory_comes_before_what_it_holds() {
     let mut tree = Tree::new();
     for path in ["a/b/c", "a-b", "a/b.c", "z"] {
         tree.create_parents(path).unwrap();
-        tree.insert(path, file("x"), Clash::Refuse).unwrap();
+        tree.insert(path, file("x"), OnConflict::Refuse).unwrap();
     }
     assert_eq!(paths(&tree), ["a", "a-b", "a/b", "a/b.c", "a/b/c", "z"]);
     tree.check_parents().unwrap();
@@ -27,10 +27,12 @@ fn a_directory_comes_before_what_it_holds() {
 #[test]
 fn a_taken_name() {
     let (old, new) = (file("old"), file("new"));
-    for (clash, expected) in [(Clash::Refuse, None), (Clash::Keep, Some(&old)), (Clash::Replace, Some(&new))] {
+    for (on_conflict, expected) in
+        [(OnConflict::Refuse, None), (OnConflict::Keep, Some(&old)), (OnConflict::Replace, Some(&new))]
+    {
         let mut tree = Tree::new();
-        tree.insert("name", old.clone(), Clash::Refuse).unwrap();
-        let result = tree.insert("name", new.clone(), clash);
+        tree.insert("name", old.clone(), OnConflict::Refuse).unwrap();
+        let result = tree.insert("name", new.clone(), on_conflict);
         match expected {
             None => assert!(matches!(result, Err(Error::Clash { old: "file", new: "file", .. }))),
             Some(_) => result.unwrap(),
@@ -43,36 +45,36 @@ fn a_taken_name() {
 #[test]
 fn directories_meet() {
     let mut tree = Tree::new();
-    tree.insert("tmp", Entry::directory(0o1777), Clash::Refuse).unwrap();
-    tree.insert("tmp/x", file("x"), Clash::Refuse).unwrap();
-    tree.insert("tmp", Entry::directory(0o1777), Clash::Refuse).unwrap();
-    assert!(tree.insert("tmp", Entry::directory(0o755), Clash::Refuse).is_err());
-    assert!(tree.insert("tmp", file("x"), Clash::Replace).is_err(), "tmp/x would have lost its parent");
-    tree.insert("tmp", Entry::directory(0o755), Clash::Replace).unwrap();
+    tree.insert("tmp", Entry::directory(0o1777), OnConflict::Refuse).unwrap();
+    tree.insert("tmp/x", file("x"), OnConflict::Refuse).unwrap();
+    tree.insert("tmp", Entry::directory(0o1777), OnConflict::Refuse).unwrap();
+    assert!(tree.insert("tmp", Entry::directory(0o755), OnConflict::Refuse).is_err());
+    assert!(tree.insert("tmp", file("x"), OnConflict::Replace).is_err(), "tmp/x would have lost its parent");
+    tree.insert("tmp", Entry::directory(0o755), OnConflict::Replace).unwrap();
     assert_eq!(tree.get("tmp"), Some(&Entry::directory(0o755)));
     tree.remove("tmp/x");
-    tree.insert("tmp", file("x"), Clash::Replace).unwrap();
+    tree.insert("tmp", file("x"), OnConflict::Replace).unwrap();
 }
 
 #[test]
 fn hard_links_share_one_entry() {
     let mut tree = Tree::new();
-    tree.insert("b", file("x"), Clash::Refuse).unwrap();
-    tree.link("b", "a", Clash::Refuse).unwrap();
-    tree.link("a", "c", Clash::Refuse).unwrap();
-    tree.link("c", "a", Clash::Refuse).unwrap();
+    tree.insert("b", file("x"), OnConflict::Refuse).unwrap();
+    tree.link("b", "a", OnConflict::Refuse).unwrap();
+    tree.link("a", "c", OnConflict::Refuse).unwrap();
+    tree.link("c", "a", OnConflict::Refuse).unwrap();
     let links = |tree: &Tree| tree.iter().map(|node| tree.links(&node)).collect::<Vec<_>>();
     assert_eq!(links(&tree), [3, 3, 3]);
-    tree.insert("b", file("other"), Clash::Replace).unwrap();
+    tree.insert("b", file("other"), OnConflict::Replace).unwrap();
     assert_eq!(links(&tree), [2, 1, 2]);
     assert!(tree.remove("a"));
     assert!(!tree.remove("a"));
     assert_eq!(tree.get("c"), Some(&file("x")));
 
-    tree.insert("d", Entry::directory(0o755), Clash::Refuse).unwrap();
-    tree.insert("l", Entry::symlink("c"), Clash::Refuse).unwrap();
+    tree.insert("d", Entry::directory(0o755), OnConflict::Refuse).unwrap();
+    tree.insert("l", Entry::symlink("c"), OnConflict::Refuse).unwrap();
     for existing in ["d", "l", "missing"] {
-        assert!(matches!(tree.link(existing, "new", Clash::Refuse), Err(Error::BadEntry { .. })), "{existing}");
+        assert!(matches!(tree.link(existing, "new", OnConflict::Refuse), Err(Error::BadEntry { .. })), "{existing}");
     }
 }
 
@@ -81,7 +83,7 @@ fn a_directory_counts_its_subdirectories() {
     let mut tree = Tree::new();
     tree.create_parents("a/b/c/x").unwrap();
     tree.create_parents("a/d/x").unwrap();
-    tree.insert("a/file", file(""), Clash::Refuse).unwrap();
+    tree.insert("a/file", file(""), OnConflict::Refuse).unwrap();
     let links: Vec<_> = tree.iter().map(|node| (node.path, tree.links(&node))).collect();
     assert_eq!(links, [(&b"a"[..], 4), (b"a/b", 3), (b"a/b/c", 2), (b"a/d", 2), (b"a/file", 1)]);
 }
@@ -89,13 +91,13 @@ fn a_directory_counts_its_subdirectories() {
 #[test]
 fn a_parent_must_be_a_directory() {
     let mut tree = Tree::new();
-    tree.insert("bin/sh", file("x"), Clash::Refuse).unwrap();
+    tree.insert("bin/sh", file("x"), OnConflict::Refuse).unwrap();
     let error = tree.check_parents().unwrap_err();
     assert_eq!(
         error.to_string(),
         "cannot archive `bin/sh`: its parent `bin` is not in the tree, and must be a directory"
     );
-    tree.insert("bin", Entry::symlink("usr/bin"), Clash::Refuse).unwrap();
+    tree.insert("bin", Entry::symlink("usr/bin"), OnConflict::Refuse).unwrap();
     let error = tree.check_parents().unwrap_err().to_string();
     assert!(error.contains("`bin` is a symlink"), "{error}");
     assert!(tree.create_parents("bin/sh").is_err());
@@ -107,7 +109,7 @@ fn entries_no_archive_can_hold() {
     let sparse = tempfile::NamedTempFile::new().unwrap();
     sparse.as_file().set_len(u64::from(u32::MAX) + 1).unwrap();
     let large = Entry::file(0o644, Content::host(sparse.path()).unwrap());
-    tree.insert("big", large, Clash::Refuse).unwrap();
+    tree.insert("big", large, OnConflict::Refuse).unwrap();
     let error = tree.check_archive().unwrap_err();
     assert!(matches!(error, Error::TooLarge { size: 0x1_0000_0000, .. }), "{error}");
     tree.remove("big");
@@ -118,23 +120,23 @@ fn entries_no_archive_can_hold() {
         Entry::char_device(0o600, 4096, 0),
         Entry::block_device(0o600, 0, 1 << 20),
     ] {
-        assert!(matches!(tree.insert("x", entry, Clash::Refuse), Err(Error::BadEntry { .. })));
+        assert!(matches!(tree.insert("x", entry, OnConflict::Refuse), Err(Error::BadEntry { .. })));
     }
-    assert!(matches!(tree.insert("../x", file(""), Clash::Refuse), Err(Error::BadEntry { .. })));
+    assert!(matches!(tree.insert("../x", file(""), OnConflict::Refuse), Err(Error::BadEntry { .. })));
     assert!(tree.is_empty());
 }
 
 #[test]
 fn the_order_of_insertion_makes_no_difference() {
     let (mut a, mut b) = (Tree::new(), Tree::new());
-    a.insert("x", file("1"), Clash::Refuse).unwrap();
-    a.link("x", "y", Clash::Refuse).unwrap();
-    a.insert("z", file("1"), Clash::Refuse).unwrap();
-    b.insert("z", file("1"), Clash::Refuse).unwrap();
-    b.insert("y", file("1"), Clash::Refuse).unwrap();
-    b.link("y", "x", Clash::Refuse).unwrap();
+    a.insert("x", file("1"), OnConflict::Refuse).unwrap();
+    a.link("x", "y", OnConflict::Refuse).unwrap();
+    a.insert("z", file("1"), OnConflict::Refuse).unwrap();
+    b.insert("z", file("1"), OnConflict::Refuse).unwrap();
+    b.insert("y", file("1"), OnConflict::Refuse).unwrap();
+    b.link("y", "x", OnConflict::Refuse).unwrap();
     assert_eq!(a, b);
-    b.insert("y", file("1"), Clash::Replace).unwrap();
+    b.insert("y", file("1"), OnConflict::Replace).unwrap();
     assert_ne!(a, b, "y is no hard link any more");
 }
 
@@ -153,8 +155,8 @@ fn a_folder_of_the_host() {
     fs::write(at("etc/init"), "not at the top").unwrap();
 
     let mut tree = Tree::new();
-    tree.insert("etc", Entry::directory(0o700), Clash::Refuse).unwrap();
-    tree.include(folder.path(), Clash::Refuse).unwrap();
+    tree.insert("etc", Entry::directory(0o700), OnConflict::Refuse).unwrap();
+    tree.include(folder.path(), OnConflict::Refuse).unwrap();
     assert_eq!(
         paths(&tree),
         ["etc", "etc/deep", "etc/deep/again", "etc/init", "etc/new\nline", "etc/run", "link", "tmp"]
@@ -168,9 +170,9 @@ fn a_folder_of_the_host() {
     assert!(matches!(&again.entry.kind, Kind::File(content) if content.size() == 9));
 
     // Once more over itself: nothing may be replaced without being asked.
-    assert!(matches!(tree.include(folder.path(), Clash::Refuse), Err(Error::Clash { .. })));
+    assert!(matches!(tree.include(folder.path(), OnConflict::Refuse), Err(Error::Clash { .. })));
     let before = tree.clone();
-    tree.include(folder.path(), Clash::Replace).unwrap();
+    tree.include(folder.path(), OnConflict::Replace).unwrap();
     assert_eq!(tree, before);
 }
 
@@ -178,17 +180,17 @@ fn a_folder_of_the_host() {
 fn folders_that_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing");
-    assert!(Tree::new().include(&missing, Clash::Refuse).unwrap_err().to_string().contains("missing"));
+    assert!(Tree::new().include(&missing, OnConflict::Refuse).unwrap_err().to_string().contains("missing"));
     fs::write(&missing, "now a file").unwrap();
-    assert!(Tree::new().include(&missing, Clash::Refuse).is_err());
+    assert!(Tree::new().include(&missing, OnConflict::Refuse).is_err());
 
     fs::write(folder.path().join("init"), "mine").unwrap();
-    let error = Tree::new().include(folder.path(), Clash::Replace).unwrap_err();
+    let error = Tree::new().include(folder.path(), OnConflict::Replace).unwrap_err();
     assert!(matches!(error, Error::ShadowsInit { .. }));
     fs::remove_file(folder.path().join("init")).unwrap();
 
     let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
-    let error = Tree::new().include(folder.path(), Clash::Refuse).unwrap_err().to_string();
+    let error = Tree::new().include(folder.path(), OnConflict::Refuse).unwrap_err().to_string();
     assert!(error.contains("`socket`"), "{error}");
 }
 
@@ -219,7 +221,7 @@ fn what_cannot_be_read_is_named() {
             fs::create_dir(&secret).unwrap();
         }
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
-        let error = without_root(|| Tree::new().include(folder.path(), Clash::Refuse).unwrap_err());
+        let error = without_root(|| Tree::new().include(folder.path(), OnConflict::Refuse).unwrap_err());
         assert_eq!(error.to_string(), format!("cannot read {}", secret.display()));
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains("ermission denied"), "{cause}");

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use archive::tree::{Clash, Content, Entry, Kind, Tree};
+use archive::tree::{Content, Entry, Kind, OnConflict, Tree};
 use contract::{module_index, names};
 use kmod::{Removed, SelectedModule, Selection};
 use sources::{busybox::Busybox, kernel_package::Origin, target::Target};
@@ -108,7 +108,7 @@ const PROGRAM_FOLDERS: [(&str, &str); 3] = [("sbin", "bin"), ("usr/bin", "../bin
 /// A file that cannot be read, one that cannot be in an initramfs, and a file of the user's in the place of `/init`.
 pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
     let mut tree = Tree::new();
-    let mut put = |path: &str, entry| tree.insert(path, entry, Clash::Refuse);
+    let mut put = |path: &str, entry| tree.insert(path, entry, OnConflict::Refuse);
     put("init", Entry::file(0o755, Content::host(parts.init)?))?;
     for directory in DIRECTORIES {
         put(directory, Entry::directory(0o755))?;
@@ -129,12 +129,12 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
         put_modules(&mut tree, modules)?;
     }
     if let Some(busybox) = parts.busybox {
-        tree.insert("bin", Entry::directory(0o755), Clash::Refuse)?;
+        tree.insert("bin", Entry::directory(0o755), OnConflict::Refuse)?;
         let program = Entry::file(0o755, Content::Bytes(busybox.bytes.clone()));
-        tree.insert(relative(names::BUSYBOX), program, Clash::Refuse)?;
+        tree.insert(relative(names::BUSYBOX), program, OnConflict::Refuse)?;
     }
     for folder in parts.include {
-        tree.include(folder, Clash::Replace)?;
+        tree.include(folder, OnConflict::Replace)?;
     }
     put_keys(&mut tree, parts.trust)?;
     if let Some(busybox) = parts.busybox {
@@ -150,7 +150,7 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
 pub fn put_modules(tree: &mut Tree, modules: &Modules) -> Result<()> {
     let mut put = |path: &str, content: Content| {
         tree.create_parents(path)?;
-        tree.insert(path, Entry::file(0o644, content), Clash::Refuse)
+        tree.insert(path, Entry::file(0o644, content), OnConflict::Refuse)
     };
     for module in &modules.files {
         put(&module.path, module.content.clone())?;
@@ -169,7 +169,7 @@ fn put_keys(tree: &mut Tree, keys: &[Key]) -> Result<()> {
     }
     for key in keys {
         tree.create_parents(&key.path)?;
-        tree.insert(&key.path, text_file(key.text.clone()), Clash::Refuse)?;
+        tree.insert(&key.path, text_file(key.text.clone()), OnConflict::Refuse)?;
     }
     Ok(())
 }
@@ -183,13 +183,13 @@ pub fn put_links(tree: &mut Tree, busybox: &Busybox) -> Result<()> {
         busybox
             .applets
             .iter()
-            .try_for_each(|applet| tree.insert(format!("{folder}/{applet}"), Entry::symlink(target), Clash::Keep))
+            .try_for_each(|applet| tree.insert(format!("{folder}/{applet}"), Entry::symlink(target), OnConflict::Keep))
     };
     link_in(tree, "bin", "busybox")?;
     for (folder, bin) in PROGRAM_FOLDERS {
         tree.create_parents(folder)?;
         match tree.get(folder).map(|entry| &entry.kind) {
-            None => tree.insert(folder, Entry::symlink(bin), Clash::Refuse)?,
+            None => tree.insert(folder, Entry::symlink(bin), OnConflict::Refuse)?,
             // The user has files of his own there: the links go beside them.
             Some(Kind::Directory) => {
                 let depth = folder.split('/').count();

@@ -20,7 +20,7 @@ use kmod::ModuleTree;
 
 use crate::{
     Result,
-    contents::{self, Modules},
+    image::{self, Modules},
 };
 
 /// Makes `output`, a copy of `initrd` followed by the modules of the kernel's tree `modules` that are `wanted`, with all they
@@ -38,7 +38,7 @@ pub fn with_modules(initrd: &Path, modules: &Path, wanted: &[&str], output: &Pat
     }
     let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
     let mut added = Tree::new();
-    contents::put_modules(&mut added, &Modules::pack(&tree.resolve(&wanted, &[])?, false, None)?)?;
+    image::put_modules(&mut added, &Modules::pack(&tree.resolve(&wanted, &[])?, false, None)?)?;
 
     let mut sink = AtomicFile::create(output)?;
     let mut source = File::open(initrd).at("open", initrd)?;
@@ -61,13 +61,13 @@ fn index_path(version: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use archive::tree::{Clash, Entry};
+    use archive::tree::{Entry, OnConflict};
     use kmod::testing::write_module;
 
     fn compressed(count: usize) -> Vec<u8> {
         let mut tree = Tree::new();
         for number in 0..count {
-            tree.insert(format!("folder-{number}"), Entry::directory(0o755), Clash::Refuse).unwrap();
+            tree.insert(format!("folder-{number}"), Entry::directory(0o755), OnConflict::Refuse).unwrap();
         }
         let mut sink = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         newc::write(&tree, Properties::default(), &mut sink).unwrap();
