@@ -3,6 +3,8 @@
 
 /// No such file or directory.
 pub const ENOENT: i32 = 2;
+/// No such process; from mount(2): no module for the format of the quotas.
+pub const ESRCH: i32 = 3;
 /// Input/output error.
 pub const EIO: i32 = 5;
 /// No such device or address: the device is gone.

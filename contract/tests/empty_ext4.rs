@@ -8,7 +8,7 @@ use std::{
     process::Command,
 };
 
-use initramfs_overlay_contract::superblock::ext4::{HEAD, is_empty};
+use initramfs_overlay_contract::superblock::ext4::{HEAD, demands, is_empty};
 
 /// Kinds of filesystems, as arguments of mke2fs.
 const KINDS: [&[&str]; 9] = [
@@ -147,5 +147,32 @@ fn any_bytes_are_no_reason_to_panic() {
     for length in 0..HEAD {
         assert!(!is_empty(&vec![0; length]));
         assert!(!is_empty(&vec![0xff; length]));
+    }
+}
+
+#[test]
+fn features_that_call_for_a_module_are_seen() {
+    if !has_programs() {
+        return;
+    }
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("ext4-features");
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    let image = folder.join("image");
+    let none: &[&str] = &[];
+    for (kind, wanted) in [
+        (&["-t", "ext4"][..], none),
+        (&["-t", "ext2"], none),
+        (&["-t", "ext4", "-O", "quota"], &["quota_v2"]),
+        (&["-t", "ext4", "-O", "casefold"], &["utf8data"]),
+        (&["-t", "ext4", "-O", "quota,casefold,project", "-I", "256"], &["quota_v2", "utf8data"]),
+    ] {
+        make(&image, kind, None);
+        let mut head = Vec::new();
+        File::open(&image).unwrap().take(HEAD.try_into().unwrap()).read_to_end(&mut head).unwrap();
+        assert_eq!(demands(&head).collect::<Vec<_>>(), wanted, "{kind:?}");
+        for length in [0, 1024, 1124, 1127] {
+            assert_eq!(demands(&head[..length]).count(), 0, "{length}");
+        }
     }
 }

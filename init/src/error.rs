@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use contract::{
     card::Card,
-    errno::{EACCES, EBADMSG, EBUSY, EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, ENXIO, EROFS, EUCLEAN},
+    errno::{EACCES, EBADMSG, EBUSY, EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, ENXIO, EROFS, ESRCH, EUCLEAN},
     failure::{Code, Mounted, Role},
     names::{img, store},
     step::Step,
@@ -522,6 +522,10 @@ fn mount_remedy(what: Mounted, device: &str, filesystem: &str, number: Option<i3
         (Some(EBUSY), _) => {
             format!("{device} is in use by something else, such as a RAID or a second mount{otherwise}")
         }
+        // Kernel, fs/quota/dquot.c: no module for the format of the quotas.
+        (Some(ESRCH), Mounted::Img | Mounted::Overlay) => format!(
+            "{device} has quotas: build this initramfs with --modules quota_v2, or turn them off (tune2fs -O ^quota){otherwise}"
+        ),
         (Some(EROFS | EACCES), _) => {
             format!("{device} cannot be written to: it is write-protected, or damaged; check it (e2fsck){otherwise}")
         }

@@ -15,6 +15,24 @@ const CLEAN: u16 = 1;
 /// `s_feature_incompat`: the journal must be replayed first, the device is a journal, or group descriptors are elsewhere.
 const UNSURE: u32 = 0x4 | 0x8 | 0x10;
 
+/// Features for which the kernel asks modprobe for a module while it mounts, as bits of `s_feature_ro_compat` in the low half and
+/// `s_feature_incompat` in the high one: quota (fs/quota/dquot.c), casefold (fs/unicode/utf8-core.c).
+pub const ON_DEMAND: [(u64, &str); 2] = [(0x100, "quota_v2"), (0x2_0000 << 32, "utf8data")];
+
+/// Returns the modules that the features of the filesystem that starts with `head` call for.
+pub fn demands(head: &[u8]) -> impl Iterator<Item = &'static str> {
+    let field = |at: usize| {
+        let at = SUPERBLOCK.checked_add(at)?;
+        head.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_le_bytes).map(u64::from)
+    };
+    let is_known = head.get(SUPERBLOCK + 0x38..SUPERBLOCK + 0x3a) == Some(&MAGIC.to_le_bytes());
+    let features = match (field(0x64), field(0x60)) {
+        (Some(read_only), Some(incompatible)) if is_known => read_only | incompatible << 32,
+        _ => 0,
+    };
+    ON_DEMAND.into_iter().filter(move |(bit, _)| features & bit != 0).map(|(_, module)| module)
+}
+
 /// Returns true if the filesystem that starts with `head` certainly holds no file: nothing but the root and, at most, `lost+found`.
 ///
 /// The kernel writes the count of free inodes when it unmounts, which `s_state` and the journal's flag show. Directories are counted

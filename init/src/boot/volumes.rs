@@ -6,6 +6,7 @@ use contract::{
     container,
     errno::ENODEV,
     failure::{Mounted, Role},
+    superblock::ext4,
     tag::{Choice, Tag, Volume, choose},
 };
 
@@ -150,12 +151,29 @@ pub fn mount_volume(
     // Without a known superblock the default of the contract gives the clearest words from the kernel.
     let filesystem = volume.kind.as_deref().unwrap_or("ext4");
     let served = context.modules.load_filesystem(context.kernel, filesystem)?;
+    load_on_demand(context, volume)?;
     let device = volume.path();
     let mount = Mount { source: &device, target, filesystem, read_only, limits: Limits::Medium, data: "" };
     context
         .kernel
         .mount(&mount)
         .map_err(|source| mount_error(context.kernel, role.into(), &mount, source, served, || context.modules.places()))
+}
+
+/// Loads the baked-in modules that the kernel would ask modprobe for while it mounts an ext4 filesystem.
+///
+/// # Errors
+/// A module is there and would not load.
+fn load_on_demand(context: &mut Context<'_>, volume: &Volume) -> Result<()> {
+    if !ext4::ON_DEMAND.iter().any(|(_, module)| context.modules.has(module)) {
+        return Ok(());
+    }
+    // What cannot be read the mount will tell.
+    let head = context.kernel.read_at(&volume.path(), 0, ext4::HEAD).unwrap_or_default();
+    for module in ext4::demands(&head) {
+        context.modules.load_named(context.kernel, module)?;
+    }
+    Ok(())
 }
 
 /// Tells a filesystem the kernel does not know from one it cannot mount.

@@ -180,7 +180,7 @@ impl<'de> Deserialize<'de> for Entry {
 }
 
 const KINDS: &str = "a file is a text, or one of { program = TEXT }, { link = PATH }, { directory = true }, { special = true }, \
-                     { vermagic = VERSION }, { files = COUNT }, { image = NAME, size = BYTES }, the last with claims = BYTES or not";
+                     { vermagic = VERSION }, { files = COUNT } with quota = true or not, { image = NAME, size = BYTES }, the last with claims = BYTES or not";
 
 /// All keys that describe a file.
 #[derive(Default, Deserialize)]
@@ -192,6 +192,7 @@ struct Keys {
     special: Option<bool>,
     vermagic: Option<String>,
     files: Option<u32>,
+    quota: Option<bool>,
     image: Option<String>,
     size: Option<u64>,
     claims: Option<u64>,
@@ -210,7 +211,7 @@ impl Keys {
             self.directory.filter(|is_so| *is_so).map(|_| Node::Directory),
             self.special.filter(|is_so| *is_so).map(|_| Node::Special),
             self.vermagic.map(|vermagic| Node::file(module(&vermagic), 0o644)),
-            self.files.map(|files| Node::file(superblock(files), 0o600)),
+            self.files.map(|files| Node::file(superblock(files, self.quota.unwrap_or(false)), 0o600)),
             self.image.zip(self.size).map(|(mark, size)| image(&mark, size, self.claims.unwrap_or(size))),
         ];
         let [node] = <[Node; 1]>::try_from(nodes.into_iter().flatten().collect::<Vec<_>>()).ok()?;
@@ -229,10 +230,18 @@ fn image(mark: &str, size: u64, claims: u64) -> Node {
 
 /// An ext4 superblock and its first group descriptor, as far as init reads them (kernel,
 /// Documentation/filesystems/ext4/super.rst): clean, 100 inodes, the first of a file being 11.
-fn superblock(files: u32) -> Vec<u8> {
+fn superblock(files: u32, has_quota: bool) -> Vec<u8> {
     let mut bytes = vec![0; 4096];
-    let fields: [(usize, u32); 7] =
-        [(0x0, 100), (0x10, 89 - files), (0x14, 1), (0x18, 0), (0x38, 0x0001_ef53), (0x4c, 1), (0x54, 11)];
+    let fields: [(usize, u32); 8] = [
+        (0x0, 100),
+        (0x10, 89 - files),
+        (0x14, 1),
+        (0x18, 0),
+        (0x38, 0x0001_ef53),
+        (0x4c, 1),
+        (0x54, 11),
+        (0x64, if has_quota { 0x100 } else { 0 }),
+    ];
     for (at, value) in fields {
         bytes[1024 + at..][..4].copy_from_slice(&value.to_le_bytes());
     }

@@ -8,7 +8,7 @@ use super::{
     names,
     note::Note,
     sets::{self, SETS},
-    undeclared,
+    undeclared::{self, Load},
 };
 use crate::{Error, Result};
 
@@ -233,7 +233,7 @@ impl Walk<'_> {
 
     fn add_undeclared(&mut self, module: &mut Planned, undeclared: &undeclared::UndeclaredNeed) -> Result<()> {
         let mut names: Vec<&String> = undeclared.names.iter().collect();
-        if undeclared.transport {
+        if undeclared.load == Load::Transport {
             let asked: Vec<&String> = names.iter().copied().filter(|name| self.asked.contains(*name)).collect();
             let there = names.iter().copied().find(|name| self.catalog.by_alias(name) != Found::Nothing);
             match (asked.as_slice(), there) {
@@ -254,13 +254,14 @@ impl Walk<'_> {
                             });
                         }
                     }
-                    if undeclared.transport {
-                        self.later.extend(found);
-                    } else {
-                        self.prefer(module, &found)?;
+                    match undeclared.load {
+                        Load::Before => self.prefer(module, &found)?,
+                        Load::Transport | Load::OnDemand => self.later.extend(found),
                     }
                 }
                 Found::BuiltIn(found) => self.plan.built_in.extend(found),
+                // A kernel without the feature has no use for it.
+                Found::Nothing if undeclared.load == Load::OnDemand => {}
                 Found::Nothing => self.note(Note::HiddenAbsent {
                     module: module.name.clone(),
                     need: name.clone(),

@@ -1,6 +1,8 @@
 //! What modules need and do not say in their `.modinfo`: a table, each line with its source. In a running system the kernel asks
 //! modprobe for these at the moment they are used; an initramfs has none, so they must be loaded before. Pure.
 
+use contract::superblock::ext4::ON_DEMAND;
+
 use super::config::KernelConfig;
 
 /// Something that a module needs without saying so.
@@ -8,34 +10,52 @@ use super::config::KernelConfig;
 pub struct UndeclaredNeed {
     /// Names or aliases: all of them, but of a transport's drivers one is enough.
     pub names: Vec<String>,
-    /// These are drivers of the hardware that the module's devices are behind. Those that were asked for go into the image with
-    /// it, else the first that the kernel has. They are not loaded for its sake: their own device calls for them.
-    pub transport: bool,
+    /// The time at which they are loaded.
+    pub load: Load,
     /// Where in the kernel it is asked for.
     pub source: &'static str,
 }
 
-/// What the module `name` with these aliases needs beside what it says.
+/// The time at which modules are loaded that another one needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Load {
+    /// Before the module.
+    Before,
+    /// Not for its sake: they drive the hardware that the module's devices are behind, and their own device calls for them. Those that were
+    /// asked for go into the image with it, else the first that the kernel has.
+    Transport,
+    /// Where a filesystem has the feature that asks for them: init reads its superblock.
+    OnDemand,
+}
+
+/// Returns the needs of the module `name` with these aliases beside those that it declares.
 pub fn needs(name: &str, aliases: &[String], config: Option<&KernelConfig>) -> Vec<UndeclaredNeed> {
     let mut needs = Vec::new();
     if matches!(name, "vfat" | "msdos") {
         needs.push(UndeclaredNeed {
             names: character_sets(name == "vfat", config),
-            transport: false,
+            load: Load::Before,
             source: "load_nls() in fat_fill_super(), fs/fat/inode.c",
         });
     }
     if name == "dm_verity" {
         needs.push(UndeclaredNeed {
             names: vec!["crypto-sha256".into()],
-            transport: false,
+            load: Load::Before,
             source: "crypto_alloc_ahash() in verity_ctr(), drivers/md/dm-verity-target.c; sha256 is veritysetup's default",
+        });
+    }
+    if name == "ext4" {
+        needs.push(UndeclaredNeed {
+            names: ON_DEMAND.iter().map(|(_, module)| (*module).into()).collect(),
+            load: Load::OnDemand,
+            source: "request_module() in find_quota_format(), fs/quota/dquot.c, and symbol_request() in utf8_load(), fs/unicode",
         });
     }
     if aliases.iter().any(|alias| alias.starts_with("virtio:")) {
         needs.push(UndeclaredNeed {
             names: vec!["virtio_pci".into(), "virtio_mmio".into()],
-            transport: true,
+            load: Load::Transport,
             source: "a virtio device appears only through a transport's driver, drivers/virtio/",
         });
     }
@@ -85,6 +105,6 @@ mod tests {
 
     #[test]
     fn others_need_nothing() {
-        assert!(names("ext4", &["fs-ext4"], None).is_empty());
+        assert!(names("xfs", &["fs-xfs"], None).is_empty());
     }
 }

@@ -150,6 +150,16 @@ fn undeclared_needs_are_added_and_told() {
 }
 
 #[test]
+fn a_filesystem_brings_the_modules_of_its_features_and_does_not_need_them() {
+    let both = catalog("ext4 depends=jbd2\njbd2\nquota_v2 depends=quota_tree\nquota_tree", &[]);
+    let all = plan(&both, &["ext4"]).unwrap();
+    assert_eq!(needs(&all, "ext4"), ["jbd2"]);
+    assert!(["quota_v2", "quota_tree"].iter().all(|name| all.modules.iter().any(|module| module.name == *name)));
+    let plain = catalog("ext4 depends=jbd2\njbd2", &[]);
+    assert!(plan(&plain, &["ext4"]).unwrap().notes.is_empty());
+}
+
+#[test]
 fn a_virtio_driver_brings_a_transport_that_its_own_device_loads() {
     let lines =
         "virtio\nvirtio_pci depends=virtio alias=pci:v00001AF4d*\nvirtio_mmio depends=virtio alias=of:N*T*Cvirtio,mmio
