@@ -9,7 +9,8 @@ use std::{
     path::Path,
 };
 
-use base::{IoContext, digest::hexadecimal, escape::escape};
+use base::{IoContext, escape::escape};
+use contract::hex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -336,7 +337,7 @@ impl Reading {
         };
         let mut record = record(path, kind, header);
         record.target = (kind == Type::Symlink).then(|| Name::new(&target));
-        let content = (kind == Type::File).then(|| (u64::from(header.size), hexadecimal(&hash.finalize())));
+        let content = (kind == Type::File).then(|| (u64::from(header.size), hex::encode(&hash.finalize())));
         if first == listed {
             (record.size, record.sha256) = content.unzip();
         } else {

@@ -7,7 +7,7 @@ use std::{
     io::{self, Write},
 };
 
-use base::digest::hexadecimal;
+use contract::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -53,7 +53,7 @@ impl Name {
     pub fn new(bytes: &[u8]) -> Self {
         match str::from_utf8(bytes) {
             Ok(text) => Self { text: text.to_owned(), hex: None },
-            Err(_) => Self { text: String::from_utf8_lossy(bytes).into_owned(), hex: Some(hexadecimal(bytes)) },
+            Err(_) => Self { text: String::from_utf8_lossy(bytes).into_owned(), hex: Some(hex::encode(bytes)) },
         }
     }
 }
@@ -254,7 +254,7 @@ fn sha256(content: &Content) -> Result<String> {
     }
     let mut hash = Hash(Sha256::new());
     content.copy_to(&mut hash)?;
-    Ok(hexadecimal(&hash.0.finalize()))
+    Ok(hex::encode(&hash.0.finalize()))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! SHA-256, and bytes in hexadecimal digits.
+//! SHA-256.
 
 use std::{
     fs::File,
@@ -6,19 +6,14 @@ use std::{
     path::Path,
 };
 
+use contract::hex;
 use sha2::{Digest as _, Sha256};
 
 use crate::{IoContext, Result};
 
-/// Returns `bytes` in hexadecimal digits.
-#[must_use]
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Returns the SHA-256 of `bytes`, in hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
+    hex::encode(&Sha256::digest(bytes))
 }
 
 /// Returns the SHA-256 of a file, in hexadecimal.
@@ -55,7 +50,7 @@ impl<W> Hashing<W> {
 
     /// What everything went to, how many bytes that were, and their SHA-256 in hexadecimal.
     pub fn finish(self) -> (W, u64, String) {
-        (self.inner, self.length, hexadecimal(&self.hash.finalize()))
+        (self.inner, self.length, hex::encode(&self.hash.finalize()))
     }
 }
 

@@ -8,7 +8,8 @@ use std::{
     path::PathBuf,
 };
 
-use base::{IoContext, digest::hexadecimal};
+use base::IoContext;
+use contract::hex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Sha256, Sha512, digest::DynDigest};
 
@@ -97,7 +98,7 @@ impl Hash {
     }
 
     fn finish(self, like: &Digest) -> Digest {
-        Digest(format!("{}:{}", like.algorithm(), hexadecimal(&self.0.finalize())))
+        Digest(format!("{}:{}", like.algorithm(), hex::encode(&self.0.finalize())))
     }
 }
 

@@ -96,7 +96,7 @@ impl SourceTree {
                 hasher.update(part);
             }
         }
-        Ok(base::digest::hexadecimal(&hasher.finalize()))
+        Ok(contract::hex::encode(&hasher.finalize()))
     }
 }
 
