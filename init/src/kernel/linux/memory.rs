@@ -11,8 +11,12 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// In front of each block: its length with this. Blocks start at multiples of it, as much as C wants for any type.
+/// In front of each block: its length with this. Blocks start at multiples of it, as much as C wants for any type. In front of memory
+/// with a larger alignment, which starts inside a block: its distance from the block's own memory, and [`INSIDE`].
 const HEADER: usize = 16;
+
+/// The bit that no length and no distance has, as both are multiples of [`HEADER`].
+const INSIDE: usize = 1;
 
 /// The smallest block, and the first list.
 const SMALLEST: usize = 32;
@@ -142,14 +146,43 @@ fn allocate(size: usize, clear: bool) -> *mut c_void {
     }
 }
 
-/// The start and the length of the block that an allocation is in.
+/// Returns zeroed memory for `count` elements of `size` bytes; null where there is none, or no such size.
+fn allocate_array(count: usize, size: usize) -> *mut c_void {
+    count.checked_mul(size).map_or(ptr::null_mut(), |size| allocate(size, true))
+}
+
+/// Returns `size` bytes at a multiple of `alignment`, a power of two; null where there are none.
+fn allocate_aligned(alignment: usize, size: usize) -> *mut c_void {
+    if alignment <= HEADER {
+        return allocate(size, false);
+    }
+    let memory = size.checked_add(alignment).map_or(ptr::null_mut(), |size| allocate(size, false));
+    let distance = memory.addr().wrapping_neg() & alignment.wrapping_sub(1);
+    if memory.is_null() || distance == 0 {
+        return memory;
+    }
+    // SAFETY: what was allocated is `alignment` bytes longer than `size`, and the distance is less. It is a multiple of HEADER, as
+    // `memory` and the alignment are, so there is room for a header before what is handed out.
+    unsafe {
+        let inside = memory.cast::<u8>().add(distance);
+        inside.sub(HEADER).cast::<usize>().write(distance | INSIDE);
+        inside.cast()
+    }
+}
+
+/// Returns the start and the length of the block that an allocation is in.
 ///
 /// # Safety
-/// `memory` came from [`allocate`] and was not given back.
+/// `memory` came from [`allocate`] or [`allocate_aligned`] and was not given back.
 unsafe fn block_of(memory: *mut c_void) -> (*mut u8, usize) {
-    // SAFETY: `allocate` put the length HEADER bytes before what it handed out.
+    // SAFETY: HEADER bytes before what was handed out is the length of its block, or the distance to the header that has it.
     unsafe {
-        let block = memory.cast::<u8>().sub(HEADER);
+        let header = memory.cast::<u8>().sub(HEADER);
+        let word = header.cast::<usize>().read();
+        if word & INSIDE == 0 {
+            return (header, word);
+        }
+        let block = header.sub(word & !INSIDE);
         (block, block.cast::<usize>().read())
     }
 }
@@ -157,7 +190,7 @@ unsafe fn block_of(memory: *mut c_void) -> (*mut u8, usize) {
 /// Gives memory back.
 ///
 /// # Safety
-/// `memory` is null, or came from [`allocate`], was not given back and is not used again.
+/// `memory` is null, or came from [`allocate`] or [`allocate_aligned`], was not given back and is not used again.
 unsafe fn release(memory: *mut c_void) {
     if memory.is_null() {
         return;
@@ -184,10 +217,13 @@ unsafe fn resize(memory: *mut c_void, size: usize) -> *mut c_void {
     let Some((wanted, list)) = class(size) else { return ptr::null_mut() };
     // SAFETY: the caller says so.
     let (block, whole) = unsafe { block_of(memory) };
-    if wanted == whole {
+    // Less than the whole where the memory starts inside its block.
+    let room = whole.saturating_sub(memory.addr().saturating_sub(block.addr()));
+    let is_inside = room.saturating_add(HEADER) < whole;
+    if wanted == whole && !is_inside {
         return memory;
     }
-    if list.is_none() && whole >= BIG {
+    if list.is_none() && whole >= BIG && !is_inside {
         // SAFETY: the block is a mapping of `whole` bytes; if it moves, its old place is not used again.
         let moved = unsafe { libc::mremap(block.cast(), whole, wanted, libc::MREMAP_MAYMOVE) };
         if moved == libc::MAP_FAILED {
@@ -203,7 +239,7 @@ unsafe fn resize(memory: *mut c_void, size: usize) -> *mut c_void {
     if !new.is_null() {
         // SAFETY: two blocks, so they do not overlap, each at least this long; the old one is given up.
         unsafe {
-            ptr::copy_nonoverlapping(memory.cast::<u8>(), new.cast(), whole.min(wanted).saturating_sub(HEADER));
+            ptr::copy_nonoverlapping(memory.cast::<u8>(), new.cast(), room.min(size));
             release(memory);
         }
     }
@@ -219,23 +255,32 @@ mod names {
         ptr,
     };
 
-    use super::{HEADER, allocate, release, resize};
+    use nix::errno::Errno;
+
+    use super::{allocate, allocate_aligned, allocate_array, release, resize};
+
+    /// Sets `errno` where there is no memory.
+    fn checked(memory: *mut c_void) -> *mut c_void {
+        if memory.is_null() {
+            Errno::ENOMEM.set();
+        }
+        memory
+    }
 
     #[unsafe(no_mangle)]
     extern "C" fn malloc(size: usize) -> *mut c_void {
-        allocate(size, false)
+        checked(allocate(size, false))
     }
 
     #[unsafe(no_mangle)]
     extern "C" fn calloc(count: usize, size: usize) -> *mut c_void {
-        let Some(size) = count.checked_mul(size) else { return ptr::null_mut() };
-        allocate(size, true)
+        checked(allocate_array(count, size))
     }
 
     #[unsafe(no_mangle)]
     unsafe extern "C" fn realloc(memory: *mut c_void, size: usize) -> *mut c_void {
         // SAFETY: realloc(3) asks of its callers what `resize` asks.
-        unsafe { resize(memory, size) }
+        checked(unsafe { resize(memory, size) })
     }
 
     #[unsafe(no_mangle)]
@@ -244,15 +289,27 @@ mod names {
         unsafe { release(memory) }
     }
 
-    /// Alignments above that of every block are not to be had: nothing in init asks for them.
     #[unsafe(no_mangle)]
     extern "C" fn aligned_alloc(alignment: usize, size: usize) -> *mut c_void {
-        if alignment <= HEADER { allocate(size, false) } else { ptr::null_mut() }
+        if !alignment.is_power_of_two() {
+            Errno::EINVAL.set();
+            return ptr::null_mut();
+        }
+        checked(allocate_aligned(alignment, size))
     }
 
     #[unsafe(no_mangle)]
+    extern "C" fn memalign(alignment: usize, size: usize) -> *mut c_void {
+        aligned_alloc(alignment, size)
+    }
+
+    /// Leaves `errno` alone (posix_memalign(3)).
+    #[unsafe(no_mangle)]
     unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, alignment: usize, size: usize) -> c_int {
-        let memory = aligned_alloc(alignment, size);
+        if !alignment.is_power_of_two() || alignment < size_of::<*mut c_void>() {
+            return libc::EINVAL;
+        }
+        let memory = allocate_aligned(alignment, size);
         if memory.is_null() {
             return libc::ENOMEM;
         }
@@ -282,8 +339,12 @@ mod tests {
 
     impl Owned {
         fn new(memory: *mut c_void, size: usize, mark: u8) -> Self {
+            Self::aligned(memory, HEADER, size, mark)
+        }
+
+        fn aligned(memory: *mut c_void, alignment: usize, size: usize, mark: u8) -> Self {
             assert!(!memory.is_null());
-            assert_eq!(memory.addr() % HEADER, 0, "not aligned");
+            assert_eq!(memory.addr() % alignment.max(HEADER), 0, "not aligned to {alignment}");
             // SAFETY: it was handed out as `size` bytes.
             unsafe { memory.cast::<u8>().write_bytes(mark, size) };
             Self(memory, size, mark)
@@ -308,8 +369,12 @@ mod tests {
             let mark = u8::try_from(round % 251).unwrap();
             let most = SIZES[number(if round % 40 == 0 { SIZES.len() } else { 5 })];
             let size = number(most) + 1;
-            match number(4) {
-                0 | 1 if owned.len() < 200 => {
+            match number(5) {
+                0 if owned.len() < 200 => {
+                    let alignment = 1 << number(14);
+                    owned.push(Owned::aligned(allocate_aligned(alignment, size), alignment, size, mark));
+                }
+                1 | 2 if owned.len() < 200 => {
                     let clear = number(2) == 0;
                     let memory = allocate(size, clear);
                     if clear {
@@ -319,7 +384,7 @@ mod tests {
                     }
                     owned.push(Owned::new(memory, size, mark));
                 }
-                2 if !owned.is_empty() => {
+                3 if !owned.is_empty() => {
                     let old = owned.swap_remove(number(owned.len()));
                     old.check();
                     // SAFETY: it came from `allocate`, and only the result is used from here on.
@@ -362,6 +427,10 @@ mod tests {
     fn what_cannot_be_had_is_null() {
         assert!(allocate(usize::MAX, false).is_null());
         assert!(allocate(usize::MAX / 2, true).is_null());
+        assert!(allocate_array(usize::MAX, 2).is_null());
+        assert!(allocate_array(1 << (usize::BITS / 2), 1 << (usize::BITS / 2)).is_null(), "wraps to nothing");
+        assert!(allocate_aligned(4096, usize::MAX - 4095).is_null());
+        assert!(allocate_aligned(1 << (usize::BITS - 1), 1).is_null());
         let kept = Owned::new(allocate(100, false), 100, 7);
         // SAFETY: it came from `allocate`; where nothing comes back it stays as it was.
         assert!(unsafe { resize(kept.0, usize::MAX / 2) }.is_null());
