@@ -51,7 +51,7 @@ const FLAGS: [&str; 11] = [
     "-fdata-sections",
     "-fmerge-all-constants",
     "-fno-exceptions",
-    "-fno-stack-protector",
+    "-fstack-protector-strong",
     "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
     "-fno-sanitize=all",
