@@ -74,10 +74,11 @@ impl SourceTree {
     pub fn digest(&self) -> Result<String> {
         let mut files = vec![self.root.join("Cargo.toml"), self.root.join("Cargo.lock")];
         let not_compiled = ["tests", "benches", "examples", "fuzz"];
-        let walk = walkdir::WalkDir::new(self.root.join("init")).sort_by_file_name().into_iter();
-        for entry in
-            walk.filter_entry(|entry| entry.depth() != 1 || !not_compiled.iter().any(|name| entry.file_name() == *name))
-        {
+        let walk = |package: &str| walkdir::WalkDir::new(self.root.join(package)).sort_by_file_name().into_iter();
+        let is_compiled = |entry: &walkdir::DirEntry| {
+            entry.depth() != 1 || !not_compiled.iter().any(|name| entry.file_name() == *name)
+        };
+        for entry in ["contract", "init"].into_iter().flat_map(|package| walk(package).filter_entry(is_compiled)) {
             let entry = entry.map_err(|error| base::Error::Io {
                 action: "read",
                 path: error.path().unwrap_or(&self.root).to_owned(),
