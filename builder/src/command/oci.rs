@@ -181,7 +181,7 @@ fn build(args: &Args) -> Result<ExitCode> {
         step.finish("");
     }
     drop(lower);
-    if let Some(mut file) = output {
+    if let Some(file) = output {
         let mut inventory = Inventory::default();
         let inventory = match by_itself {
             true => {
@@ -196,13 +196,14 @@ fn build(args: &Args) -> Result<ExitCode> {
         let step = progress.step(format!("{name}: writing {}", file.path().display()));
         let properties = Properties { mtime, ..Properties::default() };
         let root = merge.root.as_ref().map(|root| &root.entry);
-        made.written = match args.split {
+        let (written, mut file) = match args.split {
             true => {
                 let parts = [&base, &difference(&base, &merge.tree)?];
-                write(&parts, root, &image, properties, args.compress, inventory, &mut file)?
+                write(&parts, root, &image, properties, args.compress, inventory, file)?
             }
-            false => write(&[&merge.tree], root, &image, properties, args.compress, inventory, &mut file)?,
+            false => write(&[&merge.tree], root, &image, properties, args.compress, inventory, file)?,
         };
+        made.written = written;
         let size = file.file().metadata().at("read", file.path())?.len();
         made.initramfs = Some((file.path().to_path_buf(), size));
         file.commit()?;

@@ -1,6 +1,6 @@
 //! An image like Alpine's on machines of 32 bits: a small distribution in several layers, larger than one block of our gzip.
 
-use archive::compress::gzip_blocks::BLOCK;
+use archive::compress::gzip::BLOCK;
 use serde_json::json;
 
 use crate::{

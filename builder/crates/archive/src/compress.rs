@@ -4,7 +4,7 @@
 
 use std::io::{self, BufWriter, Write};
 
-pub mod gzip_blocks;
+pub mod gzip;
 pub mod lz4_legacy;
 
 /// How an initramfs is compressed.
@@ -58,14 +58,13 @@ impl Compression {
         }
     }
 
-    /// A writer that compresses into `sink`.
+    /// Returns a writer that compresses into `sink`, gzip on all processors.
     ///
     /// # Errors
-    /// What the compressor says when it cannot be set up: it has no memory.
-    pub fn encoder<W: Write>(self, sink: W) -> io::Result<Encoder<W>> {
+    /// An error of the compressor's set-up: it has no memory.
+    pub fn encoder<W: Write + Send + 'static>(self, sink: W) -> io::Result<Encoder<W>> {
         Ok(Encoder(match self {
-            // flate2 leaves name, comment and time out, and writes "unknown" for the operating system.
-            Self::Gzip => Inner::Gzip(flate2::write::GzEncoder::new(sink, flate2::Compression::best())),
+            Self::Gzip => Inner::Gzip(gzip::Encoder::new(sink)?),
             Self::Zstd => {
                 let mut encoder = zstd::Encoder::new(sink, 19)?;
                 encoder.window_log(ZSTD_WINDOW_LOG)?;
@@ -76,20 +75,6 @@ impl Compression {
             Self::Lz4 => Inner::Lz4(lz4_legacy::Encoder::new(sink)),
             Self::None => Inner::None(BufWriter::with_capacity(64 * 1024, sink)),
         }))
-    }
-}
-
-impl Compression {
-    /// The same on all processors where the format can be: for what is large. gzip then comes in blocks
-    /// ([`gzip_blocks`]), which differ from [`Self::encoder`]'s in a few bytes.
-    ///
-    /// # Errors
-    /// As [`Self::encoder`].
-    pub fn parallel_encoder<W: Write>(self, sink: W) -> io::Result<Encoder<W>> {
-        match self {
-            Self::Gzip => Ok(Encoder(Inner::GzipBlocks(gzip_blocks::Encoder::new(sink)?))),
-            _ => self.encoder(sink),
-        }
     }
 }
 
@@ -106,8 +91,7 @@ fn xz_stream() -> io::Result<liblzma::stream::Stream> {
 pub struct Encoder<W: Write>(Inner<W>);
 
 enum Inner<W: Write> {
-    Gzip(flate2::write::GzEncoder<W>),
-    GzipBlocks(gzip_blocks::Encoder<W>),
+    Gzip(gzip::Encoder<W>),
     Zstd(zstd::Encoder<'static, W>),
     Xz(liblzma::write::XzEncoder<W>),
     Lz4(lz4_legacy::Encoder<W>),
@@ -122,7 +106,6 @@ impl<W: Write> Encoder<W> {
     pub fn finish(self) -> io::Result<W> {
         match self.0 {
             Inner::Gzip(encoder) => encoder.finish(),
-            Inner::GzipBlocks(encoder) => encoder.finish(),
             Inner::Zstd(encoder) => encoder.finish(),
             Inner::Xz(encoder) => encoder.finish(),
             Inner::Lz4(encoder) => encoder.finish(),
@@ -135,7 +118,6 @@ impl<W: Write> Write for Encoder<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.0 {
             Inner::Gzip(encoder) => encoder.write(bytes),
-            Inner::GzipBlocks(encoder) => encoder.write(bytes),
             Inner::Zstd(encoder) => encoder.write(bytes),
             Inner::Xz(encoder) => encoder.write(bytes),
             Inner::Lz4(encoder) => encoder.write(bytes),

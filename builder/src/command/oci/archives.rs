@@ -25,8 +25,8 @@ pub(super) fn write(
     properties: Properties,
     compression: Compression,
     mut inventory: Option<&mut Inventory>,
-    file: &mut AtomicFile,
-) -> Result<Written> {
+    mut file: AtomicFile,
+) -> Result<(Written, AtomicFile)> {
     let failed = |source| archive::Error::WriteArchive { source };
     let mut all = Written::default();
     for (place, tree) in parts.iter().enumerate() {
@@ -36,12 +36,13 @@ pub(super) fn write(
         if let Some(inventory) = &mut inventory {
             inventory.is_last = place + 1 == parts.len();
         }
-        let mut encoder = compression.parallel_encoder(&mut *file).map_err(failed)?;
+        let mut encoder = compression.encoder(file).map_err(failed)?;
         let root = root.filter(|_| place == 0);
         all = all.and(pack::write(tree, root, image, properties, &mut encoder, inventory.as_deref_mut())?);
-        encoder.finish().and_then(|file| file.flush()).map_err(failed)?;
+        file = encoder.finish().map_err(failed)?;
+        file.flush().map_err(failed)?;
     }
-    Ok(all)
+    Ok((all, file))
 }
 
 /// What `whole` has that `base` has not, with the folders on the way.

@@ -111,12 +111,12 @@ fn boot(args: &Args) -> Result<ExitCode> {
     let process = args.ram.apply(&image, &platform, &mut merge, &args.arguments, modules, progress)?;
     let work = TempDir::new("initramfs-overlay-oci-", None)?;
     let path = work.path().join("initrd");
-    let mut file = AtomicFile::create(&path)?;
+    let file = AtomicFile::create(&path)?;
     let mut inventory = Inventory::default();
     let parts = [&merge.tree];
     let root = merge.root.as_ref().map(|root| &root.entry);
-    let written =
-        write(&parts, root, &image, Properties::default(), Compression::Gzip, Some(&mut inventory), &mut file)?;
+    let (written, file) =
+        write(&parts, root, &image, Properties::default(), Compression::Gzip, Some(&mut inventory), file)?;
     file.commit()?;
     let size = std::fs::metadata(&path).at("read", &path)?.len();
     let least = u32::try_from(written.minimum_memory(size) >> 20).unwrap_or(u32::MAX);
