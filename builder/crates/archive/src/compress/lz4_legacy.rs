@@ -1,7 +1,9 @@
 //! LZ4's legacy frame, the only one the kernel reads (`lib/decompress_unlz4.c`): a magic number, then blocks, each with
-//! its compressed length in four bytes. Every block holds 8 MiB but the last; nothing marks the end. The frame is
-//! written and read here, the blocks are the libraries' work: the C library for its high compression (a fifth smaller),
-//! lz4_flex, which is safe Rust, for reading files from anywhere.
+//! its compressed length in four bytes. Every block holds 8 MiB but the last; nothing marks the end.
+//!
+//! The libraries compress and decompress the blocks: the C library for its high compression (lz4_flex's output is a fifth larger),
+//! lz4_flex, which is safe Rust, for files from anywhere. The frame is parsed here, because lz4_flex's `FrameDecoder` refuses a block
+//! that did not compress and a second frame, both of which the kernel takes, and takes a length that is cut off for the end.
 
 use std::io::{self, Read, Write};
 
@@ -155,5 +157,49 @@ impl<R: Read> Read for Decoder<R> {
         buffer[..length].copy_from_slice(&self.block[self.position..self.position + length]);
         self.position += length;
         Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pack(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = Encoder::new(Vec::new());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn unpack(bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let mut plain = Vec::new();
+        Decoder::new(bytes)?.read_to_end(&mut plain).map(|_| plain)
+    }
+
+    #[test]
+    fn a_block_that_does_not_compress_is_longer_than_its_content() {
+        let mut state = 1_u64;
+        let next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let noise: Vec<u8> = std::iter::repeat_with(next).take(BLOCK + 1).collect();
+        let packed = pack(&noise);
+        assert!(packed.len() > BLOCK + 1024);
+        assert!(unpack(&packed).unwrap() == noise);
+    }
+
+    #[test]
+    fn frames_padding_and_ends() {
+        let one = pack(b"one");
+        let kind = |bytes: &[u8]| unpack(bytes).map_err(|error| error.kind());
+        let joined = |tail: &[u8]| [&one, tail].concat();
+        assert_eq!(kind(&joined(&pack(b" two"))).unwrap(), b"one two");
+        assert_eq!(kind(&joined(&[0; 7])).unwrap(), b"one");
+        assert_eq!(kind(&joined(&[0; 2])).unwrap(), b"one");
+        assert_eq!(kind(&joined(&[7, 0])), Err(io::ErrorKind::UnexpectedEof));
+        assert_eq!(kind(&one[..one.len() - 1]), Err(io::ErrorKind::UnexpectedEof));
+        // The sign of a block that is stored, in LZ4's current frame.
+        assert_eq!(kind(&joined(&[1, 0, 0, 0x80, b'x'])), Err(io::ErrorKind::InvalidData));
+        assert_eq!(kind(b"\x04\x22\x4d\x18").unwrap_err(), io::ErrorKind::InvalidData);
     }
 }
