@@ -9,6 +9,8 @@ use std::{
     sync::Arc,
 };
 
+use zerocopy::{FromBytes, IntoBytes};
+
 /// Bytes at fixed places, for reading only.
 pub trait Medium: Send + Sync {
     /// Its size in bytes.
@@ -22,6 +24,18 @@ pub trait Medium: Send + Sync {
 
 /// A medium that several look at.
 pub type Shared = Arc<dyn Medium>;
+
+impl dyn Medium {
+    /// Reads the structure at `offset`.
+    ///
+    /// # Errors
+    /// As [`Medium::read_at`].
+    pub fn read<T: FromBytes + IntoBytes>(&self, offset: u64) -> io::Result<T> {
+        let mut structure = T::new_zeroed();
+        self.read_at(offset, structure.as_mut_bytes())?;
+        Ok(structure)
+    }
+}
 
 impl std::fmt::Debug for dyn Medium {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -11,6 +11,11 @@ use std::{
 use contract::inventory::Kind;
 use initramfs_overlay_init::kernel::Stat;
 
+/// Returns the error for a damaged filesystem (the kernel's EUCLEAN); `part` says what is damaged.
+pub fn corrupt(part: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the filesystem is damaged: {part}"))
+}
+
 /// The content of a file.
 pub trait Content: Read + Seek {}
 

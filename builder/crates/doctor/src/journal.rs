@@ -2,11 +2,17 @@
 //! filesystem without writing to it. (The library that reads ext4 takes journals of one format only, and not where the log goes
 //! round its end.) Format and rules: kernel, Documentation/filesystems/ext4/journal.rst and fs/jbd2/recovery.c.
 
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{collections::BTreeMap, io, mem::offset_of, sync::Arc};
+
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
+    big_endian::{U16, U32},
+};
 
 use super::{
     block_reader::{Medium, Replaced, Shared, overlay},
-    superblock::{Inodes, Layout, corrupt, crc32c, field16, field32},
+    filesystem::corrupt,
+    superblock::{Inodes, Layout, Superblock, crc32c},
 };
 
 const MAGIC: u32 = 0xc03b_3998;
@@ -26,7 +32,75 @@ const ESCAPED: u32 = 0x1;
 const SAME_UUID: u32 = 0x2;
 const LAST: u32 = 0x8;
 
-/// The filesystem in `block_reader` as the next mount would see it, and how many blocks its journal put back. Where the filesystem was
+/// The beginning of a block that describes.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Header {
+    magic: U32,
+    kind: U32,
+    sequence: U32,
+}
+
+/// The journal's superblock; from `compatible` on, only kind 4 has it.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Head {
+    header: Header,
+    block: U32,
+    end: U32,
+    first: U32,
+    sequence: U32,
+    start: U32,
+    error: U32,
+    compatible: U32,
+    incompatible: U32,
+    read_only: U32,
+    uuid: [u8; 16],
+    more: [u8; 188],
+    checksum: U32,
+    users: [u8; 768],
+}
+
+/// A tag of a descriptor with checksums of the third kind.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Tag3 {
+    target_low: U32,
+    flags: U32,
+    target_high: U32,
+    checksum: U32,
+}
+
+/// Any other tag, without the upper half of its target, which only a journal of 64 bits has.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Tag {
+    target_low: U32,
+    checksum: U16,
+    flags: U16,
+}
+
+/// The beginning of a block that commits.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Commit {
+    header: Header,
+    sum_kind: [u8; 4],
+    checksum: U32,
+}
+
+/// The beginning of a list of freed blocks.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Revoked {
+    header: Header,
+    /// Bytes of the block in use, with this.
+    used: U32,
+}
+
+const _: () = assert!(size_of::<Head>() == 1024);
+
+/// The filesystem in `medium` as the next mount would see it, and how many blocks its journal put back. Where the filesystem was
 /// unmounted there is nothing to do.
 ///
 /// # Errors
@@ -41,7 +115,7 @@ pub fn replayed(medium: Shared) -> io::Result<(Shared, usize)> {
     let count = places.len();
     let replayed: Shared = Arc::new(Replayed { below: medium, block: u64::from(layout.block), places });
     // The superblock goes through the journal too. Its flag comes off, as a mount takes it off.
-    let (offset, clean) = Layout::without_recovery(&replayed)?;
+    let (offset, clean) = Superblock::without_recovery(&replayed)?;
     Ok((Arc::new(Replaced::new(replayed, offset, clean)), count))
 }
 
@@ -75,8 +149,9 @@ impl Medium for Replayed {
     }
 }
 
-fn be32(bytes: &[u8], at: usize) -> u32 {
-    field32(bytes, at).swap_bytes()
+/// Returns the structure that `block` begins with.
+fn structure<T: FromBytes + KnownLayout + Immutable + Unaligned>(block: &[u8]) -> io::Result<&T> {
+    T::ref_from_prefix(block).map(|(structure, _)| structure).map_err(|_| corrupt("its journal has a block too short"))
 }
 
 /// The journal, as its own superblock describes it.
@@ -91,6 +166,13 @@ struct Log<'a> {
     sequence: u32,
     features: u32,
     seed: u32,
+}
+
+/// A tag of any kind.
+struct Tagged {
+    target: u64,
+    flags: u32,
+    sum: u32,
 }
 
 /// A block that a transaction wrote.
@@ -109,27 +191,26 @@ impl<'a> Log<'a> {
         let places = Inodes { medium, layout }.blocks(inode)?;
         let mut log =
             Self { medium, places, block, first: 0, end: u32::MAX, start: 0, sequence: 0, features: 0, seed: 0 };
-        let head = log.read(0)?;
-        if be32(&head, 0) != MAGIC || !SUPERBLOCKS.contains(&be32(&head, 4)) || be32(&head, 0x0c) != layout.block {
+        let block = log.read(0)?;
+        let head: &Head = structure(&block)?;
+        let kind = head.header.kind.get();
+        if head.header.magic != MAGIC || !SUPERBLOCKS.contains(&kind) || head.block != layout.block {
             return Err(corrupt("its journal has no superblock"));
         }
-        let has_features = be32(&head, 4) == SUPERBLOCKS[1];
-        log.features = if has_features { be32(&head, 0x28) } else { 0 };
+        log.features = if kind == SUPERBLOCKS[1] { head.incompatible.get() } else { 0 };
         if log.features & !KNOWN != 0 {
             return Err(corrupt(&format!("its journal has features that are not known here ({:#x})", log.features)));
         }
-        (log.end, log.first) = (be32(&head, 0x10), be32(&head, 0x14));
-        (log.sequence, log.start) = (be32(&head, 0x18), be32(&head, 0x1c));
+        (log.end, log.first) = (head.end.get(), head.first.get());
+        (log.sequence, log.start) = (head.sequence.get(), head.start.get());
         if log.end as usize > log.places.len() || log.first == 0 || log.first >= log.end || log.start >= log.end {
             return Err(corrupt("its journal's superblock does not fit the journal"));
         }
         if log.has_checksums() {
-            let mut bare = head[..1024].to_vec();
-            bare[0xfc..0x100].fill(0);
-            if crc32c(!0, &bare) != be32(&head, 0xfc) {
+            if sum_without(!0, head.as_bytes(), offset_of!(Head, checksum)) != head.checksum {
                 return Err(corrupt("its journal's superblock has a wrong checksum"));
             }
-            log.seed = crc32c(!0, &head[0x30..0x40]);
+            log.seed = crc32c(!0, &head.uuid);
         }
         Ok(log)
     }
@@ -173,14 +254,15 @@ impl<'a> Log<'a> {
         while left > 0 {
             left -= 1;
             let block = self.read(place)?;
-            if be32(&block, 0) != MAGIC || be32(&block, 8) != sequence {
+            let header: &Header = structure(&block)?;
+            if header.magic != MAGIC || header.sequence != sequence {
                 break;
             }
             place = self.after(place);
-            match be32(&block, 4) {
+            match header.kind.get() {
                 DESCRIPTOR => {
                     is_damaged |= !self.has_good_tail(&block);
-                    for (target, flags, sum) in self.tags(&block) {
+                    for Tagged { target, flags, sum } in self.tags(&block) {
                         is_damaged |= !self.is_good_content(&self.read(place)?, sequence, sum);
                         new.push(Written { target, place, sequence, is_escaped: flags & ESCAPED != 0 });
                         place = self.after(place);
@@ -192,7 +274,7 @@ impl<'a> Log<'a> {
                     freed.extend(self.revoked(&block)?);
                 }
                 // The end that was never written whole: the transaction did not happen.
-                COMMIT if !self.is_good_commit(&block) => break,
+                COMMIT if !self.is_good_commit(&block)? => break,
                 // It did happen, and cannot be repeated: the kernel refuses to mount.
                 COMMIT if is_damaged => return Err(corrupt("its journal has a block with a wrong checksum")),
                 COMMIT => {
@@ -208,43 +290,54 @@ impl<'a> Log<'a> {
         Ok((written, revoked))
     }
 
-    /// The tags of a descriptor: target, flags, checksum.
-    fn tags(&self, block: &[u8]) -> Vec<(u64, u32, u32)> {
-        let is_3 = self.features & CHECKSUM_3 != 0;
-        let size = match (is_3, self.features & CHECKSUM_2 != 0, self.features & HAS_64BIT != 0) {
-            (true, ..) => 16,
-            (_, is_2, is_64) => 8 + if is_2 { 2 } else { 0 } + if is_64 { 4 } else { 0 },
-        };
-        let end = block.len() - if self.has_checksums() { 4 } else { 0 };
+    /// Returns what a descriptor says of the blocks behind it.
+    fn tags(&self, block: &[u8]) -> Vec<Tagged> {
+        let end = block.len() - if self.has_checksums() { size_of::<U32>() } else { 0 };
+        let mut rest = block.get(size_of::<Header>()..end).unwrap_or_default();
         let mut tags = Vec::new();
-        let mut at = 12;
-        while at + size <= end {
-            let (flags, sum) = if is_3 {
-                (be32(block, at + 4), be32(block, at + 12))
-            } else {
-                (u32::from(field16(block, at + 6).swap_bytes()), u32::from(field16(block, at + 4).swap_bytes()))
-            };
-            let high = if self.features & HAS_64BIT != 0 { be32(block, at + 8) } else { 0 };
-            tags.push((u64::from(high) << 32 | u64::from(be32(block, at)), flags, sum));
-            at += size + if flags & SAME_UUID == 0 { 16 } else { 0 };
+        while let Some((tag, after)) = self.tag(rest) {
+            let flags = tag.flags;
+            tags.push(tag);
             if flags & LAST != 0 {
                 break;
             }
+            rest = after.get(if flags & SAME_UUID == 0 { 16 } else { 0 }..).unwrap_or_default();
         }
         tags
     }
 
+    /// Splits a tag from `bytes`.
+    fn tag<'b>(&self, bytes: &'b [u8]) -> Option<(Tagged, &'b [u8])> {
+        let is_64 = self.features & HAS_64BIT != 0;
+        let target = |high: U32, low: U32| u64::from(if is_64 { high.get() } else { 0 }) << 32 | u64::from(low.get());
+        if self.features & CHECKSUM_3 != 0 {
+            let (tag, rest) = Tag3::ref_from_prefix(bytes).ok()?;
+            let (flags, sum) = (tag.flags.get(), tag.checksum.get());
+            return Some((Tagged { target: target(tag.target_high, tag.target_low), flags, sum }, rest));
+        }
+        let (tag, mut rest) = Tag::ref_from_prefix(bytes).ok()?;
+        let mut high = U32::ZERO;
+        if is_64 {
+            (high, rest) = U32::read_from_prefix(rest).ok()?;
+        }
+        // The second kind of checksums made the tag longer and the field no larger (`journal_tag_bytes`).
+        let rest = rest.get(if self.features & CHECKSUM_2 != 0 { 2 } else { 0 }..)?;
+        let (flags, sum) = (tag.flags.get().into(), tag.checksum.get().into());
+        Some((Tagged { target: target(high, tag.target_low), flags, sum }, rest))
+    }
+
     fn revoked(&self, block: &[u8]) -> io::Result<Vec<u64>> {
-        let used = be32(block, 12) as usize;
+        let used = structure::<Revoked>(block)?.used.get() as usize;
         let size = if self.features & HAS_64BIT != 0 { 8 } else { 4 };
-        let records = block.get(16..used).ok_or_else(|| corrupt("its journal has a bad list of freed blocks"))?;
+        let records = block.get(size_of::<Revoked>()..used);
+        let records = records.ok_or_else(|| corrupt("its journal has a bad list of freed blocks"))?;
         let number = |record: &[u8]| record.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         Ok(records.chunks_exact(size).map(number).collect())
     }
 
     fn has_good_tail(&self, block: &[u8]) -> bool {
-        let (body, tail) = block.split_at(block.len() - 4);
-        !self.has_checksums() || crc32c(crc32c(self.seed, body), &[0; 4]) == be32(tail, 0)
+        let (_, sum) = block.split_at(block.len() - size_of::<U32>());
+        !self.has_checksums() || sum_without(self.seed, block, block.len() - sum.len()).as_bytes() == sum
     }
 
     fn is_good_content(&self, content: &[u8], sequence: u32, sum: u32) -> bool {
@@ -256,14 +349,20 @@ impl<'a> Log<'a> {
         }
     }
 
-    fn is_good_commit(&self, block: &[u8]) -> bool {
-        let mut bare = block.to_vec();
-        bare[16..20].fill(0);
-        !self.has_checksums() || crc32c(self.seed, &bare) == be32(block, 16)
+    fn is_good_commit(&self, block: &[u8]) -> io::Result<bool> {
+        let sum = structure::<Commit>(block)?.checksum;
+        Ok(!self.has_checksums() || sum_without(self.seed, block, offset_of!(Commit, checksum)) == sum)
     }
 }
 
-/// Whether `a` comes after `b`; the numbers go round.
+/// Returns the checksum of `bytes` with zeros for the checksum in them, which is at `place`.
+fn sum_without(seed: u32, bytes: &[u8], place: usize) -> U32 {
+    let (head, tail) = bytes.split_at(place.min(bytes.len()));
+    let tail = tail.get(size_of::<U32>()..).unwrap_or_default();
+    [head, &[0; size_of::<U32>()], tail].iter().fold(seed, |sum, part| crc32c(sum, part)).into()
+}
+
+/// Returns true if `a` comes after `b`; the numbers go round.
 fn is_later(a: u32, b: u32) -> bool {
     a.wrapping_sub(b).cast_signed() > 0
 }

@@ -1,12 +1,22 @@
 //! ext4 as far as the library that reads it does not tell: where the journal lies, how many blocks are free, and the superblock
 //! without its flag for an unfinished journal. Format: kernel, Documentation/filesystems/ext4/.
 
-use std::io;
+use std::{io, mem::offset_of};
 
-use super::block_reader::Shared;
+use zerocopy::{
+    FromBytes, FromZeros, IntoBytes,
+    little_endian::{U16, U32},
+};
 
-/// Where the superblock is, and how long it is, in bytes.
-const SUPERBLOCK: (u64, usize) = (1024, 1024);
+use super::{block_reader::Shared, filesystem::corrupt};
+
+mod structures;
+
+pub use structures::Superblock;
+use structures::{Descriptor, Extent, ExtentHeader, ExtentIndex, Inode};
+
+const MAGIC: u16 = 0xef53;
+const EXTENTS_MAGIC: u16 = 0xf30a;
 const HAS_JOURNAL: u32 = 0x4;
 const NEEDS_RECOVERY: u32 = 0x4;
 const HAS_64BIT: u32 = 0x80;
@@ -17,26 +27,11 @@ const HAS_EXTENTS: u32 = 0x8_0000;
 /// Extents and blocks of one inode, at most: far more than any journal has.
 const MOST: usize = 1 << 22;
 
-/// What the kernel says of a damaged filesystem (EUCLEAN), and what is damaged.
-pub fn corrupt(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the filesystem is damaged: {what}"))
+fn wide(high: impl Into<u32>, low: U32) -> u64 {
+    u64::from(high.into()) << 32 | u64::from(low.get())
 }
 
-/// Two bytes, least first; 0 past the end.
-pub fn field16(bytes: &[u8], at: usize) -> u16 {
-    bytes.get(at..at + 2).and_then(|field| field.try_into().ok()).map_or(0, u16::from_le_bytes)
-}
-
-/// Four bytes, least first; 0 past the end.
-pub fn field32(bytes: &[u8], at: usize) -> u32 {
-    bytes.get(at..at + 4).and_then(|field| field.try_into().ok()).map_or(0, u32::from_le_bytes)
-}
-
-fn wide(high: u32, low: u32) -> u64 {
-    u64::from(high) << 32 | u64::from(low)
-}
-
-/// CRC-32C as ext4 and its journal use it: begun with `seed`, not inverted at the end.
+/// Calculates CRC-32C as ext4 and its journal use it: begun with `seed`, not inverted at the end.
 pub fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
     static ALGORITHM: crc::Algorithm<u32> = crc::Algorithm { xorout: 0, ..crc::CRC_32_ISCSI };
     static TABLE: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&ALGORITHM);
@@ -46,12 +41,63 @@ pub fn crc32c(seed: u32, bytes: &[u8]) -> u32 {
     digest.finalize()
 }
 
-/// What the superblock says about where things are.
+impl Superblock {
+    /// The place of the superblock in bytes.
+    const PLACE: u64 = 1024;
+
+    /// Reads the superblock, which may be none.
+    ///
+    /// # Errors
+    /// The medium's.
+    pub fn read(medium: &Shared) -> io::Result<Self> {
+        medium.read(Self::PLACE)
+    }
+
+    /// Returns true for one of ext2 to ext4.
+    pub fn is_ext(&self) -> bool {
+        self.magic == MAGIC
+    }
+
+    /// Returns true if the filesystem has a journal.
+    pub fn has_journal(&self) -> bool {
+        self.compatible.get() & HAS_JOURNAL != 0
+    }
+
+    fn has_checksums(&self) -> bool {
+        self.read_only.get() & HAS_CHECKSUMS != 0
+    }
+
+    fn sum(&self) -> U32 {
+        let bytes = self.as_bytes();
+        crc32c(!0, bytes.get(..offset_of!(Self, checksum)).unwrap_or(bytes)).into()
+    }
+
+    /// Returns true if the checksum is right, where there is one: else libblkid knows no filesystem there (util-linux,
+    /// libblkid/src/superblocks/ext.c), and no kernel mounts it.
+    pub fn is_whole(&self) -> bool {
+        !self.has_checksums() || self.sum() == self.checksum
+    }
+
+    /// Reads the superblock and takes its flag for recovery away; returns it with its place.
+    ///
+    /// # Errors
+    /// The medium's.
+    pub fn without_recovery(medium: &Shared) -> io::Result<(u64, Vec<u8>)> {
+        let mut superblock = Self::read(medium)?;
+        superblock.incompatible &= U32::new(!NEEDS_RECOVERY);
+        if superblock.has_checksums() {
+            superblock.checksum = superblock.sum();
+        }
+        Ok((Self::PLACE, superblock.as_bytes().to_vec()))
+    }
+}
+
+/// Places and sizes, as the superblock has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// Bytes of a block.
     pub block: u32,
-    /// Whether the journal has to be looked at before anything else.
+    /// True if the journal has to be looked at before anything else.
     pub needs_recovery: bool,
     /// The journal's inode; none where it is on another device.
     pub journal: Option<u32>,
@@ -64,14 +110,8 @@ pub struct Layout {
     inode: u16,
     descriptor: u16,
     last_orphan: u32,
-    /// What the checksums of all else begin with, where there are any.
+    /// The beginning of all other checksums, where there are any.
     seed: Option<u32>,
-}
-
-/// Whether the superblock's checksum is right, where it has one: else libblkid knows no filesystem there (util-linux,
-/// libblkid/src/superblocks/ext.c), and no kernel mounts it.
-pub fn is_whole(bytes: &[u8]) -> bool {
-    field32(bytes, 0x64) & HAS_CHECKSUMS == 0 || crc32c(!0, &bytes[..0x3fc]) == field32(bytes, 0x3fc)
 }
 
 impl Layout {
@@ -80,10 +120,9 @@ impl Layout {
     /// # Errors
     /// The medium's, that it is no ext filesystem, or one that no kernel would mount there (kernel, fs/ext4/super.c).
     pub fn read(medium: &Shared) -> io::Result<Self> {
-        let mut bytes = [0; SUPERBLOCK.1];
-        medium.read_at(SUPERBLOCK.0, &mut bytes)?;
-        let layout = Self::parse(&bytes)?;
-        if !is_whole(&bytes) {
+        let superblock = Superblock::read(medium)?;
+        let layout = Self::parse(&superblock)?;
+        if !superblock.is_whole() {
             return Err(corrupt("its superblock's checksum is wrong"));
         }
         let (blocks, room) = (layout.blocks, medium.size() / u64::from(layout.block));
@@ -93,75 +132,54 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Looks whether the descriptors of the groups are whole, as the kernel does before it looks at the journal.
+    /// Checks the descriptors of the groups, as the kernel does before it looks at the journal.
     ///
     /// # Errors
     /// The medium's, or that one is damaged.
     pub fn check_descriptors(&self, medium: &Shared) -> io::Result<()> {
-        /// Where a descriptor has its checksum.
-        const SUM: usize = 0x1e;
+        const SUM: usize = offset_of!(Descriptor, checksum);
         let Some(seed) = self.seed else { return Ok(()) };
-        for (group, descriptor) in (0_u32..).zip(self.descriptors(medium)?) {
-            let (head, tail) = (descriptor.get(..SUM), descriptor.get(SUM + 2..));
+        let table = self.descriptor_table(medium)?;
+        for (group, bytes) in (0_u32..).zip(table.chunks(self.descriptor.into())) {
+            let (head, tail) = (bytes.get(..SUM), bytes.get(SUM + size_of::<U16>()..));
             let sum = [&group.to_le_bytes()[..], head.unwrap_or_default(), &[0, 0], tail.unwrap_or_default()]
                 .iter()
                 .fold(seed, |sum, bytes| crc32c(sum, bytes));
-            if sum & 0xffff != u32::from(field16(&descriptor, SUM)) {
+            if sum & 0xffff != u32::from(Descriptor::of(bytes).checksum.get()) {
                 return Err(corrupt(&format!("the descriptor of group {group}")));
             }
         }
         Ok(())
     }
 
-    fn parse(bytes: &[u8]) -> io::Result<Self> {
-        let (block_bits, cluster_bits) = (field32(bytes, 0x18), field32(bytes, 0x1c));
-        let compatible = field32(bytes, 0x5c);
-        let incompatible = field32(bytes, 0x60);
+    fn parse(superblock: &Superblock) -> io::Result<Self> {
+        let (block_bits, cluster_bits) = (superblock.block_bits.get(), superblock.cluster_bits.get());
+        let incompatible = superblock.incompatible.get();
         let is_64bit = incompatible & HAS_64BIT != 0;
-        let inode = field32(bytes, 0xe0);
-        if field16(bytes, 0x38) != 0xef53 || block_bits > 6 || cluster_bits.wrapping_sub(block_bits) > 16 {
+        let is_known = superblock.is_ext() && block_bits <= 6 && cluster_bits.wrapping_sub(block_bits) <= 16;
+        if !is_known || superblock.blocks_per_group == 0 || superblock.inodes_per_group == 0 {
             return Err(corrupt("its superblock"));
         }
-        let layout = Self {
+        Ok(Self {
             block: 1024 << block_bits,
-            needs_recovery: compatible & HAS_JOURNAL != 0 && incompatible & NEEDS_RECOVERY != 0,
-            journal: (inode != 0).then_some(inode),
-            blocks: wide(if is_64bit { field32(bytes, 0x150) } else { 0 }, field32(bytes, 0x04)),
-            first_block: field32(bytes, 0x14),
-            blocks_per_group: field32(bytes, 0x20),
+            needs_recovery: superblock.has_journal() && incompatible & NEEDS_RECOVERY != 0,
+            journal: Some(superblock.journal_inode.get()).filter(|inode| *inode != 0),
+            blocks: wide(if is_64bit { superblock.blocks_high } else { U32::ZERO }, superblock.blocks_low),
+            first_block: superblock.first_block.get(),
+            blocks_per_group: superblock.blocks_per_group.get(),
             cluster: 1 << (cluster_bits - block_bits),
-            inodes_per_group: field32(bytes, 0x28),
-            inode: field16(bytes, 0x58).max(128),
-            descriptor: if is_64bit { field16(bytes, 0xfe).max(32) } else { 32 },
-            last_orphan: field32(bytes, 0xe8),
-            seed: (field32(bytes, 0x64) & HAS_CHECKSUMS != 0).then(|| match incompatible & HAS_SEED {
-                0 => crc32c(!0, &bytes[0x68..0x78]),
-                _ => field32(bytes, 0x270),
+            inodes_per_group: superblock.inodes_per_group.get(),
+            inode: superblock.inode_size.get().max(128),
+            descriptor: if is_64bit { superblock.descriptor_size.get().max(32) } else { 32 },
+            last_orphan: superblock.last_orphan.get(),
+            seed: superblock.has_checksums().then(|| match incompatible & HAS_SEED {
+                0 => crc32c(!0, &superblock.uuid),
+                _ => superblock.checksum_seed.get(),
             }),
-        };
-        if layout.blocks_per_group == 0 || layout.inodes_per_group == 0 {
-            return Err(corrupt("its superblock"));
-        }
-        Ok(layout)
+        })
     }
 
-    /// The superblock without its flag for recovery, and where it goes.
-    ///
-    /// # Errors
-    /// The medium's.
-    pub fn without_recovery(medium: &Shared) -> io::Result<(u64, Vec<u8>)> {
-        let mut bytes = vec![0; SUPERBLOCK.1];
-        medium.read_at(SUPERBLOCK.0, &mut bytes)?;
-        let flags = field32(&bytes, 0x60) & !NEEDS_RECOVERY;
-        bytes[0x60..0x64].copy_from_slice(&flags.to_le_bytes());
-        if field32(&bytes, 0x64) & HAS_CHECKSUMS != 0 {
-            let sum = crc32c(!0, &bytes[..0x3fc]);
-            bytes[0x3fc..].copy_from_slice(&sum.to_le_bytes());
-        }
-        Ok((SUPERBLOCK.0, bytes))
-    }
-
-    fn descriptors(&self, medium: &Shared) -> io::Result<Vec<Vec<u8>>> {
+    fn descriptor_table(&self, medium: &Shared) -> io::Result<Vec<u8>> {
         let groups = self.blocks.saturating_sub(u64::from(self.first_block)).div_ceil(u64::from(self.blocks_per_group));
         let start = (u64::from(self.first_block) + 1) * u64::from(self.block);
         let size = u64::from(self.descriptor);
@@ -170,33 +188,43 @@ impl Layout {
         }
         let mut all = vec![0; usize::try_from(groups * size).unwrap_or(0)];
         medium.read_at(start, &mut all)?;
-        Ok(all.chunks(usize::from(self.descriptor)).map(<[u8]>::to_vec).collect())
+        Ok(all)
     }
 
-    /// Free bytes, as `statfs` counts them after a mount: files that were removed and not yet freed are freed then.
+    /// Returns the free bytes, as `statfs` counts them after a mount: files that were removed and not yet freed are freed then.
     ///
     /// # Errors
     /// The medium's.
     pub fn free(&self, medium: &Shared) -> io::Result<u64> {
-        let mut clusters = 0_u64;
-        for group in self.descriptors(medium)? {
-            clusters += wide(0, u32::from(field16(&group, 0x2c)) << 16 | u32::from(field16(&group, 0x0c)));
-        }
+        let table = self.descriptor_table(medium)?;
+        let clusters: u64 = table
+            .chunks(self.descriptor.into())
+            .map(Descriptor::of)
+            .map(|group| u64::from(group.free_blocks_high.get()) << 16 | u64::from(group.free_blocks_low.get()))
+            .sum();
         let inodes = Inodes { medium, layout: self };
         let mut orphan = self.last_orphan;
         let mut sectors = 0_u64;
-        // The list goes through a field of the inodes themselves.
         for _ in 0..1000 {
             if orphan == 0 {
                 break;
             }
             let inode = inodes.read(orphan)?;
-            if field16(&inode, 0x1a) == 0 {
-                sectors += wide(u32::from(field16(&inode, 0x74)), field32(&inode, 0x1c));
+            if inode.links == 0 {
+                sectors += wide(inode.sectors_high, inode.sectors_low);
             }
-            orphan = field32(&inode, 0x14);
+            orphan = inode.deletion_time.get();
         }
         Ok((clusters * self.cluster * u64::from(self.block)).saturating_add(sectors * 512))
+    }
+}
+
+impl Descriptor {
+    /// Parses a descriptor; a short one has zeros for the rest.
+    fn of(bytes: &[u8]) -> Self {
+        let mut descriptor = Self::new_zeroed();
+        descriptor.as_mut_bytes().iter_mut().zip(bytes).for_each(|(place, byte)| *place = *byte);
+        descriptor
     }
 }
 
@@ -209,17 +237,17 @@ pub struct Inodes<'a> {
 }
 
 impl Inodes<'_> {
-    fn read(&self, number: u32) -> io::Result<Vec<u8>> {
+    fn read(&self, number: u32) -> io::Result<Inode> {
         let index = number.checked_sub(1).ok_or_else(|| corrupt("inode 0 is used"))?;
         let group = (index / self.layout.inodes_per_group) as usize;
-        let descriptors = self.layout.descriptors(self.medium)?;
-        let descriptor = descriptors.get(group).ok_or_else(|| corrupt("an inode is in no group"))?;
-        let table = wide(if descriptor.len() >= 64 { field32(descriptor, 0x28) } else { 0 }, field32(descriptor, 0x08));
+        let table = self.layout.descriptor_table(self.medium)?;
+        let descriptor = table.chunks(self.layout.descriptor.into()).nth(group);
+        let descriptor = Descriptor::of(descriptor.ok_or_else(|| corrupt("an inode is in no group"))?);
         let offset = u64::from(index % self.layout.inodes_per_group) * u64::from(self.layout.inode);
-        let mut inode = vec![0; usize::from(self.layout.inode)];
-        let start = table.checked_mul(u64::from(self.layout.block)).ok_or_else(|| corrupt("an inode table"))?;
-        self.medium.read_at(start + offset, &mut inode)?;
-        Ok(inode)
+        let start = wide(descriptor.inode_table_high, descriptor.inode_table_low)
+            .checked_mul(u64::from(self.layout.block))
+            .and_then(|start| start.checked_add(offset));
+        self.medium.read(start.ok_or_else(|| corrupt("an inode table"))?)
     }
 
     fn block(&self, number: u64) -> io::Result<Vec<u8>> {
@@ -229,39 +257,42 @@ impl Inodes<'_> {
         Ok(block)
     }
 
-    /// Where each block of a file lies. For files without holes, as a journal is.
+    /// Returns the places of a file's blocks. For files without holes, as a journal is.
     ///
     /// # Errors
     /// The medium's, or that the file is damaged.
     pub fn blocks(&self, number: u32) -> io::Result<Vec<u64>> {
         let inode = self.read(number)?;
         let mut found = Vec::new();
-        let map = &inode[0x28..0x64];
-        if field32(&inode, 0x20) & HAS_EXTENTS != 0 {
-            self.extents(map, &mut found, 6)?;
+        if inode.flags.get() & HAS_EXTENTS != 0 {
+            self.extents(&inode.map, &mut found, 6)?;
         } else {
-            for place in 0..15 {
-                let number = u64::from(field32(map, place * 4));
+            let map: [U32; 15] = zerocopy::transmute!(inode.map);
+            for (place, number) in map.into_iter().enumerate() {
                 // Twelve blocks, then lists of blocks, of lists and of lists of lists.
-                self.mapped(number, place.saturating_sub(11), &mut found)?;
+                self.mapped(number.into(), place.saturating_sub(11), &mut found)?;
             }
         }
         Ok(found)
     }
 
     fn extents(&self, node: &[u8], found: &mut Vec<u64>, deepest: u16) -> io::Result<()> {
-        let (entries, depth) = (usize::from(field16(node, 2)), field16(node, 6));
-        if field16(node, 0) != 0xf30a || depth > deepest || 12 + entries * 12 > node.len() || found.len() > MOST {
-            return Err(corrupt("a list of extents"));
+        let damaged = || corrupt("a list of extents");
+        let (header, rest) = ExtentHeader::ref_from_prefix(node).map_err(|_| damaged())?;
+        let (entries, depth) = (header.entries.get().into(), header.depth.get());
+        if header.magic != EXTENTS_MAGIC || depth > deepest || found.len() > MOST {
+            return Err(damaged());
         }
-        for entry in node[12..12 + entries * 12].chunks_exact(12) {
-            if depth > 0 {
-                let child = wide(u32::from(field16(entry, 8)), field32(entry, 4));
-                self.extents(&self.block(child)?, found, depth - 1)?;
-            } else {
-                let first = wide(u32::from(field16(entry, 6)), field32(entry, 8));
+        if depth > 0 {
+            let children = <[ExtentIndex]>::ref_from_prefix_with_elems(rest, entries).map_err(|_| damaged())?.0;
+            for child in children {
+                self.extents(&self.block(wide(child.child_high, child.child_low))?, found, depth - 1)?;
+            }
+        } else {
+            for extent in <[Extent]>::ref_from_prefix_with_elems(rest, entries).map_err(|_| damaged())?.0 {
+                let first = wide(extent.start_high, extent.start_low);
                 // Longer ones are reserved and not written.
-                let length = u64::from(field16(entry, 4)).min(0x8000);
+                let length = u64::from(extent.length.get()).min(0x8000);
                 found.extend((0..length).map(|offset| first + offset));
             }
         }
@@ -274,8 +305,8 @@ impl Inodes<'_> {
             (_, 0) => found.push(number),
             _ if found.len() > MOST => return Err(corrupt("a list of blocks")),
             _ => {
-                for entry in self.block(number)?.chunks_exact(4) {
-                    self.mapped(u64::from(field32(entry, 0)), depth - 1, found)?;
+                for entry in self.block(number)?.as_chunks().0 {
+                    self.mapped(u32::from_le_bytes(*entry).into(), depth - 1, found)?;
                 }
             }
         }
@@ -297,14 +328,39 @@ mod tests {
 
     #[test]
     fn superblocks_that_are_none_are_refused() {
-        assert!(Layout::parse(&[0; 1024]).is_err());
-        let mut bytes = [0; 1024];
-        bytes[0x38..0x3a].copy_from_slice(&0xef53_u16.to_le_bytes());
-        assert!(Layout::parse(&bytes).is_err(), "groups without blocks");
-        bytes[0x20] = 1;
-        bytes[0x28] = 1;
-        assert_eq!(Layout::parse(&bytes).unwrap().block, 1024);
-        bytes[0x18] = 200;
-        assert!(Layout::parse(&bytes).is_err(), "a block size that is no number of bits");
+        let mut superblock = Superblock::new_zeroed();
+        assert!(Layout::parse(&superblock).is_err());
+        superblock.magic = MAGIC.into();
+        assert!(Layout::parse(&superblock).is_err(), "groups without blocks");
+        (superblock.blocks_per_group, superblock.inodes_per_group) = (U32::new(1), U32::new(1));
+        assert_eq!(Layout::parse(&superblock).unwrap().block, 1024);
+        superblock.block_bits = U32::new(200);
+        assert!(Layout::parse(&superblock).is_err(), "a block size that is no number of bits");
+    }
+
+    #[test]
+    fn fields_are_where_the_kernel_has_them() {
+        // Documentation/filesystems/ext4/super.rst, group_descr.rst and inodes.rst.
+        let places = [
+            (offset_of!(Superblock, magic), 0x38),
+            (offset_of!(Superblock, inode_size), 0x58),
+            (offset_of!(Superblock, uuid), 0x68),
+            (offset_of!(Superblock, journal_inode), 0xe0),
+            (offset_of!(Superblock, last_orphan), 0xe8),
+            (offset_of!(Superblock, descriptor_size), 0xfe),
+            (offset_of!(Superblock, blocks_high), 0x150),
+            (offset_of!(Superblock, checksum_seed), 0x270),
+            (offset_of!(Superblock, checksum), 0x3fc),
+            (offset_of!(Descriptor, checksum), 0x1e),
+            (offset_of!(Descriptor, inode_table_high), 0x28),
+            (offset_of!(Descriptor, free_blocks_high), 0x2c),
+            (offset_of!(Inode, deletion_time), 0x14),
+            (offset_of!(Inode, links), 0x1a),
+            (offset_of!(Inode, map), 0x28),
+            (offset_of!(Inode, sectors_high), 0x74),
+        ];
+        for (seen, expected) in places {
+            assert_eq!(seen, expected);
+        }
     }
 }

@@ -4,13 +4,14 @@
 use std::{io, path::PathBuf, rc::Rc, sync::Arc};
 
 use contract::tag::Volume;
+use uuid::Uuid;
 
 use super::{
     block_reader::{Part, Shared},
     copy_on_write::Base,
     ext4, fat,
     filesystem::Folder,
-    superblock::{self, field16, field32},
+    superblock::Superblock,
     table,
 };
 
@@ -81,13 +82,14 @@ pub fn devices(disk: Shared, name: &str) -> Vec<Device> {
 
 fn device(mut volume: Volume, medium: Shared) -> Device {
     volume.size = medium.size();
-    if let Some(Superblock { kind, label, uuid }) = probe(&medium) {
+    if let Some(Probed { kind, label, uuid }) = probe(&medium) {
         (volume.kind, volume.label, volume.uuid) = (Some(kind.to_owned()), label, uuid);
     }
     Device { volume, place: Place::Disk(medium) }
 }
 
-struct Superblock {
+/// A filesystem as probing tells it.
+struct Probed {
     kind: &'static str,
     label: Option<String>,
     uuid: Option<String>,
@@ -103,48 +105,36 @@ const OTHERS: [(&str, u64, &[u8]); 6] = [
     ("swap", 4096 - 10, b"SWAPSPACE2"),
 ];
 
-fn probe(medium: &Shared) -> Option<Superblock> {
+fn probe(medium: &Shared) -> Option<Probed> {
     probe_ext(medium).or_else(|| probe_fat(medium)).or_else(|| {
         let is_there = |offset: u64, magic: &[u8]| {
             let mut seen = vec![0; magic.len()];
             medium.read_at(offset, &mut seen).is_ok_and(|()| seen == magic)
         };
         let kind = OTHERS.into_iter().find(|(_, offset, magic)| is_there(*offset, magic))?.0;
-        Some(Superblock { kind, label: None, uuid: None })
+        Some(Probed { kind, label: None, uuid: None })
     })
 }
 
-/// Which of the family it is, libblkid tells by its features (util-linux, libblkid/src/superblocks/ext.c).
-fn probe_ext(medium: &Shared) -> Option<Superblock> {
-    let mut bytes = [0; 1024];
-    medium.read_at(1024, &mut bytes).ok()?;
-    if field16(&bytes, 0x38) != 0xef53 || !superblock::is_whole(&bytes) {
-        return None;
-    }
-    let (compatible, incompatible, read_only) = (field32(&bytes, 0x5c), field32(&bytes, 0x60), field32(&bytes, 0x64));
-    const JOURNAL: u32 = 0x4;
+/// Tells the family's members apart by their features, as libblkid does (util-linux, libblkid/src/superblocks/ext.c).
+fn probe_ext(medium: &Shared) -> Option<Probed> {
+    let superblock = Superblock::read(medium).ok().filter(|found| found.is_ext() && found.is_whole())?;
     // Everything that ext3 knows; whatever is beyond that is ext4.
-    let kind = match (incompatible & !0x16 != 0 || read_only & !0x7 != 0, compatible & JOURNAL != 0) {
+    let is_ext4 = superblock.incompatible.get() & !0x16 != 0 || superblock.read_only.get() & !0x7 != 0;
+    let kind = match (is_ext4, superblock.has_journal()) {
         (true, _) => "ext4",
         (false, true) => "ext3",
         (false, false) => "ext2",
     };
-    let label = bytes[0x78..0x88].split(|byte| *byte == 0).next().unwrap_or_default();
+    let label = superblock.label.split(|byte| *byte == 0).next().unwrap_or_default();
     let label = String::from_utf8_lossy(label).into_owned();
-    let hex = |range: std::ops::Range<usize>| bytes[range].iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let uuid = [0x68..0x6c, 0x6c..0x6e, 0x6e..0x70, 0x70..0x72, 0x72..0x78].map(hex).join("-");
-    Some(Superblock { kind, label: (!label.is_empty()).then_some(label), uuid: Some(uuid) })
+    let uuid = Uuid::from_bytes(superblock.uuid).to_string();
+    Some(Probed { kind, label: (!label.is_empty()).then_some(label), uuid: Some(uuid) })
 }
 
-fn probe_fat(medium: &Shared) -> Option<Superblock> {
-    let mut sector = [0; 512];
-    medium.read_at(0, &mut sector).ok()?;
-    let is_named = sector[54..].starts_with(b"FAT1") || sector[82..].starts_with(b"FAT32");
-    if sector[510..] != [0x55, 0xaa] || !is_named {
-        return None;
-    }
-    let volume = fat::Volume::open(medium.clone()).ok()?;
-    Some(Superblock { kind: "vfat", label: volume.label(), uuid: Some(volume.uuid()) })
+fn probe_fat(medium: &Shared) -> Option<Probed> {
+    let volume = fat::Volume::open(medium.clone()).ok().filter(fat::Volume::is_named)?;
+    Some(Probed { kind: "vfat", label: volume.label(), uuid: Some(volume.uuid()) })
 }
 
 #[cfg(test)]
