@@ -22,6 +22,7 @@ use std::{
 use archive::tree::{Device, Entry, Kind};
 use base::{IoContext, atomic_file::AtomicFile, escape::escape};
 use uuid::Uuid;
+use zerocopy::IntoBytes;
 
 use super::{
     image::Image,
@@ -31,16 +32,21 @@ use super::{
 use crate::{Error, Result};
 
 mod directory;
+mod names;
+mod structures;
 
-use directory::{BLOCK, Name};
+use directory::BLOCK;
+use names::Names;
+use structures::{AttributeEntry, ExtendedInode, Superblock};
 
 const BLOCK_BITS: u8 = 12;
 const MAGIC: u32 = 0xe0f5_e1e2;
+/// The superblock's place in bytes.
 const SUPERBLOCK: u64 = 1024;
 /// `EROFS_FEATURE_COMPAT_MTIME`: the times of inodes are those of the files.
 const FEATURE_MTIME: u32 = 2;
-/// An extended inode, in bytes, and what all of them are aligned to: a `nid` counts these.
-const INODE: u64 = 64;
+const INODE: u64 = size_of::<ExtendedInode>() as u64;
+/// The alignment of inodes: a `nid` counts these.
 const SLOT: u64 = 32;
 /// `i_format`: an extended inode with its data in whole blocks, or behind the inode.
 const PLAIN: u16 = 1;
@@ -197,19 +203,20 @@ impl<'a> Inode<'a> {
             _ => self.start as u32,
         };
         let count = if self.attributes.is_empty() { 0 } else { (self.attributes.len() - ATTRIBUTES_HEAD) / 4 + 1 };
-        let mut bytes = Vec::with_capacity(INODE as usize);
-        bytes.extend(if self.is_inline() { INLINE } else { PLAIN }.to_le_bytes());
-        bytes.extend((count as u16).to_le_bytes());
-        bytes.extend(((self::kind(kind).0 | mode) as u16).to_le_bytes());
-        bytes.extend([0; 2]);
-        bytes.extend(self.size().to_le_bytes());
-        for word in [place, number, *uid, *gid] {
-            bytes.extend(word.to_le_bytes());
-        }
-        bytes.extend(u64::from(self.entry.mtime.unwrap_or(mtime)).to_le_bytes());
-        bytes.extend([0; 4]);
-        bytes.extend(self.links.to_le_bytes());
-        bytes.resize(INODE as usize, 0);
+        let inode = ExtendedInode {
+            format: if self.is_inline() { INLINE } else { PLAIN }.into(),
+            attributes: (count as u16).into(),
+            mode: ((self::kind(kind).0 | mode) as u16).into(),
+            size: self.size().into(),
+            place: place.into(),
+            number: number.into(),
+            uid: (*uid).into(),
+            gid: (*gid).into(),
+            time: u64::from(self.entry.mtime.unwrap_or(mtime)).into(),
+            links: self.links.into(),
+            ..ExtendedInode::default()
+        };
+        let mut bytes = inode.as_bytes().to_vec();
         bytes.extend(&self.attributes);
         match (self.tail, tails) {
             (Some(Tail { at, length }), Some(tails)) => {
@@ -269,8 +276,7 @@ fn attributes(attributes: &Attributes) -> Result<Vec<u8>, String> {
         let (rest, index) = known.ok_or_else(|| refuse("is of a kind that EROFS has no place for"))?;
         let length = u8::try_from(rest.len()).map_err(|_| refuse("has too long a name"))?;
         let size = u16::try_from(value.len()).map_err(|_| refuse("has too long a value"))?;
-        bytes.extend([length, index]);
-        bytes.extend(size.to_le_bytes());
+        bytes.extend(AttributeEntry { name: length, prefix: index, value: size.into() }.as_bytes());
         bytes.extend(rest);
         bytes.extend(value);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
@@ -300,12 +306,18 @@ pub fn write(merge: &Merge, image: &Image, mtime: u32, ends: Ends, output: &mut 
     let (superblock, written) = write_blocks(merge, image, mtime, ends, sink)?;
     let path = output.path().to_path_buf();
     output.file().seek(SeekFrom::Start(SUPERBLOCK)).at("write", path)?;
-    output.write_all(&superblock).map_err(|source| archive::Error::WriteArchive { source })?;
+    output.write_all(superblock.as_bytes()).map_err(|source| archive::Error::WriteArchive { source })?;
     Ok(written)
 }
 
 /// Writes all blocks, the first one empty; gives the superblock.
-fn write_blocks(merge: &Merge, image: &Image, mtime: u32, ends: Ends, sink: impl Write) -> Result<(Vec<u8>, Written)> {
+fn write_blocks(
+    merge: &Merge,
+    image: &Image,
+    mtime: u32,
+    ends: Ends,
+    sink: impl Write,
+) -> Result<(Superblock, Written)> {
     let failed = |source| archive::Error::WriteArchive { source };
     let tails = match ends {
         Ends::Blocks => None,
@@ -367,106 +379,21 @@ fn write_blocks(merge: &Merge, image: &Image, mtime: u32, ends: Ends, sink: impl
     }
     sink.flush().map_err(failed)?;
 
-    let mut head = Vec::with_capacity(128);
-    for word in [MAGIC, 0, FEATURE_MTIME] {
-        head.extend(word.to_le_bytes());
-    }
-    head.extend([BLOCK_BITS, 0]);
-    // The root is the first inode.
-    head.extend(0_u16.to_le_bytes());
-    head.extend((inodes.len() as u64).to_le_bytes());
-    head.extend(u64::from(mtime).to_le_bytes());
-    for word in [0, blocks, first as u32, first as u32] {
-        head.extend(word.to_le_bytes());
-    }
-    head.extend(identity.as_bytes());
+    let superblock = Superblock {
+        magic: MAGIC.into(),
+        features: FEATURE_MTIME.into(),
+        block_bits: BLOCK_BITS,
+        // The root is the first inode.
+        inodes: (inodes.len() as u64).into(),
+        time: u64::from(mtime).into(),
+        blocks: blocks.into(),
+        inodes_at: (first as u32).into(),
+        attributes_at: (first as u32).into(),
+        uuid: identity.into_bytes(),
+        ..Superblock::default()
+    };
     written.archive = block * BLOCK;
-    Ok((head, written))
-}
-
-/// All that is known of the names.
-struct Names<'a> {
-    /// The root's first.
-    inodes: Vec<Inode<'a>>,
-    /// By path; the root's is empty.
-    folders: BTreeMap<&'a [u8], Folder<'a>>,
-}
-
-/// A directory, with places in [`Names::inodes`].
-struct Folder<'a> {
-    place: usize,
-    parent: usize,
-    names: Vec<(&'a [u8], usize)>,
-}
-
-impl<'a> Names<'a> {
-    /// All of it but where the inodes lie.
-    fn new(
-        merge: &'a Merge,
-        image: &Image,
-        root: &'a RootEntry,
-        starts: &HashMap<usize, u64>,
-        tails: &HashMap<usize, Tail>,
-    ) -> Result<Self> {
-        let folder = |place, parent| Folder { place, parent, names: Vec::new() };
-        let mut names = Self { inodes: vec![Inode::new(&root.entry, 2)], folders: [(&b""[..], folder(0, 0))].into() };
-        let stored = |path: &[u8], found: &Attributes| {
-            attributes(found).map_err(|reason| Error::Image {
-                image: image.name.clone(),
-                reason: format!("entry `{}`: {reason}; leave it out with --exclude", escape(path)),
-            })
-        };
-        if !root.xattrs.is_empty() {
-            names.inodes[0].attributes = stored(b"/", &root.xattrs)?;
-        }
-        let mut places: HashMap<usize, usize> = HashMap::new();
-        for node in merge.tree.iter() {
-            let place = *places.entry(node.inode).or_insert(names.inodes.len());
-            if place == names.inodes.len() {
-                let links = u32::try_from(merge.tree.links(&node)).unwrap_or(u32::MAX);
-                let mut inode = Inode::new(node.entry, links);
-                inode.start = starts.get(&node.inode).copied().unwrap_or(0);
-                inode.tail = tails.get(&node.inode).copied();
-                if let Some(found) = merge.xattrs.get(node.path).filter(|found| !found.is_empty()) {
-                    inode.attributes = stored(node.path, found)?;
-                }
-                names.inodes.push(inode);
-            }
-            let (parent, name) = match node.path.iter().rposition(|byte| *byte == b'/') {
-                Some(at) => (node.path.get(..at).unwrap_or_default(), node.path.get(at + 1..).unwrap_or_default()),
-                None => (&b""[..], node.path),
-            };
-            // It is there: the tree was checked for parents, and has them before what they hold.
-            let mut parent_place = 0;
-            if let Some(parent) = names.folders.get_mut(parent) {
-                parent.names.push((name, place));
-                parent_place = parent.place;
-            }
-            if node.entry.kind == Kind::Directory {
-                names.folders.insert(node.path, folder(place, parent_place));
-                if parent.is_empty() {
-                    names.inodes[0].links += 1;
-                }
-            }
-        }
-        names.fill();
-        Ok(names)
-    }
-
-    /// Writes the directories with the numbers that their inodes have now.
-    fn fill(&mut self) {
-        for folder in self.folders.values() {
-            let name = |name, place: usize| {
-                let inode = &self.inodes[place];
-                Name { name, nid: inode.nid(), kind: kind(&inode.entry.kind).1 }
-            };
-            let dots = [name(b".", folder.place), name(b"..", folder.parent)];
-            let mut all: Vec<Name<'_>> =
-                dots.into_iter().chain(folder.names.iter().map(|(text, place)| name(text, *place))).collect();
-            all.sort_unstable();
-            self.inodes[folder.place].data = directory::pack(&all);
-        }
-    }
+    Ok((superblock, written))
 }
 
 /// The kind in an inode's mode, and in a directory's entry (`FT_*`).

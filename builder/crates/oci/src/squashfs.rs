@@ -20,6 +20,7 @@ use super::{
 use crate::{Error, Result};
 
 mod root;
+mod structures;
 
 /// Names and targets that a header has room for; longer ones, and those that are no ASCII, go into PAX records.
 const NAME_MAX: usize = 99;

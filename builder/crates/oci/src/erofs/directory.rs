@@ -1,9 +1,13 @@
 //! A directory as EROFS has it: blocks of entries, sorted by name throughout, each block with its names behind its entries. Pure.
 
+use zerocopy::IntoBytes;
+
+use super::structures::DirectoryEntry;
+
 /// A block, in bytes: a page of the kernels that read it.
 pub(super) const BLOCK: u64 = 4096;
-/// `struct erofs_dirent`, in bytes.
-const ENTRY: usize = 12;
+
+const ENTRY: usize = size_of::<DirectoryEntry>();
 
 /// One name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,9 +36,9 @@ pub(super) fn pack(names: &[Name<'_>]) -> Vec<u8> {
         let (block, others) = rest.split_at(count.count());
         let mut offset = ENTRY * block.len();
         for name in block {
-            bytes.extend(name.nid.to_le_bytes());
-            bytes.extend((offset as u16).to_le_bytes());
-            bytes.extend([name.kind, 0]);
+            let Name { nid, kind, .. } = *name;
+            let entry = DirectoryEntry { nid: nid.into(), name: (offset as u16).into(), kind, unused: 0 };
+            bytes.extend(entry.as_bytes());
             offset += name.name.len();
         }
         block.iter().for_each(|name| bytes.extend(name.name));

@@ -5,24 +5,14 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use flate2::{Compression, read::ZlibDecoder, write::ZlibEncoder};
+use zerocopy::{
+    FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned,
+    little_endian::{U16, U32, U64},
+};
 
+use super::structures::{AttributesAt, AttributesHead, Directory, InodeHead, LargeDirectory, Superblock};
 use crate::merge::RootEntry;
 
-/// The superblock, in bytes, and where its fields are.
-const SUPERBLOCK: usize = 96;
-const INODES: usize = 4;
-const FRAGMENTS: usize = 16;
-const COMPRESSION: usize = 20;
-const IDS: usize = 26;
-const ROOT_INODE: usize = 32;
-const BYTES_USED: usize = 40;
-const ID_TABLE: usize = 48;
-const XATTR_TABLE: usize = 56;
-const INODE_TABLE: usize = 64;
-const DIRECTORY_TABLE: usize = 72;
-const FRAGMENT_TABLE: usize = 80;
-const EXPORT_TABLE: usize = 88;
-const FLAGS: usize = 24;
 /// `SQUASHFS_INVALID_BLK`: there is no such table.
 const NONE: u64 = u64::MAX;
 /// zlib, which is all that is written here.
@@ -33,9 +23,8 @@ const NO_XATTR: u16 = 1 << 9;
 const METADATA: usize = 8192;
 /// In a block's length: it is not compressed.
 const PLAIN: u16 = 1 << 15;
-/// Kinds of inodes.
+/// The kind of a directory's inode that is not a [`LargeDirectory`].
 const DIRECTORY: u16 = 1;
-const LARGE_DIRECTORY: u16 = 8;
 /// Attributes by their prefix (`SQUASHFS_XATTR_*`).
 const PREFIXES: [(&[u8], u16); 3] = [(b"user.", 0), (b"trusted.", 1), (b"security.", 2)];
 /// No attributes.
@@ -48,12 +37,12 @@ const PADDING: u64 = 4096;
 /// # Errors
 /// The file's error, or that it is no image that mksquashfs writes.
 pub(super) fn settle(file: &mut (impl Read + Write + Seek), root: &RootEntry, mtime: u32) -> io::Result<u64> {
-    let mut superblock = vec![0; SUPERBLOCK];
+    let mut superblock = Superblock::new_zeroed();
     file.seek(SeekFrom::Start(0))?;
-    file.read_exact(&mut superblock)?;
-    let inode = u64_at(&superblock, ROOT_INODE)?;
-    let start = u64_at(&superblock, INODE_TABLE)?.checked_add(inode >> 16).ok_or_else(odd)?;
-    let end = u64_at(&superblock, BYTES_USED)?;
+    file.read_exact(superblock.as_mut_bytes())?;
+    let inodes = superblock.inode_table.get();
+    let start = inodes.checked_add(superblock.root_inode.get() >> 16).ok_or_else(odd)?;
+    let end = superblock.bytes_used.get();
     let mut tail = Vec::new();
     file.seek(SeekFrom::Start(start))?;
     file.take(end.checked_sub(start).ok_or_else(odd)?).read_to_end(&mut tail)?;
@@ -64,7 +53,7 @@ pub(super) fn settle(file: &mut (impl Read + Write + Seek), root: &RootEntry, mt
     let padding = length.next_multiple_of(PADDING) - length;
     file.write_all(&vec![0; padding as usize])?;
     file.seek(SeekFrom::Start(0))?;
-    file.write_all(&superblock)?;
+    file.write_all(superblock.as_bytes())?;
     file.flush()?;
     Ok(length + padding)
 }
@@ -73,40 +62,31 @@ fn odd() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "mksquashfs has written an image that is not understood")
 }
 
-fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> io::Result<[u8; N]> {
-    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().ok_or_else(odd)
+/// Returns the structure at `at`.
+fn read<T: FromBytes + KnownLayout + Immutable + Unaligned>(bytes: &[u8], at: usize) -> io::Result<&T> {
+    let found = bytes.get(at..).and_then(|rest| T::ref_from_prefix(rest).ok());
+    found.map(|(structure, _)| structure).ok_or_else(odd)
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> io::Result<u16> {
-    bytes_at(bytes, at).map(u16::from_le_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> io::Result<u32> {
-    bytes_at(bytes, at).map(u32::from_le_bytes)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> io::Result<u64> {
-    bytes_at(bytes, at).map(u64::from_le_bytes)
-}
-
-fn put(bytes: &mut [u8], at: usize, value: &[u8]) -> io::Result<()> {
-    bytes.get_mut(at..at + value.len()).ok_or_else(odd)?.copy_from_slice(value);
-    Ok(())
-}
-
-/// Makes what follows from the root's metadata block on anew. `tail` is what is there, which begins at `start` in the file.
-fn rewritten(superblock: &mut [u8], start: u64, tail: &[u8], root: &RootEntry, mtime: u32) -> io::Result<Vec<u8>> {
-    if u16_at(superblock, COMPRESSION)? != GZIP {
+/// Makes everything from the root's metadata block on anew. `tail` is what is there, which begins at `start` in the file.
+fn rewritten(
+    superblock: &mut Superblock,
+    start: u64,
+    tail: &[u8],
+    root: &RootEntry,
+    mtime: u32,
+) -> io::Result<Vec<u8>> {
+    if superblock.compression != GZIP {
         return Err(odd());
     }
-    let place = |at: u64| at.checked_sub(start).and_then(|at| usize::try_from(at).ok()).ok_or_else(odd);
-    let directories = u64_at(superblock, DIRECTORY_TABLE)?;
+    let place = |at: U64| at.get().checked_sub(start).and_then(|at| usize::try_from(at).ok()).ok_or_else(odd);
+    let directories = superblock.directory_table;
     let mut inodes = unpacked(tail.get(..place(directories)?).ok_or_else(odd)?)?;
-    let offset = (u64_at(superblock, ROOT_INODE)? & 0xffff) as usize;
+    let offset = (superblock.root_inode.get() & 0xffff) as usize;
     let old = inodes.split_off(offset.min(inodes.len()));
-    let attributes = Attributes::read(superblock, tail, &place)?;
-    let id_index = place(u64_at(superblock, ID_TABLE)?)?;
-    let first_id = u64_at(tail, id_index)?;
+    let attributes = Attributes::read(superblock.attribute_table, tail, &place)?;
+    let id_index = place(superblock.id_table)?;
+    let first_id = *read(tail, id_index)?;
     let mut ids = unpacked(tail.get(place(first_id)?..id_index).ok_or_else(odd)?)?;
     let owner = [id_of(&mut ids, root.entry.uid)?, id_of(&mut ids, root.entry.gid)?];
     let number = if pairs(root).next().is_none() { NO_ATTRIBUTES } else { attributes.count };
@@ -114,44 +94,38 @@ fn rewritten(superblock: &mut [u8], start: u64, tail: &[u8], root: &RootEntry, m
     let mut made = packed(&inodes)?;
 
     // All tables from the directories to the owners stay as they are, elsewhere.
-    let moved = |at: u64| at.wrapping_sub(directories).wrapping_add(start + made.len() as u64);
+    let shift = (start + made.len() as u64).wrapping_sub(directories.get());
+    let moved = |at: U64| U64::new(at.get().wrapping_add(shift));
     let mut tables = tail.get(place(directories)?..place(first_id)?).ok_or_else(odd)?.to_vec();
-    let base = directories;
-    for (field, entries, entry_size) in [
-        (FRAGMENT_TABLE, u64::from(u32_at(superblock, FRAGMENTS)?), 16),
-        (EXPORT_TABLE, u64::from(u32_at(superblock, INODES)?), 8),
-    ] {
-        let at = u64_at(superblock, field)?;
-        if at == NONE || entries == 0 {
+    let (fragments, inode_count) = (superblock.fragments.get(), superblock.inodes.get());
+    for (table, entries, entry_size) in
+        [(&mut superblock.fragment_table, fragments, 16), (&mut superblock.export_table, inode_count, 8)]
+    {
+        if *table == NONE {
             continue;
         }
-        let blocks = (entries * entry_size).div_ceil(METADATA as u64) as usize;
-        let index = at.checked_sub(base).ok_or_else(odd)? as usize;
-        for block in 0..blocks {
-            let pointer = u64_at(&tables, index + 8 * block)?;
-            put(&mut tables, index + 8 * block, &moved(pointer).to_le_bytes())?;
+        // A table without entries stands where the next one begins.
+        let blocks = (u64::from(entries) * entry_size).div_ceil(METADATA as u64) as usize;
+        let index = table.get().checked_sub(directories.get()).ok_or_else(odd)? as usize;
+        let pointers = tables.get_mut(index..).ok_or_else(odd)?;
+        for pointer in <[U64]>::mut_from_prefix_with_elems(pointers, blocks).map_err(|_| odd())?.0 {
+            *pointer = moved(*pointer);
         }
-        put(superblock, field, &moved(at).to_le_bytes())?;
+        *table = moved(*table);
     }
-    // A table without entries stands where the next one begins.
-    if u32_at(superblock, FRAGMENTS)? == 0 && u64_at(superblock, FRAGMENT_TABLE)? != NONE {
-        let at = u64_at(superblock, FRAGMENT_TABLE)?;
-        put(superblock, FRAGMENT_TABLE, &moved(at).to_le_bytes())?;
-    }
-    put(superblock, DIRECTORY_TABLE, &moved(directories).to_le_bytes())?;
+    superblock.directory_table = moved(directories);
     made.extend(tables);
     let (bytes, index) = indexed(&ids, start + made.len() as u64)?;
-    put(superblock, ID_TABLE, &(start + (made.len() + bytes.len()) as u64).to_le_bytes())?;
-    put(superblock, IDS, &u16::try_from(ids.len() / 4).map_err(|_| odd())?.to_le_bytes())?;
+    superblock.id_table = (start + (made.len() + bytes.len()) as u64).into();
+    superblock.ids = u16::try_from(ids.len() / 4).map_err(|_| odd())?.into();
     made.extend([bytes, index].concat());
     let table = attributes.with(root, start + made.len() as u64)?;
-    put(superblock, XATTR_TABLE, &table.at.unwrap_or(NONE).to_le_bytes())?;
+    superblock.attribute_table = table.at.unwrap_or(NONE).into();
     if table.at.is_some() {
-        let flags = u16_at(superblock, FLAGS)? & !NO_XATTR;
-        put(superblock, FLAGS, &flags.to_le_bytes())?;
+        superblock.flags &= U16::new(!NO_XATTR);
     }
     made.extend(table.bytes);
-    put(superblock, BYTES_USED, &(start + made.len() as u64).to_le_bytes())?;
+    superblock.bytes_used = (start + made.len() as u64).into();
     Ok(made)
 }
 
@@ -191,43 +165,32 @@ fn indexed(bytes: &[u8], at: u64) -> io::Result<(Vec<u8>, Vec<u8>)> {
 
 /// Makes the root's inode as `root` says. It must be all that `old` holds.
 fn inode(old: &[u8], root: &RootEntry, owner: [u16; 2], mtime: u32, attributes: u32) -> io::Result<Vec<u8>> {
-    const BASIC: usize = 32;
-    const LARGE: usize = 40;
-    const MODE: usize = 2;
-    const OWNER: usize = 4;
-    const MTIME: usize = 8;
-    const ATTRIBUTES: usize = 36;
-    let kind = u16_at(old, 0)?;
-    let mut new = old.to_vec();
-    match kind {
-        DIRECTORY if old.len() == BASIC && attributes == NO_ATTRIBUTES => {}
-        DIRECTORY if old.len() == BASIC => {
-            new.truncate(16);
-            put(&mut new, 0, &LARGE_DIRECTORY.to_le_bytes())?;
-            let (block, links) = (u32_at(old, 16)?, u32_at(old, 20)?);
-            let (size, offset, parent) = (u16_at(old, 24)?, u16_at(old, 26)?, u32_at(old, 28)?);
-            for word in [links, size.into(), block, parent] {
-                new.extend(word.to_le_bytes());
+    let settle = |head: &mut InodeHead| {
+        head.mode = (root.entry.mode as u16).into();
+        head.owner = owner.map(U16::new);
+        head.mtime = root.entry.mtime.unwrap_or(mtime).into();
+    };
+    let (mut large, index) = match read::<U16>(old, 0)?.get() {
+        DIRECTORY => {
+            let mut basic = Directory::read_from_bytes(old).map_err(|_| odd())?;
+            if attributes == NO_ATTRIBUTES {
+                settle(&mut basic.head);
+                return Ok(basic.as_bytes().to_vec());
             }
-            // No index of its names.
-            new.extend(0_u16.to_le_bytes());
-            new.extend(offset.to_le_bytes());
-            new.extend(attributes.to_le_bytes());
+            (LargeDirectory::from(basic), &[][..])
         }
-        LARGE_DIRECTORY if old.len() >= LARGE => put(&mut new, ATTRIBUTES, &attributes.to_le_bytes())?,
+        LargeDirectory::KIND => LargeDirectory::read_from_prefix(old).map_err(|_| odd())?,
         _ => return Err(odd()),
-    }
-    put(&mut new, MODE, &(root.entry.mode as u16).to_le_bytes())?;
-    put(&mut new, OWNER, &owner.map(u16::to_le_bytes).concat())?;
-    put(&mut new, MTIME, &root.entry.mtime.unwrap_or(mtime).to_le_bytes())?;
-    Ok(new)
+    };
+    settle(&mut large.head);
+    large.attributes = attributes.into();
+    Ok([large.as_bytes(), index].concat())
 }
 
 /// The attributes of all files: names and values, and where those of each number begin.
 struct Attributes {
     pairs: Vec<u8>,
-    /// Pieces of 16 bytes.
-    numbers: Vec<u8>,
+    numbers: Vec<AttributesAt>,
     count: u32,
     /// The offsets of the blocks of the pairs, as they are stored.
     blocks: Vec<u64>,
@@ -240,23 +203,23 @@ struct Table {
 }
 
 impl Attributes {
-    fn read(superblock: &[u8], tail: &[u8], place: &dyn Fn(u64) -> io::Result<usize>) -> io::Result<Self> {
-        let head = u64_at(superblock, XATTR_TABLE)?;
+    fn read(head: U64, tail: &[u8], place: &dyn Fn(U64) -> io::Result<usize>) -> io::Result<Self> {
         if head == NONE {
             return Ok(Self { pairs: Vec::new(), numbers: Vec::new(), count: 0, blocks: Vec::new() });
         }
         let at = place(head)?;
-        let (start, count) = (u64_at(tail, at)?, u32_at(tail, at + 8)?);
-        let first = if count == 0 { head } else { u64_at(tail, at + 16)? };
+        let &AttributesHead { pairs: start, count, .. } = read(tail, at)?;
+        let first = if count == 0 { head } else { *read(tail, at + size_of::<AttributesHead>())? };
         let packed = tail.get(place(start)?..place(first)?).ok_or_else(odd)?;
         let numbers = unpacked(tail.get(place(first)?..at).ok_or_else(odd)?)?;
+        let numbers = <[AttributesAt]>::ref_from_bytes(&numbers).map_err(|_| odd())?.to_vec();
         let mut blocks = Vec::new();
         let mut offset = 0;
         while offset < packed.len() {
             blocks.push(offset as u64);
-            offset += 2 + usize::from(u16_at(packed, offset)? & !PLAIN);
+            offset += 2 + usize::from(read::<U16>(packed, offset)?.get() & !PLAIN);
         }
-        Ok(Self { pairs: unpacked(packed)?, numbers, count, blocks })
+        Ok(Self { pairs: unpacked(packed)?, numbers, count: count.get(), blocks })
     }
 
     /// Makes the table with the root's attributes added, to lie at `at`.
@@ -285,28 +248,26 @@ impl Attributes {
         if !own.is_empty() {
             // At the end of the last whole block the next one begins.
             let block = blocks.get(begin / METADATA).ok_or_else(odd)?;
-            self.numbers.extend((block << 16 | (begin % METADATA) as u64).to_le_bytes());
-            self.numbers.extend((own.len() as u32).to_le_bytes());
-            self.numbers.extend(((self.pairs.len() - begin) as u32).to_le_bytes());
+            self.numbers.push(AttributesAt {
+                place: (block << 16 | (begin % METADATA) as u64).into(),
+                count: (own.len() as u32).into(),
+                size: ((self.pairs.len() - begin) as u32).into(),
+            });
             self.count += 1;
         }
-        let (numbers, index) = indexed(&self.numbers, at + bytes.len() as u64)?;
+        let (numbers, index) = indexed(self.numbers.as_bytes(), at + bytes.len() as u64)?;
         bytes.extend(numbers);
         let head = at + bytes.len() as u64;
-        bytes.extend(at.to_le_bytes());
-        bytes.extend(self.count.to_le_bytes());
-        bytes.extend([0; 4]);
-        bytes.extend(index);
+        let table = AttributesHead { pairs: at.into(), count: self.count.into(), unused: U32::ZERO };
+        bytes.extend([table.as_bytes(), &index].concat());
         Ok(Table { bytes, at: Some(head) })
     }
 
     /// Puts the places of `blocks` in the numbers for those that were read.
     fn replace(&mut self, blocks: &[u64]) -> io::Result<()> {
-        for at in (0..self.numbers.len()).step_by(16) {
-            let place = u64_at(&self.numbers, at)?;
-            let block = self.blocks.binary_search(&(place >> 16)).map_err(|_| odd())?;
-            let new = blocks.get(block).ok_or_else(odd)? << 16 | place & 0xffff;
-            put(&mut self.numbers, at, &new.to_le_bytes())?;
+        for AttributesAt { place, .. } in &mut self.numbers {
+            let block = self.blocks.binary_search(&(place.get() >> 16)).map_err(|_| odd())?;
+            *place = (blocks.get(block).ok_or_else(odd)? << 16 | place.get() & 0xffff).into();
         }
         Ok(())
     }
@@ -316,7 +277,7 @@ impl Attributes {
 fn unpacked(mut blocks: &[u8]) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
     while !blocks.is_empty() {
-        let head = u16_at(blocks, 0)?;
+        let head = read::<U16>(blocks, 0)?.get();
         let length = usize::from(head & !PLAIN);
         let stored = blocks.get(2..2 + length).ok_or_else(odd)?;
         match head & PLAIN {
