@@ -16,6 +16,7 @@ mod lab;
 mod media;
 #[path = "boot/repair.rs"]
 mod repair;
+mod support;
 #[path = "boot/toram.rs"]
 mod toram;
 #[path = "boot/trial.rs"]

@@ -1,9 +1,6 @@
 //! Disks made by the command, looked at with the filesystems' own checkers. Needs no root.
 //! Debian packages: e2fsprogs, dosfstools, mtools, squashfs-tools, erofs-utils; tests that lack one are skipped.
 
-#[path = "oci_images/tools.rs"]
-mod tools;
-
 use std::{
     fs::{self, File},
     os::unix::fs::{FileExt, PermissionsExt, symlink},
@@ -21,7 +18,10 @@ use disk::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
-use tools::all_installed;
+
+mod support;
+
+use support::{all_installed, noise};
 
 /// Programs that make filesystems and look at them.
 const PROGRAMS: [&str; 10] =
@@ -100,20 +100,6 @@ fn inputs() -> TempDir {
     fs::write(at("boot/config.txt"), "initramfs initrd.gz followkernel\n").unwrap();
     fs::write(at("boot/overlays/vc4.dtbo"), noise(5000)).unwrap();
     folder
-}
-
-/// Bytes that no compressor shrinks, the same ones every time (xorshift64, Marsaglia 2003).
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 88_172_645_463_325_252_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
 }
 
 /// Copies the partition `label` into a file beside the disk.

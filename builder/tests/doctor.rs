@@ -1,9 +1,6 @@
 //! `initramfs-overlay doctor` from outside: disks in every state of an update, damaged ones, folders. Needs no root.
 //! Debian packages: e2fsprogs, dosfstools, mtools, squashfs-tools, erofs-utils; tests that lack one are skipped.
 
-#[path = "oci_images/tools.rs"]
-mod tools;
-
 use std::{
     fs::{self, File},
     io::{Seek, SeekFrom, Write},
@@ -20,7 +17,10 @@ use doctor::{
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use tools::all_installed;
+
+mod support;
+
+use support::{all_installed, noise, program, run};
 
 /// Programs that make filesystems and look at them.
 const PROGRAMS: [&str; 6] = ["mke2fs", "debugfs", "e2fsck", "mkfs.vfat", "mcopy", "mksquashfs"];
@@ -31,20 +31,6 @@ fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
 }
 
-/// Runs a program, expects success and returns what it wrote.
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{command:?}: {said}");
-    said
-}
-
-fn tool(name: &str) -> Command {
-    let mut command = Command::new(name);
-    command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
-    command
-}
-
 /// A folder with two root folders, `a` and `b`, and their images.
 struct Bench {
     folder: TempDir,
@@ -53,23 +39,13 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let bench = Self { folder: tempfile::tempdir().unwrap() };
-        for (name, size) in [("a", 100_000_u32), ("b", 300_000)] {
+        for (name, size) in [("a", 100_000), ("b", 300_000)] {
             let root = bench.at(name);
             fs::create_dir_all(root.join("sbin")).unwrap();
             fs::write(root.join("sbin/init"), "#!/bin/sh\n").unwrap();
             fs::set_permissions(root.join("sbin/init"), fs::Permissions::from_mode(0o755)).unwrap();
-            // What no compressor shrinks, and is the same every time (xorshift64, Marsaglia 2003).
-            let mut state = 88_172_645_463_325_252_u64;
-            let noise: Vec<u8> = (0..size)
-                .map(|_| {
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
-                    state.to_le_bytes()[0]
-                })
-                .collect();
-            fs::write(root.join("noise"), noise).unwrap();
-            run(tool("mksquashfs").arg(&root).arg(bench.at(&format!("{name}.img"))).args([
+            fs::write(root.join("noise"), noise(size)).unwrap();
+            run(program("mksquashfs").arg(&root).arg(bench.at(&format!("{name}.img"))).args([
                 "-noappend",
                 "-quiet",
                 "-all-root",
@@ -102,7 +78,7 @@ impl Bench {
         let part = self.at("part");
         fs::write(&part, &fs::read(disk).unwrap()[start..start + size]).unwrap();
         for line in commands {
-            let said = run(tool("debugfs").current_dir(self.folder.path()).args(["-w", "-R", line]).arg(&part));
+            let said = run(program("debugfs").current_dir(self.folder.path()).args(["-w", "-R", line]).arg(&part));
             assert!(said.lines().count() <= 2, "{line}: {said}");
         }
         scribble(disk, start, &fs::read(&part).unwrap());
@@ -328,7 +304,9 @@ fn a_journal_is_replayed_as_e2fsck_does() {
         fs::write(&part, []).unwrap();
         File::options().write(true).open(&part).unwrap().set_len(16 << 20).unwrap();
         let features = if features.is_empty() { "has_journal" } else { features };
-        run(tool("mke2fs").args(["-q", "-F", "-t", "ext4", "-b", "4096", "-J", "size=4", "-O", features]).arg(&part));
+        run(program("mke2fs")
+            .args(["-q", "-F", "-t", "ext4", "-b", "4096", "-J", "size=4", "-O", features])
+            .arg(&part));
         let block = |byte: u8| {
             let name = format!("block-{byte}");
             // A block that begins like a part of the journal has to be told from one.
@@ -351,7 +329,7 @@ fn a_journal_is_replayed_as_e2fsck_does() {
             "jc".to_owned(),
         ];
         fs::write(bench.at("script"), script.join("\n")).unwrap();
-        let said = run(tool("debugfs").current_dir(bench.folder.path()).args(["-w", "-f", "script"]).arg(&part));
+        let said = run(program("debugfs").current_dir(bench.folder.path()).args(["-w", "-f", "script"]).arg(&part));
         assert!(!said.to_lowercase().contains("usage") && !said.contains("while"), "{said}");
 
         let medium: Shared = Arc::new(Disk::open(&part).unwrap());
@@ -361,9 +339,9 @@ fn a_journal_is_replayed_as_e2fsck_does() {
         replayed.read_at(0, &mut ours).unwrap();
         let checked = bench.at("checked");
         fs::copy(&part, &checked).unwrap();
-        run(tool("e2fsck").args(["-y", "-E", "journal_only"]).arg(&checked));
+        run(program("e2fsck").args(["-y", "-E", "journal_only"]).arg(&checked));
         let theirs = fs::read(&checked).unwrap();
-        let journal: Vec<usize> = run(tool("debugfs").args(["-R", "blocks <8>"]).arg(&part))
+        let journal: Vec<usize> = run(program("debugfs").args(["-R", "blocks <8>"]).arg(&part))
             .split_whitespace()
             .filter_map(|word| word.parse().ok())
             .collect();

@@ -1,10 +1,10 @@
-//! The doctor's reader of FAT against what `mkfs.vfat` and mtools write, whole and damaged. Debian packages: dosfstools, mtools.
+//! The doctor's reader of FAT against what `mkfs.vfat` and mtools write, whole and damaged. Debian packages: dosfstools, mtools; tests that
+//! lack one are skipped.
 
 use std::{
     fs,
     io::{Read, Seek, SeekFrom},
     path::Path,
-    process::Command,
     sync::Arc,
 };
 
@@ -15,24 +15,18 @@ use doctor::{
     filesystem::Filesystem,
 };
 
+mod support;
+
+use support::{Numbers, all_installed, noise, program, run};
+
+const PROGRAMS: [&str; 5] = ["mkfs.vfat", "mmd", "mcopy", "mdel", "mdir"];
+
 const LONG: &str = "A rather long name – with UTF-16 in it.tar.gz";
-
-/// Runs a script with `FILE` for `image`.
-fn shell(image: &Path, script: &str) {
-    let script = format!("PATH=$PATH:/usr/sbin:/sbin; set -e; {script}").replace("FILE", image.to_str().unwrap());
-    let output = Command::new("sh").args(["-c", &script]).env("MTOOLS_SKIP_CHECK", "1").output().unwrap();
-    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// Returns bytes that differ from cluster to cluster.
-fn content(length: u32) -> Vec<u8> {
-    (0..length).map(|place| (place.wrapping_mul(2_654_435_761) >> 16) as u8).collect()
-}
 
 /// Makes a filesystem with these options, in so many KiB.
 fn image(folder: &Path, options: &str, size: u32) -> std::path::PathBuf {
     let image = folder.join("fat.img");
-    fs::write(folder.join("noise"), content(100_003)).unwrap();
+    fs::write(folder.join("noise"), noise(100_003)).unwrap();
     fs::write(folder.join("small"), "x").unwrap();
     let mut script = format!(
         "rm -f FILE; mkfs.vfat -C -n BOOT -i 1234abcd {options} FILE {size} >&2\nmmd -i FILE ::sub ::sub/deeper\n"
@@ -49,7 +43,8 @@ fn image(folder: &Path, options: &str, size: u32) -> std::path::PathBuf {
     script.push_str("printf '' > FILE.empty; mcopy -i FILE FILE.empty ::empty\n");
     // More entries than a cluster has.
     (0..70).for_each(|number| copy(&mut script, "small", &format!("sub/deeper/a long name, number {number}")));
-    shell(&image, &script);
+    let script = format!("set -e; {script}").replace("FILE", image.to_str().unwrap());
+    run(program("sh").args(["-c", &script]).env("MTOOLS_SKIP_CHECK", "1"));
     image
 }
 
@@ -59,8 +54,7 @@ fn open(image: &Path) -> Volume {
 
 /// Returns the free bytes as mtools count them.
 fn free(image: &Path) -> u64 {
-    let output = Command::new("mdir").args(["-i", image.to_str().unwrap(), "::"]).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let text = run(program("mdir").args(["-i", image.to_str().unwrap(), "::"]));
     let line = text.lines().find(|line| line.contains("bytes free")).unwrap_or_else(|| panic!("{text}"));
     line.chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap()
 }
@@ -70,6 +64,9 @@ const KINDS: [(&str, u32); 4] =
 
 #[test]
 fn every_kind_reads_as_it_was_written() {
+    if !all_installed(&PROGRAMS) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     for (options, size) in KINDS {
         let image = image(folder.path(), options, size);
@@ -86,7 +83,7 @@ fn every_kind_reads_as_it_was_written() {
             let mut file = volume.open(path).unwrap();
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).unwrap();
-            assert!(bytes == content(100_003), "{options}: {path}");
+            assert!(bytes == noise(100_003), "{options}: {path}");
             file.seek(SeekFrom::Start(70_001)).unwrap();
             let mut piece = [0; 5000];
             file.read_exact(&mut piece).unwrap();
@@ -117,22 +114,21 @@ fn walk(volume: &Volume, path: &str, depth: usize) -> usize {
 
 #[test]
 fn damage_is_an_error_and_nothing_worse() {
+    if !all_installed(&PROGRAMS) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let image = image(folder.path(), "-F 12 -s 1 -f 2", 360);
     let whole = fs::read(&image).unwrap();
     let (mut opened, mut refused) = (0, 0);
-    let mut state = 1_u64;
-    let mut next = |below: usize| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize % below
-    };
+    let mut numbers = Numbers(1);
     for round in 0..450 {
         let mut bytes = whole.clone();
         // The boot sector, the tables, then the folders.
         let reach = [90, 2048, 16_384][round % 3];
-        for _ in 0..=next(4) {
-            let place = next(reach);
-            bytes[place] = [0, 0xff, next(256) as u8, bytes[place] ^ 1 << next(8)][next(4)];
+        for _ in 0..=numbers.below(4) {
+            let place = numbers.below(reach);
+            bytes[place] = [0, 0xff, numbers.below(256) as u8, bytes[place] ^ 1 << numbers.below(8)][numbers.below(4)];
         }
         fs::write(&image, &bytes).unwrap();
         match Volume::open(Arc::new(Disk::open(&image).unwrap()) as Shared) {
@@ -148,6 +144,9 @@ fn damage_is_an_error_and_nothing_worse() {
 
 #[test]
 fn chains_without_an_end_are_told() {
+    if !all_installed(&PROGRAMS) {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let image = image(folder.path(), "-F 16 -s 2 -r 512", 16_384);
     let mut bytes = fs::read(&image).unwrap();

@@ -7,15 +7,14 @@ use std::{fs, path::Path};
 #[path = "../../fuzz/src/lib.rs"]
 #[allow(dead_code, reason = "a library of its own elsewhere")]
 mod fuzz;
-#[path = "oci_images/tools.rs"]
-mod tools;
+mod support;
 
 #[test]
 fn targets_take_what_they_start_from_and_what_was_found() {
     for (target, run, seeds) in fuzz::TARGETS {
         let mut inputs = seeds();
         // Other seeds need no program.
-        if target == "disk" && !tools::all_installed(&["mke2fs", "mkfs.vfat", "mmd", "mcopy", "mksquashfs"]) {
+        if target == "disk" && !support::all_installed(&["mke2fs", "mkfs.vfat", "mmd", "mcopy", "mksquashfs"]) {
             continue;
         }
         assert!(inputs.len() > 3, "{target}");

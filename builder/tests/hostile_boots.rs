@@ -11,11 +11,12 @@ mod image;
 #[allow(dead_code, reason = "the boot tests use the rest of it")]
 #[path = "boot/lab.rs"]
 mod lab;
+mod support;
 
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, ExitCode},
+    process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -218,8 +219,7 @@ fn plant(lab: &Lab, disk: &Path, label: &str, commands: &[&str]) {
     let alone = lab::cut_out(lab, disk, label);
     let script = lab.folder().join("script");
     fs::write(&script, commands.join("\n")).expect("a script");
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let output = Command::new("debugfs").env("PATH", path).args(["-w", "-f"]).arg(&script).arg(&alone).output();
+    let output = support::program("debugfs").args(["-w", "-f"]).arg(&script).arg(&alone).output();
     // It says its version there, and what went wrong.
     let said = String::from_utf8_lossy(&output.expect("debugfs").stderr).into_owned();
     assert!(said.lines().count() <= 1, "{said}");

@@ -24,12 +24,11 @@ mod gzip;
 mod layer;
 #[path = "oci_images/layout.rs"]
 mod made;
-#[path = "oci_images/tools.rs"]
-mod tools;
+mod support;
 
 use gzip::gzip;
 use layer::{FILE, layer};
-use tools::{installed, tool};
+use support::{installed, tool};
 
 fn oci(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));

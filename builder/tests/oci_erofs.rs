@@ -4,7 +4,6 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::{self, Write},
     path::Path,
     process::{Command, Stdio},
 };
@@ -14,9 +13,9 @@ use disk::image::check;
 use serde_json::Value;
 use tar::{Builder, EntryType, Header};
 
-fn skip(why: &str) {
-    let _ = writeln!(io::stderr(), "SKIPPED: {why}");
-}
+mod support;
+
+use support::{noise, skip};
 
 /// What each name must be: mode with its kind, owner, links, time, and its content, target or numbers.
 type Listed = BTreeMap<String, (u32, u32, u32, u64, i64, String, BTreeMap<String, String>)>;
@@ -77,7 +76,7 @@ fn root(path: &Path) -> Listed {
         }
         listed.insert(name, (bits | mode, 70_000, 5, links, 1_234_567_890, what, attributes));
     };
-    let noise: Vec<u8> = (0..20_000_u32).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let noise = noise(80_000);
     add("./", EntryType::Directory, 0o1711, b"", &[("user.root", b"own")]);
     add("bin/", EntryType::Directory, 0o755, b"", &[]);
     for size in [0, 1, 4095, 4096, 4097, 80_000] {

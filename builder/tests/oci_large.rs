@@ -7,8 +7,7 @@ use tar::{Builder, EntryType, Header};
 
 #[path = "oci_images/layout.rs"]
 mod made;
-#[path = "oci_images/tools.rs"]
-mod tools;
+mod support;
 
 /// More than the ustar header's 8 GiB.
 const SIZE: u64 = (8 << 30) + 4096;
@@ -48,7 +47,7 @@ fn layer() -> Vec<u8> {
 
 #[test]
 fn an_os_image_takes_files_that_an_initramfs_cannot() {
-    if !["mksquashfs", "unsquashfs"].into_iter().all(tools::installed) {
+    if !["mksquashfs", "unsquashfs"].into_iter().all(support::installed) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

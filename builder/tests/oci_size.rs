@@ -8,10 +8,9 @@ use std::{
     process::Command,
 };
 
-#[path = "oci_images/tools.rs"]
-mod tools;
+mod support;
 
-use tools::{installed, tool};
+use support::{installed, tool};
 
 /// As large as Alpine's minirootfs unpacks to, in bytes.
 const ROOT: u64 = 8 << 20;

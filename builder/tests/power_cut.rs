@@ -4,6 +4,8 @@
 //! `cargo test --test power_cut -- [cuts] [kills]` runs one half. `BOOT_TESTS=required|none` as for the boot tests. `POWER_CUT=long` takes ten times as many; `POWER_CUT_SEED=N` repeats a run's
 //! losses. Debian packages: qemu-system-x86, e2fsprogs, squashfs-tools.
 
+#[allow(dead_code, reason = "the other tests use the rest of it")]
+mod cases;
 #[path = "../../test-images/image.rs"]
 mod image;
 #[allow(dead_code, reason = "the boot tests use the rest of it")]
@@ -12,11 +14,11 @@ mod lab;
 #[allow(dead_code, reason = "the quiet boot uses the rest of it")]
 #[path = "power_cut/log.rs"]
 mod log;
+mod support;
 
 use std::{
     collections::BTreeMap,
-    ffi::OsString,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
     sync::{
@@ -36,7 +38,8 @@ use sha2::{Digest, Sha256};
 use vm::qemu::{Guest, Machine};
 
 use lab::{Lab, PATIENCE};
-use log::{Log, Numbers};
+use log::{Log, logged};
+use support::{Numbers, noise, program, said};
 
 /// How much is tried.
 struct Extent {
@@ -51,19 +54,9 @@ struct Extent {
 }
 
 fn main() -> ExitCode {
-    let wish = std::env::var("BOOT_TESTS").unwrap_or_default();
-    if wish == "none" {
-        println!("power cuts skipped: BOOT_TESTS=none\n0 passed, 0 failed, {PARTS} skipped");
-        return ExitCode::SUCCESS;
-    }
-    let lab = match Lab::open("x86_64") {
+    let lab = match cases::open_lab("power cut", PARTS, || Lab::open("x86_64")) {
         Ok(lab) => lab,
-        Err(reason) => {
-            let required = wish == "required";
-            println!("power cuts {}: {reason}", if required { "cannot run" } else { "skipped" });
-            println!("0 passed, {} failed, {} skipped", usize::from(required), if required { 0 } else { PARTS });
-            return ExitCode::from(u8::from(required));
-        }
+        Err(code) => return code,
     };
     let extent = match std::env::var("POWER_CUT").as_deref() {
         Ok("long") => Extent { update: 64 * MIB, cuts: 5000, boots: 40, kills: 100 },
@@ -100,9 +93,7 @@ type Failures = Vec<String>;
 /// A disk with image A and the update B, and the digest of B.
 fn disk(lab: &Lab, update: u64) -> (PathBuf, String) {
     let root = lab.root("B");
-    let mut numbers = Numbers(1);
-    let noise: Vec<u8> = (0..update / 8).flat_map(|_| numbers.next().to_le_bytes()).collect();
-    fs::write(root.join("noise"), noise).expect("noise");
+    fs::write(root.join("noise"), noise(update as usize)).expect("noise");
     let packed = lab.folder().join("root-squashfs.img");
     let mut mksquashfs = Command::new("mksquashfs");
     let made = mksquashfs.arg(&root).arg(&packed).args(["-noappend", "-quiet", "-no-progress", "-all-root"]).output();
@@ -116,32 +107,10 @@ fn disk(lab: &Lab, update: u64) -> (PathBuf, String) {
     (lab.make(&disk), digest.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// A machine that boots a copy of `disk`, writes at most so many bytes a second to it, and the log of what it writes.
-fn logged(lab: &Lab, initrd: &Path, disk: &Path, speed: u64) -> (Machine, PathBuf) {
-    let folder = lab.folder();
-    let (copy, log) = (folder.join("disk.img"), folder.join("log"));
-    fs::copy(disk, &copy).expect("a copy");
-    File::create(&log).and_then(|file| file.set_len(1 << 30)).expect("a log");
-    let mut machine = lab.machine(initrd, &[], "");
+/// Returns a machine that writes slowly to a copy of `disk`, and the log of what it writes.
+fn slow(lab: &Lab, initrd: &Path, disk: &Path) -> (Machine, PathBuf) {
+    let (mut machine, log) = logged(lab, initrd, disk, Some(2 * MIB));
     machine.memory = Some(192);
-    machine.extra = [
-        "-object".to_owned(),
-        format!("throttle-group,id=slow,x-bps-write={speed}"),
-        "-blockdev".to_owned(),
-        format!("driver=file,node-name=file,filename={}", copy.display()),
-        "-blockdev".to_owned(),
-        "driver=raw,node-name=raw,file=file".to_owned(),
-        "-blockdev".to_owned(),
-        "driver=throttle,node-name=throttled,throttle-group=slow,file=raw".to_owned(),
-        "-blockdev".to_owned(),
-        format!("driver=file,node-name=log,filename={}", log.display()),
-        "-blockdev".to_owned(),
-        "driver=blklogwrites,node-name=logged,file=throttled,log=log".to_owned(),
-        "-device".to_owned(),
-        "virtio-blk-pci,drive=logged".to_owned(),
-    ]
-    .map(OsString::from)
-    .to_vec();
     (machine, log)
 }
 
@@ -204,7 +173,7 @@ fn examine_cuts(lab: &Lab, extent: &Extent, seed: u64) -> Vec<Failures> {
     let initrd = lab.initrd("");
     let (disk, update) = disk(lab, extent.update);
     // Slow enough for several of the journal's commits, which come every 5 s.
-    let (machine, path) = logged(lab, &initrd, &disk, 2 * MIB);
+    let (machine, path) = slow(lab, &initrd, &disk);
     let start = Instant::now();
     let (marks, _) = image::boot(&machine, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!((marks.get("image"), marks.report()["update"].as_str()), ("B", Some("installed")));
@@ -257,11 +226,7 @@ fn compare_with_e2fsck(lab: &Lab, disk: &Path) -> Result<(), String> {
     };
     let copy = lab.folder().join("img");
     fs::write(&copy, read(&part)).expect("the partition");
-    let run = |program: &str, arguments: &[&str]| {
-        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-        let output = Command::new(program).env("PATH", path).args(arguments).arg(&copy).output().expect(program);
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    let run = |name: &str, arguments: &[&str]| said(program(name).args(arguments).arg(&copy));
     let blocks = run("debugfs", &["-R", "blocks <8>"]);
     let journal: Vec<usize> = blocks.split_whitespace().filter_map(|number| number.parse().ok()).collect();
     run("e2fsck", &["-y", "-E", "journal_only"]);
@@ -304,7 +269,7 @@ fn kill(lab: &Lab, extent: &Extent, seed: u64) -> Failures {
     let initrd = lab.initrd("-slim");
     let (disk, update) = disk(lab, 8 * MIB);
     // How long an update takes here.
-    let (machine, _) = logged(lab, &initrd, &disk, 2 * MIB);
+    let (machine, _) = slow(lab, &initrd, &disk);
     let mut guest = Guest::start(&machine).expect("QEMU");
     guest.wait_for(BEGUN, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     let start = Instant::now();
@@ -313,7 +278,7 @@ fn kill(lab: &Lab, extent: &Extent, seed: u64) -> Failures {
     drop(guest);
     let killed = side_by_side(extent.kills, |number| {
         let mut numbers = Numbers(seed.rotate_left(32) ^ (number as u64) << 32);
-        let (machine, path) = logged(lab, &initrd, &disk, 2 * MIB);
+        let (machine, path) = slow(lab, &initrd, &disk);
         let mut guest = Guest::start(&machine).map_err(|error| error.to_string())?;
         guest.wait_for(BEGUN, PATIENCE).map_err(|error| error.to_string())?;
         let moment = span.mul_f64(numbers.below(1000) as f64 / 1000.0).max(Duration::from_millis(1));

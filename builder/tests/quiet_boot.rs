@@ -4,6 +4,7 @@
 //! `cargo test --test quiet_boot`. `BOOT_TESTS=required|none` as for the boot tests. Debian packages: qemu-system-x86, e2fsprogs,
 //! squashfs-tools.
 
+mod cases;
 #[path = "../../test-images/image.rs"]
 mod image;
 #[allow(dead_code, reason = "the boot tests use the rest of it")]
@@ -12,18 +13,14 @@ mod lab;
 #[allow(dead_code, reason = "the power cuts use the rest of it")]
 #[path = "power_cut/log.rs"]
 mod log;
+mod support;
 
-use std::{
-    collections::BTreeMap,
-    ffi::OsString,
-    fs::{self, File},
-    path::{Path, PathBuf},
-    process::{Command, ExitCode},
-};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use lab::{Lab, PATIENCE};
-use log::Log;
-use vm::qemu::{Guest, Machine};
+use log::{Log, logged};
+use support::{program, said};
+use vm::qemu::Guest;
 
 /// Bytes that a boot with nothing to do may write, and flushes that it may ask for.
 const BYTES: u64 = 16 << 10;
@@ -39,44 +36,25 @@ const ENDS: [(&str, &str); 2] = [
 ];
 
 fn main() -> ExitCode {
-    let wish = std::env::var("BOOT_TESTS").unwrap_or_default();
-    if wish == "none" {
-        println!("quiet boot skipped: BOOT_TESTS=none\n0 passed, 0 failed, 1 skipped");
-        return ExitCode::SUCCESS;
-    }
-    let lab = match Lab::open("x86_64") {
-        Ok(lab) => lab,
-        Err(reason) => {
-            let required = wish == "required";
-            println!("quiet boot {}: {reason}", if required { "cannot run" } else { "skipped" });
-            println!("0 passed, {} failed, {} skipped", usize::from(required), usize::from(!required));
-            return ExitCode::from(u8::from(required));
-        }
-    };
-    let initrd = lab.initrd("");
-    let mut failed = 0;
-    for (end, append) in ENDS {
-        let disk = lab.make(&lab.disk());
-        let (marks, _) =
-            image::boot(&lab.machine(&initrd, &[&disk], append), PATIENCE).unwrap_or_else(|error| panic!("{error}"));
-        assert_eq!(marks.get("writable"), "yes");
-        let counted = count(&lab, &initrd, &disk);
-        // What the system before left to do, a journal to replay, is no boot with nothing to do.
-        let is_quiet = end == ENDS[0].0;
-        let too_much = is_quiet && (counted.bytes > BYTES || counted.flushes > FLUSHES);
-        let verdict = if too_much { "FAILED" } else { "ok" };
-        println!(
-            "quiet boot: after {end}: {} bytes in {} writes, {} flushes ... {verdict}",
-            counted.bytes, counted.writes, counted.flushes
-        );
-        for (place, (writes, bytes)) in &counted.places {
-            println!("  {place}: {writes} writes, {bytes} bytes");
-        }
-        failed += usize::from(too_much);
-    }
+    let cases = ENDS.iter().map(|end| (format!("after {}", end.0), end)).collect();
     println!("quiet boot: allowed are {BYTES} bytes and {FLUSHES} flush");
-    println!("{} passed, {failed} failed, 0 skipped", ENDS.len() - failed);
-    ExitCode::from(u8::from(failed > 0))
+    cases::run("quiet boot", 1, cases, || Lab::open("x86_64"), |lab, end| boot(lab, end))
+}
+
+fn boot(lab: &Lab, (end, append): &(&str, &str)) {
+    let (initrd, disk) = (lab.initrd(""), lab.make(&lab.disk()));
+    let (marks, _) =
+        image::boot(&lab.machine(&initrd, &[&disk], append), PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(marks.get("writable"), "yes");
+    let counted = count(lab, &initrd, &disk);
+    let Counted { bytes, writes, flushes, .. } = counted;
+    println!("quiet boot: after {end}: {bytes} bytes in {writes} writes, {flushes} flushes");
+    for (place, (writes, bytes)) in &counted.places {
+        println!("  {place}: {writes} writes, {bytes} bytes");
+    }
+    // What the system before left to do, a journal to replay, is no boot with nothing to do.
+    let is_quiet = *end == ENDS[0].0;
+    assert!(!is_quiet || bytes <= BYTES && flushes <= FLUSHES, "that is too much");
 }
 
 /// The writes of a boot.
@@ -90,7 +68,7 @@ struct Counted {
 
 /// Boots a disk until the root's init has started, and counts.
 fn count(lab: &Lab, initrd: &Path, disk: &Path) -> Counted {
-    let (machine, path) = logged(lab, initrd, disk);
+    let (machine, path) = logged(lab, initrd, disk, None);
     let mut guest = Guest::start(&machine).expect("QEMU");
     guest.wait_for(STARTED, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     // QEMU is killed with it.
@@ -110,40 +88,12 @@ fn count(lab: &Lab, initrd: &Path, disk: &Path) -> Counted {
     counted
 }
 
-/// A machine that boots a copy of `disk`, and the log of what it writes.
-fn logged(lab: &Lab, initrd: &Path, disk: &Path) -> (Machine, PathBuf) {
-    let folder = lab.folder();
-    let (copy, log) = (folder.join("disk.img"), folder.join("log"));
-    fs::copy(disk, &copy).expect("a copy");
-    File::create(&log).and_then(|file| file.set_len(1 << 30)).expect("a log");
-    let mut machine = lab.machine(initrd, &[], "");
-    machine.extra = [
-        "-blockdev".to_owned(),
-        format!("driver=file,node-name=file,filename={}", copy.display()),
-        "-blockdev".to_owned(),
-        "driver=raw,node-name=raw,file=file".to_owned(),
-        "-blockdev".to_owned(),
-        format!("driver=file,node-name=log,filename={}", log.display()),
-        "-blockdev".to_owned(),
-        "driver=blklogwrites,node-name=logged,file=raw,log=log".to_owned(),
-        "-device".to_owned(),
-        "virtio-blk-pci,drive=logged".to_owned(),
-    ]
-    .map(OsString::from)
-    .to_vec();
-    (machine, log)
-}
-
 /// Returns the parts of a partition by name, with where each begins and ends on the disk, in bytes; the partition itself comes last.
 fn structures(lab: &Lab, disk: &Path, label: &str) -> Vec<(String, u64, u64)> {
     let (start, size) = lab::partition(disk, label);
     let mut all = Vec::new();
     let alone = lab::cut_out(lab, disk, label);
-    let run = |program: &str, arguments: &[&str]| {
-        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-        let output = Command::new(program).env("PATH", path).args(arguments).arg(&alone).output().expect(program);
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    let run = |name: &str, arguments: &[&str]| said(program(name).args(arguments).arg(&alone));
     let text = run("dumpe2fs", &[]);
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned());
     if let Some(block) = field("Block size:").and_then(|value| value.parse::<u64>().ok()) {

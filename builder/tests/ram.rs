@@ -32,6 +32,7 @@ mod monitor;
 mod network;
 #[path = "ram/real.rs"]
 mod real;
+mod support;
 #[path = "ram/ways.rs"]
 mod ways;
 

@@ -2,8 +2,7 @@
 
 #[path = "../../test-images/image.rs"]
 mod image;
-#[path = "oci_images/tools.rs"]
-mod tools;
+mod support;
 
 use base::progress::Progress;
 use disk::{self, Source};
@@ -47,7 +46,7 @@ fn the_marks_of_the_last_boot_are_read() {
 
 #[test]
 fn a_disk_of_two_images_is_made_for_every_target() {
-    if !tools::all_installed(&["mke2fs", "debugfs", "mkfs.vfat", "mmd", "mcopy", "mksquashfs"]) {
+    if !support::all_installed(&["mke2fs", "debugfs", "mkfs.vfat", "mmd", "mcopy", "mksquashfs"]) {
         return;
     }
     let folder = tempfile::tempdir().unwrap();

@@ -211,12 +211,6 @@ pub fn put_back(disk: &Path, label: &str, alone: &Path) {
     scribble(disk, partition(disk, label).0, &fs::read(alone).expect("the partition"));
 }
 
-/// Runs a program that must succeed.
-pub fn run(command: &mut Command) {
-    let output = command.output().expect("the program");
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// Overwrites a part of a disk.
 pub fn scribble(disk: &Path, at: u64, bytes: &[u8]) {
     use std::io::{Seek, SeekFrom, Write};

@@ -6,7 +6,8 @@ use disk::{Disk, Source};
 use initramfs_overlay::busybox_rootfs::{self, RootFile};
 
 use crate::{
-    lab::{Lab, cut_out, put_back, run},
+    lab::{Lab, cut_out, put_back},
+    support::run,
     update::{self, Signer, debugfs},
 };
 

@@ -12,7 +12,8 @@ use disk::{Disk, Source};
 
 use crate::{
     image::Marks,
-    lab::{Lab, cut_out, partition, put_back, run, scribble},
+    lab::{Lab, cut_out, partition, put_back, scribble},
+    support::run,
     update::debugfs,
 };
 

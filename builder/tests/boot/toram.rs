@@ -15,6 +15,7 @@ use vm::qemu::Guest;
 use crate::{
     image,
     lab::{Lab, PATIENCE},
+    support::noise,
 };
 
 /// How much of the image no other file shares, in bytes.
@@ -35,23 +36,10 @@ pub fn free_medium(lab: &Lab) {
     }
 }
 
-/// Bytes that no compressor makes smaller, the same every time (xorshift).
-fn ballast() -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut bytes = Vec::with_capacity(BALLAST);
-    while bytes.len() < BALLAST {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes
-}
-
 /// A disk whose image has ballast, and `/sbin/init` as given.
 fn large_disk(lab: &Lab, init: Option<&str>) -> PathBuf {
     let root = lab.root("A");
-    fs::write(root.join("ballast"), ballast()).expect("the ballast");
+    fs::write(root.join("ballast"), noise(BALLAST)).expect("the ballast");
     if let Some(init) = init {
         let init = RootFile { path: "sbin/init", mode: 0o755, content: init.as_bytes() };
         busybox_rootfs::put(&root, &init).expect("an init");
@@ -84,7 +72,7 @@ pub fn pulled(lab: &Lab) {
     guest.send("go\n").expect("the console");
     let seen = guest.wait_for("WRITTEN x", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     assert!(!seen.contains("the disk can be read"), "{seen}");
-    assert!(seen.contains(&format!("BALLAST {}", digest(&ballast()))), "{seen}");
+    assert!(seen.contains(&format!("BALLAST {}", digest(&noise(BALLAST)))), "{seen}");
     guest.finish(Some(PATIENCE)).expect("the machine's end");
 }
 
@@ -122,7 +110,7 @@ pub fn short(lab: &Lab) {
 pub fn failing(lab: &Lab) {
     let disk = large_disk(lab, None);
     let bytes = fs::read(&disk).expect("the disk");
-    let sample = ballast()[BALLAST / 2..][..64].to_vec();
+    let sample = noise(BALLAST)[BALLAST / 2..][..64].to_vec();
     let at = bytes.windows(64).position(|window| window == sample).expect("the ballast is on the disk");
     let rules = lab.folder().join("rules");
     let rule = format!("[inject-error]\nevent = \"read_aio\"\nerrno = \"5\"\nsector = \"{}\"\n", at / 512);

@@ -11,7 +11,8 @@ use disk::Disk;
 
 use crate::{
     image::{self, Marks},
-    lab::{Lab, PATIENCE, cut_out, partition, put_back, run},
+    lab::{Lab, PATIENCE, cut_out, partition, put_back},
+    support::run,
 };
 
 const X: &str = "root-squashfs.img";

@@ -11,6 +11,7 @@ use crate::{
     image::Marks,
     lab::{Lab, PATIENCE, cut_out},
     repair::break_descriptors,
+    support::noise,
 };
 
 /// Seconds that the watchdog waits; bytes that the medium gives in one; bytes that the image has at least, so that the copy takes
@@ -18,18 +19,6 @@ use crate::{
 const LIMIT: u32 = 8;
 const SPEED: usize = 400_000;
 const SIZE: usize = 8_000_000;
-
-/// Bytes that no compressor makes smaller (Marsaglia's xorshift).
-fn noise() -> Vec<u8> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..SIZE / 8).flat_map(|_| next()).collect()
-}
 
 /// Boots up to the shell before `step`, arms the watchdog there and goes on.
 fn armed(machine: &Machine, step: &str) -> Guest {
@@ -64,7 +53,7 @@ fn end(mut guest: Guest) -> Marks {
 
 pub fn fed(lab: &Lab) {
     let root = lab.root("B");
-    fs::write(root.join("noise"), noise()).expect("a large file");
+    fs::write(root.join("noise"), noise(SIZE)).expect("a large file");
     let delivery = lab.make(&Disk { newimg: Some(Some(root)), ..lab.disk() });
     let stick = cut_out(lab, &delivery, "newimg");
     let mut plain = Disk { newimg: None, ..lab.disk() };

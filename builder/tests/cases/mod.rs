@@ -13,6 +13,21 @@ use std::{
     time::Instant,
 };
 
+/// Returns what `open` makes, or says that all `count` tests are skipped and returns the program's status.
+pub fn open_lab<Lab>(kind: &str, count: usize, open: impl FnOnce() -> Result<Lab, String>) -> Result<Lab, ExitCode> {
+    let wish = std::env::var("BOOT_TESTS").unwrap_or_default();
+    if wish == "none" {
+        println!("{kind} tests skipped: BOOT_TESTS=none\n0 passed, 0 failed, {count} skipped");
+        return Err(ExitCode::SUCCESS);
+    }
+    open().map_err(|reason| {
+        let required = wish == "required";
+        println!("{kind} tests {}: {reason}", if required { "cannot run" } else { "skipped" });
+        println!("0 passed, {} failed, {} skipped", usize::from(required), if required { 0 } else { count });
+        ExitCode::from(u8::from(required))
+    })
+}
+
 /// Runs the cases that were asked for, so many at a time, in what `open` makes or says that it lacks. `kind` stands before each name.
 pub fn run<Lab: Sync, Case: Sync>(
     kind: &str,
@@ -23,20 +38,9 @@ pub fn run<Lab: Sync, Case: Sync>(
 ) -> ExitCode {
     let parts: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     cases.retain(|(name, _)| parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str())));
-    let wish = std::env::var("BOOT_TESTS").unwrap_or_default();
-    if wish == "none" {
-        println!("{kind} tests skipped: BOOT_TESTS=none");
-        println!("0 passed, 0 failed, {} skipped", cases.len());
-        return ExitCode::SUCCESS;
-    }
-    let lab = match open() {
+    let lab = match open_lab(kind, cases.len(), open) {
         Ok(lab) => lab,
-        Err(reason) => {
-            let required = wish == "required";
-            println!("{kind} tests {}: {reason}", if required { "cannot run" } else { "skipped" });
-            println!("0 passed, {} failed, {} skipped", usize::from(required), if required { 0 } else { cases.len() });
-            return ExitCode::from(u8::from(required));
-        }
+        Err(code) => return code,
     };
     let next = AtomicUsize::new(0);
     let failures = Mutex::new(Vec::new());

@@ -83,14 +83,7 @@ pub fn digest_of(descriptor: &Value) -> String {
 /// A layer with an `/init` that says `text`, and something that does not compress.
 pub fn layer(text: &str) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
-    let mut noise = 1_u32;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (noise >> 24) as u8
-    })
-    .take(200_000)
-    .collect();
-    for (path, mode, content) in [("init", 0o755, text.as_bytes()), ("noise", 0o644, &noise)] {
+    for (path, mode, content) in [("init", 0o755, text.as_bytes()), ("noise", 0o644, &super::noise(200_000))] {
         let mut header = Header::new_gnu();
         header.set_entry_type(EntryType::Regular);
         header.set_mode(mode);

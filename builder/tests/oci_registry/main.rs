@@ -27,15 +27,15 @@ mod proxy;
 mod real;
 mod retries;
 mod server;
-#[path = "../oci_images/tools.rs"]
-mod tools;
+#[path = "../support/mod.rs"]
+mod support;
 
 use image::{Blobs, INDEX, MANIFEST, digest_of, layer};
 use place::Place;
 use proxy::Proxy;
 use real::Registry;
 use server::{Answer, Request, Server};
-use tools::{installed, tool};
+use support::{Numbers, installed, noise, tool};
 
 /// Answers as a registry that holds `blobs` and calls the document `root` by every tag.
 fn registry(blobs: &Blobs, root: &Value, request: &Request) -> Answer {

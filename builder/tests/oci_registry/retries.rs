@@ -7,13 +7,7 @@ fn large() -> (Blobs, Value, String) {
     let mut blobs = Blobs::default();
     let mut plain = layer("x");
     plain.truncate(plain.len() - 1024);
-    let mut noise = 7_u32;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (noise >> 24) as u8
-    })
-    .take(4 << 20)
-    .collect();
+    let noise = noise(4 << 20);
     let mut header = tar::Header::new_ustar();
     header.set_path("large").unwrap();
     header.set_size(noise.len() as u64);
@@ -31,29 +25,17 @@ fn large() -> (Blobs, Value, String) {
     (blobs, root, name)
 }
 
-/// Numbers that look like chance, from a seed.
-fn chance(seed: u64) -> impl FnMut(u64) -> u64 {
-    let mut state = seed;
-    move |below| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    }
-}
-
 const CUT: usize = 256 << 10;
 
 #[test]
 fn a_registry_that_fails_most_of_the_time_is_pulled_from() {
     let (blobs, root, name) = large();
     let whole: usize = blobs.0.values().map(Vec::len).sum();
-    let fate = Mutex::new(chance(20_260));
-    let server = Server::start(move |request| {
-        let mut fate = fate.lock().unwrap();
-        match fate(6) {
-            0 => Answer::new(429, "").with("Retry-After", "0"),
-            1 => Answer::new(500, ""),
-            _ => registry(&blobs, &root, request).in_parts(CUT),
-        }
+    let fate = Mutex::new(Numbers(20_260));
+    let server = Server::start(move |request| match fate.lock().unwrap().below(6) {
+        0 => Answer::new(429, "").with("Retry-After", "0"),
+        1 => Answer::new(500, ""),
+        _ => registry(&blobs, &root, request).in_parts(CUT),
     });
     let image = format!("{}/image", server.address);
     let mut first = None;
@@ -79,12 +61,12 @@ fn a_pull_that_is_killed_is_gone_on_with() {
         Place::new().succeed(&format!("{}/image", server.address), &[])
     };
     let seed = 4_711;
-    let mut fate = chance(seed);
+    let mut fate = Numbers(seed);
     let mut resumed = 0;
     for round in 0..count {
         let place = Place::new();
         // It sends so much of the layer and then nothing more; whoever wants the rest is killed at that moment.
-        let stop_at = fate(stored.len() as u64) as usize;
+        let stop_at = fate.below(stored.len());
         let (reached, has_stopped) = std::sync::mpsc::channel();
         let reached = Mutex::new(reached);
         let (copy, of_root, layer) = (blobs.clone(), root.clone(), name.clone());

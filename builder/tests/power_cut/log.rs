@@ -4,7 +4,7 @@
 //! Format: kernel, Documentation/admin-guide/device-mapper/log-writes.rst; QEMU, block/blklogwrites.c.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -13,6 +13,9 @@ use std::{
 };
 
 use doctor::block_reader::{Disk, Medium};
+use vm::qemu::Machine;
+
+use crate::{lab::Lab, support::Numbers};
 
 const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
@@ -22,22 +25,27 @@ const DISCARD: u64 = 4;
 const SECTOR: u64 = 512;
 const BLOCK: u64 = 4096;
 
-/// A generator of numbers that are the same for the same seed (SplitMix64, Steele et al. 2014).
-pub struct Numbers(pub u64);
-
-impl Numbers {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// One below `end`.
-    pub fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end.max(1) as u64).expect("below a usize")
-    }
+/// Returns a machine that boots a copy of `disk` and writes at most `speed` bytes a second to it, and the log of what it writes.
+pub fn logged(lab: &Lab, initrd: &Path, disk: &Path, speed: Option<u64>) -> (Machine, PathBuf) {
+    let folder = lab.folder();
+    let (copy, log) = (folder.join("disk.img"), folder.join("log"));
+    fs::copy(disk, &copy).expect("a copy");
+    File::create(&log).and_then(|file| file.set_len(1 << 30)).expect("a log");
+    let mut machine = lab.machine(initrd, &[], "");
+    let limit = speed.map_or(String::new(), |speed| format!(",x-bps-write={speed}"));
+    machine.extra = [
+        ("-object", format!("throttle-group,id=slow{limit}")),
+        ("-blockdev", format!("driver=file,node-name=file,filename={}", copy.display())),
+        ("-blockdev", "driver=raw,node-name=raw,file=file".to_owned()),
+        ("-blockdev", "driver=throttle,node-name=throttled,throttle-group=slow,file=raw".to_owned()),
+        ("-blockdev", format!("driver=file,node-name=log,filename={}", log.display())),
+        ("-blockdev", "driver=blklogwrites,node-name=logged,file=throttled,log=log".to_owned()),
+        ("-device", "virtio-blk-pci,drive=logged".to_owned()),
+    ]
+    .into_iter()
+    .flat_map(|(option, value)| [option.into(), value.into()])
+    .collect();
+    (machine, log)
 }
 
 /// A write or a flush.

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::{
     image::{Layer, layout},
     lab::Lab,
+    support::noise,
 };
 
 /// What the image has of BusyBox.
@@ -13,15 +14,6 @@ const APPLETS: [&str; 12] =
     ["cat", "cut", "echo", "env", "grep", "hostname", "id", "ls", "mount", "sh", "sha256sum", "uname"];
 /// Its largest file, in bytes: many blocks, of which gzip takes nothing away.
 const NOISE: usize = 5 << 20;
-
-fn noise() -> Vec<u8> {
-    let mut state = 1_u32;
-    let next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    std::iter::repeat_with(next).take(NOISE).collect()
-}
 
 /// A distribution's layer, and one above it that takes away, changes and adds.
 fn image(lab: &Lab) -> String {
@@ -38,7 +30,7 @@ fn image(lab: &Lab) -> String {
         .folder("tmp/", 0o1777)
         .folder("usr/lib/", 0o755)
         .link("lib", "usr/lib")
-        .file("usr/lib/libnoise.so", 0o755, &noise());
+        .file("usr/lib/libnoise.so", 0o755, &noise(NOISE));
     let upper = Layer::new()
         .file("etc/.wh.gone", 0o644, b"")
         .file("etc/os-release", 0o644, b"ID=changed\n")
@@ -54,7 +46,7 @@ const SCRIPT: &str =
     sha256sum /lib/libnoise.so | cut -c1-64; grep -c 'Pentium II' /proc/cpuinfo; exit 9";
 
 fn expected() -> Vec<String> {
-    let sum = base::digest::digest(&noise());
+    let sum = base::digest::digest(&noise(NOISE));
     let lines =
         ["uid=33(web) gid=34(web) groups=4(log)", "i686", "box", "A=b c HOME=/srv", "ID=changed", "through the link"];
     let more = ["ls: /etc/gone: No such file or directory", &sum, "1"];

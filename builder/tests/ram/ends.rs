@@ -41,14 +41,7 @@ pub fn cut_short(lab: &Lab) {
 }
 
 pub fn low_memory(lab: &Lab) {
-    // Bytes that do not compress.
-    let mut state = 1_u64;
-    let noise = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 56) as u8
-    });
-    let noise: Vec<u8> = noise.take(60 << 20).collect();
-    let layer = Layer::new().file("etc/noise", 0o644, &noise);
+    let layer = Layer::new().file("etc/noise", 0o644, &crate::support::noise(60 << 20));
     let image = lab.image_with(&json!({ "Cmd": ["/bin/echo", "it ran"] }), vec![lab.base(), layer]);
     let ended = lab.run(&image, &["--memory", "208M"], &[]);
     ended.expect(125);

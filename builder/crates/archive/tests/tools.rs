@@ -15,14 +15,10 @@ use initramfs_overlay_archive::{
     tree::{Content, Entry, OnConflict, Tree},
 };
 
-/// Whether `program` can be run. Written past the test harness, which would swallow it.
-fn installed(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-    if !found {
-        let _ = writeln!(io::stderr(), "SKIPPED: {program} is not installed");
-    }
-    found
-}
+#[path = "../../../tests/support/mod.rs"]
+mod support;
+
+use support::installed;
 
 /// Runs a command with `input`; its output, if it succeeded without a word on stderr.
 fn run(command: &mut Command, input: &[u8]) -> Vec<u8> {

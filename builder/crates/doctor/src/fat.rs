@@ -308,14 +308,6 @@ impl Filesystem for Volume {
         })
     }
 
-    fn read_link(&self, _: &str) -> io::Result<String> {
-        Err(io::ErrorKind::InvalidInput.into())
-    }
-
-    fn open(&self, path: &str) -> io::Result<Box<dyn Content>> {
-        Ok(Box::new(self.file(path)?))
-    }
-
     fn open_anywhere(&self, path: &str) -> io::Result<Box<dyn Content + Send>> {
         Ok(Box::new(self.file(path)?))
     }

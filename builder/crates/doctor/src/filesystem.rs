@@ -33,25 +33,37 @@ pub trait Filesystem {
     /// # Errors
     /// As the kernel would say it.
     fn stat(&self, path: &str) -> io::Result<Stat>;
-    /// Where a symbolic link points.
+    /// Returns the target of a symbolic link.
     ///
     /// # Errors
     /// As the kernel would say it.
-    fn read_link(&self, path: &str) -> io::Result<String>;
-    /// A file's content.
+    fn read_link(&self, path: &str) -> io::Result<String> {
+        self.stat(path)?;
+        Err(io::ErrorKind::InvalidInput.into())
+    }
+    /// Opens a file.
     ///
     /// # Errors
     /// As the kernel would say it.
-    fn open(&self, path: &str) -> io::Result<Box<dyn Content>>;
-    /// A file's content for another thread; slower where the library ties its files to one.
+    fn open(&self, path: &str) -> io::Result<Box<dyn Content>> {
+        Ok(self.open_anywhere(path)?)
+    }
+    /// Opens a file for another thread; slower where the library ties its files to one.
     ///
     /// # Errors
-    /// As the kernel would say it.
-    fn open_anywhere(&self, path: &str) -> io::Result<Box<dyn Content + Send>>;
-    /// Free bytes.
-    fn free(&self) -> u64;
-    /// What two names of one file have in common, and two files do not.
-    fn identity(&self, path: &str) -> Option<String>;
+    /// As the kernel would say it; [`io::ErrorKind::Unsupported`] where contents are not read.
+    fn open_anywhere(&self, path: &str) -> io::Result<Box<dyn Content + Send>> {
+        self.stat(path)?;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Returns the free bytes.
+    fn free(&self) -> u64 {
+        0
+    }
+    /// Returns the same text for two names of one file, another for two files; none where nobody can tell.
+    fn identity(&self, _path: &str) -> Option<String> {
+        None
+    }
 }
 
 /// A folder of this machine, in the place of a partition.
@@ -90,10 +102,6 @@ impl Filesystem for Folder {
 
     fn read_link(&self, path: &str) -> io::Result<String> {
         fs::read_link(self.root.join(path)).map(|target| target.to_string_lossy().into_owned())
-    }
-
-    fn open(&self, path: &str) -> io::Result<Box<dyn Content>> {
-        Ok(Box::new(File::open(self.root.join(path))?))
     }
 
     fn open_anywhere(&self, path: &str) -> io::Result<Box<dyn Content + Send>> {
@@ -137,26 +145,6 @@ impl Filesystem for Opaque {
         }
         Err(io::ErrorKind::NotFound.into())
     }
-
-    fn read_link(&self, _: &str) -> io::Result<String> {
-        Err(io::ErrorKind::InvalidInput.into())
-    }
-
-    fn open(&self, _: &str) -> io::Result<Box<dyn Content>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn open_anywhere(&self, _: &str) -> io::Result<Box<dyn Content + Send>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn free(&self) -> u64 {
-        0
-    }
-
-    fn identity(&self, _: &str) -> Option<String> {
-        None
-    }
 }
 
 /// An empty filesystem in memory: what is written to it lies in the layer above.
@@ -175,23 +163,7 @@ impl Filesystem for Memory {
         }
     }
 
-    fn read_link(&self, _: &str) -> io::Result<String> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn open(&self, _: &str) -> io::Result<Box<dyn Content>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn open_anywhere(&self, _: &str) -> io::Result<Box<dyn Content + Send>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-
     fn free(&self) -> u64 {
         u64::MAX
-    }
-
-    fn identity(&self, _: &str) -> Option<String> {
-        None
     }
 }

@@ -94,8 +94,4 @@ impl Filesystem for Union {
     fn free(&self) -> u64 {
         self.store.borrow().free()
     }
-
-    fn identity(&self, _: &str) -> Option<String> {
-        None
-    }
 }

@@ -74,18 +74,6 @@ impl Filesystem for Image {
         self.node(path)?.1.clone().ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
-    fn open(&self, _: &str) -> io::Result<Box<dyn Content>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn open_anywhere(&self, _: &str) -> io::Result<Box<dyn Content + Send>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn free(&self) -> u64 {
-        0
-    }
-
     fn identity(&self, path: &str) -> Option<String> {
         Some(path.to_owned())
     }

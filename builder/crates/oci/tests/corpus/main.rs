@@ -19,9 +19,9 @@ mod layers;
 #[path = "../../../../tests/oci_images/layout.rs"]
 mod made;
 mod readers;
+#[path = "../../../../tests/support/mod.rs"]
+mod support;
 mod tars;
-#[path = "../../../../tests/oci_images/tools.rs"]
-mod tools;
 
 use readers::Read;
 
@@ -90,7 +90,7 @@ fn compare(sample: &Sample, folder: &Path) -> Result<bool, String> {
 
 #[test]
 fn layers_are_what_other_programs_read() {
-    if !["umoci", "tar"].into_iter().all(tools::installed) {
+    if !["umoci", "tar"].into_iter().all(support::installed) {
         return;
     }
     if !rustix::process::geteuid().is_root() {
