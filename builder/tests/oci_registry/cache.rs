@@ -15,8 +15,7 @@ fn a_broken_pull_leaves_nothing_and_can_be_done_again() {
         ("HTTP 403", |answer| answer.status = 403),
         ("HTTP 404", |answer| *answer = Answer::new(404, "")),
     ];
-    let mut blobs = Blobs::default();
-    let (root, layer) = blobs.image("amd64", "x");
+    let (blobs, root, layer) = Blobs::of_image("x");
     for (expected, break_it) in breaks {
         let place = Place::new();
         let (good, name, broken) = (blobs.clone(), root.clone(), layer.clone());
@@ -67,8 +66,7 @@ fn a_blob_in_the_cache_does_not_take_a_wrong_size() {
 #[test]
 fn two_at_once_fetch_a_layer_once() {
     let place = Place::new();
-    let mut blobs = Blobs::default();
-    let (root, layer) = blobs.image("amd64", "x");
+    let (blobs, root, layer) = Blobs::of_image("x");
     let server = Server::start(move |request| registry(&blobs, &root, request));
     let name = format!("{}/image", server.address);
     let both = ["one", "two"].map(|output| {
@@ -77,7 +75,7 @@ fn two_at_once_fetch_a_layer_once() {
     });
     for child in both {
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{}", errors(&output));
     }
     assert_eq!(fs::read(place.path("one")).unwrap(), fs::read(place.path("two")).unwrap());
     assert_eq!(server.requests().iter().filter(|request| request.path.ends_with(&layer)).count(), 1);

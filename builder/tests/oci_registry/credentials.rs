@@ -12,23 +12,16 @@ fn a_registry_with_a_password() {
     fs::write(place.path("htpasswd"), "user:$2y$05$LT6fnxmSJ.A21aBuzwHMzelSCTxHbmS1C6wB..3R5it.kJHw3Ao4a\n").unwrap();
     let auth = format!("auth: {{htpasswd: {{realm: x, path: {}}}}}\n", place.path("htpasswd").display());
     let registry = Registry::start(place.0.path(), &auth);
-    let mut blobs = Blobs::default();
-    let (root, _) = blobs.image("amd64", "x");
+    let (blobs, root, _) = Blobs::of_image("x");
     blobs.write_layout(&place.path("layout"), &root);
     let name = format!("{}/image", registry.address);
     push(&place.path("layout"), &name, &["--dest-creds", "user:secret"]);
 
     assert!(place.fail(&name, &[]).contains("HTTP 401: it wants a name and a password"));
-    let with_password = |password: &str| {
-        let mut child =
-            place.command(&name, &["--username", "user", "--password-stdin"]).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
-        child.wait_with_output().unwrap()
-    };
-    let output = with_password("wrong\n");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let output = place.ask_with_password(&name, "wrong\n");
+    let said = errors(&output);
     assert!(!output.status.success() && said.contains("not taken") && !said.contains("wrong"), "{said}");
-    let made = place.made(&with_password("secret\n"));
+    let made = place.made(&place.ask_with_password(&name, "secret\n"));
 
     // The three ways in which docker keeps a password.
     let helper = place.path("docker-credential-mine");
@@ -54,7 +47,7 @@ fn a_registry_with_a_password() {
         assert_eq!(place.made(&configured(&config)), made, "{config}");
     }
     let output = configured(&json!({ "credsStore": "absent" }));
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = errors(&output);
     assert!(said.contains("warning: ") && said.contains("HTTP 401"), "{said}");
     fs::write(place.path("docker/config.json"), "{").unwrap();
     assert!(place.fail(&name, &[]).contains("config.json cannot be used"));
@@ -64,8 +57,7 @@ fn a_registry_with_a_password() {
 fn with_tokens(tokens: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> (Server, Server) {
     let tokens = Server::start(tokens);
     let realm = format!("Bearer realm=\"http://{}/token\",service=\"it\"", tokens.address);
-    let mut blobs = Blobs::default();
-    let (root, _) = blobs.image("amd64", "x");
+    let (blobs, root, _) = Blobs::of_image("x");
     let server = Server::start(move |request| match request.authorization.as_deref() {
         Some("Bearer T1") => registry(&blobs, &root, request),
         _ => Answer::new(401, "").with("WWW-Authenticate", realm.clone()),
@@ -101,7 +93,7 @@ fn what_podman_keeps_counts_for_the_image_that_it_is_for() {
         };
         place.made(&ask(of_team(&right, &wrong)));
         let output = ask(of_team(&wrong, &right));
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = errors(&output);
         assert!(!output.status.success() && said.contains("does not take that name and password"), "{file}: {said}");
         place
             .made(&ask(json!({ "auths": { format!("{}/team/app", server.address): right, &server.address: wrong } })
@@ -113,7 +105,7 @@ fn what_podman_keeps_counts_for_the_image_that_it_is_for() {
     // A file that is named is the only one.
     fs::write(place.path("docker/config.json"), of_team(&right, &right)).unwrap();
     let output = place.command(&name, &[]).env("REGISTRY_AUTH_FILE", place.path("absent.json")).output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("it gave no token (HTTP 401)"), "{output:?}");
+    assert!(errors(&output).contains("it gave no token (HTTP 401)"), "{output:?}");
     assert!(tokens.requests().iter().all(|request| request.method == "GET"));
 }
 
@@ -156,7 +148,7 @@ fn an_identity_token_is_changed_for_a_token() {
     fs::write(place.path("docker/config.json"), json!({ "credsStore": "mine" }).to_string()).unwrap();
     let path = format!("{}:{}", place.0.path().display(), std::env::var("PATH").unwrap());
     let output = place.command(&format!("{}/image", server.address), &[]).env("PATH", &path).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = errors(&output);
     assert!(
         !output.status.success() && said.contains("no token for the identity token") && said.contains("307"),
         "{said}"
@@ -166,7 +158,7 @@ fn an_identity_token_is_changed_for_a_token() {
     // Where a password is wanted it is none.
     let server = Server::start(|_| Answer::new(401, "").with("WWW-Authenticate", "Basic realm=\"x\""));
     let output = place.command(&format!("{}/image", server.address), &[]).env("PATH", &path).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = errors(&output);
     assert!(said.contains("what is kept for it is an identity token"), "{said}");
     assert!(server.requests().iter().all(|request| request.authorization.is_none()));
 }
@@ -177,21 +169,7 @@ fn a_registry_with_a_certificate() {
         return;
     }
     let place = Place::new();
-    let (key, certificate) = (place.path("key.pem"), place.path("certificate.pem"));
-    let options =
-        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=registry.test -addext subjectAltName=DNS:registry.test";
-    let leaf = ["-addext", "basicConstraints=critical,CA:FALSE"];
-    let files = ["-keyout", key.to_str().unwrap(), "-out", certificate.to_str().unwrap()];
-    tool("openssl", &[&options.split(' ').collect::<Vec<_>>()[..], &leaf, &files].concat());
-    let mut blobs = Blobs::default();
-    let (root, _) = blobs.image("amd64", "x");
-    blobs.write_layout(&place.path("layout"), &root);
-    // Filled without a certificate, asked with one.
-    let plain = Registry::start(place.0.path(), "");
-    push(&place.path("layout"), &format!("{}/image:tag", plain.address), &[]);
-    drop(plain);
-    let tls = format!("  tls: {{certificate: {}, key: {}}}\n", certificate.display(), key.display());
-    let registry = Registry::start(place.0.path(), &tls);
+    let (registry, certificate) = real::with_tls(&place, "registry.test");
     let proxy = Proxy::to(&registry.address);
     let ask = |name: &str, trusted: bool| {
         let mut command = place.command(name, &[]);
@@ -202,7 +180,7 @@ fn a_registry_with_a_certificate() {
         command.output().unwrap()
     };
     let refused = |output: &Output| {
-        let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        let said = errors(output).to_lowercase();
         assert!(!output.status.success() && said.contains("certificate"), "{said}");
         assert!(place.kept().is_empty() && !place.path("out").exists());
     };
@@ -216,8 +194,7 @@ fn a_registry_with_a_certificate() {
 #[test]
 fn a_password_and_a_token_stay_with_their_registry() {
     let place = Place::new();
-    let mut blobs = Blobs::default();
-    let (root, layer) = blobs.image("amd64", "x");
+    let (blobs, root, layer) = Blobs::of_image("x");
     let stored = blobs.0[&layer].clone();
     let foreign = Server::start(move |_| Answer::new(200, stored.clone()));
     // The same server under another name: another port is another server.

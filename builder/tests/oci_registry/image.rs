@@ -27,6 +27,13 @@ impl Blobs {
         self.add(media_type, value.to_string().as_bytes())
     }
 
+    /// Returns one image for amd64 whose `/init` says `text`, as [`Self::image`].
+    pub fn of_image(text: &str) -> (Self, Value, String) {
+        let mut blobs = Self::default();
+        let (root, layer) = blobs.image("amd64", text);
+        (blobs, root, layer)
+    }
+
     /// An image of one layer whose `/init` says `text`; its manifest's descriptor and its layer's digest.
     pub fn image(&mut self, architecture: &str, text: &str) -> (Value, String) {
         let plain = layer(text);

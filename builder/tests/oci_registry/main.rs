@@ -6,7 +6,7 @@ use std::{
     io::{Read, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Command, Output, Stdio},
+    process::{Command, Output},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -31,7 +31,7 @@ mod server;
 mod support;
 
 use image::{Blobs, INDEX, MANIFEST, digest_of, layer};
-use place::Place;
+use place::{Place, errors};
 use proxy::Proxy;
 use real::Registry;
 use server::{Answer, Request, Server};
@@ -223,8 +223,7 @@ fn what_a_registry_says_wrong_is_refused() {
 #[test]
 fn inspect_fetches_no_layer() {
     let place = Place::new();
-    let mut blobs = Blobs::default();
-    let (root, layer) = blobs.image("amd64", "x");
+    let (blobs, root, layer) = Blobs::of_image("x");
     let server = Server::start(move |request| registry(&blobs, &root, request));
     let output = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
         .args(["oci", "inspect", &format!("{}/image", server.address), "--platform", "linux/amd64"])

@@ -8,8 +8,7 @@ fn configure(place: &Place, text: &str) {
 
 #[test]
 fn a_mirror_is_asked_first_and_the_registry_when_it_fails() {
-    let mut blobs = Blobs::default();
-    let (root, layer) = blobs.image("amd64", "x");
+    let (blobs, root, layer) = Blobs::of_image("x");
     let (copy, of_root) = (blobs.clone(), root.clone());
     let registry_itself = Server::start(move |request| registry(&copy, &of_root, request));
     let name = format!("{}/team/image", registry_itself.address);
@@ -32,11 +31,8 @@ fn a_mirror_is_asked_first_and_the_registry_when_it_fails() {
             ),
         );
         // A name and a password are the registry's.
-        let mut child =
-            place.command(&name, &["--username", "user", "--password-stdin"]).stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(b"secret").unwrap();
-        let output = child.wait_with_output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let output = place.ask_with_password(&name, "secret");
+        let said = errors(&output);
         place.made(&output);
         assert!(place.is_kept(&layer));
         assert!(mirror.requests().iter().any(|request| request.path.starts_with("/v2/cached/team/image/manifests/")));
@@ -53,7 +49,7 @@ fn a_mirror_is_asked_first_and_the_registry_when_it_fails() {
     assert!(place.fail(&name, &[]).contains("registries.conf cannot be used"));
     configure(&place, &format!("[[registry]]\nlocation = \"{}\"\nblocked = true\n", registry_itself.address));
     let output = place.command(&name, &[]).output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("registries.conf blocks"), "{output:?}");
+    assert!(errors(&output).contains("registries.conf blocks"), "{output:?}");
 }
 
 /// A registry on this machine may speak TLS, and is asked for that first.
@@ -63,19 +59,7 @@ fn a_registry_on_this_machine_with_tls() {
         return;
     }
     let place = Place::new();
-    let (key, certificate) = (place.path("key.pem"), place.path("certificate.pem"));
-    let options = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost";
-    let files = ["-keyout", key.to_str().unwrap(), "-out", certificate.to_str().unwrap()];
-    let leaf = ["-addext", "basicConstraints=critical,CA:FALSE"];
-    tool("openssl", &[&options.split(' ').collect::<Vec<_>>()[..], &leaf, &files].concat());
-    let mut blobs = Blobs::default();
-    let (root, _) = blobs.image("amd64", "x");
-    blobs.write_layout(&place.path("layout"), &root);
-    let plain = Registry::start(place.0.path(), "");
-    push(&place.path("layout"), &format!("{}/image:tag", plain.address), &[]);
-    drop(plain);
-    let tls = format!("  tls: {{certificate: {}, key: {}}}\n", certificate.display(), key.display());
-    let registry = Registry::start(place.0.path(), &tls);
+    let (registry, certificate) = real::with_tls(&place, "localhost");
     let port = registry.address.rsplit(':').next().unwrap();
     let name = format!("localhost:{port}/image:tag");
     let output = place.command(&name, &[]).env("SSL_CERT_FILE", &certificate).output().unwrap();

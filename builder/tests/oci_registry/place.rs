@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -31,6 +32,14 @@ impl Place {
         command.env_remove("REGISTRY_AUTH_FILE").env("CONTAINERS_REGISTRIES_CONF", self.path("registries.conf"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+
+    /// Runs the command with a name and a password.
+    pub fn ask_with_password(&self, image: &str, password: &str) -> Output {
+        let mut command = self.command(image, &["--username", "user", "--password-stdin"]);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(password.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
     }
 
     /// What it made.
@@ -86,6 +95,11 @@ impl Place {
     pub fn is_kept(&self, digest: &str) -> bool {
         self.path("cache/oci").join(digest.replace(':', "-")).exists()
     }
+}
+
+/// Returns what a command has said.
+pub fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 fn names(folder: &Path) -> Vec<String> {

@@ -117,7 +117,7 @@ fn what_is_there_is_compared_where_a_server_knows_no_ranges() {
         answer
     });
     let output = place.command(&format!("{}/image", server.address), &[]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = errors(&output);
     let made = place.made(&output);
     assert!(said.contains("sends all of it; the 1000000 bytes that are there are compared and skipped"), "{said}");
     assert_eq!(server.requests().iter().filter(|request| request.path.ends_with(&name)).count(), 2);
