@@ -20,11 +20,14 @@ use support::{noise, skip};
 /// What each name must be: mode with its kind, owner, links, time, and its content, target or numbers.
 type Listed = BTreeMap<String, (u32, u32, u32, u64, i64, String, BTreeMap<String, String>)>;
 
-/// A root with everything that a root can have, as a tar file.
-fn root(path: &Path) -> Listed {
-    let mut builder = Builder::new(fs::File::create(path).unwrap());
-    let mut listed = Listed::new();
-    let mut add = |name: &str, kind: EntryType, mode: u32, content: &[u8], attributes: &[(&str, &[u8])]| {
+/// A root in the making, as a tar file, and what it must be.
+struct Root {
+    builder: Builder<fs::File>,
+    listed: Listed,
+}
+
+impl Root {
+    fn add(&mut self, name: &str, kind: EntryType, mode: u32, content: &[u8], attributes: &[(&str, &[u8])]) {
         let mut header = Header::new_ustar();
         header.set_entry_type(kind);
         header.set_mode(mode);
@@ -35,7 +38,7 @@ fn root(path: &Path) -> Listed {
         if !attributes.is_empty() {
             let records: Vec<_> =
                 attributes.iter().map(|(key, value)| (format!("SCHILY.xattr.{key}"), *value)).collect();
-            builder.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), *value))).unwrap();
+            self.builder.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), *value))).unwrap();
         }
         let (bits, what) = match kind {
             EntryType::Regular => {
@@ -54,17 +57,17 @@ fn root(path: &Path) -> Listed {
         }
         match kind {
             EntryType::Symlink | EntryType::Link => {
-                builder.append_link(&mut header, name, str::from_utf8(content).unwrap()).unwrap();
+                self.builder.append_link(&mut header, name, str::from_utf8(content).unwrap()).unwrap();
             }
-            _ => builder.append_data(&mut header, name, content).unwrap(),
+            _ => self.builder.append_data(&mut header, name, content).unwrap(),
         }
         let name = name.trim_end_matches('/').to_owned();
         if kind == EntryType::Link {
             let first = str::from_utf8(content).unwrap();
-            let mut both = listed[first].clone();
+            let mut both = self.listed[first].clone();
             both.3 += 1;
-            listed.insert(first.to_owned(), both.clone());
-            listed.insert(name, both);
+            self.listed.insert(first.to_owned(), both.clone());
+            self.listed.insert(name, both);
             return;
         }
         let mode = if kind == EntryType::Symlink { 0o777 } else { mode };
@@ -72,48 +75,53 @@ fn root(path: &Path) -> Listed {
         let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), hex(value))).collect();
         let links = if kind == EntryType::Directory { 2 } else { 1 };
         if let Some((parent, _)) = name.rsplit_once('/').filter(|_| kind == EntryType::Directory) {
-            listed.get_mut(parent).unwrap().3 += 1;
+            self.listed.get_mut(parent).unwrap().3 += 1;
         }
-        listed.insert(name, (bits | mode, 70_000, 5, links, 1_234_567_890, what, attributes));
-    };
-    let noise = noise(80_000);
-    add("./", EntryType::Directory, 0o1711, b"", &[("user.root", b"own")]);
-    add("bin/", EntryType::Directory, 0o755, b"", &[]);
-    for size in [0, 1, 4095, 4096, 4097, 80_000] {
-        add(&format!("bin/file{size}"), EntryType::Regular, 0o644, &noise[..size], &[]);
+        self.listed.insert(name, (bits | mode, 70_000, 5, links, 1_234_567_890, what, attributes));
     }
-    add(
+}
+
+/// Makes a root with everything that a root can have, as a tar file.
+fn root(path: &Path) -> Listed {
+    let mut root = Root { builder: Builder::new(fs::File::create(path).unwrap()), listed: Listed::new() };
+    let noise = noise(80_000);
+    root.add("./", EntryType::Directory, 0o1711, b"", &[("user.root", b"own")]);
+    root.add("bin/", EntryType::Directory, 0o755, b"", &[]);
+    for size in [0, 1, 4095, 4096, 4097, 80_000] {
+        root.add(&format!("bin/file{size}"), EntryType::Regular, 0o644, &noise[..size], &[]);
+    }
+    root.add(
         "bin/su",
         EntryType::Regular,
         0o4755,
         b"suid",
         &[("security.capability", b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), ("user.colour", b"red")],
     );
-    add("bin/alias", EntryType::Link, 0, b"bin/su", &[]);
-    add(
+    root.add("bin/alias", EntryType::Link, 0, b"bin/su", &[]);
+    root.add(
         "bin/empty",
         EntryType::Regular,
         0o600,
         b"x",
         &[("user.none", b""), ("user.long", &noise[..3000]), ("trusted.a", b"b")],
     );
-    add("dev/", EntryType::Directory, 0o1777, b"", &[("user.dir", b"yes")]);
+    root.add("dev/", EntryType::Directory, 0o1777, b"", &[("user.dir", b"yes")]);
     for (name, kind) in [("c", EntryType::Char), ("b", EntryType::Block), ("p", EntryType::Fifo)] {
-        add(&format!("dev/{name}"), kind, 0o620, b"", &[]);
+        root.add(&format!("dev/{name}"), kind, 0o620, b"", &[]);
     }
-    add("lib", EntryType::Symlink, 0, b"usr/lib", &[]);
-    add("long", EntryType::Symlink, 0, "t/".repeat(1500).as_bytes(), &[]);
+    root.add("lib", EntryType::Symlink, 0, b"usr/lib", &[]);
+    root.add("long", EntryType::Symlink, 0, "t/".repeat(1500).as_bytes(), &[]);
     // Names that sort before the dots and after them, in more than one block, and a folder in a folder.
-    add("many/", EntryType::Directory, 0o700, b"", &[]);
-    add("many/deep/", EntryType::Directory, 0o755, b"", &[]);
+    root.add("many/", EntryType::Directory, 0o700, b"", &[]);
+    root.add("many/deep/", EntryType::Directory, 0o755, b"", &[]);
     for number in 0..400 {
-        add(&format!("many/!{number:0>100}"), EntryType::Regular, 0o444, &noise[..number], &[]);
-        add(&format!("many/größe{number}"), EntryType::Symlink, 0, &[b'x'; 200][..=number % 200], &[]);
+        root.add(&format!("many/!{number:0>100}"), EntryType::Regular, 0o444, &noise[..number], &[]);
+        root.add(&format!("many/größe{number}"), EntryType::Symlink, 0, &[b'x'; 200][..=number % 200], &[]);
     }
-    builder.finish().unwrap();
+    root.builder.finish().unwrap();
     // Its own name and that in itself, and one in each of its directories.
-    listed.get_mut(".").unwrap().3 = 5;
-    listed
+    root.listed.get_mut(".").unwrap().3 = 5;
+    root.listed
 }
 
 fn write(tar: &Path, image: &Path, more: &[&str]) -> Value {

@@ -111,81 +111,81 @@ fn a_real_registry_gives_what_a_layout_gives() {
     assert!(!place.is_kept(&layer) && place.fail(&by_digest, &[]).contains("cannot fetch anything"));
 }
 
+/// An image that is wrong: its name, what makes it, a part of the error.
+type Wrong = (&'static str, fn(&mut Blobs) -> Value, &'static str);
+
+const WRONG: [Wrong; 9] = [
+    (
+        "an index that is a manifest",
+        |blobs| {
+            let manifest = blobs.image("amd64", "x").0;
+            let text = String::from_utf8(blobs.0[&digest_of(&manifest)].clone()).unwrap();
+            let mut value: Value = serde_json::from_str(&text).unwrap();
+            value["manifests"] = json!([]);
+            blobs.document(MANIFEST, &value)
+        },
+        "an index and a manifest at once",
+    ),
+    (
+        "an index that is called a manifest",
+        |blobs| {
+            let manifest = blobs.image("amd64", "x").0;
+            blobs.document(MANIFEST, &json!({ "schemaVersion": 2, "mediaType": MANIFEST, "manifests": [manifest] }))
+        },
+        "has the form of an index",
+    ),
+    (
+        "a wrong machine",
+        |blobs| {
+            let mut manifest = blobs.image("arm64", "x").0;
+            manifest["platform"]["architecture"] = "amd64".into();
+            blobs.index(&[manifest])
+        },
+        "linux/arm64",
+    ),
+    (
+        "a path for a digest",
+        |blobs| {
+            let layer = json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "sha256:../../../etc/passwd", "size": 1 });
+            blobs.manifest("amd64", b"", layer)
+        },
+        "is no digest",
+    ),
+    (
+        "a negative size",
+        |blobs| {
+            let mut manifest = blobs.image("amd64", "x").0;
+            manifest["size"] = json!(-1);
+            blobs.index(&[manifest])
+        },
+        "-1",
+    ),
+    (
+        "a size beyond all disks",
+        |blobs| {
+            let plain = layer("x");
+            let mut layer = blobs.add("application/vnd.oci.image.layer.v1.tar", &plain);
+            layer["size"] = json!(u64::MAX);
+            blobs.manifest("amd64", &plain, layer)
+        },
+        "--max-size",
+    ),
+    (
+        "a document of many gigabytes",
+        |blobs| {
+            let mut manifest = blobs.image("amd64", "x").0;
+            manifest["size"] = json!(1_u64 << 40);
+            blobs.index(&[manifest])
+        },
+        "4194304 at most are read",
+    ),
+    ("no JSON", |blobs| blobs.add(INDEX, b"\xff\0nonsense"), "is damaged"),
+    ("a long document", |blobs| blobs.add(INDEX, &vec![b' '; 5 << 20]), "more than 4194304 bytes"),
+];
+
 #[test]
 fn what_a_registry_says_wrong_is_refused() {
-    let plain = layer("x");
-    type Make = Box<dyn Fn(&mut Blobs) -> Value>;
-    let evil: Vec<(&str, Make, &str)> = vec![
-        (
-            "an index that is a manifest",
-            Box::new(|blobs| {
-                let manifest = blobs.image("amd64", "x").0;
-                let text = String::from_utf8(blobs.0[&digest_of(&manifest)].clone()).unwrap();
-                let mut value: Value = serde_json::from_str(&text).unwrap();
-                value["manifests"] = json!([]);
-                blobs.document(MANIFEST, &value)
-            }),
-            "an index and a manifest at once",
-        ),
-        (
-            "an index that is called a manifest",
-            Box::new(|blobs| {
-                let manifest = blobs.image("amd64", "x").0;
-                blobs.document(MANIFEST, &json!({ "schemaVersion": 2, "mediaType": MANIFEST, "manifests": [manifest] }))
-            }),
-            "has the form of an index",
-        ),
-        (
-            "a wrong machine",
-            Box::new(|blobs| {
-                let mut manifest = blobs.image("arm64", "x").0;
-                manifest["platform"]["architecture"] = "amd64".into();
-                blobs.index(&[manifest])
-            }),
-            "linux/arm64",
-        ),
-        (
-            "a path for a digest",
-            Box::new(|blobs| {
-                let layer = json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "sha256:../../../etc/passwd", "size": 1 });
-                blobs.manifest("amd64", b"", layer)
-            }),
-            "is no digest",
-        ),
-        (
-            "a negative size",
-            Box::new(|blobs| {
-                let mut manifest = blobs.image("amd64", "x").0;
-                manifest["size"] = json!(-1);
-                blobs.index(&[manifest])
-            }),
-            "-1",
-        ),
-        (
-            "a size beyond all disks",
-            Box::new({
-                let plain = plain.clone();
-                move |blobs| {
-                    let mut layer = blobs.add("application/vnd.oci.image.layer.v1.tar", &plain);
-                    layer["size"] = json!(u64::MAX);
-                    blobs.manifest("amd64", &plain, layer)
-                }
-            }),
-            "--max-size",
-        ),
-        (
-            "a document of many gigabytes",
-            Box::new(|blobs| {
-                let mut manifest = blobs.image("amd64", "x").0;
-                manifest["size"] = json!(1_u64 << 40);
-                blobs.index(&[manifest])
-            }),
-            "4194304 at most are read",
-        ),
-        ("no JSON", Box::new(|blobs| blobs.add(INDEX, b"\xff\0nonsense")), "is damaged"),
-        ("a long document", Box::new(|blobs| blobs.add(INDEX, &vec![b' '; 5 << 20])), "more than 4194304 bytes"),
-    ];
-    for (what, make, expected) in evil {
+    for (what, make, expected) in WRONG {
         let place = Place::new();
         let mut blobs = Blobs::default();
         let root = make(&mut blobs);

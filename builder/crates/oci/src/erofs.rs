@@ -360,23 +360,7 @@ fn write_blocks(
         reason: "it is larger than the 16 TiB of an EROFS image".to_owned(),
     })?;
 
-    let mut at = 0;
-    let mut identity =
-        Uuid::new_v5(&Uuid::NAMESPACE_OID, image.digest.as_ref().map_or("", |digest| digest.digits()).as_bytes());
-    let mut in_order: Vec<(u32, &Inode<'_>)> = (1..).zip(&inodes).collect();
-    in_order.sort_by_key(|(_, inode)| inode.offset);
-    for (number, inode) in in_order {
-        sink.write_all(&vec![0; (inode.offset - at) as usize]).map_err(failed)?;
-        let bytes = inode.to_bytes(number, mtime, tails.as_ref()).map_err(failed)?;
-        sink.write_all(&bytes).map_err(failed)?;
-        identity = Uuid::new_v5(&identity, &bytes);
-        at = inode.offset + inode.length();
-    }
-    pad(&mut sink, at)?;
-    for inode in inodes.iter().filter(|inode| !inode.data.is_empty() && !inode.is_inline()) {
-        sink.write_all(&inode.data).map_err(failed)?;
-        pad(&mut sink, inode.data.len() as u64)?;
-    }
+    let identity = write_inodes(&inodes, image, mtime, tails.as_ref(), &mut sink)?;
     sink.flush().map_err(failed)?;
 
     let superblock = Superblock {
@@ -394,6 +378,36 @@ fn write_blocks(
     };
     written.archive = block * BLOCK;
     Ok((superblock, written))
+}
+
+/// Writes the inodes in the order of their places, and the blocks of those that have some of their own. Returns the UUID that follows from
+/// them.
+fn write_inodes(
+    inodes: &[Inode<'_>],
+    image: &Image,
+    mtime: u32,
+    tails: Option<&File>,
+    sink: &mut impl Write,
+) -> Result<Uuid> {
+    let failed = |source| archive::Error::WriteArchive { source };
+    let mut at = 0;
+    let mut identity =
+        Uuid::new_v5(&Uuid::NAMESPACE_OID, image.digest.as_ref().map_or("", |digest| digest.digits()).as_bytes());
+    let mut in_order: Vec<(u32, &Inode<'_>)> = (1..).zip(inodes).collect();
+    in_order.sort_by_key(|(_, inode)| inode.offset);
+    for (number, inode) in in_order {
+        sink.write_all(&vec![0; (inode.offset - at) as usize]).map_err(failed)?;
+        let bytes = inode.to_bytes(number, mtime, tails).map_err(failed)?;
+        sink.write_all(&bytes).map_err(failed)?;
+        identity = Uuid::new_v5(&identity, &bytes);
+        at = inode.offset + inode.length();
+    }
+    pad(sink, at)?;
+    for inode in inodes.iter().filter(|inode| !inode.data.is_empty() && !inode.is_inline()) {
+        sink.write_all(&inode.data).map_err(failed)?;
+        pad(sink, inode.data.len() as u64)?;
+    }
+    Ok(identity)
 }
 
 /// The kind in an inode's mode, and in a directory's entry (`FT_*`).

@@ -23,19 +23,24 @@ fn small() -> [Made; 2] {
 }
 
 fn go() -> Vec<Sample> {
-    let of = |name: &str, members: &[Made]| Sample::archive(format!("go {name}"), archive(members));
-    let owned = |made: Made| {
-        made.at(100, "0000640\0").at(108, "0216501\0").at(116, "0011610\0").at(265, "dsymonds").at(297, "eng")
-    };
-    let [one, two] = small();
-    let gnu = |made: Made| made.magic(GNU);
+    go_pax().into_iter().chain(go_others()).collect()
+}
+
+fn of_go(name: &str, members: &[Made]) -> Sample {
+    Sample::archive(format!("go {name}"), archive(members))
+}
+
+fn owned_as_go(made: Made) -> Made {
+    made.at(100, "0000640\0").at(108, "0216501\0").at(116, "0011610\0").at(265, "dsymonds").at(297, "eng")
+}
+
+fn gnu(made: Made) -> Made {
+    made.magic(GNU)
+}
+
+fn go_pax() -> Vec<Sample> {
+    let (of, owned) = (of_go, owned_as_go);
     vec![
-        of("gnu.tar", &[gnu(owned(one.clone())), gnu(owned(two.clone()))]),
-        of("v7.tar", &[owned(one.clone()).magic(V7).at(265, [0; 64]), owned(two.clone()).magic(V7).at(265, [0; 64])]),
-        of(
-            "star.tar",
-            &[one.clone().at(508, "tar\0").at(476, "11213575217 11213575217 "), two.clone().at(508, "tar\0")],
-        ),
         of(
             "pax.tar",
             &[
@@ -74,6 +79,19 @@ fn go() -> Vec<Sample> {
         of("pax-nul-xattrs.tar", &[pax(&[record("SCHILY.xattr.null", "bar\0foo")]), file("bad-null.txt")]),
         of("pax-nul-path.tar", &[pax(&[record("path", "a\0b")]), file("f")]),
         of("pax-path-hdr.tar", &[pax(&[record("path", "PAX1/".repeat(20) + "long-path-name")]), file("f")]),
+    ]
+}
+
+fn go_others() -> Vec<Sample> {
+    let (of, owned) = (of_go, owned_as_go);
+    let [one, two] = small();
+    vec![
+        of("gnu.tar", &[gnu(owned(one.clone())), gnu(owned(two.clone()))]),
+        of("v7.tar", &[owned(one.clone()).magic(V7).at(265, [0; 64]), owned(two.clone()).magic(V7).at(265, [0; 64])]),
+        of(
+            "star.tar",
+            &[one.clone().at(508, "tar\0").at(476, "11213575217 11213575217 "), two.clone().at(508, "tar\0")],
+        ),
         of(
             "gnu-multi-hdrs.tar",
             &[
