@@ -129,6 +129,12 @@ impl Layout {
         if blocks > room {
             return Err(corrupt(&format!("it has {blocks} blocks, and the device has room for {room}")));
         }
+        if u64::from(layout.first_block) >= blocks {
+            return Err(corrupt("its first block is past its end"));
+        }
+        if layout.groups().saturating_mul(layout.descriptor.into()) > medium.size() {
+            return Err(corrupt("it has more groups than room"));
+        }
         Ok(layout)
     }
 
@@ -164,7 +170,8 @@ impl Layout {
             block: 1024 << block_bits,
             needs_recovery: superblock.has_journal() && incompatible & NEEDS_RECOVERY != 0,
             journal: Some(superblock.journal_inode.get()).filter(|inode| *inode != 0),
-            blocks: wide(if is_64bit { superblock.blocks_high } else { U32::ZERO }, superblock.blocks_low),
+            // Whatever its features say (kernel, fs/ext4/ext4.h, ext4_blocks_count).
+            blocks: wide(superblock.blocks_high, superblock.blocks_low),
             first_block: superblock.first_block.get(),
             blocks_per_group: superblock.blocks_per_group.get(),
             cluster: 1 << (cluster_bits - block_bits),
@@ -179,14 +186,13 @@ impl Layout {
         })
     }
 
+    fn groups(&self) -> u64 {
+        self.blocks.saturating_sub(self.first_block.into()).div_ceil(self.blocks_per_group.into())
+    }
+
     fn descriptor_table(&self, medium: &Shared) -> io::Result<Vec<u8>> {
-        let groups = self.blocks.saturating_sub(u64::from(self.first_block)).div_ceil(u64::from(self.blocks_per_group));
         let start = (u64::from(self.first_block) + 1) * u64::from(self.block);
-        let size = u64::from(self.descriptor);
-        if groups.saturating_mul(size) > medium.size() {
-            return Err(corrupt("it has more groups than room"));
-        }
-        let mut all = vec![0; usize::try_from(groups * size).unwrap_or(0)];
+        let mut all = vec![0; usize::try_from(self.groups() * u64::from(self.descriptor)).unwrap_or(0)];
         medium.read_at(start, &mut all)?;
         Ok(all)
     }
@@ -336,6 +342,35 @@ mod tests {
         assert_eq!(Layout::parse(&superblock).unwrap().block, 1024);
         superblock.block_bits = U32::new(200);
         assert!(Layout::parse(&superblock).is_err(), "a block size that is no number of bits");
+    }
+
+    #[test]
+    fn more_blocks_or_groups_than_room_are_refused() {
+        let refused = |change: fn(&mut Superblock)| {
+            let mut superblock = Superblock::new_zeroed();
+            (superblock.magic, superblock.blocks_low) = (MAGIC.into(), U32::new(64));
+            (superblock.blocks_per_group, superblock.inodes_per_group) = (U32::new(8192), U32::new(1));
+            change(&mut superblock);
+            let mut disk = vec![0; 65_536];
+            disk[1024..2048].copy_from_slice(superblock.as_bytes());
+            Layout::read(&(std::sync::Arc::new(disk) as Shared)).map_err(|error| error.to_string()).err()
+        };
+        assert_eq!(refused(|_| {}), None);
+        for (change, part) in [
+            ((|it| it.blocks_low = U32::new(65)) as fn(&mut Superblock), "it has 65 blocks"),
+            (|it| it.blocks_high = U32::new(1), "it has 4294967360 blocks"),
+            (|it| it.first_block = U32::new(64), "past its end"),
+            (
+                |it| {
+                    (it.incompatible, it.descriptor_size) = (U32::new(HAS_64BIT), U16::new(1025));
+                    it.blocks_per_group = U32::new(1);
+                },
+                "more groups than room",
+            ),
+        ] {
+            let error = refused(change).unwrap_or_default();
+            assert!(error.contains(part), "{part}: {error}");
+        }
     }
 
     #[test]
