@@ -6,7 +6,6 @@ use super::structures::DirectoryEntry;
 
 /// A block, in bytes: a page of the kernels that read it.
 pub(super) const BLOCK: u64 = 4096;
-
 const ENTRY: usize = size_of::<DirectoryEntry>();
 
 /// One name.

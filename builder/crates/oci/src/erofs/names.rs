@@ -6,14 +6,13 @@ use archive::tree::Kind;
 use base::escape::escape;
 
 use super::{
-    Attributes, Inode, Tail, attributes,
     directory::{self, Name},
-    kind,
+    inode::{Inode, Tail, attributes, kind},
 };
 use crate::{
     Error, Result,
     image::Image,
-    merge::{Merge, RootEntry},
+    merge::{Attributes, Merge, RootEntry},
 };
 
 /// The names of an image, and their inodes.
