@@ -101,6 +101,8 @@ pub enum Code {
     ImageUnknown,
     /// The image is shorter than its superblock says.
     ImageTruncated,
+    /// The image ends in a part of a sector, which a loop device hides.
+    ImageUnpadded,
     /// No key that is baked in verifies the image.
     ImageUntrusted,
     /// The image could not be attached to a loop device.
@@ -141,7 +143,7 @@ pub enum Code {
 
 impl Code {
     /// Every code that a boot can end with.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::ParameterValue,
         Self::PartitionMissing(Role::Img),
         Self::PartitionMissing(Role::Overlay),
@@ -160,6 +162,7 @@ impl Code {
         Self::OverlayUnusable,
         Self::ImageUnknown,
         Self::ImageTruncated,
+        Self::ImageUnpadded,
         Self::ImageUntrusted,
         Self::ImageLoop,
         Self::TagMissing,
@@ -207,6 +210,7 @@ impl Code {
             Self::OverlayUnusable => "overlay-unusable",
             Self::ImageUnknown => "image-unknown",
             Self::ImageTruncated => "image-truncated",
+            Self::ImageUnpadded => "image-unpadded",
             Self::ImageUntrusted => "image-untrusted",
             Self::ImageLoop => "image-loop",
             Self::TagMissing => "tag-missing",

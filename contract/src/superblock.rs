@@ -33,7 +33,32 @@ pub struct Superblock {
 /// Bytes at the start of a file that [`Superblock::read`] wants to see.
 pub const HEAD: usize = 1024 + 128;
 
+/// An objection to the file of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// The file is shorter than the superblock says.
+    Truncated,
+    /// The file ends in a part of a sector that the filesystem uses.
+    Unpadded {
+        /// Bytes in that part.
+        hidden: u64,
+    },
+}
+
 impl Superblock {
+    /// Returns the objection to a file of `size` bytes with this superblock, if there is one. A loop device has whole sectors of 512 bytes
+    /// (kernel, drivers/block/loop.c, get_loop_size), so a part of one at the end is not there.
+    pub fn misfit(&self, size: u64) -> Option<Misfit> {
+        let hidden = size % 512;
+        if self.size > size {
+            Some(Misfit::Truncated)
+        } else if self.size > size.saturating_sub(hidden) {
+            Some(Misfit::Unpadded { hidden })
+        } else {
+            None
+        }
+    }
+
     /// Reads the superblock in the first [`HEAD`] bytes of an image.
     ///
     /// squashfs: magic at 0, bytes used at 40 (kernel, fs/squashfs/squashfs_fs.h). EROFS: 1024 bytes in; magic at 0, block size
@@ -72,5 +97,21 @@ mod tests {
         assert_eq!(Superblock::read(&erofs), None, "a block size that is no number of bits");
         assert_eq!(Superblock::read(&[0; HEAD]), None);
         assert_eq!(Superblock::read(b"hsqs"), None, "cut short");
+    }
+
+    #[test]
+    fn a_file_holds_all_that_the_superblock_claims_in_whole_sectors() {
+        let superblock = Superblock { format: Format::Squashfs, size: 1000 };
+        for (size, misfit) in [
+            (999, Some(Misfit::Truncated)),
+            (1000, Some(Misfit::Unpadded { hidden: 488 })),
+            (1023, Some(Misfit::Unpadded { hidden: 511 })),
+            (1024, None),
+            (4096, None),
+            (1025, None),
+        ] {
+            assert_eq!(superblock.misfit(size), misfit, "{size}");
+        }
+        assert_eq!(Superblock { size: 512, ..superblock }.misfit(700), None, "what is hidden is not used");
     }
 }

@@ -130,6 +130,16 @@ pub enum Error {
         /// Bytes there are.
         size: u64,
     },
+    /// The image ends in a part of a sector.
+    #[error("{path} ends in a part of a sector")]
+    ImageUnpadded {
+        /// The image.
+        path: String,
+        /// Its size in bytes.
+        size: u64,
+        /// Bytes in the last sector.
+        hidden: u64,
+    },
     /// No key that is baked in vouches for the image.
     #[error("{path} is not trusted: {reason}")]
     ImageUntrusted {
@@ -251,6 +261,7 @@ impl Error {
             Self::Unusable { .. } => Code::ImgUnusable,
             Self::ImageUnknown { .. } => Code::ImageUnknown,
             Self::ImageTruncated { .. } => Code::ImageTruncated,
+            Self::ImageUnpadded { .. } => Code::ImageUnpadded,
             Self::ImageUntrusted { .. } => Code::ImageUntrusted,
             #[cfg(feature = "virtiofs")]
             Self::TagMissing { .. } => Code::TagMissing,
@@ -420,6 +431,11 @@ impl Error {
                 format!("an image of {wanted} bytes, as its superblock says"),
                 vec![format!("{path} has {size} bytes")],
                 "copy the image again and compare its digest".into(),
+            ),
+            Self::ImageUnpadded { path, size, hidden } => (
+                "an image of whole sectors of 512 bytes".into(),
+                vec![format!("{path} has {size} bytes, and a loop device does not show the last {hidden}")],
+                "make the image without -nopad, or lengthen it (truncate -s %4096)".into(),
             ),
             Self::ImageUntrusted { path, reason } => (
                 "an image that a key in this initramfs vouches for".into(),

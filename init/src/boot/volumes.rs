@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use contract::{
     container,
-    errno::ENODEV,
+    errno::{ENODEV, EROFS},
     failure::{Mounted, Role},
     superblock::ext4,
     tag::{Choice, Tag, Volume, choose},
@@ -154,9 +154,20 @@ pub fn mount_volume(
     load_on_demand(context, volume)?;
     let device = volume.path();
     let mount = Mount { source: &device, target, filesystem, read_only, limits: Limits::Medium, data: "" };
-    context
-        .kernel
-        .mount(&mount)
+    let mut outcome = context.kernel.mount(&mount);
+    // A journal that is not empty cannot be replayed on a device that is write-protected (kernel, fs/ext4/super.c, ext4_load_journal).
+    if read_only
+        && filesystem == "ext4"
+        && outcome.as_ref().is_err_and(|error| error.raw_os_error() == Some(EROFS))
+        && context.kernel.mount(&Mount { data: "noload", ..mount }).is_ok()
+    {
+        context.notice(&format!(
+            "{}, {device}, is write-protected and was not unmounted in order: it is read without its journal",
+            role.name()
+        ));
+        outcome = Ok(());
+    }
+    outcome
         .map_err(|source| mount_error(context.kernel, role.into(), &mount, source, served, || context.modules.places()))
 }
 

@@ -19,6 +19,22 @@ pub enum Error {
         /// What was seen instead.
         seen: String,
     },
+    /// The image ends in a part of a sector.
+    #[error(
+        "{}: the {format} image has {size} bytes, and a loop device does not show the last {hidden}; make it without -nopad, or lengthen \
+         it (`truncate -s %4096`)",
+        path.display()
+    )]
+    UnpaddedImage {
+        /// The image.
+        path: PathBuf,
+        /// Its filesystem.
+        format: &'static str,
+        /// Its size in bytes.
+        size: u64,
+        /// Bytes in the last sector.
+        hidden: u64,
+    },
     /// An OS image is cut off.
     #[error("{} is cut off: its {format} superblock says {wanted} bytes, the file has {seen}; make or fetch it again", path.display())]
     TruncatedImage {

@@ -9,7 +9,7 @@ use base::{
     IoContext,
     program::{self, MKSQUASHFS, Program},
 };
-use contract::superblock::{self, HEAD, Superblock};
+use contract::superblock::{self, HEAD, Misfit, Superblock};
 use uuid::Uuid;
 
 use crate::{Error, Result};
@@ -136,15 +136,14 @@ pub fn check(path: &Path) -> Result<Checked> {
     let mut head = Vec::with_capacity(HEAD);
     file.take(HEAD as u64).read_to_end(&mut head).at("read", path)?;
     let found = superblock(&head).map_err(refuse)?;
-    if metadata.len() < found.size {
-        return Err(Error::TruncatedImage {
-            path: path.to_owned(),
-            format: found.format.name(),
-            wanted: found.size,
-            seen: metadata.len(),
-        });
+    let (path, format) = (path.to_owned(), found.format.name());
+    match found.misfit(metadata.len()) {
+        None => Ok(Checked { format: found.format, size: metadata.len() }),
+        Some(Misfit::Truncated) => {
+            Err(Error::TruncatedImage { path, format, wanted: found.size, seen: metadata.len() })
+        }
+        Some(Misfit::Unpadded { hidden }) => Err(Error::UnpaddedImage { path, format, size: metadata.len(), hidden }),
     }
-    Ok(Checked { format: found.format, size: metadata.len() })
 }
 
 /// How a root folder is made into an image.

@@ -5,7 +5,7 @@ use contract::{
     failure::{Mounted, Role},
     names,
     report::Fact,
-    superblock::{Format, HEAD, Superblock},
+    superblock::{Format, HEAD, Misfit, Superblock},
     text::Size,
 };
 
@@ -40,10 +40,11 @@ pub fn inspect(kernel: &mut dyn Kernel, path: &str) -> Result<Superblock> {
     let size = kernel.stat(path).at("read", path)?.size;
     let head = kernel.read_at(path, 0, HEAD).at("read", path)?;
     let superblock = Superblock::read(&head).ok_or_else(|| Error::ImageUnknown { path: path.into(), size })?;
-    if superblock.size > size {
-        return Err(Error::ImageTruncated { path: path.into(), wanted: superblock.size, size });
+    match superblock.misfit(size) {
+        None => Ok(superblock),
+        Some(Misfit::Truncated) => Err(Error::ImageTruncated { path: path.into(), wanted: superblock.size, size }),
+        Some(Misfit::Unpadded { hidden }) => Err(Error::ImageUnpadded { path: path.into(), size, hidden }),
     }
-    Ok(superblock)
 }
 
 /// Checks the chosen image.

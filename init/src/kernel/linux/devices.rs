@@ -147,7 +147,9 @@ fn list(details: bool) -> Vec<Volume> {
         // The link leads to `…/<disk>` for a disk, to `…/<disk>/<partition>` for a part of one.
         let Ok(link) = fs::read_link(format!("{BLOCK}/{name}")) else { continue };
         let link = link.to_string_lossy();
-        let Some(disk) = link.rsplit('/').nth(1).map(String::from) else { continue };
+        // Only a partition is a part of its disk: an eMMC has boot partitions that are disks of their own below it.
+        let is_partition = stat(&format!("{BLOCK}/{name}/partition")).is_ok();
+        let disk = if is_partition { link.rsplit('/').nth(1).unwrap_or_default().into() } else { name.clone() };
         if sectors == 0 {
             continue;
         }

@@ -131,6 +131,11 @@ fn look(kernel: &mut dyn Kernel, delivered: &str) -> Result<Delivery, Refusal> {
         Err(Error::ImageTruncated { wanted, .. }) => {
             return Err(Refusal::Bad(format!("it has {size} bytes of the {wanted} that its superblock says")));
         }
+        Err(Error::ImageUnpadded { hidden, .. }) => {
+            return Err(Refusal::Bad(format!(
+                "a loop device does not show its last {hidden} bytes (mksquashfs -nopad)"
+            )));
+        }
         Err(error) => return Err(error.into()),
     };
     let wanted = wanted_digest(kernel, delivered)?;
