@@ -20,7 +20,7 @@ use crate::{
     config::{Abilities, Config, HAS_OVERLAY, HAS_RAM, IS_RAM_ONLY, ModeConfig, OnError, STAYS},
     context::Context,
     error::{Error, Result},
-    kernel::{Level, Limits, Machine, Mount, Power, exists},
+    kernel::{Level, Limits, Machine, Mount, Power, exists, release},
     switch_root,
 };
 
@@ -79,7 +79,7 @@ fn start(context: &mut Context<'_>) -> Result<ModeConfig> {
         if is_root && target == "/run" && context.kernel.list(target).is_ok_and(|names| !names.is_empty()) {
             continue;
         }
-        let mount = Mount { source, target, filesystem: source, read_only: false, limits, data };
+        let mount = Mount { source, target, filesystem: source, limits, data, ..Mount::default() };
         match context.kernel.mount(&mount) {
             // The kernel may have mounted devtmpfs itself (CONFIG_DEVTMPFS_MOUNT).
             Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {}
@@ -92,9 +92,6 @@ fn start(context: &mut Context<'_>) -> Result<ModeConfig> {
                 });
             }
             Ok(()) => {}
-        }
-        if target == "/dev" {
-            context.kernel.open_standard_files();
         }
     }
     let directories = [names::STATE_DIR, names::IMG_DIR, names::IMAGE_DIR, names::OVERLAY_DIR];
@@ -109,7 +106,7 @@ fn start(context: &mut Context<'_>) -> Result<ModeConfig> {
     for warning in config.warnings {
         context.notice(&warning);
     }
-    let release = context.kernel.release();
+    let release = release(context.kernel);
     context.report.fact(Fact::Kernel, release);
     outcome.map(|()| config.mode)
 }
@@ -146,7 +143,7 @@ fn hand_over(context: &mut Context<'_>, root: Root, arguments: &[String]) -> Res
 /// Reports that the root has no modules for the running kernel, though that loads modules: drivers that nothing here needed would be
 /// missed later, by programs that do not say why.
 fn look_for_modules(context: &mut Context<'_>) {
-    let release = context.kernel.release();
+    let release = release(context.kernel);
     let directory = ["/", names::MODULES_DIR, "/", &release].concat();
     if exists(context.kernel, "/proc/modules")
         && switch_root::resolve(context.kernel, names::SYSROOT, &directory).is_none()
@@ -161,7 +158,7 @@ fn fail(context: &mut Context<'_>, error: &Error, root: Root, arguments: &[Strin
     context.report.end(now);
     let mut card = error.card(context.report.step());
     // A disk whose driver is for another kernel is not there.
-    if let (Error::PartitionMissing { .. }, Some(line)) = (error, context.modules.mismatch(context.kernel)) {
+    if let (Error::PartitionMissing { .. }, Some(line)) = (error, context.modules.mismatch()) {
         card.seen.insert(0, line);
         card.next =
             "start the kernel that this image was built for, or build the image with the modules of this one".into();
@@ -170,7 +167,7 @@ fn fail(context: &mut Context<'_>, error: &Error, root: Root, arguments: &[Strin
     for line in card.omitted() {
         context.kernel.log(Level::Info, line);
     }
-    context.kernel.announce(&card.to_string());
+    context.kernel.log(Level::Announcement, &card.to_string());
     // The card is out; a report that cannot be written changes nothing.
     let _ = context.kernel.write(names::REPORT, context.report.to_json(Some(&card)).as_bytes());
     if context.config.on_error == OnError::Shell {
@@ -179,7 +176,7 @@ fn fail(context: &mut Context<'_>, error: &Error, root: Root, arguments: &[Strin
         match context.kernel.shell(banner) {
             Ok(()) if switch_root::check_init(context.kernel, names::SYSROOT, &context.config.init).is_ok() => {
                 if let Err(error) = hand_over(context, root, arguments) {
-                    context.kernel.announce(&error.card(context.report.step()).to_string());
+                    context.kernel.log(Level::Announcement, &error.card(context.report.step()).to_string());
                 }
             }
             Ok(()) => {}

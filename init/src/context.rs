@@ -7,7 +7,7 @@ use contract::{names, report::Report, step::Step};
 use crate::{
     config::{Abilities, Common},
     error::{Error, Result},
-    kernel::{Level, Machine},
+    kernel::{Level, Machine, read_text},
     modules::{Modules, unlisted},
 };
 
@@ -65,7 +65,7 @@ impl<'k> Context<'k> {
 
     /// Reads a small file of the initramfs or the kernel as text; one that cannot be read is empty.
     pub fn text(&mut self, path: &str) -> String {
-        self.kernel.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        read_text(self.kernel, path)
     }
 
     /// Makes a directory where there is none.

@@ -1,11 +1,13 @@
-//! Every call that changes the machine, and the few that ask it something. Each method is one kernel operation and holds no
-//! policy. [`linux`] is the real one, [`recorder`] writes down what a boot would do on a machine described in a file.
+//! Every call that changes the machine, and the few that ask it something. Each method is one kernel operation and decides nothing:
+//! policy is above. What only some boot modes need is in traits of its own ([`disks`], [`supervisor`]), so that other builds of init have
+//! none of its code. [`linux`] is the real kernel, [`recorder`] writes down what a boot would do on a machine described in a file.
 
 use std::{io, time::Duration};
 
 pub use contract::inventory::Kind;
-use contract::{Digest, tag::Volume};
+use contract::tag::Volume;
 
+pub mod disks;
 #[cfg(feature = "linux")]
 pub mod linux;
 pub mod recorder;
@@ -15,6 +17,8 @@ pub mod supervisor;
 /// How loud a line of the log is; the numbers are the kernel's (Documentation/core-api/printk-basics.rst).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
+    /// A text for every console, whatever their level.
+    Announcement = 3,
     /// Something is not as it should be; the boot goes on.
     Warning = 4,
     /// What a technician wants to see.
@@ -35,15 +39,17 @@ pub struct Stat {
 }
 
 /// One call of mount(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mount<'a> {
-    /// Device or name.
+    /// The operation.
+    pub action: Action,
+    /// A device or a name; for [`Action::Move`] the mount point that it leaves.
     pub source: &'a str,
-    /// Where.
+    /// The mount point.
     pub target: &'a str,
-    /// Filesystem.
+    /// The filesystem's type.
     pub filesystem: &'a str,
-    /// Read-only.
+    /// True for a mount that nothing can be written to.
     pub read_only: bool,
     /// Restrictions of what is on it.
     pub limits: Limits,
@@ -51,10 +57,25 @@ pub struct Mount<'a> {
     pub data: &'a str,
 }
 
+/// The operation of a call of mount(2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Action {
+    /// Mounts a filesystem.
+    #[default]
+    New,
+    /// Sets the flags of a mount and of its filesystem (`MS_REMOUNT`). Flags that are not given are off.
+    Remount,
+    /// Sets the flags of a mount alone (`MS_REMOUNT | MS_BIND`).
+    Bind,
+    /// Moves a mount to another place (`MS_MOVE`).
+    Move,
+}
+
 /// Restrictions of a mount.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Limits {
     /// No restriction.
+    #[default]
     None,
     /// No device nodes, no setuid programs (`nosuid,nodev`).
     NoSuidDev,
@@ -120,107 +141,74 @@ pub enum Power {
 /// Names that are read of a directory on a medium; nothing that init looks for needs more.
 pub const MOST_NAMES: usize = 4096;
 
+/// The most bytes of a file that is read whole: modules, lists.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Follows an operation that takes long: called when it begins and behind each step, with the amount done since the last call and the time
+/// on the clock of [`Kernel::now`]. A line that it returns is shown on every console, and a watchdog that somebody has armed is pinged.
+pub type Pace<'p> = &'p mut dyn FnMut(u64, Duration) -> Option<String>;
+
 /// The machine.
 pub trait Kernel {
-    /// Time since the kernel started (`CLOCK_BOOTTIME`).
+    /// Returns the time since the kernel started (`CLOCK_BOOTTIME`).
     fn now(&mut self) -> Duration;
-    /// The running kernel's version, as `uname -r` gives it.
-    fn release(&mut self) -> String;
-    /// Processors that can be used.
-    fn processors(&mut self) -> usize;
-    /// A line for the kernel log, which shows it on the consoles if they are as loud as that.
+    /// Writes a line to the kernel log, which shows it on the consoles if they are as loud as that.
     fn log(&mut self, level: Level, line: &str);
-    /// Opens the console, or `/dev/null` where there is none, as each of standard input, output and error that is closed: the kernel
-    /// opens none of them where the archive has no `/dev/console`, and any file of init's would take their places.
-    fn open_standard_files(&mut self) {}
-    /// A text for every console and the kernel log, whatever their level.
-    fn announce(&mut self, text: &str);
 
-    /// The whole file. For small ones: modules, lists.
+    /// Reads up to `most` bytes of a file from `offset` on.
     ///
     /// # Errors
-    /// What the kernel said; also when it is larger than 64 MiB.
-    fn read(&mut self, path: &str) -> io::Result<Vec<u8>>;
-    /// Up to `length` bytes from `offset` on.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    fn read_at(&mut self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>>;
+    /// The kernel's.
+    fn read(&mut self, path: &str, offset: u64, most: usize) -> io::Result<Vec<u8>>;
     /// Writes a small file. Not synced. On a medium the file must not exist yet; elsewhere it is replaced.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()>;
     /// Returns the names in a directory, sorted; of a directory on a medium at most [`MOST_NAMES`].
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn list(&mut self, path: &str) -> io::Result<Vec<String>>;
-    /// What a name stands for; a symbolic link is not followed.
+    /// Returns the state of a name; a symbolic link is not followed.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn stat(&mut self, path: &str) -> io::Result<Stat>;
-    /// Where a symbolic link points.
+    /// Returns the target of a symbolic link.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn read_link(&mut self, path: &str) -> io::Result<String>;
     /// Makes a directory with exactly that mode.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()>;
-    /// rename(2).
+    /// Renames (rename(2)).
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
-    /// link(2).
+    /// Makes a hard link (link(2)).
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn link(&mut self, from: &str, to: &str) -> io::Result<()>;
-    /// Removes a file.
+    /// Removes a name: an empty directory for [`Kind::Directory`], anything else otherwise (unlinkat(2)).
     ///
     /// # Errors
-    /// What the kernel said.
-    fn remove(&mut self, path: &str) -> io::Result<()>;
-    /// Removes an empty directory.
+    /// The kernel's.
+    fn remove(&mut self, path: &str, kind: Kind) -> io::Result<()>;
+    /// Flushes a file or directory to disk (fsync(2)).
     ///
     /// # Errors
-    /// What the kernel said.
-    fn remove_dir(&mut self, path: &str) -> io::Result<()>;
-    /// fsync(2) of a file or directory.
-    ///
-    /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn sync(&mut self, path: &str) -> io::Result<()>;
-    /// Copies a file's content to a new file in large blocks and syncs it; returns the digest of what was read. On a medium all of its
-    /// blocks are reserved first (fallocate(2)), where the filesystem can do that.
+    /// Returns how many bytes are free on the filesystem that holds `path`, and whether it can be written to.
     ///
     /// # Errors
-    /// The kernel's. Then a part of the copy may be left.
-    fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest>;
-    /// The digest of a file's content, as the medium has it: pages in memory are dropped first.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    fn digest(&mut self, path: &str) -> io::Result<Digest>;
-    /// Whether `signature` (minisign's format, prehashed) by the public `key` vouches for a file's content. Streams the file.
-    ///
-    /// # Errors
-    /// Why it does not, or what the kernel said.
-    fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()>;
-    /// Verifies `signature` (minisign's format, prehashed) by the public `key` for these bytes.
-    ///
-    /// # Errors
-    /// Why it does not hold.
-    fn verify_content(&mut self, content: &[u8], signature: &str, key: &str) -> io::Result<()>;
-    /// Returns how much room there is on the filesystem that holds `path`, and whether it can be written to.
-    ///
-    /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn space(&mut self, path: &str) -> io::Result<Space>;
     /// Gives the directory `to` the mode, owner, times and extended attributes of the directory `from`, as overlayfs does when it copies
     /// one up; attributes that `from` lacks are removed.
@@ -229,46 +217,22 @@ pub trait Kernel {
     /// The first thing that the kernel refused; the rest is done all the same.
     fn copy_attributes(&mut self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Mounts a filesystem.
+    /// Mounts, or changes a mount.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn mount(&mut self, mount: &Mount<'_>) -> io::Result<()>;
-    /// Makes a mount writable or read-only.
+    /// Unmounts.
     ///
     /// # Errors
-    /// What the kernel said.
-    fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()>;
-    /// Lifts all restrictions of a mount ([`Limits`]), for the running system.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    fn lift_limits(&mut self, target: &str) -> io::Result<()>;
-    /// Moves a mount to another place (`MS_MOVE`).
-    ///
-    /// # Errors
-    /// What the kernel said.
-    fn move_mount(&mut self, from: &str, to: &str) -> io::Result<()>;
-    /// Takes a mount away.
-    ///
-    /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn unmount(&mut self, target: &str) -> io::Result<()>;
-    /// Attaches a file to a free loop device, read-only, to be cleared by itself when its mount is gone. Returns the device.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    fn attach_loop(&mut self, path: &str) -> io::Result<String>;
 
-    /// Loads modules, each after those it names, side by side where nothing orders them and there are processors for it.
-    /// One result for each; a module that is in the kernel already is a success.
-    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<io::Result<()>>;
-    /// Puts this process before all that wants its processor, kernel threads too, or back in turn with them (sched(7),
-    /// `SCHED_FIFO`). Nothing but time depends on it.
-    fn go_first(&mut self, _first: bool) {}
-    /// The modaliases of all devices on these buses that have no driver yet; of no bus in particular: on all.
-    fn modaliases(&mut self, buses: &[&str]) -> Vec<String>;
-    /// The block devices there are, loop devices and RAM disks left out, with type and label. `details`: also with UUIDs and what
+    /// Loads modules on up to `workers` threads, each after those that it names. `first`: before everything else that wants the processor,
+    /// kernel threads too (sched(7), `SCHED_FIFO`); affects timing only. Returns one result per module; a module that is in the kernel
+    /// already is a success.
+    fn load_modules(&mut self, files: &[ModuleFile], workers: usize, first: bool) -> Vec<io::Result<()>>;
+    /// Returns the block devices, loop devices and RAM disks left out, with type and label. `details`: also with UUIDs and what
     /// their partition table says.
     fn volumes(&mut self, details: bool) -> Vec<Volume>;
     /// Listens to what the kernel says about devices from here on. What happened before is seen by looking.
@@ -289,30 +253,21 @@ pub trait Kernel {
     /// and makes [`names::SPARE`](contract::names::SPARE) for the next boot, when nothing else wants the machine.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn sweep(&mut self, store: &str) -> io::Result<()>;
-    /// Deletes up to `budget` names below the directory `dir`, which stays. Never leaves its filesystem, never follows a link.
+    /// Deletes up to `budget` names below the directory `dir`, which stays. Never leaves its filesystem, never follows a link. The steps of
+    /// its pace are names.
     ///
     /// # Errors
     /// It cannot be opened.
-    fn remove_below(&mut self, dir: &str, budget: usize) -> io::Result<Removal>;
-    /// Runs a program with `root` as its root and waits for it. Returns its exit status; for one that a signal ended, -1.
-    ///
-    /// # Errors
-    /// What the kernel said. A program that cannot be run ends with status 127.
-    fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> io::Result<i32>;
+    fn remove_below(&mut self, dir: &str, budget: usize, pace: Pace<'_>) -> io::Result<Removal>;
     /// Makes the mount at `root` the root of everything and empties the old one.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's.
     fn enter_root(&mut self, root: &str) -> io::Result<()>;
     /// Becomes another program: console reopened, signals as they were at the start. Comes back only with an error.
     fn exec(&mut self, program: &str, arguments: &[String]) -> io::Error;
-    /// A shell on every console. Comes back when one of them is left.
-    ///
-    /// # Errors
-    /// What the kernel said; also where the build of init has no shell.
-    fn shell(&mut self, banner: &str) -> io::Result<()>;
     /// Waits, then ends the machine. Comes back only on a recorder.
     fn power(&mut self, power: Power, after: Duration);
 }
@@ -320,6 +275,9 @@ pub trait Kernel {
 /// A trait that asks for nothing, in the place of one that this build has no use for: what is in no trait of [`Machine`] is not linked.
 pub trait Nothing {}
 impl<K> Nothing for K {}
+
+use disks::{Contents, Disks, Signatures};
+use supervisor::Shell;
 
 #[cfg(not(feature = "virtiofs"))]
 use Nothing as Shares;
@@ -335,10 +293,29 @@ use supervisor::Supervisor;
 use supervisor::System;
 
 /// A kernel with all that the boot modes of this build need.
-pub trait Machine: Kernel + Supervisor + Shares + System {}
-impl<K: Kernel + Supervisor + Shares + System> Machine for K {}
+pub trait Machine: Kernel + Contents + Disks + Signatures + Shell + Supervisor + Shares + System {}
+impl<K: Kernel + Contents + Disks + Signatures + Shell + Supervisor + Shares + System> Machine for K {}
 
 /// Returns true if there is something of that name.
-pub fn exists(kernel: &mut dyn Kernel, path: &str) -> bool {
+pub fn exists(kernel: &mut dyn Machine, path: &str) -> bool {
     kernel.stat(path).is_ok()
+}
+
+/// Reads a small file whole.
+///
+/// # Errors
+/// The kernel's; also when it has 64 MiB or more.
+pub fn read_file(kernel: &mut dyn Machine, path: &str) -> io::Result<Vec<u8>> {
+    let bytes = kernel.read(path, 0, MOST_BYTES)?;
+    if bytes.len() < MOST_BYTES { Ok(bytes) } else { Err(io::ErrorKind::FileTooLarge.into()) }
+}
+
+/// Reads a small file of the initramfs or the kernel as text; one that cannot be read is empty.
+pub fn read_text(kernel: &mut dyn Machine, path: &str) -> String {
+    read_file(kernel, path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// Returns the running kernel's version, as `uname -r` gives it (kernel, Documentation/filesystems/proc.rst, `/proc/version`).
+pub fn release(kernel: &mut dyn Machine) -> String {
+    read_text(kernel, "/proc/version").split(' ').nth(2).unwrap_or_default().into()
 }

@@ -24,6 +24,7 @@ pub mod error;
 pub mod kernel;
 pub mod media;
 pub mod modules;
+pub mod progress;
 pub mod sidecar;
 pub mod switch_root;
 pub mod trust;

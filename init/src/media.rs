@@ -5,7 +5,8 @@ use std::io;
 
 use crate::{
     error::{IoContext, Result},
-    kernel::{Kernel, exists},
+    kernel::{Action, Limits, Machine, Mount, exists},
+    progress::Meter,
 };
 use contract::{inventory::Kind, names};
 
@@ -16,14 +17,14 @@ pub const BATCH: usize = 256;
 ///
 /// # Errors
 /// It is not a regular file, or cannot be read.
-pub fn read_text(kernel: &mut dyn Kernel, path: &str, limit: usize) -> Result<Option<String>> {
+pub fn read_text(kernel: &mut dyn Machine, path: &str, limit: usize) -> Result<Option<String>> {
     match kernel.stat(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).at("read", path),
         Ok(stat) if stat.kind != Kind::File => return Err(not_a_file()).at("read", path),
         Ok(_) => {}
     }
-    let bytes = kernel.read_at(path, 0, limit).at("read", path)?;
+    let bytes = kernel.read(path, 0, limit).at("read", path)?;
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
@@ -35,7 +36,7 @@ fn not_a_file() -> io::Error {
 ///
 /// # Errors
 /// The kernel's. Then what was there before still is.
-pub fn replace(kernel: &mut dyn Kernel, directory: &str, name: &str, bytes: &[u8]) -> Result<()> {
+pub fn replace(kernel: &mut dyn Machine, directory: &str, name: &str, bytes: &[u8]) -> Result<()> {
     let path = format!("{directory}/{name}");
     let new = format!("{directory}/{}", names::SCRATCH);
     clear(kernel, &new)?;
@@ -53,14 +54,14 @@ pub fn replace(kernel: &mut dyn Kernel, directory: &str, name: &str, bytes: &[u8
 ///
 /// # Errors
 /// The kernel's.
-pub fn clear(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
+pub fn clear(kernel: &mut dyn Machine, path: &str) -> Result<()> {
     match kernel.stat(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Ok(stat) if stat.kind == Kind::Directory => {
             empty(kernel, path)?;
-            kernel.remove_dir(path).at("remove", path)
+            kernel.remove(path, Kind::Directory).at("remove", path)
         }
-        Ok(_) => kernel.remove(path).at("remove", path),
+        Ok(stat) => kernel.remove(path, stat.kind).at("remove", path),
         Err(error) => Err(error).at("read", path),
     }
 }
@@ -69,9 +70,11 @@ pub fn clear(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
 ///
 /// # Errors
 /// It cannot be opened.
-pub fn empty(kernel: &mut dyn Kernel, directory: &str) -> Result<usize> {
+pub fn empty(kernel: &mut dyn Machine, directory: &str) -> Result<usize> {
+    let mut meter = Meter::new("deleting", None);
     loop {
-        let outcome = kernel.remove_below(directory, BATCH).at("empty", directory)?;
+        let mut pace = |step, now| meter.count(step, now);
+        let outcome = kernel.remove_below(directory, BATCH, &mut pace).at("empty", directory)?;
         if outcome.removed < BATCH {
             return Ok(outcome.refused);
         }
@@ -82,7 +85,7 @@ pub fn empty(kernel: &mut dyn Kernel, directory: &str) -> Result<usize> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn make_dir(kernel: &mut dyn Kernel, path: &str, mode: u32) -> Result<()> {
+pub fn make_dir(kernel: &mut dyn Machine, path: &str, mode: u32) -> Result<()> {
     match kernel.stat(path) {
         Ok(stat) if stat.kind == Kind::Directory => return Ok(()),
         Ok(_) => clear(kernel, path)?,
@@ -92,13 +95,34 @@ pub fn make_dir(kernel: &mut dyn Kernel, path: &str, mode: u32) -> Result<()> {
     kernel.make_dir(path, mode).at("create", path)
 }
 
+/// Makes a mount writable or read-only.
+///
+/// # Errors
+/// The kernel's.
+pub fn remount(kernel: &mut dyn Machine, target: &str, read_only: bool) -> io::Result<()> {
+    let is_partition = target != names::IMAGE_DIR && names::MEDIA.contains(&target);
+    let limits = if is_partition { Limits::Medium } else { Limits::None };
+    kernel.mount(&Mount { action: Action::Remount, target, read_only, limits, ..Mount::default() })
+}
+
 /// Makes a mount writable.
-pub fn make_writable(kernel: &mut dyn Kernel, target: &str) -> Result<()> {
-    kernel.remount(target, false).at("make writable", target)
+///
+/// # Errors
+/// The kernel's.
+pub fn make_writable(kernel: &mut dyn Machine, target: &str) -> Result<()> {
+    remount(kernel, target, false).at("make writable", target)
+}
+
+/// Makes a mount read-only.
+///
+/// # Errors
+/// The kernel's.
+pub fn make_read_only(kernel: &mut dyn Machine, target: &str) -> Result<()> {
+    remount(kernel, target, true).at("make read-only", target)
 }
 
 /// Flushes a file's data, or a directory's entries, to disk.
-pub fn sync(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
+pub fn sync(kernel: &mut dyn Machine, path: &str) -> Result<()> {
     kernel.sync(path).at("sync", path)
 }
 
@@ -116,7 +140,7 @@ pub enum Resolved {
 ///
 /// # Errors
 /// There is nothing of that name, or it cannot be asked.
-pub fn resolve(kernel: &mut dyn Kernel, path: &str) -> Result<Resolved> {
+pub fn resolve(kernel: &mut dyn Machine, path: &str) -> Result<Resolved> {
     let refused = |what: &str| Ok(Resolved::Refused(what.into()));
     match kernel.stat(path).at("read", path)?.kind {
         Kind::File => Ok(Resolved::File(path.into())),
@@ -142,7 +166,7 @@ pub fn resolve(kernel: &mut dyn Kernel, path: &str) -> Result<Resolved> {
 ///
 /// # Errors
 /// The kernel's.
-pub fn remove_image(kernel: &mut dyn Kernel, path: &str, kept: &str) -> Result<()> {
+pub fn remove_image(kernel: &mut dyn Machine, path: &str, kept: &str) -> Result<()> {
     let target = match resolve(kernel, path) {
         Ok(Resolved::File(target)) if target != path => Some(target),
         _ => None,

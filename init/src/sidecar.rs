@@ -2,7 +2,7 @@
 
 use crate::{
     error::Result,
-    kernel::Kernel,
+    kernel::Machine,
     media::{self, Resolved},
 };
 
@@ -21,7 +21,7 @@ pub fn signature_of(path: &str) -> String {
 ///
 /// # Errors
 /// It is no regular file, so reading it might never end, or it cannot be read.
-pub fn sidecar(kernel: &mut dyn Kernel, path: &str) -> Result<Option<String>> {
+pub fn sidecar(kernel: &mut dyn Machine, path: &str) -> Result<Option<String>> {
     match media::resolve(kernel, path) {
         Ok(Resolved::File(path)) => media::read_text(kernel, &path, LIMIT),
         // What it is instead, or why it is not there, reading says.

@@ -3,7 +3,7 @@
 
 use crate::{
     error::{Error, IoContext, Result},
-    kernel::Kernel,
+    kernel::{Action, Machine, Mount},
 };
 use contract::inventory::Kind;
 
@@ -20,7 +20,7 @@ const LINKS: usize = 40;
 ///
 /// # Errors
 /// [`Error::InitMissing`] with the usual inits that are there, or [`Error::InitUnusable`].
-pub fn check_init(kernel: &mut dyn Kernel, root: &str, init: &str) -> Result<()> {
+pub fn check_init(kernel: &mut dyn Machine, root: &str, init: &str) -> Result<()> {
     let Some(path) = resolve(kernel, root, init) else {
         let mut found = Vec::new();
         for other in ["/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/bin/init", "/bin/sh"] {
@@ -40,7 +40,7 @@ pub fn check_init(kernel: &mut dyn Kernel, root: &str, init: &str) -> Result<()>
 }
 
 /// Where `path` leads inside `root`: absolute links and `..` stay in it. None where it leads nowhere.
-pub fn resolve(kernel: &mut dyn Kernel, root: &str, path: &str) -> Option<String> {
+pub fn resolve(kernel: &mut dyn Machine, root: &str, path: &str) -> Option<String> {
     let mut rest = path.to_string();
     let mut walked = String::new();
     let mut links = 0_usize;
@@ -90,9 +90,11 @@ fn place(root: &str, walked: &str) -> String {
 ///
 /// # Errors
 /// What the kernel refused. Then there is no way back.
-pub fn switch(kernel: &mut dyn Kernel, root: &str, moved: &[&str]) -> Result<()> {
+pub fn switch(kernel: &mut dyn Machine, root: &str, moved: &[&str]) -> Result<()> {
     for folder in moved {
-        kernel.move_mount(folder, &[root, folder].concat()).at("move to the new root:", folder)?;
+        let target = [root, folder].concat();
+        let mount = Mount { action: Action::Move, source: folder, target: &target, ..Mount::default() };
+        kernel.mount(&mount).at("move to the new root:", folder)?;
     }
     kernel.enter_root(root).at("switch to", root)
 }

@@ -4,7 +4,8 @@
 use crate::{
     config::Abilities,
     error::{Error, Result},
-    kernel::Kernel,
+    kernel::{Machine, disks::Signed, read_file},
+    progress::Meter,
     sidecar::{sidecar, signature_of},
 };
 use contract::names;
@@ -22,18 +23,21 @@ pub fn required(abilities: Abilities) -> bool {
 ///
 /// # Errors
 /// The reason why none of them holds.
-pub fn verify_signature(kernel: &mut dyn Kernel, path: &str, signature: &str) -> Result<(), String> {
-    with_keys(kernel, |kernel, key| kernel.vouch(path, signature, key))
+pub fn verify_signature(kernel: &mut dyn Machine, path: &str, signature: &str) -> Result<(), String> {
+    with_keys(kernel, |kernel, key| {
+        let mut meter = Meter::new("checking", Some(kernel.stat(path)?.size));
+        kernel.verify(Signed::File(path), signature, key, &mut |step, now| meter.count(step, now))
+    })
 }
 
 /// Asks `verify` for each key, until one of them does.
 fn with_keys(
-    kernel: &mut dyn Kernel,
-    mut verify: impl FnMut(&mut dyn Kernel, &str) -> std::io::Result<()>,
+    kernel: &mut dyn Machine,
+    mut verify: impl FnMut(&mut dyn Machine, &str) -> std::io::Result<()>,
 ) -> Result<(), String> {
     let mut reason = format!("there is no key in {}", names::TRUST_DIR);
     for name in kernel.list(names::TRUST_DIR).unwrap_or_default() {
-        let key = kernel.read(&format!("{}/{name}", names::TRUST_DIR)).unwrap_or_default();
+        let key = read_file(kernel, &format!("{}/{name}", names::TRUST_DIR)).unwrap_or_default();
         match verify(kernel, &String::from_utf8_lossy(&key)) {
             Ok(()) => return Ok(()),
             Err(error) => reason = error.to_string(),
@@ -46,7 +50,7 @@ fn with_keys(
 ///
 /// # Errors
 /// [`Error::ImageUntrusted`].
-pub fn check(kernel: &mut dyn Kernel, path: &str, signatures: &[String]) -> Result<()> {
+pub fn check(kernel: &mut dyn Machine, path: &str, signatures: &[String]) -> Result<()> {
     let mut reason = "it has no signature".to_string();
     for signature in signatures {
         let Ok(Some(signature)) = sidecar(kernel, signature) else { continue };
@@ -62,20 +66,20 @@ pub fn check(kernel: &mut dyn Kernel, path: &str, signatures: &[String]) -> Resu
 ///
 /// # Errors
 /// Why no key here verifies them.
-pub fn check_content(kernel: &mut dyn Kernel, content: &[u8], signature: &str) -> Result<(), String> {
+pub fn check_content(kernel: &mut dyn Machine, content: &[u8], signature: &str) -> Result<(), String> {
     let signature = match sidecar(kernel, signature) {
         Ok(Some(signature)) => signature,
         Ok(None) => return Err("it has no signature".into()),
         Err(error) => return Err(error.with_cause()),
     };
-    with_keys(kernel, |kernel, key| kernel.verify_content(content, &signature, key))
+    with_keys(kernel, |kernel, key| kernel.verify(Signed::Bytes(content), &signature, key, &mut |_, _| None))
 }
 
 /// Checks an image on `img`: its own signature is tried first, then every other one there, as a power cut may have parted them.
 ///
 /// # Errors
 /// [`Error::ImageUntrusted`].
-pub fn check_on_img(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
+pub fn check_on_img(kernel: &mut dyn Machine, path: &str) -> Result<()> {
     check_copy(kernel, path, path)
 }
 
@@ -83,7 +87,7 @@ pub fn check_on_img(kernel: &mut dyn Kernel, path: &str) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::ImageUntrusted`].
-pub fn check_copy(kernel: &mut dyn Kernel, copy: &str, path: &str) -> Result<()> {
+pub fn check_copy(kernel: &mut dyn Machine, copy: &str, path: &str) -> Result<()> {
     /// Signatures that are tried: every image that an update leaves on `img` has one, and each may cost a reading of the image.
     const MOST: usize = 8;
     let own = signature_of(path);

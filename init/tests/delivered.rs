@@ -239,7 +239,10 @@ fn no_superblock_ends_the_boot() {
 mod signatures {
     use std::fs;
 
-    use initramfs_overlay_init::kernel::{Kernel, linux::Linux};
+    use initramfs_overlay_init::kernel::{
+        disks::{Signatures, Signed},
+        linux::Linux,
+    };
 
     use super::*;
 
@@ -273,25 +276,33 @@ mod signatures {
         let path = folder.join("image");
         let name = path.to_str().unwrap().to_owned();
         fs::write(&path, CONTENT).unwrap();
-        kernel.vouch(&name, SIGNATURE, KEY).expect("the signature is good");
+        kernel.verify(Signed::File(&name), SIGNATURE, KEY, &mut |_, _| None).expect("the signature is good");
         let kernel = std::cell::RefCell::new(kernel);
         check("changed signatures", 3000, &(0..SIGNATURE.len(), 0x20..0x7f_u8), |(at, byte)| {
             let mut changed = SIGNATURE.as_bytes().to_vec();
             let same = changed[at] == byte;
             changed[at] = byte;
-            let outcome = kernel.borrow_mut().vouch(&name, std::str::from_utf8(&changed).unwrap(), KEY);
+            let outcome = kernel.borrow_mut().verify(
+                Signed::File(&name),
+                std::str::from_utf8(&changed).unwrap(),
+                KEY,
+                &mut |_, _| None,
+            );
             prop_assert!(same || !counts(at) || outcome.is_err(), "{}", String::from_utf8_lossy(&changed));
             Ok(())
         });
         check("any signature and key", 3000, &(around(SIGNATURE), around(KEY)), |(signature, key)| {
             let (signature, key) = (String::from_utf8_lossy(&signature), String::from_utf8_lossy(&key));
-            let outcome = kernel.borrow_mut().vouch(&name, &signature, &key);
+            let outcome = kernel.borrow_mut().verify(Signed::File(&name), &signature, &key, &mut |_, _| None);
             prop_assert!(outcome.is_err() || (signature.contains("of a test") && key.contains("RWTed2k0")));
             Ok(())
         });
         check("changed files", 500, &(prop::collection::vec(any::<u8>(), 0..20)), |content| {
             fs::write(&path, &content).unwrap();
-            prop_assert_eq!(kernel.borrow_mut().vouch(&name, SIGNATURE, KEY).is_ok(), content == CONTENT);
+            prop_assert_eq!(
+                kernel.borrow_mut().verify(Signed::File(&name), SIGNATURE, KEY, &mut |_, _| None).is_ok(),
+                content == CONTENT
+            );
             Ok(())
         });
         fs::remove_dir_all(&folder).unwrap();

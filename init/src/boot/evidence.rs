@@ -7,7 +7,13 @@ use contract::{
     report::{Fact, Report},
 };
 
-use crate::{config::OnError, context::Context, error::Error, kernel::Machine};
+use crate::{
+    config::OnError,
+    context::Context,
+    error::Error,
+    kernel::{Machine, read_text},
+    modules::hardware,
+};
 
 /// Devices that lead to a disk, by modalias (kernel, scripts/mod/file2alias.c; PCI Code and ID Assignment, 1.2; USB Mass Storage
 /// Overview), with the words for them and the module that usually drives them.
@@ -39,7 +45,8 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
     card.seen.iter_mut().for_each(|line| *line = readable(line));
     card.next = readable(&card.next);
     let start = u64::try_from(context.report.start().as_micros()).unwrap_or(u64::MAX);
-    card.kernel = context.kernel.read(names::KERNEL_LOG).map(|log| complaints(&log, start)).unwrap_or_default();
+    card.kernel =
+        context.kernel.read(names::KERNEL_LOG, 0, usize::MAX).map(|log| complaints(&log, start)).unwrap_or_default();
     card.notices = context.report.notices().iter().filter(|line| line.starts_with("parameter ")).cloned().collect();
     card.then = match context.config.on_error {
         OnError::PowerOff => "the machine powers off".into(),
@@ -68,7 +75,7 @@ fn media(report: &Report) -> [(&'static str, String); 5] {
 /// Tells a machine without a disk from one whose controller, or whose layer above it, has no driver, and from a slow disk.
 fn look_for_controllers(card: &mut Card, is_without_disk: bool, context: &mut Context<'_>) {
     let mut wanted = Vec::new();
-    for alias in context.kernel.modaliases(&[]) {
+    for alias in hardware::modaliases(context.kernel, &[]) {
         let Some((_, words, module)) = STORAGE.iter().find(|(pattern, ..)| glob::matches(pattern, &alias)) else {
             continue;
         };
@@ -99,8 +106,7 @@ fn look_for_controllers(card: &mut Card, is_without_disk: bool, context: &mut Co
 fn look_for_write_protection(card: &mut Card, error: &Error, kernel: &mut dyn Machine) {
     let (Some(EROFS | EACCES), Some(device)) = (error.number(), error.device()) else { return };
     let name = device.trim_start_matches("/dev/").replace('/', "!");
-    let is_protected =
-        kernel.read(&["/sys/class/block/", &name, "/ro"].concat()).is_ok_and(|text| text.starts_with(b"1"));
+    let is_protected = read_text(kernel, &["/sys/class/block/", &name, "/ro"].concat()).starts_with('1');
     if is_protected {
         card.seen.push(format!("{device} is write-protected: by its switch, or because it is worn out"));
         card.next = format!("take the write protection off {device}, or replace the disk; until then rd.overlay=tmpfs");

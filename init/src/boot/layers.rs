@@ -18,7 +18,7 @@ use crate::{
     config::OverlayStore,
     context::Context,
     error::{Error, IoContext, Result},
-    kernel::{Kernel, Limits, Mount, exists},
+    kernel::{Action, Machine, Mount, exists, release},
     media, modules,
     switch_root::{self, MOVED},
     trust,
@@ -92,7 +92,9 @@ fn on_partition(
     context.report.fact(Fact::Overlay, volume.path());
     store::prepare(context).map_err(of_store)?;
     take_attributes(context);
-    context.kernel.lift_limits(names::OVERLAY_DIR).at("mount anew", names::OVERLAY_DIR).map_err(of_store)?;
+    // From here on it is the running system's.
+    let lift = Mount { action: Action::Bind, target: names::OVERLAY_DIR, ..Mount::default() };
+    context.kernel.mount(&lift).at("mount anew", names::OVERLAY_DIR).map_err(of_store)?;
     context.begin(Step::Overlay);
     let served = load_overlayfs(context).map_err(Failure::Root)?;
     mount_root(context, &served).map_err(|error| match error {
@@ -131,14 +133,8 @@ fn mount_tmpfs(context: &mut Context<'_>) -> Result<()> {
         _ => "mode=755".into(),
     };
     context.report.fact(Fact::Overlay, "tmpfs");
-    let mount = Mount {
-        source: "tmpfs",
-        target: names::OVERLAY_DIR,
-        filesystem: "tmpfs",
-        read_only: false,
-        limits: Limits::None,
-        data: &data,
-    };
+    let mount =
+        Mount { source: "tmpfs", target: names::OVERLAY_DIR, filesystem: "tmpfs", data: &data, ..Mount::default() };
     context.kernel.mount(&mount).map_err(|source| Error::Mount {
         what: Mounted::Overlay,
         device: "tmpfs".into(),
@@ -161,7 +157,7 @@ fn load_overlayfs(context: &mut Context<'_>) -> Result<Overlayfs> {
     let mut served = context.modules.load_filesystem(context.kernel, "overlay")?;
     if !served {
         looked = context.modules.places();
-        let release = context.kernel.release();
+        let release = release(context.kernel);
         for place in ["lib/modules", "usr/lib/modules"] {
             // A link in the image, `lib` to `usr/lib` say, leads somewhere in the image.
             let folder = switch_root::resolve(context.kernel, names::IMAGE_DIR, &format!("/{place}/{release}"));
@@ -199,7 +195,7 @@ fn mount_root(context: &mut Context<'_>, overlayfs: &Overlayfs) -> Result<()> {
         with_room(context, &[names::DISCARDED], &mut |kernel| make_place(kernel, folder))?;
     }
     if context.config.layers.read_only {
-        context.kernel.remount(names::SYSROOT, true).at("make read-only", names::SYSROOT)?;
+        media::make_read_only(context.kernel, names::SYSROOT)?;
     }
     context.report.fact(Fact::Root, if context.config.layers.read_only { "ro" } else { "rw" });
     report_persistent(context);
@@ -207,21 +203,14 @@ fn mount_root(context: &mut Context<'_>, overlayfs: &Overlayfs) -> Result<()> {
 }
 
 /// Makes the place in the root that one of the api filesystems moves to. A link there would lead the mount elsewhere.
-fn make_place(kernel: &mut dyn Kernel, folder: &str) -> Result<()> {
+fn make_place(kernel: &mut dyn Machine, folder: &str) -> Result<()> {
     media::make_dir(kernel, &[names::SYSROOT, folder].concat(), 0o755)
 }
 
 /// Mounts the layers. overlayfs that cannot write mounts all the same, read-only, and says so in the kernel's log alone.
-fn mount_overlay(kernel: &mut dyn Kernel, data: &str, overlayfs: &Overlayfs) -> Result<()> {
-    let mount = Mount {
-        source: "overlay",
-        target: names::SYSROOT,
-        filesystem: "overlay",
-        read_only: false,
-        limits: Limits::None,
-        data,
-    };
-    let mount_once = |kernel: &mut dyn Kernel| -> Result<bool> {
+fn mount_overlay(kernel: &mut dyn Machine, data: &str, overlayfs: &Overlayfs) -> Result<()> {
+    let mount = Mount { source: "overlay", target: names::SYSROOT, filesystem: "overlay", data, ..Mount::default() };
+    let mount_once = |kernel: &mut dyn Machine| -> Result<bool> {
         kernel.mount(&mount).map_err(|source| {
             mount_error(kernel, Mounted::Root, &mount, source, overlayfs.served, || overlayfs.looked.clone())
         })?;
@@ -245,7 +234,8 @@ fn mount_overlay(kernel: &mut dyn Kernel, data: &str, overlayfs: &Overlayfs) -> 
 /// Reports whether the persistent layer is one of the root's. No signature covers it, which matters where only signed images boot.
 fn report_persistent(context: &mut Context<'_>) {
     let mut word = if context.config.layers.persistent { "yes" } else { "no" };
-    let is_empty = |kernel: &mut dyn Kernel| kernel.list(&store(names::PERSISTENT)).is_ok_and(|names| names.is_empty());
+    let is_empty =
+        |kernel: &mut dyn Machine| kernel.list(&store(names::PERSISTENT)).is_ok_and(|names| names.is_empty());
     if context.config.layers.persistent && trust::required(context.abilities) && !is_empty(context.kernel) {
         context.notice("persistent, which nobody signed, lies over the image (rd.persistent=no leaves it out)");
         word = "unsigned";

@@ -24,7 +24,7 @@ use crate::{
     context::Context,
     error::Result,
     kernel::{
-        Kernel, Kind, Level, Limits, Machine, Mount, Power, exists,
+        Kind, Level, Limits, Machine, Mount, Power, exists,
         supervisor::{Identity, Program, Setting},
     },
     modules::Modules,
@@ -205,7 +205,7 @@ fn restore(context: &mut Context<'_>, workload: &Workload) {
     }
     for list in [names::INVENTORY, names::ATTRIBUTES] {
         // Large ones take memory; one that stays does no harm.
-        let _ = context.kernel.remove(list);
+        let _ = context.kernel.remove(list, Kind::File);
     }
 }
 
@@ -216,7 +216,7 @@ fn mount_apis(context: &mut Context<'_>) {
         if target.starts_with("/dev/") {
             let _ = context.make_dir(target);
         }
-        let mount = Mount { source: filesystem, target, filesystem, read_only: false, limits, data };
+        let mount = Mount { source: filesystem, target, filesystem, limits, data, ..Mount::default() };
         if let Err(error) = context.kernel.mount(&mount)
             // Few programs have queues, and many kernels none.
             && !(filesystem == "mqueue" && error.raw_os_error() == Some(ENODEV))
@@ -274,7 +274,7 @@ fn add_runtime(context: &mut Context<'_>, hostname: &str) {
 fn put_file(context: &mut Context<'_>, path: &str, text: &str) {
     let mut written = context.kernel.write(path, text.as_bytes());
     if written.is_err() && context.kernel.read_link(path).is_ok() {
-        written = context.kernel.remove(path).and_then(|()| context.kernel.write(path, text.as_bytes()));
+        written = context.kernel.remove(path, Kind::Symlink).and_then(|()| context.kernel.write(path, text.as_bytes()));
     }
     if let Err(error) = written {
         context.notice(&format!("cannot write {path}: {error}"));
@@ -312,7 +312,7 @@ fn make_dirs(context: &mut Context<'_>, path: &str) -> Result<()> {
 }
 
 /// Where the program `name` is: as execvp(3) looks for it, in folders that are not below a link that leads nowhere.
-fn find(kernel: &mut dyn Kernel, name: &str, folder: &str, path: &str) -> Result<String, Fault> {
+fn find(kernel: &mut dyn Machine, name: &str, folder: &str, path: &str) -> Result<String, Fault> {
     let mut looked = Vec::new();
     let mut candidates = Vec::new();
     if name.starts_with('/') {

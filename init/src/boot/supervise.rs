@@ -8,7 +8,7 @@ use contract::names;
 use crate::{
     config::exit::{self, Exit},
     error::{Error, Result},
-    kernel::{Machine, Power, supervisor::Program},
+    kernel::{Level, Machine, Power, supervisor::Program},
 };
 
 /// Grace period for the host to stop the VM once it has the status; usually faster than a power-off.
@@ -22,12 +22,12 @@ const GRACE: Duration = Duration::from_secs(1);
 pub fn run(kernel: &mut dyn Machine, exit: &Exit, program: &Program) -> Result<()> {
     let status = kernel.supervise(program).map_err(|source| failed(program, source))?;
     if exit.path == exit::CONSOLE {
-        kernel.announce(&format!("{}{status}", names::EXIT_STATUS));
+        kernel.log(Level::Announcement, &format!("{}{status}", names::EXIT_STATUS));
     } else if let Err(error) = kernel.report_status(&exit.path, exit.offset, status) {
-        kernel.announce(&format!(
-            "initramfs-overlay: {} ended with {status}; {} cannot be told: {error}",
-            program.path, exit.path
-        ));
+        kernel.log(
+            Level::Announcement,
+            &format!("initramfs-overlay: {} ended with {status}; {} cannot be told: {error}", program.path, exit.path),
+        );
     }
     kernel.power(Power::Off, GRACE);
     Ok(())

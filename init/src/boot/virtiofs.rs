@@ -90,9 +90,9 @@ fn mount_tmp(context: &mut Context<'_>) -> Result<()> {
         source: "tmpfs",
         target: "/tmp",
         filesystem: "tmpfs",
-        read_only: false,
         limits: Limits::NoSuidDev,
         data: "mode=1777",
+        ..Mount::default()
     };
     context.kernel.mount(&mount).map_err(|source| Error::Mount {
         what: Mounted::Api,
@@ -149,14 +149,8 @@ const FILESYSTEM: &str = "virtiofs";
 /// Mounts a tag, and waits for it if it is not there yet.
 fn mount(context: &mut Context<'_>, share: &Share, target: &str, events: &mut Uevents) -> Result<()> {
     let deadline = context.kernel.now().saturating_add(context.config.timeout);
-    let mount = Mount {
-        source: &share.tag,
-        target,
-        filesystem: FILESYSTEM,
-        read_only: share.read_only,
-        limits: Limits::None,
-        data: "",
-    };
+    let mount =
+        Mount { source: &share.tag, target, filesystem: FILESYSTEM, read_only: share.read_only, ..Mount::default() };
     loop {
         if context.config.debug {
             context.say(&format!("mounting {} at {target}", share.tag));

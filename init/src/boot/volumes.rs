@@ -14,7 +14,7 @@ use crate::{
     config::HAS_OVERLAY,
     context::Context,
     error::{Error, Result},
-    kernel::{Kernel, Limits, Mount, Uevent},
+    kernel::{Limits, Machine, Mount, Uevent, release},
 };
 
 /// Returns the one partition that `tag` names.
@@ -153,7 +153,7 @@ pub fn mount_volume(
     let served = context.modules.load_filesystem(context.kernel, filesystem)?;
     load_on_demand(context, volume)?;
     let device = volume.path();
-    let mount = Mount { source: &device, target, filesystem, read_only, limits: Limits::Medium, data: "" };
+    let mount = Mount { source: &device, target, filesystem, read_only, limits: Limits::Medium, ..Mount::default() };
     let mut outcome = context.kernel.mount(&mount);
     // A journal that is not empty cannot be replayed on a device that is write-protected (kernel, fs/ext4/super.c, ext4_load_journal).
     if read_only
@@ -180,7 +180,7 @@ fn load_on_demand(context: &mut Context<'_>, volume: &Volume) -> Result<()> {
         return Ok(());
     }
     // What cannot be read the mount will tell.
-    let head = context.kernel.read_at(&volume.path(), 0, ext4::HEAD).unwrap_or_default();
+    let head = context.kernel.read(&volume.path(), 0, ext4::HEAD).unwrap_or_default();
     for module in ext4::demands(&head) {
         context.modules.load_named(context.kernel, module)?;
     }
@@ -189,7 +189,7 @@ fn load_on_demand(context: &mut Context<'_>, volume: &Volume) -> Result<()> {
 
 /// Tells a filesystem the kernel does not know from one it cannot mount.
 pub fn mount_error(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Machine,
     what: Mounted,
     mount: &Mount<'_>,
     source: std::io::Error,
@@ -197,7 +197,7 @@ pub fn mount_error(
     looked: impl FnOnce() -> Vec<String>,
 ) -> Error {
     if source.raw_os_error() == Some(ENODEV) && !served {
-        let kernel = kernel.release();
+        let kernel = release(kernel);
         return Error::FilesystemUnsupported { filesystem: mount.filesystem.into(), looked: looked(), kernel };
     }
     Error::Mount { what, device: mount.source.into(), filesystem: mount.filesystem.into(), source }

@@ -2,47 +2,43 @@
 //! elsewhere, here it is done.
 #![allow(unsafe_code)]
 
-#[cfg(any(feature = "disks", feature = "virtiofs"))]
 mod attributes;
 #[cfg(feature = "ram")]
 mod consoles;
 #[cfg(any(feature = "disks", feature = "ram"))]
 mod copies;
 mod devices;
+#[cfg(feature = "disks")]
+mod disks;
 mod files;
 #[cfg(feature = "ram")]
 mod hotplug;
-#[cfg(feature = "disks")]
-mod loops;
 mod media;
 #[cfg(any(test, target_env = "musl"))]
 mod memory;
-#[cfg(any(feature = "disks", feature = "ram"))]
-mod meter;
 mod modules;
-#[cfg(feature = "disks")]
-mod probe;
+mod pace;
 mod process;
 mod removal;
 mod root;
 #[cfg(feature = "supervise")]
 mod setting;
+#[cfg(feature = "shell")]
+mod shell;
+#[cfg(feature = "trust")]
+mod signatures;
 #[cfg(feature = "supervise")]
 mod supervise;
 #[cfg(feature = "ram")]
 mod system;
 #[cfg(feature = "virtiofs")]
 mod virtiofs;
-#[cfg(any(feature = "disks", feature = "ram"))]
 mod watchdog;
 
 use std::{
     fs::{self, File},
     io::{self, Write},
-    os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
-        unix::fs::FileExt,
-    },
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     time::Duration,
 };
 
@@ -57,8 +53,11 @@ use nix::{
 };
 use sys_mount::MountFlags;
 
-use super::{Kernel, Kind, Level, Limits, MOST_NAMES, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent};
-use contract::{Digest, tag::Volume};
+use super::{
+    Action, Kernel, Kind, Level, Limits, MOST_NAMES, ModuleFile, Mount, Pace, Power, Removal, Space, Stat, Uevent,
+};
+use contract::tag::Volume;
+use watchdog::Watchdog;
 
 /// The real machine.
 #[derive(Debug)]
@@ -75,9 +74,8 @@ pub struct Linux {
     log_limit: Option<Vec<u8>>,
     /// The process that deletes behind the boot.
     sweeper: Option<Pid>,
-    /// Progress of a deletion that the boot waits for.
-    #[cfg(feature = "disks")]
-    deletion: Option<meter::Meter>,
+    /// Fed while something takes long.
+    watchdog: Watchdog,
     /// Event sources of the hotplug process.
     #[cfg(feature = "ram")]
     events: Option<hotplug::Events>,
@@ -94,8 +92,7 @@ impl Linux {
             logged: 0,
             log_limit: None,
             sweeper: None,
-            #[cfg(feature = "disks")]
-            deletion: None,
+            watchdog: Watchdog::new(),
             #[cfg(feature = "ram")]
             events: None,
         }
@@ -115,13 +112,15 @@ impl Linux {
         const LET_THROUGH: u32 = 8;
         self.logged = self.logged.saturating_add(1);
         if self.logged == LET_THROUGH {
-            self.log_limit = files::read(LOG_LIMIT).ok();
+            self.log_limit = files::read(LOG_LIMIT, 0, usize::MAX).ok();
             // Without it lines may be left out of the log, nothing else.
             let _ = fs::write(LOG_LIMIT, "on\n");
         }
     }
 
-    fn restore_log_limit(&mut self) {
+    /// Gives back what init has changed or holds, before another program runs.
+    fn leave(&mut self) {
+        self.watchdog = Watchdog::new();
         if let Some(limit) = self.log_limit.take() {
             // The next program may set it as it likes.
             let _ = fs::write(LOG_LIMIT, limit);
@@ -167,58 +166,26 @@ impl Kernel for Linux {
         uptime()
     }
 
-    fn release(&mut self) -> String {
-        nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default()
-    }
-
-    fn processors(&mut self) -> usize {
-        let Ok(set) = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0)) else { return 1 };
-        (0..nix::sched::CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).count()
-    }
-
     fn log(&mut self, level: Level, line: &str) {
-        self.log_line(level as u8, line);
-    }
-
-    fn open_standard_files(&mut self) {
-        process::open_standard_files();
-    }
-
-    fn announce(&mut self, text: &str) {
+        if level != Level::Announcement {
+            return self.log_line(level as u8, line);
+        }
         // The log's own echo is turned off meanwhile, or the consoles would show it twice (syslog(2), CONSOLE_LEVEL).
-        let level = process::set_console_level(1);
-        for line in text.lines() {
-            self.log_line(3, line);
+        let before = process::set_console_level(1);
+        for line in line.lines() {
+            self.log_line(level as u8, line);
         }
-        if let Some(level) = level {
-            process::set_console_level(level);
+        if let Some(before) = before {
+            process::set_console_level(before);
         }
-        process::write_consoles(text);
+        process::write_consoles(line);
     }
 
-    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+    fn read(&mut self, path: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
         if path == contract::names::KERNEL_LOG {
             return process::kernel_log();
         }
-        files::read(path)
-    }
-
-    fn read_at(&mut self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
-        let file = media::open_file(path)?;
-        let mut bytes = vec![0; length];
-        let mut filled = 0_usize;
-        loop {
-            let at = offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
-            match file.read_at(bytes.get_mut(filled..).unwrap_or_default(), at) {
-                Ok(0) => {
-                    bytes.truncate(filled);
-                    return Ok(bytes);
-                }
-                Ok(length) => filled = filled.saturating_add(length),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        files::read(path, offset, most)
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
@@ -260,55 +227,17 @@ impl Kernel for Linux {
         media::change(&[&from, &to], &|| linkat(from.directory(), from.name, to.directory(), to.name, flags))
     }
 
-    fn remove(&mut self, path: &str) -> io::Result<()> {
+    fn remove(&mut self, path: &str, kind: Kind) -> io::Result<()> {
         let place = media::Place::of(path)?;
-        media::change(&[&place], &|| unlinkat(place.directory(), place.name, UnlinkatFlags::NoRemoveDir))
-    }
-
-    fn remove_dir(&mut self, path: &str) -> io::Result<()> {
-        let place = media::Place::of(path)?;
-        media::change(&[&place], &|| unlinkat(place.directory(), place.name, UnlinkatFlags::RemoveDir))
+        let is_directory = kind == Kind::Directory;
+        let flag = if is_directory { UnlinkatFlags::RemoveDir } else { UnlinkatFlags::NoRemoveDir };
+        media::change(&[&place], &|| unlinkat(place.directory(), place.name, flag))
     }
 
     fn sync(&mut self, path: &str) -> io::Result<()> {
         let is_directory = files::stat(path)?.kind == Kind::Directory;
         let file = if is_directory { media::open_listing(path)? } else { media::open_file(path)? };
         file.sync_all()
-    }
-
-    #[cfg(feature = "disks")]
-    fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest> {
-        copies::copy(from, to)
-    }
-
-    #[cfg(any(feature = "disks", feature = "ram"))]
-    fn digest(&mut self, path: &str) -> io::Result<Digest> {
-        copies::digest(path)
-    }
-
-    #[cfg(feature = "trust")]
-    fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()> {
-        copies::vouch(path, signature, key)
-    }
-
-    #[cfg(feature = "trust")]
-    fn verify_content(&mut self, content: &[u8], signature: &str, key: &str) -> io::Result<()> {
-        copies::verify(signature, key, |sink| {
-            sink(content);
-            Ok(())
-        })
-    }
-
-    /// This build takes any module.
-    #[cfg(not(feature = "trust"))]
-    fn verify_content(&mut self, _content: &[u8], _signature: &str, _key: &str) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// This build takes any image.
-    #[cfg(not(feature = "trust"))]
-    fn vouch(&mut self, _path: &str, _signature: &str, _key: &str) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn space(&mut self, path: &str) -> io::Result<Space> {
@@ -320,93 +249,45 @@ impl Kernel for Linux {
         Ok(Space { total, free, read_only: space.flags().contains(FsFlags::ST_RDONLY) })
     }
 
-    #[cfg(any(feature = "disks", feature = "virtiofs"))]
     fn copy_attributes(&mut self, from: &str, to: &str) -> io::Result<()> {
         attributes::copy(from, to)
     }
 
-    #[cfg(not(any(feature = "disks", feature = "virtiofs")))]
-    fn copy_attributes(&mut self, _from: &str, _to: &str) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
     fn mount(&mut self, mount: &Mount<'_>) -> io::Result<()> {
-        let mut flags = MountFlags::empty();
+        let mut flags = match mount.action {
+            Action::New => MountFlags::empty(),
+            Action::Remount => MountFlags::REMOUNT,
+            Action::Bind => MountFlags::REMOUNT | MountFlags::BIND,
+            Action::Move => MountFlags::MOVE,
+        };
         flags.set(MountFlags::RDONLY, mount.read_only);
         flags.set(MountFlags::NODEV | MountFlags::NOSUID, mount.limits != Limits::None);
         flags.set(NOSYMFOLLOW, mount.limits == Limits::Medium);
         let outcome = files::mount(mount.source, mount.target, mount.filesystem, flags, mount.data);
         // Mounted or refused, the loop device need not be held any longer.
         self.loops.clear();
+        if mount.filesystem == "devtmpfs" {
+            // Where the archive has no /dev/console the kernel opened none, and any file of init's would take the place of a standard one.
+            process::open_standard_files();
+        }
         outcome
-    }
-
-    fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()> {
-        // What is not said anew is lost (mount(2), MS_REMOUNT).
-        let known = statvfs(target)?.flags();
-        let mut flags = MountFlags::REMOUNT;
-        flags.set(MountFlags::RDONLY, read_only);
-        flags.set(MountFlags::NODEV, known.contains(FsFlags::ST_NODEV));
-        flags.set(MountFlags::NOSUID, known.contains(FsFlags::ST_NOSUID));
-        flags.set(NOSYMFOLLOW, media::is_partition(target));
-        files::mount("", target, "", flags, "")
-    }
-
-    fn lift_limits(&mut self, target: &str) -> io::Result<()> {
-        // With MS_BIND only the mount's own flags change, and the filesystem stays as it is (mount(2)).
-        files::mount("", target, "", MountFlags::REMOUNT | MountFlags::BIND, "")
-    }
-
-    fn move_mount(&mut self, from: &str, to: &str) -> io::Result<()> {
-        files::mount(from, to, "", MountFlags::MOVE, "")
     }
 
     fn unmount(&mut self, target: &str) -> io::Result<()> {
         Ok(nix::mount::umount2(target, MntFlags::empty())?)
     }
 
-    #[cfg(feature = "disks")]
-    fn attach_loop(&mut self, path: &str) -> io::Result<String> {
-        let (device, name) = loops::attach(path)?;
-        self.loops.push(device);
-        Ok(name)
-    }
-
-    // What only the overlay way asks for.
-    #[cfg(not(feature = "disks"))]
-    fn copy(&mut self, _from: &str, _to: &str) -> io::Result<Digest> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    #[cfg(not(any(feature = "disks", feature = "ram")))]
-    fn digest(&mut self, _path: &str) -> io::Result<Digest> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    #[cfg(not(feature = "disks"))]
-    fn run(&mut self, _root: &str, _program: &str, _arguments: &[&str]) -> io::Result<i32> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    #[cfg(not(feature = "disks"))]
-    fn attach_loop(&mut self, _path: &str) -> io::Result<String> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<io::Result<()>> {
-        let workers = if files.len() < 2 { 1 } else { self.processors().min(files.len()) };
-        modules::load(files, workers)
-    }
-
-    fn go_first(&mut self, first: bool) {
+    fn load_modules(&mut self, files: &[ModuleFile], workers: usize, first: bool) -> Vec<io::Result<()>> {
         // Elsewhere a processor forgets its whole TLB at once, and there is nothing to gain.
-        if cfg!(target_arch = "arm") {
-            process::go_first(first);
+        let first = first && cfg!(target_arch = "arm");
+        if first {
+            process::go_first(true);
         }
-    }
-
-    fn modaliases(&mut self, buses: &[&str]) -> Vec<String> {
-        devices::modaliases(buses)
+        let results = modules::load(files, workers);
+        if first {
+            process::go_first(false);
+        }
+        results
     }
 
     fn volumes(&mut self, details: bool) -> Vec<Volume> {
@@ -440,23 +321,10 @@ impl Kernel for Linux {
         Ok(())
     }
 
-    #[cfg(feature = "disks")]
-    fn remove_below(&mut self, dir: &str, budget: usize) -> io::Result<Removal> {
+    fn remove_below(&mut self, dir: &str, budget: usize, pace: Pace<'_>) -> io::Result<Removal> {
         let directory = media::open_listing(dir)?;
-        let meter = self.deletion.get_or_insert_with(|| meter::Meter::new("deleting", 0));
-        let mut progress = || meter.count();
-        Ok(removal::Remover::new(directory.as_fd(), budget, &mut progress)?.run())
-    }
-
-    #[cfg(not(feature = "disks"))]
-    fn remove_below(&mut self, dir: &str, budget: usize) -> io::Result<Removal> {
-        let directory = media::open_listing(dir)?;
-        Ok(removal::Remover::new(directory.as_fd(), budget, &mut || {})?.run())
-    }
-
-    #[cfg(feature = "disks")]
-    fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> io::Result<i32> {
-        process::run(root, program, arguments)
+        let mut steps = pace::Steps::new(pace, &mut self.watchdog);
+        Ok(removal::Remover::new(directory.as_fd(), budget, &mut || steps.step(1))?.run())
     }
 
     fn enter_root(&mut self, root: &str) -> io::Result<()> {
@@ -464,18 +332,23 @@ impl Kernel for Linux {
     }
 
     fn exec(&mut self, program: &str, arguments: &[String]) -> io::Error {
-        self.restore_log_limit();
+        self.leave();
         process::exec(program, arguments)
-    }
-
-    fn shell(&mut self, banner: &str) -> io::Result<()> {
-        process::shell(banner)
     }
 
     fn power(&mut self, power: Power, after: Duration) {
         process::power(power, after, self.sweeper.take());
     }
 }
+
+#[cfg(not(any(feature = "disks", feature = "ram")))]
+impl super::disks::Contents for Linux {}
+#[cfg(not(feature = "trust"))]
+impl super::disks::Signatures for Linux {}
+#[cfg(not(feature = "disks"))]
+impl super::disks::Disks for Linux {}
+#[cfg(not(feature = "shell"))]
+impl super::supervisor::Shell for Linux {}
 
 /// The arguments of this program, as the C library hands them to `main`.
 ///

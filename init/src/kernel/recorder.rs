@@ -9,6 +9,7 @@ use std::{
 
 use contract::{Digest, errno::ENOSPC, tag::Volume};
 
+mod disks;
 mod faults;
 mod operations;
 mod supervisor;
@@ -78,8 +79,6 @@ pub struct Recorder {
     pub filesystems: Vec<String>,
     /// The disks.
     pub devices: Vec<Device>,
-    /// Modaliases of devices without a driver.
-    pub modaliases: Vec<String>,
     /// Free bytes in the initramfs; none for as many as anybody wants.
     pub free: Option<u64>,
     /// Mounting there fails with that error number.

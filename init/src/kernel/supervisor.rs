@@ -97,6 +97,17 @@ pub trait Supervisor {
     }
 }
 
+/// A kernel with a shell for people: that of the debug variant.
+pub trait Shell {
+    /// Runs a shell on every console. Comes back when one of them is left.
+    ///
+    /// # Errors
+    /// The kernel's; also where the build of init has no shell.
+    fn shell(&mut self, _banner: &str) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
 /// A kernel that mounts directories of its host.
 pub trait Shares {
     /// Makes a character device.

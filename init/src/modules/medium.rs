@@ -5,7 +5,7 @@
 use super::{file, load_error, options::Options};
 use crate::{
     error::{Error, IoContext, Result},
-    kernel::{Kernel, Level, ModuleFile, exists},
+    kernel::{Level, Machine, ModuleFile, exists, read_file},
     switch_root, trust,
 };
 use contract::{inventory::Kind, names};
@@ -37,7 +37,7 @@ pub struct OnBoot<'a> {
 ///
 /// # Errors
 /// The module is there and would not load, or is for another kernel.
-pub fn load_from(kernel: &mut dyn Kernel, options: &Options, folder: &str, name: &str) -> Result<bool> {
+pub fn load_from(kernel: &mut dyn Machine, options: &Options, folder: &str, name: &str) -> Result<bool> {
     if options.is_blacklisted(name) {
         return Ok(false);
     }
@@ -49,7 +49,7 @@ pub fn load_from(kernel: &mut dyn Kernel, options: &Options, folder: &str, name:
 }
 
 /// Returns where a path of the image leads through the image's own links, which distributions make.
-fn in_image(kernel: &mut dyn Kernel, path: String) -> String {
+fn in_image(kernel: &mut dyn Machine, path: String) -> String {
     let below = path.strip_prefix(names::IMAGE_DIR);
     below.and_then(|below| switch_root::resolve(kernel, names::IMAGE_DIR, below)).unwrap_or(path)
 }
@@ -58,7 +58,7 @@ fn in_image(kernel: &mut dyn Kernel, path: String) -> String {
 ///
 /// # Errors
 /// As [`load_from`]; [`Error::ModuleUntrusted`] for a module without a good signature.
-pub fn load_from_boot(kernel: &mut dyn Kernel, options: &Options, place: &OnBoot<'_>, name: &str) -> Result<bool> {
+pub fn load_from_boot(kernel: &mut dyn Machine, options: &Options, place: &OnBoot<'_>, name: &str) -> Result<bool> {
     if options.is_blacklisted(name) {
         return Ok(false);
     }
@@ -73,9 +73,9 @@ pub fn load_from_boot(kernel: &mut dyn Kernel, options: &Options, place: &OnBoot
 }
 
 /// Loads modules one after the other.
-fn load(kernel: &mut dyn Kernel, files: &[ModuleFile]) -> Result<bool> {
+fn load(kernel: &mut dyn Machine, files: &[ModuleFile]) -> Result<bool> {
     for file in files {
-        if let Some(Err(source)) = kernel.load_modules(std::slice::from_ref(file)).pop() {
+        if let Some(Err(source)) = kernel.load_modules(std::slice::from_ref(file), 1, false).pop() {
             return Err(load_error(kernel, file, source));
         }
     }
@@ -83,7 +83,7 @@ fn load(kernel: &mut dyn Kernel, files: &[ModuleFile]) -> Result<bool> {
 }
 
 /// Reads a module file of `boot`, and verifies what was read.
-fn read_once(kernel: &mut dyn Kernel, place: &OnBoot<'_>, path: &str, most: usize) -> Result<Vec<u8>> {
+fn read_once(kernel: &mut dyn Machine, place: &OnBoot<'_>, path: &str, most: usize) -> Result<Vec<u8>> {
     let stat = kernel.stat(path).at("read", path)?;
     if stat.kind != Kind::File {
         return Err(refused(path, "it is not a regular file".into()));
@@ -91,7 +91,7 @@ fn read_once(kernel: &mut dyn Kernel, place: &OnBoot<'_>, path: &str, most: usiz
     if stat.size > most as u64 {
         return Err(refused(path, "it is too large".into()));
     }
-    let content = kernel.read(path).at("read", path)?;
+    let content = kernel.read(path, 0, most.saturating_add(1)).at("read", path)?;
     if content.len() > most {
         return Err(refused(path, "it is too large".into()));
     }
@@ -110,14 +110,14 @@ fn refused(path: &str, reason: String) -> Error {
 }
 
 /// Takes a file, by its path, out of a directory.
-type Take<'a> = &'a mut dyn FnMut(&mut dyn Kernel, String) -> Result<ModuleFile>;
+type Take<'a> = &'a mut dyn FnMut(&mut dyn Machine, String) -> Result<ModuleFile>;
 
 /// Returns the files of module `name` and of all it needs, in load order. `find` says where the list of all modules is.
 fn gather(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Machine,
     folder: &str,
     name: &str,
-    find: fn(&mut dyn Kernel, String) -> String,
+    find: fn(&mut dyn Machine, String) -> String,
     take: Take<'_>,
 ) -> Result<Vec<ModuleFile>> {
     let list = find(kernel, [folder, "/modules.dep"].concat());
@@ -131,7 +131,7 @@ fn gather(
         }
         Err(_) => 0,
     };
-    let dependencies = if length > 0 { kernel.read_at(&list, 0, length).unwrap_or_default() } else { Vec::new() };
+    let dependencies = if length > 0 { kernel.read(&list, 0, length).unwrap_or_default() } else { Vec::new() };
     let listed = file::dependency_order(&String::from_utf8_lossy(&dependencies), name);
     if listed.len() > MOST {
         return Err(refused(&list, format!("{name} needs more than {MOST} modules")));
@@ -162,7 +162,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Adds the file of module `name` behind those that it needs. One that is not there may be built into the kernel.
-    fn visit(&mut self, kernel: &mut dyn Kernel, name: &str) -> Result<()> {
+    fn visit(&mut self, kernel: &mut dyn Machine, name: &str) -> Result<()> {
         if name.is_empty() || name.contains('/') || self.seen.iter().any(|seen| seen == name) {
             return Ok(());
         }
@@ -182,17 +182,17 @@ impl Search<'_> {
 
 /// Returns the names of the modules that a file needs, with commas between. A file that cannot be read says nothing; loading it will
 /// tell why.
-fn needs(kernel: &mut dyn Kernel, module: &ModuleFile) -> String {
+fn needs(kernel: &mut dyn Machine, module: &ModuleFile) -> String {
     let bytes = match &module.content {
         Some(content) => Ok(content.clone()),
-        None => kernel.read(&module.path),
+        None => read_file(kernel, &module.path),
     };
     let module = bytes.and_then(|bytes| file::decompress(&module.path, bytes)).unwrap_or_default();
     file::modinfo(&module, "depends").unwrap_or_default()
 }
 
 /// Returns where a directory without `modules.dep` keeps a filesystem's module, below it.
-fn find_file(kernel: &mut dyn Kernel, folder: &str, name: &str) -> Option<String> {
+fn find_file(kernel: &mut dyn Machine, folder: &str, name: &str) -> Option<String> {
     for place in ["".into(), format!("kernel/fs/{name}/"), format!("kernel/fs/{name}fs/"), "kernel/lib/".into()] {
         for suffix in file::SUFFIXES {
             let path = format!("{place}{name}{suffix}");

@@ -3,6 +3,7 @@
 //! the kernel to load files; it mounts nothing and finds no devices.
 
 pub mod file;
+pub mod hardware;
 mod medium;
 pub mod options;
 pub mod unlisted;
@@ -16,7 +17,7 @@ use contract::{
 
 use crate::{
     error::{Error, Result},
-    kernel::{Kernel, Level, Machine, ModuleFile, exists},
+    kernel::{Level, Machine, ModuleFile, exists, read_file, read_text, release},
 };
 
 pub use medium::{OnBoot, load_from, load_from_boot};
@@ -34,15 +35,19 @@ pub struct Modules {
     listed: bool,
     other_kernels: Vec<String>,
     options: Options,
+    /// Version of the running kernel.
+    release: String,
+    processors: usize,
 }
 
 impl Modules {
     /// Looks for modules of the running kernel below `/lib/modules`. None there is no error: the kernel may have all it needs.
-    pub fn open(kernel: &mut dyn Kernel, options: &Options) -> Self {
-        let release = kernel.release();
+    pub fn open(kernel: &mut dyn Machine, options: &Options) -> Self {
+        let release = release(kernel);
         let folder = ["/", names::MODULES_DIR, "/", &release].concat();
-        let mut modules = Self { folder, options: options.clone(), ..Self::default() };
-        match kernel.read(&[&modules.folder, "/", module_index::FILE_NAME].concat()) {
+        let processors = hardware::processors(kernel);
+        let mut modules = Self { folder, options: options.clone(), processors, release, ..Self::default() };
+        match read_file(kernel, &[&modules.folder, "/", module_index::FILE_NAME].concat()) {
             Ok(bytes) => {
                 modules.listed = true;
                 match Index::parse(&String::from_utf8_lossy(&bytes)) {
@@ -57,12 +62,12 @@ impl Modules {
                 others.retain(|name| {
                     kernel.stat(&[&all, "/", name].concat()).is_ok_and(|stat| stat.kind == Kind::Directory)
                 });
-                if !others.contains(&release) {
+                if !others.contains(&modules.release) {
                     modules.other_kernels = others;
                 }
             }
         }
-        if let Some(line) = modules.mismatch(kernel) {
+        if let Some(line) = modules.mismatch() {
             kernel.log(Level::Warning, &line);
         }
         modules
@@ -74,12 +79,12 @@ impl Modules {
     }
 
     /// Says so where what is baked in is for other kernels than the one that runs.
-    pub fn mismatch(&self, kernel: &mut dyn Kernel) -> Option<String> {
+    pub fn mismatch(&self) -> Option<String> {
         if self.other_kernels.is_empty() {
             return None;
         }
         let others = self.other_kernels.join(", ");
-        Some(format!("the modules in this image are for kernel {others}, but {} is running", kernel.release()))
+        Some(format!("the modules in this image are for kernel {others}, but {} is running", self.release))
     }
 
     /// Whether a module of that name is baked in.
@@ -88,13 +93,13 @@ impl Modules {
     }
 
     /// Loads what is to be loaded at every boot.
-    pub fn load_always(&mut self, kernel: &mut dyn Kernel) {
+    pub fn load_always(&mut self, kernel: &mut dyn Machine) {
         let wanted = positions(&self.index, |module| module.always && self.may_load(module));
         self.load(kernel, &wanted);
     }
 
     /// Loads the drivers that say they serve one of these devices. Returns whether any was new.
-    pub fn serve(&mut self, kernel: &mut dyn Kernel, modaliases: &[String]) -> bool {
+    pub fn serve(&mut self, kernel: &mut dyn Machine, modaliases: &[String]) -> bool {
         let wanted = self.drivers(modaliases);
         let new = wanted.iter().any(|position| !self.loaded.contains(position));
         self.load(kernel, &wanted);
@@ -103,11 +108,11 @@ impl Modules {
 
     /// Loads the drivers for all devices that are there, and for the devices that appear through them. With a processor to
     /// spare, `ahead` loads beside them: filesystems that are sure to be wanted later.
-    pub fn coldplug(&mut self, kernel: &mut dyn Kernel, ahead: &[&str]) {
+    pub fn coldplug(&mut self, kernel: &mut dyn Machine, ahead: &[&str]) {
         if !self.index.modules.iter().any(Module::is_driver) {
             return;
         }
-        let mut ahead = if kernel.processors() > 1 { self.named(ahead) } else { Vec::new() };
+        let mut ahead = if self.processors > 1 { self.named(ahead) } else { Vec::new() };
         loop {
             let mut wanted = self.unserved(kernel);
             ahead.retain(|position| !self.loaded.contains(position));
@@ -126,7 +131,7 @@ impl Modules {
             return;
         }
         // Those that more than one processor loads at the same time come together.
-        let together = if kernel.processors() > 1 { usize::MAX } else { 1 };
+        let together = if self.processors > 1 { usize::MAX } else { 1 };
         loop {
             let wanted = self.unserved(kernel);
             if wanted.is_empty() {
@@ -142,8 +147,8 @@ impl Modules {
     }
 
     /// The drivers that are not loaded yet and say they serve a device that is there.
-    fn unserved(&self, kernel: &mut dyn Kernel) -> Vec<usize> {
-        let modaliases = kernel.modaliases(&self.buses());
+    fn unserved(&self, kernel: &mut dyn Machine) -> Vec<usize> {
+        let modaliases = hardware::modaliases(kernel, &self.buses());
         let mut wanted = self.drivers(&modaliases);
         wanted.retain(|position| !self.loaded.contains(position));
         wanted
@@ -179,7 +184,7 @@ impl Modules {
     /// After each module the kernel gives back the memory that its file was read to and that of its start code. A processor that
     /// flushes its TLB page by page (kernel, arch/arm/mm/tlb-v6.S) then walks over all the addresses between the two, hundreds
     /// of megabytes. Put off until the last module is in, that happens once.
-    pub fn load_together(&mut self, kernel: &mut dyn Kernel, names: &[&str]) {
+    pub fn load_together(&mut self, kernel: &mut dyn Machine, names: &[&str]) {
         let known = filesystems(kernel);
         let missing: Vec<&str> = names
             .iter()
@@ -193,9 +198,7 @@ impl Modules {
         if wanted.iter().all(|position| self.loaded.contains(position)) {
             return;
         }
-        kernel.go_first(true);
-        self.load(kernel, &wanted);
-        kernel.go_first(false);
+        self.load_noting(kernel, &wanted, true);
     }
 
     fn named(&self, names: &[&str]) -> Vec<usize> {
@@ -208,7 +211,7 @@ impl Modules {
     ///
     /// # Errors
     /// The module is there and would not load.
-    pub fn load_named(&mut self, kernel: &mut dyn Kernel, name: &str) -> Result<bool> {
+    pub fn load_named(&mut self, kernel: &mut dyn Machine, name: &str) -> Result<bool> {
         let wanted = self.named(&[name]);
         self.load_all(kernel, &wanted)
     }
@@ -217,7 +220,7 @@ impl Modules {
     ///
     /// # Errors
     /// A module for it is there and would not load.
-    pub fn load_filesystem(&mut self, kernel: &mut dyn Kernel, filesystem: &str) -> Result<bool> {
+    pub fn load_filesystem(&mut self, kernel: &mut dyn Machine, filesystem: &str) -> Result<bool> {
         let mut wanted = self.named(&[filesystem]);
         let is_in = |position: &usize| self.loaded.contains(position) && !self.failed.contains(position);
         if wanted.iter().any(is_in) || knows_filesystem(kernel, filesystem) {
@@ -246,10 +249,10 @@ impl Modules {
         all
     }
 
-    fn load_all(&mut self, kernel: &mut dyn Kernel, wanted: &[usize]) -> Result<bool> {
+    fn load_all(&mut self, kernel: &mut dyn Machine, wanted: &[usize]) -> Result<bool> {
         // What was refused when nobody depended on it is tried again: now the reason matters.
         self.loaded.retain(|position| !wanted.contains(position) || !self.failed.contains(position));
-        let failures = self.load_noting(kernel, wanted);
+        let failures = self.load_noting(kernel, wanted, false);
         for (position, error) in failures {
             if wanted.contains(&position) {
                 return Err(error);
@@ -258,12 +261,12 @@ impl Modules {
         Ok(!wanted.is_empty())
     }
 
-    fn load(&mut self, kernel: &mut dyn Kernel, wanted: &[usize]) {
-        self.load_noting(kernel, wanted);
+    fn load(&mut self, kernel: &mut dyn Machine, wanted: &[usize]) {
+        self.load_noting(kernel, wanted, false);
     }
 
-    /// Loads `wanted` and all it needs. What would not load is logged and returned: whether that matters is for the caller.
-    fn load_noting(&mut self, kernel: &mut dyn Kernel, wanted: &[usize]) -> Vec<(usize, Error)> {
+    /// Loads `wanted` and all it needs, `first`: before everything else that wants the processor. What would not load is logged and returned: whether that matters is for the caller.
+    fn load_noting(&mut self, kernel: &mut dyn Machine, wanted: &[usize], first: bool) -> Vec<(usize, Error)> {
         let mut plan = closure(&self.index, wanted);
         plan.retain(|position| !self.loaded.contains(position));
         if plan.is_empty() {
@@ -286,7 +289,7 @@ impl Modules {
                 content: None,
             })
             .collect();
-        let results = kernel.load_modules(&files);
+        let results = kernel.load_modules(&files, self.processors.min(files.len()), first);
         let mut failures = Vec::new();
         for ((position, file), result) in plan.into_iter().zip(&files).zip(results) {
             self.loaded.push(position);
@@ -302,13 +305,13 @@ impl Modules {
 }
 
 /// Whether the kernel knows the filesystem already.
-pub fn knows_filesystem(kernel: &mut dyn Kernel, filesystem: &str) -> bool {
+pub fn knows_filesystem(kernel: &mut dyn Machine, filesystem: &str) -> bool {
     is_listed(&filesystems(kernel), filesystem)
 }
 
 /// The kernel's list of filesystems; empty where it cannot be read.
-fn filesystems(kernel: &mut dyn Kernel) -> String {
-    kernel.read("/proc/filesystems").map(|list| String::from_utf8_lossy(&list).into_owned()).unwrap_or_default()
+fn filesystems(kernel: &mut dyn Machine) -> String {
+    read_text(kernel, "/proc/filesystems")
 }
 
 fn is_listed(list: &str, filesystem: &str) -> bool {
@@ -316,15 +319,15 @@ fn is_listed(list: &str, filesystem: &str) -> bool {
 }
 
 /// Says it with both versions where a module is for another kernel.
-fn load_error(kernel: &mut dyn Kernel, module: &ModuleFile, source: std::io::Error) -> Error {
+fn load_error(kernel: &mut dyn Machine, module: &ModuleFile, source: std::io::Error) -> Error {
     const ENOEXEC: i32 = 8;
     let path = module.path.as_str();
     if source.raw_os_error() == Some(ENOEXEC)
-        && let Ok(bytes) = module.content.clone().map_or_else(|| kernel.read(path), Ok)
+        && let Ok(bytes) = module.content.clone().map_or_else(|| read_file(kernel, path), Ok)
         && let Ok(bytes) = file::decompress(path, bytes)
         && let Some(magic) = file::modinfo(&bytes, "vermagic")
     {
-        let running = kernel.release();
+        let running = release(kernel);
         let module = magic.split(' ').next().unwrap_or_default().to_string();
         if module != running {
             return Error::ModuleKernel { path: path.into(), module, kernel: running };

@@ -3,7 +3,7 @@
 
 use super::{file, load_error, options::Options};
 use crate::{
-    kernel::{Kernel, Level, ModuleFile},
+    kernel::{Level, Machine, ModuleFile, release},
     switch_root,
 };
 use contract::{errno::ENOENT, inventory::Kind, names};
@@ -35,7 +35,7 @@ impl Place {
 
 /// Loads the module files at these places, each place's in the order of their names. What would not load is logged: whether that
 /// matters shows when it is missed.
-pub fn load(kernel: &mut dyn Kernel, options: &Options, places: &[Place], debug: bool) {
+pub fn load(kernel: &mut dyn Machine, options: &Options, places: &[Place], debug: bool) {
     let usual = ["/", names::MODULES_DIR].concat();
     // In an archive with a merged /usr the one is the other.
     let is_one = switch_root::resolve(kernel, "", &usual).as_deref() == Some(names::NUMBERED_MODULES_DIR);
@@ -46,7 +46,7 @@ pub fn load(kernel: &mut dyn Kernel, options: &Options, places: &[Place], debug:
             _ if is_one => {}
             Place::Flat => collect(kernel, &usual, &mut files, 0),
             Place::Release => {
-                let folder = [&usual, "/", &kernel.release()].concat();
+                let folder = [&usual, "/", &release(kernel)].concat();
                 collect(kernel, &folder, &mut files, DEEPEST);
             }
         }
@@ -64,7 +64,7 @@ pub fn load(kernel: &mut dyn Kernel, options: &Options, places: &[Place], debug:
 }
 
 /// Loads module files until those that are left miss symbols that none of them brings.
-fn load_all(kernel: &mut dyn Kernel, options: &Options, mut files: Vec<String>, debug: bool) {
+fn load_all(kernel: &mut dyn Machine, options: &Options, mut files: Vec<String>, debug: bool) {
     loop {
         let before = files.len();
         let mut left = Vec::new();
@@ -73,7 +73,7 @@ fn load_all(kernel: &mut dyn Kernel, options: &Options, mut files: Vec<String>, 
                 kernel.log(Level::Info, &format!("loading {path}"));
             }
             let file = ModuleFile { parameters: options.parameters(&path), path, ..ModuleFile::default() };
-            let result = kernel.load_modules(std::slice::from_ref(&file)).pop();
+            let result = kernel.load_modules(std::slice::from_ref(&file), 1, false).pop();
             let Some(Err(source)) = result else { continue };
             // ENOENT stands for a symbol that the kernel does not know (kernel, kernel/module/main.c, simplify_symbols).
             if source.raw_os_error() == Some(ENOENT) {
@@ -92,13 +92,13 @@ fn load_all(kernel: &mut dyn Kernel, options: &Options, mut files: Vec<String>, 
     }
 }
 
-fn log_failure(kernel: &mut dyn Kernel, file: &ModuleFile, source: std::io::Error) {
+fn log_failure(kernel: &mut dyn Machine, file: &ModuleFile, source: std::io::Error) {
     let error = load_error(kernel, file, source);
     kernel.log(Level::Info, &error.with_cause());
 }
 
 /// Adds the module files in `folder`, and down to so many levels below it, by name; not many more than [`MOST`].
-fn collect(kernel: &mut dyn Kernel, folder: &str, files: &mut Vec<String>, levels: u32) {
+fn collect(kernel: &mut dyn Machine, folder: &str, files: &mut Vec<String>, levels: u32) {
     for name in kernel.list(folder).unwrap_or_default() {
         if files.len() > MOST {
             return;

@@ -299,6 +299,10 @@ pub fn record(machine: Machine) -> String {
             initramfs.entry(directory.into()).or_insert(Node::Directory);
         }
     }
+    for (number, alias) in machine.modaliases.iter().enumerate() {
+        let bus = alias.split(':').next().unwrap_or_default();
+        initramfs.insert(format!("sys/bus/{bus}/devices/{number}/modalias"), Node::file(alias.as_str(), 0o444));
+    }
     initramfs.insert("proc/cmdline".into(), Node::file(machine.cmdline, 0o444));
     let modules = format!("lib/modules/{}/initramfs.modules", machine.kernel);
     for (path, text) in
@@ -314,7 +318,6 @@ pub fn record(machine: Machine) -> String {
         files: initramfs,
         filesystems: machine.filesystems,
         devices: machine.device.into_iter().map(Described::device).collect(),
-        modaliases: machine.modaliases,
         free: machine.free,
         mount_fails: machine.mount_fails,
         loop_fails: machine.loop_fails,

@@ -15,9 +15,10 @@ use initramfs_overlay_init::{
     boot,
     config::Abilities,
     kernel::{
-        Kernel, Level, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent,
+        Action, Kernel, Kind, Level, ModuleFile, Mount, Pace, Power, Removal, Space, Stat, Uevent,
+        disks::{Contents, Disks, Signatures, Signed},
         linux::Linux,
-        supervisor::{Node, Shares, Supervisor, System},
+        supervisor::{Node, Shares, Shell, Supervisor, System},
     },
 };
 use nix::{
@@ -168,6 +169,12 @@ impl Place for str {
     }
 }
 
+impl Place for Option<&str> {
+    fn place(&self) -> &str {
+        self.unwrap_or_default()
+    }
+}
+
 impl Place for Mount<'_> {
     fn place(&self) -> &str {
         self.target
@@ -180,7 +187,18 @@ impl Place for Node<'_> {
     }
 }
 
+impl Place for Signed<'_> {
+    fn place(&self) -> &str {
+        match self {
+            Signed::File(path) => path,
+            Signed::Bytes(_) => "",
+        }
+    }
+}
+
 impl<T> Place for [T] {}
+impl Place for dyn FnMut(u64, Duration) -> Option<String> + '_ {}
+impl Place for Kind {}
 impl Place for u64 {}
 impl Place for usize {}
 impl Place for u32 {}
@@ -250,6 +268,27 @@ fn is_mounted(path: &str) -> bool {
     mounts.lines().any(|line| line.split(' ').nth(1) == Some(path))
 }
 
+impl Contents for Machine {
+    pass_on! {
+        fn digest(&mut self, path: &str, copy: Option<&str>, pace: Pace<'_>) -> io::Result<Digest>;
+    }
+}
+
+impl Signatures for Machine {
+    pass_on! {
+        fn verify(&mut self, signed: Signed<'_>, signature: &str, key: &str, pace: Pace<'_>) -> io::Result<()>;
+    }
+}
+
+impl Disks for Machine {
+    pass_on! {
+        fn attach_loop(&mut self, path: &str) -> io::Result<String>;
+        fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> io::Result<i32>;
+    }
+}
+
+impl Shell for Machine {}
+
 impl Supervisor for Machine {
     pass_on! {
         fn symlink(&mut self, target: &str, link: &str) -> io::Result<()>;
@@ -272,48 +311,49 @@ impl System for Machine {
 impl Kernel for Machine {
     pass_on! {
         fn now(&mut self) -> Duration;
-        fn release(&mut self) -> String;
-        fn read_at(&mut self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>>;
         fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()>;
-        fn list(&mut self, path: &str) -> io::Result<Vec<String>>;
         fn stat(&mut self, path: &str) -> io::Result<Stat>;
         fn read_link(&mut self, path: &str) -> io::Result<String>;
         fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()>;
         fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
         fn link(&mut self, from: &str, to: &str) -> io::Result<()>;
-        fn remove(&mut self, path: &str) -> io::Result<()>;
-        fn remove_dir(&mut self, path: &str) -> io::Result<()>;
+        fn remove(&mut self, path: &str, kind: Kind) -> io::Result<()>;
         fn sync(&mut self, path: &str) -> io::Result<()>;
-        fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest>;
-        fn digest(&mut self, path: &str) -> io::Result<Digest>;
-        fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()>;
         fn space(&mut self, path: &str) -> io::Result<Space>;
         fn copy_attributes(&mut self, from: &str, to: &str) -> io::Result<()>;
-        fn lift_limits(&mut self, target: &str) -> io::Result<()>;
-        fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()>;
         fn unmount(&mut self, target: &str) -> io::Result<()>;
-        fn attach_loop(&mut self, path: &str) -> io::Result<String>;
         fn sweep(&mut self, store: &str) -> io::Result<()>;
-        fn remove_below(&mut self, dir: &str, budget: usize) -> io::Result<Removal>;
-        fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> io::Result<i32>;
+        fn remove_below(&mut self, dir: &str, budget: usize, pace: Pace<'_>) -> io::Result<Removal>;
     }
 
-    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
+    fn list(&mut self, path: &str) -> io::Result<Vec<String>> {
+        self.operation("list", &[path]);
+        // The hardware is described, and needs no drivers.
+        if path == "/sys/bus" { Ok(Vec::new()) } else { self.linux.list(path) }
+    }
+
+    fn read(&mut self, path: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
         self.operation("read", &[path]);
         match path {
             "/proc/cmdline" => Ok(self.plan.cmdline.clone().into_bytes()),
+            "/sys/devices/system/cpu/online" => Ok(b"0\n".to_vec()),
             "/proc/filesystems" => {
-                let known = self.linux.read(path)?;
+                let known = self.linux.read(path, offset, most)?;
                 let known = String::from_utf8_lossy(&known).into_owned();
                 let is_known = |line: &&str| !self.lacks(line.split('\t').nth(1).unwrap_or_default());
                 Ok(known.lines().filter(is_known).flat_map(|line| [line, "\n"]).collect::<String>().into_bytes())
             }
-            _ => self.linux.read(path),
+            _ => self.linux.read(path, offset, most),
         }
     }
 
     fn mount(&mut self, mount: &Mount<'_>) -> io::Result<()> {
         self.operation("mount", &[mount.source, mount.target]);
+        match mount.action {
+            Action::New => {}
+            Action::Move => return Ok(()),
+            Action::Remount | Action::Bind => return self.linux.mount(mount),
+        }
         match (mount.filesystem, mount.target) {
             // The laboratory's own are there, as a kernel may have mounted devtmpfs.
             (_, "/dev" | "/proc" | "/sys") => Err(Errno::EBUSY.into()),
@@ -335,10 +375,10 @@ impl Kernel for Machine {
         }
     }
 
-    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<io::Result<()>> {
+    fn load_modules(&mut self, files: &[ModuleFile], workers: usize, first: bool) -> Vec<io::Result<()>> {
         let paths: Vec<&str> = files.iter().map(|file| file.path.as_str()).collect();
         self.operation("load_modules", &paths);
-        let outcomes = self.linux.load_modules(files);
+        let outcomes = self.linux.load_modules(files, workers, first);
         let mut answers = Vec::new();
         for (file, outcome) in files.iter().zip(outcomes) {
             // The files are made up: that the kernel would have none of them, once it had read them, is as good as loading them.
@@ -366,20 +406,10 @@ impl Kernel for Machine {
         answers
     }
 
-    fn verify_content(&mut self, content: &[u8], signature: &str, key: &str) -> io::Result<()> {
-        self.operation("verify_content", &[]);
-        self.linux.verify_content(content, signature, key)
-    }
-
-    fn processors(&mut self) -> usize {
-        1
-    }
-
-    fn log(&mut self, _level: Level, line: &str) {
-        self.result.log.push(line.into());
-    }
-
-    fn announce(&mut self, text: &str) {
+    fn log(&mut self, level: Level, text: &str) {
+        if level != Level::Announcement {
+            return self.result.log.push(text.into());
+        }
         // What comes behind the hand-over is about the init that did not start here.
         if self.result.root {
             return;
@@ -388,10 +418,6 @@ impl Kernel for Machine {
             self.result.card = Some(code.1.into());
         }
         self.result.announced.push(text.into());
-    }
-
-    fn modaliases(&mut self, _buses: &[&str]) -> Vec<String> {
-        Vec::new()
     }
 
     fn volumes(&mut self, _details: bool) -> Vec<Volume> {
@@ -410,10 +436,6 @@ impl Kernel for Machine {
         Ok(None)
     }
 
-    fn move_mount(&mut self, _from: &str, _to: &str) -> io::Result<()> {
-        Ok(())
-    }
-
     fn enter_root(&mut self, _root: &str) -> io::Result<()> {
         self.operation("enter_root", &[]);
         self.look_at_root();
@@ -423,10 +445,6 @@ impl Kernel for Machine {
     fn exec(&mut self, _program: &str, _arguments: &[String]) -> io::Error {
         self.read_report();
         io::ErrorKind::Other.into()
-    }
-
-    fn shell(&mut self, _banner: &str) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn power(&mut self, _power: Power, _after: Duration) {

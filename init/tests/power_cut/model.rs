@@ -10,8 +10,9 @@ use std::{
 
 use contract::{Digest, errno::ENOSPC, inventory::Kind, names, tag::Volume};
 use initramfs_overlay_init::kernel::{
-    Kernel, Level, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent,
-    supervisor::{Shares, Supervisor, System},
+    Kernel, Level, ModuleFile, Mount, Pace, Power, Removal, Space, Stat, Uevent,
+    disks::{self, Contents, Signatures, Signed},
+    supervisor::{Shares, Shell, Supervisor, System},
 };
 
 /// What is on one disk: names, and what they stand for. Two names of one number are hard links.
@@ -271,6 +272,19 @@ impl Model {
         Ok(())
     }
 
+    fn copy(&mut self, content: &[u8], to: &str) -> Result<()> {
+        if self.content(to).is_ok() {
+            return Err(ErrorKind::AlreadyExists.into());
+        }
+        let is_full = self.space(to)?.free < content.len() as u64;
+        self.put(to, Vec::new(), Vec::new())?;
+        if is_full {
+            return Err(Error::from_raw_os_error(ENOSPC));
+        }
+        self.put(to, content.to_vec(), torn(content, IMAGE_BLOCKS))?;
+        self.sync(to)
+    }
+
     fn put(&mut self, path: &str, now: Vec<u8>, maybe: Vec<Vec<u8>>) -> Result<()> {
         let (number, name) = self.place(path)?;
         let filesystem = &mut self.filesystems[number];
@@ -322,6 +336,40 @@ pub fn image(mark: char) -> Vec<u8> {
     bytes
 }
 
+impl Contents for Model {
+    fn digest(&mut self, path: &str, copy: Option<&str>, _pace: Pace<'_>) -> Result<Digest> {
+        let content = self.content(path)?.clone();
+        if let Some(copy) = copy {
+            self.copy(&content, copy)?;
+        }
+        Ok(sum(&content))
+    }
+}
+
+impl Signatures for Model {
+    fn verify(&mut self, signed: Signed<'_>, signature: &str, key: &str, _pace: Pace<'_>) -> Result<()> {
+        let Signed::File(path) = signed else { return Err(ErrorKind::Unsupported.into()) };
+        let content = self.content(path)?;
+        let good = content.len() == 64
+            && *content == image(char::from(content[48]))
+            && signature == format!("{} by {key}", char::from(content[48]));
+        if good { Ok(()) } else { Err(Error::other("another key or another file")) }
+    }
+}
+
+impl disks::Disks for Model {
+    fn attach_loop(&mut self, path: &str) -> Result<String> {
+        let content = self.content(path)?.clone();
+        self.loops.push(content);
+        Ok(format!("/dev/loop{}", self.loops.len() - 1))
+    }
+
+    fn run(&mut self, _root: &str, _program: &str, _arguments: &[&str]) -> Result<i32> {
+        Ok(127)
+    }
+}
+
+impl Shell for Model {}
 impl Supervisor for Model {}
 impl Shares for Model {}
 impl System for Model {}
@@ -331,35 +379,21 @@ impl Kernel for Model {
         Duration::ZERO
     }
 
-    fn release(&mut self) -> String {
-        "6.1.0".into()
-    }
-
-    fn processors(&mut self) -> usize {
-        1
-    }
-
     fn log(&mut self, _level: Level, line: &str) {
         self.said.push(line.into());
     }
 
-    fn announce(&mut self, text: &str) {
-        self.said.push(text.into());
-    }
-
-    fn read(&mut self, path: &str) -> Result<Vec<u8>> {
-        match path {
-            "/proc/cmdline" => Ok(self.cmdline.clone().into_bytes()),
-            "/proc/filesystems" => Ok(b"\text4\n\tsquashfs\n\toverlay\n".to_vec()),
-            "/etc/trust/k.pub" => Ok(b"k".to_vec()),
-            "/sys/class/block/vdb/removable" => Ok(if self.is_removable { b"1\n".to_vec() } else { b"0\n".to_vec() }),
-            _ => self.content(path).cloned(),
-        }
-    }
-
-    fn read_at(&mut self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>> {
-        let content = self.content(path)?;
-        Ok(content.iter().skip(usize::try_from(offset).unwrap()).take(length).copied().collect())
+    fn read(&mut self, path: &str, offset: u64, most: usize) -> Result<Vec<u8>> {
+        let content = match path {
+            "/proc/cmdline" => self.cmdline.as_bytes(),
+            "/proc/filesystems" => b"\text4\n\tsquashfs\n\toverlay\n",
+            "/proc/version" => b"Linux version 6.1.0",
+            "/etc/trust/k.pub" => b"k",
+            "/sys/class/block/vdb/removable" if self.is_removable => b"1\n",
+            "/sys/class/block/vdb/removable" => b"0\n",
+            _ => self.content(path)?,
+        };
+        Ok(content.iter().skip(usize::try_from(offset).unwrap()).take(most).copied().collect())
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
@@ -456,19 +490,16 @@ impl Kernel for Model {
         Ok(())
     }
 
-    fn remove(&mut self, path: &str) -> Result<()> {
-        assert!(!self.content(path).is_ok_and(|content| is_directory(content)), "{path} is removed like a file");
-        self.unlink(path)
-    }
-
-    fn remove_dir(&mut self, path: &str) -> Result<()> {
-        if !self.list(path)?.is_empty() {
+    fn remove(&mut self, path: &str, kind: Kind) -> Result<()> {
+        let is_directory = self.content(path).is_ok_and(|content| is_directory(content));
+        assert!(kind == Kind::Directory || !is_directory, "{path} is removed like a file");
+        if kind == Kind::Directory && !self.list(path)?.is_empty() {
             return Err(ErrorKind::DirectoryNotEmpty.into());
         }
         self.unlink(path)
     }
 
-    fn remove_below(&mut self, dir: &str, _budget: usize) -> Result<Removal> {
+    fn remove_below(&mut self, dir: &str, _budget: usize, _pace: Pace<'_>) -> Result<Removal> {
         let names = self.list(dir)?;
         if self.content(dir).is_ok_and(|content| content == TREE || content == WORK) {
             self.put(dir, DIRECTORY.to_vec(), Vec::new())?;
@@ -496,37 +527,6 @@ impl Kernel for Model {
         Ok(())
     }
 
-    fn copy(&mut self, from: &str, to: &str) -> Result<Digest> {
-        let content = self.content(from)?.clone();
-        if self.content(to).is_ok() {
-            return Err(ErrorKind::AlreadyExists.into());
-        }
-        if self.space(to)?.free < content.len() as u64 {
-            self.put(to, Vec::new(), Vec::new())?;
-            return Err(Error::from_raw_os_error(ENOSPC));
-        }
-        self.put(to, Vec::new(), Vec::new())?;
-        self.put(to, content.clone(), torn(&content, IMAGE_BLOCKS))?;
-        self.sync(to)?;
-        Ok(sum(&content))
-    }
-
-    fn digest(&mut self, path: &str) -> Result<Digest> {
-        self.content(path).map(|content| sum(content))
-    }
-
-    fn vouch(&mut self, path: &str, signature: &str, key: &str) -> Result<()> {
-        let content = self.content(path)?;
-        let good = content.len() == 64
-            && *content == image(char::from(content[48]))
-            && signature == format!("{} by {key}", char::from(content[48]));
-        if good { Ok(()) } else { Err(Error::other("another key or another file")) }
-    }
-
-    fn verify_content(&mut self, _content: &[u8], _signature: &str, _key: &str) -> Result<()> {
-        Err(ErrorKind::Unsupported.into())
-    }
-
     fn space(&mut self, path: &str) -> Result<Space> {
         let Ok((number, _)) = self.place(path) else {
             return Ok(Space { total: self.room, free: self.room, read_only: false });
@@ -543,10 +543,6 @@ impl Kernel for Model {
         Ok(())
     }
 
-    fn lift_limits(&mut self, _target: &str) -> Result<()> {
-        Ok(())
-    }
-
     fn mount(&mut self, mount: &Mount<'_>) -> Result<()> {
         if let Some(number) = mount.source.strip_prefix("/dev/loop") {
             self.image = self.loops.get(number.parse::<usize>().unwrap()).cloned();
@@ -554,30 +550,12 @@ impl Kernel for Model {
         Ok(())
     }
 
-    fn remount(&mut self, _target: &str, _read_only: bool) -> Result<()> {
-        Ok(())
-    }
-
-    fn move_mount(&mut self, _from: &str, _to: &str) -> Result<()> {
-        Ok(())
-    }
-
     fn unmount(&mut self, _target: &str) -> Result<()> {
         Ok(())
     }
 
-    fn attach_loop(&mut self, path: &str) -> Result<String> {
-        let content = self.content(path)?.clone();
-        self.loops.push(content);
-        Ok(format!("/dev/loop{}", self.loops.len() - 1))
-    }
-
-    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<Result<()>> {
+    fn load_modules(&mut self, files: &[ModuleFile], _workers: usize, _first: bool) -> Vec<Result<()>> {
         files.iter().map(|_| Ok(())).collect()
-    }
-
-    fn modaliases(&mut self, _buses: &[&str]) -> Vec<String> {
-        Vec::new()
     }
 
     fn volumes(&mut self, _table: bool) -> Vec<Volume> {
@@ -599,7 +577,7 @@ impl Kernel for Model {
     fn sweep(&mut self, store: &str) -> Result<()> {
         let discarded = format!("{store}/{}", names::DISCARDED);
         if self.content(&discarded).is_ok() {
-            self.remove_below(&discarded, usize::MAX)?;
+            self.remove_below(&discarded, usize::MAX, &mut |_, _| None)?;
         }
         for name in [names::SPARE, "spare/upper", "spare/work"].map(|name| format!("{store}/{name}")) {
             if self.content(&name).is_err() {
@@ -610,10 +588,6 @@ impl Kernel for Model {
         if self.content(&reserve).is_err() { self.put(&reserve, b"reserve".to_vec(), Vec::new()) } else { Ok(()) }
     }
 
-    fn run(&mut self, _root: &str, _program: &str, _arguments: &[&str]) -> Result<i32> {
-        Ok(127)
-    }
-
     fn enter_root(&mut self, _root: &str) -> Result<()> {
         Ok(())
     }
@@ -621,10 +595,6 @@ impl Kernel for Model {
     fn exec(&mut self, _program: &str, _arguments: &[String]) -> Error {
         self.booted.clone_from(&self.image);
         Error::other("booted")
-    }
-
-    fn shell(&mut self, _banner: &str) -> Result<()> {
-        Err(ErrorKind::Unsupported.into())
     }
 
     fn power(&mut self, _power: Power, _after: Duration) {}

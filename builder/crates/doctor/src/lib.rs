@@ -42,8 +42,9 @@ use initramfs_overlay_init::{
     },
     config::{Abilities, Common, Config},
     context::Context,
-    kernel::Kernel,
+    kernel::{Kernel, read_file},
     media::{self, Resolved},
+    progress,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -184,8 +185,10 @@ pub fn examine(devices: Vec<Device>, boots: &BootInput, with_digest: bool) -> Di
     };
     machine.forget_log();
     boot::run(&mut machine, &[], boots.abilities());
-    let report: Value =
-        machine.read(names::REPORT).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+    let report: Value = read_file(&mut machine, names::REPORT)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
     let fact = |name: &str| report[name].as_str().unwrap_or_default().to_owned();
     let image = match fact("image") {
         name if name.is_empty() || !machine.has_booted() => None,
@@ -263,7 +266,7 @@ fn booted(machine: &mut Machine, name: String, format: String, partition: String
         _ => names::img(&name),
     };
     let size = machine.stat(&path).map_or(0, |stat| stat.size);
-    let digest = with_digest.then(|| machine.digest(&path).ok()).flatten();
+    let digest = with_digest.then(|| progress::digest(machine, &path).ok()).flatten();
     let sha256 = digest.map(|digest| hex::encode(&digest));
     Image { name, partition, format, size, sha256 }
 }

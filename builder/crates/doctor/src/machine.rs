@@ -85,6 +85,7 @@ impl Machine {
                 + "nodev\toverlay\nnodev\ttmpfs\n";
         machine.set("dev/loop-control", Some(b""));
         machine.set("proc/filesystems", Some(filesystems.as_bytes()));
+        machine.set("proc/version", Some(b"Linux version unknown"));
         machine.set("proc/cmdline", Some(cmdline.as_bytes()));
         // Nobody knows how much memory the machine has; this is as much as a kernel tells at most.
         machine.set("proc/meminfo", Some(format!("MemAvailable: {} kB\n", u64::MAX >> 11).as_bytes()));

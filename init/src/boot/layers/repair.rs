@@ -12,8 +12,8 @@ use crate::{
     config::Repair,
     context::Context,
     error::{Error, IoContext, Result},
-    kernel::{Kernel, Kind, Limits, Mount, exists},
-    media::{make_writable, sync},
+    kernel::{Kind, Limits, Machine, Mount, exists},
+    media::{self, make_writable, sync},
     switch_root,
 };
 
@@ -90,7 +90,7 @@ pub fn restore(context: &mut Context<'_>, volume: &Volume, img_volume: &Volume) 
 }
 
 /// True where `persistent` is saved on `img`: a directory, whatever else may stand there.
-fn is_saved(kernel: &mut dyn Kernel) -> bool {
+fn is_saved(kernel: &mut dyn Machine) -> bool {
     kernel.stat(&img(names::SAVED)).is_ok_and(|stat| stat.kind == Kind::Directory)
 }
 
@@ -110,7 +110,7 @@ fn copy_back(context: &mut Context<'_>, volume: &Volume, img_volume: &Volume, pe
         run(context, "rm", &["-rf", &from]);
         context.notice("persistent was saved from the damaged overlay and is back");
     }
-    context.kernel.remount(names::IMG_DIR, true).at("make read-only", names::IMG_DIR)
+    media::make_read_only(context.kernel, names::IMG_DIR)
 }
 
 /// Copies `persistent` to `img`, if it can still be read and there is room.
@@ -121,7 +121,7 @@ fn save(context: &mut Context<'_>, volume: &Volume, img_volume: &Volume) {
         return;
     }
     let (from, to) = (format!("{OVERLAY}/{}", names::PERSISTENT), format!("{IMG}/{}.part", names::SAVED));
-    let copied = context.kernel.remount(names::IMG_DIR, false).is_ok()
+    let copied = media::remount(context.kernel, names::IMG_DIR, false).is_ok()
         && attach(context, img_volume, IMG, false)
         && run(context, "rm", &["-rf", &to]) == Some(0)
         && run(context, "cp", &["-a", &from, &to]) == Some(0);
@@ -133,12 +133,12 @@ fn save(context: &mut Context<'_>, volume: &Volume, img_volume: &Volume) {
     context.notice(if kept { "persistent is saved on img" } else { "persistent could not be saved" });
     // The partition must not be in use when it is made anew; a failure shows there.
     let _ = context.kernel.unmount(&inside(OVERLAY));
-    let _ = context.kernel.remount(names::IMG_DIR, true);
+    let _ = media::remount(context.kernel, names::IMG_DIR, true);
 }
 
 /// A filesystem that becomes read-only is written out first, all of it.
-fn flush(kernel: &mut dyn Kernel, target: &str) -> Result<()> {
-    kernel.remount(target, true).at("write out", target)?;
+fn flush(kernel: &mut dyn Machine, target: &str) -> Result<()> {
+    media::remount(kernel, target, true).at("write out", target)?;
     make_writable(kernel, target)
 }
 
@@ -150,7 +150,7 @@ fn inside(path: &str) -> String {
 fn attach(context: &mut Context<'_>, volume: &Volume, path: &str, read_only: bool) -> bool {
     let (device, target) = (volume.path(), inside(path));
     let limits = Limits::Medium;
-    let mount = Mount { source: &device, target: &target, filesystem: "ext4", read_only, limits, data: "" };
+    let mount = Mount { source: &device, target: &target, filesystem: "ext4", read_only, limits, ..Mount::default() };
     // The image's `/dev` is the same filesystem as ours.
     let outcome = context.make_dir(path).and_then(|()| context.kernel.mount(&mount).at("mount", &device));
     outcome.is_ok()
@@ -163,8 +163,7 @@ fn enter(context: &mut Context<'_>) -> bool {
         let target = inside(folder);
         // A link in the image would lead the mount out of it.
         let is_place = context.kernel.stat(&target).is_ok_and(|stat| stat.kind == Kind::Directory);
-        let limits = Limits::None;
-        let mount = Mount { source, target: &target, filesystem: source, read_only: false, limits, data: "" };
+        let mount = Mount { source, target: &target, filesystem: source, ..Mount::default() };
         there = is_place && context.kernel.mount(&mount).is_ok();
     }
     there
@@ -176,7 +175,7 @@ fn leave(context: &mut Context<'_>) {
         let _ = context.kernel.unmount(&inside(folder));
     }
     for folder in [IMG, OVERLAY] {
-        let _ = context.kernel.remove_dir(folder);
+        let _ = context.kernel.remove(folder, Kind::Directory);
     }
     let _ = context.kernel.unmount(&inside("/dev"));
 }

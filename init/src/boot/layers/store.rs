@@ -13,8 +13,9 @@ use crate::{
     boot::volumes::mount_volume,
     context::Context,
     error::{Error, IoContext, Result},
-    kernel::{Kernel, Kind, exists},
+    kernel::{Kind, Machine, exists},
     media,
+    progress::Meter,
 };
 
 /// Directories whose content nobody needs any more, in the order in which a boot that lacks room may delete it.
@@ -74,21 +75,23 @@ pub fn is_full(error: &Error) -> bool {
 pub fn with_room<T>(
     context: &mut Context<'_>,
     disposable: &[&str],
-    step: &mut dyn FnMut(&mut dyn Kernel) -> Result<T>,
+    step: &mut dyn FnMut(&mut dyn Machine) -> Result<T>,
 ) -> Result<T> {
     let mut outcome = step(context.kernel);
     let is_short = |outcome: &Result<T>| outcome.as_ref().is_err_and(is_full);
     if !is_short(&outcome) {
         return outcome;
     }
-    if context.kernel.remove(&format!("{}/{}", store(names::SPARE), names::RESERVE)).is_ok() {
+    if context.kernel.remove(&format!("{}/{}", store(names::SPARE), names::RESERVE), Kind::File).is_ok() {
         outcome = step(context.kernel);
     }
     let mut is_said = false;
+    let mut meter = Meter::new("deleting", None);
     for directory in disposable.iter().map(|name| store(name)) {
         // What is not there, or no directory, holds nothing.
         while is_short(&outcome)
-            && let Ok(removal) = context.kernel.remove_below(&directory, media::BATCH)
+            && let Ok(removal) =
+                context.kernel.remove_below(&directory, media::BATCH, &mut |step, now| meter.count(step, now))
             && removal.removed > 0
         {
             if !std::mem::replace(&mut is_said, true) {
@@ -143,10 +146,10 @@ fn renew(context: &mut Context<'_>, name: &str, mode: u32, disposable: &[&str]) 
 
 /// True for a directory that is as good as new: empty, or with nothing but the empty directory that overlayfs makes in its `work`. That
 /// one goes, as overlayfs would have it go, or mount without a word that nothing can be written.
-fn is_fresh(kernel: &mut dyn Kernel, name: &str, path: &str) -> bool {
+fn is_fresh(kernel: &mut dyn Machine, name: &str, path: &str) -> bool {
     match kernel.list(path) {
         Ok(names) if name == names::WORK && names == [names::WORKDIR] => {
-            kernel.remove_dir(&format!("{path}/{}", names::WORKDIR)).is_ok()
+            kernel.remove(&format!("{path}/{}", names::WORKDIR), Kind::Directory).is_ok()
         }
         Ok(names) => names.is_empty(),
         Err(_) => false,
@@ -154,7 +157,7 @@ fn is_fresh(kernel: &mut dyn Kernel, name: &str, path: &str) -> bool {
 }
 
 /// Renames a directory aside, to be deleted behind the boot; what is no directory is removed at once. Returns the new path.
-fn set_aside(kernel: &mut dyn Kernel, name: &str) -> Result<Option<String>> {
+fn set_aside(kernel: &mut dyn Machine, name: &str) -> Result<Option<String>> {
     // As many boots in a row may have been cut before anything was deleted.
     const MOST: u32 = 1000;
     let path = store(name);

@@ -5,7 +5,7 @@ use contract::{names, step::Step, tag::Volume};
 use crate::{
     context::Context,
     error::{Error, IoContext, Result},
-    kernel::exists,
+    kernel::{Level, exists},
 };
 
 use super::{
@@ -30,7 +30,7 @@ pub fn start(context: &mut Context<'_>, config: &Config, found: &Found) -> Resul
     };
     for name in others {
         let line = format!("booting {name}, not {}: {}", config.image, error.with_cause());
-        context.kernel.announce(&line);
+        context.kernel.log(Level::Announcement, &line);
         context.report.notice(&line);
         context.report.degrade();
         if let Ok(image) = mount_verified(context, config, found, &name, &mut copied) {

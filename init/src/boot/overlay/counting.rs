@@ -18,8 +18,9 @@ use crate::{
     boot::layers::store::Store,
     context::Context,
     error::{Error, IoContext, Result},
-    kernel::{Kernel, exists},
+    kernel::{Machine, exists, release},
     media::{self, Resolved, make_writable, sync},
+    progress,
     sidecar::signature_of,
     trust,
 };
@@ -70,13 +71,13 @@ fn put_back(
 ) -> Result<()> {
     let name = &config.image;
     let (image, old) = (img(name), img(&names::old_image(name)));
-    let file = |kernel: &mut dyn Kernel, path: &str| match media::resolve(kernel, path)? {
+    let file = |kernel: &mut dyn Machine, path: &str| match media::resolve(kernel, path)? {
         Resolved::File(path) => Ok(path),
         Resolved::Refused(why) => Err(Error::ImageNotFile { path: path.into(), why }),
     };
     let current = file(context.kernel, &image)?;
     // Another image than the one on trial: it was put back already, or another update came.
-    if context.kernel.digest(&current).at("read", &current)? != *digest {
+    if progress::digest(context.kernel, &current).at("read", &current)? != *digest {
         return Ok(());
     }
     let size = context.kernel.stat(&current).at("read", &current)?.size;
@@ -106,7 +107,7 @@ fn put_back(
         digest: *digest,
         size,
         verdict: Verdict::PutBack,
-        release: context.kernel.release(),
+        release: release(context.kernel),
         reason: format!("{name}: {reason}"),
     };
     memory::remember(context, found, partition, &entry)?;
@@ -122,7 +123,7 @@ fn put_back(
     }
     exchange(kernel, Some(name), name, &rejected)?;
     discard(kernel, &old, &image)?;
-    kernel.remount(names::IMG_DIR, true).at("make read-only", names::IMG_DIR)?;
+    media::make_read_only(kernel, names::IMG_DIR)?;
     context.notice(&format!("{name}: {reason}"));
     context.report.fact(Fact::Update, "put back");
     context.report.degrade();

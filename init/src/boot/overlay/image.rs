@@ -13,7 +13,7 @@ use crate::{
     boot::volumes::{mount_error, mount_volume},
     context::Context,
     error::{Error, IoContext, Result},
-    kernel::{Kernel, Limits, Mount, exists},
+    kernel::{Machine, Mount, exists, release},
     media::{self, Resolved},
     modules::{self, OnBoot},
     trust,
@@ -36,9 +36,9 @@ pub struct Image {
 ///
 /// # Errors
 /// It is none, it is cut short, or it cannot be read.
-pub fn inspect(kernel: &mut dyn Kernel, path: &str) -> Result<Superblock> {
+pub fn inspect(kernel: &mut dyn Machine, path: &str) -> Result<Superblock> {
     let size = kernel.stat(path).at("read", path)?.size;
-    let head = kernel.read_at(path, 0, HEAD).at("read", path)?;
+    let head = kernel.read(path, 0, HEAD).at("read", path)?;
     let superblock = Superblock::read(&head).ok_or_else(|| Error::ImageUnknown { path: path.into(), size })?;
     match superblock.misfit(size) {
         None => Ok(superblock),
@@ -86,14 +86,7 @@ pub fn mount(context: &mut Context<'_>, image: &Image, found: &Found) -> Result<
     }
     let device =
         context.kernel.attach_loop(&image.path).map_err(|source| Error::Loop { path: image.path.clone(), source })?;
-    let mount = Mount {
-        source: &device,
-        target: names::IMAGE_DIR,
-        filesystem,
-        read_only: true,
-        limits: Limits::None,
-        data: "",
-    };
+    let mount = Mount { source: &device, target: names::IMAGE_DIR, filesystem, read_only: true, ..Mount::default() };
     context
         .kernel
         .mount(&mount)
@@ -103,7 +96,7 @@ pub fn mount(context: &mut Context<'_>, image: &Image, found: &Found) -> Result<
 /// Loads a filesystem's module from the `boot` partition, which is mounted just for that. Returns true if there was one, and the
 /// place where it was looked for.
 fn load_from_boot(context: &mut Context<'_>, filesystem: &str, found: &Found) -> Result<(bool, String)> {
-    let release = context.kernel.release();
+    let release = release(context.kernel);
     let shown = format!("modules/{release}");
     let folder = format!("{}/{shown}", names::BOOT_DIR);
     let Some(volume) = &found.boot else {

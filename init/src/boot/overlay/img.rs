@@ -4,7 +4,7 @@ use contract::names::{self, img};
 
 use crate::{
     error::{IoContext, Result},
-    kernel::{Kernel, Kind, exists},
+    kernel::{Kind, Machine, exists},
     media::{self, sync},
     sidecar::signature_of,
 };
@@ -20,12 +20,12 @@ pub fn incoming(name: &str) -> String {
 }
 
 /// True for a regular file.
-pub fn is_file(kernel: &mut dyn Kernel, path: &str) -> bool {
+pub fn is_file(kernel: &mut dyn Machine, path: &str) -> bool {
     kernel.stat(path).is_ok_and(|stat| stat.kind == Kind::File)
 }
 
 /// Renames a file over whatever has the name.
-pub fn rename_over(kernel: &mut dyn Kernel, from: &str, to: &str) -> Result<()> {
+pub fn rename_over(kernel: &mut dyn Machine, from: &str, to: &str) -> Result<()> {
     if kernel.stat(to).is_ok_and(|stat| stat.kind == Kind::Directory) {
         media::clear(kernel, to)?;
     }
@@ -33,13 +33,13 @@ pub fn rename_over(kernel: &mut dyn Kernel, from: &str, to: &str) -> Result<()> 
 }
 
 /// Flushes the entries of `img` to disk.
-pub fn sync_img(kernel: &mut dyn Kernel) -> Result<()> {
+pub fn sync_img(kernel: &mut dyn Machine) -> Result<()> {
     sync(kernel, names::IMG_DIR)
 }
 
 /// Removes an image from `img`, or whatever else has its name. Its signature goes first: one that stands alone means something else. What
 /// `kept` stands for stays.
-pub fn discard(kernel: &mut dyn Kernel, image: &str, kept: &str) -> Result<()> {
+pub fn discard(kernel: &mut dyn Machine, image: &str, kept: &str) -> Result<()> {
     let signature = signature_of(image);
     if exists(kernel, &signature) {
         media::clear(kernel, &signature)?;
@@ -57,7 +57,7 @@ pub fn discard(kernel: &mut dyn Kernel, image: &str, kept: &str) -> Result<()> {
 ///
 /// # Errors
 /// What the kernel said. Then the current image is either of the two, whole.
-pub fn exchange(kernel: &mut dyn Kernel, current: Option<&str>, name: &str, keep: &str) -> Result<()> {
+pub fn exchange(kernel: &mut dyn Machine, current: Option<&str>, name: &str, keep: &str) -> Result<()> {
     let image = img(name);
     if let Some(current) = current {
         let current = img(current);

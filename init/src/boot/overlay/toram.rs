@@ -10,8 +10,8 @@ use crate::{
     config::OverlayStore,
     context::Context,
     error::{Error, IoContext, Result},
-    kernel::{Kernel, Limits, Mount},
-    trust,
+    kernel::{Limits, Machine, Mount, read_file},
+    progress, trust,
 };
 
 /// What is left to the system beside the image, in bytes: enough for a small one to start.
@@ -67,9 +67,9 @@ fn bring(context: &mut Context<'_>, image: &Image) -> Result<String> {
         source: "tmpfs",
         target: names::RAM_DIR,
         filesystem: "tmpfs",
-        read_only: false,
         limits: Limits::NoSuidDev,
         data: &data,
+        ..Mount::default()
     };
     context.kernel.mount(&mount).at("mount a tmpfs on", names::RAM_DIR)?;
     let copy = format!("{}/{}", names::RAM_DIR, image.path.rsplit('/').next().unwrap_or(names::IMAGE));
@@ -84,20 +84,20 @@ fn bring(context: &mut Context<'_>, image: &Image) -> Result<String> {
 
 /// Copies, reads back, and has the signature checked on what the system will run from.
 fn fill(context: &mut Context<'_>, from: &str, copy: &str) -> Result<()> {
-    let digest = context.kernel.copy(from, copy).at("copy", from)?;
+    let digest = progress::copy(context.kernel, from, copy).at("copy", from)?;
     if trust::required(context.abilities) {
         return trust::check_copy(context.kernel, copy, from);
     }
-    if context.kernel.digest(copy).at("read back", copy)? != digest {
+    if progress::digest(context.kernel, copy).at("read back", copy)? != digest {
         return Err(io::Error::other("what was read back differs from what was copied")).at("check", copy);
     }
     Ok(())
 }
 
 /// Memory that can be had without swapping, in bytes (kernel, Documentation/filesystems/proc.rst, `MemAvailable`).
-fn available(kernel: &mut dyn Kernel) -> Result<u64> {
+fn available(kernel: &mut dyn Machine) -> Result<u64> {
     const LIST: &str = "/proc/meminfo";
-    let text = kernel.read(LIST).at("read", LIST)?;
+    let text = read_file(kernel, LIST).at("read", LIST)?;
     let text = String::from_utf8_lossy(&text);
     let value = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     let kib: u64 = value.and_then(|value| value.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0);

@@ -21,8 +21,9 @@ use crate::{
     boot::{layers::store::Store, volumes::mount_volume},
     context::Context,
     error::{IoContext, Result},
-    kernel::{Kernel, exists},
+    kernel::{Machine, exists, read_file, release},
     media::{self, make_writable, sync},
+    progress,
     sidecar::{SIDECARS, signature_of},
     trust,
 };
@@ -42,7 +43,7 @@ pub fn update(context: &mut Context<'_>, config: &Config, found: &Found, store: 
     context.report.fact(Fact::Update, "none");
     recover_interrupted_update(context, found, name);
     let Some(volume) = &found.newimg else { return };
-    if context.kernel.read_at(&volume.path(), 0, ext4::HEAD).is_ok_and(|head| ext4::is_empty(&head)) {
+    if context.kernel.read(&volume.path(), 0, ext4::HEAD).is_ok_and(|head| ext4::is_empty(&head)) {
         return;
     }
     if let Err(error) = mount_newimg(context, volume) {
@@ -78,9 +79,9 @@ fn consumes(context: &mut Context<'_>, consume: Consume, found: &Found, newimg: 
 }
 
 /// True for a disk that says it is removable, or hangs on USB (kernel, Documentation/ABI/stable/sysfs-block).
-fn is_removable(kernel: &mut dyn Kernel, disk: &str) -> bool {
+fn is_removable(kernel: &mut dyn Machine, disk: &str) -> bool {
     let place = format!("/sys/class/block/{disk}");
-    kernel.read(&format!("{place}/removable")).is_ok_and(|text| text.starts_with(b"1"))
+    read_file(kernel, &format!("{place}/removable")).is_ok_and(|text| text.starts_with(b"1"))
         || kernel.read_link(&place).is_ok_and(|link| link.contains("/usb"))
 }
 
@@ -156,7 +157,7 @@ fn finish_update(
     }
     // The image partition is only written to while an update is put in.
     let is_writable = context.kernel.space(names::IMG_DIR).is_ok_and(|space| !space.read_only);
-    if is_writable && let Err(error) = context.kernel.remount(names::IMG_DIR, true) {
+    if is_writable && let Err(error) = media::remount(context.kernel, names::IMG_DIR, true) {
         context.notice(&format!("img stays writable: {error}"));
     }
 }
@@ -174,12 +175,14 @@ fn entry_of(context: &mut Context<'_>, delivered: &str, verdict: Verdict, reason
     let most = kernel.space(names::IMG_DIR).ok()?.total;
     let (digest, size) = match media::resolve(kernel, &newimg(delivered)).ok()? {
         media::Resolved::File(path) => match kernel.stat(&path).ok()?.size {
-            size if size <= most && image::inspect(kernel, &path).is_ok() => (kernel.digest(&path).ok()?, size),
+            size if size <= most && image::inspect(kernel, &path).is_ok() => {
+                (progress::digest(kernel, &path).ok()?, size)
+            }
             _ => Default::default(),
         },
         media::Resolved::Refused(_) => Default::default(),
     };
-    Some(Entry { digest, size, verdict, release: context.kernel.release(), reason: format!("{delivered}: {reason}") })
+    Some(Entry { digest, size, verdict, release: release(context.kernel), reason: format!("{delivered}: {reason}") })
 }
 
 fn remember(context: &mut Context<'_>, found: &Found, store: &mut Store<'_>, entry: Option<Entry>) -> bool {
@@ -240,7 +243,7 @@ fn recover_interrupted_update(context: &mut Context<'_>, found: &Found, name: &s
         }
         discard(kernel, &copy, &image)
     });
-    let outcome = outcome.and(context.kernel.remount(names::IMG_DIR, true).at("make read-only", names::IMG_DIR));
+    let outcome = outcome.and(media::make_read_only(context.kernel, names::IMG_DIR));
     if let Err(error) = outcome {
         context.notice(&found.readable(&error.with_cause()));
     }
@@ -248,7 +251,7 @@ fn recover_interrupted_update(context: &mut Context<'_>, found: &Found, name: &s
 
 /// The last step: what was delivered goes. Its sidecars first: one that stayed alone would be held against the next delivery,
 /// an image that stays alone is seen to be in already.
-fn remove_delivered(kernel: &mut dyn Kernel, delivered: &str) -> Result<()> {
+fn remove_delivered(kernel: &mut dyn Machine, delivered: &str) -> Result<()> {
     remove_sidecars(kernel, delivered)?;
     media::remove_image(kernel, &newimg(delivered), "")?;
     sync(kernel, names::NEWIMG_DIR)
@@ -256,7 +259,7 @@ fn remove_delivered(kernel: &mut dyn Kernel, delivered: &str) -> Result<()> {
 
 /// Removes a bad delivery. As long as its sidecars are what speaks against it, it must not stand alone under its name: it gets another
 /// one first, which also tells the next boot what a power cut has left to do.
-fn reject(kernel: &mut dyn Kernel, delivered: &str) -> Result<()> {
+fn reject(kernel: &mut dyn Machine, delivered: &str) -> Result<()> {
     let (path, rejected) = (newimg(delivered), names::rejected_image(delivered));
     media::clear(kernel, &newimg(&rejected))?;
     kernel.rename(&path, &newimg(&rejected)).at("rename", &path)?;
@@ -265,14 +268,14 @@ fn reject(kernel: &mut dyn Kernel, delivered: &str) -> Result<()> {
 }
 
 /// Removes the sidecars of a delivery that has its rejected name already, then the image. Sidecars of a new delivery stay.
-fn finish_rejection(kernel: &mut dyn Kernel, delivered: &str, rejected: &str) -> Result<()> {
+fn finish_rejection(kernel: &mut dyn Machine, delivered: &str, rejected: &str) -> Result<()> {
     if !exists(kernel, &newimg(delivered)) {
         remove_sidecars(kernel, delivered)?;
     }
     remove_delivered(kernel, rejected)
 }
 
-fn remove_sidecars(kernel: &mut dyn Kernel, delivered: &str) -> Result<()> {
+fn remove_sidecars(kernel: &mut dyn Machine, delivered: &str) -> Result<()> {
     for suffix in SIDECARS {
         media::clear(kernel, &newimg(&format!("{delivered}.{suffix}")))?;
     }

@@ -5,15 +5,18 @@ use contract::{
     inventory::{self, Record},
 };
 
-use crate::kernel::{Kernel, Machine};
+use crate::{
+    kernel::{Machine, read_file},
+    progress,
+};
 
 /// Lines about differences that are worth reading.
 const SHOWN: usize = 6;
 
 /// Compares the root with the list at `path`: that every name is there, what it should be and as long as it should be, and with
 /// `contents` the digest of every file too. Returns what is wrong, a line each; not all of it where it is much.
-pub(super) fn check(kernel: &mut dyn Kernel, path: &str, contents: bool) -> Vec<String> {
-    let Ok(bytes) = kernel.read(path) else { return vec!["the list of what is in it is missing".into()] };
+pub(super) fn check(kernel: &mut dyn Machine, path: &str, contents: bool) -> Vec<String> {
+    let Ok(bytes) = read_file(kernel, path) else { return vec!["the list of what is in it is missing".into()] };
     let text = String::from_utf8_lossy(&bytes);
     let records = match inventory::parse(&text) {
         Ok(records) => records,
@@ -36,7 +39,7 @@ pub(super) fn check(kernel: &mut dyn Kernel, path: &str, contents: bool) -> Vec<
     wrong
 }
 
-fn difference(kernel: &mut dyn Kernel, record: &Record<'_>, contents: bool) -> Option<String> {
+fn difference(kernel: &mut dyn Machine, record: &Record<'_>, contents: bool) -> Option<String> {
     let path = ["/", record.path].concat();
     let Ok(stat) = kernel.stat(&path) else { return Some(format!("{path} is missing")) };
     if stat.kind != record.kind {
@@ -48,7 +51,7 @@ fn difference(kernel: &mut dyn Kernel, record: &Record<'_>, contents: bool) -> O
         return Some(format!("{path} has {} bytes instead of {size}", stat.size));
     }
     if let (true, Some(digest)) = (contents, record.digest) {
-        match kernel.digest(&path) {
+        match progress::digest(kernel, &path) {
             Ok(seen) if seen == digest => {}
             Ok(_) => return Some(format!("{path} has another content than it had")),
             Err(error) => return Some(format!("{path} cannot be read: {error}")),
@@ -60,7 +63,7 @@ fn difference(kernel: &mut dyn Kernel, record: &Record<'_>, contents: bool) -> O
 /// Sets all attributes of the list at `path`, where there is one. Returns what could not be done, in one sentence: a root on ramfs
 /// takes none, and one on tmpfs those of users only since Linux 6.6.
 pub(super) fn restore_attributes(kernel: &mut dyn Machine, path: &str) -> Option<String> {
-    let bytes = kernel.read(path).ok()?;
+    let bytes = read_file(kernel, path).ok()?;
     let text = String::from_utf8_lossy(&bytes);
     let attributes = attributes::parse(&text);
     let mut first = None;

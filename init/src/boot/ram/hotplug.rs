@@ -10,7 +10,7 @@ use super::network::{Act, Watch};
 use crate::{
     config::{Abilities, Config, ModeConfig},
     kernel::{
-        Level, Machine,
+        Level, Machine, read_text,
         supervisor::{Event, Identity, Program, Setting},
     },
     modules::Modules,
@@ -28,14 +28,14 @@ struct Network<'a> {
 pub fn run(kernel: &mut dyn Machine, arguments: &[String]) {
     // Nobody starts it again. Where memory runs out the kernel ends other programs (kernel, Documentation/filesystems/proc.rst, 3.1).
     let _ = kernel.write("/proc/self/oom_score_adj", b"-1000");
-    let baked = text(kernel, names::BAKED_CMDLINE);
-    let given = text(kernel, "/proc/cmdline");
-    let last = text(kernel, names::FINAL_CMDLINE);
+    let baked = read_text(kernel, names::BAKED_CMDLINE);
+    let given = read_text(kernel, "/proc/cmdline");
+    let last = read_text(kernel, names::FINAL_CMDLINE);
     let (config, _) = Config::parse([&baked, &given, &last], Abilities { shell: false, trust: false }, true);
     let asks = !matches!(&config.mode, ModeConfig::Ram(own) if own.net == Some(false));
     let network = match arguments {
         [busybox, script, ..] if asks => {
-            Some(Network { busybox, script, hostname: text(kernel, "/proc/sys/kernel/hostname").trim().into() })
+            Some(Network { busybox, script, hostname: read_text(kernel, "/proc/sys/kernel/hostname").trim().into() })
         }
         _ => None,
     };
@@ -73,10 +73,6 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String]) {
             }
         }
     }
-}
-
-fn text(kernel: &mut dyn Machine, path: &str) -> String {
-    kernel.read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 impl Network<'_> {
@@ -141,8 +137,8 @@ mod tests {
         Recorder {
             release: "6.1".into(),
             processors: 1,
-            modaliases: vec!["usb:v1p2".into()],
             files: [
+                ("sys/bus/usb/devices/1/modalias".into(), Node::file("usb:v1p2", 0o444)),
                 ("proc/cmdline".into(), Node::file(cmdline, 0o444)),
                 ("proc/sys/kernel/hostname".into(), Node::file("box\n", 0o644)),
                 (format!("lib/modules/6.1/{}", contract::module_index::FILE_NAME), Node::file(index, 0o644)),

@@ -2,60 +2,68 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
-    os::unix::fs::MetadataExt,
+    io::{self, Read, Write},
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
 };
-#[cfg(feature = "disks")]
-use std::{io::Write, os::fd::AsRawFd};
 
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-#[cfg(feature = "disks")]
+use contract::Digest;
 use nix::{
     errno::Errno,
-    fcntl::{FallocateFlags, fallocate},
+    fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise},
 };
 use sha2::{Digest as _, Sha256};
 
-use super::media::open_file;
-#[cfg(feature = "disks")]
-use super::media::{create, is_medium};
-use super::meter::Meter;
-use contract::Digest;
+use super::{
+    Linux,
+    media::{create, is_medium, open_file},
+    pace::Steps,
+};
+use crate::kernel::{Pace, disks::Contents};
+
+impl Contents for Linux {
+    fn digest(&mut self, path: &str, copy: Option<&str>, pace: Pace<'_>) -> io::Result<Digest> {
+        digest(path, copy, Steps::new(pace, &mut self.watchdog))
+    }
+}
 
 /// Block size of copies and digests, in bytes. Larger gains nothing on SD cards and disks, and memory stays bounded.
 const BLOCK: usize = 1 << 20;
 
 /// After how many bytes of a copy those before are waited for, while these are written. Without that the kernel would write most of
 /// them at the very end; on a slow card that would be a minute in which nobody feeds the watchdog.
-#[cfg(feature = "disks")]
 const PUSH: u64 = 8 << 20;
 
-#[cfg(feature = "disks")]
-pub(super) fn copy(from: &str, to: &str) -> io::Result<Digest> {
-    let mut source = open_file(from)?;
-    let mut target = create(to)?;
-    if is_medium(to) {
-        reserve(&target, source.metadata()?.size())?;
+fn digest(path: &str, copy: Option<&str>, steps: Steps<'_>) -> io::Result<Digest> {
+    let mut source = if copy.is_some() { open_file(path)? } else { open_on_medium(path)? };
+    let mut target = None;
+    if let Some(copy) = copy {
+        let file = create(copy)?;
+        if is_medium(copy) {
+            reserve(&file, source.metadata()?.size())?;
+        }
+        target = Some(file);
     }
     let mut digest = Sha256::new();
     let mut written = 0_u64;
-    stream(&mut source, "copying", |block| {
-        target.write_all(block)?;
+    stream(&mut source, steps, |block| {
         digest.update(block);
+        let Some(target) = &mut target else { return Ok(()) };
+        target.write_all(block)?;
         written = written.saturating_add(block.len() as u64);
         if written >= PUSH {
             written = 0;
-            keep_writing(&target)?;
+            keep_writing(target)?;
         }
         Ok(())
     })?;
-    target.sync_all()?;
+    if let Some(target) = target {
+        target.sync_all()?;
+    }
     Ok(digest.finalize().into())
 }
 
 /// Takes the room that a file of `size` bytes needs, all of it: what does not fit shows before anything is copied. ext4 keeps some of what
 /// it counts as free to itself (kernel, fs/ext4/super.c, ext4_calculate_resv_clusters), so no count tells.
-#[cfg(feature = "disks")]
 fn reserve(file: &File, size: u64) -> io::Result<()> {
     let Ok(length @ 1..) = libc::off_t::try_from(size) else { return Ok(()) };
     match fallocate(file, FallocateFlags::empty(), 0, length) {
@@ -66,7 +74,6 @@ fn reserve(file: &File, size: u64) -> io::Result<()> {
 }
 
 /// Has the kernel finish what it writes of a file and begin with the rest. An error told here is not told again by fsync.
-#[cfg(feature = "disks")]
 fn keep_writing(file: &File) -> io::Result<()> {
     let flags = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE;
     // SAFETY: the descriptor is open and plain numbers go in; nothing is read or written through pointers.
@@ -75,60 +82,19 @@ fn keep_writing(file: &File) -> io::Result<()> {
 }
 
 /// Opens a file to be read from the medium, not from memory. Advice: where it is not taken what is read is right all the same.
-fn open_on_medium(path: &str) -> io::Result<File> {
+pub(super) fn open_on_medium(path: &str) -> io::Result<File> {
     let file = open_file(path)?;
     let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
     let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_SEQUENTIAL);
     Ok(file)
 }
 
-pub(super) fn digest(path: &str) -> io::Result<Digest> {
-    let mut digest = Sha256::new();
-    stream(&mut open_on_medium(path)?, "checking", |block| {
-        digest.update(block);
-        Ok(())
-    })?;
-    Ok(digest.finalize().into())
-}
-
-/// Checks a signature for a file.
-#[cfg(feature = "trust")]
-pub(super) fn vouch(path: &str, signature: &str, key: &str) -> io::Result<()> {
-    verify(signature, key, |sink| {
-        stream(&mut open_on_medium(path)?, "checking", |block| {
-            sink(block);
-            Ok(())
-        })
-    })
-}
-
-/// Checks a signature for what `read` gives. It must be one over the content's digest: only those can be checked without all of a file
-/// in memory.
-#[cfg(feature = "trust")]
-pub(super) fn verify(
-    signature: &str,
-    key: &str,
-    read: impl FnOnce(&mut dyn FnMut(&[u8])) -> io::Result<()>,
-) -> io::Result<()> {
-    use minisign_verify::{Error as Objection, PublicKey, Signature};
-    let reason = |objection| {
-        io::Error::other(match objection {
-            Objection::UnexpectedKeyId => "the signature is by another key",
-            Objection::InvalidSignature => contract::names::WRONG_SIGNATURE,
-            Objection::UnsupportedLegacyMode => contract::names::OLD_SIGNATURE,
-            _ => "the signature or the key is damaged",
-        })
-    };
-    let key = PublicKey::decode(key).map_err(reason)?;
-    let signature = Signature::decode(signature).map_err(reason)?;
-    let mut verifier = key.verify_stream(&signature).map_err(reason)?;
-    read(&mut |block| verifier.update(block))?;
-    verifier.finalize().map_err(reason)
-}
-
 /// Reads a file to its end, block by block.
-fn stream(source: &mut File, what: &'static str, mut sink: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
-    let mut meter = Meter::new(what, source.metadata()?.size());
+pub(super) fn stream(
+    source: &mut File,
+    mut steps: Steps<'_>,
+    mut sink: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
     let mut block = vec![0; BLOCK];
     loop {
         let length = match source.read(&mut block) {
@@ -138,6 +104,6 @@ fn stream(source: &mut File, what: &'static str, mut sink: impl FnMut(&[u8]) -> 
             Err(error) => return Err(error),
         };
         sink(block.get(..length).unwrap_or_default())?;
-        meter.advance(length as u64);
+        steps.step(length as u64);
     }
 }

@@ -80,25 +80,6 @@ pub(super) fn next_uevent(socket: &OwnedFd, wait: Duration) -> io::Result<Heard>
     Ok(Heard::Event(uevent))
 }
 
-/// The modaliases of the devices without a driver, from `/sys/bus/*/devices/*/modalias`.
-pub(super) fn modaliases(buses: &[&str]) -> Vec<String> {
-    const BUSES: &str = "/sys/bus";
-    let mut all = Vec::new();
-    for bus in names(BUSES).unwrap_or_default() {
-        if !buses.is_empty() && !buses.contains(&bus.as_str()) {
-            continue;
-        }
-        let devices = format!("{BUSES}/{bus}/devices");
-        for device in names(&devices).unwrap_or_default() {
-            let alias = text(&format!("{devices}/{device}/modalias")).trim_end().to_string();
-            if !alias.is_empty() && stat(&format!("{devices}/{device}/driver")).is_err() {
-                all.push(alias);
-            }
-        }
-    }
-    all
-}
-
 /// Lists the block devices and probes those that were not probed before.
 pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, details: bool) -> Vec<Volume> {
     let listed = list(details);
@@ -110,7 +91,7 @@ pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, details: bool) -> Vec<Vol
     });
     let mut all = Vec::new();
     #[cfg(feature = "disks")]
-    let mut prober = super::probe::Prober::new(details).ok();
+    let mut prober = super::disks::probe::Prober::new(details).ok();
     for volume in &listed {
         if let Some((known, _)) = known.iter().find(|(known, _)| known.name == volume.name) {
             all.push(known.clone());

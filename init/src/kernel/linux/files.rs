@@ -3,8 +3,11 @@
 use std::{
     ffi::{CStr, CString},
     fs::File,
-    io::{self, Read},
-    os::fd::{AsFd, AsRawFd, BorrowedFd},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd},
+        unix::fs::FileExt,
+    },
 };
 
 use sys_mount::MountFlags;
@@ -13,16 +16,15 @@ use super::media::{Place, open_file};
 use crate::kernel::Stat;
 use contract::inventory::Kind;
 
-/// A small file, whole. The files of proc and sysfs do not know their size, so it is read until it ends.
-pub(super) fn read(path: &str) -> io::Result<Vec<u8>> {
-    /// For small files: modules, lists.
-    const LIMIT: usize = 64 << 20;
-    let mut file = open_file(path)?;
+/// Reads up to `most` bytes of a file from `offset` on. The files of proc and sysfs do not know their size, so it is read until it ends.
+pub(super) fn read(path: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+    let file = open_file(path)?;
     let mut bytes = Vec::new();
     let mut filled = 0_usize;
     loop {
-        bytes.resize(filled.saturating_mul(2).max(1024), 0);
-        match file.read(bytes.get_mut(filled..).unwrap_or_default()) {
+        bytes.resize(filled.saturating_mul(2).max(1024).min(most), 0);
+        let at = offset.saturating_add(u64::try_from(filled).unwrap_or(u64::MAX));
+        match file.read_at(bytes.get_mut(filled..).unwrap_or_default(), at) {
             Ok(0) => {
                 bytes.truncate(filled);
                 return Ok(bytes);
@@ -31,15 +33,12 @@ pub(super) fn read(path: &str) -> io::Result<Vec<u8>> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        if filled >= LIMIT {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
     }
 }
 
-/// The same as text; what cannot be read is empty.
+/// Reads a small file as text; one that cannot be read is empty.
 pub(super) fn text(path: &str) -> String {
-    read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    read(path, 0, usize::MAX).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
 /// The names in a directory, in no order.

@@ -25,11 +25,6 @@ pub(super) fn is_medium(path: &str) -> bool {
     names::on_medium(path).is_some()
 }
 
-/// True where `path` is the mount point of a partition, whose content is nobody's word to trust.
-pub(super) fn is_partition(path: &str) -> bool {
-    path != names::IMAGE_DIR && names::MEDIA.contains(&path)
-}
-
 /// A name in a directory that is open: what the calls of the `*at` family take.
 pub(super) struct Place<'p> {
     /// None for paths that lie on no medium: these are the initramfs' own.

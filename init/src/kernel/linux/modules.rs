@@ -9,7 +9,7 @@ use std::{
 use super::{files, media::open_file};
 use crate::{kernel::ModuleFile, modules::file};
 
-/// Loads modules, each after those it names, so many at a time. One outcome for each.
+/// Loads modules in dependency order on up to `workers` threads. Returns one result per module.
 pub(super) fn load(files: &[ModuleFile], workers: usize) -> Vec<io::Result<()>> {
     if workers < 2 {
         return files.iter().map(load_one).collect();
@@ -26,7 +26,7 @@ fn load_one(file: &ModuleFile) -> io::Result<()> {
     } else if path.ends_with(".ko") {
         nix::kmod::finit_module(open_file(path)?, &parameters, nix::kmod::ModuleInitFlags::empty())
     } else {
-        let module = file::decompress(path, files::read(path)?)?;
+        let module = file::decompress(path, files::read(path, 0, usize::MAX)?)?;
         nix::kmod::init_module(&module, &parameters)
     };
     match outcome {

@@ -18,17 +18,6 @@ use nix::{
     unistd::{ForkResult, Pid},
 };
 
-#[cfg(feature = "disks")]
-use nix::{
-    errno::Errno,
-    fcntl::OFlag,
-    poll::{PollFd, PollFlags, poll},
-    sys::wait::WaitStatus,
-    unistd::pipe2,
-};
-
-#[cfg(feature = "disks")]
-use super::watchdog::Watchdog;
 use super::{files::text, media::open_listing};
 use crate::kernel::Power;
 use contract::names;
@@ -114,54 +103,6 @@ pub(super) fn start_sweeper(store: &str, log: Option<File>) -> io::Result<Pid> {
             // SAFETY: _exit runs no code of this program: the child must not live on as a second PID 1.
             unsafe { libc::_exit(1) }
         }
-    }
-}
-
-/// How often a watchdog is fed while a program runs, in milliseconds.
-#[cfg(feature = "disks")]
-const FEEDING: u16 = 1000;
-
-/// Runs a program in another root, its words going where init's go, and waits for it. A watchdog is fed meanwhile: what e2fsck does
-/// to a large filesystem takes longer than any has patience.
-#[cfg(feature = "disks")]
-pub(super) fn run(root: &str, program: &str, arguments: &[&str]) -> io::Result<i32> {
-    let string = |text: &str| CString::new(text).map_err(io::Error::other);
-    let mut all = vec![string(program)?];
-    for argument in arguments {
-        all.push(string(argument)?);
-    }
-    let (root, path) = (string(root)?, string(program)?);
-    // Made before the fork: between it and exec nothing may ask for memory.
-    let mut pointers: Vec<*const libc::c_char> = all.iter().map(|argument| argument.as_ptr()).collect();
-    pointers.push(std::ptr::null());
-    // The program and what it starts inherit the writing end; the reading end says when the last of them has closed it.
-    let (reader, writer) = pipe2(OFlag::empty())?;
-    // SAFETY: this process has no other threads now, and all the child does before exec are system calls on what is made above.
-    match unsafe { nix::unistd::fork() }? {
-        ForkResult::Parent { child } => {
-            drop(writer);
-            let mut watchdog = Watchdog::new();
-            let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
-            while matches!(poll(&mut polled, FEEDING), Ok(0) | Err(Errno::EINTR)) {
-                watchdog.feed();
-            }
-            loop {
-                match waitpid(child, None) {
-                    Ok(WaitStatus::Exited(_, status)) => return Ok(status),
-                    Ok(_) => return Ok(-1),
-                    Err(Errno::EINTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        // SAFETY: the strings and the list of pointers to them, which ends in a null, live on in the child's copy of the memory.
-        ForkResult::Child => unsafe {
-            let environment = [std::ptr::null()];
-            if libc::chroot(root.as_ptr()) == 0 && libc::chdir(c"/".as_ptr()) == 0 {
-                libc::execve(path.as_ptr(), pointers.as_ptr(), environment.as_ptr());
-            }
-            libc::_exit(127)
-        },
     }
 }
 
@@ -296,67 +237,6 @@ pub(super) fn power(power: Power, after: Duration, sweeper: Option<Pid>) {
     };
     // A machine that cannot do it stays as it is; the caller sees to it that PID 1 does not return.
     let _ = reboot(mode);
-}
-
-/// A shell on every console, until one of them is left.
-#[cfg(feature = "shell")]
-pub(super) fn shell(banner: &str) -> io::Result<()> {
-    use std::{
-        ffi::OsString,
-        process::{Command, Stdio},
-    };
-
-    write_consoles(&format!("\n{banner}"));
-    let mut shells = Vec::new();
-    let mut outcome = Ok(());
-    for console in consoles() {
-        let start = || -> io::Result<Pid> {
-            let tty = File::options().read(true).write(true).open(&console)?;
-            // `setsid -c` makes the console the shell's controlling terminal, so that Ctrl-C works.
-            let child = Command::new(names::BUSYBOX)
-                .args(["setsid", "-c", names::BUSYBOX, "sh"])
-                .env_clear()
-                .env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin")
-                .env("HOME", "/")
-                .env("TERM", std::env::var_os("TERM").unwrap_or_else(|| OsString::from("linux")))
-                .env("PS1", names::PROMPT)
-                .stdin(Stdio::from(tty.try_clone()?))
-                .stdout(Stdio::from(tty.try_clone()?))
-                .stderr(Stdio::from(tty))
-                .spawn()?;
-            Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
-        };
-        match start() {
-            Ok(pid) => shells.push(pid),
-            Err(error) => outcome = Err(error),
-        }
-    }
-    if shells.is_empty() {
-        return outcome;
-    }
-    // Any other child that ends meanwhile is reaped and forgotten.
-    loop {
-        match waitpid(None, None) {
-            Ok(status) if status.pid().is_some_and(|pid| shells.contains(&pid)) => {
-                shells.retain(|pid| Some(*pid) != status.pid());
-                break;
-            }
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    for pid in shells {
-        // Shells at a prompt ignore SIGTERM; this is how a terminal says goodbye.
-        let _ = kill(pid, Signal::SIGHUP);
-        let _ = waitpid(pid, None);
-    }
-    Ok(())
-}
-
-/// This build has no shell.
-#[cfg(not(feature = "shell"))]
-pub(super) fn shell(_banner: &str) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::kernel::supervisor::{Program, Supervisor};
 
 impl Supervisor for Linux {
     fn supervise(&mut self, program: &Program) -> io::Result<u8> {
-        self.restore_log_limit();
+        self.leave();
         run(program)
     }
 

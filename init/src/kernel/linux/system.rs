@@ -45,7 +45,7 @@ impl System for Linux {
     }
 
     fn run_getty(&mut self, program: &Program) -> io::Result<Power> {
-        self.restore_log_limit();
+        self.leave();
         consoles::run_getty(program)
     }
 }

@@ -8,29 +8,21 @@ use std::{
 use super::{Device, Files, Node, Recorder, Source};
 
 use contract::{
-    Digest,
-    errno::{EACCES, EINVAL, ENODEV, ENOENT, ENOSPC, ENOTEMPTY},
+    errno::{EACCES, EINVAL, ENODEV, ENOENT, ENOTEMPTY},
     inventory::Kind,
     tag::Volume,
 };
 
-use crate::kernel::{Kernel, Level, Limits, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent};
+use crate::kernel::{Action, Kernel, Level, Limits, ModuleFile, Mount, Pace, Power, Removal, Space, Stat, Uevent};
 
 impl Kernel for Recorder {
     fn now(&mut self) -> Duration {
         self.state.clock
     }
 
-    fn release(&mut self) -> String {
-        self.release.clone()
-    }
-
-    fn processors(&mut self) -> usize {
-        self.processors
-    }
-
     fn log(&mut self, level: Level, line: &str) {
         let name = match level {
+            Level::Announcement => return self.note(format!("announce\n{line}")),
             Level::Warning => "warning",
             Level::Info => "info",
             Level::Debug => "debug",
@@ -38,23 +30,15 @@ impl Kernel for Recorder {
         self.note(format!("{name}: {line}"));
     }
 
-    fn announce(&mut self, text: &str) {
-        self.note(format!("announce\n{text}"));
-    }
-
-    fn read(&mut self, path: &str) -> Result<Vec<u8>> {
-        if path == "/proc/filesystems" {
-            let lines: Vec<String> = self.filesystems.iter().map(|name| format!("\t{name}\n")).collect();
-            return Ok(lines.concat().into_bytes());
-        }
-        self.check_readable(path, 0, u64::MAX)?;
-        self.content(path)
-    }
-
-    fn read_at(&mut self, path: &str, offset: u64, length: usize) -> Result<Vec<u8>> {
-        self.check_readable(path, offset, u64::try_from(length).unwrap_or(u64::MAX))?;
-        let content = self.content(path)?;
-        Ok(content.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(length).collect())
+    fn read(&mut self, path: &str, offset: u64, most: usize) -> Result<Vec<u8>> {
+        self.check_readable(path, offset, u64::try_from(most).unwrap_or(u64::MAX))?;
+        let content = match path {
+            "/proc/filesystems" => self.filesystems.iter().map(|name| format!("\t{name}\n")).collect::<String>().into(),
+            "/proc/version" => format!("Linux version {} (described)\n", self.release).into(),
+            "/sys/devices/system/cpu/online" => format!("0-{}\n", self.processors.saturating_sub(1)).into(),
+            _ => self.content(path)?,
+        };
+        Ok(content.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(most).collect())
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
@@ -130,23 +114,16 @@ impl Kernel for Recorder {
         Ok(())
     }
 
-    fn remove(&mut self, path: &str) -> Result<()> {
-        if self.node(path)? == Node::Directory {
-            return Err(ErrorKind::IsADirectory.into());
-        }
+    fn remove(&mut self, path: &str, kind: Kind) -> Result<()> {
+        let line = match (kind, self.node(path)?) {
+            (Kind::Directory, _) if !self.list(path)?.is_empty() => return Err(ErrorKind::DirectoryNotEmpty.into()),
+            (Kind::Directory, _) => format!("rmdir {path}"),
+            (_, Node::Directory) => return Err(ErrorKind::IsADirectory.into()),
+            _ => format!("remove {path}"),
+        };
         self.take(path)?;
         self.free_inodes(path, 1);
-        self.note(format!("remove {path}"));
-        Ok(())
-    }
-
-    fn remove_dir(&mut self, path: &str) -> Result<()> {
-        if !self.list(path)?.is_empty() {
-            return Err(ErrorKind::DirectoryNotEmpty.into());
-        }
-        self.take(path)?;
-        self.free_inodes(path, 1);
-        self.note(format!("rmdir {path}"));
+        self.note(line);
         Ok(())
     }
 
@@ -154,45 +131,6 @@ impl Kernel for Recorder {
         self.node(path)?;
         self.note(format!("sync {path}"));
         Ok(())
-    }
-
-    fn copy(&mut self, from: &str, to: &str) -> Result<Digest> {
-        let node = self.node(from)?;
-        self.note(format!("copy {from} {to}"));
-        if self.node(to).is_ok() {
-            return Err(ErrorKind::AlreadyExists.into());
-        }
-        if let Node::File(_, size, _) = &node
-            && self.space(to)?.free < *size
-        {
-            return Err(self.failed(ENOSPC));
-        }
-        self.check_readable(from, 0, u64::MAX)?;
-        self.check_writable(to)?;
-        self.put(to, node);
-        self.digest(from)
-    }
-
-    fn digest(&mut self, path: &str) -> Result<Digest> {
-        self.check_readable(path, 0, u64::MAX)?;
-        match self.node(path)? {
-            Node::File(content, size, _) => Ok(Self::sum(&content, size)),
-            _ => Err(ErrorKind::IsADirectory.into()),
-        }
-    }
-
-    /// A stand-in for minisign: the signature of the image marked `[B]` by the key `k` reads `B by k`.
-    fn vouch(&mut self, path: &str, signature: &str, key: &str) -> Result<()> {
-        let content = self.read(path)?;
-        self.verify_content(&content, signature, key)
-    }
-
-    /// The same stand-in, for a module marked `[B]`.
-    fn verify_content(&mut self, content: &[u8], signature: &str, key: &str) -> Result<()> {
-        let good = signature.split_once(" by ").is_some_and(|(mark, by)| {
-            by.trim() == key.trim() && String::from_utf8_lossy(content).contains(&format!("[{mark}]"))
-        });
-        if good { Ok(()) } else { Err(Error::other("the signature is by another key or for another file")) }
     }
 
     fn space(&mut self, path: &str) -> Result<Space> {
@@ -204,7 +142,7 @@ impl Kernel for Recorder {
         self.check(to)
     }
 
-    fn remove_below(&mut self, dir: &str, budget: usize) -> Result<Removal> {
+    fn remove_below(&mut self, dir: &str, budget: usize, _pace: Pace<'_>) -> Result<Removal> {
         let below: Vec<String> = self.files_at(dir).into_keys().rev().take(budget).collect();
         self.list(dir)?;
         for name in &below {
@@ -216,12 +154,19 @@ impl Kernel for Recorder {
         Ok(Removal { removed: below.len(), refused: 0 })
     }
 
-    fn lift_limits(&mut self, target: &str) -> Result<()> {
-        self.note(format!("lift limits {target}"));
-        Ok(())
-    }
-
     fn mount(&mut self, mount: &Mount<'_>) -> Result<()> {
+        match mount.action {
+            Action::New => {}
+            Action::Remount => return self.remount(mount.target, mount.read_only),
+            Action::Bind => {
+                self.note(format!("lift limits {}", mount.target));
+                return Ok(());
+            }
+            Action::Move => {
+                self.note(format!("move {} {}", mount.source, mount.target));
+                return self.mount_fails.get(mount.target).map_or(Ok(()), |number| Err(self.failed(*number)));
+            }
+        }
         let access = match (mount.read_only, mount.limits) {
             (true, Limits::Medium) => "ro,limited",
             (false, Limits::Medium) => "rw,limited",
@@ -266,23 +211,6 @@ impl Kernel for Recorder {
         Ok(())
     }
 
-    fn remount(&mut self, target: &str, read_only: bool) -> Result<()> {
-        self.note(format!("remount {target} {}", if read_only { "ro" } else { "rw" }));
-        if let Some((Device { read_only: true, .. }, _)) = self.device_of(target).filter(|_| !read_only) {
-            return Err(self.failed(EACCES));
-        }
-        self.set_read_only(target, read_only);
-        Ok(())
-    }
-
-    fn move_mount(&mut self, from: &str, to: &str) -> Result<()> {
-        self.note(format!("move {from} {to}"));
-        match self.mount_fails.get(to) {
-            Some(number) => Err(self.failed(*number)),
-            None => Ok(()),
-        }
-    }
-
     fn unmount(&mut self, target: &str) -> Result<()> {
         self.note(format!("unmount {target}"));
         if let Some(place) = self.state.mounts.iter().rposition(|(mounted, _, _)| mounted == target) {
@@ -292,26 +220,7 @@ impl Kernel for Recorder {
         Ok(())
     }
 
-    fn attach_loop(&mut self, path: &str) -> Result<String> {
-        self.note(format!("loop {path}"));
-        if let Some(number) = self.loop_fails {
-            return Err(self.failed(number));
-        }
-        let Node::File(content, _, _) = self.node(path)? else { return Err(self.failed(EINVAL)) };
-        let name = path.rsplit('/').next().unwrap_or(path).to_string();
-        // Images are told apart by their names, or, once renamed, by a mark in their content.
-        let key = self
-            .images
-            .keys()
-            .find(|key| String::from_utf8_lossy(&content).contains(&format!("[{key}]")))
-            .cloned()
-            .unwrap_or(name);
-        let device = format!("/dev/loop{}", self.state.loops.len());
-        self.state.loops.push(key);
-        Ok(device)
-    }
-
-    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<Result<()>> {
+    fn load_modules(&mut self, files: &[ModuleFile], _workers: usize, _first: bool) -> Vec<Result<()>> {
         files
             .iter()
             .map(|file| {
@@ -336,10 +245,6 @@ impl Kernel for Recorder {
                 Ok(())
             })
             .collect()
-    }
-
-    fn modaliases(&mut self, _buses: &[&str]) -> Vec<String> {
-        self.modaliases.clone()
     }
 
     fn volumes(&mut self, table: bool) -> Vec<Volume> {
@@ -376,24 +281,6 @@ impl Kernel for Recorder {
         Ok(())
     }
 
-    fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> Result<i32> {
-        self.note(format!("run in {root}: {program} {}", arguments.join(" ")));
-        let Some((name, status)) = self.programs.iter().find(|(end, _)| program.ends_with(end.as_str())) else {
-            return Ok(127);
-        };
-        let makes = name.contains("mke2fs");
-        for device in self.devices.iter_mut().filter(|device| arguments.contains(&device.volume.path().as_str())) {
-            if *status & !3 == 0 {
-                device.mount_fails = None;
-                device.fails.clear();
-                if makes {
-                    device.files.clear();
-                }
-            }
-        }
-        Ok(*status)
-    }
-
     fn enter_root(&mut self, root: &str) -> Result<()> {
         self.note(format!("enter {root}"));
         Ok(())
@@ -405,11 +292,6 @@ impl Kernel for Recorder {
         Error::new(ErrorKind::Interrupted, "recorded")
     }
 
-    fn shell(&mut self, banner: &str) -> Result<()> {
-        self.note(format!("shell: {banner}"));
-        if self.has_shell { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
-    }
-
     fn power(&mut self, power: Power, after: Duration) {
         let name = match power {
             Power::Off => "poweroff",
@@ -417,5 +299,16 @@ impl Kernel for Recorder {
             Power::Halt => "halt",
         };
         self.note(format!("{name} after {} s", after.as_secs()));
+    }
+}
+
+impl Recorder {
+    fn remount(&mut self, target: &str, read_only: bool) -> Result<()> {
+        self.note(format!("remount {target} {}", if read_only { "ro" } else { "rw" }));
+        if let Some((Device { read_only: true, .. }, _)) = self.device_of(target).filter(|_| !read_only) {
+            return Err(self.failed(EACCES));
+        }
+        self.set_read_only(target, read_only);
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use super::{Node, Recorder};
 use crate::kernel::{
     Power,
-    supervisor::{self, Event, Program, Shares, Supervisor, System},
+    supervisor::{self, Event, Program, Shares, Shell, Supervisor, System},
 };
 
 impl Supervisor for Recorder {
@@ -39,6 +39,13 @@ impl Supervisor for Recorder {
         self.note(format!("symlink {link} -> {target}"));
         self.put(link, Node::Symlink(target.into()));
         Ok(())
+    }
+}
+
+impl Shell for Recorder {
+    fn shell(&mut self, banner: &str) -> Result<()> {
+        self.note(format!("shell: {banner}"));
+        if self.has_shell { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
     }
 }
 

@@ -9,8 +9,9 @@ use std::{
 
 use contract::{Digest, inventory::Kind, names, tag::Volume};
 use initramfs_overlay_init::kernel::{
-    Kernel, Level, MOST_NAMES, ModuleFile, Mount, Power, Removal, Space, Stat, Uevent,
-    supervisor::{Shares, Supervisor, System},
+    Action, Kernel, Level, MOST_NAMES, ModuleFile, Mount, Pace, Power, Removal, Space, Stat, Uevent,
+    disks::{Contents, Disks, Signatures, Signed},
+    supervisor::{Shares, Shell, Supervisor, System},
 };
 
 use super::{EINVAL, Machine, Mounted, stream};
@@ -39,6 +40,54 @@ fn remove_below(layer: &mut Layer, dir: &str, depth: u32) -> io::Result<usize> {
     Ok(removed)
 }
 
+impl Contents for Machine {
+    fn digest(&mut self, path: &str, copy: Option<&str>, _: Pace<'_>) -> io::Result<Digest> {
+        let source = self.source(path)?;
+        let Some(copy) = copy else { return self.sum(&source) };
+        let (layer, inner) = self.writable(copy)?;
+        if layer.borrow().stat(&inner).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let digest = self.sum(&source)?;
+        if layer.borrow().free() < source.size()? {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        layer.borrow_mut().put(&inner, source)?;
+        self.note(copy, format!("copy {} to {}", shown(path), shown(copy)));
+        Ok(digest)
+    }
+}
+
+impl Signatures for Machine {
+    fn verify(&mut self, signed: Signed<'_>, signature: &str, key: &str, _: Pace<'_>) -> io::Result<()> {
+        let objection =
+            |error: minisign_verify::Error| io::Error::other(format!("the signature does not hold: {error}"));
+        let key = minisign_verify::PublicKey::decode(key).map_err(objection)?;
+        let signature = minisign_verify::Signature::decode(signature).map_err(objection)?;
+        let mut verifier = key.verify_stream(&signature).map_err(objection)?;
+        match signed {
+            Signed::Bytes(bytes) => verifier.update(bytes),
+            Signed::File(path) => stream(&self.source(path)?, |block| verifier.update(block))?,
+        }
+        verifier.finalize().map_err(objection)
+    }
+}
+
+impl Disks for Machine {
+    fn attach_loop(&mut self, path: &str) -> io::Result<String> {
+        let source = self.source(path)?;
+        self.loops.push(source);
+        Ok(format!("/dev/loop{}", self.loops.len() - 1))
+    }
+
+    fn run(&mut self, _: &str, program: &str, _: &[&str]) -> io::Result<i32> {
+        self.unseen.push(format!("the machine would run the image's {program}; what that does cannot be told here"));
+        // What a program that cannot be run ends with.
+        Ok(127)
+    }
+}
+
+impl Shell for Machine {}
 impl Supervisor for Machine {}
 impl Shares for Machine {}
 impl System for Machine {}
@@ -48,38 +97,17 @@ impl Kernel for Machine {
         self.clock
     }
 
-    fn release(&mut self) -> String {
-        "unknown".into()
-    }
-
-    fn processors(&mut self) -> usize {
-        1
-    }
-
-    fn log(&mut self, _: Level, line: &str) {
-        if !self.gone {
+    fn log(&mut self, level: Level, line: &str) {
+        if !self.gone && level != Level::Announcement {
             self.log.push(line.to_owned());
         }
     }
 
-    fn announce(&mut self, _: &str) {}
-
-    fn read(&mut self, path: &str) -> io::Result<Vec<u8>> {
-        const LIMIT: u64 = 64 << 20;
-        let source = self.source(path)?;
-        if source.size()? > LIMIT {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let mut bytes = Vec::new();
-        source.open()?.read_to_end(&mut bytes)?;
-        Ok(bytes)
-    }
-
-    fn read_at(&mut self, path: &str, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    fn read(&mut self, path: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
         let mut content = self.source(path)?.open()?;
         content.seek(SeekFrom::Start(offset))?;
         let mut bytes = Vec::new();
-        content.take(length as u64).read_to_end(&mut bytes)?;
+        content.take(most as u64).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
@@ -146,54 +174,20 @@ impl Kernel for Machine {
         Ok(())
     }
 
-    fn remove(&mut self, path: &str) -> io::Result<()> {
+    fn remove(&mut self, path: &str, kind: Kind) -> io::Result<()> {
         let (layer, inner) = self.writable(path)?;
-        layer.borrow_mut().remove(&inner)?;
-        self.note(path, format!("remove {}", shown(path)));
-        Ok(())
-    }
-
-    fn remove_dir(&mut self, path: &str) -> io::Result<()> {
-        let (layer, inner) = self.writable(path)?;
-        layer.borrow_mut().remove_dir(&inner)?;
-        self.note(path, format!("remove the directory {}", shown(path)));
+        if kind == Kind::Directory {
+            layer.borrow_mut().remove_dir(&inner)?;
+            self.note(path, format!("remove the directory {}", shown(path)));
+        } else {
+            layer.borrow_mut().remove(&inner)?;
+            self.note(path, format!("remove {}", shown(path)));
+        }
         Ok(())
     }
 
     fn sync(&mut self, path: &str) -> io::Result<()> {
         self.stat(path).map(drop)
-    }
-
-    fn copy(&mut self, from: &str, to: &str) -> io::Result<Digest> {
-        let source = self.source(from)?;
-        let (layer, inner) = self.writable(to)?;
-        if layer.borrow().stat(&inner).is_ok() {
-            return Err(io::ErrorKind::AlreadyExists.into());
-        }
-        let digest = self.sum(&source)?;
-        if layer.borrow().free() < source.size()? {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        layer.borrow_mut().put(&inner, source)?;
-        self.note(to, format!("copy {} to {}", shown(from), shown(to)));
-        Ok(digest)
-    }
-
-    fn digest(&mut self, path: &str) -> io::Result<Digest> {
-        let source = self.source(path)?;
-        self.sum(&source)
-    }
-
-    fn vouch(&mut self, path: &str, signature: &str, key: &str) -> io::Result<()> {
-        let source = self.source(path)?;
-        verify(signature, key, |sink| stream(&source, sink))
-    }
-
-    fn verify_content(&mut self, content: &[u8], signature: &str, key: &str) -> io::Result<()> {
-        verify(signature, key, |sink| {
-            sink(content);
-            Ok(())
-        })
     }
 
     fn space(&mut self, path: &str) -> io::Result<Space> {
@@ -206,11 +200,7 @@ impl Kernel for Machine {
         self.stat(to).map(drop)
     }
 
-    fn lift_limits(&mut self, _: &str) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn remove_below(&mut self, dir: &str, _: usize) -> io::Result<Removal> {
+    fn remove_below(&mut self, dir: &str, _: usize, _: Pace<'_>) -> io::Result<Removal> {
         let (layer, inner) = self.writable(dir)?;
         let removed = remove_below(&mut layer.borrow_mut(), &inner, 0)?;
         self.note(dir, format!("delete what is in {}", shown(dir)));
@@ -218,6 +208,11 @@ impl Kernel for Machine {
     }
 
     fn mount(&mut self, mount: &Mount<'_>) -> io::Result<()> {
+        match mount.action {
+            Action::New => {}
+            Action::Remount => return self.remount(mount.target, mount.read_only),
+            Action::Bind | Action::Move => return Ok(()),
+        }
         // What the kernel shows in these was put in at the start.
         if matches!(mount.target, "/dev" | "/proc" | "/sys") {
             return Ok(());
@@ -229,36 +224,14 @@ impl Kernel for Machine {
         Ok(())
     }
 
-    fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()> {
-        match self.mounts.iter_mut().rev().find(|mounted| mounted.target == target) {
-            Some(mounted) => mounted.is_read_only = read_only,
-            None => return Err(io::Error::from_raw_os_error(EINVAL)),
-        }
-        Ok(())
-    }
-
-    fn move_mount(&mut self, _: &str, _: &str) -> io::Result<()> {
-        Ok(())
-    }
-
     fn unmount(&mut self, target: &str) -> io::Result<()> {
         let place = self.mounts.iter().rposition(|mounted| mounted.target == target);
         self.mounts.remove(place.ok_or_else(|| io::Error::from_raw_os_error(EINVAL))?);
         Ok(())
     }
 
-    fn attach_loop(&mut self, path: &str) -> io::Result<String> {
-        let source = self.source(path)?;
-        self.loops.push(source);
-        Ok(format!("/dev/loop{}", self.loops.len() - 1))
-    }
-
-    fn load_modules(&mut self, files: &[ModuleFile]) -> Vec<io::Result<()>> {
+    fn load_modules(&mut self, files: &[ModuleFile], _: usize, _: bool) -> Vec<io::Result<()>> {
         files.iter().map(|_| Ok(())).collect()
-    }
-
-    fn modaliases(&mut self, _: &[&str]) -> Vec<String> {
-        Vec::new()
     }
 
     fn volumes(&mut self, details: bool) -> Vec<Volume> {
@@ -285,12 +258,6 @@ impl Kernel for Machine {
         Ok(())
     }
 
-    fn run(&mut self, _: &str, program: &str, _: &[&str]) -> io::Result<i32> {
-        self.unseen.push(format!("the machine would run the image's {program}; what that does cannot be told here"));
-        // What a program that cannot be run ends with.
-        Ok(127)
-    }
-
     fn enter_root(&mut self, _: &str) -> io::Result<()> {
         Ok(())
     }
@@ -300,19 +267,15 @@ impl Kernel for Machine {
         io::ErrorKind::Interrupted.into()
     }
 
-    fn shell(&mut self, _: &str) -> io::Result<()> {
-        Ok(())
-    }
-
     fn power(&mut self, _: Power, _: Duration) {}
 }
 
-/// Checks a signature for what `read` gives.
-fn verify(signature: &str, key: &str, read: impl FnOnce(&mut dyn FnMut(&[u8])) -> io::Result<()>) -> io::Result<()> {
-    let objection = |error: minisign_verify::Error| io::Error::other(format!("the signature does not hold: {error}"));
-    let key = minisign_verify::PublicKey::decode(key).map_err(objection)?;
-    let signature = minisign_verify::Signature::decode(signature).map_err(objection)?;
-    let mut verifier = key.verify_stream(&signature).map_err(objection)?;
-    read(&mut |block| verifier.update(block))?;
-    verifier.finalize().map_err(objection)
+impl Machine {
+    fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()> {
+        match self.mounts.iter_mut().rev().find(|mounted| mounted.target == target) {
+            Some(mounted) => mounted.is_read_only = read_only,
+            None => return Err(io::Error::from_raw_os_error(EINVAL)),
+        }
+        Ok(())
+    }
 }

@@ -7,12 +7,12 @@ use contract::{Digest, hex, names::newimg};
 use super::outcome::Refusal;
 use crate::{
     error::{Error, Result},
-    kernel::Kernel,
+    kernel::Machine,
     sidecar::sidecar,
 };
 
 /// A sidecar of the delivered image: as [`sidecar`], but what is no file is held against the delivery.
-pub(super) fn delivered_sidecar(kernel: &mut dyn Kernel, name: &str) -> Result<Option<String>, Refusal> {
+pub(super) fn delivered_sidecar(kernel: &mut dyn Machine, name: &str) -> Result<Option<String>, Refusal> {
     match sidecar(kernel, &newimg(name)) {
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
             Err(Refusal::Bad(format!("{name} is no regular file")))
@@ -22,7 +22,7 @@ pub(super) fn delivered_sidecar(kernel: &mut dyn Kernel, name: &str) -> Result<O
 }
 
 /// The digest that the delivered image must have, if one was delivered with it.
-pub(super) fn wanted_digest(kernel: &mut dyn Kernel, delivered: &str) -> Result<Option<Digest>, Refusal> {
+pub(super) fn wanted_digest(kernel: &mut dyn Machine, delivered: &str) -> Result<Option<Digest>, Refusal> {
     let Some(text) = delivered_sidecar(kernel, &format!("{delivered}.sha256"))? else { return Ok(None) };
     match text.split_ascii_whitespace().next().and_then(hex::digest) {
         None => Err(Refusal::Bad(format!("{delivered}.sha256 does not begin with a SHA-256 digest"))),

@@ -27,8 +27,9 @@ use crate::{
     },
     context::Context,
     error::{Error, IoContext, Result},
-    kernel::{Kernel, exists},
+    kernel::{Machine, exists, release},
     media::{self, Resolved, make_writable, sync},
+    progress,
     sidecar::{sidecar, signature_of},
     switch_root, trust,
 };
@@ -50,10 +51,10 @@ struct Delivery {
 
 impl Delivery {
     /// Reads the file for its digest, once, and compares that with what was delivered.
-    fn digest(&mut self, kernel: &mut dyn Kernel, delivered: &str) -> Result<Digest, Refusal> {
+    fn digest(&mut self, kernel: &mut dyn Machine, delivered: &str) -> Result<Digest, Refusal> {
         let digest = match self.digest {
             Some(digest) => digest,
-            None => kernel.digest(&self.path).at("read", &self.path)?,
+            None => progress::digest(kernel, &self.path).at("read", &self.path)?,
         };
         self.digest = Some(digest);
         compare(delivered, &digest, self.wanted.as_ref())?;
@@ -74,7 +75,7 @@ pub(super) fn install(
         digest,
         size,
         verdict: Verdict::Installed,
-        release: context.kernel.release(),
+        release: release(context.kernel),
         reason: delivered.into(),
     };
     let current = names_of(name).find(|candidate| is_image(context.kernel, &img(candidate)));
@@ -114,12 +115,12 @@ pub(super) fn install(
 }
 
 /// True for a name that stands for a file: an image may be a link to another name beside it.
-fn is_image(kernel: &mut dyn Kernel, path: &str) -> bool {
+fn is_image(kernel: &mut dyn Machine, path: &str) -> bool {
     matches!(media::resolve(kernel, path), Ok(Resolved::File(_)))
 }
 
 /// Checks that the delivered file is an image, whole by its own word, and reads what stands beside it.
-fn look(kernel: &mut dyn Kernel, delivered: &str) -> Result<Delivery, Refusal> {
+fn look(kernel: &mut dyn Machine, delivered: &str) -> Result<Delivery, Refusal> {
     let path = match media::resolve(kernel, &newimg(delivered))? {
         Resolved::File(path) => path,
         Resolved::Refused(why) => return Err(Refusal::Bad(format!("it {why}"))),
@@ -146,7 +147,7 @@ fn look(kernel: &mut dyn Kernel, delivered: &str) -> Result<Delivery, Refusal> {
 
 /// Returns the digest of what was delivered, if `image` has the same content.
 fn is_in(
-    kernel: &mut dyn Kernel,
+    kernel: &mut dyn Machine,
     delivered: &str,
     delivery: &mut Delivery,
     image: &str,
@@ -157,7 +158,7 @@ fn is_in(
     }
     let digest = delivery.digest(kernel, delivered)?;
     // One that cannot be read is not the same, and is about to be replaced.
-    Ok(kernel.digest(&path).is_ok_and(|other| other == digest).then_some(digest))
+    Ok(progress::digest(kernel, &path).is_ok_and(|other| other == digest).then_some(digest))
 }
 
 /// Returns what came of this very image before, where that decides.
@@ -179,7 +180,7 @@ fn recall(
     let Some(known) = all.iter().find(|entry| entry.digest == digest) else { return Ok(None) };
     let decides = match known.verdict {
         Verdict::PutBack => true,
-        Verdict::Unusable => known.release == context.kernel.release(),
+        Verdict::Unusable => known.release == release(context.kernel),
         // What stands beside it may be another by now. Its digest was compared above.
         Verdict::Bad | Verdict::Refused => {
             if let (true, Some(signature)) = (trust::required(context.abilities), &delivery.signature) {
@@ -219,7 +220,7 @@ fn keep_signature(context: &mut Context<'_>, delivery: &Delivery, image: &str) -
     Ok(write_signature(context.kernel, &path, signature)?)
 }
 
-fn write_signature(kernel: &mut dyn Kernel, path: &str, signature: &str) -> Result<()> {
+fn write_signature(kernel: &mut dyn Machine, path: &str, signature: &str) -> Result<()> {
     make_writable(kernel, names::IMG_DIR)?;
     media::clear(kernel, path)?;
     kernel.write(path, signature.as_bytes()).at("write", path)?;
@@ -265,7 +266,7 @@ fn bring(context: &mut Context<'_>, update: &Update<'_>, delivery: &mut Delivery
 /// Copies a delivered image beside the current one, checks it in every way there is, and flushes it to disk. Returns its digest.
 fn try_bring(context: &mut Context<'_>, update: &Update<'_>, delivery: &Delivery) -> Result<Digest, Refusal> {
     let copy = img(&incoming(&update.config.image));
-    let digest = context.kernel.copy(&delivery.path, &copy).at("copy", &delivery.path)?;
+    let digest = progress::copy(context.kernel, &delivery.path, &copy).at("copy", &delivery.path)?;
     compare(update.delivered, &digest, delivery.wanted.as_ref())?;
     // Read back from the medium: by whoever checks the signature, or for the digest.
     let objection = match &delivery.signature {
@@ -275,7 +276,7 @@ fn try_bring(context: &mut Context<'_>, update: &Update<'_>, delivery: &Delivery
         _ => None,
     };
     let signed = delivery.signature.is_some() && trust::required(context.abilities) && objection.is_none();
-    if !signed && context.kernel.digest(&copy).at("read back", &copy)? != digest {
+    if !signed && progress::digest(context.kernel, &copy).at("read back", &copy)? != digest {
         let source = io::Error::other("what was read back differs from what was delivered");
         return Err(Refusal::Failed(Error::Io { action: "copy", path: copy, source }));
     }
@@ -295,15 +296,16 @@ fn of_signature(reason: String) -> Refusal {
     if reason == names::WRONG_SIGNATURE { Refusal::Bad(reason) } else { Refusal::Refused(reason) }
 }
 
-fn is_same(kernel: &mut dyn Kernel, path: &str, size: u64, digest: &Digest) -> bool {
-    kernel.stat(path).is_ok_and(|stat| stat.size == size) && kernel.digest(path).is_ok_and(|other| other == *digest)
+fn is_same(kernel: &mut dyn Machine, path: &str, size: u64, digest: &Digest) -> bool {
+    kernel.stat(path).is_ok_and(|stat| stat.size == size)
+        && progress::digest(kernel, path).is_ok_and(|other| other == *digest)
 }
 
 /// Mounts an image once before it is trusted, and looks for its init.
 fn try_mount(context: &mut Context<'_>, found: &Found, image: &Image) -> Result<(), Refusal> {
     match image::mount(context, image, found) {
         Err(Error::Mount { filesystem, source, .. }) if !is_of_medium(&source) => {
-            let release = context.kernel.release();
+            let release = release(context.kernel);
             return Err(Refusal::Unusable(format!("kernel {release} cannot mount it as {filesystem}: {source}")));
         }
         Err(error @ Error::FilesystemUnsupported { .. }) => {
@@ -326,7 +328,7 @@ fn is_of_medium(error: &io::Error) -> bool {
 
 /// The names that the script used are not needed any more where what they stood for has its documented names. The image goes
 /// last: as long as it is there, this is done again.
-fn drop_script_names(kernel: &mut dyn Kernel, name: &str) -> Result<()> {
+fn drop_script_names(kernel: &mut dyn Machine, name: &str) -> Result<()> {
     let image = img(names::SCRIPT_IMAGE);
     let old = img(&names::old_image(name));
     if name != names::IMAGE || !exists(kernel, &image) {
@@ -334,7 +336,7 @@ fn drop_script_names(kernel: &mut dyn Kernel, name: &str) -> Result<()> {
     }
     let Resolved::File(path) = media::resolve(kernel, &old)? else { return Ok(()) };
     let size = kernel.stat(&path).at("read", &path)?.size;
-    let digest = kernel.digest(&path).at("read", &path)?;
+    let digest = progress::digest(kernel, &path).at("read", &path)?;
     if is_same(kernel, &image, size, &digest) {
         make_writable(kernel, names::IMG_DIR)?;
         discard(kernel, &format!("{image}-old"), &old)?;

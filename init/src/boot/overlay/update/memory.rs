@@ -13,7 +13,7 @@ use crate::{
     },
     context::Context,
     error::{Error, Result},
-    kernel::Kernel,
+    kernel::Machine,
     media::{self, make_writable},
 };
 
@@ -91,7 +91,7 @@ impl fmt::Display for Entry {
 }
 
 /// Reads all that is remembered, the oldest first.
-pub fn read(kernel: &mut dyn Kernel, directory: &str) -> Vec<Entry> {
+pub fn read(kernel: &mut dyn Machine, directory: &str) -> Vec<Entry> {
     // One that cannot be read is written anew, and costs a second look at what lies on a medium.
     let text = media::read_text(kernel, &format!("{directory}/{}", names::UPDATES), LIMIT).ok().flatten();
     text.unwrap_or_default().lines().filter_map(Entry::parse).collect()
@@ -117,7 +117,7 @@ pub fn remember(context: &mut Context<'_>, found: &Found, store: &mut Store<'_>,
     with_room(context, &DISPOSABLE, &mut |kernel| write(kernel, names::OVERLAY_DIR, entry))
 }
 
-fn write(kernel: &mut dyn Kernel, directory: &str, entry: &Entry) -> Result<(), Error> {
+fn write(kernel: &mut dyn Machine, directory: &str, entry: &Entry) -> Result<(), Error> {
     let mut all = read(kernel, directory);
     all.retain(|other| other.digest != entry.digest);
     all.push(entry.clone());

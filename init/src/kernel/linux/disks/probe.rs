@@ -9,16 +9,16 @@ use std::{
 use libblkid_rs::{BlkidPartlist, BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use super::files::{BLOCK, read_number};
+use crate::kernel::linux::files::{BLOCK, read_number};
 use contract::tag::Volume;
 
 /// Reads superblocks, one device after another.
-pub(super) struct Prober(BlkidProbe);
+pub(in crate::kernel::linux) struct Prober(BlkidProbe);
 
 impl Prober {
     /// `details`: UUIDs and partition tables too. Without, it asks for what the library gives by itself (type and label: the
     /// builder sees to that).
-    pub(super) fn new(details: bool) -> libblkid_rs::Result<Self> {
+    pub(in crate::kernel::linux) fn new(details: bool) -> libblkid_rs::Result<Self> {
         let mut probe = BlkidProbe::new()?;
         probe.enable_superblocks(true)?;
         if details {
@@ -33,7 +33,7 @@ impl Prober {
     }
 
     /// Adds what the device's superblock says; `details`: and its partition table.
-    pub(super) fn probe(&mut self, volume: &mut Volume, details: bool) {
+    pub(in crate::kernel::linux) fn probe(&mut self, volume: &mut Volume, details: bool) {
         // A device that cannot be read has no superblock.
         if let Ok(Some([kind, label, uuid])) = self.superblock(&volume.path()) {
             volume.kind = kind;

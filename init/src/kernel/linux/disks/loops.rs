@@ -53,7 +53,7 @@ nix::ioctl_write_ptr_bad!(
 pub(super) fn attach(path: &str) -> io::Result<(OwnedFd, String)> {
     // Somebody else may be quicker to take the free device; more often than that nobody is.
     const TRIES: usize = 16;
-    let image = super::media::open_file(path)?;
+    let image = crate::kernel::linux::media::open_file(path)?;
     let control = LoopControl::open()?;
     let mut outcome = Err(io::ErrorKind::ResourceBusy.into());
     for _ in 0..TRIES {
