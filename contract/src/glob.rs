@@ -1,6 +1,6 @@
 //! Shell patterns as `modules.alias` has them: `*`, `?` and `[…]`. Pure.
 
-/// Whether `text` fits `pattern` (fnmatch(3) without flags).
+/// Returns true if `text` fits `pattern` (fnmatch(3) without flags).
 pub fn matches(pattern: &str, text: &str) -> bool {
     let (mut pattern, mut text) = (pattern.as_bytes(), text.as_bytes());
     // Where to go on from when what follows the last star does not fit: the pattern behind it, and one byte further in the text.

@@ -22,7 +22,7 @@ pub enum Kind {
 /// One name of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
-    /// What it is.
+    /// Its type.
     pub kind: Kind,
     /// Bytes, of a file.
     pub size: Option<u64>,

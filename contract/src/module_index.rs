@@ -32,12 +32,12 @@ pub struct Module {
 }
 
 impl Module {
-    /// Whether it serves hardware: then it is loaded when a device asks for it.
+    /// Returns true for a module that serves hardware: it is loaded when a device asks for it.
     pub fn is_driver(&self) -> bool {
         self.aliases.iter().any(|alias| !alias.starts_with("fs-") && alias.contains(':'))
     }
 
-    /// Whether the kernel's own tree has it among the drivers for network cards.
+    /// Returns true for a module that the kernel's own tree has among the drivers for network cards.
     pub fn is_card(&self) -> bool {
         self.path.starts_with("kernel/drivers/net/")
     }
@@ -56,7 +56,7 @@ pub struct Index {
 pub struct IndexError {
     /// Line number, from 1.
     pub line: usize,
-    /// What is wrong with it.
+    /// The objection to it.
     pub reason: &'static str,
 }
 

@@ -2,13 +2,13 @@
 
 /// The root that is being put together, before it is switched to.
 pub const SYSROOT: &str = "/sysroot";
-/// Where the layers stay reachable in the running system.
+/// Directory in which the layers stay reachable in the running system.
 pub const STATE_DIR: &str = "/run/initramfs";
 /// Mount point of the partition that holds the image.
 pub const IMG_DIR: &str = "/run/initramfs/img";
 /// Mount point of the image itself.
 pub const IMAGE_DIR: &str = "/run/initramfs/image";
-/// Where the image is in memory (`rd.toram`).
+/// Mount point of the image's copy in memory (`rd.toram`).
 pub const RAM_DIR: &str = "/run/initramfs/ram";
 /// Mount point of the writable partition (or tmpfs).
 pub const OVERLAY_DIR: &str = "/run/initramfs/overlay";
@@ -16,7 +16,7 @@ pub const OVERLAY_DIR: &str = "/run/initramfs/overlay";
 pub const BOOT_DIR: &str = "/run/initramfs/boot";
 /// Mount point of `newimg`, mounted only during the update step.
 pub const NEWIMG_DIR: &str = "/run/initramfs/newimg";
-/// How the boot went, for the running system.
+/// Report of the boot, for the running system.
 pub const REPORT: &str = "/run/initramfs/report.json";
 /// Parameters baked into the image; the kernel's command line comes after it and wins.
 pub const BAKED_CMDLINE: &str = "/etc/cmdline";
@@ -28,18 +28,18 @@ pub const INITRD_RELEASE: &str = "/etc/initrd-release";
 pub const MODULES_DIR: &str = "lib/modules";
 /// Modules that are loaded in the order of their names, whatever they are (virtiofs way).
 pub const NUMBERED_MODULES_DIR: &str = "/usr/lib/modules";
-/// Where folders of the host are mounted, by tag (virtiofs way).
+/// Directory in which directories of the host are mounted, by tag (virtiofs).
 pub const SHARES_DIR: &str = "/run/mnt";
 /// Another name for each of them.
 pub const SHARES_LINKS_DIR: &str = "/run/mount";
 /// Arguments for the program that becomes PID 1, a NUL behind each: any bytes, as many as there are. A kernel's command line has
 /// no place for quotes, and ends.
 pub const BAKED_ARGUMENTS: &str = "/etc/init.arguments";
-/// What is run in a root that is the initramfs itself, and how: see [`crate::workload`].
+/// Program of a root that is the initramfs itself, with its environment: see [`crate::workload`].
 pub const WORKLOAD: &str = "/.initramfs/workload";
 /// All that has to be in such a root: see [`crate::inventory`].
 pub const INVENTORY: &str = "/.initramfs/inventory";
-/// What an archive cannot carry of it: see [`crate::attributes`].
+/// Attributes of it that an archive cannot carry: see [`crate::attributes`].
 pub const ATTRIBUTES: &str = "/.initramfs/attributes";
 /// The root's own `/init`, while this one has its place.
 pub const KEPT_INIT: &str = "/.initramfs/init";
@@ -47,7 +47,7 @@ pub const KEPT_INIT: &str = "/.initramfs/init";
 pub const HOTPLUG: &str = "hotplug";
 /// This program, wherever its file is by now: process 1 runs it.
 pub const OURSELVES: &str = "/proc/1/exe";
-/// What stands before the status on the console, where that is asked for.
+/// Text before the status on the console, where that is asked for.
 pub const EXIT_STATUS: &str = "initramfs-overlay: exit status ";
 /// The shell and its tools, where the variant has them.
 pub const BUSYBOX: &str = "/bin/busybox";
@@ -84,9 +84,9 @@ pub const SCRATCH: &str = ".initramfs-overlay.new";
 /// File that remembers what became of delivered images, on the image partition or else on the overlay partition: see `docs/update.md`.
 pub const UPDATES: &str = "updates.txt";
 
-/// How many boots an image on trial has left, below [`OVERLAY_DIR`]. Removing it says that the system is well.
+/// File with the boots that an image on trial has left, below [`OVERLAY_DIR`]. Removing it marks the boot good.
 pub const TRIAL: &str = "trial";
-/// What only an init that checks signatures can say: the builder knows one by it.
+/// Objection to an old kind of signature. Only an init that checks signatures has it: the builder knows one by it.
 pub const OLD_SIGNATURE: &str = "the signature is of minisign's old kind: sign again, with minisign -H";
 /// A signature by the right key, over other bytes: the delivered image or its signature is damaged.
 pub const WRONG_SIGNATURE: &str = "the signature is for another file";
@@ -113,7 +113,7 @@ pub fn on_medium(path: &str) -> Option<(&'static str, &str)> {
     })
 }
 
-/// Where a file of the image partition is reached during the boot.
+/// Returns where a file of the image partition is reached during the boot.
 pub fn img(name: &str) -> String {
     format!("{IMG_DIR}/{name}")
 }
@@ -123,7 +123,7 @@ pub fn store(name: &str) -> String {
     format!("{OVERLAY_DIR}/{name}")
 }
 
-/// Where a file of the update medium is reached during the update.
+/// Returns where a file of the update medium is reached during the update.
 pub fn newimg(name: &str) -> String {
     format!("{NEWIMG_DIR}/{name}")
 }

@@ -1,4 +1,4 @@
-//! How the boot went: each step with its start and duration, what was chosen, what was odd. Pure; it becomes
+//! The report of a boot: each step with its start and duration, what was chosen, what was odd. Pure; it becomes
 //! `/run/initramfs/report.json`, whose fields `docs/report.md` describes.
 
 use std::{fmt::Write, time::Duration};
@@ -74,7 +74,7 @@ impl Fact {
     }
 }
 
-/// What the boot is known by so far.
+/// The report so far.
 #[derive(Debug, Default)]
 pub struct Report {
     steps: Vec<(Step, Duration, Option<Duration>)>,

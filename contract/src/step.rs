@@ -11,7 +11,7 @@ pub enum Step {
     Devices,
     /// A delivered image is put in.
     Update,
-    /// Which image to boot.
+    /// The image that boots is chosen.
     Choose,
     /// The image is whole.
     Verify,

@@ -1,10 +1,10 @@
-//! What a partition is asked for by, and which of the block devices seen is meant. Pure: the devices are found elsewhere.
+//! Tags of partitions, and the choice among the block devices that answer to one. Pure: the devices are found elsewhere.
 
 use std::{fmt, str::FromStr};
 
 use crate::hex;
 
-/// How a partition is named in a parameter.
+/// A name of a partition in a parameter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tag {
     /// `LABEL=`: the filesystem's label.
@@ -20,7 +20,7 @@ pub enum Tag {
 }
 
 impl Tag {
-    /// Whether more than a label has to be read to answer it.
+    /// Returns true if more than a label has to be read to answer it.
     pub fn needs_details(&self) -> bool {
         matches!(self, Self::Uuid(_) | Self::PartLabel(_) | Self::PartUuid(_))
     }
@@ -132,7 +132,7 @@ impl Volume {
         format!("/dev/{}", self.name.replace('!', "/"))
     }
 
-    /// Whether `tag` means this device.
+    /// Returns true if `tag` names this device.
     pub fn matches(&self, tag: &Tag) -> bool {
         match tag {
             // FAT keeps labels in upper case, so `LABEL=boot` has to find `BOOT`.

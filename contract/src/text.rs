@@ -39,7 +39,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     }
 }
 
-/// Whether `text` is a size as tmpfs takes it: a number of bytes with an optional `k`, `m` or `g`, or a share of RAM with `%`
+/// Returns true if `text` is a size as tmpfs takes it: a number of bytes with an optional `k`, `m` or `g`, or a share of RAM with `%`
 /// (kernel, Documentation/filesystems/tmpfs.rst).
 pub fn is_tmpfs_size(text: &str) -> bool {
     let (digits, unit) = split_number(text);
@@ -62,7 +62,7 @@ pub fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
     (distance <= 2 && distance < word.len()).then_some(name)
 }
 
-/// How many letters have to be changed, added or taken away (Levenshtein).
+/// Returns the number of letters to change, add or take away (Levenshtein).
 fn edits(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

@@ -1,14 +1,14 @@
-//! What a machine that runs from memory is there for: the one program, with all that it expects, as the builder wrote it down.
+//! The workload of a machine that runs from memory: the one program, with all that it expects, as the builder wrote it down.
 //! Pure: bytes in, values out. What the user says at boot comes on top of it.
 
 mod process;
 
 pub use process::Process;
 
-/// Where programs are looked for when the environment has no `PATH`: as container engines have it.
+/// Directories of programs where the environment has no `PATH`: as container engines have it.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What asks a program to end where the image does not say otherwise.
+/// Signal that asks a program to exit where the image does not say otherwise.
 const SIGTERM: i32 = 15;
 
 /// The program, as it was written down.
@@ -24,7 +24,7 @@ pub struct Workload {
     pub directory: String,
     /// `user`, `uid`, `user:group`, …; root where it is empty.
     pub user: String,
-    /// What asks it to end, such as `SIGQUIT`; SIGTERM where it is empty.
+    /// The signal that asks it to exit, such as `SIGQUIT`; SIGTERM where it is empty.
     pub stop_signal: String,
     /// The machine's name; that in `/etc/hostname` where it is empty.
     pub hostname: String,
@@ -32,7 +32,7 @@ pub struct Workload {
     pub process: Process,
     /// The mode of `/`, where the image says one.
     pub root_mode: Option<u32>,
-    /// What the root takes in memory, in bytes; 0 where nobody knows.
+    /// Bytes that the root takes in memory; 0 where nobody knows.
     pub memory: u64,
     /// The program is for people: it runs on every console, and again whenever it ends.
     pub on_consoles: bool,
@@ -193,7 +193,7 @@ pub fn signal(text: &str) -> Option<i32> {
     (1..=LAST).contains(&number).then_some(number)
 }
 
-/// What a kernel of a distribution keeps and needs to start, in bytes: Debian's 6.1 for amd64, measured.
+/// Bytes that a kernel of a distribution keeps and needs to start: Debian's 6.1 for amd64, measured.
 pub const KERNEL: u64 = 88 << 20;
 
 #[cfg(test)]

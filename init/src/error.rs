@@ -12,7 +12,7 @@ use contract::{
     text::Size,
 };
 
-/// What init's functions return.
+/// The result of init's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can end a boot.
@@ -23,19 +23,19 @@ pub enum Error {
     Parameter {
         /// The parameter.
         name: String,
-        /// What it was set to.
+        /// Its value.
         value: String,
-        /// What it takes.
+        /// The values that it takes.
         wanted: &'static str,
     },
     /// A partition did not appear in time.
     #[error("no {} partition ({tag})", role.name())]
     PartitionMissing {
-        /// What it is for.
+        /// Its part in the boot.
         role: Role,
-        /// What it was looked for by.
+        /// The tag that it was looked for by.
         tag: Tag,
-        /// How long it was waited for.
+        /// The time that init waited for it.
         waited: Duration,
         /// Every block device there was.
         seen: Vec<Volume>,
@@ -43,11 +43,11 @@ pub enum Error {
     /// Several partitions answer to the same tag.
     #[error("{} partitions answer to {tag}", found.len())]
     PartitionAmbiguous {
-        /// What it is for.
+        /// Its part in the boot.
         role: Role,
-        /// What it was looked for by.
+        /// The tag that it was looked for by.
         tag: Tag,
-        /// Those that answer.
+        /// The partitions that answer.
         found: Vec<Volume>,
     },
     /// The kernel knows no such filesystem, and no module for it was found.
@@ -55,7 +55,7 @@ pub enum Error {
     FilesystemUnsupported {
         /// Its name in `/proc/filesystems`.
         filesystem: String,
-        /// Where a module was looked for, a line each.
+        /// The places where a module was looked for, a line each.
         looked: Vec<String>,
         /// The running kernel's version.
         kernel: String,
@@ -65,11 +65,11 @@ pub enum Error {
     Mount {
         /// The purpose.
         what: Mounted,
-        /// What was mounted.
+        /// The device, or the kernel's name for what is mounted.
         device: String,
         /// As what.
         filesystem: String,
-        /// What the kernel said.
+        /// The kernel's reason.
         #[source]
         source: io::Error,
     },
@@ -90,7 +90,7 @@ pub enum Error {
         name: String,
         /// The partition.
         device: String,
-        /// What is there instead.
+        /// The files that are there instead.
         files: Vec<String>,
     },
     /// The image's name stands for no file.
@@ -152,9 +152,9 @@ pub enum Error {
     #[cfg(feature = "virtiofs")]
     #[error("no virtiofs tag {tag}")]
     TagMissing {
-        /// What was looked for.
+        /// The tag.
         tag: String,
-        /// How long it was waited for.
+        /// The time that init waited for it.
         waited: Duration,
         /// The tags there are; one that cannot be read is a `?`.
         seen: Vec<String>,
@@ -171,7 +171,7 @@ pub enum Error {
     ModuleLoad {
         /// The file.
         path: String,
-        /// What the kernel said.
+        /// The kernel's reason.
         #[source]
         source: io::Error,
     },
@@ -200,22 +200,22 @@ pub enum Error {
     Loop {
         /// The image.
         path: String,
-        /// What the kernel said.
+        /// The kernel's reason.
         #[source]
         source: io::Error,
     },
     /// The new root has no such init.
     #[error("the new root has no {path}")]
     InitMissing {
-        /// What was to be run.
+        /// The program.
         path: String,
-        /// What there is of the usual ones.
+        /// The usual ones that are there.
         found: Vec<String>,
     },
     /// The new root's init cannot be executed.
     #[error("{path} in the new root cannot be run: {reason}")]
     InitUnusable {
-        /// What was to be run.
+        /// The program.
         path: String,
         /// Why not.
         reason: &'static str,
@@ -223,9 +223,9 @@ pub enum Error {
     /// The new root's init would not start.
     #[error("{path} would not start")]
     Exec {
-        /// What was to be run.
+        /// The program.
         path: String,
-        /// What the kernel said.
+        /// The kernel's reason.
         #[source]
         source: io::Error,
     },
@@ -238,9 +238,9 @@ pub enum Error {
     Io {
         /// The verb.
         action: &'static str,
-        /// What it was done to.
+        /// The path.
         path: String,
-        /// What the kernel said.
+        /// The kernel's reason.
         #[source]
         source: io::Error,
     },

@@ -14,14 +14,14 @@ pub mod recorder;
 pub mod rtnetlink;
 pub mod supervisor;
 
-/// How loud a line of the log is; the numbers are the kernel's (Documentation/core-api/printk-basics.rst).
+/// The loudness of a line of the log; the numbers are the kernel's (Documentation/core-api/printk-basics.rst).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
     /// A text for every console, whatever their level.
     Announcement = 3,
     /// Something is not as it should be; the boot goes on.
     Warning = 4,
-    /// What a technician wants to see.
+    /// Something that a technician wants to see.
     Info = 6,
     /// Each thing that is done.
     Debug = 7,
@@ -108,7 +108,7 @@ pub struct Removal {
 pub struct ModuleFile {
     /// The file, compressed or not.
     pub path: String,
-    /// Which of the same list must be loaded first, by position.
+    /// Positions in the same list of those that must be loaded first.
     pub after: Vec<usize>,
     /// The module's parameters, as on a command line.
     pub parameters: String,
@@ -116,18 +116,18 @@ pub struct ModuleFile {
     pub content: Option<Vec<u8>>,
 }
 
-/// What the kernel said about a device that came, changed or went.
+/// The kernel's event about a device that came, changed or went.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Uevent {
     /// `add`, `change`, `remove`, …
     pub action: String,
     /// `block`, `pci`, …
     pub subsystem: String,
-    /// What drivers know the device by.
+    /// The alias by which drivers know the device.
     pub modalias: Option<String>,
 }
 
-/// How a machine ends.
+/// The end of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Power {
     /// Switched off.
@@ -238,7 +238,7 @@ pub trait Kernel {
     /// Listens to what the kernel says about devices from here on. What happened before is seen by looking.
     ///
     /// # Errors
-    /// What the kernel said; one without networking has no such thing.
+    /// The kernel's reason; one without networking has no such thing.
     fn listen(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -246,7 +246,7 @@ pub trait Kernel {
     /// past asks without waiting.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's reason.
     fn next_uevent(&mut self, deadline: Duration) -> io::Result<Option<Uevent>>;
 
     /// Starts the process that empties [`names::DISCARDED`](contract::names::DISCARDED) on the writable partition mounted at `store`

@@ -4,7 +4,7 @@
 /// Bytes of the partition's start that [`is_empty`] wants to see: up to the first group descriptor behind a superblock in blocks of 4096 bytes.
 pub const HEAD: usize = 4096 + 32;
 
-/// Where a superblock starts, whatever the size of a block (kernel, Documentation/filesystems/ext4/super.rst, as all below).
+/// Offset of the superblock, whatever the size of a block (kernel, Documentation/filesystems/ext4/super.rst, as all below).
 const SUPERBLOCK: usize = 1024;
 
 const MAGIC: u16 = 0xef53;

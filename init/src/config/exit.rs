@@ -1,15 +1,15 @@
-//! Where the status of the program that is run is told: `rd.exit=`. Pure.
+//! The place to which the program's status is reported: `rd.exit=`. Pure.
 
 /// A place that takes one byte, the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
     /// The device that is written to.
     pub path: String,
-    /// Where in it; 0 for one that has no places.
+    /// The offset in it; 0 for one that has none.
     pub offset: u64,
 }
 
-/// What `rd.exit` takes, for messages.
+/// The values of `rd.exit`, for messages.
 pub const WANTED: &str = "ioport:0xf4 (an I/O port in hexadecimal), console, or a device such as /dev/vport0p1";
 
 /// The device that is told in words.

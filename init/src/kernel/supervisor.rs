@@ -84,14 +84,14 @@ pub trait Supervisor {
     /// Writes one byte to a device, once everything else that was written is out.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's reason.
     fn report_status(&mut self, _path: &str, _offset: u64, _status: u8) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
     /// Makes a symbolic link `link` to `target`.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's reason.
     fn symlink(&mut self, _target: &str, _link: &str) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -113,7 +113,7 @@ pub trait Shares {
     /// Makes a character device.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's reason.
     fn make_node(&mut self, _node: &Node<'_>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -128,28 +128,28 @@ pub trait System {
     /// Sets an extended attribute of a file itself, not of what a link leads to.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's reason.
     fn set_attribute(&mut self, _path: &str, _name: &str, _value: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
     /// Sets permission bits.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's reason.
     fn set_mode(&mut self, _path: &str, _mode: u32) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
     /// Brings a network interface up.
     ///
     /// # Errors
-    /// What the kernel said; one without networking has none.
+    /// The kernel's reason; one without networking has none.
     fn link_up(&mut self, _interface: &str) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
     /// Starts a program that speaks on that terminal; nobody waits for it. Returns its process.
     ///
     /// # Errors
-    /// What the kernel said. A program that cannot be run is not reported.
+    /// The kernel's reason. A program that cannot be run is not reported.
     fn start(&mut self, _program: &Program, _terminal: &str) -> io::Result<u32> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -158,7 +158,7 @@ pub trait System {
     /// Opens the sources of events: devices, child processes that exit and, with `links`, network interfaces, those that are there first.
     ///
     /// # Errors
-    /// What the kernel said. A kernel without networking has no devices to tell of this way.
+    /// The kernel's reason. A kernel without networking has no devices to tell of this way.
     fn watch(&mut self, _links: bool) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -174,7 +174,7 @@ pub trait System {
     /// meanwhile is reaped. Returns how the machine is to end; nothing else runs then.
     ///
     /// # Errors
-    /// What the kernel said.
+    /// The kernel's reason.
     fn run_getty(&mut self, _program: &Program) -> io::Result<Power> {
         Err(io::ErrorKind::Unsupported.into())
     }

@@ -56,7 +56,7 @@ pub fn discard(kernel: &mut dyn Machine, image: &str, kept: &str) -> Result<()> 
 /// of the two has the name that boots, and every image has its signature under one of the names that are looked at.
 ///
 /// # Errors
-/// What the kernel said. Then the current image is either of the two, whole.
+/// The kernel's reason. Then the current image is either of the two, whole.
 pub fn exchange(kernel: &mut dyn Machine, current: Option<&str>, name: &str, keep: &str) -> Result<()> {
     let image = img(name);
     if let Some(current) = current {

@@ -48,7 +48,7 @@ pub enum Fault {
     Exec {
         /// Where it is.
         path: String,
-        /// What the kernel said.
+        /// The kernel's reason.
         #[source]
         source: io::Error,
     },
