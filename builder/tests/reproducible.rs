@@ -11,7 +11,7 @@ use std::{
 };
 
 /// What init is made of, and what the command has to know beside that.
-const SOURCE: [&str; 6] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "init", "builder", "targets"];
+const SOURCE: [&str; 7] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "contract", "init", "builder", "targets"];
 
 /// What is fetched, not made: it may be shared.
 const FETCHED: [&str; 2] = ["tools", "download"];
