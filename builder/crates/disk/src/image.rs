@@ -259,6 +259,9 @@ mod tests {
         let text = check(&path).unwrap_err().to_string();
         assert!(text.contains("5000") && text.contains("1152"), "{text}");
         std::fs::write(&path, squashfs(4, 1152)).unwrap();
+        let text = check(&path).unwrap_err().to_string();
+        assert!(text.contains("does not show the last 128"), "{text}");
+        std::fs::write(&path, squashfs(4, 1024)).unwrap();
         assert_eq!(check(&path).unwrap(), Checked { format: superblock::Format::Squashfs, size: 1152 });
         assert!(check(folder.path()).unwrap_err().to_string().contains("a folder"));
     }
