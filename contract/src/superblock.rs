@@ -47,13 +47,12 @@ pub enum Misfit {
 
 impl Superblock {
     /// Returns the objection to a file of `size` bytes with this superblock, if there is one. A loop device has whole sectors of 512 bytes
-    /// (kernel, drivers/block/loop.c, get_loop_size), so a part of one at the end is not there. A file of less than
-    /// one sector is left to the kernel.
+    /// (kernel, drivers/block/loop.c, get_loop_size), so a part of one at the end is not there.
     pub fn misfit(&self, size: u64) -> Option<Misfit> {
         let hidden = size % 512;
         if self.size > size {
             Some(Misfit::Truncated)
-        } else if size >= 512 && self.size > size.saturating_sub(hidden) {
+        } else if self.size > size.saturating_sub(hidden) {
             Some(Misfit::Unpadded { hidden })
         } else {
             None

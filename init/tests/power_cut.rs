@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use contract::hex;
 use initramfs_overlay_init::{boot, config::Abilities};
-use model::{DIRECTORY, Disks, Fault, Files, Model, TREE, WORK, image, sum};
+use model::{DIRECTORY, Disks, Fault, Files, IMAGE_SIZE, Model, TREE, WORK, image, sum};
 
 const X: &str = "root-squashfs.img";
 const OLD: &str = "root-squashfs-old.img";
@@ -35,7 +35,7 @@ enum Fate {
 struct Start {
     name: &'static str,
     disks: Disks,
-    /// Bytes on img; an image has 64.
+    /// Bytes on img; an image has [`IMAGE_SIZE`].
     room: u64,
     tries: u32,
     trust: bool,
@@ -92,7 +92,7 @@ fn starts() -> Vec<Start> {
     vec![
         start("a plain update", &[(X, a())], &[(X, b())]),
         start("an old image is there", &[(X, a()), (OLD, z())], &[(X, b())]),
-        Start { room: 150, ..start("room for two images only", &[(X, a()), (OLD, z())], &[(X, b())]) },
+        Start { room: 1200, ..start("room for two images only", &[(X, a()), (OLD, z())], &[(X, b())]) },
         start("the script's names", &[(SCRIPT, a()), ("root-squash.img-old", z())], &[(X, b())]),
         start("the script's names on both", &[(SCRIPT, a())], &[(SCRIPT, b())]),
         start("a digest beside it", &[(X, a()), (OLD, z())], &[(X, b()), ("root-squashfs.img.sha256", digest(&b()))]),
@@ -109,12 +109,12 @@ fn starts() -> Vec<Start> {
         start("a signature goes, none comes", &signed_img(false), &[(X, b())]),
         Start { trust: true, ..start("signatures", &signed_img(false), &signed_newimg) },
         Start { trust: true, ..start("signatures, an old image", &signed_img(true), &signed_newimg) },
-        Start { trust: true, room: 150, ..start("signatures, little room", &signed_img(true), &signed_newimg) },
+        Start { trust: true, room: 1200, ..start("signatures, little room", &signed_img(true), &signed_newimg) },
         Start { trust: true, fate: Fate::Stays, ..start("no signature", &signed_img(true), &[(X, b())]) },
         Start {
             trust: true,
             fate: Fate::Stays,
-            room: 150,
+            room: 1200,
             ..start("another key", &signed_img(true), &[(X, b()), ("root-squashfs.img.minisig", text("B by m"))])
         },
         Start { tries: 1, ..start("one try", &[(X, a())], &[(X, b())]) },
@@ -122,7 +122,7 @@ fn starts() -> Vec<Start> {
         Start { tries: 1, trust: true, ..start("one try, signatures", &signed_img(true), &signed_newimg) },
         Start { fate: Fate::Copied, ..start("a stick", &[(X, a()), (OLD, z())], &[(X, b())]) },
         Start { fate: Fate::Copied, ..start("a stick with what is in", &[(X, b()), (OLD, a())], &[(X, b())]) },
-        Start { room: 100, fate: Fate::Stays, ..start("no room", &[(X, a())], &[(X, b())]) },
+        Start { room: 800, fate: Fate::Stays, ..start("no room", &[(X, a())], &[(X, b())]) },
         start("memories of others", &[(X, a()), (UPDATES, memory('C', "installed"))], &[(X, b())]),
         Start {
             fate: Fate::Stays,
@@ -147,7 +147,7 @@ fn layers(name: &'static str, used: &str, without: &[&str]) -> Start {
 
 /// A line of what is remembered of an image.
 fn memory(mark: char, verdict: &str) -> Vec<u8> {
-    text(&format!("{} 64 {verdict} 6.1.0 {X}\n", hex::encode(&sum(&image(mark)))))
+    text(&format!("{} {IMAGE_SIZE} {verdict} 6.1.0 {X}\n", hex::encode(&sum(&image(mark)))))
 }
 
 /// What was seen from one start.

@@ -327,11 +327,14 @@ pub fn sum(content: &[u8]) -> Digest {
     std::array::from_fn(|at| sum.to_le_bytes()[at % 8])
 }
 
+/// Bytes of an image: a whole sector, as a loop device shows no part of one.
+pub const IMAGE_SIZE: usize = 512;
+
 /// An image: a squashfs superblock that claims its length, a mark, and an end that is not zero.
 pub fn image(mark: char) -> Vec<u8> {
-    let mut bytes = vec![b'.'; 64];
+    let mut bytes = vec![b'.'; IMAGE_SIZE];
     bytes[..4].copy_from_slice(b"hsqs");
-    bytes[40..48].copy_from_slice(&64_u64.to_le_bytes());
+    bytes[40..48].copy_from_slice(&(IMAGE_SIZE as u64).to_le_bytes());
     bytes[48] = mark as u8;
     bytes
 }
@@ -350,7 +353,7 @@ impl Signatures for Model {
     fn verify(&mut self, signed: Signed<'_>, signature: &str, key: &str, _pace: Pace<'_>) -> Result<()> {
         let Signed::File(path) = signed else { return Err(ErrorKind::Unsupported.into()) };
         let content = self.content(path)?;
-        let good = content.len() == 64
+        let good = content.len() == IMAGE_SIZE
             && *content == image(char::from(content[48]))
             && signature == format!("{} by {key}", char::from(content[48]));
         if good { Ok(()) } else { Err(Error::other("another key or another file")) }
@@ -535,7 +538,11 @@ impl Kernel for Model {
         let mut used: Vec<usize> = filesystem.names.values().filter_map(|all| *all.last()?).collect();
         used.sort_unstable();
         used.dedup();
-        let used: u64 = used.into_iter().map(|inode| filesystem.inodes[inode].now.len() as u64 & !63).sum();
+        let used: u64 = used
+            .into_iter()
+            .map(|inode| filesystem.inodes[inode].now.len())
+            .map(|length| (length - length % IMAGE_SIZE) as u64)
+            .sum();
         Ok(Space { total: self.room, free: self.room.saturating_sub(used), read_only: false })
     }
 
