@@ -1,6 +1,8 @@
 //! Error numbers of Linux that decisions are made by, without a C library (kernel, include/uapi/asm-generic/errno-base.h and errno.h; the
 //! same on every architecture that is a target).
 
+/// Operation not permitted.
+pub const EPERM: i32 = 1;
 /// No such file or directory.
 pub const ENOENT: i32 = 2;
 /// No such process; from mount(2): no module for the format of the quotas.
@@ -31,6 +33,8 @@ pub const ENOSPC: i32 = 28;
 pub const EROFS: i32 = 30;
 /// Directory not empty.
 pub const ENOTEMPTY: i32 = 39;
+/// Too many symbolic links.
+pub const ELOOP: i32 = 40;
 /// A checksum is wrong; `EFSBADCRC` of filesystems.
 pub const EBADMSG: i32 = 74;
 /// The filesystem is damaged; `EFSCORRUPTED` of filesystems.

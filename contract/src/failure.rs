@@ -117,6 +117,8 @@ pub enum Code {
     ModuleKernel,
     /// No key that is baked in verifies the module.
     ModuleUntrusted,
+    /// A file of the new root that its start needs cannot be read.
+    RootUnreadable,
     /// The new root has no such init.
     InitMissing,
     /// The new root's init cannot be executed.
@@ -143,7 +145,7 @@ pub enum Code {
 
 impl Code {
     /// Every code that a boot can end with.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::ParameterValue,
         Self::PartitionMissing(Role::Img),
         Self::PartitionMissing(Role::Overlay),
@@ -170,6 +172,7 @@ impl Code {
         Self::ModuleLoad,
         Self::ModuleKernel,
         Self::ModuleUntrusted,
+        Self::RootUnreadable,
         Self::InitMissing,
         Self::InitUnusable,
         Self::InitExec,
@@ -218,6 +221,7 @@ impl Code {
             Self::ModuleLoad => "module-load",
             Self::ModuleKernel => "module-kernel",
             Self::ModuleUntrusted => "module-untrusted",
+            Self::RootUnreadable => "root-unreadable",
             Self::InitMissing => "init-missing",
             Self::InitUnusable => "init-unusable",
             Self::InitExec => "init-exec",

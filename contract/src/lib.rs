@@ -34,6 +34,7 @@ pub mod inventory;
 pub mod module_index;
 pub mod names;
 pub mod parameters;
+pub mod program;
 pub mod report;
 pub mod step;
 pub mod superblock;

@@ -114,7 +114,10 @@ fn start(context: &mut Context<'_>) -> Result<ModeConfig> {
 /// Checks the new root, writes the report and becomes it.
 fn hand_over(context: &mut Context<'_>, root: Root, arguments: &[String]) -> Result<()> {
     context.begin(Step::Check);
-    switch_root::check_init(context.kernel, names::SYSROOT, &context.config.init)?;
+    let init = switch_root::check_init(context.kernel, names::SYSROOT, &context.config.init)?;
+    if HAS_OVERLAY && context.config.layers.persistent {
+        look_for_persistent(context, &init);
+    }
     look_for_modules(context);
     context.begin(Step::Report);
     if context.config.breaks.contains(&Step::SwitchRoot) {
@@ -146,9 +149,19 @@ fn look_for_modules(context: &mut Context<'_>) {
     let release = release(context.kernel);
     let directory = ["/", names::MODULES_DIR, "/", &release].concat();
     if exists(context.kernel, "/proc/modules")
-        && switch_root::resolve(context.kernel, names::SYSROOT, &directory).is_none()
+        && switch_root::resolve(context.kernel, names::SYSROOT, &directory).is_err()
     {
         context.notice(&format!("the root has no modules for this kernel ({directory})"));
+    }
+}
+
+/// Reports that files which the root's init needs come from `persistent`: where init ends at once, nothing else tells.
+fn look_for_persistent(context: &mut Context<'_>, init: &switch_root::Init) {
+    let files = switch_root::shadowed(context.kernel, init);
+    if !files.is_empty() {
+        let line =
+            format!("from persistent, not from the image: {} (rd.persistent=no leaves it out)", files.join(", "));
+        context.notice(&line);
     }
 }
 

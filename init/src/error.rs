@@ -4,7 +4,10 @@ use std::{io, time::Duration};
 
 use contract::{
     card::Card,
-    errno::{EACCES, EBADMSG, EBUSY, EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, ENXIO, EROFS, ESRCH, EUCLEAN},
+    errno::{
+        EACCES, EBADMSG, EBUSY, EDQUOT, EIO, EMFILE, ENFILE, ENOEXEC, ENOMEM, ENOSPC, ENXIO, EPERM, EROFS, ESRCH,
+        EUCLEAN,
+    },
     failure::{Code, Mounted, Role},
     names::{img, store},
     step::Step,
@@ -204,11 +207,22 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A file of the new root that its start needs cannot be read.
+    #[error("cannot read {path} in the new root")]
+    RootUnreadable {
+        /// The file.
+        path: String,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
     /// The new root has no such init.
     #[error("the new root has no {path}")]
     InitMissing {
         /// The program.
         path: String,
+        /// The name that is not there, in a sentence.
+        reason: String,
         /// The usual ones that are there.
         found: Vec<String>,
     },
@@ -218,7 +232,7 @@ pub enum Error {
         /// The program.
         path: String,
         /// Why not.
-        reason: &'static str,
+        reason: String,
     },
     /// The new root's init would not start.
     #[error("{path} would not start")]
@@ -271,6 +285,7 @@ impl Error {
             Self::ModuleKernel { .. } => Code::ModuleKernel,
             Self::ModuleUntrusted { .. } => Code::ModuleUntrusted,
             Self::Loop { .. } => Code::ImageLoop,
+            Self::RootUnreadable { .. } => Code::RootUnreadable,
             Self::InitMissing { .. } => Code::InitMissing,
             Self::InitUnusable { .. } => Code::InitUnusable,
             Self::Exec { .. } => Code::InitExec,
@@ -489,13 +504,24 @@ impl Error {
                 said(),
                 "the kernel needs CONFIG_BLK_DEV_LOOP, built in or baked into this image (build --modules loop)".into(),
             ),
-            Self::InitMissing { path, found } => (
+            Self::RootUnreadable { path, source } => (
+                format!("{path} in the new root, readable"),
+                said(),
+                match source.raw_os_error() {
+                    Some(ENOMEM) => io_remedy(self.number()),
+                    _ => {
+                        "the image is damaged, or the disk that it is on fails: put a good image in place (on newimg); if \
+                         that fails as well, replace the disk"
+                    }
+                }
+                .into(),
+            ),
+            Self::InitMissing { path, reason, found } => (
                 format!("{path} in the new root"),
-                if found.is_empty() {
-                    vec!["none of the usual ones either (/sbin/init, /lib/systemd/systemd, /bin/sh)".into()]
-                } else {
-                    found.iter().map(|path| format!("there is {path}")).collect()
-                },
+                std::iter::once(reason.clone())
+                    .chain(found.iter().map(|path| format!("there is {path}")))
+                    .chain(found.is_empty().then(|| "none of the usual ones either (/lib/systemd/systemd, /bin/sh)".into()))
+                    .collect(),
                 match found.first() {
                     Some(there) => format!("boot with init={there}"),
                     None => "put an image in place that holds an operating system".into(),
@@ -503,13 +529,19 @@ impl Error {
             ),
             Self::InitUnusable { path, reason } => (
                 format!("{path}, executable"),
-                vec![(*reason).into()],
-                "boot with another init=, or mend the image".into(),
+                vec![reason.clone()],
+                "correct the root (a new image on newimg), or boot with another init=".into(),
             ),
-            Self::Exec { path, .. } => (
+            Self::Exec { path, source } => (
                 format!("{path} running as PID 1"),
                 said(),
-                "is the image for this processor, and is the program's interpreter in it?".into(),
+                match source.raw_os_error() {
+                    Some(ENOEXEC) => "put an image for this machine's processor in place (on newimg)",
+                    Some(EACCES | EPERM) => "put an image in place whose init may be executed, or boot with another init=",
+                    Some(ENOMEM) => io_remedy(self.number()),
+                    _ => "the image is damaged: put a good one in place (on newimg), or boot with another init=",
+                }
+                .into(),
             ),
             #[cfg(feature = "ram")]
             Self::Workload(fault) => fault.words(),

@@ -1,11 +1,18 @@
 //! From the initramfs to the new root: its init is checked first, the api mounts move over, the old root is emptied, then init
 //! becomes the system. After the first move there is no way back, so everything that can be checked is checked before.
 
+use std::io::{self, ErrorKind};
+
 use crate::{
     error::{Error, IoContext, Result},
     kernel::{Action, Machine, Mount},
 };
-use contract::inventory::Kind;
+use contract::{
+    errno::ELOOP,
+    inventory::Kind,
+    names::{self, store},
+    program::{self, Program},
+};
 
 /// The mounts that move into the new root.
 pub const MOVED: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
@@ -16,38 +23,120 @@ pub const MOVED_WITH_TMP: [&str; 5] = ["/dev", "/proc", "/sys", "/run", "/tmp"];
 /// Symbolic links followed before a path is given up, as the kernel does (path_resolution(7)).
 const LINKS: usize = 40;
 
-/// Checks that `init` is there in the new root and can be executed.
+/// The files that have to be there so that an init starts, as paths in its root.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Init {
+    /// The program, symbolic links resolved.
+    pub program: String,
+    /// Its dynamic loader or its script's interpreter, symbolic links resolved; none for a static program.
+    pub interpreter: Option<String>,
+}
+
+/// Checks that `init` is there in the new root and can be executed, and with it the interpreter that it names.
 ///
 /// # Errors
-/// [`Error::InitMissing`] with the usual inits that are there, or [`Error::InitUnusable`].
-pub fn check_init(kernel: &mut dyn Machine, root: &str, init: &str) -> Result<()> {
-    let Some(path) = resolve(kernel, root, init) else {
-        let mut found = Vec::new();
-        for other in ["/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/bin/init", "/bin/sh"] {
-            if resolve(kernel, root, other).is_some() {
-                found.push(other.to_string());
+/// [`Error::InitMissing`] with the usual inits that are there, [`Error::InitUnusable`], [`Error::RootUnreadable`].
+pub fn check_init(kernel: &mut dyn Machine, root: &str, init: &str) -> Result<Init> {
+    let path = match resolve(kernel, root, init) {
+        Ok(path) => path,
+        Err(end) if end.is_absence() => {
+            let mut found = Vec::new();
+            for other in ["/sbin/init", "/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/bin/init", "/bin/sh"] {
+                if resolve(kernel, root, other).is_ok() {
+                    found.push(other.to_string());
+                }
             }
+            return Err(Error::InitMissing { path: init.into(), reason: end.describe(), found });
         }
-        return Err(Error::InitMissing { path: init.into(), found });
+        Err(end) => return Err(Error::RootUnreadable { path: init.into(), source: end.source }),
     };
-    let unusable = |reason| Err(Error::InitUnusable { path: init.into(), reason });
-    match kernel.stat(&path) {
-        Ok(stat) if stat.kind != Kind::File => unusable("it is no regular file"),
-        Ok(stat) if stat.mode & 0o111 == 0 => unusable("no permission bit allows to execute it"),
-        Ok(stat) if stat.size == 0 => unusable("it is empty"),
-        _ => Ok(()),
+    let unusable = |reason: String| Error::InitUnusable { path: init.into(), reason };
+    let unreadable = |source| Error::RootUnreadable { path: init.into(), source };
+    let stat = kernel.stat(&path).map_err(unreadable)?;
+    if stat.kind != Kind::File {
+        return Err(unusable("it is not a regular file".into()));
+    }
+    if stat.mode & 0o111 == 0 {
+        return Err(unusable("no permission bit allows to execute it".into()));
+    }
+    if stat.size == 0 {
+        return Err(unusable("it is empty".into()));
+    }
+    let head = kernel.read(&path, 0, program::HEAD).map_err(unreadable)?;
+    let (kind, name) = match Program::read(&head) {
+        Program::Script(name) => ("interpreter", name),
+        Program::Elf { interpreter: Some((offset, length)), .. } => {
+            let bytes = kernel.read(&path, offset, length).map_err(unreadable)?;
+            let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+            ("loader", String::from_utf8_lossy(name).into_owned())
+        }
+        // The kernel decides whether it can run it.
+        _ => return Ok(Init { program: within(root, path), interpreter: None }),
+    };
+    match resolve(kernel, root, &name) {
+        Ok(found) => Ok(Init { program: within(root, path), interpreter: Some(within(root, found)) }),
+        Err(end) if end.is_absence() => Err(unusable(format!("its {kind} is missing: {}", end.describe()))),
+        Err(end) => Err(Error::RootUnreadable { path: name, source: end.source }),
     }
 }
 
-/// Where `path` leads inside `root`: absolute links and `..` stay in it. None where it leads nowhere.
-pub fn resolve(kernel: &mut dyn Machine, root: &str, path: &str) -> Option<String> {
+/// Returns the files that `init` needs to start and that `persistent` has in the place of the image's: the program, its interpreter and the
+/// C library beside that.
+pub fn shadowed(kernel: &mut dyn Machine, init: &Init) -> Vec<String> {
+    let library = init.interpreter.as_deref().and_then(|path| path.rsplit_once('/'));
+    let library = library.map(|(directory, _)| format!("{directory}/libc.so.6"));
+    let files = [Some(init.program.clone()), init.interpreter.clone(), library].into_iter().flatten();
+    files.filter(|path| kernel.stat(&store(&format!("{}{path}", names::PERSISTENT))).is_ok()).collect()
+}
+
+/// Returns a path of the initramfs as a path in `root`.
+fn within(root: &str, path: String) -> String {
+    path.strip_prefix(root).map(String::from).unwrap_or(path)
+}
+
+/// The end of a path that leads nowhere.
+#[derive(Debug)]
+pub struct DeadEnd {
+    /// The name that could not be asked for, as a path in the root.
+    at: String,
+    /// The last symbolic link that was followed, and its target.
+    link: Option<(String, String)>,
+    /// The kernel's reason.
+    source: io::Error,
+}
+
+impl DeadEnd {
+    /// Returns true if a name is not there; false if it cannot be read.
+    fn is_absence(&self) -> bool {
+        matches!(self.source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+            || self.source.raw_os_error() == Some(ELOOP)
+    }
+
+    /// Returns a sentence about it.
+    fn describe(&self) -> String {
+        let Self { at, link, source } = self;
+        let link = link.as_ref().map(|(link, target)| format!("{link} is a symbolic link to {target}"));
+        match link {
+            Some(link) if source.raw_os_error() == Some(ELOOP) => format!("{link}, in a circle"),
+            Some(link) => format!("{link}, and {at} is not there"),
+            None => format!("{at} is not there"),
+        }
+    }
+}
+
+/// Returns where `path` leads inside `root`: absolute links and `..` stay in it.
+///
+/// # Errors
+/// It leads nowhere, or cannot be read.
+pub fn resolve(kernel: &mut dyn Machine, root: &str, path: &str) -> Result<String, DeadEnd> {
     let mut rest = path.to_string();
     let mut walked = String::new();
     let mut links = 0_usize;
+    let mut link = None;
     loop {
         let ahead = rest.trim_start_matches('/');
         if ahead.is_empty() {
-            return Some(place(root, &walked));
+            return Ok(place(root, &walked));
         }
         let (part, ahead) = ahead.split_once('/').unwrap_or((ahead, ""));
         let parent = walked.len();
@@ -58,18 +147,28 @@ pub fn resolve(kernel: &mut dyn Machine, root: &str, path: &str) -> Option<Strin
                 walked.push('/');
                 walked.push_str(part);
                 let here = place(root, &walked);
-                match kernel.stat(&here).ok()?.kind {
+                let stat = match kernel.stat(&here) {
+                    Ok(stat) => stat,
+                    Err(source) => return Err(DeadEnd { at: walked, link, source }),
+                };
+                match stat.kind {
                     Kind::Symlink => {
+                        let target = match kernel.read_link(&here) {
+                            Ok(target) => target,
+                            Err(source) => return Err(DeadEnd { at: walked, link, source }),
+                        };
+                        link = Some((walked.clone(), target.clone()));
                         links = links.saturating_add(1);
                         if links > LINKS {
-                            return None;
+                            return Err(DeadEnd { at: walked, link, source: io::Error::from_raw_os_error(ELOOP) });
                         }
-                        let target = kernel.read_link(&here).ok()?;
                         walked.truncate(if target.starts_with('/') { 0 } else { parent });
                         rest = [&target, "/", ahead].concat();
                         continue;
                     }
-                    Kind::File | Kind::Other if !ahead.trim_start_matches('/').is_empty() => return None,
+                    Kind::File | Kind::Other if !ahead.trim_start_matches('/').is_empty() => {
+                        return Err(DeadEnd { at: walked, link, source: ErrorKind::NotADirectory.into() });
+                    }
                     _ => {}
                 }
             }
@@ -78,7 +177,7 @@ pub fn resolve(kernel: &mut dyn Machine, root: &str, path: &str) -> Option<Strin
     }
 }
 
-/// Where a path of the new root is now: what is going to move into it is not there yet.
+/// Returns the present place of a path of the new root: the mounts that are going to move into it are not there yet.
 fn place(root: &str, walked: &str) -> String {
     let is_moving = MOVED
         .iter()
@@ -145,9 +244,9 @@ mod tests {
             ("/usr/none", None),
             ("", Some("/r/")),
         ] {
-            assert_eq!(resolve(&mut kernel, "/r", path).as_deref(), wanted, "{path}");
+            assert_eq!(resolve(&mut kernel, "/r", path).ok().as_deref(), wanted, "{path}");
         }
-        assert_eq!(resolve(&mut kernel, "", "/r/bin").as_deref(), Some("/r/usr/bin"));
-        assert_eq!(resolve(&mut kernel, "", "/").as_deref(), Some("/"));
+        assert_eq!(resolve(&mut kernel, "", "/r/bin").ok().as_deref(), Some("/r/usr/bin"));
+        assert_eq!(resolve(&mut kernel, "", "/").ok().as_deref(), Some("/"));
     }
 }

@@ -2,17 +2,19 @@
 
 use contract::{
     card::Card,
-    errno::{EACCES, EROFS},
+    errno::{EACCES, ENOEXEC, EROFS},
     glob, names,
+    program::{self, Program},
     report::{Fact, Report},
 };
 
 use crate::{
-    config::OnError,
+    config::{HAS_OVERLAY, OnError},
     context::Context,
     error::Error,
     kernel::{Machine, read_text},
     modules::hardware,
+    switch_root,
 };
 
 /// Devices that lead to a disk, by modalias (kernel, scripts/mod/file2alias.c; PCI Code and ID Assignment, 1.2; USB Mass Storage
@@ -40,6 +42,14 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
         look_for_controllers(card, seen.is_empty(), context);
     }
     look_for_write_protection(card, error, context.kernel);
+    if let Error::Exec { path, source } = error
+        && source.raw_os_error() == Some(ENOEXEC)
+    {
+        look_at_program(card, path, context.kernel);
+    }
+    if HAS_OVERLAY && context.config.layers.persistent {
+        look_for_persistent(card, error, context);
+    }
     let readable = |text: &str| names::readable(text, &media(&context.report));
     card.wanted = readable(&card.wanted);
     card.seen.iter_mut().for_each(|line| *line = readable(line));
@@ -100,6 +110,44 @@ fn look_for_controllers(card: &mut Card, is_without_disk: bool, context: &mut Co
     } else {
         card.seen.push("there is no controller for disks either".into());
     }
+}
+
+/// Tells a program for another processor from a file that is none.
+fn look_at_program(card: &mut Card, path: &str, kernel: &mut dyn Machine) {
+    match kernel.read(path, 0, program::HEAD).map(|head| Program::read(&head)) {
+        Ok(Program::Elf { machine, .. }) => {
+            let name = program::processor(machine);
+            card.seen.extend(name.map(|name| format!("it is a program for the processor {name}")));
+        }
+        Ok(Program::Unknown) => {
+            card.seen.push("it is neither an ELF program nor a script with a #! line".into());
+            card.next = "put an image in place whose init is a program, or boot with another init=".into();
+        }
+        _ => {}
+    }
+}
+
+/// Tells an init that `persistent` hides or replaces from one that the image lacks.
+fn look_for_persistent(card: &mut Card, error: &Error, context: &mut Context<'_>) {
+    if !matches!(
+        error,
+        Error::InitMissing { .. } | Error::InitUnusable { .. } | Error::RootUnreadable { .. } | Error::Exec { .. }
+    ) {
+        return;
+    }
+    let Ok(own) = switch_root::check_init(context.kernel, names::IMAGE_DIR, &context.config.init) else { return };
+    if matches!(error, Error::Exec { .. }) && switch_root::shadowed(context.kernel, &own).is_empty() {
+        return;
+    }
+    let device = context.report.chosen(Fact::Overlay).unwrap_or("the overlay partition");
+    card.seen.insert(
+        0,
+        format!(
+            "{} comes from persistent/ on {device}, or is hidden by it; the image has a good one",
+            context.config.init
+        ),
+    );
+    card.next = format!("boot with rd.persistent=no, then take what replaces it out of persistent/ on {device}");
 }
 
 /// Tells write protection, of a switch or of a card that is worn out, from a damaged filesystem.

@@ -160,7 +160,7 @@ fn load_overlayfs(context: &mut Context<'_>) -> Result<Overlayfs> {
         let release = release(context.kernel);
         for place in ["lib/modules", "usr/lib/modules"] {
             // A link in the image, `lib` to `usr/lib` say, leads somewhere in the image.
-            let folder = switch_root::resolve(context.kernel, names::IMAGE_DIR, &format!("/{place}/{release}"));
+            let folder = switch_root::resolve(context.kernel, names::IMAGE_DIR, &format!("/{place}/{release}")).ok();
             if let (false, Some(folder)) = (served, folder) {
                 served = modules::load_from(context.kernel, &context.config.modules, &folder, "overlay")?;
             }

@@ -330,7 +330,8 @@ fn find(kernel: &mut dyn Machine, name: &str, folder: &str, path: &str) -> Resul
     }
     let mut unusable = None;
     for candidate in candidates {
-        let Some(stat) = switch_root::resolve(kernel, "", &candidate).and_then(|real| kernel.stat(&real).ok()) else {
+        let Some(stat) = switch_root::resolve(kernel, "", &candidate).ok().and_then(|real| kernel.stat(&real).ok())
+        else {
             continue;
         };
         let reason = match stat.kind {

@@ -102,6 +102,10 @@ pub struct Recorder {
     pub shares: BTreeMap<String, Files>,
     /// What a supervised program ends with; without it, it would not start.
     pub exit_status: Option<u8>,
+    /// Operations on these paths fail with that error number.
+    pub fails: BTreeMap<String, i32>,
+    /// Executing a program fails with that error number.
+    pub exec_fails: Option<i32>,
     /// The shell leaves, as if `exit` had been typed; without it, there is no shell.
     pub has_shell: bool,
     /// What happens once it runs, a list for each time that it is asked for; then nothing can be heard any more.
@@ -199,7 +203,7 @@ impl Recorder {
     /// Fails where the description says so.
     fn check(&mut self, path: &str) -> Result<()> {
         let failure = self.device_of(path).and_then(|(device, inner)| device.fails.get(&inner).copied());
-        failure.map_or(Ok(()), |number| Err(Error::from_raw_os_error(number)))
+        failure.or(self.fails.get(path).copied()).map_or(Ok(()), |number| Err(Error::from_raw_os_error(number)))
     }
 
     /// Makes a name, which its directory must take and the filesystem have an inode for.

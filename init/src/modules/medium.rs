@@ -51,7 +51,7 @@ pub fn load_from(kernel: &mut dyn Machine, options: &Options, folder: &str, name
 /// Returns where a path of the image leads through the image's own links, which distributions make.
 fn in_image(kernel: &mut dyn Machine, path: String) -> String {
     let below = path.strip_prefix(names::IMAGE_DIR);
-    below.and_then(|below| switch_root::resolve(kernel, names::IMAGE_DIR, below)).unwrap_or(path)
+    below.and_then(|below| switch_root::resolve(kernel, names::IMAGE_DIR, below).ok()).unwrap_or(path)
 }
 
 /// Loads the module `name` from the `boot` partition, as [`load_from`] does from the image.

@@ -38,7 +38,7 @@ impl Place {
 pub fn load(kernel: &mut dyn Machine, options: &Options, places: &[Place], debug: bool) {
     let usual = ["/", names::MODULES_DIR].concat();
     // In an archive with a merged /usr the one is the other.
-    let is_one = switch_root::resolve(kernel, "", &usual).as_deref() == Some(names::NUMBERED_MODULES_DIR);
+    let is_one = switch_root::resolve(kernel, "", &usual).ok().as_deref() == Some(names::NUMBERED_MODULES_DIR);
     let mut files = Vec::new();
     for place in places {
         match place {

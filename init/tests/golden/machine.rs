@@ -30,6 +30,8 @@ pub struct Machine {
     trust: bool,
     programs: BTreeMap<String, i32>,
     exit_status: Option<u8>,
+    exec_fails: Option<i32>,
+    fails: BTreeMap<String, i32>,
     shares: BTreeMap<String, Directory>,
     filesystems: Vec<String>,
     modules: String,
@@ -61,6 +63,8 @@ impl Default for Machine {
             trust: false,
             programs: BTreeMap::new(),
             exit_status: None,
+            exec_fails: None,
+            fails: BTreeMap::new(),
             shares: BTreeMap::new(),
             filesystems: ["ext4", "vfat", "squashfs", "erofs", "overlay", "virtiofs"].map(String::from).to_vec(),
             modules: String::new(),
@@ -179,7 +183,7 @@ impl<'de> Deserialize<'de> for Entry {
     }
 }
 
-const KINDS: &str = "a file is a text, or one of { program = TEXT }, { link = PATH }, { directory = true }, { special = true }, \
+const KINDS: &str = "a file is a text, or one of { program = TEXT }, { elf = MACHINE } with loader = PATH or not, { link = PATH }, { directory = true }, { special = true }, \
                      { vermagic = VERSION }, { files = COUNT } with quota = true or not, { image = NAME, size = BYTES }, the last with claims = BYTES or not";
 
 /// All keys that describe a file.
@@ -187,6 +191,8 @@ const KINDS: &str = "a file is a text, or one of { program = TEXT }, { link = PA
 #[serde(deny_unknown_fields, default)]
 struct Keys {
     program: Option<String>,
+    elf: Option<u16>,
+    loader: Option<String>,
     link: Option<String>,
     directory: Option<bool>,
     special: Option<bool>,
@@ -202,11 +208,15 @@ impl Keys {
     /// Returns the file; none if the keys are not those of exactly one kind.
     fn node(self) -> Option<Node> {
         let is_image = self.image.is_some();
+        if self.elf.is_none() && self.loader.is_some() {
+            return None;
+        }
         if !is_image && (self.size.is_some() || self.claims.is_some()) {
             return None;
         }
         let nodes = [
             self.program.map(|program| Node::file(program, 0o755)),
+            self.elf.map(|machine| Node::file(elf(machine, self.loader.as_deref()), 0o755)),
             self.link.map(Node::Symlink),
             self.directory.filter(|is_so| *is_so).map(|_| Node::Directory),
             self.special.filter(|is_so| *is_so).map(|_| Node::Special),
@@ -217,6 +227,20 @@ impl Keys {
         let [node] = <[Node; 1]>::try_from(nodes.into_iter().flatten().collect::<Vec<_>>()).ok()?;
         Some(node)
     }
+}
+
+/// The start of a program for the processor `machine` (`e_machine`): an ELF header and one program header, which names the loader.
+fn elf(machine: u16, loader: Option<&str>) -> Vec<u8> {
+    let name = loader.map(|loader| format!("{loader}\0")).unwrap_or_default();
+    let mut bytes = vec![0; 64 + 56];
+    bytes[..7].copy_from_slice(b"\x7fELF\x02\x01\x01");
+    bytes[18..20].copy_from_slice(&machine.to_le_bytes());
+    for (at, value) in [(32, 64_u8), (54, 56), (56, 1), (64, if loader.is_some() { 3 } else { 1 }), (72, 120)] {
+        bytes[at] = value;
+    }
+    bytes[96..104].copy_from_slice(&(name.len() as u64).to_le_bytes());
+    bytes.extend(name.bytes());
+    bytes
 }
 
 /// A squashfs superblock that claims `claims` bytes, in a file of `size`; `mark` says which image it is.
@@ -330,6 +354,8 @@ pub fn record(machine: Machine) -> String {
         programs: machine.programs,
         shares: directories(&machine.shares),
         exit_status: machine.exit_status,
+        exec_fails: machine.exec_fails,
+        fails: machine.fails,
         ..Recorder::default()
     };
     boot::run(&mut recorder, &machine.arguments, Abilities { shell: machine.shell, trust: machine.trust });

@@ -185,7 +185,7 @@ fn run(context: &mut Context<'_>, program: &str, arguments: &[&str]) -> Option<i
     let path = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"]
         .into_iter()
         .map(|folder| format!("{folder}/{program}"))
-        .find(|path| switch_root::resolve(context.kernel, names::IMAGE_DIR, path).is_some());
+        .find(|path| switch_root::resolve(context.kernel, names::IMAGE_DIR, path).is_ok());
     let status = match path {
         Some(path) => context.kernel.run(names::IMAGE_DIR, &path, arguments).ok(),
         None => None,

@@ -10,6 +10,7 @@ use super::{Device, Files, Node, Recorder, Source};
 use contract::{
     errno::{EACCES, EINVAL, ENODEV, ENOENT, ENOTEMPTY},
     inventory::Kind,
+    names,
     tag::Volume,
 };
 
@@ -164,7 +165,11 @@ impl Kernel for Recorder {
             }
             Action::Move => {
                 self.note(format!("move {} {}", mount.source, mount.target));
-                return self.mount_fails.get(mount.target).map_or(Ok(()), |number| Err(self.failed(*number)));
+                if let Some(number) = self.mount_fails.get(mount.target) {
+                    return Err(self.failed(*number));
+                }
+                self.relocate(mount.source, mount.target);
+                return Ok(());
             }
         }
         let access = match (mount.read_only, mount.limits) {
@@ -200,8 +205,7 @@ impl Kernel for Recorder {
         } else if mount.filesystem == "virtiofs" {
             entry.1 = self.shares.get(mount.source).cloned().ok_or_else(|| self.failed(EINVAL))?;
         } else if mount.filesystem == "overlay" {
-            // The image is the only layer with files that matter to a boot.
-            entry.1 = self.files_at(contract::names::IMAGE_DIR);
+            entry.1 = self.layers(mount.data);
         } else if matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs") {
             // What the case says of it stays visible.
             entry.1 = self.files_at(mount.target);
@@ -283,11 +287,16 @@ impl Kernel for Recorder {
 
     fn enter_root(&mut self, root: &str) -> Result<()> {
         self.note(format!("enter {root}"));
+        self.state.mounts.retain(|(target, ..)| target.starts_with(root));
+        self.relocate(root, "");
         Ok(())
     }
 
     fn exec(&mut self, program: &str, arguments: &[String]) -> Error {
         self.note(format!("exec {}", [&[program.to_string()], arguments].concat().join(" ")));
+        if let Some(number) = self.exec_fails {
+            return self.failed(number);
+        }
         self.state.gone = true;
         Error::new(ErrorKind::Interrupted, "recorded")
     }
@@ -303,6 +312,33 @@ impl Kernel for Recorder {
 }
 
 impl Recorder {
+    /// Moves the mounts at and below `from` to `to`.
+    fn relocate(&mut self, from: &str, to: &str) {
+        for (target, ..) in &mut self.state.mounts {
+            if let Some(rest) = target.strip_prefix(from).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+                *target = format!("{to}{rest}");
+            }
+        }
+    }
+
+    /// Returns the image with `persistent` over it, if that is one of the layers; a special file there hides a name, as a whiteout does.
+    fn layers(&self, data: &str) -> Files {
+        let mut files = self.files_at(names::IMAGE_DIR);
+        let persistent = names::store(names::PERSISTENT);
+        if !data.contains(&persistent) {
+            return files;
+        }
+        for (path, node) in self.files_at(&persistent) {
+            if node == Node::Special {
+                let below = format!("{path}/");
+                files.retain(|name, _| *name != path && !name.starts_with(&below));
+            } else {
+                files.insert(path, node);
+            }
+        }
+        files
+    }
+
     fn remount(&mut self, target: &str, read_only: bool) -> Result<()> {
         self.note(format!("remount {target} {}", if read_only { "ro" } else { "rw" }));
         if let Some((Device { read_only: true, .. }, _)) = self.device_of(target).filter(|_| !read_only) {

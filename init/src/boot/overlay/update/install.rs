@@ -315,10 +315,11 @@ fn try_mount(context: &mut Context<'_>, found: &Found, image: &Image) -> Result<
     }
     let outcome = switch_root::check_init(context.kernel, names::IMAGE_DIR, &context.config.init);
     context.kernel.unmount(names::IMAGE_DIR).at("unmount", names::IMAGE_DIR)?;
-    outcome.map_err(|error| match error {
-        error @ (Error::InitMissing { .. } | Error::InitUnusable { .. }) => Refusal::Unusable(error.with_cause()),
-        error => Refusal::Failed(error),
-    })
+    match outcome {
+        // The copy was read back: what cannot be read of it is damage in the image.
+        Err(error) if error.number() != Some(ENOMEM) => Err(Refusal::Unusable(error.with_cause())),
+        outcome => Ok(outcome.map(drop)?),
+    }
 }
 
 /// True for what a failing medium says, or a machine without memory: nothing that an image can be blamed for.
