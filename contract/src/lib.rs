@@ -28,6 +28,7 @@ pub mod card;
 pub mod container;
 pub mod errno;
 pub mod failure;
+pub mod filesystem;
 pub mod glob;
 pub mod hex;
 pub mod inventory;

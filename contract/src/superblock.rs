@@ -33,6 +33,21 @@ pub struct Superblock {
 /// Bytes at the start of a file that [`Superblock::read`] wants to see.
 pub const HEAD: usize = 1024 + 128;
 
+/// Bytes at the start of a partition that [`folds_case`] wants to see.
+pub const HEAD_OF_FEATURES: usize = 4096;
+
+/// Returns true if the filesystem that starts with `head` is an ext4 or f2fs with the feature casefold (kernel, fs/ext4/ext4.h,
+/// EXT4_FEATURE_INCOMPAT_CASEFOLD; include/linux/f2fs_fs.h, `struct f2fs_super_block`; fs/f2fs/f2fs.h, F2FS_FEATURE_CASEFOLD).
+pub fn folds_case(head: &[u8]) -> bool {
+    // Magic, its offset, the offset of the byte with the feature, and its bit there.
+    [(&[0x53, 0xef][..], 0x438, 0x462, 0x2_u8), (&[0x10, 0x20, 0xf5, 0xf2], 0x400, 0xc85, 0x10)].iter().any(
+        |(magic, place, feature, bit)| {
+            head.get(*place..).is_some_and(|bytes| bytes.starts_with(magic))
+                && head.get(*feature).is_some_and(|byte| byte & bit != 0)
+        },
+    )
+}
+
 /// An objection to the file of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Misfit {
@@ -81,6 +96,23 @@ impl Superblock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn case_folding_is_seen_in_two_filesystems() {
+        for (magic, place, feature, bit) in [
+            (&[0x53, 0xef][..], 1024 + 0x38, 1024 + 0x60 + 2, 2),
+            (&[0x10, 0x20, 0xf5, 0xf2], 1024, 1024 + 2180 + 1, 0x10),
+        ] {
+            let mut head = vec![0; HEAD_OF_FEATURES];
+            head[feature] = bit;
+            assert!(!folds_case(&head));
+            head[place..place + magic.len()].copy_from_slice(magic);
+            assert!(folds_case(&head));
+            head[feature] = 0;
+            assert!(!folds_case(&head));
+        }
+        assert!(!folds_case(&[]));
+    }
 
     #[test]
     fn superblocks() {

@@ -133,6 +133,14 @@ fn hand_over(context: &mut Context<'_>, root: Root, arguments: &[String]) -> Res
         all.extend(context.text(names::BAKED_ARGUMENTS).split_terminator('\0').map(String::from));
     }
     context.write_report();
+    if let Some(seconds) = context.config.panic
+        && let Err(error) = context.kernel.write(names::PANIC, seconds.to_string().as_bytes())
+    {
+        context.notice(&format!(
+            "a panic of the kernel will not restart the machine: cannot write {}: {error}",
+            names::PANIC
+        ));
+    }
     let path = context.config.init.clone();
     switch_root::switch(context.kernel, names::SYSROOT, root.moved)?;
     #[cfg(feature = "supervise")]

@@ -101,6 +101,8 @@ pub struct Common {
     pub timeout: Duration,
     /// The end of a failed boot.
     pub on_error: OnError,
+    /// Seconds for the kernel's own `panic=`, where it was not given and a failed boot restarts: then the policy outlives init.
+    pub panic: Option<u64>,
     /// Steps to stop before, with a shell (debug variant).
     pub breaks: Vec<Step>,
     /// The program that becomes PID 1 of the new root.
@@ -183,6 +185,7 @@ impl Common {
                 read_only: false,
             },
             timeout: Duration::from_secs(10),
+            panic: None,
             on_error: if abilities.shell { OnError::Shell } else { OnError::PowerOff },
             breaks: if abilities.shell { vec![Step::SwitchRoot] } else { Vec::new() },
             init: names::INIT.into(),
@@ -247,6 +250,8 @@ struct Reading {
     abilities: Abilities,
     on_error: Option<OnError>,
     panic: Option<i64>,
+    /// The kernel has read `panic=` itself.
+    is_panic_set: bool,
     objections: Objections,
 }
 
@@ -262,6 +267,7 @@ impl Reading {
             abilities,
             on_error: None,
             panic: None,
+            is_panic_set: false,
             objections: Objections::default(),
         }
     }
@@ -302,7 +308,10 @@ impl Reading {
             ("init", value) => self.objections.refuse(name, value, "an absolute path in the new root"),
             ("ro", None) => self.common.layers.read_only = true,
             ("rw", None) => self.common.layers.read_only = false,
-            ("panic", Some(value)) => self.panic = value.parse().ok(),
+            ("panic", Some(value)) => {
+                self.panic = value.parse().ok();
+                self.is_panic_set |= origin == Origin::Kernel;
+            }
             // The kernel knows its own parameters and hands what it did not take to init itself; what is baked in it never sees.
             ("quiet", None) => {}
             (_, None) if origin == Origin::Baked => self.common.init_args.push(word.into()),
@@ -423,6 +432,9 @@ impl Reading {
             (None, OnError::Shell) => OnError::Shell,
             (None, _) => from_panic.unwrap_or(default),
         };
+        if let (OnError::Reboot(after), false) = (&self.common.on_error, self.is_panic_set) {
+            self.common.panic = Some(after.as_secs().max(1));
+        }
         let mode = self.mode(is_root);
         let Objections { warnings, error } = self.objections;
         (Config { common: self.common, mode, warnings }, error.map_or(Ok(()), Err))

@@ -9,6 +9,7 @@ use contract::{
         EUCLEAN,
     },
     failure::{Code, Mounted, Role},
+    filesystem,
     names::{img, store},
     step::Step,
     tag::{Tag, Volume, near},
@@ -85,6 +86,16 @@ pub enum Error {
         device: String,
         /// Its content, as [`contract::container::describe`] has it.
         content: &'static str,
+    },
+    /// A filesystem that overlayfs cannot write on holds the writable layer.
+    #[error("{device} is {filesystem}, on which overlayfs cannot write: {reason}")]
+    NotWritableLayer {
+        /// The partition.
+        device: String,
+        /// Its filesystem.
+        filesystem: String,
+        /// Why not, as a sentence.
+        reason: &'static str,
     },
     /// `img` holds no image.
     #[error("no {name} on {device}")]
@@ -271,7 +282,7 @@ impl Error {
             Self::Mount { what, .. } | Self::NotFilesystem { what, .. } => Code::Mount(*what),
             Self::ImageMissing { .. } => Code::ImageMissing,
             Self::ImageNotFile { .. } => Code::ImageNotFile,
-            Self::Unusable { role: Role::Overlay, .. } => Code::OverlayUnusable,
+            Self::Unusable { role: Role::Overlay, .. } | Self::NotWritableLayer { .. } => Code::OverlayUnusable,
             Self::Unusable { .. } => Code::ImgUnusable,
             Self::ImageUnknown { .. } => Code::ImageUnknown,
             Self::ImageTruncated { .. } => Code::ImageTruncated,
@@ -318,6 +329,7 @@ impl Error {
             // These name the partition themselves.
             error @ (Self::Mount { what: Mounted::Overlay, .. }
             | Self::NotFilesystem { .. }
+            | Self::NotWritableLayer { .. }
             | Self::FilesystemUnsupported { .. }
             | Self::ModuleLoad { .. }
             | Self::ModuleKernel { .. }) => error,
@@ -347,9 +359,10 @@ impl Error {
     /// Returns the device that the error is about, if it is one.
     pub fn device(&self) -> Option<&str> {
         match self {
-            Self::Mount { device, .. } | Self::Unusable { device, .. } | Self::NotFilesystem { device, .. } => {
-                Some(device)
-            }
+            Self::Mount { device, .. }
+            | Self::Unusable { device, .. }
+            | Self::NotFilesystem { device, .. }
+            | Self::NotWritableLayer { device, .. } => Some(device),
             _ => None,
         }
     }
@@ -415,6 +428,14 @@ impl Error {
                 format!("a filesystem on {device} for {}", what.name()),
                 vec![format!("{device} is {content}, and nothing in this initramfs opens it")],
                 format!("put a filesystem on {device}, or name another partition with rd.{}=", what.name()),
+            ),
+            Self::NotWritableLayer { device, .. } => (
+                format!("a filesystem on {device} that can be the writable layer"),
+                said(),
+                format!(
+                    "make an ext4 filesystem there (mke2fs -t ext4 -L overlay {device}), which deletes all that it holds; until \
+                     then boot with rd.overlay=tmpfs"
+                ),
             ),
             Self::ImageMissing { name, device, files } => (
                 format!("{name} on {device}"),
@@ -584,12 +605,13 @@ fn mount_remedy(what: Mounted, device: &str, filesystem: &str, number: Option<i3
         (_, Mounted::Root) => "put an ext4 filesystem on the overlay partition, or boot with rd.overlay=tmpfs".into(),
         (_, Mounted::Virtiofs) => "look at what virtiofsd says on the host".into(),
         (Some(EUCLEAN | EBADMSG), _) => {
-            format!("{device} is damaged: repair it with e2fsck from another system{otherwise}")
+            let check = filesystem::checker(filesystem).unwrap_or("its checker");
+            format!("{device} is damaged: repair it with {check} {device} from another system{otherwise}")
         }
-        _ if !matches!(filesystem, "ext2" | "ext3" | "ext4") => {
-            format!("check the {filesystem} filesystem on {device} from another system{otherwise}")
-        }
-        _ => format!("check {device} with e2fsck from another system{otherwise}"),
+        _ => match filesystem::checker(filesystem) {
+            Some(check) => format!("check it from another system with {check} {device}{otherwise}"),
+            None => format!("check the {filesystem} filesystem on {device} from another system{otherwise}"),
+        },
     }
 }
 

@@ -33,6 +33,11 @@ pub fn demands(head: &[u8]) -> impl Iterator<Item = &'static str> {
     ON_DEMAND.into_iter().filter(move |(bit, _)| features & bit != 0).map(|(_, module)| module)
 }
 
+/// Returns true if the filesystem that starts with `head` has a journal (`s_feature_compat`, COMPAT_HAS_JOURNAL).
+pub fn has_journal(head: &[u8]) -> bool {
+    head.get(SUPERBLOCK + 0x5c).is_some_and(|byte| byte & 0x4 != 0)
+}
+
 /// Returns true if the filesystem that starts with `head` certainly holds no file: nothing but the root and, at most, `lost+found`.
 ///
 /// The kernel writes the count of free inodes when it unmounts, which `s_state` and the journal's flag show. Directories are counted

@@ -10,6 +10,7 @@ use contract::{
     names::{self, store},
     report::Fact,
     step::Step,
+    superblock,
     tag::Volume,
 };
 
@@ -98,11 +99,21 @@ fn on_partition(
     context.begin(Step::Overlay);
     let served = load_overlayfs(context).map_err(Failure::Root)?;
     mount_root(context, &served).map_err(|error| match error {
+        Error::Mount { .. } if folds_case(context.kernel, volume) => of_store(Error::NotWritableLayer {
+            device: volume.path(),
+            filesystem: volume.kind.clone().unwrap_or_default(),
+            reason: "it folds the case of names (feature casefold)",
+        }),
         Error::Mount { .. } | Error::Io { .. } => of_store(error),
         error => Failure::Root(error),
     })?;
     store::sweep(context);
     Ok(())
+}
+
+/// Returns true for a filesystem that can have directories without regard to case. Kernels before 6.18 have none of it below overlayfs.
+fn folds_case(kernel: &mut dyn Machine, volume: &Volume) -> bool {
+    kernel.read(&volume.path(), 0, superblock::HEAD_OF_FEATURES).is_ok_and(|head| superblock::folds_case(&head))
 }
 
 /// Puts the layers together in memory.

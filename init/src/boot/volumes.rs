@@ -6,6 +6,7 @@ use contract::{
     container,
     errno::{ENODEV, EROFS},
     failure::{Mounted, Role},
+    filesystem::{upper_objection, without_replay},
     superblock::ext4,
     tag::{Choice, Tag, Volume, choose},
 };
@@ -150,6 +151,9 @@ pub fn mount_volume(
     }
     // Without a known superblock the default of the contract gives the clearest words from the kernel.
     let filesystem = volume.kind.as_deref().unwrap_or("ext4");
+    if let (Role::Overlay, Some(reason)) = (role, upper_objection(filesystem)) {
+        return Err(Error::NotWritableLayer { device: volume.path(), filesystem: filesystem.into(), reason });
+    }
     let served = context.modules.load_filesystem(context.kernel, filesystem)?;
     load_on_demand(context, volume)?;
     let device = volume.path();
@@ -157,9 +161,9 @@ pub fn mount_volume(
     let mut outcome = context.kernel.mount(&mount);
     // A journal that is not empty cannot be replayed on a device that is write-protected (kernel, fs/ext4/super.c, ext4_load_journal).
     if read_only
-        && filesystem == "ext4"
         && outcome.as_ref().is_err_and(|error| error.raw_os_error() == Some(EROFS))
-        && context.kernel.mount(&Mount { data: "noload", ..mount }).is_ok()
+        && let Some(data) = without_replay(filesystem)
+        && context.kernel.mount(&Mount { data, ..mount }).is_ok()
     {
         context.notice(&format!(
             "{}, {device}, is write-protected and was not unmounted in order: it is read without its journal",

@@ -205,6 +205,23 @@ fn the_kernels_panic_sets_the_policy() {
 }
 
 #[test]
+fn a_policy_that_restarts_outlives_init() {
+    for (baked, kernel, wanted) in [
+        ("", "rd.onerror=reboot:30", Some(30)),
+        ("", "rd.onerror=reboot", Some(1)),
+        ("panic=7", "", Some(7)),
+        ("", "panic=7", None),
+        ("", "rd.onerror=reboot panic=0", None),
+        ("", "rd.onerror=poweroff", None),
+        ("", "", None),
+    ] {
+        let abilities = Abilities { shell: false, trust: false };
+        let config = Config::parse([baked, kernel, ""], abilities, false).0;
+        assert_eq!(config.common.panic, wanted, "{baked} {kernel}");
+    }
+}
+
+#[test]
 fn breakpoints() {
     let breaks = |line| Config::parse(["", line, ""], DEBUG, false).0.common.breaks;
     assert_eq!(breaks("rd.break=overlay,switch-root"), [Step::Overlay, Step::SwitchRoot]);

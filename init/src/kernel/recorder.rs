@@ -58,6 +58,8 @@ pub struct Device {
     pub fails: BTreeMap<String, i32>,
     /// The medium is write-protected.
     pub read_only: bool,
+    /// It was not unmounted in order: its journal is to be replayed.
+    pub unclean: bool,
     /// Bytes in a sector of the disk.
     pub sector: u64,
     /// Bytes in a block of the filesystem. One that is smaller than a sector does not mount.

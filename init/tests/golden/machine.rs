@@ -98,6 +98,8 @@ struct Described {
     appears_ms: u64,
     #[serde(default)]
     read_only: bool,
+    #[serde(default)]
+    unclean: bool,
     #[serde(default = "usual_sector")]
     sector: u64,
     #[serde(default = "usual_block")]
@@ -140,6 +142,7 @@ impl Described {
             inodes: self.inodes,
             fails: self.fails,
             read_only: self.read_only,
+            unclean: self.unclean,
             sector: self.sector,
             block: self.block,
             unreadable: self.unreadable,
@@ -184,7 +187,7 @@ impl<'de> Deserialize<'de> for Entry {
 }
 
 const KINDS: &str = "a file is a text, or one of { program = TEXT }, { elf = MACHINE } with loader = PATH or not, { link = PATH }, { directory = true }, { special = true }, \
-                     { vermagic = VERSION }, { files = COUNT } with quota = true or not, { image = NAME, size = BYTES }, the last with claims = BYTES or not";
+                     { vermagic = VERSION }, { files = COUNT } with quota = true and casefold = true or not, { image = NAME, size = BYTES }, the last with claims = BYTES or not";
 
 /// All keys that describe a file.
 #[derive(Default, Deserialize)]
@@ -199,6 +202,7 @@ struct Keys {
     vermagic: Option<String>,
     files: Option<u32>,
     quota: Option<bool>,
+    casefold: Option<bool>,
     image: Option<String>,
     size: Option<u64>,
     claims: Option<u64>,
@@ -221,7 +225,9 @@ impl Keys {
             self.directory.filter(|is_so| *is_so).map(|_| Node::Directory),
             self.special.filter(|is_so| *is_so).map(|_| Node::Special),
             self.vermagic.map(|vermagic| Node::file(module(&vermagic), 0o644)),
-            self.files.map(|files| Node::file(superblock(files, self.quota.unwrap_or(false)), 0o600)),
+            self.files.map(|files| {
+                Node::file(superblock(files, self.quota.unwrap_or(false), self.casefold.unwrap_or(false)), 0o600)
+            }),
             self.image.zip(self.size).map(|(mark, size)| image(&mark, size, self.claims.unwrap_or(size))),
         ];
         let [node] = <[Node; 1]>::try_from(nodes.into_iter().flatten().collect::<Vec<_>>()).ok()?;
@@ -254,9 +260,9 @@ fn image(mark: &str, size: u64, claims: u64) -> Node {
 
 /// An ext4 superblock and its first group descriptor, as far as init reads them (kernel,
 /// Documentation/filesystems/ext4/super.rst): clean, 100 inodes, the first of a file being 11.
-fn superblock(files: u32, has_quota: bool) -> Vec<u8> {
+fn superblock(files: u32, has_quota: bool, folds_case: bool) -> Vec<u8> {
     let mut bytes = vec![0; 4096];
-    let fields: [(usize, u32); 8] = [
+    let fields: [(usize, u32); 9] = [
         (0x0, 100),
         (0x10, 89 - files),
         (0x14, 1),
@@ -264,6 +270,7 @@ fn superblock(files: u32, has_quota: bool) -> Vec<u8> {
         (0x38, 0x0001_ef53),
         (0x4c, 1),
         (0x54, 11),
+        (0x60, if folds_case { 0x2_0000 } else { 0 }),
         (0x64, if has_quota { 0x100 } else { 0 }),
     ];
     for (at, value) in fields {

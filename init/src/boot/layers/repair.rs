@@ -36,6 +36,7 @@ pub fn remedies(policy: Repair, error: &Error) -> &'static [Remedy] {
         (
             _,
             Error::NotFilesystem { .. }
+            | Error::NotWritableLayer { .. }
             | Error::FilesystemUnsupported { .. }
             | Error::ModuleLoad { .. }
             | Error::ModuleKernel { .. },

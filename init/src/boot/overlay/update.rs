@@ -145,6 +145,12 @@ fn finish_update(
             let entry = entry_of(context, delivered, Verdict::Refused, &reason);
             remember(context, update.found, store, entry);
         }
+        Err(Refusal::Unsafe(reason)) => {
+            refuse(context, delivered, &reason);
+            if update.consumes {
+                leave_note(context, delivered, &reason);
+            }
+        }
         Err(Refusal::Failed(error)) => {
             let reason = update.found.readable(&error.with_cause());
             context.notice(&format!("update {delivered} failed and is tried again at the next boot: {reason}"));

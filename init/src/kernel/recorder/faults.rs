@@ -5,16 +5,25 @@ use std::{
     io::{Error, ErrorKind, Result},
 };
 
-use contract::errno::{EACCES, EINVAL, EIO, ENOSPC, EROFS};
+use contract::{
+    errno::{EACCES, EINVAL, EIO, ENOSPC, EROFS},
+    filesystem::without_replay,
+};
 
 use super::{Device, Files, Node, Recorder, Source};
 use crate::kernel::Space;
 
 impl Device {
     /// Returns the error number with which a mount of the device fails, if it does.
-    pub(super) fn mount_failure(&self, read_only: bool) -> Option<i32> {
-        // The kernel's numbers for write protection (fs/super.c) and for blocks that are less than a sector (fs/ext4/super.c).
-        let refused = [(self.read_only && !read_only, EACCES), (self.block < self.sector, EINVAL)];
+    pub(super) fn mount_failure(&self, read_only: bool, data: &str) -> Option<i32> {
+        let replays = self.unclean && without_replay(self.volume.kind.as_deref().unwrap_or_default()) != Some(data);
+        // The kernel's numbers for write protection (fs/super.c), for a replay on such a device and for blocks that are less than a
+        // sector (fs/ext4/super.c).
+        let refused = [
+            (self.read_only && !read_only, EACCES),
+            (self.read_only && replays, EROFS),
+            (self.block < self.sector, EINVAL),
+        ];
         self.mount_fails.or_else(|| refused.iter().find(|(refused, _)| *refused).map(|(_, number)| *number))
     }
 

@@ -197,7 +197,7 @@ impl Kernel for Recorder {
             entry.1 = self.images.get(&file).cloned().ok_or_else(|| self.failed(EINVAL))?;
         } else if let Some(number) = self.devices.iter().position(|device| device.volume.path() == mount.source) {
             let device = self.devices.get(number).cloned().unwrap_or_default();
-            if let Some(error) = device.mount_failure(mount.read_only) {
+            if let Some(error) = device.mount_failure(mount.read_only, mount.data) {
                 return Err(self.failed(error));
             }
             entry.1 = device.files;

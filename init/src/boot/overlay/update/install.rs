@@ -6,7 +6,10 @@ use std::io;
 use contract::{
     Digest,
     errno::{EIO, ENOMEM},
+    filesystem,
     names::{self, img, newimg},
+    superblock::ext4,
+    tag::Volume,
     text::Size,
 };
 
@@ -87,6 +90,9 @@ pub(super) fn install(
         drop_script_names(context.kernel, name)?;
         return Ok((Outcome::Already, entry(context, digest)));
     }
+    if let Some(objection) = objection_to(context.kernel, &update.found.img) {
+        return Err(Refusal::Unsafe(objection));
+    }
     if let Some(known) = recall(context, update, store, &mut delivery)? {
         return Err(Refusal::Known(known));
     }
@@ -112,6 +118,16 @@ pub(super) fn install(
         drop_script_names(context.kernel, name)?;
     }
     Ok((Outcome::Installed, entry(context, digest)))
+}
+
+/// Returns why the filesystem of `img` cannot take an update, if it cannot.
+fn objection_to(kernel: &mut dyn Machine, img: &Volume) -> Option<String> {
+    let kind = img.kind.as_deref()?;
+    let objection = filesystem::update_objection(kind).or_else(|| {
+        let head = kernel.read(&img.path(), 0, ext4::HEAD).ok().filter(|_| kind == "ext4")?;
+        (!ext4::has_journal(&head)).then_some("it has no journal")
+    })?;
+    Some(format!("img, {}, is {kind}, on which a power cut could leave no image at all: {objection}", img.path()))
 }
 
 /// True for a name that stands for a file: an image may be a link to another name beside it.

@@ -28,6 +28,8 @@ pub(super) enum Refusal {
     Unusable(String),
     /// It cannot be put in as things are: a signature is missing, there is no room. Each boot looks again.
     Refused(String),
+    /// The filesystem of `img` cannot take an update safely: nothing is written to it.
+    Unsafe(String),
     /// It was tried before, and this is what came of it.
     Known(Entry),
     /// A medium failed: it is tried again at the next boot.
