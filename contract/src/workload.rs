@@ -8,8 +8,8 @@ pub use process::Process;
 /// Directories of programs where the environment has no `PATH`: as container engines have it.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Signal that asks a program to exit where the image does not say otherwise.
-const SIGTERM: i32 = 15;
+/// Signal that asks a program to exit; the default where the image does not say otherwise.
+pub const SIGTERM: i32 = 15;
 
 /// The program, as it was written down.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

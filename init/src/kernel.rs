@@ -127,6 +127,35 @@ pub struct Uevent {
     pub modalias: Option<String>,
 }
 
+/// An event that the kernel reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A device was added, changed or removed.
+    Device(Uevent),
+    /// A network interface is new, has changed or is gone.
+    Link(rtnetlink::Change),
+    /// A child process has exited.
+    Exited(u32),
+    /// The last child process has exited.
+    Childless,
+    /// This process was sent a signal, by number.
+    Signal(i32),
+}
+
+/// Sources of events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sources {
+    /// Devices.
+    Devices,
+    /// Devices, child processes that exit and, with `links`, network interfaces, those that are there first.
+    Hotplug {
+        /// True with network interfaces.
+        links: bool,
+    },
+    /// Child processes that exit, and all signals: the system runs, and this process is asked to end it. Ctrl-Alt-Del is a signal too.
+    Requests,
+}
+
 /// The end of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Power {
@@ -235,19 +264,17 @@ pub trait Kernel {
     /// Returns the block devices, loop devices and RAM disks left out, with type and label. `details`: also with UUIDs and what
     /// their partition table says.
     fn volumes(&mut self, details: bool) -> Vec<Volume>;
-    /// Listens to what the kernel says about devices from here on. What happened before is seen by looking.
+    /// Opens sources of events. What happened before is seen by looking.
     ///
     /// # Errors
-    /// The kernel's reason; one without networking has no such thing.
-    fn listen(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-    /// The next thing the kernel says about devices; none by `deadline` (on the clock of [`Kernel::now`]). A deadline in the
-    /// past asks without waiting.
+    /// The kernel's reason; one without networking has no devices to tell of this way.
+    fn listen(&mut self, sources: Sources) -> io::Result<()>;
+    /// Returns the events since the last call; waits for one if there is none, until `deadline` at most (on the clock of
+    /// [`Kernel::now`]). A deadline in the past asks without waiting.
     ///
     /// # Errors
-    /// The kernel's reason.
-    fn next_uevent(&mut self, deadline: Duration) -> io::Result<Option<Uevent>>;
+    /// The kernel's reason; also where no source is open.
+    fn next_events(&mut self, deadline: Option<Duration>) -> io::Result<Vec<Event>>;
 
     /// Starts the process that empties [`names::DISCARDED`](contract::names::DISCARDED) on the writable partition mounted at `store`
     /// and makes [`names::SPARE`](contract::names::SPARE) for the next boot, when nothing else wants the machine.
@@ -279,22 +306,18 @@ impl<K> Nothing for K {}
 use disks::{Contents, Disks, Signatures};
 use supervisor::Shell;
 
-#[cfg(not(feature = "virtiofs"))]
-use Nothing as Shares;
 #[cfg(not(feature = "supervise"))]
 use Nothing as Supervisor;
 #[cfg(not(feature = "ram"))]
 use Nothing as System;
-#[cfg(feature = "virtiofs")]
-use supervisor::Shares;
 #[cfg(feature = "supervise")]
 use supervisor::Supervisor;
 #[cfg(feature = "ram")]
 use supervisor::System;
 
 /// A kernel with all that the boot modes of this build need.
-pub trait Machine: Kernel + Contents + Disks + Signatures + Shell + Supervisor + Shares + System {}
-impl<K: Kernel + Contents + Disks + Signatures + Shell + Supervisor + Shares + System> Machine for K {}
+pub trait Machine: Kernel + Contents + Disks + Signatures + Shell + Supervisor + System {}
+impl<K: Kernel + Contents + Disks + Signatures + Shell + Supervisor + System> Machine for K {}
 
 /// Returns true if there is something of that name.
 pub fn exists(kernel: &mut dyn Machine, path: &str) -> bool {
@@ -318,4 +341,14 @@ pub fn read_text(kernel: &mut dyn Machine, path: &str) -> String {
 /// Returns the running kernel's version, as `uname -r` gives it (kernel, Documentation/filesystems/proc.rst, `/proc/version`).
 pub fn release(kernel: &mut dyn Machine) -> String {
     read_text(kernel, "/proc/version").split(' ').nth(2).unwrap_or_default().into()
+}
+
+/// Returns the consoles the kernel speaks on (kernel, Documentation/filesystems/proc.rst, `/proc/consoles`), as far as they are there.
+pub fn consoles(listed: &str, exists: &mut dyn FnMut(&str) -> bool) -> Vec<String> {
+    let names = listed.lines().filter_map(|line| line.split_ascii_whitespace().next());
+    let mut all: Vec<String> = names.map(|name| ["/dev/", name].concat()).filter(|path| exists(path)).collect();
+    if all.is_empty() {
+        all.push("/dev/console".into());
+    }
+    all
 }

@@ -30,7 +30,7 @@ use initramfs_overlay_init::{
     config::{Abilities, OverlayStore},
     context::Context,
     kernel::{
-        Kernel,
+        Kernel, Sources,
         linux::{self, Linux},
     },
 };
@@ -515,9 +515,9 @@ fn devices_are_listed(shop: &Workshop) {
     let volumes = kernel.volumes(true);
     assert!(volumes.iter().all(|volume| !volume.name.starts_with("loop")), "{volumes:?}");
     assert!(volumes.iter().all(|volume| volume.size > 0 && !volume.disk.is_empty()));
-    kernel.listen().unwrap();
+    kernel.listen(Sources::Devices).unwrap();
     let deadline = kernel.now() + Duration::from_millis(50);
     // The partitions that were just scanned have announced themselves, or will not: either way this comes back.
-    while kernel.next_uevent(deadline).unwrap().is_some() {}
+    while !kernel.next_events(Some(deadline)).unwrap().is_empty() {}
     assert!(kernel.now() >= deadline);
 }

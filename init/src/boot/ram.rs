@@ -4,7 +4,9 @@
 pub mod config;
 mod contents;
 pub mod fault;
+mod getty;
 pub mod hotplug;
+mod interfaces;
 pub mod network;
 mod runtime;
 mod user;
@@ -25,7 +27,7 @@ use crate::{
     error::Result,
     kernel::{
         Kind, Level, Limits, Machine, Mount, Power, exists,
-        supervisor::{Identity, Program, Setting},
+        supervisor::{Attribute, Identity, Node, Program, Setting},
     },
     modules::Modules,
     switch_root,
@@ -78,7 +80,7 @@ pub fn run(context: &mut Context<'_>, config: &Config) -> Result<()> {
     }
     if workload.switches_on && config.net != Some(false) {
         let mut seen = Vec::new();
-        let mut switch_on = |kernel: &mut dyn Machine| switch_on(kernel, &mut seen);
+        let mut switch_on = |kernel: &mut dyn Machine| interfaces::switch_on(kernel, &mut seen);
         // Some drivers may be the kernel's own.
         switch_on(context.kernel);
         context.modules.coldplug_cards(context.kernel, switch_on);
@@ -93,7 +95,7 @@ pub fn run(context: &mut Context<'_>, config: &Config) -> Result<()> {
     if is_image {
         add_runtime(context, &hostname);
     }
-    if let Err(error) = context.kernel.link_up("lo") {
+    if let Err(error) = interfaces::bring_up(context.kernel, "lo") {
         context.notice(&format!("the loopback network is not up: {error}"));
     }
     context.begin(Step::Check);
@@ -109,7 +111,7 @@ pub fn run(context: &mut Context<'_>, config: &Config) -> Result<()> {
     context.begin(Step::Run);
     context.write_report();
     if workload.on_consoles {
-        let power = context.kernel.run_getty(&program);
+        let power = getty::run(context.kernel, &program);
         let power = power.map_err(|source| Fault::Exec { path: program.path.clone(), source })?;
         context.kernel.power(power, Duration::ZERO);
         return Ok(());
@@ -126,21 +128,6 @@ pub fn run(context: &mut Context<'_>, config: &Config) -> Result<()> {
     }
 }
 
-/// Switches the network cards on that are not among the `seen` yet. What runs beside the program tries again, and says why it cannot.
-fn switch_on(kernel: &mut dyn Machine, seen: &mut Vec<String>) {
-    const INTERFACES: &str = "/sys/class/net";
-    for name in kernel.list(INTERFACES).unwrap_or_default() {
-        if seen.contains(&name) {
-            continue;
-        }
-        // Those that the kernel makes by itself have no device (kernel, Documentation/ABI/testing/sysfs-class-net).
-        if exists(kernel, &[INTERFACES, "/", &name, "/device"].concat()) {
-            let _ = kernel.link_up(&name);
-        }
-        seen.push(name);
-    }
-}
-
 /// Starts what runs beside the program, and says where that was asked for and is not there.
 fn start_companion(context: &mut Context<'_>, config: &Config, workload: &Workload) {
     let Some(companion) = companion(workload) else {
@@ -149,7 +136,7 @@ fn start_companion(context: &mut Context<'_>, config: &Config, workload: &Worklo
         }
         return;
     };
-    if let Err(error) = context.kernel.start(&companion, "/dev/console") {
+    if let Err(error) = context.kernel.start(&companion, "/dev/console", false) {
         context.notice(&format!("{} would not start: {error}", companion.path));
     }
 }
@@ -194,7 +181,7 @@ fn restore(context: &mut Context<'_>, workload: &Workload) {
         context.notice(&words);
     }
     // A rootfs on tmpfs lets everybody write to / (kernel, mm/shmem.c, shmem_parse_options: 01777).
-    if let Err(error) = context.kernel.set_mode("/", workload.root_mode.unwrap_or(0o755)) {
+    if let Err(error) = context.kernel.set_attribute("/", Attribute::Mode(workload.root_mode.unwrap_or(0o755))) {
         context.notice(&format!("anybody may write to /: {error}"));
     }
     // The image's own program of that name, which this one stood in the place of.
@@ -226,7 +213,7 @@ fn mount_apis(context: &mut Context<'_>) {
     }
     for (from, to) in LINKS {
         if !exists(context.kernel, from)
-            && let Err(error) = context.kernel.symlink(to, from)
+            && let Err(error) = context.kernel.make_node(from, Node::Link(to))
         {
             context.notice(&format!("cannot make {from}: {error}"));
         }
@@ -350,15 +337,15 @@ mod tests {
     use super::*;
     use crate::{
         boot::ABILITIES,
-        kernel::recorder::{Node, Recorder},
+        kernel::recorder::{self, Recorder},
     };
 
     #[test]
     fn a_root_that_somebody_packed_runs_its_own_init() {
         let mut kernel = Recorder { exit_status: Some(3), release: "6.1.0".into(), ..Recorder::default() };
-        kernel.files.insert("init".into(), Node::file("ours", 0o755));
-        kernel.files.insert("sbin/init".into(), Node::file("theirs", 0o755));
-        kernel.files.insert("lib/modules/6.1.0/net.ko".into(), Node::file("m", 0o644));
+        kernel.files.insert("init".into(), recorder::Node::file("ours", 0o755));
+        kernel.files.insert("sbin/init".into(), recorder::Node::file("theirs", 0o755));
+        kernel.files.insert("lib/modules/6.1.0/net.ko".into(), recorder::Node::file("m", 0o644));
         run(&mut Context::new(&mut kernel, ABILITIES), &Config::default()).unwrap();
         let has = |line: &str| assert!(kernel.record.iter().any(|seen| seen.starts_with(line)), "{:#?}", kernel.record);
         has("load /lib/modules/6.1.0/net.ko");

@@ -23,7 +23,7 @@ pub fn run(kernel: &mut dyn Machine, exit: &Exit, program: &Program) -> Result<(
     let status = kernel.supervise(program).map_err(|source| failed(program, source))?;
     if exit.path == exit::CONSOLE {
         kernel.log(Level::Announcement, &format!("{}{status}", names::EXIT_STATUS));
-    } else if let Err(error) = kernel.report_status(&exit.path, exit.offset, status) {
+    } else if let Err(error) = kernel.write_at(&exit.path, exit.offset, &[status]) {
         kernel.log(
             Level::Announcement,
             &format!("initramfs-overlay: {} ended with {status}; {} cannot be told: {error}", program.path, exit.path),

@@ -2,6 +2,7 @@
 //! No disk is looked at unless a writable layer on one is asked for.
 
 pub mod config;
+mod tags;
 
 use std::io::ErrorKind;
 
@@ -27,11 +28,8 @@ use config::{Config, Share};
 
 /// Nodes that programs expect and that only drivers in use would make: path, permission bits, major and minor number (kernel,
 /// Documentation/admin-guide/devices.txt; include/linux/miscdevice.h).
-const NODES: [Node<'static>; 3] = [
-    Node { path: "/dev/kvm", mode: 0o666, major: 10, minor: 232 },
-    Node { path: "/dev/loop-control", mode: 0o660, major: 10, minor: 237 },
-    Node { path: "/dev/fuse", mode: 0o666, major: 10, minor: 229 },
-];
+const NODES: [(&str, u32, u32, u32); 3] =
+    [("/dev/kvm", 0o666, 10, 232), ("/dev/loop-control", 0o660, 10, 237), ("/dev/fuse", 0o666, 10, 229)];
 
 /// Links that programs expect: from, to.
 const LINKS: [(&str, &str); 4] = [
@@ -68,18 +66,13 @@ pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Root> {
 
 /// Nodes and links in `/dev`. What cannot be made is said and does not matter to the boot.
 fn complete_dev(context: &mut Context<'_>) {
-    for node in &NODES {
-        if let Err(error) = context.kernel.make_node(node)
+    let devices = NODES.map(|(path, mode, major, minor)| (path, Node::Device { mode, major, minor }));
+    let links = LINKS.map(|(path, target)| (path, Node::Link(target)));
+    for (path, node) in devices.into_iter().chain(links) {
+        if let Err(error) = context.kernel.make_node(path, node)
             && error.kind() != ErrorKind::AlreadyExists
         {
-            context.notice(&format!("cannot make {}: {error}", node.path));
-        }
-    }
-    for (from, to) in LINKS {
-        if let Err(error) = context.kernel.symlink(to, from)
-            && error.kind() != ErrorKind::AlreadyExists
-        {
-            context.notice(&format!("cannot make {from}: {error}"));
+            context.notice(&format!("cannot make {path}: {error}"));
         }
     }
 }
@@ -137,7 +130,7 @@ fn mount_shares(context: &mut Context<'_>, shares: &[Share], events: &mut Uevent
         context.make_dir(&target)?;
         mount(context, share, &target, events)?;
         let link = format!("{}/{}", names::SHARES_LINKS_DIR, share.tag);
-        if let Err(source) = context.kernel.symlink(&target, &link) {
+        if let Err(source) = context.kernel.make_node(&link, Node::Link(&target)) {
             return Err(Error::Io { action: "create", path: link, source });
         }
     }
@@ -166,7 +159,7 @@ fn mount(context: &mut Context<'_>, share: &Share, target: &str, events: &mut Ue
             };
             return Err(mount_error(context.kernel, Mounted::Virtiofs, &mount, source, served, looked));
         }
-        let seen = context.kernel.virtiofs_tags();
+        let seen = tags::tags(context.kernel);
         if seen.contains(&share.tag) {
             return Err(Error::Mount {
                 what: Mounted::Virtiofs,

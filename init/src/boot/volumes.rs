@@ -15,7 +15,7 @@ use crate::{
     config::HAS_OVERLAY,
     context::Context,
     error::{Error, Result},
-    kernel::{Limits, Machine, Mount, Uevent, release},
+    kernel::{Event, Limits, Machine, Mount, Sources, release},
 };
 
 /// Returns the one partition that `tag` names.
@@ -84,7 +84,7 @@ impl Uevents {
         if self.is_open {
             return Ok(false);
         }
-        context.kernel.listen()?;
+        context.kernel.listen(Sources::Devices)?;
         self.is_open = true;
         context.modules.coldplug(context.kernel, &[]);
         Ok(true)
@@ -103,9 +103,11 @@ impl Uevents {
         loop {
             // After the first change, take what is there without waiting.
             let until = if changed { Duration::ZERO } else { deadline };
-            let Some(uevent) = context.kernel.next_uevent(until).map_err(deaf)? else { return Ok(changed) };
-            changed |= uevent.subsystem == "block";
-            serve(context, uevent);
+            let events = context.kernel.next_events(Some(until)).map_err(deaf)?;
+            if events.is_empty() {
+                return Ok(changed);
+            }
+            changed |= serve(context, events, "block");
         }
     }
 
@@ -117,22 +119,30 @@ impl Uevents {
             Ok(false) => {}
             Err(_) => return false,
         }
-        while let Ok(Some(uevent)) = context.kernel.next_uevent(deadline) {
-            let is_virtio = uevent.subsystem == "virtio";
-            serve(context, uevent);
-            if is_virtio {
-                return true;
+        loop {
+            match context.kernel.next_events(Some(deadline)) {
+                Ok(events) if !events.is_empty() => {
+                    if serve(context, events, "virtio") {
+                        return true;
+                    }
+                }
+                _ => return false,
             }
         }
-        false
     }
 }
 
-/// Loads the driver of a device that came.
-fn serve(context: &mut Context<'_>, uevent: Uevent) {
-    if let (Some(modalias), "add" | "change") = (uevent.modalias, uevent.action.as_str()) {
-        context.modules.serve(context.kernel, &[modalias]);
+/// Loads the drivers of devices that came. Returns true if one of them was of this subsystem.
+fn serve(context: &mut Context<'_>, events: Vec<Event>, subsystem: &str) -> bool {
+    let mut is_there = false;
+    for event in events {
+        let Event::Device(uevent) = event else { continue };
+        is_there |= uevent.subsystem == subsystem;
+        if let (Some(modalias), "add" | "change") = (uevent.modalias, uevent.action.as_str()) {
+            context.modules.serve(context.kernel, &[modalias]);
+        }
     }
+    is_there
 }
 
 /// Mounts a partition, its filesystem's module loaded first.

@@ -3,16 +3,13 @@
 #![allow(unsafe_code)]
 
 mod attributes;
-#[cfg(feature = "ram")]
-mod consoles;
 #[cfg(any(feature = "disks", feature = "ram"))]
 mod copies;
 mod devices;
 #[cfg(feature = "disks")]
 mod disks;
+mod events;
 mod files;
-#[cfg(feature = "ram")]
-mod hotplug;
 mod media;
 #[cfg(any(test, target_env = "musl"))]
 mod memory;
@@ -31,8 +28,6 @@ mod signatures;
 mod supervise;
 #[cfg(feature = "ram")]
 mod system;
-#[cfg(feature = "virtiofs")]
-mod virtiofs;
 mod watchdog;
 
 use std::{
@@ -54,7 +49,8 @@ use nix::{
 use sys_mount::MountFlags;
 
 use super::{
-    Action, Kernel, Kind, Level, Limits, MOST_NAMES, ModuleFile, Mount, Pace, Power, Removal, Space, Stat, Uevent,
+    Action, Event, Kernel, Kind, Level, Limits, MOST_NAMES, ModuleFile, Mount, Pace, Power, Removal, Sources, Space,
+    Stat,
 };
 use contract::tag::Volume;
 use watchdog::Watchdog;
@@ -62,7 +58,7 @@ use watchdog::Watchdog;
 /// The real machine.
 #[derive(Debug)]
 pub struct Linux {
-    uevents: Option<OwnedFd>,
+    events: events::Events,
     kmsg: Option<File>,
     /// Loop devices whose mount is not done yet: closed, they would clear themselves.
     loops: Vec<OwnedFd>,
@@ -76,16 +72,13 @@ pub struct Linux {
     sweeper: Option<Pid>,
     /// Fed while something takes long.
     watchdog: Watchdog,
-    /// Event sources of the hotplug process.
-    #[cfg(feature = "ram")]
-    events: Option<hotplug::Events>,
 }
 
 impl Linux {
     /// The machine, for PID 1 in the mounts that the kernel began with: none of them is shared with anybody (mount_namespaces(7)).
     pub fn new() -> Self {
         Self {
-            uevents: None,
+            events: events::Events::default(),
             kmsg: None,
             loops: Vec::new(),
             known: Vec::new(),
@@ -93,8 +86,6 @@ impl Linux {
             log_limit: None,
             sweeper: None,
             watchdog: Watchdog::new(),
-            #[cfg(feature = "ram")]
-            events: None,
         }
     }
 
@@ -294,25 +285,15 @@ impl Kernel for Linux {
         devices::volumes(&mut self.known, details)
     }
 
-    fn listen(&mut self) -> io::Result<()> {
-        if self.uevents.is_none() {
-            self.uevents = Some(devices::listen()?);
+    fn listen(&mut self, sources: Sources) -> io::Result<()> {
+        if sources == Sources::Requests {
+            self.leave();
         }
-        Ok(())
+        self.events.open(sources)
     }
 
-    fn next_uevent(&mut self, deadline: Duration) -> io::Result<Option<Uevent>> {
-        loop {
-            let left = deadline.saturating_sub(self.now());
-            let Some(socket) = &self.uevents else {
-                return Err(io::Error::other("nobody listens to the kernel's uevents"));
-            };
-            match devices::next_uevent(socket, left)? {
-                devices::Heard::Event(uevent) => return Ok(Some(uevent)),
-                devices::Heard::Nothing => return Ok(None),
-                devices::Heard::Noise => {}
-            }
-        }
+    fn next_events(&mut self, deadline: Option<Duration>) -> io::Result<Vec<Event>> {
+        self.events.next(deadline)
     }
 
     fn sweep(&mut self, store: &str) -> io::Result<()> {

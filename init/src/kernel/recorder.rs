@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use super::{Event, Sources};
 use contract::{Digest, errno::ENOSPC, tag::Volume};
 
 mod disks;
@@ -111,7 +112,7 @@ pub struct Recorder {
     /// The shell leaves, as if `exit` had been typed; without it, there is no shell.
     pub has_shell: bool,
     /// What happens once it runs, a list for each time that it is asked for; then nothing can be heard any more.
-    pub events: std::collections::VecDeque<Vec<super::supervisor::Event>>,
+    pub events: std::collections::VecDeque<Vec<Event>>,
     /// One line for each operation.
     pub record: Vec<String>,
     /// What became of the machine so far.
@@ -129,6 +130,7 @@ pub struct State {
     loops: Vec<String>,
     modules: Vec<String>,
     processes: u32,
+    sources: Option<Sources>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

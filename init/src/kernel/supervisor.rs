@@ -1,10 +1,26 @@
 //! Operations of the boot modes in which PID 1 stays and looks after programs. A kernel without them answers `Unsupported`.
 
-use std::{io, time::Duration};
+use std::io;
 
 use contract::workload::Process;
 
-use super::{Power, rtnetlink};
+/// Signals, by number: those of x86, ARM and RISC-V (signal(7)).
+pub const SIGHUP: i32 = 1;
+/// The signal of Ctrl-C.
+pub const SIGINT: i32 = 2;
+/// The signal that no process can ignore.
+pub const SIGKILL: i32 = 9;
+/// The signal for a use that a program gives it.
+pub const SIGUSR1: i32 = 10;
+/// The second signal for a use that a program gives it.
+pub const SIGUSR2: i32 = 12;
+/// The signal that has a stopped process go on.
+pub const SIGCONT: i32 = 18;
+/// The signal of a power failure.
+pub const SIGPWR: i32 = 30;
+
+/// All processes but this one, in the place of a process (kill(2)).
+pub const EVERYBODY: i32 = -1;
 
 /// A program that runs beside PID 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,17 +48,29 @@ pub struct Setting {
     pub stop: i32,
 }
 
-/// A device node to make.
+/// A directory entry to make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Node<'a> {
-    /// Its name.
-    pub path: &'a str,
+pub enum Node<'a> {
+    /// A symbolic link to that target.
+    Link(&'a str),
+    /// A character device, with exactly that mode.
+    Device {
+        /// Permission bits.
+        mode: u32,
+        /// Major number.
+        major: u32,
+        /// Minor number.
+        minor: u32,
+    },
+}
+
+/// An attribute of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attribute<'a> {
     /// Permission bits.
-    pub mode: u32,
-    /// Major number.
-    pub major: u32,
-    /// Minor number.
-    pub minor: u32,
+    Mode(u32),
+    /// An extended attribute, name and value; of a file itself, not of what a link leads to.
+    Extended(&'a str, &'a [u8]),
 }
 
 /// The user and groups that a program runs as.
@@ -60,39 +88,28 @@ pub struct Identity {
     pub process: Process,
 }
 
-/// An event on a machine that runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// A device has come.
-    Device,
-    /// A network interface is new, has changed or is gone.
-    Link(rtnetlink::Change),
-    /// A child process has exited.
-    Exited(u32),
-}
-
 /// A kernel on which PID 1 stays and runs one program.
 pub trait Supervisor {
     /// Runs another program on the console until it ends: signals for this process go to it, and what else ends meanwhile is
-    /// reaped. Returns its status, 128 + N where signal N ended it. Nothing else runs afterwards.
+    /// reaped. Returns its status, 128 + N where signal N ended it. Nothing else runs afterwards, and all that was written is out.
     ///
     /// # Errors
     /// It would not start.
     fn supervise(&mut self, _program: &Program) -> io::Result<u8> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    /// Writes one byte to a device, once everything else that was written is out.
+    /// Writes to a file or device that is there, at an offset.
     ///
     /// # Errors
     /// The kernel's reason.
-    fn report_status(&mut self, _path: &str, _offset: u64, _status: u8) -> io::Result<()> {
+    fn write_at(&mut self, _path: &str, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    /// Makes a symbolic link `link` to `target`.
+    /// Makes a symbolic link or a device node.
     ///
     /// # Errors
     /// The kernel's reason.
-    fn symlink(&mut self, _target: &str, _link: &str) -> io::Result<()> {
+    fn make_node(&mut self, _path: &str, _node: Node<'_>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
@@ -102,80 +119,29 @@ pub trait Shell {
     /// Runs a shell on every console. Comes back when one of them is left.
     ///
     /// # Errors
-    /// The kernel's; also where the build of init has no shell.
+    /// The kernel's reason; also where the build of init has no shell.
     fn shell(&mut self, _banner: &str) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
 
-/// A kernel that mounts directories of its host.
-pub trait Shares {
-    /// Makes a character device.
-    ///
-    /// # Errors
-    /// The kernel's reason.
-    fn make_node(&mut self, _node: &Node<'_>) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// Returns the tags of the virtiofs devices there are, sorted; one that cannot be read is a `?`.
-    fn virtiofs_tags(&mut self) -> Vec<String> {
-        Vec::new()
-    }
-}
-
-/// A kernel whose initramfs is the system: with files of its own, networks and consoles.
+/// A kernel whose initramfs is the system: with files of its own, and programs beside PID 1.
 pub trait System {
-    /// Sets an extended attribute of a file itself, not of what a link leads to.
+    /// Sets an attribute of a file.
     ///
     /// # Errors
     /// The kernel's reason.
-    fn set_attribute(&mut self, _path: &str, _name: &str, _value: &[u8]) -> io::Result<()> {
+    fn set_attribute(&mut self, _path: &str, _attribute: Attribute<'_>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    /// Sets permission bits.
-    ///
-    /// # Errors
-    /// The kernel's reason.
-    fn set_mode(&mut self, _path: &str, _mode: u32) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// Brings a network interface up.
-    ///
-    /// # Errors
-    /// The kernel's reason; one without networking has none.
-    fn link_up(&mut self, _interface: &str) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// Starts a program that speaks on that terminal; nobody waits for it. Returns its process.
+    /// Starts a program that speaks on that terminal, in a session of its own; nobody waits for it. `controls`: the terminal is its
+    /// session's, with Ctrl-C and job control, and at its end all that it left there. Returns its process.
     ///
     /// # Errors
     /// The kernel's reason. A program that cannot be run is not reported.
-    fn start(&mut self, _program: &Program, _terminal: &str) -> io::Result<u32> {
+    fn start(&mut self, _program: &Program, _terminal: &str, _controls: bool) -> io::Result<u32> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    /// Asks a process to end. It may have done so.
-    fn stop(&mut self, _process: u32) {}
-    /// Opens the sources of events: devices, child processes that exit and, with `links`, network interfaces, those that are there first.
-    ///
-    /// # Errors
-    /// The kernel's reason. A kernel without networking has no devices to tell of this way.
-    fn watch(&mut self, _links: bool) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// Returns the events since the last call; waits for one if there is none, until `deadline` at most (on the clock of
-    /// [`Kernel::now`](super::Kernel::now)).
-    ///
-    /// # Errors
-    /// The event source is closed.
-    fn next_events(&mut self, _deadline: Option<Duration>) -> io::Result<Vec<Event>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-    /// Runs a program on every console, and again whenever it ends, until this process is asked to end the machine. What else ends
-    /// meanwhile is reaped. Returns how the machine is to end; nothing else runs then.
-    ///
-    /// # Errors
-    /// The kernel's reason.
-    fn run_getty(&mut self, _program: &Program) -> io::Result<Power> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
+    /// Sends a signal to a process or [`EVERYBODY`], which may be gone.
+    fn signal(&mut self, _process: i32, _signal: i32) {}
 }

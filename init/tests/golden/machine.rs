@@ -329,6 +329,9 @@ pub fn record(machine: Machine) -> String {
         for directory in ["dev", "proc", "run", "sys"] {
             initramfs.entry(directory.into()).or_insert(Node::Directory);
         }
+        for tag in machine.shares.keys() {
+            initramfs.insert(format!("sys/fs/virtiofs/{tag}/tag"), Node::file(tag.as_str(), 0o444));
+        }
     }
     for (number, alias) in machine.modaliases.iter().enumerate() {
         let bus = alias.split(':').next().unwrap_or_default();

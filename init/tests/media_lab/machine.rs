@@ -15,10 +15,10 @@ use initramfs_overlay_init::{
     boot,
     config::Abilities,
     kernel::{
-        Action, Kernel, Kind, Level, ModuleFile, Mount, Pace, Power, Removal, Space, Stat, Uevent,
+        Action, Event, Kernel, Kind, Level, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat,
         disks::{Contents, Disks, Signatures, Signed},
         linux::Linux,
-        supervisor::{Node, Shares, Shell, Supervisor, System},
+        supervisor::{Attribute, Node, Shell, Supervisor, System},
     },
 };
 use nix::{
@@ -181,11 +181,8 @@ impl Place for Mount<'_> {
     }
 }
 
-impl Place for Node<'_> {
-    fn place(&self) -> &str {
-        self.path
-    }
-}
+impl Place for Node<'_> {}
+impl Place for Attribute<'_> {}
 
 impl Place for Signed<'_> {
     fn place(&self) -> &str {
@@ -291,20 +288,13 @@ impl Shell for Machine {}
 
 impl Supervisor for Machine {
     pass_on! {
-        fn symlink(&mut self, target: &str, link: &str) -> io::Result<()>;
-    }
-}
-
-impl Shares for Machine {
-    pass_on! {
-        fn make_node(&mut self, node: &Node<'_>) -> io::Result<()>;
+        fn make_node(&mut self, path: &str, node: Node<'_>) -> io::Result<()>;
     }
 }
 
 impl System for Machine {
     pass_on! {
-        fn set_attribute(&mut self, path: &str, name: &str, value: &[u8]) -> io::Result<()>;
-        fn set_mode(&mut self, path: &str, mode: u32) -> io::Result<()>;
+        fn set_attribute(&mut self, path: &str, attribute: Attribute<'_>) -> io::Result<()>;
     }
 }
 
@@ -432,8 +422,12 @@ impl Kernel for Machine {
         self.plan.devices.iter().map(volume).collect()
     }
 
-    fn next_uevent(&mut self, _deadline: Duration) -> io::Result<Option<Uevent>> {
-        Ok(None)
+    fn listen(&mut self, _sources: Sources) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn next_events(&mut self, _deadline: Option<Duration>) -> io::Result<Vec<Event>> {
+        Ok(Vec::new())
     }
 
     fn enter_root(&mut self, _root: &str) -> io::Result<()> {

@@ -10,9 +10,9 @@ use std::{
 
 use contract::{Digest, errno::ENOSPC, inventory::Kind, names, tag::Volume};
 use initramfs_overlay_init::kernel::{
-    Kernel, Level, ModuleFile, Mount, Pace, Power, Removal, Space, Stat, Uevent,
+    Event, Kernel, Level, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat,
     disks::{self, Contents, Signatures, Signed},
-    supervisor::{Shares, Shell, Supervisor, System},
+    supervisor::{Shell, Supervisor, System},
 };
 
 /// What is on one disk: names, and what they stand for. Two names of one number are hard links.
@@ -374,7 +374,6 @@ impl disks::Disks for Model {
 
 impl Shell for Model {}
 impl Supervisor for Model {}
-impl Shares for Model {}
 impl System for Model {}
 
 impl Kernel for Model {
@@ -576,8 +575,12 @@ impl Kernel for Model {
         vec![volume("vda2", "img"), volume("vda3", "overlay"), volume("vda4", "newimg")]
     }
 
-    fn next_uevent(&mut self, _deadline: Duration) -> Result<Option<Uevent>> {
-        Ok(None)
+    fn listen(&mut self, _sources: Sources) -> Result<()> {
+        Ok(())
+    }
+
+    fn next_events(&mut self, _deadline: Option<Duration>) -> Result<Vec<Event>> {
+        Ok(Vec::new())
     }
 
     /// Does at once what the process behind the boot does later.

@@ -6,7 +6,7 @@ use contract::{
 };
 
 use crate::{
-    kernel::{Machine, read_file},
+    kernel::{Machine, read_file, supervisor::Attribute},
     progress,
 };
 
@@ -70,7 +70,7 @@ pub(super) fn restore_attributes(kernel: &mut dyn Machine, path: &str) -> Option
     let mut failed = 0_u32;
     for attribute in &attributes {
         let path = ["/", attribute.path].concat();
-        if let Err(error) = kernel.set_attribute(&path, attribute.name, &attribute.value) {
+        if let Err(error) = kernel.set_attribute(&path, Attribute::Extended(attribute.name, &attribute.value)) {
             failed = failed.saturating_add(1);
             first.get_or_insert_with(|| format!("{} of {path}: {error}", attribute.name));
         }

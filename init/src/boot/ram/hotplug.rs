@@ -4,14 +4,20 @@
 
 use std::time::Duration;
 
-use contract::{names, workload};
+use contract::{
+    names,
+    workload::{self, SIGTERM},
+};
 
-use super::network::{Act, Watch};
+use super::{
+    interfaces,
+    network::{Act, Watch},
+};
 use crate::{
     config::{Abilities, Config, ModeConfig},
     kernel::{
-        Level, Machine, read_text,
-        supervisor::{Event, Identity, Program, Setting},
+        Event, Level, Machine, Sources, Uevent, read_text,
+        supervisor::{Identity, Program, SIGCONT, Setting},
     },
     modules::Modules,
 };
@@ -39,7 +45,7 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String]) {
         }
         _ => None,
     };
-    if let Err(error) = kernel.watch(network.is_some()) {
+    if let Err(error) = kernel.listen(Sources::Hotplug { links: network.is_some() }) {
         kernel.log(Level::Warning, &format!("devices that come late are not seen: {error}"));
         return;
     }
@@ -67,11 +73,29 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String]) {
         }
         for event in events {
             match event {
-                Event::Device => look = true,
+                Event::Device(uevent) => look |= may_need_driver(&uevent),
                 Event::Link(change) => watch.see(change),
                 Event::Exited(process) => watch.ended(process, kernel.now()),
+                Event::Childless | Event::Signal(_) => {}
             }
         }
+    }
+}
+
+/// True for a device that may want a driver. A change of a block device may stand for events that were lost.
+fn may_need_driver(uevent: &Uevent) -> bool {
+    match uevent.action.as_str() {
+        "add" => uevent.modalias.is_some(),
+        "change" => uevent.subsystem == "block",
+        _ => false,
+    }
+}
+
+/// Asks a process to end; one that is stopped has to go on for that.
+fn stop(kernel: &mut dyn Machine, process: u32) {
+    if let Ok(process) = i32::try_from(process) {
+        kernel.signal(process, SIGTERM);
+        kernel.signal(process, SIGCONT);
     }
 }
 
@@ -79,18 +103,18 @@ impl Network<'_> {
     fn act(&self, kernel: &mut dyn Machine, watch: &mut Watch, act: Act) {
         let (index, program) = match act {
             Act::BringUp(name) => {
-                if let Err(error) = kernel.link_up(&name) {
+                if let Err(error) = interfaces::bring_up(kernel, &name) {
                     kernel.log(Level::Warning, &format!("the network interface {name} is not up: {error}"));
                 }
                 return;
             }
-            Act::Stop(process) => return kernel.stop(process),
+            Act::Stop(process) => return stop(kernel, process),
             Act::Ask(index, name) => (index, self.client(&name)),
             Act::Clear(index, name) => {
                 (index, program(self.script, self.script, &["gone"], &[&["interface=", &name].concat()]))
             }
         };
-        let started = kernel.start(&program, "/dev/null");
+        let started = kernel.start(&program, "/dev/null", false);
         if let Err(error) = &started {
             kernel.log(Level::Warning, &format!("{} would not start: {error}", program.path));
         }
@@ -179,7 +203,8 @@ mod tests {
     #[test]
     fn networks_are_left_alone_where_nobody_is_to_ask() {
         for (cmdline, arguments) in [("rd.net=no", &NETWORK[..]), ("", &[]), ("", &["/bin/busybox"])] {
-            let record = run_with(recorder(cmdline), arguments, vec![vec![], vec![Event::Device], vec![]]);
+            let came = Uevent { action: "add".into(), modalias: Some("usb:v1p2".into()), ..Uevent::default() };
+            let record = run_with(recorder(cmdline), arguments, vec![vec![], vec![Event::Device(came)], vec![]]);
             let wanted = "write /proc/self/oom_score_adj\nwatch devices\nload /lib/modules/6.1/nic.ko\nwarning: devices that come late are seen no more";
             assert!(record.starts_with(wanted), "{record}");
         }

@@ -1,84 +1,9 @@
-//! Devices of the real machine: uevents and what sysfs lists.
+//! Block devices of the real machine, as sysfs lists them.
 
-use std::{
-    fs,
-    io::{self, IoSliceMut},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
-    time::Duration,
-};
-
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout},
-    sys::socket::{
-        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recvmsg, setsockopt, socket,
-        sockopt,
-    },
-};
+use std::fs;
 
 use super::files::{BLOCK, names, read_number, stat, text};
-use crate::kernel::Uevent;
 use contract::tag::Volume;
-
-/// What came out of the uevent socket.
-#[derive(Debug)]
-pub(super) enum Heard {
-    Event(Uevent),
-    Nothing,
-    /// Somebody else's message.
-    Noise,
-}
-
-/// Opens the socket on which the kernel says what happens to devices (its multicast group 1; kernel, lib/kobject_uevent.c).
-pub(super) fn listen() -> nix::Result<OwnedFd> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(AddressFamily::Netlink, SockType::Datagram, flags, Some(SockProtocol::NetlinkKObjectUEvent))?;
-    // A burst of events (hundreds of devices behind one driver) must not be lost; root may exceed the usual limit.
-    let _ = setsockopt(&socket, sockopt::RcvBufForce, &(4 << 20));
-    bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 1))?;
-    Ok(socket)
-}
-
-pub(super) fn next_uevent(socket: &OwnedFd, wait: Duration) -> io::Result<Heard> {
-    let mut message = [0_u8; 8192];
-    let (length, sender) = loop {
-        let mut parts = [IoSliceMut::new(&mut message)];
-        match recvmsg::<NetlinkAddr>(socket.as_raw_fd(), &mut parts, None, MsgFlags::empty()) {
-            Ok(received) => break (received.bytes, received.address.map(|address| address.pid())),
-            Err(Errno::EINTR) => {}
-            // Events were lost for want of room: look at everything again.
-            Err(Errno::ENOBUFS) => {
-                return Ok(Heard::Event(Uevent { action: "change".into(), subsystem: "block".into(), modalias: None }));
-            }
-            Err(Errno::EAGAIN) if wait.is_zero() => return Ok(Heard::Nothing),
-            Err(Errno::EAGAIN) => {
-                let mut polled = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
-                // Rounded up, or the last millisecond would spin.
-                let wait = wait.as_millis().saturating_add(1);
-                let wait = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
-                if nix::poll::poll(&mut polled, wait)? == 0 {
-                    return Ok(Heard::Nothing);
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-    };
-    // Only the kernel sends from port 0.
-    if sender != Some(0) {
-        return Ok(Heard::Noise);
-    }
-    let mut uevent = Uevent::default();
-    for field in message.get(..length).unwrap_or_default().split(|byte| *byte == 0) {
-        let field = String::from_utf8_lossy(field);
-        match field.split_once('=') {
-            Some(("ACTION", value)) => uevent.action = value.into(),
-            Some(("SUBSYSTEM", value)) => uevent.subsystem = value.into(),
-            Some(("MODALIAS", value)) => uevent.modalias = Some(value.into()),
-            _ => {}
-        }
-    }
-    Ok(Heard::Event(uevent))
-}
 
 /// Lists the block devices and probes those that were not probed before.
 pub(super) fn volumes(known: &mut Vec<(Volume, bool)>, details: bool) -> Vec<Volume> {

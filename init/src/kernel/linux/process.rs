@@ -53,19 +53,9 @@ pub(super) fn set_console_level(level: i32) -> Option<i32> {
     (outcome >= 0).then_some(before)
 }
 
-/// The consoles the kernel speaks on (kernel, Documentation/filesystems/proc.rst, /proc/consoles).
+/// Returns the consoles the kernel speaks on.
 pub(super) fn consoles() -> Vec<String> {
-    let listed = text("/proc/consoles");
-    let mut all: Vec<String> = listed
-        .lines()
-        .filter_map(|line| line.split_ascii_whitespace().next())
-        .map(|name| format!("/dev/{name}"))
-        .filter(|path| fs::metadata(path).is_ok())
-        .collect();
-    if all.is_empty() {
-        all.push("/dev/console".into());
-    }
-    all
+    crate::kernel::consoles(&text("/proc/consoles"), &mut |path| fs::metadata(path).is_ok())
 }
 
 /// Returns a text without control characters but line breaks: names and labels from media would drive the terminal of whoever reads them.

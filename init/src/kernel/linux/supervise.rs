@@ -2,8 +2,9 @@
 //! reaped, its status told. A program that must be process 1 itself is that in a namespace, or takes the place of this one.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::{PermissionsExt, symlink},
 };
 
 use contract::workload::Process;
@@ -12,6 +13,7 @@ use nix::{
     fcntl::OFlag,
     sys::{
         signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
+        stat::{Mode, SFlag, makedev, mknod},
         termios::{OutputFlags, SetArg, tcgetattr, tcsetattr},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
@@ -19,20 +21,36 @@ use nix::{
 };
 
 use super::{Linux, process};
-use crate::kernel::supervisor::{Program, Supervisor};
+use crate::kernel::supervisor::{Node, Program, Supervisor};
 
 impl Supervisor for Linux {
     fn supervise(&mut self, program: &Program) -> io::Result<u8> {
         self.leave();
-        run(program)
+        let status = run(program)?;
+        nix::unistd::sync();
+        process::drain_consoles();
+        Ok(status)
     }
 
-    fn report_status(&mut self, path: &str, offset: u64, status: u8) -> io::Result<()> {
-        report_status(path, offset, status)
+    fn write_at(&mut self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut device = File::options().write(true).open(path)?;
+        // Not every device can seek.
+        if offset > 0 {
+            device.seek(SeekFrom::Start(offset))?;
+        }
+        device.write_all(bytes)
     }
 
-    fn symlink(&mut self, target: &str, link: &str) -> io::Result<()> {
-        std::os::unix::fs::symlink(target, link)
+    fn make_node(&mut self, path: &str, node: Node<'_>) -> io::Result<()> {
+        match node {
+            Node::Link(target) => symlink(target, path),
+            Node::Device { mode, major, minor } => {
+                let device = makedev(major.into(), minor.into());
+                mknod(path, SFlag::S_IFCHR, Mode::from_bits_truncate(0o600), device)?;
+                // The umask takes bits from what mknod is asked for; chmod it does not touch.
+                fs::set_permissions(path, fs::Permissions::from_mode(mode))
+            }
+        }
     }
 }
 
@@ -174,16 +192,4 @@ fn end(status: u8) -> u8 {
     // From PID 1: every process but this one (kill(2)). There may be none.
     let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
     status
-}
-
-/// Writes a byte to a device, behind everything else.
-fn report_status(path: &str, offset: u64, status: u8) -> io::Result<()> {
-    nix::unistd::sync();
-    process::drain_consoles();
-    let mut device = File::options().write(true).open(path)?;
-    // Not every device can seek.
-    if offset > 0 {
-        device.seek(SeekFrom::Start(offset))?;
-    }
-    device.write_all(&[status])
 }

@@ -12,9 +12,12 @@ use contract::{
     inventory::Kind,
     names,
     tag::Volume,
+    workload::SIGTERM,
 };
 
-use crate::kernel::{Action, Kernel, Level, Limits, ModuleFile, Mount, Pace, Power, Removal, Space, Stat, Uevent};
+use crate::kernel::{
+    Action, Event, Kernel, Level, Limits, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat, Uevent,
+};
 
 impl Kernel for Recorder {
     fn now(&mut self) -> Duration {
@@ -37,6 +40,7 @@ impl Kernel for Recorder {
             "/proc/filesystems" => self.filesystems.iter().map(|name| format!("\t{name}\n")).collect::<String>().into(),
             "/proc/version" => format!("Linux version {} (described)\n", self.release).into(),
             "/sys/devices/system/cpu/online" => format!("0-{}\n", self.processors.saturating_sub(1)).into(),
+            _ if is_flags(path) => b"0x1002\n".to_vec(),
             _ => self.content(path)?,
         };
         Ok(content.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(most).collect())
@@ -45,6 +49,10 @@ impl Kernel for Recorder {
     fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
         if contract::names::on_medium(path).is_some() && self.node(path).is_ok() {
             return Err(ErrorKind::AlreadyExists.into());
+        }
+        if is_flags(path) {
+            self.note(format!("up {}", path.split('/').nth(4).unwrap_or_default()));
+            return Ok(());
         }
         self.note(format!("write {path}"));
         self.create(path, Node::file(bytes, 0o644))
@@ -266,16 +274,26 @@ impl Kernel for Recorder {
             .collect()
     }
 
-    fn next_uevent(&mut self, deadline: Duration) -> Result<Option<Uevent>> {
-        let next = self.devices.iter().map(|device| device.appears).filter(|time| *time > self.state.clock).min();
-        match next {
-            Some(time) if time <= deadline => {
-                self.state.clock = time;
-                Ok(Some(Uevent { action: "add".into(), subsystem: "block".into(), modalias: None }))
+    fn listen(&mut self, sources: Sources) -> Result<()> {
+        if let Sources::Hotplug { links } = sources {
+            self.note(format!("watch devices{}", if links { " and networks" } else { "" }));
+        }
+        self.state.sources = Some(sources);
+        Ok(())
+    }
+
+    fn next_events(&mut self, deadline: Option<Duration>) -> Result<Vec<Event>> {
+        match (self.state.sources, self.events.pop_front(), deadline) {
+            (Some(Sources::Devices), ..) => {
+                Ok(self.next_device(deadline.unwrap_or(Duration::MAX)).into_iter().collect())
             }
+            (_, Some(events), _) if !events.is_empty() => Ok(events),
+            // Nothing more is described, and somebody asks the machine to end.
+            (Some(Sources::Requests), None, None) => Ok(vec![Event::Signal(SIGTERM)]),
+            (Some(Sources::Hotplug { .. }), None, _) | (None, ..) => Err(ErrorKind::NotFound.into()),
             _ => {
-                self.state.clock = self.state.clock.max(deadline);
-                Ok(None)
+                self.state.clock = self.state.clock.max(deadline.unwrap_or_default());
+                Ok(Vec::new())
             }
         }
     }
@@ -339,6 +357,14 @@ impl Recorder {
         files
     }
 
+    /// Lets the time pass until the next device appears, or to the deadline.
+    fn next_device(&mut self, deadline: Duration) -> Option<Event> {
+        let next = self.devices.iter().map(|device| device.appears).filter(|time| *time > self.state.clock).min();
+        let appears = next.filter(|time| *time <= deadline);
+        self.state.clock = appears.unwrap_or(self.state.clock.max(deadline));
+        appears.map(|_| Event::Device(Uevent { action: "add".into(), subsystem: "block".into(), modalias: None }))
+    }
+
     fn remount(&mut self, target: &str, read_only: bool) -> Result<()> {
         self.note(format!("remount {target} {}", if read_only { "ro" } else { "rw" }));
         if let Some((Device { read_only: true, .. }, _)) = self.device_of(target).filter(|_| !read_only) {
@@ -347,4 +373,9 @@ impl Recorder {
         self.set_read_only(target, read_only);
         Ok(())
     }
+}
+
+/// True for the flags of a network interface.
+fn is_flags(path: &str) -> bool {
+    path.starts_with("/sys/class/net/") && path.ends_with("/flags")
 }

@@ -9,9 +9,9 @@ use std::{
 
 use contract::{Digest, inventory::Kind, names, tag::Volume};
 use initramfs_overlay_init::kernel::{
-    Action, Kernel, Level, MOST_NAMES, ModuleFile, Mount, Pace, Power, Removal, Space, Stat, Uevent,
+    Action, Event, Kernel, Level, MOST_NAMES, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat,
     disks::{Contents, Disks, Signatures, Signed},
-    supervisor::{Shares, Shell, Supervisor, System},
+    supervisor::{Shell, Supervisor, System},
 };
 
 use super::{EINVAL, Machine, Mounted, stream};
@@ -89,7 +89,6 @@ impl Disks for Machine {
 
 impl Shell for Machine {}
 impl Supervisor for Machine {}
-impl Shares for Machine {}
 impl System for Machine {}
 
 impl Kernel for Machine {
@@ -242,10 +241,14 @@ impl Kernel for Machine {
         volumes
     }
 
-    fn next_uevent(&mut self, deadline: Duration) -> io::Result<Option<Uevent>> {
+    fn listen(&mut self, _: Sources) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn next_events(&mut self, deadline: Option<Duration>) -> io::Result<Vec<Event>> {
         // Nothing appears later. The time that the boot would wait passes at once.
-        self.clock = self.clock.max(deadline);
-        Ok(None)
+        self.clock = self.clock.max(deadline.unwrap_or_default());
+        Ok(Vec::new())
     }
 
     fn sweep(&mut self, store: &str) -> io::Result<()> {
