@@ -1,6 +1,7 @@
 //! One boot from the first mount to the hand-over: the steps, their times, and the card of the one that fails. A module below for each
 //! boot mode; [`overlay`] is the appliance.
 
+pub mod block;
 mod evidence;
 pub mod layers;
 pub mod overlay;

@@ -5,7 +5,6 @@
 use std::{io, time::Duration};
 
 pub use contract::inventory::Kind;
-use contract::tag::Volume;
 
 pub mod disks;
 #[cfg(feature = "linux")]
@@ -13,6 +12,9 @@ pub mod linux;
 pub mod recorder;
 pub mod rtnetlink;
 pub mod supervisor;
+
+use disks::{Contents, Disks, Signatures};
+use supervisor::{Shell, Supervisor, System};
 
 /// The loudness of a line of the log; the numbers are the kernel's (Documentation/core-api/printk-basics.rst).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -261,9 +263,6 @@ pub trait Kernel {
     /// kernel threads too (sched(7), `SCHED_FIFO`); affects timing only. Returns one result per module; a module that is in the kernel
     /// already is a success.
     fn load_modules(&mut self, files: &[ModuleFile], workers: usize, first: bool) -> Vec<io::Result<()>>;
-    /// Returns the block devices, loop devices and RAM disks left out, with type and label. `details`: also with UUIDs and what
-    /// their partition table says.
-    fn volumes(&mut self, details: bool) -> Vec<Volume>;
     /// Opens sources of events. What happened before is seen by looking.
     ///
     /// # Errors
@@ -298,22 +297,6 @@ pub trait Kernel {
     /// Waits, then ends the machine. Comes back only on a recorder.
     fn power(&mut self, power: Power, after: Duration);
 }
-
-/// A trait that asks for nothing, in the place of one that this build has no use for: what is in no trait of [`Machine`] is not linked.
-pub trait Nothing {}
-impl<K> Nothing for K {}
-
-use disks::{Contents, Disks, Signatures};
-use supervisor::Shell;
-
-#[cfg(not(feature = "supervise"))]
-use Nothing as Supervisor;
-#[cfg(not(feature = "ram"))]
-use Nothing as System;
-#[cfg(feature = "supervise")]
-use supervisor::Supervisor;
-#[cfg(feature = "ram")]
-use supervisor::System;
 
 /// A kernel with all that the boot modes of this build need.
 pub trait Machine: Kernel + Contents + Disks + Signatures + Shell + Supervisor + System {}

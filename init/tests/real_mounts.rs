@@ -15,6 +15,7 @@ use std::{
 use contract::tag::Volume;
 use initramfs_overlay_init::{
     boot::{
+        block::Probed,
         layers::{
             self,
             store::{self, Store},
@@ -512,7 +513,7 @@ fn devices_are_listed(shop: &Workshop) {
     )));
     let (_, _disk) = attach(&file, true);
     let mut kernel = Linux::new();
-    let volumes = kernel.volumes(true);
+    let volumes = Probed::default().volumes(&mut kernel, true);
     assert!(volumes.iter().all(|volume| !volume.name.starts_with("loop")), "{volumes:?}");
     assert!(volumes.iter().all(|volume| volume.size > 0 && !volume.disk.is_empty()));
     kernel.listen(Sources::Devices).unwrap();

@@ -11,7 +11,7 @@ use contract::{errno::EINVAL, failure::Mounted, names, report::Fact, step::Step}
 use super::{
     Root,
     layers::{self, store::Store},
-    volumes::{Uevents, find_overlay, mount_error},
+    volumes::{Devices, find_overlay, mount_error},
 };
 use crate::{
     config::OverlayStore,
@@ -44,19 +44,19 @@ const LINKS: [(&str, &str); 4] = [
 /// # Errors
 /// The first thing the root cannot do without.
 pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Root> {
-    let mut events = Uevents::default();
+    let mut devices = Devices::default();
     complete_dev(context);
     mount_tmp(context)?;
     context.begin(Step::Modules);
     load_modules(context);
     context.begin(Step::Root);
-    mount_root(context, config, &mut events)?;
+    mount_root(context, config, &mut devices)?;
     context.begin(Step::Mounts);
-    mount_shares(context, &config.shares, &mut events)?;
+    mount_shares(context, &config.shares, &mut devices)?;
     if config.overlaid {
         context.begin(Step::Devices);
         let partition = match context.config.layers.overlay.clone() {
-            OverlayStore::Partition(tag) => find_overlay(context, &mut events, &tag)?,
+            OverlayStore::Partition(tag) => find_overlay(context, &mut devices, &tag)?,
             OverlayStore::Tmpfs(_) => None,
         };
         layers::assemble(context, &mut Store::new(partition.as_ref()), None)?;
@@ -108,7 +108,7 @@ fn load_modules(context: &mut Context<'_>) {
 }
 
 /// Mounts the root: as it is, or as the lower layer of one that is put over it.
-fn mount_root(context: &mut Context<'_>, config: &Config, events: &mut Uevents) -> Result<()> {
+fn mount_root(context: &mut Context<'_>, config: &Config, devices: &mut Devices) -> Result<()> {
     let tag = config.tag().to_string();
     let read_only = config.overlaid || !config.read_write;
     let target = if config.overlaid { names::IMAGE_DIR } else { names::SYSROOT };
@@ -117,18 +117,18 @@ fn mount_root(context: &mut Context<'_>, config: &Config, events: &mut Uevents) 
     context.make_dir(target)?;
     context.report.fact(Fact::Tag, tag.as_str());
     context.report.fact(Fact::Root, if read_only { "ro" } else { "rw" });
-    mount(context, &Share { tag, read_only }, target, events)
+    mount(context, &Share { tag, read_only }, target, devices)
 }
 
 /// Mounts the other directories where they stay: `/run` moves with all that is below it.
-fn mount_shares(context: &mut Context<'_>, shares: &[Share], events: &mut Uevents) -> Result<()> {
+fn mount_shares(context: &mut Context<'_>, shares: &[Share], devices: &mut Devices) -> Result<()> {
     for share in shares {
         for directory in [names::SHARES_DIR, names::SHARES_LINKS_DIR] {
             context.make_dir(directory)?;
         }
         let target = format!("{}/{}", names::SHARES_DIR, share.tag);
         context.make_dir(&target)?;
-        mount(context, share, &target, events)?;
+        mount(context, share, &target, devices)?;
         let link = format!("{}/{}", names::SHARES_LINKS_DIR, share.tag);
         if let Err(source) = context.kernel.make_node(&link, Node::Link(&target)) {
             return Err(Error::Io { action: "create", path: link, source });
@@ -140,7 +140,7 @@ fn mount_shares(context: &mut Context<'_>, shares: &[Share], events: &mut Uevent
 const FILESYSTEM: &str = "virtiofs";
 
 /// Mounts a tag, and waits for it if it is not there yet.
-fn mount(context: &mut Context<'_>, share: &Share, target: &str, events: &mut Uevents) -> Result<()> {
+fn mount(context: &mut Context<'_>, share: &Share, target: &str, devices: &mut Devices) -> Result<()> {
     let deadline = context.kernel.now().saturating_add(context.config.timeout);
     let mount =
         Mount { source: &share.tag, target, filesystem: FILESYSTEM, read_only: share.read_only, ..Mount::default() };
@@ -168,7 +168,7 @@ fn mount(context: &mut Context<'_>, share: &Share, target: &str, events: &mut Ue
                 source,
             });
         }
-        if !events.wait_for_virtio(context, deadline) {
+        if !devices.wait_for_virtio(context, deadline) {
             return Err(Error::TagMissing { tag: share.tag.clone(), waited: context.config.timeout, seen });
         }
     }

@@ -11,6 +11,7 @@ use contract::{
     tag::{Choice, Tag, Volume, choose},
 };
 
+use super::block::Probed;
 use crate::{
     config::HAS_OVERLAY,
     context::Context,
@@ -41,7 +42,7 @@ pub fn missing(volumes: &[Volume], role: Role, tag: &Tag, waited: Duration) -> E
 ///
 /// # Errors
 /// It is missing or ambiguous.
-pub fn find_overlay(context: &mut Context<'_>, events: &mut Uevents, tag: &Tag) -> Result<Option<Volume>> {
+pub fn find_overlay(context: &mut Context<'_>, devices: &mut Devices, tag: &Tag) -> Result<Option<Volume>> {
     if !HAS_OVERLAY && !matches!(tag, Tag::Path(_)) {
         let wanted = "tmpfs or a device path: this init reads no labels";
         return Err(Error::Parameter { name: "rd.overlay".into(), value: tag.to_string(), wanted });
@@ -49,12 +50,12 @@ pub fn find_overlay(context: &mut Context<'_>, events: &mut Uevents, tag: &Tag) 
     let waited = context.config.timeout;
     let deadline = context.kernel.now().saturating_add(waited);
     loop {
-        let volumes = context.kernel.volumes(tag.needs_details());
+        let volumes = devices.volumes(context.kernel, tag.needs_details());
         match pick(&volumes, Role::Overlay, tag, None, waited) {
             Ok(volume) => return Ok(Some(volume)),
             Err(error @ Error::PartitionAmbiguous { .. }) => return Err(error),
             Err(error) => {
-                if events.wait_for_disks(context, deadline)? {
+                if devices.wait_for_disks(context, deadline)? {
                     continue;
                 }
                 if !context.config.layers.fallback {
@@ -68,13 +69,20 @@ pub fn find_overlay(context: &mut Context<'_>, events: &mut Uevents, tag: &Tag) 
     }
 }
 
-/// The kernel's events about devices, opened once something is waited for: a boot that finds all it needs at once asks for none.
+/// The block devices, and the kernel's events about devices. These are opened once something is waited for: a boot that finds all it needs at
+/// once asks for none.
 #[derive(Debug, Default)]
-pub struct Uevents {
+pub struct Devices {
     is_open: bool,
+    probed: Probed,
 }
 
-impl Uevents {
+impl Devices {
+    /// Returns the block devices, with what they are asked for by ([`Probed::volumes`]).
+    pub fn volumes(&mut self, kernel: &mut dyn Machine, details: bool) -> Vec<Volume> {
+        self.probed.volumes(kernel, details)
+    }
+
     /// Opens the source of events. Returns true the first time: then everything has to be looked at once more, so that nothing that came
     /// after the first look is missed.
     ///

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use contract::Digest;
+use contract::{Digest, tag::Volume};
 
 use super::Pace;
 
@@ -43,6 +43,9 @@ pub trait Signatures {
 
 /// A kernel with images on disks.
 pub trait Disks {
+    /// Adds the type and the label of a block device's filesystem, as far as they are known. `details`: also UUIDs and what its partition
+    /// table says.
+    fn probe(&mut self, _volume: &mut Volume, _details: bool) {}
     /// Attaches a file to a free loop device, read-only, to be cleared by itself when its mount is gone. Returns the device.
     ///
     /// # Errors

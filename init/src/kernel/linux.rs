@@ -5,7 +5,6 @@
 mod attributes;
 #[cfg(any(feature = "disks", feature = "ram"))]
 mod copies;
-mod devices;
 #[cfg(feature = "disks")]
 mod disks;
 mod events;
@@ -52,7 +51,6 @@ use super::{
     Action, Event, Kernel, Kind, Level, Limits, MOST_NAMES, ModuleFile, Mount, Pace, Power, Removal, Sources, Space,
     Stat,
 };
-use contract::tag::Volume;
 use watchdog::Watchdog;
 
 /// The real machine.
@@ -62,8 +60,6 @@ pub struct Linux {
     kmsg: Option<File>,
     /// Loop devices whose mount is not done yet: closed, they would clear themselves.
     loops: Vec<OwnedFd>,
-    /// What was probed already, so that a later look costs nothing.
-    known: Vec<(Volume, bool)>,
     /// Lines written to the log.
     logged: u32,
     /// The kernel log's rate limit for programs, as it was before init lifted it.
@@ -81,7 +77,6 @@ impl Linux {
             events: events::Events::default(),
             kmsg: None,
             loops: Vec::new(),
-            known: Vec::new(),
             logged: 0,
             log_limit: None,
             sweeper: None,
@@ -281,10 +276,6 @@ impl Kernel for Linux {
         results
     }
 
-    fn volumes(&mut self, details: bool) -> Vec<Volume> {
-        devices::volumes(&mut self.known, details)
-    }
-
     fn listen(&mut self, sources: Sources) -> io::Result<()> {
         if sources == Sources::Requests {
             self.leave();
@@ -328,6 +319,10 @@ impl super::disks::Contents for Linux {}
 impl super::disks::Signatures for Linux {}
 #[cfg(not(feature = "disks"))]
 impl super::disks::Disks for Linux {}
+#[cfg(not(feature = "supervise"))]
+impl super::supervisor::Supervisor for Linux {}
+#[cfg(not(feature = "ram"))]
+impl super::supervisor::System for Linux {}
 #[cfg(not(feature = "shell"))]
 impl super::supervisor::Shell for Linux {}
 

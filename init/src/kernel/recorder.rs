@@ -14,6 +14,7 @@ mod disks;
 mod faults;
 mod operations;
 mod supervisor;
+pub mod sysfs;
 
 /// One file of a described machine.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::io;
 
 use contract::workload::Process;
 
-/// Signals, by number: those of x86, ARM and RISC-V (signal(7)).
+/// The signal of a lost terminal. These numbers are those of x86, ARM and RISC-V (signal(7)).
 pub const SIGHUP: i32 = 1;
 /// The signal of Ctrl-C.
 pub const SIGINT: i32 = 2;

@@ -18,6 +18,7 @@ use initramfs_overlay_init::{
         Action, Event, Kernel, Kind, Level, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat,
         disks::{Contents, Disks, Signatures, Signed},
         linux::Linux,
+        recorder::sysfs::{self, Entry},
         supervisor::{Attribute, Node, Shell, Supervisor, System},
     },
 };
@@ -240,6 +241,24 @@ impl Machine {
         self.plan.modular.iter().any(|name| name == filesystem) && !self.result.modules.iter().any(is_module)
     }
 
+    /// Returns the described block devices.
+    fn volumes(&self) -> Vec<Volume> {
+        let volume = |device: &Device| Volume {
+            name: device.name.clone(),
+            disk: device.name.clone(),
+            size: 16 << 20,
+            kind: Some(device.kind.clone()),
+            label: Some(device.label.clone()),
+            ..Volume::default()
+        };
+        self.plan.devices.iter().map(volume).collect()
+    }
+
+    fn entry(&self, path: &str) -> Option<Entry> {
+        let volumes = self.volumes();
+        sysfs::entry(&volumes.iter().collect::<Vec<_>>(), path)
+    }
+
     /// Looks at the root that is about to be entered.
     fn look_at_root(&mut self) {
         let mark = format!("{}/etc/mark", names::IMAGE_DIR);
@@ -278,6 +297,11 @@ impl Signatures for Machine {
 }
 
 impl Disks for Machine {
+    fn probe(&mut self, volume: &mut Volume, details: bool) {
+        let volumes = self.volumes();
+        sysfs::probe(&volumes.iter().collect::<Vec<_>>(), volume, details);
+    }
+
     pass_on! {
         fn attach_loop(&mut self, path: &str) -> io::Result<String>;
         fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> io::Result<i32>;
@@ -302,8 +326,6 @@ impl Kernel for Machine {
     pass_on! {
         fn now(&mut self) -> Duration;
         fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()>;
-        fn stat(&mut self, path: &str) -> io::Result<Stat>;
-        fn read_link(&mut self, path: &str) -> io::Result<String>;
         fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()>;
         fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
         fn link(&mut self, from: &str, to: &str) -> io::Result<()>;
@@ -316,10 +338,30 @@ impl Kernel for Machine {
         fn remove_below(&mut self, dir: &str, budget: usize, pace: Pace<'_>) -> io::Result<Removal>;
     }
 
+    fn stat(&mut self, path: &str) -> io::Result<Stat> {
+        self.operation("stat", &[path]);
+        match self.entry(path) {
+            Some(Entry::File(content)) => Ok(Stat { kind: Kind::File, mode: 0o444, size: content.len() as u64 }),
+            _ => self.linux.stat(path),
+        }
+    }
+
+    fn read_link(&mut self, path: &str) -> io::Result<String> {
+        self.operation("read_link", &[path]);
+        match self.entry(path) {
+            Some(Entry::Link(target)) => Ok(target),
+            _ => self.linux.read_link(path),
+        }
+    }
+
     fn list(&mut self, path: &str) -> io::Result<Vec<String>> {
         self.operation("list", &[path]);
-        // The hardware is described, and needs no drivers.
-        if path == "/sys/bus" { Ok(Vec::new()) } else { self.linux.list(path) }
+        match self.entry(path) {
+            Some(Entry::Directory(names)) => Ok(names),
+            // The hardware is described, and needs no drivers.
+            _ if path == "/sys/bus" => Ok(Vec::new()),
+            _ => self.linux.list(path),
+        }
     }
 
     fn read(&mut self, path: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
@@ -333,7 +375,10 @@ impl Kernel for Machine {
                 let is_known = |line: &&str| !self.lacks(line.split('\t').nth(1).unwrap_or_default());
                 Ok(known.lines().filter(is_known).flat_map(|line| [line, "\n"]).collect::<String>().into_bytes())
             }
-            _ => self.linux.read(path, offset, most),
+            _ => match self.entry(path) {
+                Some(Entry::File(content)) => Ok(content),
+                _ => self.linux.read(path, offset, most),
+            },
         }
     }
 
@@ -408,18 +453,6 @@ impl Kernel for Machine {
             self.result.card = Some(code.1.into());
         }
         self.result.announced.push(text.into());
-    }
-
-    fn volumes(&mut self, _details: bool) -> Vec<Volume> {
-        let volume = |device: &Device| Volume {
-            name: device.name.clone(),
-            disk: device.name.clone(),
-            size: 16 << 20,
-            kind: Some(device.kind.clone()),
-            label: Some(device.label.clone()),
-            ..Volume::default()
-        };
-        self.plan.devices.iter().map(volume).collect()
     }
 
     fn listen(&mut self, _sources: Sources) -> io::Result<()> {

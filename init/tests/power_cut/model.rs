@@ -12,6 +12,7 @@ use contract::{Digest, errno::ENOSPC, inventory::Kind, names, tag::Volume};
 use initramfs_overlay_init::kernel::{
     Event, Kernel, Level, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat,
     disks::{self, Contents, Signatures, Signed},
+    recorder::sysfs::{self, Entry},
     supervisor::{Shell, Supervisor, System},
 };
 
@@ -360,7 +361,27 @@ impl Signatures for Model {
     }
 }
 
+/// The partitions.
+fn volumes() -> [Volume; 3] {
+    let volume = |name: &str, label: &str| Volume {
+        name: name.into(),
+        disk: if label == "newimg" { "vdb".into() } else { "vda".into() },
+        kind: Some("ext4".into()),
+        label: Some(label.into()),
+        ..Volume::default()
+    };
+    [volume("vda2", "img"), volume("vda3", "overlay"), volume("vda4", "newimg")]
+}
+
+fn entry(path: &str) -> Option<Entry> {
+    sysfs::entry(&volumes().each_ref(), path)
+}
+
 impl disks::Disks for Model {
+    fn probe(&mut self, volume: &mut Volume, details: bool) {
+        sysfs::probe(&volumes().each_ref(), volume, details);
+    }
+
     fn attach_loop(&mut self, path: &str) -> Result<String> {
         let content = self.content(path)?.clone();
         self.loops.push(content);
@@ -386,6 +407,7 @@ impl Kernel for Model {
     }
 
     fn read(&mut self, path: &str, offset: u64, most: usize) -> Result<Vec<u8>> {
+        let described = entry(path);
         let content = match path {
             "/proc/cmdline" => self.cmdline.as_bytes(),
             "/proc/filesystems" => b"\text4\n\tsquashfs\n\toverlay\n",
@@ -393,7 +415,10 @@ impl Kernel for Model {
             "/etc/trust/k.pub" => b"k",
             "/sys/class/block/vdb/removable" if self.is_removable => b"1\n",
             "/sys/class/block/vdb/removable" => b"0\n",
-            _ => self.content(path)?,
+            _ => match &described {
+                Some(Entry::File(content)) => content,
+                _ => self.content(path)?,
+            },
         };
         Ok(content.iter().skip(usize::try_from(offset).unwrap()).take(most).copied().collect())
     }
@@ -409,6 +434,9 @@ impl Kernel for Model {
     }
 
     fn list(&mut self, path: &str) -> Result<Vec<String>> {
+        if let Some(Entry::Directory(names)) = entry(path) {
+            return Ok(names);
+        }
         if path == names::TRUST_DIR {
             return Ok(vec!["k.pub".into()]);
         }
@@ -441,6 +469,9 @@ impl Kernel for Model {
         if path == "/dev/loop-control" || path.ends_with("/sbin/init") {
             return Ok(Stat { kind: Kind::File, mode: 0o755, size: 1 });
         }
+        if let Some(Entry::File(content)) = entry(path) {
+            return Ok(Stat { kind: Kind::File, mode: 0o444, size: content.len() as u64 });
+        }
         let content = self.content(path)?;
         if is_directory(content) {
             return Ok(directory);
@@ -448,8 +479,11 @@ impl Kernel for Model {
         Ok(Stat { kind: Kind::File, mode: 0o644, size: content.len() as u64 })
     }
 
-    fn read_link(&mut self, _path: &str) -> Result<String> {
-        Err(ErrorKind::InvalidInput.into())
+    fn read_link(&mut self, path: &str) -> Result<String> {
+        match entry(path) {
+            Some(Entry::Link(target)) => Ok(target),
+            _ => Err(ErrorKind::InvalidInput.into()),
+        }
     }
 
     fn make_dir(&mut self, path: &str, _mode: u32) -> Result<()> {
@@ -562,17 +596,6 @@ impl Kernel for Model {
 
     fn load_modules(&mut self, files: &[ModuleFile], _workers: usize, _first: bool) -> Vec<Result<()>> {
         files.iter().map(|_| Ok(())).collect()
-    }
-
-    fn volumes(&mut self, _table: bool) -> Vec<Volume> {
-        let volume = |name: &str, label: &str| Volume {
-            name: name.into(),
-            disk: if label == "newimg" { "vdb".into() } else { "vda".into() },
-            kind: Some("ext4".into()),
-            label: Some(label.into()),
-            ..Volume::default()
-        };
-        vec![volume("vda2", "img"), volume("vda3", "overlay"), volume("vda4", "newimg")]
     }
 
     fn listen(&mut self, _sources: Sources) -> Result<()> {

@@ -9,7 +9,7 @@ use contract::{
 
 use super::config::Config;
 use crate::{
-    boot::volumes::{Uevents, missing, mount_volume, pick},
+    boot::volumes::{Devices, missing, mount_volume, pick},
     config::{Layers, OverlayStore},
     context::Context,
     error::{Error, Result},
@@ -50,11 +50,11 @@ impl Found {
 /// # Errors
 /// A needed partition is missing or ambiguous; the overlay's absence is none where a fallback was asked for.
 pub fn find(context: &mut Context<'_>, config: &Config) -> Result<Found> {
-    let mut events = Uevents::default();
+    let mut devices = Devices::default();
     let start = context.kernel.now();
     let deadline = start.saturating_add(context.config.timeout);
     let details = needs_details(&context.config.layers, config);
-    let mut volumes = context.kernel.volumes(details);
+    let mut volumes = devices.volumes(context.kernel, details);
     let (img, overlay) = loop {
         let waited = context.config.timeout;
         let img = pick(&volumes, Role::Img, &config.img, None, waited);
@@ -71,14 +71,14 @@ pub fn find(context: &mut Context<'_>, config: &Config) -> Result<Found> {
             (Err(error @ Error::PartitionAmbiguous { .. }), _) => return Err(error),
             (Ok(_), Some(Err(error @ Error::PartitionAmbiguous { .. }))) => return Err(error),
             (img, overlay) => {
-                if events.wait_for_disks(context, deadline)? {
-                    volumes = context.kernel.volumes(details);
+                if devices.wait_for_disks(context, deadline)? {
+                    volumes = devices.volumes(context.kernel, details);
                     continue;
                 }
                 // Whoever reads the card may know the partition by the name in the table.
                 let mut seen = |error| match error {
                     Error::PartitionMissing { role, tag, waited, .. } => {
-                        Error::PartitionMissing { role, tag, waited, seen: context.kernel.volumes(true) }
+                        Error::PartitionMissing { role, tag, waited, seen: devices.volumes(context.kernel, true) }
                     }
                     other => other,
                 };
@@ -94,7 +94,7 @@ pub fn find(context: &mut Context<'_>, config: &Config) -> Result<Found> {
             }
         }
     };
-    let newimg = find_newimg(context, config, &mut events, &mut volumes, &img)?;
+    let newimg = find_newimg(context, config, &mut devices, &mut volumes, &img)?;
     let boot = optional(context, &volumes, Role::Boot, &config.boot, &img);
     Ok(Found { img, overlay, newimg, boot, boot_tag: config.boot.clone() })
 }
@@ -103,7 +103,7 @@ pub fn find(context: &mut Context<'_>, config: &Config) -> Result<Found> {
 fn find_newimg(
     context: &mut Context<'_>,
     config: &Config,
-    events: &mut Uevents,
+    devices: &mut Devices,
     volumes: &mut Vec<Volume>,
     img: &Volume,
 ) -> Result<Option<Volume>> {
@@ -111,9 +111,9 @@ fn find_newimg(
     let details = needs_details(&context.config.layers, config);
     while matches!(choose(volumes, &config.newimg, Some(&img.disk)), Choice::Missing)
         && !config.newimg_timeout.is_zero()
-        && events.wait_for_disks(context, deadline)?
+        && devices.wait_for_disks(context, deadline)?
     {
-        *volumes = context.kernel.volumes(details);
+        *volumes = devices.volumes(context.kernel, details);
     }
     Ok(optional(context, volumes, Role::NewImg, &config.newimg, img))
 }

@@ -37,7 +37,7 @@ fn tag(kernel: &mut dyn Machine, device: &str) -> Option<String> {
     const DEVICE_CONFIG: u8 = 4;
     const WINDOW: u8 = 5;
     // The device hangs on one of PCI, whose configuration space it is.
-    let place = switch_root::resolve(kernel, "", device)?;
+    let place = switch_root::resolve(kernel, "", device).ok()?;
     let config = [place.rsplit_once('/')?.0, "/config"].concat();
     let window = capability(kernel, &config, WINDOW)?;
     let device = capability(kernel, &config, DEVICE_CONFIG)?;

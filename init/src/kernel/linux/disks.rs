@@ -1,10 +1,11 @@
 //! Images on disks: loop devices, and the programs that repair a filesystem.
 
 mod loops;
-pub(super) mod probe;
+mod probe;
 
 use std::{ffi::CString, io, os::fd::AsFd};
 
+use contract::tag::Volume;
 use nix::{
     errno::Errno,
     fcntl::OFlag,
@@ -17,6 +18,12 @@ use super::{Linux, watchdog::Watchdog};
 use crate::kernel::disks::Disks;
 
 impl Disks for Linux {
+    fn probe(&mut self, volume: &mut Volume, details: bool) {
+        if let Ok(mut prober) = probe::Prober::new(details) {
+            prober.probe(volume, details);
+        }
+    }
+
     fn attach_loop(&mut self, path: &str) -> io::Result<String> {
         let (device, name) = loops::attach(path)?;
         self.loops.push(device);

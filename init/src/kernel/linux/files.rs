@@ -41,11 +41,6 @@ pub(super) fn text(path: &str) -> String {
     read(path, 0, usize::MAX).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
-/// The names in a directory, in no order.
-pub(super) fn names(path: &str) -> io::Result<Vec<String>> {
-    names_of(&File::open(path)?, usize::MAX)
-}
-
 /// Up to `limit` names in an open directory, in no order.
 pub(super) fn names_of(directory: &File, limit: usize) -> io::Result<Vec<String>> {
     let mut all = Vec::new();
@@ -109,14 +104,6 @@ pub(super) fn stat(path: &str) -> io::Result<Stat> {
     Ok(Stat { kind, mode: u32::from(stat.st_mode) & 0o7777, size: u64::try_from(stat.st_size).unwrap_or(0) })
 }
 
-/// Where sysfs lists block devices, a link each.
-pub(super) const BLOCK: &str = "/sys/class/block";
-
-/// Returns the number that a file of sysfs holds.
-pub(super) fn read_number(path: &str) -> Option<u64> {
-    text(path).trim_end().parse().ok()
-}
-
 /// mount(2). What is empty is left out.
 pub(super) fn mount(source: &str, target: &str, filesystem: &str, flags: MountFlags, data: &str) -> io::Result<()> {
     let mut builder = sys_mount::Mount::builder().fstype(filesystem).flags(flags);
@@ -144,6 +131,7 @@ mod tests {
         wanted.push("deep".to_string());
         wanted.sort_unstable();
         let path = folder.to_str().unwrap();
+        let names = |path: &str| names_of(&File::open(path)?, usize::MAX);
         let mut seen = names(path).unwrap();
         seen.sort_unstable();
         assert_eq!(seen, wanted);

@@ -156,8 +156,9 @@ pub(super) fn open_terminal(path: &str) {
 pub(super) fn exec(program: &str, arguments: &[String]) -> io::Error {
     // The one that the kernel opened, if the archive has one, is a file of the old root.
     open_console();
-    #[cfg(feature = "virtiofs")]
-    clean_environment();
+    if cfg!(feature = "virtiofs") {
+        clean_environment();
+    }
     let string = |text: &str| CString::new(text).map_err(io::Error::other);
     let assemble = || -> io::Result<(CString, Vec<CString>)> {
         let mut all = vec![string(program)?];
@@ -177,7 +178,6 @@ pub(super) fn exec(program: &str, arguments: &[String]) -> io::Error {
 }
 
 /// Takes what only init had use for out of the environment.
-#[cfg(feature = "virtiofs")]
 fn clean_environment() {
     unsafe extern "C" {
         // POSIX, environ: a list of strings that ends in a null.

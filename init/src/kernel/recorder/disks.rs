@@ -5,9 +5,10 @@ use std::io::{Error, ErrorKind, Result};
 use contract::{
     Digest,
     errno::{EINVAL, ENOSPC},
+    tag::Volume,
 };
 
-use super::{Node, Recorder};
+use super::{Node, Recorder, sysfs};
 use crate::kernel::{
     Kernel, Pace,
     disks::{Contents, Disks, Signatures, Signed},
@@ -41,6 +42,10 @@ impl Signatures for Recorder {
 }
 
 impl Disks for Recorder {
+    fn probe(&mut self, volume: &mut Volume, details: bool) {
+        sysfs::probe(&self.volumes(), volume, details);
+    }
+
     fn attach_loop(&mut self, path: &str) -> Result<String> {
         self.note(format!("loop {path}"));
         if let Some(number) = self.loop_fails {
@@ -80,6 +85,12 @@ impl Disks for Recorder {
 }
 
 impl Recorder {
+    /// Returns the devices that have appeared.
+    pub(super) fn volumes(&self) -> Vec<&Volume> {
+        let there = self.devices.iter().filter(|device| device.appears <= self.state.clock);
+        there.map(|device| &device.volume).collect()
+    }
+
     fn copy(&mut self, from: &str, to: &str) -> Result<()> {
         let node = self.node(from)?;
         self.note(format!("copy {from} {to}"));

@@ -5,13 +5,15 @@ use std::{
     time::Duration,
 };
 
-use super::{Device, Files, Node, Recorder, Source};
+use super::{
+    Device, Files, Node, Recorder, Source,
+    sysfs::{self, Entry},
+};
 
 use contract::{
     errno::{EACCES, EINVAL, ENODEV, ENOENT, ENOTEMPTY},
     inventory::Kind,
     names,
-    tag::Volume,
     workload::SIGTERM,
 };
 
@@ -41,7 +43,10 @@ impl Kernel for Recorder {
             "/proc/version" => format!("Linux version {} (described)\n", self.release).into(),
             "/sys/devices/system/cpu/online" => format!("0-{}\n", self.processors.saturating_sub(1)).into(),
             _ if is_flags(path) => b"0x1002\n".to_vec(),
-            _ => self.content(path)?,
+            _ => match (self.content(path), self.sysfs(path)) {
+                (Err(_), Some(Entry::File(content))) => content,
+                (content, _) => content?,
+            },
         };
         Ok(content.into_iter().skip(usize::try_from(offset).unwrap_or(usize::MAX)).take(most).collect())
     }
@@ -59,6 +64,9 @@ impl Kernel for Recorder {
     }
 
     fn list(&mut self, path: &str) -> Result<Vec<String>> {
+        if let Some(Entry::Directory(names)) = self.sysfs(path) {
+            return Ok(names);
+        }
         if self.node(path)? != Node::Directory {
             return Err(ErrorKind::NotADirectory.into());
         }
@@ -77,6 +85,9 @@ impl Kernel for Recorder {
     }
 
     fn stat(&mut self, path: &str) -> Result<Stat> {
+        if let Some(Entry::File(content)) = self.sysfs(path) {
+            return Ok(Stat { kind: Kind::File, mode: 0o444, size: content.len() as u64 });
+        }
         Ok(match self.node(path)? {
             Node::Directory => Stat { kind: Kind::Directory, mode: 0o755, size: 0 },
             Node::File(_, size, mode) => Stat { kind: Kind::File, mode, size },
@@ -86,9 +97,9 @@ impl Kernel for Recorder {
     }
 
     fn read_link(&mut self, path: &str) -> Result<String> {
-        match self.node(path)? {
-            Node::Symlink(target) => Ok(target),
-            _ => Err(self.failed(EINVAL)),
+        match (self.node(path), self.sysfs(path)) {
+            (Ok(Node::Symlink(target)), _) | (_, Some(Entry::Link(target))) => Ok(target),
+            (node, _) => node.and_then(|_| Err(self.failed(EINVAL))),
         }
     }
 
@@ -259,21 +270,6 @@ impl Kernel for Recorder {
             .collect()
     }
 
-    fn volumes(&mut self, table: bool) -> Vec<Volume> {
-        let clock = self.state.clock;
-        self.devices
-            .iter()
-            .filter(|device| device.appears <= clock)
-            .map(|device| {
-                let mut volume = device.volume.clone();
-                if !table {
-                    (volume.part_label, volume.part_uuid) = (None, None);
-                }
-                volume
-            })
-            .collect()
-    }
-
     fn listen(&mut self, sources: Sources) -> Result<()> {
         if let Sources::Hotplug { links } = sources {
             self.note(format!("watch devices{}", if links { " and networks" } else { "" }));
@@ -355,6 +351,10 @@ impl Recorder {
             }
         }
         files
+    }
+
+    fn sysfs(&self, path: &str) -> Option<Entry> {
+        sysfs::entry(&self.volumes(), path)
     }
 
     /// Lets the time pass until the next device appears, or to the deadline.

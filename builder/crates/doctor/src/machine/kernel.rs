@@ -11,6 +11,7 @@ use contract::{Digest, inventory::Kind, names, tag::Volume};
 use initramfs_overlay_init::kernel::{
     Action, Event, Kernel, Level, MOST_NAMES, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat,
     disks::{Contents, Disks, Signatures, Signed},
+    recorder::sysfs::{self, Entry},
     supervisor::{Shell, Supervisor, System},
 };
 
@@ -74,6 +75,10 @@ impl Signatures for Machine {
 }
 
 impl Disks for Machine {
+    fn probe(&mut self, volume: &mut Volume, details: bool) {
+        sysfs::probe(&self.volumes(), volume, details);
+    }
+
     fn attach_loop(&mut self, path: &str) -> io::Result<String> {
         let source = self.source(path)?;
         self.loops.push(source);
@@ -103,6 +108,9 @@ impl Kernel for Machine {
     }
 
     fn read(&mut self, path: &str, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+        if let Some(Entry::File(content)) = self.sysfs(path) {
+            return Ok(content);
+        }
         let mut content = self.source(path)?.open()?;
         content.seek(SeekFrom::Start(offset))?;
         let mut bytes = Vec::new();
@@ -125,6 +133,9 @@ impl Kernel for Machine {
     }
 
     fn list(&mut self, path: &str) -> io::Result<Vec<String>> {
+        if let Some(Entry::Directory(names)) = self.sysfs(path) {
+            return Ok(names);
+        }
         let path = self.followed(path)?;
         let (mounted, inner) = self.locate(&path);
         let mut names = mounted.layer.borrow().list(&inner)?;
@@ -135,11 +146,17 @@ impl Kernel for Machine {
     }
 
     fn stat(&mut self, path: &str) -> io::Result<Stat> {
+        if let Some(Entry::File(content)) = self.sysfs(path) {
+            return Ok(Stat { kind: Kind::File, mode: 0o444, size: content.len() as u64 });
+        }
         let (mounted, inner) = self.locate(path);
         mounted.layer.borrow().stat(&inner)
     }
 
     fn read_link(&mut self, path: &str) -> io::Result<String> {
+        if let Some(Entry::Link(target)) = self.sysfs(path) {
+            return Ok(target);
+        }
         let (mounted, inner) = self.locate(path);
         mounted.layer.borrow().read_link(&inner)
     }
@@ -233,14 +250,6 @@ impl Kernel for Machine {
         files.iter().map(|_| Ok(())).collect()
     }
 
-    fn volumes(&mut self, details: bool) -> Vec<Volume> {
-        let mut volumes: Vec<Volume> = self.devices.iter().map(|device| device.volume.clone()).collect();
-        if !details {
-            volumes.iter_mut().for_each(|volume| (volume.uuid, volume.part_uuid) = (None, None));
-        }
-        volumes
-    }
-
     fn listen(&mut self, _: Sources) -> io::Result<()> {
         Ok(())
     }
@@ -274,6 +283,14 @@ impl Kernel for Machine {
 }
 
 impl Machine {
+    fn volumes(&self) -> Vec<&Volume> {
+        self.devices.iter().map(|device| &device.volume).collect()
+    }
+
+    fn sysfs(&self, path: &str) -> Option<Entry> {
+        sysfs::entry(&self.volumes(), path)
+    }
+
     fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()> {
         match self.mounts.iter_mut().rev().find(|mounted| mounted.target == target) {
             Some(mounted) => mounted.is_read_only = read_only,

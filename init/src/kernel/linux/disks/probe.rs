@@ -9,16 +9,16 @@ use std::{
 use libblkid_rs::{BlkidPartlist, BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
-use crate::kernel::linux::files::{BLOCK, read_number};
+use crate::kernel::linux::files::text;
 use contract::tag::Volume;
 
-/// Reads superblocks, one device after another.
-pub(in crate::kernel::linux) struct Prober(BlkidProbe);
+/// Reads the superblock of a device.
+pub(super) struct Prober(BlkidProbe);
 
 impl Prober {
     /// `details`: UUIDs and partition tables too. Without, it asks for what the library gives by itself (type and label: the
     /// builder sees to that).
-    pub(in crate::kernel::linux) fn new(details: bool) -> libblkid_rs::Result<Self> {
+    pub(super) fn new(details: bool) -> libblkid_rs::Result<Self> {
         let mut probe = BlkidProbe::new()?;
         probe.enable_superblocks(true)?;
         if details {
@@ -33,7 +33,7 @@ impl Prober {
     }
 
     /// Adds what the device's superblock says; `details`: and its partition table.
-    pub(in crate::kernel::linux) fn probe(&mut self, volume: &mut Volume, details: bool) {
+    pub(super) fn probe(&mut self, volume: &mut Volume, details: bool) {
         // A device that cannot be read has no superblock.
         if let Ok(Some([kind, label, uuid])) = self.superblock(&volume.path()) {
             volume.kind = kind;
@@ -63,14 +63,13 @@ impl Prober {
 
 /// Reads the partition's name and UUID from the table of its disk.
 fn partition(volume: &mut Volume) {
-    let number = read_number(&format!("{BLOCK}/{}/partition", volume.name));
+    let number = text(&format!("/sys/class/block/{}/partition", volume.name)).trim_end().parse().unwrap_or(0);
     let disk = Volume { name: volume.disk.clone(), ..Volume::default() };
     let read = || -> libblkid_rs::Result<(Option<String>, Option<String>)> {
         let mut probe = BlkidProbe::new_from_filename(Path::new(&disk.path()))?;
         probe.enable_superblocks(false)?;
         probe.enable_partitions(true)?;
         let mut table = probe.get_partitions()?;
-        let number = number.and_then(|number| libc::c_int::try_from(number).ok()).unwrap_or(0);
         let name = table.get_partition_by_partno(number)?.get_name().ok().flatten();
         Ok((name, part_uuid(&mut table, number)))
     };
