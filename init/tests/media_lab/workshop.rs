@@ -27,6 +27,8 @@ use super::{
 /// Bytes of the canary device.
 const CANARY_SIZE: usize = 256 << 10;
 
+/// Name of a medium in the machine, before the number of its loop device.
+const MEDIUM: &str = "disk";
 /// Major number of loop devices.
 const LOOP_MAJOR: u64 = 7;
 
@@ -124,7 +126,10 @@ impl Workshop {
         }
         node("loop-control", SFlag::S_IFCHR, 10, 237);
         for minor in 0..128 {
-            node(&format!("loop{minor}"), SFlag::S_IFBLK, LOOP_MAJOR, minor);
+            // A medium has the name of a disk: init looks for nothing on loop devices.
+            for prefix in ["loop", MEDIUM] {
+                node(&format!("{prefix}{minor}"), SFlag::S_IFBLK, LOOP_MAJOR, minor);
+            }
         }
         let parameters = Path::new("/sys/module/overlay/parameters");
         if let Ok(entries) = fs::read_dir(parameters) {
@@ -219,7 +224,7 @@ fn canary_content() -> Vec<u8> {
 }
 
 fn minor(name: &str) -> u64 {
-    name.trim_start_matches("loop").parse().unwrap()
+    name.trim_start_matches(MEDIUM).parse().unwrap()
 }
 
 fn mount(source: Option<&Path>, target: &Path, kind: Option<&str>, flags: MsFlags) {
@@ -234,7 +239,7 @@ fn attach(file: &Path, kind: &str, label: &str) -> Medium {
         let held = control.next_free().unwrap();
         match held.with().autoclear(true).attach(file) {
             Ok(()) => {
-                let name = format!("loop{}", held.minor().unwrap());
+                let name = format!("{MEDIUM}{}", held.minor().unwrap());
                 return Medium { device: Device { name, kind: kind.into(), label: label.into() }, held };
             }
             Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {}
