@@ -4,7 +4,7 @@
 //! becomes a warning and the default holds.
 
 pub mod exit;
-#[cfg(test)]
+#[cfg(all(test, feature = "ram"))]
 mod tests;
 pub mod values;
 

@@ -238,7 +238,6 @@ fn baked_arguments_go_to_init() {
     assert_eq!(config.common.init_args, ["single", "-x", "rd.img=no"]);
 }
 
-#[cfg(feature = "ram")]
 #[test]
 fn a_root_in_memory_is_told_what_to_run() {
     let parsed = |line| Config::parse(["", line, ""], STANDARD, true).0;
