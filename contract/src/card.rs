@@ -41,10 +41,10 @@ impl Card {
     fn fields(&self) -> [(&'static str, &[String], usize); 6] {
         use std::slice::from_ref;
         [
-            ("wanted", from_ref(&self.wanted), 3),
+            ("wanted", from_ref(&self.wanted), 2),
             ("seen", &self.seen, 6),
             ("kernel", &self.kernel, 3),
-            ("notice", &self.notices, 2),
+            ("notice", &self.notices, 3),
             ("try next", from_ref(&self.next), 3),
             ("then", from_ref(&self.then), 1),
         ]
@@ -83,15 +83,20 @@ fn fitting(items: &[String], most: usize) -> (usize, Vec<String>) {
     }
     let mut lines = Vec::new();
     let mut shown = 0_usize;
-    for item in wrapped {
+    for item in &wrapped {
         if lines.len().saturating_add(item.len()) >= most {
             break;
         }
-        lines.extend(item);
+        lines.extend_from_slice(item);
         shown = shown.saturating_add(1);
     }
+    // The beginning of an item that is too long says more than that there is one.
+    if let (0, Some(item)) = (shown, wrapped.first()) {
+        lines.extend(item.iter().take(most.saturating_sub(1)).cloned());
+    }
     lines.push(match (shown, items.len().saturating_sub(shown)) {
-        (0, 1) => "too long for this screen: it is in the kernel log".into(),
+        (0, 1) => "... the rest is in the kernel log".into(),
+        (0, left) => format!("... the rest and {} more in the kernel log", left.saturating_sub(1)),
         (_, left) => format!("{left} more in the kernel log"),
     });
     (shown, lines)

@@ -37,6 +37,8 @@ pub const ENOTEMPTY: i32 = 39;
 pub const ELOOP: i32 = 40;
 /// A checksum is wrong; `EFSBADCRC` of filesystems.
 pub const EBADMSG: i32 = 74;
+/// Operation not supported; from mount(2): a feature that the kernel lacks.
+pub const EOPNOTSUPP: i32 = 95;
 /// The filesystem is damaged; `EFSCORRUPTED` of filesystems.
 pub const EUCLEAN: i32 = 117;
 /// Disk quota exceeded.

@@ -5,8 +5,8 @@ use std::{io, time::Duration};
 use contract::{
     card::Card,
     errno::{
-        EACCES, EBADMSG, EBUSY, EDQUOT, EIO, EMFILE, ENFILE, ENOEXEC, ENOMEM, ENOSPC, ENXIO, EPERM, EROFS, ESRCH,
-        EUCLEAN,
+        EACCES, EBADMSG, EBUSY, EDQUOT, EIO, EMFILE, ENFILE, ENODEV, ENOEXEC, ENOMEM, ENOSPC, ENXIO, EPERM, EROFS,
+        ESRCH, EUCLEAN,
     },
     failure::{Code, Mounted, Role},
     filesystem,
@@ -529,7 +529,8 @@ impl Error {
                 format!("{path} in the new root, readable"),
                 said(),
                 match source.raw_os_error() {
-                    Some(ENOMEM) => io_remedy(self.number()),
+                    Some(ENOMEM | EMFILE | ENFILE) => io_remedy(self.number()),
+                    Some(ENXIO | ENODEV) => "check the disk, its cable and its power: it is gone",
                     _ => {
                         "the image is damaged, or the disk that it is on fails: put a good image in place (on newimg); if \
                          that fails as well, replace the disk"
@@ -585,11 +586,18 @@ fn io_remedy(number: Option<i32>) -> &'static str {
 fn mount_remedy(what: Mounted, device: &str, filesystem: &str, number: Option<i32>) -> String {
     let otherwise = if what == Mounted::Overlay { "; until then boot with rd.overlay=tmpfs" } else { "" };
     match (number, what) {
+        (Some(EIO | EUCLEAN | EBADMSG), Mounted::Image) => {
+            "put a good image in place (on newimg); if that cannot be read either, replace the disk".into()
+        }
         (Some(EIO), _) => format!("{device} fails: replace the disk{otherwise}"),
         (Some(ENXIO), _) => format!("{device} is gone: check the disk, its cable and its power{otherwise}"),
         (Some(ENOMEM), _) => "the machine has too little memory: give it more, or load fewer modules".into(),
         (Some(EBUSY), _) => {
             format!("{device} is in use by something else, such as a RAID or a second mount{otherwise}")
+        }
+        (Some(EMFILE | ENFILE), _) => io_remedy(number).into(),
+        (_, Mounted::Image) => {
+            "put a good image in place (on newimg), or boot the kernel the image was made for".into()
         }
         // Kernel, fs/quota/dquot.c: no module for the format of the quotas.
         (Some(ESRCH), Mounted::Img | Mounted::Overlay) => format!(
@@ -597,9 +605,6 @@ fn mount_remedy(what: Mounted, device: &str, filesystem: &str, number: Option<i3
         ),
         (Some(EROFS | EACCES), _) => {
             format!("{device} cannot be written to: it is write-protected, or damaged; check it (e2fsck){otherwise}")
-        }
-        (_, Mounted::Image) => {
-            "put a good image in place (on newimg), or boot the kernel the image was made for".into()
         }
         (_, Mounted::Api) => "build the kernel with devtmpfs, proc, sysfs and tmpfs".into(),
         (_, Mounted::Root) => "put an ext4 filesystem on the overlay partition, or boot with rd.overlay=tmpfs".into(),

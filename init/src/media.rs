@@ -89,8 +89,8 @@ pub fn make_dir(kernel: &mut dyn Machine, path: &str, mode: u32) -> Result<()> {
     match kernel.stat(path) {
         Ok(stat) if stat.kind == Kind::Directory => return Ok(()),
         Ok(_) => clear(kernel, path)?,
-        // Why it cannot be asked, making it will say.
-        Err(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error).at("read", path),
     }
     kernel.make_dir(path, mode).at("create", path)
 }

@@ -4,7 +4,7 @@
 use std::io::{self, ErrorKind};
 
 use crate::{
-    error::{Error, IoContext, Result},
+    error::{Error, Result},
     kernel::{Action, Machine, Mount},
 };
 use contract::{
@@ -106,6 +106,11 @@ pub struct DeadEnd {
 }
 
 impl DeadEnd {
+    /// Returns the kernel's reason where a name cannot be read; none where it is not there.
+    pub fn failure(&self) -> Option<&io::Error> {
+        (!self.is_absence()).then_some(&self.source)
+    }
+
     /// Returns true if a name is not there; false if it cannot be read.
     fn is_absence(&self) -> bool {
         matches!(self.source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
@@ -193,9 +198,9 @@ pub fn switch(kernel: &mut dyn Machine, root: &str, moved: &[&str]) -> Result<()
     for folder in moved {
         let target = [root, folder].concat();
         let mount = Mount { action: Action::Move, source: folder, target: &target, ..Mount::default() };
-        kernel.mount(&mount).at("move to the new root:", folder)?;
+        kernel.mount(&mount).map_err(|source| Error::RootUnreadable { path: (*folder).into(), source })?;
     }
-    kernel.enter_root(root).at("switch to", root)
+    kernel.enter_root(root).map_err(|source| Error::RootUnreadable { path: "/".into(), source })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use contract::{
     card::Card,
     errno::{EACCES, ENOEXEC, EROFS},
+    failure::Mounted,
     glob, names,
     program::{self, Program},
     report::{Fact, Report},
@@ -42,6 +43,12 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
         look_for_controllers(card, seen.is_empty(), context);
     }
     look_for_write_protection(card, error, context.kernel);
+    if let (Error::ImageMissing { device, name, .. }, Some("failed" | "rejected")) =
+        (error, context.report.chosen(Fact::Update))
+    {
+        card.next = format!("deliver a good image on newimg again, or copy one to {device} as {name}");
+    }
+    name_devices(card, error, &context.report);
     if let Error::Exec { path, source } = error
         && source.raw_os_error() == Some(ENOEXEC)
     {
@@ -57,7 +64,12 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
     let start = u64::try_from(context.report.start().as_micros()).unwrap_or(u64::MAX);
     card.kernel =
         context.kernel.read(names::KERNEL_LOG, 0, usize::MAX).map(|log| complaints(&log, start)).unwrap_or_default();
-    card.notices = context.report.notices().iter().filter(|line| line.starts_with("parameter ")).cloned().collect();
+    let media = media(&context.report);
+    let cause = error.with_cause();
+    let others = context.report.notices().iter().filter(|line| !line.contains(&cause));
+    card.notices = others.map(|line| names::readable(line, &media)).collect();
+    // A misspelt parameter explains more than what followed from it.
+    card.notices.sort_by_key(|line| !line.starts_with("parameter "));
     card.then = match context.config.on_error {
         OnError::PowerOff => "the machine powers off".into(),
         OnError::Reboot(after) if after.is_zero() => "the machine restarts".into(),
@@ -68,16 +80,21 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
 }
 
 /// Returns the mount points of media with their words for people.
-fn media(report: &Report) -> [(&'static str, String); 5] {
+fn media(report: &Report) -> [(&'static str, String); 6] {
     let words = |role: &str, fact| match report.chosen(fact) {
         Some(device) => format!("{role} ({device})"),
         None => role.to_owned(),
     };
+    let image = match (report.chosen(Fact::Image), report.chosen(Fact::Img)) {
+        (Some(image), Some(device)) => format!("the image ({image} on {device})"),
+        _ => "the image".into(),
+    };
     [
         (names::IMG_DIR, words("img", Fact::Img)),
         (names::OVERLAY_DIR, words("overlay", Fact::Overlay)),
+        (names::RAM_DIR, words("memory, a copy from img", Fact::Img)),
         (names::NEWIMG_DIR, "newimg".into()),
-        (names::IMAGE_DIR, words("the image", Fact::Image)),
+        (names::IMAGE_DIR, image),
         (names::SYSROOT, "the new root".into()),
     ]
 }
@@ -112,6 +129,28 @@ fn look_for_controllers(card: &mut Card, is_without_disk: bool, context: &mut Co
     }
 }
 
+/// Names the devices that the root is made of, where it is what is in them that fails.
+fn name_devices(card: &mut Card, error: &Error, report: &Report) {
+    let image = report.chosen(Fact::Image).zip(report.chosen(Fact::Img));
+    let image = image.map(|(image, device)| format!("the image is {image} on {device}"));
+    let layer = report.chosen(Fact::Overlay).map(|layer| format!("the writable layer is {layer}"));
+    if let (Error::Mount { what: Mounted::Root, .. }, Some("tmpfs")) = (error, report.chosen(Fact::Overlay)) {
+        card.next = "boot the kernel that this initramfs was built for: this one does not take these layers".into();
+    }
+    match error {
+        Error::InitMissing { .. } | Error::InitUnusable { .. } | Error::Exec { .. } => card.seen.extend(image),
+        Error::Mount { what: Mounted::Root, .. }
+        | Error::RootUnreadable { .. }
+        | Error::FilesystemUnsupported { .. } => {
+            let places: Vec<String> = [image, layer].into_iter().flatten().collect();
+            if !places.is_empty() {
+                card.seen.insert(0, places.join(", "));
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Tells a program for another processor from a file that is none.
 fn look_at_program(card: &mut Card, path: &str, kernel: &mut dyn Machine) {
     match kernel.read(path, 0, program::HEAD).map(|head| Program::read(&head)) {
@@ -136,7 +175,8 @@ fn look_for_persistent(card: &mut Card, error: &Error, context: &mut Context<'_>
         return;
     }
     let Ok(own) = switch_root::check_init(context.kernel, names::IMAGE_DIR, &context.config.init) else { return };
-    if matches!(error, Error::Exec { .. }) && switch_root::shadowed(context.kernel, &own).is_empty() {
+    let may_be_hidden = matches!(error, Error::InitMissing { .. } | Error::InitUnusable { .. });
+    if !may_be_hidden && switch_root::shadowed(context.kernel, &own).is_empty() {
         return;
     }
     let device = context.report.chosen(Fact::Overlay).unwrap_or("the overlay partition");

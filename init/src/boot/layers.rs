@@ -171,11 +171,19 @@ fn load_overlayfs(context: &mut Context<'_>) -> Result<Overlayfs> {
         let release = release(context.kernel);
         for place in ["lib/modules", "usr/lib/modules"] {
             // A link in the image, `lib` to `usr/lib` say, leads somewhere in the image.
-            let folder = switch_root::resolve(context.kernel, names::IMAGE_DIR, &format!("/{place}/{release}")).ok();
-            if let (false, Some(folder)) = (served, folder) {
-                served = modules::load_from(context.kernel, &context.config.modules, &folder, "overlay")?;
+            let mut line = format!("no module in the image's /{place}/{release}");
+            match switch_root::resolve(context.kernel, names::IMAGE_DIR, &format!("/{place}/{release}")) {
+                Ok(folder) if !served => {
+                    served = modules::load_from(context.kernel, &context.config.modules, &folder, "overlay")?;
+                }
+                Ok(_) => {}
+                Err(end) => {
+                    if let Some(reason) = end.failure() {
+                        line = format!("the image's /{place}/{release} cannot be read: {reason}");
+                    }
+                }
             }
-            looked.push(format!("no module in the image's /{place}/{release}"));
+            looked.push(line);
         }
     }
     Ok(Overlayfs { served, looked })
@@ -215,7 +223,10 @@ fn mount_root(context: &mut Context<'_>, overlayfs: &Overlayfs) -> Result<()> {
 
 /// Makes the place in the root that one of the api filesystems moves to. A link there would lead the mount elsewhere.
 fn make_place(kernel: &mut dyn Machine, folder: &str) -> Result<()> {
-    media::make_dir(kernel, &[names::SYSROOT, folder].concat(), 0o755)
+    media::make_dir(kernel, &[names::SYSROOT, folder].concat(), 0o755).map_err(|error| match error {
+        Error::Io { action: "read", source, .. } => Error::RootUnreadable { path: folder.into(), source },
+        error => error,
+    })
 }
 
 /// Mounts the layers. overlayfs that cannot write mounts all the same, read-only, and says so in the kernel's log alone.

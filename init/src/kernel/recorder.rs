@@ -12,6 +12,7 @@ use contract::{Digest, errno::ENOSPC, tag::Volume};
 
 mod disks;
 mod faults;
+pub mod injection;
 mod operations;
 mod supervisor;
 pub mod sysfs;
@@ -110,6 +111,8 @@ pub struct Recorder {
     pub fails: BTreeMap<String, i32>,
     /// Executing a program fails with that error number.
     pub exec_fails: Option<i32>,
+    /// A fault that is injected.
+    pub injection: Option<injection::Injection>,
     /// The shell leaves, as if `exit` had been typed; without it, there is no shell.
     pub has_shell: bool,
     /// What happens once it runs, a list for each time that it is asked for; then nothing can be heard any more.
@@ -124,6 +127,7 @@ pub struct Recorder {
 #[derive(Debug, Default)]
 pub struct State {
     gone: bool,
+    calls: Vec<(injection::Call, Option<usize>)>,
     clock: Duration,
     mounts: Vec<(String, Files, Source)>,
     /// Mounts that are read-only.

@@ -324,6 +324,28 @@ pub fn parse(text: &str) -> Result<Machine, String> {
 
 /// Boots a machine; returns the record, a line or more for each operation.
 pub fn record(machine: Machine) -> String {
+    let mut described = build(machine);
+    described.boot();
+    described.recorder.record.join("\n") + "\n"
+}
+
+/// A machine that can boot.
+pub struct Ready {
+    pub recorder: Recorder,
+    arguments: Vec<String>,
+    abilities: Abilities,
+}
+
+impl Ready {
+    /// Boots it.
+    pub fn boot(&mut self) {
+        boot::run(&mut self.recorder, &self.arguments, self.abilities);
+    }
+}
+
+/// Builds a machine.
+pub fn build(machine: Machine) -> Ready {
+    let abilities = Abilities { shell: machine.shell, trust: machine.trust };
     let mut initramfs = files(&machine.files);
     if !machine.bare {
         for directory in ["dev", "proc", "run", "sys"] {
@@ -346,7 +368,7 @@ pub fn record(machine: Machine) -> String {
             initramfs.insert(path.into(), Node::file(text, 0o644));
         }
     }
-    let mut recorder = Recorder {
+    let recorder = Recorder {
         release: machine.kernel,
         processors: machine.processors,
         files: initramfs,
@@ -368,6 +390,5 @@ pub fn record(machine: Machine) -> String {
         fails: machine.fails,
         ..Recorder::default()
     };
-    boot::run(&mut recorder, &machine.arguments, Abilities { shell: machine.shell, trust: machine.trust });
-    recorder.record.join("\n") + "\n"
+    Ready { recorder, arguments: machine.arguments, abilities }
 }

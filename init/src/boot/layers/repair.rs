@@ -2,6 +2,8 @@
 //! the programs of the image that is about to run. This is the one place where a boot waits for another program; a boot with nothing to
 //! repair does not come here.
 
+use std::io;
+
 use contract::{
     names::{self, img, store},
     tag::Volume,
@@ -49,7 +51,8 @@ pub fn remedies(policy: Repair, error: &Error) -> &'static [Remedy] {
 
 /// Applies a remedy to the overlay partition, which is not mounted. False where it did not help.
 pub fn apply(context: &mut Context<'_>, remedy: Remedy, volume: &Volume, img_volume: &Volume) -> bool {
-    if !enter(context) {
+    if let Err(error) = enter(context) {
+        context.notice(&format!("the image's programs cannot be run: {}", error.with_cause()));
         return false;
     }
     let device = volume.path();
@@ -80,10 +83,10 @@ fn remake(context: &mut Context<'_>, volume: &Volume, img_volume: &Volume) -> bo
 /// Puts back what an earlier repair saved, where there is no `persistent`. Without anything saved it asks one question and goes.
 pub fn restore(context: &mut Context<'_>, volume: &Volume, img_volume: &Volume) {
     let persistent = store(names::PERSISTENT);
-    if exists(context.kernel, &persistent) || !is_saved(context.kernel) || !enter(context) {
+    if exists(context.kernel, &persistent) || !is_saved(context.kernel) {
         return;
     }
-    let outcome = copy_back(context, volume, img_volume, &persistent);
+    let outcome = enter(context).and_then(|()| copy_back(context, volume, img_volume, &persistent));
     leave(context);
     if let Err(error) = outcome {
         context.notice(&error.with_cause());
@@ -158,16 +161,21 @@ fn attach(context: &mut Context<'_>, volume: &Volume, path: &str, read_only: boo
 }
 
 /// Gives the image's programs the devices and processes they look for.
-fn enter(context: &mut Context<'_>) -> bool {
-    let mut there = true;
-    for (source, folder) in [("proc", "/proc"), ("devtmpfs", "/dev")] {
-        let target = inside(folder);
-        // A link in the image would lead the mount out of it.
-        let is_place = context.kernel.stat(&target).is_ok_and(|stat| stat.kind == Kind::Directory);
-        let mount = Mount { source, target: &target, filesystem: source, ..Mount::default() };
-        there = is_place && context.kernel.mount(&mount).is_ok();
+fn enter(context: &mut Context<'_>) -> Result<()> {
+    mount_inside(context, "proc", "/proc")?;
+    mount_inside(context, "devtmpfs", "/dev").inspect_err(|_| {
+        let _ = context.kernel.unmount(&inside("/proc"));
+    })
+}
+
+fn mount_inside(context: &mut Context<'_>, filesystem: &str, folder: &str) -> Result<()> {
+    let target = inside(folder);
+    // A link in the image would lead the mount out of it.
+    if context.kernel.stat(&target).at("read", &target)?.kind != Kind::Directory {
+        return Err(io::Error::from(io::ErrorKind::NotADirectory)).at("mount", &target);
     }
-    there
+    let mount = Mount { source: filesystem, target: &target, filesystem, ..Mount::default() };
+    context.kernel.mount(&mount).at("mount", &target)
 }
 
 fn leave(context: &mut Context<'_>) {
@@ -183,15 +191,29 @@ fn leave(context: &mut Context<'_>) {
 
 /// Runs a program of the image and says how it ended. None where the image has no such program.
 fn run(context: &mut Context<'_>, program: &str, arguments: &[&str]) -> Option<i32> {
-    let path = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"]
-        .into_iter()
-        .map(|folder| format!("{folder}/{program}"))
-        .find(|path| switch_root::resolve(context.kernel, names::IMAGE_DIR, path).is_ok());
-    let status = match path {
-        Some(path) => context.kernel.run(names::IMAGE_DIR, &path, arguments).ok(),
+    let mut outcome = format!("{program} is not in the image");
+    let path = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"].into_iter().map(|folder| format!("{folder}/{program}")).find(
+        |path| match switch_root::resolve(context.kernel, names::IMAGE_DIR, path) {
+            Ok(_) => true,
+            Err(end) => {
+                if let Some(reason) = end.failure() {
+                    outcome = format!("cannot read {}{path}: {reason}", names::IMAGE_DIR);
+                }
+                false
+            }
+        },
+    );
+    let status = match path.map(|path| context.kernel.run(names::IMAGE_DIR, &path, arguments)) {
+        Some(Ok(status)) => {
+            outcome = format!("{program} exited with status {status}");
+            Some(status)
+        }
+        Some(Err(error)) => {
+            outcome = format!("{program} would not start: {error}");
+            None
+        }
         None => None,
     };
-    let outcome = status.map_or("is not in the image".into(), |status| format!("ended with status {status}"));
-    context.notice(&format!("{program} {outcome}"));
+    context.notice(&outcome);
     status
 }

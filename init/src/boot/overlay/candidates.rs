@@ -1,11 +1,13 @@
 //! The images on `img` that can boot, from the best to the last: the first that can be verified and mounted becomes the root's.
 
+use std::io;
+
 use contract::{names, step::Step, tag::Volume};
 
 use crate::{
     context::Context,
     error::{Error, IoContext, Result},
-    kernel::{Level, exists},
+    kernel::Level,
 };
 
 use super::{
@@ -29,7 +31,8 @@ pub fn start(context: &mut Context<'_>, config: &Config, found: &Found) -> Resul
         Err(error) => error,
     };
     for name in others {
-        let line = format!("booting {name}, not {}: {}", config.image, error.with_cause());
+        let cause = found.readable(&error.with_cause());
+        let line = format!("booting {name}, not {}: {cause}", config.image);
         context.kernel.log(Level::Announcement, &line);
         context.report.notice(&line);
         context.report.degrade();
@@ -65,7 +68,11 @@ fn mount_verified(
 fn choose(context: &mut Context<'_>, name: &str, img: &Volume) -> Result<(String, Vec<String>)> {
     /// Names on a card.
     const SHOWN: usize = 16;
-    let mut there = candidates(name).into_iter().filter(|(name, _)| exists(context.kernel, &names::img(name)));
+    // One that cannot be read is there: the reason comes out when it is verified.
+    let is_absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    let mut there = candidates(name)
+        .into_iter()
+        .filter(|(name, _)| !context.kernel.stat(&names::img(name)).is_err_and(|error| is_absent(&error)));
     let best = there.next();
     let others = there.map(|(name, _)| name).collect();
     let Some((best, is_previous)) = best else {

@@ -87,10 +87,9 @@ pub fn mount(context: &mut Context<'_>, image: &Image, found: &Found) -> Result<
     let device =
         context.kernel.attach_loop(&image.path).map_err(|source| Error::Loop { path: image.path.clone(), source })?;
     let mount = Mount { source: &device, target: names::IMAGE_DIR, filesystem, read_only: true, ..Mount::default() };
-    context
-        .kernel
-        .mount(&mount)
-        .map_err(|source| mount_error(context.kernel, Mounted::Image, &mount, source, served, || looked))
+    context.kernel.mount(&mount).map_err(|source| {
+        mount_error(context.kernel, Mounted::Image, &Mount { source: &image.path, ..mount }, source, served, || looked)
+    })
 }
 
 /// Loads a filesystem's module from the `boot` partition, which is mounted just for that. Returns true if there was one, and the
@@ -114,6 +113,10 @@ fn load_from_boot(context: &mut Context<'_>, filesystem: &str, found: &Found) ->
     let on_boot =
         OnBoot { folder: &folder, shown: &shown, device: &device, signed: trust::required(context.abilities) };
     let loaded = modules::load_from_boot(context.kernel, &context.config.modules, &on_boot, filesystem);
-    context.kernel.unmount(names::BOOT_DIR).at("unmount", names::BOOT_DIR)?;
-    Ok((loaded?, place))
+    // One that stays mounted does no harm: it is read-only.
+    let _ = context.kernel.unmount(names::BOOT_DIR);
+    match loaded {
+        Err(error @ Error::Io { .. }) => Ok((false, format!("boot, {device}: {}", error.with_cause()))),
+        loaded => Ok((loaded?, place)),
+    }
 }

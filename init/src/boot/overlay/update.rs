@@ -9,6 +9,8 @@ mod install;
 pub mod memory;
 mod outcome;
 
+use std::io;
+
 use contract::{
     failure::Role,
     names::{self, img, newimg},
@@ -53,7 +55,7 @@ pub fn update(context: &mut Context<'_>, config: &Config, found: &Found, store: 
     if consumes {
         remove_leftovers(context, found, name);
     }
-    if let Some(delivered) = names_of(name).find(|candidate| exists(context.kernel, &newimg(candidate))) {
+    if let Some(delivered) = find_delivery(context, found, name) {
         let update = Update { config, found, delivered, consumes };
         let outcome = install::install(context, &update, store);
         finish_update(context, &update, store, outcome);
@@ -61,6 +63,23 @@ pub fn update(context: &mut Context<'_>, config: &Config, found: &Found, store: 
     if let Err(error) = context.kernel.unmount(names::NEWIMG_DIR) {
         context.notice(&format!("cannot unmount {}: {error}", names::NEWIMG_DIR));
     }
+}
+
+/// Returns the name of the image that was delivered, if there is one.
+fn find_delivery<'n>(context: &mut Context<'_>, found: &Found, name: &'n str) -> Option<&'n str> {
+    for candidate in names_of(name) {
+        match context.kernel.stat(&newimg(candidate)) {
+            Ok(_) => return Some(candidate),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let line = format!("newimg is not used: cannot read {}: {error}", newimg(candidate));
+                context.notice(&found.readable(&line));
+                context.report.degrade();
+                break;
+            }
+        }
+    }
+    None
 }
 
 fn mount_newimg(context: &mut Context<'_>, volume: &Volume) -> Result<()> {
@@ -153,7 +172,7 @@ fn finish_update(
         }
         Err(Refusal::Failed(error)) => {
             let reason = update.found.readable(&error.with_cause());
-            context.notice(&format!("update {delivered} failed and is tried again at the next boot: {reason}"));
+            context.notice(&format!("update {delivered} failed: {reason}; it is tried again at the next boot"));
             context.report.fact(Fact::Update, "failed");
             context.report.degrade();
             if update.consumes {

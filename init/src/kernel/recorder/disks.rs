@@ -8,7 +8,7 @@ use contract::{
     tag::Volume,
 };
 
-use super::{Node, Recorder, sysfs};
+use super::{Node, Recorder, injection::Call, sysfs};
 use crate::kernel::{
     Kernel, Pace,
     disks::{Contents, Disks, Signatures, Signed},
@@ -16,7 +16,9 @@ use crate::kernel::{
 
 impl Contents for Recorder {
     fn digest(&mut self, path: &str, copy: Option<&str>, _pace: Pace<'_>) -> Result<Digest> {
+        self.strike(Call::Read, path)?;
         if let Some(copy) = copy {
+            self.strike(Call::Change, copy)?;
             self.copy(path, copy)?;
         }
         self.check_readable(path, 0, u64::MAX)?;
@@ -47,6 +49,7 @@ impl Disks for Recorder {
     }
 
     fn attach_loop(&mut self, path: &str) -> Result<String> {
+        self.strike(Call::Loop, path)?;
         self.note(format!("loop {path}"));
         if let Some(number) = self.loop_fails {
             return Err(self.failed(number));

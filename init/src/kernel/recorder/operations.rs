@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Device, Files, Node, Recorder, Source,
+    injection::Call,
     sysfs::{self, Entry},
 };
 
@@ -37,6 +38,7 @@ impl Kernel for Recorder {
     }
 
     fn read(&mut self, path: &str, offset: u64, most: usize) -> Result<Vec<u8>> {
+        self.strike(Call::Read, path)?;
         self.check_readable(path, offset, u64::try_from(most).unwrap_or(u64::MAX))?;
         let content = match path {
             "/proc/filesystems" => self.filesystems.iter().map(|name| format!("\t{name}\n")).collect::<String>().into(),
@@ -52,6 +54,7 @@ impl Kernel for Recorder {
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.strike(Call::Change, path)?;
         if contract::names::on_medium(path).is_some() && self.node(path).is_ok() {
             return Err(ErrorKind::AlreadyExists.into());
         }
@@ -64,6 +67,7 @@ impl Kernel for Recorder {
     }
 
     fn list(&mut self, path: &str) -> Result<Vec<String>> {
+        self.strike(Call::Read, path)?;
         if let Some(Entry::Directory(names)) = self.sysfs(path) {
             return Ok(names);
         }
@@ -85,6 +89,7 @@ impl Kernel for Recorder {
     }
 
     fn stat(&mut self, path: &str) -> Result<Stat> {
+        self.strike(Call::Read, path)?;
         if let Some(Entry::File(content)) = self.sysfs(path) {
             return Ok(Stat { kind: Kind::File, mode: 0o444, size: content.len() as u64 });
         }
@@ -97,6 +102,7 @@ impl Kernel for Recorder {
     }
 
     fn read_link(&mut self, path: &str) -> Result<String> {
+        self.strike(Call::Read, path)?;
         match (self.node(path), self.sysfs(path)) {
             (Ok(Node::Symlink(target)), _) | (_, Some(Entry::Link(target))) => Ok(target),
             (node, _) => node.and_then(|_| Err(self.failed(EINVAL))),
@@ -104,6 +110,7 @@ impl Kernel for Recorder {
     }
 
     fn make_dir(&mut self, path: &str, mode: u32) -> Result<()> {
+        self.strike(Call::Change, path)?;
         if self.node(path).is_ok() {
             return Err(ErrorKind::AlreadyExists.into());
         }
@@ -112,6 +119,7 @@ impl Kernel for Recorder {
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<()> {
+        self.strike(Call::Change, to)?;
         match self.node(to) {
             Ok(Node::Directory) if !self.list(to)?.is_empty() => return Err(self.failed(ENOTEMPTY)),
             Ok(Node::Directory) if self.node(from)? != Node::Directory => return Err(ErrorKind::IsADirectory.into()),
@@ -127,6 +135,7 @@ impl Kernel for Recorder {
     }
 
     fn link(&mut self, from: &str, to: &str) -> Result<()> {
+        self.strike(Call::Change, to)?;
         let node = self.node(from)?;
         self.check_writable(to)?;
         self.note(format!("link {from} {to}"));
@@ -135,6 +144,7 @@ impl Kernel for Recorder {
     }
 
     fn remove(&mut self, path: &str, kind: Kind) -> Result<()> {
+        self.strike(Call::Change, path)?;
         let line = match (kind, self.node(path)?) {
             (Kind::Directory, _) if !self.list(path)?.is_empty() => return Err(ErrorKind::DirectoryNotEmpty.into()),
             (Kind::Directory, _) => format!("rmdir {path}"),
@@ -148,21 +158,25 @@ impl Kernel for Recorder {
     }
 
     fn sync(&mut self, path: &str) -> Result<()> {
+        self.strike(Call::Flush, path)?;
         self.node(path)?;
         self.note(format!("sync {path}"));
         Ok(())
     }
 
     fn space(&mut self, path: &str) -> Result<Space> {
+        self.strike(Call::Read, path)?;
         Ok(self.space_at(path))
     }
 
     fn copy_attributes(&mut self, from: &str, to: &str) -> Result<()> {
+        self.strike(Call::Change, to)?;
         self.note(format!("attributes of {from} for {to}"));
         self.check(to)
     }
 
     fn remove_below(&mut self, dir: &str, budget: usize, _pace: Pace<'_>) -> Result<Removal> {
+        self.strike(Call::Change, dir)?;
         let below: Vec<String> = self.files_at(dir).into_keys().rev().take(budget).collect();
         self.list(dir)?;
         for name in &below {
@@ -175,6 +189,7 @@ impl Kernel for Recorder {
     }
 
     fn mount(&mut self, mount: &Mount<'_>) -> Result<()> {
+        self.strike(Call::Mount, if mount.source.starts_with("/dev/") { mount.source } else { mount.target })?;
         match mount.action {
             Action::New => {}
             Action::Remount => return self.remount(mount.target, mount.read_only),
@@ -235,6 +250,7 @@ impl Kernel for Recorder {
     }
 
     fn unmount(&mut self, target: &str) -> Result<()> {
+        self.strike(Call::Unmount, target)?;
         self.note(format!("unmount {target}"));
         if let Some(place) = self.state.mounts.iter().rposition(|(mounted, _, _)| mounted == target) {
             self.store(place);

@@ -5,7 +5,7 @@ use std::io;
 
 use contract::{
     Digest,
-    errno::{EIO, ENOMEM},
+    errno::{EBADMSG, EINVAL, EOPNOTSUPP, EUCLEAN},
     filesystem,
     names::{self, img, newimg},
     superblock::ext4,
@@ -320,7 +320,7 @@ fn is_same(kernel: &mut dyn Machine, path: &str, size: u64, digest: &Digest) -> 
 /// Mounts an image once before it is trusted, and looks for its init.
 fn try_mount(context: &mut Context<'_>, found: &Found, image: &Image) -> Result<(), Refusal> {
     match image::mount(context, image, found) {
-        Err(Error::Mount { filesystem, source, .. }) if !is_of_medium(&source) => {
+        Err(Error::Mount { filesystem, source, .. }) if is_of_image(&source) => {
             let release = release(context.kernel);
             return Err(Refusal::Unusable(format!("kernel {release} cannot mount it as {filesystem}: {source}")));
         }
@@ -332,15 +332,17 @@ fn try_mount(context: &mut Context<'_>, found: &Found, image: &Image) -> Result<
     let outcome = switch_root::check_init(context.kernel, names::IMAGE_DIR, &context.config.init);
     context.kernel.unmount(names::IMAGE_DIR).at("unmount", names::IMAGE_DIR)?;
     match outcome {
-        // The copy was read back: what cannot be read of it is damage in the image.
-        Err(error) if error.number() != Some(ENOMEM) => Err(Refusal::Unusable(error.with_cause())),
+        Err(error @ (Error::InitMissing { .. } | Error::InitUnusable { .. })) => {
+            Err(Refusal::Unusable(error.with_cause()))
+        }
         outcome => Ok(outcome.map(drop)?),
     }
 }
 
-/// True for what a failing medium says, or a machine without memory: nothing that an image can be blamed for.
-fn is_of_medium(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(EIO | ENOMEM))
+/// Returns true for what the kernel says of an image that it cannot read. A failing medium, or a machine without memory, is nothing that an
+/// image can be blamed for.
+fn is_of_image(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(EINVAL | EUCLEAN | EBADMSG | EOPNOTSUPP))
 }
 
 /// The names that the script used are not needed any more where what they stood for has its documented names. The image goes
