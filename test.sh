@@ -114,6 +114,7 @@ if [ $long = yes ]; then
 	status=0
 	prove "Hostile media" initramfs-overlay-init hostile_media HOSTILE_MEDIA=long || status=1
 	prove "Full disks" initramfs-overlay-init full_disks FULL_DISKS=long || status=1
+	prove "Faults of every call" initramfs-overlay-init faults FAULTS=long || status=1
 	prove "Hostile media, real boots" initramfs-overlay hostile_boots HOSTILE_MEDIA=long || status=1
 	prove "Writes of a quiet boot" initramfs-overlay quiet_boot || status=1
 	prove "Power cuts on real disks" initramfs-overlay power_cut POWER_CUT=long || status=1
