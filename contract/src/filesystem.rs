@@ -44,6 +44,18 @@ pub fn checker(kind: &str) -> Option<&'static str> {
     }
 }
 
+/// Returns the command that labels a filesystem, as a technician types it before the device and the label.
+pub fn labeller(kind: &str) -> Option<&'static str> {
+    match kind {
+        "ext2" | "ext3" | "ext4" => Some("e2label"),
+        "vfat" => Some("fatlabel"),
+        "exfat" => Some("exfatlabel"),
+        "f2fs" => Some("f2fslabel"),
+        "btrfs" => Some("btrfs filesystem label"),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,6 +20,8 @@ pub const NEWIMG_DIR: &str = "/run/initramfs/newimg";
 pub const REPORT: &str = "/run/initramfs/report.json";
 /// Seconds after which the kernel restarts the machine when it panics (Documentation/admin-guide/sysctl/kernel.rst, panic).
 pub const PANIC: &str = "/proc/sys/kernel/panic";
+/// Beginning of the line about modules that the command line forbids.
+pub const FORBIDDEN: &str = "the command line forbids to load ";
 /// Parameters baked into the image; the kernel's command line comes after it and wins.
 pub const BAKED_CMDLINE: &str = "/etc/cmdline";
 /// Parameters baked into the image that come last: the kernel's command line cannot override them.

@@ -10,7 +10,7 @@ use contract::{
     },
     failure::{Code, Mounted, Role},
     filesystem,
-    names::{img, store},
+    names::{self, img, store},
     step::Step,
     tag::{Tag, Volume, near},
     text::Size,
@@ -417,7 +417,11 @@ impl Error {
             Self::FilesystemUnsupported { filesystem, looked, kernel } => (
                 format!("{filesystem} in kernel {kernel}, built in or as a module"),
                 std::iter::once("it is not in /proc/filesystems".to_string()).chain(looked.iter().cloned()).collect(),
-                format!("build this initramfs with --modules {filesystem}, from the modules of kernel {kernel}"),
+                if looked.iter().any(|line| line.starts_with(names::FORBIDDEN)) {
+                    format!("take {filesystem} off the list of forbidden modules on the command line")
+                } else {
+                    format!("build this initramfs with --modules {filesystem}, from the modules of kernel {kernel}")
+                },
             ),
             Self::Mount { what, device, filesystem, source } => (
                 format!("{device} mounted as {filesystem}"),
@@ -476,8 +480,12 @@ impl Error {
             Self::ImageUntrusted { path, reason } => (
                 "an image that a key in this initramfs vouches for".into(),
                 vec![format!("{path}: {reason}")],
-                "sign the image (minisign -S -H) with one of these keys and deliver it with its .minisig on newimg"
-                    .into(),
+                if reason.contains(names::WRONG_SIGNATURE) {
+                    "the image is damaged, or was changed after it was signed: deliver a good one with its .minisig on newimg"
+                } else {
+                    "sign the image (minisign -S -H) with one of these keys and deliver it with its .minisig on newimg"
+                }
+                .into(),
             ),
             #[cfg(feature = "virtiofs")]
             Self::TagMissing { tag, waited, seen } => (

@@ -1,5 +1,7 @@
 //! Evidence for the card of a failed boot: what the machine still says once the boot has failed. Looks, and changes nothing.
 
+mod devices;
+
 use contract::{
     card::Card,
     errno::{EACCES, ENOEXEC, EROFS},
@@ -42,6 +44,7 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
     if let Error::PartitionMissing { seen, .. } = error {
         look_for_controllers(card, seen.is_empty(), context);
     }
+    devices::complete(card, error, context);
     look_for_write_protection(card, error, context.kernel);
     if let (Error::ImageMissing { device, name, .. }, Some("failed" | "rejected")) =
         (error, context.report.chosen(Fact::Update))

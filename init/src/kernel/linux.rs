@@ -284,7 +284,19 @@ impl Kernel for Linux {
     }
 
     fn next_events(&mut self, deadline: Option<Duration>) -> io::Result<Vec<Event>> {
-        self.events.next(deadline)
+        // Who waits without end is the system, whose watchdog is its own.
+        let Some(deadline) = deadline else { return self.events.next(None) };
+        loop {
+            let now = uptime();
+            let until = deadline.min(now.saturating_add(watchdog::INTERVAL));
+            if until > now {
+                self.watchdog.feed();
+            }
+            let events = self.events.next(Some(until))?;
+            if !events.is_empty() || until == deadline {
+                return Ok(events);
+            }
+        }
     }
 
     fn sweep(&mut self, store: &str) -> io::Result<()> {

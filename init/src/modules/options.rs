@@ -43,7 +43,7 @@ impl Options {
     /// Returns a line about modules that are not to be loaded, if there are any.
     pub fn note(&self) -> Option<String> {
         let names = self.blacklist.join(", ");
-        (!names.is_empty()).then(|| format!("the command line forbids to load {names}"))
+        (!names.is_empty()).then(|| [contract::names::FORBIDDEN, &names].concat())
     }
 
     /// Returns true for a module that is not to be loaded, by its name or its file.

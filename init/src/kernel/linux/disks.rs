@@ -9,12 +9,15 @@ use contract::tag::Volume;
 use nix::{
     errno::Errno,
     fcntl::OFlag,
-    poll::{PollFd, PollFlags, poll},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::wait::{WaitStatus, waitpid},
     unistd::{ForkResult, pipe2},
 };
 
-use super::{Linux, watchdog::Watchdog};
+use super::{
+    Linux,
+    watchdog::{self, Watchdog},
+};
 use crate::kernel::disks::Disks;
 
 impl Disks for Linux {
@@ -35,9 +38,6 @@ impl Disks for Linux {
     }
 }
 
-/// How often a watchdog is fed while a program runs, in milliseconds.
-const FEEDING: u16 = 1000;
-
 /// Runs a program in another root, its words going where init's go, and waits for it. A watchdog is fed meanwhile: what e2fsck does
 /// to a large filesystem takes longer than any has patience.
 fn run(root: &str, program: &str, arguments: &[&str], watchdog: &mut Watchdog) -> io::Result<i32> {
@@ -57,7 +57,10 @@ fn run(root: &str, program: &str, arguments: &[&str], watchdog: &mut Watchdog) -
         ForkResult::Parent { child } => {
             drop(writer);
             let mut polled = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
-            while matches!(poll(&mut polled, FEEDING), Ok(0) | Err(Errno::EINTR)) {
+            while matches!(
+                poll(&mut polled, PollTimeout::try_from(watchdog::INTERVAL).unwrap_or(PollTimeout::MAX)),
+                Ok(0) | Err(Errno::EINTR)
+            ) {
                 watchdog.feed();
             }
             loop {

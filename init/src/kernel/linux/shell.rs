@@ -9,9 +9,10 @@ use std::{
 
 use contract::names;
 use nix::{
+    poll::{PollTimeout, poll},
     sys::{
         signal::{Signal, kill},
-        wait::waitpid,
+        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
 };
@@ -19,17 +20,18 @@ use nix::{
 use super::{
     Linux,
     process::{consoles, write_consoles},
+    watchdog::Watchdog,
 };
 use crate::kernel::supervisor::Shell;
 
 impl Shell for Linux {
     fn shell(&mut self, banner: &str) -> io::Result<()> {
-        shell(banner)
+        shell(banner, &mut self.watchdog)
     }
 }
 
 /// A shell on every console, until one of them is left.
-fn shell(banner: &str) -> io::Result<()> {
+fn shell(banner: &str, watchdog: &mut Watchdog) -> io::Result<()> {
     write_consoles(&format!("\n{banner}"));
     let mut shells = Vec::new();
     let mut outcome = Ok(());
@@ -60,7 +62,12 @@ fn shell(banner: &str) -> io::Result<()> {
     }
     // Any other child that ends meanwhile is reaped and forgotten.
     loop {
-        match waitpid(None, None) {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => {
+                watchdog.feed();
+                // Nobody notices that a shell which was left is seen so much later.
+                let _ = poll(&mut [], PollTimeout::from(200_u8));
+            }
             Ok(status) if status.pid().is_some_and(|pid| shells.contains(&pid)) => {
                 shells.retain(|pid| Some(*pid) != status.pid());
                 break;

@@ -3,7 +3,12 @@
 use std::{
     fs::{self, File},
     io::Write,
+    time::Duration,
 };
+
+/// The time between two pings while something takes long. The shortest timeout of a driver that has more than one is 1 s (kernel,
+/// drivers/watchdog); such a short one no boot can promise to meet.
+pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 
 /// The machine's watchdog, if there is one that is armed.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use std::io::{Error, ErrorKind, Result};
 use contract::{
     Digest,
     errno::{EINVAL, ENOSPC},
+    names,
     tag::Volume,
 };
 
@@ -36,10 +37,12 @@ impl Signatures for Recorder {
             Signed::File(path) => self.read(path, 0, usize::MAX)?,
             Signed::Bytes(bytes) => bytes.into(),
         };
-        let good = signature.split_once(" by ").is_some_and(|(mark, by)| {
-            by.trim() == key.trim() && String::from_utf8_lossy(&content).contains(&format!("[{mark}]"))
-        });
-        if good { Ok(()) } else { Err(Error::other("the signature is by another key or for another file")) }
+        match signature.split_once(" by ") {
+            Some((_, by)) if by.trim() != key.trim() => Err(Error::other("the signature is by another key")),
+            Some((mark, _)) if String::from_utf8_lossy(&content).contains(&format!("[{mark}]")) => Ok(()),
+            Some(_) => Err(Error::other(names::WRONG_SIGNATURE)),
+            None => Err(Error::other("it is no signature")),
+        }
     }
 }
 

@@ -1,0 +1,138 @@
+//! Evidence on the block devices themselves: which cannot be read, which are copies of each other, where the image really is.
+
+use std::io::ErrorKind;
+
+use contract::{
+    card::Card,
+    container,
+    failure::Role,
+    filesystem, names,
+    report::Fact,
+    tag::{Tag, Volume},
+};
+
+use crate::{
+    boot::{block::Probed, overlay::candidates::candidates},
+    config::HAS_OVERLAY,
+    context::Context,
+    error::Error,
+    kernel::{Kind, Limits, Machine, Mount, read_text},
+};
+
+/// Bytes at the start of a device in which superblocks are.
+const HEAD: usize = 68 << 10;
+
+/// The most devices that the image is looked for on.
+const MOST: usize = 16;
+
+/// Completes the card of a failed boot with what its block devices are.
+pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
+    match error {
+        Error::PartitionMissing { role, tag, seen, .. } => {
+            look_for_unreadable(card, seen, context.kernel);
+            if HAS_OVERLAY && *role == Role::Img {
+                look_for_image(card, names::IMAGE, tag, None, context);
+            }
+        }
+        Error::PartitionAmbiguous { found, .. } => look_for_copies(card, found, context.kernel),
+        Error::ImageMissing { name, device, .. } if HAS_OVERLAY => {
+            look_for_image(card, name, &Tag::Label("img".into()), Some(device), context);
+        }
+        _ => {}
+    }
+}
+
+/// Tells a disk that fails from one that is empty.
+fn look_for_unreadable(card: &mut Card, seen: &[Volume], kernel: &mut dyn Machine) {
+    for volume in seen.iter().filter(|volume| volume.kind.is_none()) {
+        let path = volume.path();
+        if let Err(error) = kernel.read(&path, 0, HEAD)
+            && error.kind() != ErrorKind::NotFound
+        {
+            card.seen.retain(|line| !line.starts_with(&[&path, ":"].concat()));
+            card.seen.insert(0, format!("{path} cannot be read: {error}"));
+            card.next = format!("replace the disk {}: it fails", volume.disk);
+        }
+    }
+}
+
+/// Tells disks by model and serial number (kernel, Documentation/ABI/testing/sysfs-block, `serial`; SCSI, NVMe and MMC have theirs below
+/// `device`), and copies of a disk, which share their UUIDs, from two that have the same label.
+fn look_for_copies(card: &mut Card, found: &[Volume], kernel: &mut dyn Machine) {
+    let mut disks: Vec<&str> = found.iter().map(|volume| volume.disk.as_str()).collect();
+    disks.dedup();
+    for disk in disks {
+        let mut words = Vec::new();
+        for file in ["device/vendor", "device/model", "device/name", "serial", "device/serial"] {
+            let text = read_text(kernel, &format!("/sys/class/block/{disk}/{file}"));
+            let text = text.trim();
+            if !text.is_empty() {
+                words.push(if file.ends_with("serial") { format!("serial number {text}") } else { text.to_owned() });
+            }
+        }
+        if !words.is_empty() {
+            card.seen.push(format!("/dev/{disk} is {}", words.join(" ")));
+        }
+    }
+    let all = Probed::default().volumes(kernel, true);
+    let uuids: Vec<Option<String>> =
+        found.iter().map(|one| all.iter().find(|other| other.name == one.name)?.uuid.clone()).collect();
+    if let [Some(first), rest @ ..] = uuids.as_slice()
+        && rest.iter().any(|uuid| uuid.as_ref() == Some(first))
+    {
+        card.seen.push(format!("they share the UUID {first}: one is a copy of the other"));
+        card.next = "remove the copy, or name the partition by a path below /dev".into();
+    }
+}
+
+/// Looks for the image on the other partitions: labels may be misspelt, or swapped.
+fn look_for_image(card: &mut Card, name: &str, tag: &Tag, except: Option<&str>, context: &mut Context<'_>) {
+    let volumes = Probed::default().volumes(context.kernel, true);
+    let others = volumes.iter().filter(|volume| {
+        let is_mountable = volume.kind.as_deref().is_some_and(|kind| container::describe(kind).is_none());
+        // What is on an update medium is not installed yet.
+        is_mountable && Some(volume.path().as_str()) != except && volume.label.as_deref() != Some("newimg")
+    });
+    for volume in others.take(MOST) {
+        let Some(image) = image_on(context, volume, name) else { continue };
+        let path = volume.path();
+        let label = volume.label.as_deref().map_or("no label".into(), |label| format!("LABEL={label}"));
+        card.seen.insert(0, format!("{image} is on {path} ({label})"));
+        card.next = match (except, volume.label.as_deref()) {
+            (Some(other), Some("overlay")) => format!(
+                "the labels of {other} and {path} are swapped: correct them, or boot with rd.img={path} rd.overlay={other}"
+            ),
+            (Some(_), _) => format!("boot with rd.img={path}, or move the image"),
+            (None, _) => {
+                let label = match tag {
+                    Tag::Label(label) => filesystem::labeller(volume.kind.as_deref().unwrap_or_default())
+                        .map(|program| format!("label it ({program} {path} {label}), or ")),
+                    _ => None,
+                };
+                format!("{}boot with rd.img={path}", label.unwrap_or_default())
+            }
+        };
+        return;
+    }
+}
+
+/// Returns the name of the image on a partition, if there is one. The partition is mounted for the look, without a replay of its journal.
+fn image_on(context: &mut Context<'_>, volume: &Volume, name: &str) -> Option<String> {
+    let path = volume.path();
+    let filesystem = volume.kind.as_deref()?;
+    if context.report.chosen(Fact::Overlay) == Some(path.as_str()) {
+        return None;
+    }
+    context.make_dir(names::BOOT_DIR).ok()?;
+    context.modules.load_filesystem(context.kernel, filesystem).ok()?;
+    let data = filesystem::without_replay(filesystem).unwrap_or_default();
+    let (target, limits) = (names::BOOT_DIR, Limits::Medium);
+    let mount = Mount { source: &path, target, filesystem, read_only: true, limits, data, ..Mount::default() };
+    context.kernel.mount(&mount).ok()?;
+    let is_file = |kernel: &mut dyn Machine, name: &str| {
+        kernel.stat(&format!("{}/{name}", names::BOOT_DIR)).is_ok_and(|stat| stat.kind == Kind::File && stat.size > 0)
+    };
+    let found = candidates(name).into_iter().map(|(name, _)| name).find(|name| is_file(context.kernel, name));
+    let _ = context.kernel.unmount(names::BOOT_DIR);
+    found
+}
