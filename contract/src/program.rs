@@ -50,8 +50,8 @@ impl<'a> Elf<'a> {
     fn read(head: &'a [u8]) -> Option<Program> {
         let elf = Self { head, is_64: *head.get(4)? == 2, is_little: *head.get(5)? == 1 };
         let machine = u16::try_from(elf.number(18, 2)?).ok()?;
-        let (table, sizes) = if elf.is_64 { (elf.number(32, 8)?, 54) } else { (elf.number(28, 4)?, 42) };
-        let (size, count) = (elf.number(sizes, 2)?, elf.number(sizes + 2, 2)?);
+        let (table, size, count) = if elf.is_64 { (elf.number(32, 8)?, 54, 56) } else { (elf.number(28, 4)?, 42, 44) };
+        let (size, count) = (elf.number(size, 2)?, elf.number(count, 2)?);
         let interpreter = (0..count).find_map(|number| {
             /// elf(5).
             const PT_INTERP: u64 = 3;
