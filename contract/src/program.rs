@@ -39,19 +39,24 @@ impl Program {
     }
 }
 
-/// An ELF header in its class and byte order.
+/// An ELF header of a program for little-endian processors, as all are that this one runs on.
 struct Elf<'a> {
     head: &'a [u8],
     is_64: bool,
-    is_little: bool,
 }
 
 impl<'a> Elf<'a> {
     fn read(head: &'a [u8]) -> Option<Program> {
-        let elf = Self { head, is_64: *head.get(4)? == 2, is_little: *head.get(5)? == 1 };
+        /// elf(5), `EI_DATA`.
+        const BIG_ENDIAN: u8 = 2;
+        let elf = Self { head, is_64: *head.get(4)? == 2 };
         let machine = u16::try_from(elf.number(18, 2)?).ok()?;
-        let (table, size, count) = if elf.is_64 { (elf.number(32, 8)?, 54, 56) } else { (elf.number(28, 4)?, 42, 44) };
-        let (size, count) = (elf.number(size, 2)?, elf.number(count, 2)?);
+        if *head.get(5)? == BIG_ENDIAN {
+            return Some(Program::Elf { machine: machine.swap_bytes(), interpreter: None });
+        }
+        let (table, sizes, counts) =
+            if elf.is_64 { (elf.number(32, 8)?, 54, 56) } else { (elf.number(28, 4)?, 42, 44) };
+        let (size, count) = (elf.number(sizes, 2)?, elf.number(counts, 2)?);
         let interpreter = (0..count).find_map(|number| {
             /// elf(5).
             const PT_INTERP: u64 = 3;
@@ -68,8 +73,7 @@ impl<'a> Elf<'a> {
 
     fn number(&self, at: usize, width: usize) -> Option<u64> {
         let bytes = self.head.get(at..at.checked_add(width)?)?;
-        let join = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
-        Some(if self.is_little { bytes.iter().rev().fold(0, join) } else { bytes.iter().fold(0, join) })
+        Some(bytes.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     }
 }
 
@@ -109,17 +113,16 @@ mod tests {
     }
 
     /// An ELF header with one program header of `kind` behind it.
-    fn elf(is_64: bool, is_little: bool, kind: u8) -> Vec<u8> {
+    fn elf(is_64: bool, kind: u8) -> Vec<u8> {
         let mut bytes = vec![0_u8; 256];
-        bytes[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1 + u8::from(is_64), 2 - u8::from(is_little)]);
-        let header = if is_64 { 64 } else { 52 };
-        let fields: [(usize, usize, u8); 6] = if is_64 {
-            [(18, 2, 62), (32, 8, 64), (54, 2, 56), (56, 2, 1), (header + 8, 8, 200), (header + 32, 8, 9)]
+        bytes[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1 + u8::from(is_64), 1]);
+        let fields: [(usize, u8); 7] = if is_64 {
+            [(18, 62), (32, 64), (54, 56), (56, 1), (64, kind), (64 + 8, 200), (64 + 32, 9)]
         } else {
-            [(18, 2, 40), (28, 4, 52), (42, 2, 32), (44, 2, 1), (header + 4, 4, 200), (header + 16, 4, 9)]
+            [(18, 40), (28, 52), (42, 32), (44, 1), (52, kind), (52 + 4, 200), (52 + 16, 9)]
         };
-        for (at, width, value) in fields.into_iter().chain([(header, 4, kind)]) {
-            bytes[if is_little { at } else { at + width - 1 }] = value;
+        for (at, value) in fields {
+            bytes[at] = value;
         }
         bytes
     }
@@ -127,18 +130,21 @@ mod tests {
     #[test]
     fn elf_programs_name_their_loader() {
         for (is_64, machine, name) in [(true, 62, "x86_64"), (false, 40, "arm")] {
-            for is_little in [true, false] {
-                let found = |kind| Program::read(&elf(is_64, is_little, kind));
-                assert_eq!(found(3), Program::Elf { machine, interpreter: Some((200, 9)) });
-                assert_eq!(found(1), Program::Elf { machine, interpreter: None });
-                assert_eq!(processor(machine), Some(name));
-            }
+            let found = |kind| Program::read(&elf(is_64, kind));
+            assert_eq!(found(3), Program::Elf { machine, interpreter: Some((200, 9)) });
+            assert_eq!(found(1), Program::Elf { machine, interpreter: None });
+            assert_eq!(processor(machine), Some(name));
         }
+        // Big-endian: foreign to all that this is built for.
+        let mut big = elf(false, 3);
+        big[5] = 2;
+        big[18..20].copy_from_slice(&[0, 8]);
+        assert_eq!(Program::read(&big), Program::Elf { machine: 8, interpreter: None });
     }
 
     #[test]
     fn cut_or_odd_headers_are_read_as_far_as_they_go() {
-        let whole = elf(true, true, 3);
+        let whole = elf(true, 3);
         for length in 0..whole.len() {
             let _ = Program::read(&whole[..length]);
         }

@@ -49,7 +49,7 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
     if let (Error::ImageMissing { device, name, .. }, Some("failed" | "rejected")) =
         (error, context.report.chosen(Fact::Update))
     {
-        card.next = format!("deliver a good image on newimg again, or copy one to {device} as {name}");
+        card.next = ["deliver a good image on newimg again, or copy one to ", device, " as ", name].concat();
     }
     name_devices(card, error, &context.report);
     if let Error::Exec { path, source } = error
@@ -69,10 +69,11 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
         context.kernel.read(names::KERNEL_LOG, 0, usize::MAX).map(|log| complaints(&log, start)).unwrap_or_default();
     let media = media(&context.report);
     let cause = error.with_cause();
-    let others = context.report.notices().iter().filter(|line| !line.contains(&cause));
-    card.notices = others.map(|line| names::readable(line, &media)).collect();
     // A misspelt parameter explains more than what followed from it.
-    card.notices.sort_by_key(|line| !line.starts_with("parameter "));
+    for is_first in [true, false] {
+        let lines = context.report.notices().iter().filter(|line| line.starts_with("parameter ") == is_first);
+        card.notices.extend(lines.filter(|line| !line.contains(&cause)).map(|line| names::readable(line, &media)));
+    }
     card.then = match context.config.on_error {
         OnError::PowerOff => "the machine powers off".into(),
         OnError::Reboot(after) if after.is_zero() => "the machine restarts".into(),
@@ -89,7 +90,7 @@ fn media(report: &Report) -> [(&'static str, String); 6] {
         None => role.to_owned(),
     };
     let image = match (report.chosen(Fact::Image), report.chosen(Fact::Img)) {
-        (Some(image), Some(device)) => format!("the image ({image} on {device})"),
+        (Some(image), Some(device)) => ["the image (", image, " on ", device, ")"].concat(),
         _ => "the image".into(),
     };
     [
@@ -135,8 +136,8 @@ fn look_for_controllers(card: &mut Card, is_without_disk: bool, context: &mut Co
 /// Names the devices that the root is made of, where it is what is in them that fails.
 fn name_devices(card: &mut Card, error: &Error, report: &Report) {
     let image = report.chosen(Fact::Image).zip(report.chosen(Fact::Img));
-    let image = image.map(|(image, device)| format!("the image is {image} on {device}"));
-    let layer = report.chosen(Fact::Overlay).map(|layer| format!("the writable layer is {layer}"));
+    let image = image.map(|(image, device)| ["the image is ", image, " on ", device].concat());
+    let layer = report.chosen(Fact::Overlay).map(|layer| ["the writable layer is ", layer].concat());
     if let (Error::Mount { what: Mounted::Root, .. }, Some("tmpfs")) = (error, report.chosen(Fact::Overlay)) {
         card.next = "boot the kernel that this initramfs was built for: this one does not take these layers".into();
     }
@@ -159,7 +160,7 @@ fn look_at_program(card: &mut Card, path: &str, kernel: &mut dyn Machine) {
     match kernel.read(path, 0, program::HEAD).map(|head| Program::read(&head)) {
         Ok(Program::Elf { machine, .. }) => {
             let name = program::processor(machine);
-            card.seen.extend(name.map(|name| format!("it is a program for the processor {name}")));
+            card.seen.extend(name.map(|name| ["it is a program for the processor ", name].concat()));
         }
         Ok(Program::Unknown) => {
             card.seen.push("it is neither an ELF program nor a script with a #! line".into());
@@ -183,14 +184,10 @@ fn look_for_persistent(card: &mut Card, error: &Error, context: &mut Context<'_>
         return;
     }
     let device = context.report.chosen(Fact::Overlay).unwrap_or("the overlay partition");
-    card.seen.insert(
-        0,
-        format!(
-            "{} comes from persistent/ on {device}, or is hidden by it; the image has a good one",
-            context.config.init
-        ),
-    );
-    card.next = format!("boot with rd.persistent=no, then take what replaces it out of persistent/ on {device}");
+    let line =
+        [&context.config.init, " comes from persistent/ on ", device, ", or is hidden by it; the image has a good one"];
+    card.seen.insert(0, line.concat());
+    card.next = ["boot with rd.persistent=no, then take what replaces it out of persistent/ on ", device].concat();
 }
 
 /// Tells write protection, of a switch or of a card that is worn out, from a damaged filesystem.

@@ -51,7 +51,7 @@ fn look_for_unreadable(card: &mut Card, seen: &[Volume], kernel: &mut dyn Machin
         {
             card.seen.retain(|line| !line.starts_with(&[&path, ":"].concat()));
             card.seen.insert(0, format!("{path} cannot be read: {error}"));
-            card.next = format!("replace the disk {}: it fails", volume.disk);
+            card.next = ["replace the disk ", &volume.disk, ": it fails"].concat();
         }
     }
 }
@@ -62,16 +62,23 @@ fn look_for_copies(card: &mut Card, found: &[Volume], kernel: &mut dyn Machine) 
     let mut disks: Vec<&str> = found.iter().map(|volume| volume.disk.as_str()).collect();
     disks.dedup();
     for disk in disks {
-        let mut words = Vec::new();
-        for file in ["device/vendor", "device/model", "device/name", "serial", "device/serial"] {
-            let text = read_text(kernel, &format!("/sys/class/block/{disk}/{file}"));
-            let text = text.trim();
-            if !text.is_empty() {
-                words.push(if file.ends_with("serial") { format!("serial number {text}") } else { text.to_owned() });
+        let mut line = ["/dev/", disk, " is"].concat();
+        let length = line.len();
+        for (file, word) in [
+            ("/device/vendor", " "),
+            ("/device/model", " "),
+            ("/device/name", " "),
+            ("/serial", " serial number "),
+            ("/device/serial", " serial number "),
+        ] {
+            let text = read_text(kernel, &["/sys/class/block/", disk, file].concat());
+            if !text.trim().is_empty() {
+                line.push_str(word);
+                line.push_str(text.trim());
             }
         }
-        if !words.is_empty() {
-            card.seen.push(format!("/dev/{disk} is {}", words.join(" ")));
+        if line.len() > length {
+            card.seen.push(line);
         }
     }
     let all = Probed::default().volumes(kernel, true);
@@ -80,7 +87,7 @@ fn look_for_copies(card: &mut Card, found: &[Volume], kernel: &mut dyn Machine) 
     if let [Some(first), rest @ ..] = uuids.as_slice()
         && rest.iter().any(|uuid| uuid.as_ref() == Some(first))
     {
-        card.seen.push(format!("they share the UUID {first}: one is a copy of the other"));
+        card.seen.push(["they share the UUID ", first, ": one is a copy of the other"].concat());
         card.next = "remove the copy, or name the partition by a path below /dev".into();
     }
 }
@@ -96,21 +103,25 @@ fn look_for_image(card: &mut Card, name: &str, tag: &Tag, except: Option<&str>, 
     for volume in others.take(MOST) {
         let Some(image) = image_on(context, volume, name) else { continue };
         let path = volume.path();
-        let label = volume.label.as_deref().map_or("no label".into(), |label| format!("LABEL={label}"));
-        card.seen.insert(0, format!("{image} is on {path} ({label})"));
-        card.next = match (except, volume.label.as_deref()) {
-            (Some(other), Some("overlay")) => format!(
-                "the labels of {other} and {path} are swapped: correct them, or boot with rd.img={path} rd.overlay={other}"
-            ),
-            (Some(_), _) => format!("boot with rd.img={path}, or move the image"),
-            (None, _) => {
-                let label = match tag {
-                    Tag::Label(label) => filesystem::labeller(volume.kind.as_deref().unwrap_or_default())
-                        .map(|program| format!("label it ({program} {path} {label}), or ")),
-                    _ => None,
-                };
-                format!("{}boot with rd.img={path}", label.unwrap_or_default())
+        card.seen.insert(0, [&image, " is on ", &path].concat());
+        let labeller = filesystem::labeller(volume.kind.as_deref().unwrap_or_default());
+        let path = path.as_str();
+        card.next = match (except, volume.label.as_deref(), tag, labeller) {
+            (Some(other), Some("overlay"), ..) => [
+                "the labels of ",
+                other,
+                " and ",
+                path,
+                " are swapped: correct them, or boot with rd.img=",
+                path,
+                " rd.overlay=",
+                other,
+            ]
+            .concat(),
+            (None, _, Tag::Label(label), Some(program)) => {
+                ["label it (", program, " ", path, " ", label, "), or boot with rd.img=", path].concat()
             }
+            _ => ["boot with rd.img=", path, ", or move the image"].concat(),
         };
         return;
     }
@@ -130,7 +141,7 @@ fn image_on(context: &mut Context<'_>, volume: &Volume, name: &str) -> Option<St
     let mount = Mount { source: &path, target, filesystem, read_only: true, limits, data, ..Mount::default() };
     context.kernel.mount(&mount).ok()?;
     let is_file = |kernel: &mut dyn Machine, name: &str| {
-        kernel.stat(&format!("{}/{name}", names::BOOT_DIR)).is_ok_and(|stat| stat.kind == Kind::File && stat.size > 0)
+        kernel.stat(&[names::BOOT_DIR, "/", name].concat()).is_ok_and(|stat| stat.kind == Kind::File && stat.size > 0)
     };
     let found = candidates(name).into_iter().map(|(name, _)| name).find(|name| is_file(context.kernel, name));
     let _ = context.kernel.unmount(names::BOOT_DIR);

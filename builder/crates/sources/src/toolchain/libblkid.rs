@@ -41,6 +41,9 @@ pub const SOURCE: Pinned = Pinned {
 
 const CONFIG: &str = include_str!("libblkid-config.h");
 
+/// In place of parts of the C library.
+const LIBC: &str = include_str!("libblkid-libc.c");
+
 /// Compiled for size; every function in its own section, so that the linker takes only what is called. Nothing unwinds
 /// through it, and no path of this machine goes in: it is compiled by relative names, without debugging information.
 const FLAGS: [&str; 11] = [
@@ -145,7 +148,7 @@ const LESS: [(&str, &str); 2] = [
 ];
 
 /// What of libcommon libblkid calls, by file name in `lib/`.
-const COMMON: [&str; 18] = [
+const COMMON: [&str; 19] = [
     "blkdev",
     "buffer",
     "canonicalize",
@@ -156,6 +159,7 @@ const COMMON: [&str; 18] = [
     "encode",
     "env",
     "fileutils",
+    "libc",
     "mbsalign",
     "md5",
     "path",
@@ -187,6 +191,7 @@ pub fn key(target: &Target) -> String {
         CONFIG,
         PRELUDE,
         PATH,
+        LIBC,
         SYSFS,
         &format!("{PROBERS:?}{LESS:?}"),
         PKG_CONFIG,
@@ -240,6 +245,7 @@ fn compile(source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: 
     write(source.join("prelude.h"), PRELUDE)?;
     write(source.join("lib/sysfs.c"), SYSFS)?;
     write(source.join("lib/path.c"), PATH)?;
+    write(source.join("lib/libc.c"), LIBC)?;
     for (file, kept) in PROBERS {
         let path = source.join(file);
         let text = fs::read_to_string(&path).at("read", &path)?;
@@ -365,6 +371,42 @@ mod tests {
     };
 
     use super::*;
+
+    /// Formats what the probers format with [`LIBC`] and with the C library of this machine, into room of many sizes.
+    #[test]
+    fn output_is_formatted_as_the_c_library_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let (source, program) = (folder.path().join("test.c"), folder.path().join("test"));
+        let renamed: String = ["vsnprintf", "snprintf", "vasprintf"]
+            .iter()
+            .map(|name| format!("#define {name} small_{name}\n"))
+            .collect();
+        let checks = r#"
+            #undef snprintf
+            #include <inttypes.h>
+            int snprintf(char *, size_t, const char *, ...);
+            #define CHECK(...) for (size_t size = 0; size < 60; size++) { \
+                char ours[64], theirs[64]; \
+                memset(ours, 1, 64); \
+                memset(theirs, 1, 64); \
+                int length = small_snprintf(ours, size, __VA_ARGS__); \
+                if (length != snprintf(theirs, size, __VA_ARGS__) || memcmp(ours, theirs, 64)) return __LINE__ & 63; }
+            int main(void) {
+                CHECK("%u.%u.%u", 1u, 0u, 4294967295u);
+                CHECK("%02X%02X-%02X%02X", 1, 0xab, 0, 255);
+                CHECK("%02hhX%02hhx", (unsigned char) 7, (unsigned char) 0xfe);
+                CHECK("%016" PRIX64, (uint64_t) 0xdeadbeefcafe);
+                CHECK("%08x|%5u|%lu", 0x1234u, 42u, 7ul);
+                CHECK("%.33s-%02x", "0123456789012345678901234567890123456789", 3);
+                CHECK("%" PRIu64 "%%%jd", (uint64_t) -1, (intmax_t) 77);
+                CHECK("%c%c-%s%zu", 'a', 'b', "x", (size_t) 9);
+                return small_snprintf(NULL, 0, "%f", 1.0) == -1 ? 0 : 1;
+            }"#;
+        fs::write(&source, [&renamed, LIBC, checks].concat()).unwrap();
+        let made = Command::new("cc").arg("-w").arg("-o").args([&program, &source]).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert_eq!(Command::new(&program).status().unwrap().code(), Some(0));
+    }
 
     #[test]
     fn work_is_shared_and_stops_at_an_error() {

@@ -319,7 +319,12 @@ fn is_same(kernel: &mut dyn Machine, path: &str, size: u64, digest: &Digest) -> 
 
 /// Mounts an image once before it is trusted, and looks for its init.
 fn try_mount(context: &mut Context<'_>, found: &Found, image: &Image) -> Result<(), Refusal> {
-    match image::mount(context, image, found) {
+    let mut outcome = image::mount(context, image, found);
+    // What is remembered for good has to be seen twice.
+    if matches!(&outcome, Err(Error::Mount { source, .. }) if is_of_image(source)) {
+        outcome = image::mount(context, image, found);
+    }
+    match outcome {
         Err(Error::Mount { filesystem, source, .. }) if is_of_image(&source) => {
             let release = release(context.kernel);
             return Err(Refusal::Unusable(format!("kernel {release} cannot mount it as {filesystem}: {source}")));
