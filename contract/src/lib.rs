@@ -35,6 +35,7 @@ pub mod inventory;
 pub mod module_index;
 pub mod names;
 pub mod parameters;
+pub mod partitions;
 pub mod program;
 pub mod report;
 pub mod step;
