@@ -17,6 +17,9 @@ pub enum Error {
     /// An error of disks.
     #[error(transparent)]
     Disk(#[from] disk::Error),
+    /// An error of what the doctor was given.
+    #[error(transparent)]
+    Doctor(#[from] doctor::Error),
     /// An error of OCI images.
     #[error(transparent)]
     Oci(#[from] oci::Error),

@@ -30,7 +30,7 @@ use std::{
 
 use disk::{Source, layout::Role, size::MIB};
 use doctor::{
-    self, BootInput, Verdict,
+    self, BootInput, Depth,
     block_reader::{Disk, Medium, Part, Shared},
     journal, table, volume,
 };
@@ -119,19 +119,19 @@ fn judge(medium: impl Medium + 'static, update: &str) -> Result<String, String> 
     let medium: Shared = Arc::new(medium);
     let boots = |cmdline: &str| {
         let boots = BootInput { cmdline: cmdline.to_owned(), ..BootInput::default() };
-        doctor::examine(volume::devices(medium.clone(), "vda"), &boots, true)
+        doctor::examine(volume::devices(medium.clone(), "vda", None).0, &boots, Depth::Digest)
     };
     let with = boots("");
-    if with.verdict != Verdict::Healthy {
-        return Err(format!("it is not well: {:?} {:?}", with.failure, with.findings));
+    if !with.is_well() {
+        return Err(format!("it is not well: {:?} {:?} {:?}", with.failure, with.findings, with.unknown));
     }
     if with.image.as_ref().and_then(|image| image.sha256.as_deref()) != Some(update) {
         return Err(format!("the update is lost: {with:?}"));
     }
     let without = boots("rd.newimg=LABEL=nowhere");
-    match without.verdict {
-        Verdict::Healthy => Ok(format!("{}; next boot: {}", with.update, with.outcome)),
-        _ => Err(format!("without newimg it is not well: {:?} {:?}", without.failure, without.findings)),
+    match without.is_well() {
+        true => Ok(format!("{}; next boot: {}", with.update, with.outcome)),
+        false => Err(format!("without newimg it is not well: {:?} {:?}", without.failure, without.findings)),
     }
 }
 
@@ -216,7 +216,7 @@ fn examine_cuts(lab: &Lab, extent: &Extent, seed: u64) -> Vec<Failures> {
 /// The doctor's replay of img's journal is that of e2fsck.
 fn compare_with_e2fsck(lab: &Lab, disk: &Path) -> Result<(), String> {
     let medium: Shared = Arc::new(Disk::open(disk).expect("the disk"));
-    let partitions = table::read(&medium);
+    let partitions = table::read(&medium, None).partitions;
     let img = partitions.iter().find(|partition| partition.name.as_deref() == Some("img")).expect("img");
     let part: Shared = Arc::new(Part::new(medium, img.start, img.size));
     let read = |medium: &Shared| {

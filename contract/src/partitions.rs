@@ -93,6 +93,34 @@ pub enum Fault {
     },
 }
 
+impl Fault {
+    /// Returns the words for it, and the remedy.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Gone => (
+                "its partition table is gone: the first sector announces a GPT, and neither that nor its backup is there",
+                "write the disk anew",
+            ),
+            Self::BackupOnly => (
+                "its partition table is damaged, and the backup at the end of the disk is whole",
+                "the kernel parameter `gpt` boots with the backup; gdisk (w) writes the table anew from it",
+            ),
+            Self::Unprotected => (
+                "its first sector was overwritten, and the partition table (GPT) behind it is whole",
+                "the kernel parameter `gpt` boots with it; gdisk (w) writes the first sector anew",
+            ),
+            Self::Short { .. } => (
+                "its partition table is for a larger disk",
+                "the copy was cut short, or the disk is too small: write the whole image to a disk that holds it",
+            ),
+            Self::Sector { .. } => (
+                "its partition table is for a disk with sectors of another size",
+                "make the image for this disk's sectors (`initramfs-overlay disk --sector-size`)",
+            ),
+        }
+    }
+}
+
 /// Reads the table of a disk.
 pub fn read(disk: &mut Disk<'_>) -> Table {
     let records = records(disk, 0).unwrap_or_default();

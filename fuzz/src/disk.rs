@@ -1,4 +1,4 @@
-//! Disks, read as `doctor` does: the tables of partitions, ext4 with its journal, FAT, and squashfs images.
+//! Disks, read as `doctor` does: the tables of partitions, ext4 with its journal, FAT, squashfs and EROFS images.
 
 use std::{
     fs,
@@ -9,6 +9,7 @@ use std::{
 
 use doctor::{
     block_reader::{Medium, Shared},
+    erofs,
     filesystem::Filesystem,
     squashfs::Image,
     volume::devices,
@@ -38,15 +39,18 @@ impl Medium for Bytes {
 /// The bytes as a disk, and as an image.
 pub fn run(data: &[u8]) {
     let disk: Shared = Arc::new(Bytes(data.to_vec()));
-    for device in devices(disk, "sda") {
+    for device in devices(disk, "sda", None).0 {
         if let Ok(filesystem) = device.open() {
             walk(&*filesystem, "", 0, &mut 0);
-            let _ = filesystem.free();
+            let _ = filesystem.capacity();
         }
     }
     if data.starts_with(b"hsqs")
         && let Ok(image) = Image::open(Box::new(Cursor::new(data.to_vec())))
     {
+        walk(&image, "", 0, &mut 0);
+    }
+    if let Ok(image) = erofs::Image::open(Box::new(Cursor::new(data.to_vec()))) {
         walk(&image, "", 0, &mut 0);
     }
 }
@@ -59,7 +63,8 @@ fn walk(filesystem: &dyn Filesystem, folder: &str, depth: usize, seen: &mut usiz
             return;
         }
         let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
-        let _ = (filesystem.stat(&path), filesystem.read_link(&path), filesystem.identity(&path));
+        let _ =
+            (filesystem.stat(&path), filesystem.read_link(&path), filesystem.identity(&path), filesystem.links(&path));
         if let Ok(content) = filesystem.open(&path) {
             let _ = io::copy(&mut content.take(READ_MAX), &mut io::sink());
         }
@@ -82,11 +87,12 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
     // Sums over metadata would only keep the fuzzer out.
     let ext4 = "-q -F -b 1024 -I 128 -N 16 -m 0 -L img -O ^metadata_csum,^64bit,^resize_inode";
     let fat = format!("-C -n BOOT FILE 64 && mmd -i FILE ::a && mcopy -i FILE {root}/sub/file ::a/long-name.txt");
-    let rows: [(&str, String); 4] = [
+    let rows: [(&str, String); 5] = [
         ("ext4", format!("/sbin/mke2fs {ext4},^has_journal -t ext4 -d {root} FILE 64")),
         ("journal", format!("/sbin/mke2fs {ext4} -t ext4 -d {root} -J size=1 FILE 1300")),
         ("fat", format!("/sbin/mkfs.vfat {fat}")),
         ("squashfs", format!("mksquashfs {root} FILE -quiet -no-progress -all-root -nopad -comp gzip")),
+        ("erofs", format!("mkfs.erofs --quiet -T0 -zlz4 FILE {root}")),
     ];
     for (name, script) in rows {
         let file = folder.path().join(name);

@@ -11,11 +11,14 @@ use std::{
 
 use archive::listing;
 use base::{IoContext, escape::escape};
-use contract::tag::{Tag, Volume};
+use contract::{
+    partitions,
+    tag::{Tag, Volume},
+};
 use disk::size;
 use doctor::{
-    self, BootInput, Diagnosis, Verdict,
-    block_reader::Disk,
+    self, BootInput, Depth, Diagnosis, Verdict,
+    block_reader::{self, Disk},
     volume::{self, Device},
 };
 use initramfs_overlay_init::{
@@ -32,13 +35,15 @@ use crate::{Error, Result, command::output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit status:
   0  it boots and nothing needs a hand
-  1  it would not boot, or could not be read
+  1  it would not boot, or is no disk that can be read
   2  the command line is wrong
   3  it boots, and somebody should look at something
+  4  nobody here can tell: the reason is said
 
 Examples:
   initramfs-overlay doctor sd.img
   sudo initramfs-overlay doctor /dev/sdb --json
+  initramfs-overlay doctor sd.img --check
   initramfs-overlay doctor disk.img stick.img --cmdline \"rd.newimg=UUID=1234-ABCD\"
   initramfs-overlay doctor --img /mnt/img --newimg update/ --cmdline rd.overlay=tmpfs")]
 pub struct Args {
@@ -74,9 +79,23 @@ pub struct Args {
     #[arg(long)]
     pub digest: bool,
 
+    /// Read the whole content of the image that boots, and compare its digest with what is known of it
+    #[arg(long)]
+    pub check: bool,
+
+    /// Bytes in a sector of the machine's disk [default: a block device's own, else those of the partition table]
+    #[arg(long, value_name = "BYTES", value_parser = sector)]
+    pub sector_size: Option<u64>,
+
     /// Write everything as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn sector(text: &str) -> Result<u64, String> {
+    let sizes = || partitions::SECTORS.map(|size| size.to_string()).join(", ");
+    let known = text.parse().ok().filter(|size| partitions::SECTORS.contains(size));
+    known.ok_or_else(|| format!("expected one of {}", sizes()))
 }
 
 /// Examines what was asked for and prints the diagnosis.
@@ -90,16 +109,24 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let Some(overlay) = config.mode.overlay() else {
         return Err(Error::Usage("the command line asks for a root on virtiofs, and that is on no disk".to_owned()));
     };
-    let diagnosis = doctor::examine(devices(args, &config.common.layers, overlay)?, &boots, args.digest);
+    let depth = match (args.check, args.digest) {
+        (true, _) => Depth::Content,
+        (false, true) => Depth::Digest,
+        (false, false) => Depth::Names,
+    };
+    let (devices, faults) = devices(args, &config.common.layers, overlay)?;
+    let mut diagnosis = doctor::examine(devices, &boots, depth);
+    diagnosis.findings.splice(0..0, faults);
     let text = match args.json {
         true => format!("{}\n", serde_json::to_string_pretty(&diagnosis).unwrap_or_default()),
         false => table(&diagnosis),
     };
     output::print(text)?;
     Ok(ExitCode::from(match diagnosis.verdict {
-        Verdict::Healthy => 0,
+        Verdict::Boots if diagnosis.is_well() => 0,
+        Verdict::Boots => 3,
         Verdict::Fails => 1,
-        Verdict::Attention => 3,
+        Verdict::CannotTell => 4,
     }))
 }
 
@@ -110,12 +137,32 @@ fn boots(args: &Args) -> Result<BootInput> {
         let variant = contents.release.as_ref().and_then(|release| release.get("VARIANT_ID"));
         boots.is_debug = variant == Some("debug");
         boots.inits = contents.inits;
+        let paths = contents.files.iter().map(|file| file.record.path.text.as_str());
+        boots.modules = Some(paths.filter_map(kmod::module_name).collect());
     }
     Ok(boots)
 }
 
-fn devices(args: &Args, layers: &Layers, config: &Config) -> Result<Vec<Device>> {
-    let mut devices = Vec::new();
+/// Opens a disk. Packed data that holds an initramfs is told from other packed data.
+fn open(path: &Path) -> Result<Disk> {
+    Disk::open(path).map_err(|error| match error {
+        doctor::Error::Io(source) => base::Error::Io { action: "read", path: path.to_owned(), source }.into(),
+        doctor::Error::NotDisk { path, seen: block_reader::PACKED, .. } if is_initramfs(&path) => {
+            let remedy = "give the disk that it boots, and this with --initramfs; `initramfs-overlay inspect` shows what is in it";
+            doctor::Error::NotDisk { path, seen: "an initramfs, not a disk", remedy }.into()
+        }
+        error => error.into(),
+    })
+}
+
+fn is_initramfs(path: &Path) -> bool {
+    let read = || listing::read(File::open(path).ok()?, path).ok();
+    read().is_some_and(|contents| !contents.files.is_empty())
+}
+
+/// Returns the devices of the machine, and sentences about partition tables that its kernel does not take.
+fn devices(args: &Args, layers: &Layers, config: &Config) -> Result<(Vec<Device>, Vec<String>)> {
+    let (mut devices, mut faults) = (Vec::new(), Vec::new());
     let mut names = disk_names(layers, config);
     for path in &args.disk {
         // A block device keeps its name; an image gets the one that the command line asks for, or one that no one has.
@@ -123,7 +170,11 @@ fn devices(args: &Args, layers: &Layers, config: &Config) -> Result<Vec<Device>>
         let own =
             own.and_then(|_| path.canonicalize().ok()?.file_name().map(|name| name.to_string_lossy().into_owned()));
         let name = own.unwrap_or_else(|| names.next().unwrap_or_default());
-        devices.extend(volume::devices(Arc::new(Disk::open(path).at("read", path)?), &name));
+        let disk = open(path)?;
+        let sector = args.sector_size.or(disk.sector());
+        let (found, fault) = volume::devices(Arc::new(disk), &name, sector);
+        devices.extend(found);
+        faults.extend(fault);
     }
     let overlay = match &layers.overlay {
         OverlayStore::Partition(tag) => tag.clone(),
@@ -150,7 +201,7 @@ fn devices(args: &Args, layers: &Layers, config: &Config) -> Result<Vec<Device>>
             devices.push(folder_device(name, path, tag));
         }
     }
-    Ok(devices)
+    Ok((devices, faults))
 }
 
 /// A folder as a partition that answers to `tag`.
@@ -246,18 +297,30 @@ fn table(diagnosis: &Diagnosis) -> String {
         line(lead, &escape(finding.as_bytes()).to_string());
         lead = "";
     }
-    for unseen in &diagnosis.unseen {
-        line("note", unseen);
-    }
-    line(
-        "verdict",
-        match diagnosis.verdict {
-            Verdict::Healthy => "healthy: it boots",
-            Verdict::Attention => "it boots, and needs attention",
-            Verdict::Fails => "it would not boot",
-        },
-    );
+    line("verdict", &verdict(diagnosis));
     text
+}
+
+/// The verdict for people, with all that it rests on.
+fn verdict(diagnosis: &Diagnosis) -> String {
+    match diagnosis.verdict {
+        Verdict::Fails => "it would not boot".to_owned(),
+        Verdict::CannotTell => format!("cannot tell: {}", escape(diagnosis.unknown.join("; ").as_bytes())),
+        Verdict::Boots if !diagnosis.is_well() => "it boots, and needs attention".to_owned(),
+        Verdict::Boots => match diagnosis.image.as_ref().and_then(|image| image.checked) {
+            Some(checked) if checked.is_complete() => {
+                "healthy: it boots, and the whole content of the image was read".to_owned()
+            }
+            Some(checked) => match (checked.blocks, checked.without_checksum) {
+                (Some(blocks), Some(bare)) => format!(
+                    "it boots; all {blocks} blocks of the image were read, but {bare} have no checksum: compare --digest with what was built"
+                ),
+                _ => "it boots; the content of the image was read, but not all of it has checksums: compare --digest with what was built"
+                    .to_owned(),
+            },
+            None => "it boots; the content of the image was not read (--check reads it)".to_owned(),
+        },
+    }
 }
 
 #[cfg(test)]

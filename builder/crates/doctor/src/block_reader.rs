@@ -2,14 +2,17 @@
 //! can write: the type has no method for it.
 
 use std::{
-    fs::File,
-    io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::FileExt,
+    fs::{File, FileType},
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::{FileExt, FileTypeExt},
     path::Path,
     sync::Arc,
 };
 
+use contract::superblock::{self, Format};
 use zerocopy::{FromBytes, IntoBytes};
+
+use crate::{Error, Result};
 
 /// Bytes at fixed places, for reading only.
 pub trait Medium: Send + Sync {
@@ -48,22 +51,79 @@ impl std::fmt::Debug for dyn Medium {
 pub struct Disk {
     file: File,
     size: u64,
+    sector: Option<u64>,
 }
 
 impl Disk {
     /// Opens it for reading.
     ///
     /// # Errors
-    /// What the system said; [`io::ErrorKind::IsADirectory`] for a folder.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        if file.metadata()?.is_dir() {
-            return Err(io::ErrorKind::IsADirectory.into());
+    /// [`Error::Io`], or [`Error::NotDisk`] for something else: it is not opened then where that could do something.
+    pub fn open(path: &Path) -> Result<Self> {
+        let not_disk = |(seen, remedy)| Error::NotDisk { path: path.to_owned(), seen, remedy };
+        let metadata = path.metadata()?;
+        let kind = metadata.file_type();
+        if let Some(words) = special(kind) {
+            return Err(not_disk(words));
         }
+        let mut file = File::open(path)?;
         // A block device has no length in its metadata, but an end.
         let size = file.seek(SeekFrom::End(0))?;
-        Ok(Self { file, size })
+        if kind.is_block_device() {
+            let sector = rustix::fs::ioctl_blksszget(&file).ok().map(u64::from);
+            return Ok(Self { file, size, sector });
+        }
+        let mut head = Vec::new();
+        file.rewind()?;
+        (&file).take(superblock::HEAD as u64).read_to_end(&mut head)?;
+        match foreign(&head) {
+            Some(words) => Err(not_disk(words)),
+            None => Ok(Self { file, size, sector: None }),
+        }
     }
+
+    /// Returns the bytes of its sectors; none for an image, which is for a disk of any.
+    pub fn sector(&self) -> Option<u64> {
+        self.sector
+    }
+}
+
+/// Returns the words for a file that is neither regular nor a block device, and the one to give instead.
+fn special(kind: FileType) -> Option<(&'static str, &'static str)> {
+    const BLOCK_DEVICE: &str = "give the block device of a disk, such as /dev/sdb, or an image of one";
+    match kind {
+        kind if kind.is_dir() => Some(("a directory", "--img DIR takes one in the place of a partition")),
+        kind if kind.is_char_device() => Some(("a character device", BLOCK_DEVICE)),
+        kind if kind.is_fifo() => Some(("a FIFO", BLOCK_DEVICE)),
+        kind if kind.is_socket() => Some(("a socket", BLOCK_DEVICE)),
+        _ => None,
+    }
+}
+
+/// The words for files of packed data.
+pub const PACKED: &str = "packed data";
+
+/// Returns the words for a file that begins with `head` and holds something else than a disk, and the file to give instead.
+fn foreign(head: &[u8]) -> Option<(&'static str, &'static str)> {
+    const IMAGE: &str = "`initramfs-overlay disk OUTPUT --image FILE` makes a disk with it";
+    let format = superblock::Superblock::read(head).map(|found| found.format);
+    Some(match head {
+        [] => ("empty", "give an image of a disk, or a block device"),
+        _ if format == Some(Format::Squashfs) => ("the image of a system (squashfs), not a disk", IMAGE),
+        _ if format == Some(Format::Erofs) => ("the image of a system (EROFS), not a disk", IMAGE),
+        [b'0', b'7', b'0', b'7', b'0', b'1' | b'2', ..] => {
+            ("an initramfs (cpio), not a disk", "give the disk that it boots, and this with --initramfs")
+        }
+        [b'Q', b'F', b'I', 0xfb, ..] => ("a disk in QEMU's own format (qcow2)", "`qemu-img convert -O raw` unpacks it"),
+        [0x1f, 0x8b, ..]
+        | [0x28, 0xb5, 0x2f, 0xfd, ..]
+        | [0xfd, b'7', b'z', b'X', b'Z', ..]
+        | [b'B', b'Z', b'h', ..]
+        | [0x02, 0x21, 0x4c, 0x18, ..]
+        | [0x04, 0x22, 0x4d, 0x18, ..]
+        | [b'P', b'K', 3, 4, ..] => (PACKED, "unpack it, and give the disk that comes out"),
+        _ => return None,
+    })
 }
 
 impl Medium for Disk {
@@ -141,47 +201,6 @@ pub fn overlay(buffer: &mut [u8], offset: u64, piece: &[u8], start: u64) {
     }
 }
 
-/// A medium as the libraries want it: a reader with a place. What they try to write is refused.
-#[derive(Debug)]
-pub struct Stream {
-    medium: Shared,
-    place: u64,
-}
-
-impl Stream {
-    /// From its beginning.
-    pub fn new(medium: Shared) -> Self {
-        Self { medium, place: 0 }
-    }
-}
-
-impl Read for Stream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.medium.size().saturating_sub(self.place);
-        let length = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-        self.medium.read_at(self.place, &mut buffer[..length])?;
-        self.place += length as u64;
-        Ok(length)
-    }
-}
-
-impl Seek for Stream {
-    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
-        self.place = seek(place, self.place, self.medium.size())?;
-        Ok(self.place)
-    }
-}
-
-impl Write for Stream {
-    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// Where a reader at `here` in something of `size` bytes is to stand.
 ///
 /// # Errors
@@ -245,13 +264,42 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_reads_seeks_and_refuses_to_write() {
-        let mut stream = Stream::new(Arc::new((0..10).collect::<Vec<u8>>()));
-        let mut buffer = [0; 4];
-        assert_eq!(stream.seek(SeekFrom::End(-2)).unwrap(), 8);
-        assert_eq!((stream.read(&mut buffer).unwrap(), buffer[..2].to_vec()), (2, vec![8, 9]));
-        assert_eq!(stream.read(&mut buffer).unwrap(), 0);
-        assert!(stream.seek(SeekFrom::Current(-11)).is_err());
-        assert!(stream.write(&[1]).is_err());
+    fn places_are_sought_from_both_ends() {
+        assert_eq!(seek(SeekFrom::End(-2), 3, 10).unwrap(), 8);
+        assert_eq!(seek(SeekFrom::Current(4), 3, 10).unwrap(), 7);
+        assert!(seek(SeekFrom::Current(-4), 3, 10).is_err());
+    }
+
+    #[test]
+    fn what_is_no_disk_is_told_in_one_sentence() {
+        let directory = tempfile::tempdir().unwrap();
+        let refused = |name: &str, content: &[u8]| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            Disk::open(&path).map(drop).map_err(|error| error.to_string())
+        };
+        let mut erofs = vec![0; superblock::HEAD];
+        erofs[1024..1028].copy_from_slice(&0xe0f5_e1e2_u32.to_le_bytes());
+        let mut squashfs = vec![0; superblock::HEAD];
+        squashfs[..4].copy_from_slice(b"hsqs");
+        for (content, words) in [
+            (&b""[..], "is empty; give an image of a disk"),
+            (&squashfs, "is the image of a system (squashfs), not a disk; `initramfs-overlay disk"),
+            (&erofs, "is the image of a system (EROFS), not a disk"),
+            (b"070701000", "is an initramfs (cpio), not a disk; give the disk that it boots"),
+            (&[0x1f, 0x8b, 8], "is packed data; unpack it"),
+            (b"QFI\xfb", "(qcow2); `qemu-img convert"),
+        ] {
+            let error = refused("file", content).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        }
+        assert_eq!(refused("file", &[0; 4096]), Ok(()));
+        for (path, words) in [
+            (directory.path(), "is a directory; --img DIR"),
+            (Path::new("/dev/null"), "/dev/null is a character device; give the block device"),
+        ] {
+            let error = Disk::open(path).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 }

@@ -1,12 +1,16 @@
 //! What a boot changes on a filesystem, kept in memory above it: names that came, went or stand for something else. The filesystem
 //! itself stays as it is.
 
-use std::{collections::BTreeMap, io, rc::Rc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    rc::Rc,
+};
 
-use contract::inventory::Kind;
+use contract::{errno::ENOSPC, inventory::Kind};
 use initramfs_overlay_init::kernel::Stat;
 
-use super::filesystem::{Content, Filesystem};
+use super::filesystem::{Capacity, Content, Filesystem};
 
 /// A filesystem that several look at.
 pub type Base = Rc<dyn Filesystem>;
@@ -54,6 +58,14 @@ impl Source {
         }
     }
 
+    /// Returns the identity of a file in its filesystem.
+    fn identity_below(&self) -> Option<String> {
+        match self {
+            Self::File(base, path) => base.identity(path),
+            Self::Bytes(_) => None,
+        }
+    }
+
     /// What two names of the same content have in common.
     pub fn identity(&self) -> Option<String> {
         match self {
@@ -80,6 +92,8 @@ enum Node {
 pub struct Layer {
     base: Base,
     changes: BTreeMap<String, Node>,
+    /// Names of the filesystem that are gone, by their path there.
+    dropped: BTreeSet<String>,
 }
 
 /// The directory that holds `path`, and the name in it.
@@ -90,7 +104,7 @@ fn split(path: &str) -> (&str, &str) {
 impl Layer {
     /// `base`, unchanged.
     pub fn new(base: Base) -> Self {
-        Self { base, changes: BTreeMap::new() }
+        Self { base, changes: BTreeMap::new(), dropped: BTreeSet::new() }
     }
 
     /// What `path` stands for now.
@@ -119,9 +133,13 @@ impl Layer {
         match (self.node(path)?, self.stat(path)?.kind) {
             (Node::Below(below), Kind::File) => Ok(Source::File(self.base.clone(), below)),
             (Node::File(source), _) => Ok(source),
-            (_, Kind::Directory) => Err(io::ErrorKind::IsADirectory.into()),
-            _ => Err(io::ErrorKind::InvalidInput.into()),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")),
         }
+    }
+
+    /// As [`Filesystem::is_whiteout`].
+    pub fn is_whiteout(&self, path: &str) -> bool {
+        matches!(self.node(path), Ok(Node::Below(below)) if self.base.is_whiteout(&below))
     }
 
     /// As [`Filesystem::stat`].
@@ -177,9 +195,13 @@ impl Layer {
     /// Where its directory is not there.
     pub fn put(&mut self, path: &str, source: Source) -> io::Result<()> {
         self.check_folder(path)?;
-        if self.stat(path).is_ok_and(|stat| stat.kind == Kind::Directory) {
+        let there = self.stat(path).ok();
+        if there.is_some_and(|stat| stat.kind == Kind::Directory) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
+        let size = if self.is_shared(&source) { None } else { Some(source.size()?) };
+        self.check_room(size, there.is_none() && size.is_some())?;
+        self.drop_name(path);
         self.changes.insert(path.to_owned(), Node::File(source));
         Ok(())
     }
@@ -193,6 +215,7 @@ impl Layer {
         if self.stat(path).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        self.check_room(Some(1), true)?;
         self.changes.insert(path.to_owned(), Node::Directory(mode));
         Ok(())
     }
@@ -229,6 +252,10 @@ impl Layer {
             _ => {}
         }
         let node = self.node(from)?;
+        if from == to {
+            return Ok(());
+        }
+        self.drop_name(to);
         let inside = format!("{from}/");
         let moved: Vec<String> = self.changes.keys().filter(|path| path.starts_with(&inside)).cloned().collect();
         for path in moved {
@@ -249,6 +276,7 @@ impl Layer {
         if self.stat(path)?.kind == Kind::Directory {
             return Err(io::ErrorKind::IsADirectory.into());
         }
+        self.drop_name(path);
         self.changes.insert(path.to_owned(), Node::Gone);
         Ok(())
     }
@@ -260,6 +288,7 @@ impl Layer {
     pub fn remove_dir(&mut self, path: &str) -> io::Result<()> {
         match (self.stat(path)?.kind, self.list(path)) {
             (Kind::Directory, Ok(names)) if names.is_empty() => {
+                self.drop_name(path);
                 self.changes.insert(path.to_owned(), Node::Gone);
                 Ok(())
             }
@@ -275,43 +304,83 @@ impl Layer {
         }
     }
 
-    /// Free bytes: what was copied in takes room, a file whose last name went gives it back.
-    pub fn free(&self) -> u64 {
-        let mut taken: BTreeMap<String, u64> = BTreeMap::new();
-        for source in
-            self.changes.values().filter_map(|node| if let Node::File(source) = node { Some(source) } else { None })
-        {
-            if !self.is_own(source)
-                && let (Some(identity), Ok(size)) = (source.identity(), source.size())
-            {
-                taken.insert(identity, size.next_multiple_of(4096));
-            }
+    /// Refuses what does not fit: so many bytes, and another inode.
+    fn check_room(&self, size: Option<u64>, with_inode: bool) -> io::Result<()> {
+        let Capacity { free, withheld, inodes, .. } = self.capacity();
+        let is_short = size.is_some_and(|size| self.base.capacity().taken(size) > free.saturating_sub(withheld));
+        if is_short || with_inode && inodes == 0 {
+            return Err(io::Error::from_raw_os_error(ENOSPC));
         }
-        let mut given: BTreeMap<String, u64> = BTreeMap::new();
-        for path in self.changes.keys() {
-            let Some(identity) = self.base.identity(path) else { continue };
-            let Ok(stat) = self.base.stat(path) else { continue };
-            if stat.kind == Kind::File && !self.has_name(&identity) {
-                given.insert(identity, stat.size.next_multiple_of(4096));
-            }
-        }
-        let sum = |sizes: BTreeMap<String, u64>| sizes.values().fold(0_u64, |sum, size| sum.saturating_add(*size));
-        self.base.free().saturating_add(sum(given)).saturating_sub(sum(taken))
+        Ok(())
     }
 
-    /// Whether the content lies on this filesystem already.
+    /// Notes that a name of the filesystem is about to go.
+    fn drop_name(&mut self, path: &str) {
+        if let Ok(Node::Below(below)) = self.node(path)
+            && self.base.stat(&below).is_ok()
+        {
+            self.dropped.insert(below);
+        }
+    }
+
+    /// Returns the sizes as they are after the changes: what was made takes room, a file whose last name went gives it back.
+    pub fn capacity(&self) -> Capacity {
+        let base = self.base.capacity();
+        let (mut taken, mut made) = (0_u64, 0_u64);
+        let (mut seen, mut kept) = (BTreeSet::new(), BTreeSet::new());
+        for node in self.changes.values() {
+            match node {
+                Node::Gone => {}
+                Node::Below(below) => kept.extend(self.base.identity(below)),
+                Node::Directory(_) => (taken, made) = (taken.saturating_add(base.block), made + 1),
+                Node::File(source) if self.is_own(source) => kept.extend(source.identity_below()),
+                Node::File(source) => {
+                    if source.identity().is_none_or(|identity| seen.insert(identity)) {
+                        taken = taken.saturating_add(base.taken(source.size().unwrap_or(0)));
+                        made += 1;
+                    }
+                }
+            }
+        }
+        let (given, gone) = self.given_back(&kept);
+        Capacity {
+            free: base.free.saturating_add(given).saturating_sub(taken),
+            inodes: base.inodes.saturating_add(gone).saturating_sub(made),
+            ..base
+        }
+    }
+
+    /// Returns the bytes and the inodes of what lost its last name, but for the files of `kept`.
+    fn given_back(&self, kept: &BTreeSet<String>) -> (u64, u64) {
+        let block = self.base.capacity();
+        let (mut given, mut gone) = (0_u64, 0_u64);
+        let mut names: BTreeMap<String, (u64, &str)> = BTreeMap::new();
+        for path in &self.dropped {
+            match self.base.identity(path) {
+                Some(identity) => names.entry(identity).or_insert((0, path)).0 += 1,
+                None => gone += 1,
+            }
+        }
+        for (identity, (count, path)) in names {
+            let Ok(stat) = self.base.stat(path) else { continue };
+            let is_directory = stat.kind == Kind::Directory;
+            if !kept.contains(&identity) && (is_directory || count >= self.base.links(path)) {
+                given = given.saturating_add(block.taken(if is_directory { 1 } else { stat.size }));
+                gone += 1;
+            }
+        }
+        (given, gone)
+    }
+
+    /// True for content that lies on this filesystem already.
     fn is_own(&self, source: &Source) -> bool {
         matches!(source, Source::File(base, _) if Rc::ptr_eq(base, &self.base))
     }
 
-    /// Whether a file of the filesystem still has a name, in the root or among the changes: images lie nowhere else.
-    fn has_name(&self, identity: &str) -> bool {
-        let mut names: Vec<String> = self.list("").unwrap_or_default();
-        names.extend(self.changes.keys().cloned());
-        names.iter().any(|path| {
-            let Ok(Source::File(base, below)) = self.source(path) else { return false };
-            Rc::ptr_eq(&base, &self.base) && base.identity(&below).as_deref() == Some(identity)
-        })
+    /// True for content that takes no room of its own: another name of a file.
+    fn is_shared(&self, source: &Source) -> bool {
+        let is_same = |node: &Node| matches!(node, Node::File(known) if known.identity() == source.identity());
+        self.is_own(source) || source.identity().is_some() && self.changes.values().any(is_same)
     }
 }
 
@@ -357,15 +426,66 @@ mod tests {
     #[test]
     fn room_comes_back_with_the_last_name() {
         let (_folder, mut layer) = folder();
-        let free = layer.free();
+        let before = layer.capacity();
+        let free = |layer: &Layer| (layer.capacity().free, layer.capacity().inodes);
         layer.remove("one").unwrap();
-        assert_eq!(layer.free(), free, "two is the same file");
+        assert_eq!(layer.capacity(), before, "two is the same file");
         layer.rename("two", "three").unwrap();
-        assert_eq!(layer.free(), free);
+        assert_eq!(layer.capacity(), before);
         layer.put("copy", Source::Bytes(Rc::from(vec![0; 4097]))).unwrap();
         layer.link("copy", "again").unwrap();
-        assert_eq!(layer.free(), free - 8192);
+        assert_eq!(free(&layer), (before.free - before.taken(4097), before.inodes - 1));
         layer.remove("three").unwrap();
-        assert_eq!(layer.free(), free);
+        assert_eq!(free(&layer), (before.free - before.taken(4097) + before.taken(5000), before.inodes));
+        layer.rename("a", "b").unwrap();
+        layer.remove("b/b/file").unwrap();
+        layer.remove_dir("b/b").unwrap();
+        assert_eq!(layer.capacity().inodes, before.inodes + 2);
+    }
+
+    /// A filesystem with room for so much.
+    struct Full(Capacity);
+
+    impl Filesystem for Full {
+        fn list(&self, _: &str) -> io::Result<Vec<String>> {
+            Ok(vec!["old".into()])
+        }
+
+        fn stat(&self, path: &str) -> io::Result<Stat> {
+            match path {
+                "" => Ok(Stat { kind: Kind::Directory, mode: 0o755, size: 0 }),
+                "old" => Ok(Stat { kind: Kind::File, mode: 0o644, size: 10_000 }),
+                _ => Err(io::ErrorKind::NotFound.into()),
+            }
+        }
+
+        fn identity(&self, path: &str) -> Option<String> {
+            Some(path.to_owned())
+        }
+
+        fn capacity(&self) -> Capacity {
+            self.0
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let full = |free, withheld, inodes| {
+            Layer::new(Rc::new(Full(Capacity { total: 1 << 20, free, withheld, inodes, block: 4096 })))
+        };
+        let bytes = |size: usize| Source::Bytes(Rc::from(vec![0; size]));
+        let code = |result: io::Result<()>| result.err().and_then(|error| error.raw_os_error());
+        assert_eq!(code(full(8192, 0, 1).put("new", bytes(8192))), None);
+        assert_eq!(code(full(8192, 1, 1).put("new", bytes(8192))), Some(ENOSPC), "the last block is kept back");
+        assert_eq!(code(full(8192, 0, 0).put("new", bytes(1))), Some(ENOSPC), "no inode");
+        assert_eq!(code(full(8192, 0, 0).make_dir("new", 0o755)), Some(ENOSPC), "no inode");
+        assert_eq!(code(full(4095, 0, 1).make_dir("new", 0o755)), Some(ENOSPC), "no block");
+        assert_eq!(code(full(8192, 0, 0).put("old", bytes(1))), None, "the name and its inode are there");
+        assert_eq!(code(full(0, 0, 0).link("old", "new")), None);
+        let mut layer = full(0, 0, 0);
+        layer.remove("old").unwrap();
+        assert_eq!((layer.capacity().free, layer.capacity().inodes), (12_288, 1));
+        assert_eq!(code(layer.put("new", bytes(12_288))), None);
+        assert_eq!(code(layer.make_dir("another", 0o755)), Some(ENOSPC));
     }
 }

@@ -1,16 +1,20 @@
 //! ext4 filesystems as the next mount would see them: the journal first, then the library.
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::{
+    io::{self, Read, Seek, SeekFrom},
+    sync::Arc,
+};
 
 use contract::inventory::Kind;
 use ext4_view::{Ext4, Ext4Error, FileType};
 use initramfs_overlay_init::kernel::Stat;
 
 use super::{
-    block_reader::{Shared, seek},
-    filesystem::{Content, Filesystem},
+    Error, Result,
+    block_reader::{Replaced, Shared, seek},
+    filesystem::{Capacity, Content, Filesystem},
     journal,
-    superblock::Layout,
+    superblock::{Inodes, Layout, Superblock, features},
 };
 
 /// An ext4 filesystem.
@@ -18,21 +22,33 @@ use super::{
 pub struct Volume {
     medium: Shared,
     filesystem: Ext4,
-    free: u64,
+    layout: Layout,
+    capacity: Capacity,
     /// Blocks that the journal put back.
     pub replayed: usize,
 }
 
 impl Volume {
-    /// Opens the filesystem in `block_reader`.
+    /// Opens the filesystem in `medium`.
     ///
     /// # Errors
-    /// Where the kernel would not mount it, or the library cannot read it.
-    pub fn open(medium: Shared) -> io::Result<Self> {
+    /// [`Error::Damaged`] where the kernel would not mount it; [`Error::Unreadable`] where nothing here reads it.
+    pub fn open(medium: Shared) -> Result<Self> {
+        let superblock = Superblock::read(&medium)?;
+        if superblock.is_ext() && superblock.is_whole() {
+            features::check(&medium, &superblock)?;
+        }
         let (medium, replayed) = journal::replayed(medium)?;
+        let (offset, plain) = Superblock::without(&medium, features::HARMLESS)?;
+        let medium: Shared = Arc::new(Replaced::new(medium, offset, plain));
         let filesystem = Ext4::load(Box::new(Reader(medium.clone()))).map_err(said)?;
-        let free = Layout::read(&medium)?.free(&medium)?;
-        Ok(Self { medium, filesystem, free, replayed })
+        let layout = Layout::read(&medium)?;
+        let capacity = layout.capacity(&medium)?;
+        Ok(Self { medium, filesystem, layout, capacity, replayed })
+    }
+
+    fn inodes(&self) -> Inodes<'_> {
+        Inodes { medium: &self.medium, layout: &self.layout }
     }
 }
 
@@ -48,19 +64,18 @@ impl ext4_view::Ext4Read for Reader {
     }
 }
 
-/// What the library said, as the kernel would.
+/// Translates an error of the library into the kernel's.
 fn said(error: Ext4Error) -> io::Error {
-    let kind = match &error {
-        Ext4Error::NotFound => io::ErrorKind::NotFound,
-        Ext4Error::IsADirectory => io::ErrorKind::IsADirectory,
-        Ext4Error::NotADirectory => io::ErrorKind::NotADirectory,
-        Ext4Error::Corrupt(_) => io::ErrorKind::InvalidData,
-        Ext4Error::Incompatible(_) => io::ErrorKind::Unsupported,
-        _ => io::ErrorKind::Other,
-    };
     match error {
+        Ext4Error::NotFound => io::ErrorKind::NotFound.into(),
+        Ext4Error::IsADirectory => io::ErrorKind::IsADirectory.into(),
+        Ext4Error::NotADirectory => io::ErrorKind::NotADirectory.into(),
+        Ext4Error::Corrupt(part) => Error::Damaged(part.to_string()).into(),
+        Ext4Error::Incompatible(_) | Ext4Error::Encrypted => {
+            Error::Unreadable(format!("the doctor does not read this ext4: {error}")).into()
+        }
         Ext4Error::Io(source) => io::Error::other(source),
-        error => io::Error::new(kind, error.to_string()),
+        error => io::Error::other(error.to_string()),
     }
 }
 
@@ -105,16 +120,22 @@ impl Filesystem for Volume {
         Ok(Box::new(Reopened { medium: self.medium.clone(), path: full(path), place: 0, size }))
     }
 
-    fn free(&self) -> u64 {
-        self.free
+    fn capacity(&self) -> Capacity {
+        self.capacity
     }
 
-    /// The library does not tell an inode's number. Its times are kept to the nanosecond, so two files share them all only
-    /// where a program has set them.
     fn identity(&self, path: &str) -> Option<String> {
-        let metadata = self.filesystem.symlink_metadata(full(path).as_str()).ok()?;
-        let times = (metadata.created(), metadata.modified(), metadata.accessed());
-        Some(format!("{} {times:?}", metadata.len()))
+        self.inodes().find(path).ok()?.map(|number| number.to_string())
+    }
+
+    fn links(&self, path: &str) -> u64 {
+        let inodes = self.inodes();
+        inodes.find(path).ok().flatten().and_then(|number| inodes.links(number).ok()).unwrap_or(1)
+    }
+
+    fn is_whiteout(&self, path: &str) -> bool {
+        let inodes = self.inodes();
+        inodes.find(path).ok().flatten().is_some_and(|number| inodes.is_whiteout(number).unwrap_or(false))
     }
 }
 

@@ -12,8 +12,10 @@ use zerocopy::{
 };
 
 use super::{
+    Result,
     block_reader::{Shared, seek},
-    filesystem::{Content, Filesystem, corrupt},
+    error::damaged,
+    filesystem::{Capacity, Content, Filesystem},
 };
 
 mod directory;
@@ -96,8 +98,8 @@ enum Root {
 
 impl Layout {
     /// Checks the boot sector as `fat_read_bpb` and `fat_fill_super` do.
-    fn parse(boot: &BootSector) -> io::Result<Self> {
-        let wrong = || corrupt("its boot sector");
+    fn parse(boot: &BootSector) -> Result<Self> {
+        let wrong = || damaged("its boot sector");
         let fat32 = Fat32::ref_from_prefix(&boot.variant).map(|(fat32, _)| fat32).map_err(|_| wrong())?;
         let (sector, per_cluster) = (boot.sector.get(), u64::from(boot.sectors_per_cluster));
         let media_is_known = matches!(boot.media, 0xf0 | 0xf8..);
@@ -170,7 +172,7 @@ impl Volume {
     ///
     /// # Errors
     /// The medium's, or that the kernel would not mount it.
-    pub fn open(medium: Shared) -> io::Result<Self> {
+    pub fn open(medium: Shared) -> Result<Self> {
         let boot: BootSector = medium.read(0)?;
         let layout = Layout::parse(&boot)?;
         let name: &[u8] = if layout.width == Width::Fat32 { b"FAT32" } else { b"FAT1" };
@@ -197,7 +199,7 @@ impl Volume {
     }
 
     /// Reads `count` entries of the table, both numbers even: on FAT12 two entries share three bytes.
-    fn entries(&self, first: u64, count: u64) -> io::Result<Vec<u8>> {
+    fn entries(&self, first: u64, count: u64) -> Result<Vec<u8>> {
         let bits = self.layout.width.bits();
         let mut bytes = vec![0; (count * bits / 8) as usize];
         self.medium.read_at(self.layout.table + first * bits / 8, &mut bytes)?;
@@ -205,27 +207,27 @@ impl Volume {
     }
 
     /// Returns the cluster behind `cluster`; none at the end of its file.
-    fn next(&self, cluster: u32) -> io::Result<Option<u32>> {
+    fn next(&self, cluster: u32) -> Result<Option<u32>> {
         let index = u64::from(cluster % 2);
         let next = self.layout.width.entry(&self.entries(u64::from(cluster) - index, 2)?, index);
         Ok(next.filter(|next| *next < self.layout.width.end()))
     }
 
     /// Returns the places of a file's clusters, at most `most`.
-    fn chain(&self, first: u32, most: usize) -> io::Result<Vec<u64>> {
+    fn chain(&self, first: u32, most: usize) -> Result<Vec<u64>> {
         let mut places = Vec::new();
         let mut next = Some(first);
         while let Some(cluster) = next.filter(|_| places.len() < most) {
             if places.len() == self.layout.clusters as usize {
-                return Err(corrupt("a chain of clusters has no end"));
+                return Err(damaged("a chain of clusters has no end"));
             }
-            places.push(self.layout.place(cluster).ok_or_else(|| corrupt("a cluster that is none"))?);
+            places.push(self.layout.place(cluster).ok_or_else(|| damaged("a cluster that is none"))?);
             next = self.next(cluster)?;
         }
         Ok(places)
     }
 
-    fn read_directory(&self, root: Root) -> io::Result<Directory> {
+    fn read_directory(&self, root: Root) -> Result<Directory> {
         let bytes = match root {
             Root::Region { start, size } => {
                 let mut bytes = vec![0; size];
@@ -236,7 +238,7 @@ impl Volume {
                 let cluster = self.layout.cluster as usize;
                 let places = self.chain(first, DIRECTORY_MAX / cluster + 1)?;
                 if places.len() * cluster > DIRECTORY_MAX {
-                    return Err(corrupt("a folder has no end"));
+                    return Err(damaged("a folder has no end"));
                 }
                 let mut bytes = vec![0; places.len() * cluster];
                 for (place, part) in places.into_iter().zip(bytes.chunks_mut(cluster)) {
@@ -248,7 +250,7 @@ impl Volume {
         Ok(Directory::parse(&bytes, self.layout.width == Width::Fat32))
     }
 
-    fn directory(&self, path: &str) -> io::Result<Directory> {
+    fn directory(&self, path: &str) -> Result<Directory> {
         match path {
             "" => self.read_directory(self.layout.root),
             _ => match self.entry(path)? {
@@ -258,13 +260,13 @@ impl Volume {
         }
     }
 
-    fn entry(&self, path: &str) -> io::Result<Entry> {
+    fn entry(&self, path: &str) -> Result<Entry> {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         let found = self.directory(parent)?.entries.into_iter().find(|entry| entry.is_called(name));
         found.ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn file(&self, path: &str) -> io::Result<File> {
+    fn file(&self, path: &str) -> Result<File> {
         let Entry { is_directory, cluster, size, .. } = self.entry(path)?;
         if is_directory {
             return Err(io::ErrorKind::IsADirectory.into());
@@ -277,7 +279,7 @@ impl Volume {
     }
 
     /// Counts the free clusters, as a mount does: the number that is written down is a hint.
-    fn free_clusters(&self) -> io::Result<u64> {
+    fn free_clusters(&self) -> Result<u64> {
         let all = u64::from(FIRST_CLUSTER + self.layout.clusters);
         let mut free = 0;
         for first in (0..all).step_by(TABLE_PIECE as usize) {
@@ -312,8 +314,11 @@ impl Filesystem for Volume {
         Ok(Box::new(self.file(path)?))
     }
 
-    fn free(&self) -> u64 {
-        self.free_clusters().map_or(0, |free| free * self.layout.cluster)
+    fn capacity(&self) -> Capacity {
+        let cluster = self.layout.cluster;
+        let free = self.free_clusters().map_or(0, |free| free * cluster);
+        let total = u64::from(self.layout.clusters) * cluster;
+        Capacity { total, free, withheld: 0, inodes: u64::MAX, block: cluster }
     }
 
     fn identity(&self, path: &str) -> Option<String> {
@@ -336,7 +341,7 @@ impl Read for File {
         let mut length = 0;
         while length < buffer.len() && self.place < self.size {
             let cluster = usize::try_from(self.place / self.cluster).ok().and_then(|index| self.places.get(index));
-            let cluster = cluster.ok_or_else(|| corrupt("a file is shorter than its size"))?;
+            let cluster = cluster.ok_or_else(|| damaged("a file is shorter than its size"))?;
             let offset = self.place % self.cluster;
             let left = (self.cluster - offset).min(self.size - self.place);
             let part = (buffer.len() - length).min(left as usize);

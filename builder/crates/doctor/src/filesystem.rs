@@ -1,20 +1,15 @@
 //! Filesystems as the doctor reads them, without the kernel and without root: names, what they stand for, and contents. The
-//! rooms beside this one read ext4, FAT, squashfs and folders; none of them can write.
+//! modules beside this one read ext4, FAT, squashfs, EROFS and directories; none of them can write.
 
 use std::{
     fs::{self, File},
     io::{self, Read, Seek},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::PathBuf,
 };
 
 use contract::inventory::Kind;
 use initramfs_overlay_init::kernel::Stat;
-
-/// Returns the error for a damaged filesystem (the kernel's EUCLEAN); `part` says what is damaged.
-pub fn corrupt(part: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the filesystem is damaged: {part}"))
-}
 
 /// The content of a file.
 pub trait Content: Read + Seek {}
@@ -56,13 +51,46 @@ pub trait Filesystem {
         self.stat(path)?;
         Err(io::ErrorKind::Unsupported.into())
     }
-    /// Returns the free bytes.
-    fn free(&self) -> u64 {
-        0
+    /// Returns the sizes of the filesystem.
+    fn capacity(&self) -> Capacity {
+        Capacity::default()
     }
     /// Returns the same text for two names of one file, another for two files; none where nobody can tell.
     fn identity(&self, _path: &str) -> Option<String> {
         None
+    }
+    /// Returns the number of names of the file.
+    fn links(&self, _path: &str) -> u64 {
+        1
+    }
+    /// Returns true for the character device 0:0, by which overlayfs marks a name that was deleted.
+    fn is_whiteout(&self, _path: &str) -> bool {
+        false
+    }
+}
+
+/// Sizes of a filesystem in bytes, and its free inodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// Used and free together.
+    pub total: u64,
+    /// Free bytes as `statfs` counts them.
+    pub free: u64,
+    /// Bytes of these that are kept back from everybody.
+    pub withheld: u64,
+    /// Files and directories that can still be made.
+    pub inodes: u64,
+    /// Bytes that are given out together.
+    pub block: u64,
+}
+
+impl Capacity {
+    /// More than anybody needs.
+    pub const UNLIMITED: Self = Self { total: u64::MAX, free: u64::MAX, withheld: 0, inodes: u64::MAX, block: 4096 };
+
+    /// Returns the bytes that a file of this size takes.
+    pub fn taken(&self, size: u64) -> u64 {
+        size.checked_next_multiple_of(self.block.max(1)).unwrap_or(u64::MAX)
     }
 }
 
@@ -108,13 +136,31 @@ impl Filesystem for Folder {
         Ok(Box::new(File::open(self.root.join(path))?))
     }
 
-    fn free(&self) -> u64 {
-        rustix::fs::statvfs(&self.root).map_or(0, |space| space.f_bfree.saturating_mul(space.f_frsize))
+    fn capacity(&self) -> Capacity {
+        let Ok(space) = rustix::fs::statvfs(&self.root) else { return Capacity::default() };
+        let bytes = |blocks: u64| blocks.saturating_mul(space.f_frsize);
+        Capacity {
+            total: bytes(space.f_blocks),
+            free: bytes(space.f_bfree),
+            withheld: 0,
+            // Filesystems without a table of inodes say that they have none.
+            inodes: if space.f_files == 0 { u64::MAX } else { space.f_ffree },
+            block: space.f_bsize,
+        }
     }
 
     fn identity(&self, path: &str) -> Option<String> {
         let metadata = fs::symlink_metadata(self.root.join(path)).ok()?;
         Some(format!("{}:{}", metadata.dev(), metadata.ino()))
+    }
+
+    fn links(&self, path: &str) -> u64 {
+        fs::symlink_metadata(self.root.join(path)).map_or(1, |metadata| metadata.nlink())
+    }
+
+    fn is_whiteout(&self, path: &str) -> bool {
+        fs::symlink_metadata(self.root.join(path))
+            .is_ok_and(|metadata| metadata.file_type().is_char_device() && metadata.rdev() == 0)
     }
 }
 
@@ -163,7 +209,7 @@ impl Filesystem for Memory {
         }
     }
 
-    fn free(&self) -> u64 {
-        u64::MAX
+    fn capacity(&self) -> Capacity {
+        Capacity::UNLIMITED
     }
 }

@@ -11,9 +11,10 @@ use zerocopy::{
 
 use super::{
     block_reader::{Medium, Replaced, Shared, overlay},
-    filesystem::corrupt,
-    superblock::{Inodes, Layout, Superblock, crc32c},
+    error::{Error, damaged},
+    superblock::{Inodes, Layout, NEEDS_RECOVERY, Superblock, crc32c},
 };
+use crate::Result;
 
 const MAGIC: u32 = 0xc03b_3998;
 /// Kinds of block.
@@ -105,7 +106,7 @@ const _: () = assert!(size_of::<Head>() == 1024);
 ///
 /// # Errors
 /// Where the kernel would not mount it: a journal that is damaged or elsewhere.
-pub fn replayed(medium: Shared) -> io::Result<(Shared, usize)> {
+pub fn replayed(medium: Shared) -> Result<(Shared, usize)> {
     let layout = Layout::read(&medium)?;
     if !layout.needs_recovery {
         return Ok((medium, 0));
@@ -115,7 +116,7 @@ pub fn replayed(medium: Shared) -> io::Result<(Shared, usize)> {
     let count = places.len();
     let replayed: Shared = Arc::new(Replayed { below: medium, block: u64::from(layout.block), places });
     // The superblock goes through the journal too. Its flag comes off, as a mount takes it off.
-    let (offset, clean) = Superblock::without_recovery(&replayed)?;
+    let (offset, clean) = Superblock::without(&replayed, NEEDS_RECOVERY)?;
     Ok((Arc::new(Replaced::new(replayed, offset, clean)), count))
 }
 
@@ -150,8 +151,8 @@ impl Medium for Replayed {
 }
 
 /// Returns the structure that `block` begins with.
-fn structure<T: FromBytes + KnownLayout + Immutable + Unaligned>(block: &[u8]) -> io::Result<&T> {
-    T::ref_from_prefix(block).map(|(structure, _)| structure).map_err(|_| corrupt("its journal has a block too short"))
+fn structure<T: FromBytes + KnownLayout + Immutable + Unaligned>(block: &[u8]) -> Result<&T> {
+    T::ref_from_prefix(block).map(|(structure, _)| structure).map_err(|_| damaged("its journal has a block too short"))
 }
 
 /// The journal, as its own superblock describes it.
@@ -185,9 +186,10 @@ struct Written {
 }
 
 impl<'a> Log<'a> {
-    fn open(medium: &'a Shared, layout: &Layout) -> io::Result<Self> {
+    fn open(medium: &'a Shared, layout: &Layout) -> Result<Self> {
         let block = layout.block as usize;
-        let inode = layout.journal.ok_or_else(|| corrupt("its journal is on another device"))?;
+        let elsewhere = || Error::Unreadable("the journal of this ext4 is on another device".into());
+        let inode = layout.journal.ok_or_else(elsewhere)?;
         let places = Inodes { medium, layout }.blocks(inode)?;
         let mut log =
             Self { medium, places, block, first: 0, end: u32::MAX, start: 0, sequence: 0, features: 0, seed: 0 };
@@ -195,20 +197,21 @@ impl<'a> Log<'a> {
         let head: &Head = structure(&block)?;
         let kind = head.header.kind.get();
         if head.header.magic != MAGIC || !SUPERBLOCKS.contains(&kind) || head.block != layout.block {
-            return Err(corrupt("its journal has no superblock"));
+            return Err(damaged("its journal has no superblock"));
         }
         log.features = if kind == SUPERBLOCKS[1] { head.incompatible.get() } else { 0 };
         if log.features & !KNOWN != 0 {
-            return Err(corrupt(&format!("its journal has features that are not known here ({:#x})", log.features)));
+            let features = log.features & !KNOWN;
+            return Err(Error::Unreadable(format!("the doctor does not read a journal with features {features:#x}")));
         }
         (log.end, log.first) = (head.end.get(), head.first.get());
         (log.sequence, log.start) = (head.sequence.get(), head.start.get());
         if log.end as usize > log.places.len() || log.first == 0 || log.first >= log.end || log.start >= log.end {
-            return Err(corrupt("its journal's superblock does not fit the journal"));
+            return Err(damaged("its journal's superblock does not fit the journal"));
         }
         if log.has_checksums() {
             if sum_without(!0, head.as_bytes(), offset_of!(Head, checksum)) != head.checksum {
-                return Err(corrupt("its journal's superblock has a wrong checksum"));
+                return Err(damaged("its journal's superblock has a wrong checksum"));
             }
             log.seed = crc32c(!0, &head.uuid);
         }
@@ -219,8 +222,8 @@ impl<'a> Log<'a> {
         self.features & (CHECKSUM_2 | CHECKSUM_3) != 0
     }
 
-    fn read(&self, place: u32) -> io::Result<Vec<u8>> {
-        let target = self.places.get(place as usize).ok_or_else(|| corrupt("its journal is too short"))?;
+    fn read(&self, place: u32) -> Result<Vec<u8>> {
+        let target = self.places.get(place as usize).ok_or_else(|| damaged("its journal is too short"))?;
         let mut block = vec![0; self.block];
         self.medium.read_at(target * self.block as u64, &mut block)?;
         Ok(block)
@@ -231,7 +234,7 @@ impl<'a> Log<'a> {
     }
 
     /// For each block of the filesystem that gets another content, the block that has it, and whether that was changed.
-    fn blocks(&self) -> io::Result<BTreeMap<u64, (u64, bool)>> {
+    fn blocks(&self) -> Result<BTreeMap<u64, (u64, bool)>> {
         let (written, revoked) = self.scan()?;
         let mut blocks = BTreeMap::new();
         for Written { target, place, sequence, is_escaped } in written {
@@ -244,7 +247,7 @@ impl<'a> Log<'a> {
     }
 
     /// Everything that whole transactions wrote and freed, in order.
-    fn scan(&self) -> io::Result<(Vec<Written>, BTreeMap<u64, u32>)> {
+    fn scan(&self) -> Result<(Vec<Written>, BTreeMap<u64, u32>)> {
         let (mut written, mut revoked) = (Vec::new(), BTreeMap::new());
         let (mut new, mut freed): (Vec<Written>, Vec<u64>) = (Vec::new(), Vec::new());
         let (mut place, mut sequence) = (self.start, self.sequence);
@@ -276,7 +279,7 @@ impl<'a> Log<'a> {
                 // The end that was never written whole: the transaction did not happen.
                 COMMIT if !self.is_good_commit(&block)? => break,
                 // It did happen, and cannot be repeated: the kernel refuses to mount.
-                COMMIT if is_damaged => return Err(corrupt("its journal has a block with a wrong checksum")),
+                COMMIT if is_damaged => return Err(damaged("its journal has a block with a wrong checksum")),
                 COMMIT => {
                     written.append(&mut new);
                     for target in freed.drain(..) {
@@ -326,11 +329,11 @@ impl<'a> Log<'a> {
         Some((Tagged { target: target(high, tag.target_low), flags, sum }, rest))
     }
 
-    fn revoked(&self, block: &[u8]) -> io::Result<Vec<u64>> {
+    fn revoked(&self, block: &[u8]) -> Result<Vec<u64>> {
         let used = structure::<Revoked>(block)?.used.get() as usize;
         let size = if self.features & HAS_64BIT != 0 { 8 } else { 4 };
         let records = block.get(size_of::<Revoked>()..used);
-        let records = records.ok_or_else(|| corrupt("its journal has a bad list of freed blocks"))?;
+        let records = records.ok_or_else(|| damaged("its journal has a bad list of freed blocks"))?;
         let number = |record: &[u8]| record.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
         Ok(records.chunks_exact(size).map(number).collect())
     }
@@ -349,7 +352,7 @@ impl<'a> Log<'a> {
         }
     }
 
-    fn is_good_commit(&self, block: &[u8]) -> io::Result<bool> {
+    fn is_good_commit(&self, block: &[u8]) -> Result<bool> {
         let sum = structure::<Commit>(block)?.checksum;
         Ok(!self.has_checksums() || sum_without(self.seed, block, offset_of!(Commit, checksum)) == sum)
     }

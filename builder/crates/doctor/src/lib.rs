@@ -2,21 +2,24 @@
 //! changes kept in memory. Nothing is written, no root is needed.
 //!
 //! [`examine`] is the story. `block_reader`, `table` and `volume` go from a disk to its partitions; `ext4` (with `journal` and
-//! `superblock`), `fat`, `squashfs` and `filesystem` read what is on them; `copy_on_write` and `overlayfs` keep what changes; `machine` is the
-//! kernel that init believes to run on; `state` tells how far an update has come.
+//! `superblock`), `fat`, `squashfs`, `erofs` and `filesystem` read what is on them; `copy_on_write` and `overlayfs` keep what changes;
+//! `machine` is the kernel that init believes to run on; `state` tells how far an update has come; `content` reads an image as a whole.
 //!
 //! ```
-//! use initramfs_overlay_doctor::{BootInput, Verdict, examine};
+//! use initramfs_overlay_doctor::{BootInput, Depth, Verdict, examine};
 //!
 //! // A machine without a disk ends in a failure card.
 //! let input = BootInput { cmdline: "rd.timeout=0".to_owned(), ..BootInput::default() };
-//! let diagnosis = examine(Vec::new(), &input, false);
+//! let diagnosis = examine(Vec::new(), &input, Depth::Names);
 //! assert_eq!(diagnosis.verdict, Verdict::Fails);
 //! assert_eq!(diagnosis.failure.expect("a card").code, "img-missing");
 //! ```
 
 pub mod block_reader;
+pub mod content;
 pub mod copy_on_write;
+pub mod erofs;
+mod error;
 pub mod ext4;
 pub mod fat;
 pub mod filesystem;
@@ -29,9 +32,12 @@ pub mod superblock;
 pub mod table;
 pub mod volume;
 
-use std::{collections::BTreeMap, io};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
 
-use contract::{hex, names, tag::Volume};
+use contract::{failure::Role, hex, names, superblock::Format, tag::Volume};
 use initramfs_overlay_init::{
     boot::{
         self,
@@ -44,12 +50,13 @@ use initramfs_overlay_init::{
     context::Context,
     kernel::{Kernel, read_file},
     media::{self, Resolved},
-    progress,
 };
 use serde::Serialize;
 use serde_json::Value;
 
+use content::Checked;
 use copy_on_write::Source;
+pub use error::{Error, Result};
 use machine::Machine;
 use state::{Places, State};
 use volume::Device;
@@ -61,8 +68,10 @@ pub struct BootInput {
     pub inits: BTreeMap<String, Vec<u8>>,
     /// The kernel's command line.
     pub cmdline: String,
-    /// Whether the initramfs is of the debug variant.
+    /// True if the initramfs is of the debug variant.
     pub is_debug: bool,
+    /// Names of the modules in the initramfs; none where no initramfs is known.
+    pub modules: Option<BTreeSet<String>>,
 }
 
 impl BootInput {
@@ -82,16 +91,27 @@ impl BootInput {
     }
 }
 
-/// How the next boot ends.
+/// The end of the next boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// It boots, and nothing needs a hand.
-    Healthy,
-    /// It boots, and somebody should look at something.
-    Attention,
+    /// It boots. Findings say what somebody should look at.
+    Boots,
     /// It ends in a failure card.
     Fails,
+    /// It depends on something that was not looked at: [`Diagnosis::unknown`] says on what.
+    CannotTell,
+}
+
+/// The depth to which the image that boots is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Depth {
+    /// Its names.
+    Names,
+    /// The digest of its file too.
+    Digest,
+    /// Every block of its content too.
+    Content,
 }
 
 /// The image that would boot.
@@ -108,6 +128,9 @@ pub struct Image {
     /// SHA-256 in hexadecimal, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+    /// The result of reading its content, where that was asked for and found no damage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked: Option<Checked>,
 }
 
 /// The card that the boot would end in.
@@ -144,8 +167,10 @@ pub struct Partition {
 /// What the examination found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Diagnosis {
-    /// How the next boot ends.
+    /// The end of the next boot.
     pub verdict: Verdict,
+    /// Reasons why that cannot be told, a sentence each.
+    pub unknown: Vec<String>,
     /// What boots; none where nothing does.
     pub image: Option<Image>,
     /// How far an update has come before that boot.
@@ -158,21 +183,28 @@ pub struct Diagnosis {
     pub findings: Vec<String>,
     /// What init would say in the kernel's log.
     pub log: Vec<String>,
-    /// What could not be looked into.
-    pub unseen: Vec<String>,
     /// The card, where the boot fails.
     pub failure: Option<Failure>,
     /// The block devices.
     pub partitions: Vec<Partition>,
 }
 
-/// BootInput a machine with these devices, in memory, and says what comes of it. `with_digest`: also the digest of the image.
-pub fn examine(devices: Vec<Device>, boots: &BootInput, with_digest: bool) -> Diagnosis {
-    let config = boots.config();
+impl Diagnosis {
+    /// Returns true if it boots and nothing needs a hand.
+    pub fn is_well(&self) -> bool {
+        self.verdict == Verdict::Boots && self.findings.is_empty()
+    }
+}
+
+/// Boots a machine with these devices, in memory, and returns what comes of it. The image that boots is read to that depth.
+pub fn examine(devices: Vec<Device>, input: &BootInput, depth: Depth) -> Diagnosis {
+    let config = input.config();
     let overlay = config.mode.overlay().cloned().unwrap_or_default();
     let volumes: Vec<Volume> = devices.iter().map(|device| device.volume.clone()).collect();
-    let mut machine = Machine::new(devices, &config.common.init, &boots.inits, &boots.cmdline);
-    let found = find(&mut machine, config.common, &overlay, boots);
+    let unread: Vec<String> =
+        devices.iter().filter(|device| device.has_unread_label).map(|device| device.volume.to_string()).collect();
+    let mut machine = Machine::new(devices, &config.common.init, input);
+    let found = find(&mut machine, config.common, &overlay, input);
     let partitions = volumes.iter().map(|volume| describe(volume, found.as_ref())).collect();
     let mut findings = Vec::new();
     let update = match found.as_ref().map(|found| state(&mut machine, found, &overlay.image)) {
@@ -184,40 +216,63 @@ pub fn examine(devices: Vec<Device>, boots: &BootInput, with_digest: bool) -> Di
         None => State::None,
     };
     machine.forget_log();
-    boot::run(&mut machine, &[], boots.abilities());
+    boot::run(&mut machine, &[], input.abilities());
     let report: Value = read_file(&mut machine, names::REPORT)
         .ok()
         .and_then(|bytes| serde_json::from_slice(&bytes).ok())
         .unwrap_or_default();
     let fact = |name: &str| report[name].as_str().unwrap_or_default().to_owned();
-    let image = match fact("image") {
-        name if name.is_empty() || !machine.has_booted() => None,
-        name => Some(booted(&mut machine, name, fact("image_format"), fact("img"), with_digest)),
-    };
-    let strings = |value: &Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
-    };
+    let mut failure = report.get("failure").map(card);
+    let is_missing = |role: Role| failure.as_ref().is_some_and(|card| card.code == format!("{}-missing", role.name()));
+    if is_missing(Role::Img) || is_missing(Role::Overlay) {
+        let reason =
+            |volume| format!("the doctor does not read the label of {volume}, which may be the one that is missing");
+        machine.unknown.extend(unread.iter().map(reason));
+    }
+    let mut image = match fact("image") {
+        name if name.is_empty() || !machine.has_booted() || !machine.unknown.is_empty() => None,
+        name => Some((name, fact("image_format"), fact("img"))),
+    }
+    .map(|(name, format, img)| booted(&mut machine, name, format, img, depth, &mut findings));
+    let mut outcome = fact("update");
+    findings.append(&mut machine.details);
     findings.extend(strings(&report["notices"]));
-    let failure = report.get("failure").map(|card| Failure {
-        code: card["code"].as_str().unwrap_or_default().to_owned(),
-        step: card["step"].as_str().unwrap_or_default().to_owned(),
-        wanted: card["wanted"].as_str().unwrap_or_default().to_owned(),
-        seen: strings(&card["seen"]),
-        next: card["next"].as_str().unwrap_or_default().to_owned(),
-    });
     if update == State::Rejected {
         findings.push(format!(
             "newimg holds {}, refused by an earlier boot: the next one removes it",
             names::rejected_image(&overlay.image)
         ));
     }
-    let verdict = match (machine.has_booted(), fact("status") == "ok" && findings.is_empty()) {
-        (false, _) => Verdict::Fails,
-        (true, true) => Verdict::Healthy,
-        (true, false) => Verdict::Attention,
+    if fact("status") != "ok" && machine.has_booted() && findings.is_empty() {
+        findings.push(format!("the boot's status is {}", fact("status")));
+    }
+    let Machine { mut changes, mut log, unknown, .. } = machine;
+    let verdict = match (failure.is_some() || image.is_none(), unknown.is_empty()) {
+        (_, false) => Verdict::CannotTell,
+        (true, true) => Verdict::Fails,
+        (false, true) => Verdict::Boots,
     };
-    let Machine { changes, log, unseen, .. } = machine;
-    Diagnosis { verdict, image, update, outcome: fact("update"), changes, findings, log, unseen, failure, partitions }
+    if verdict == Verdict::CannotTell {
+        // What init did on what stands for the unknown says nothing.
+        (image, failure, outcome) = (image.filter(|image| image.checked.is_none()), None, String::new());
+        (changes, log, findings) = Default::default();
+    }
+    Diagnosis { verdict, unknown, image, update, outcome, changes, findings, log, failure, partitions }
+}
+
+fn strings(value: &Value) -> Vec<String> {
+    value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+}
+
+fn card(card: &Value) -> Failure {
+    let field = |name: &str| card[name].as_str().unwrap_or_default().to_owned();
+    Failure {
+        code: field("code"),
+        step: field("step"),
+        wanted: field("wanted"),
+        seen: strings(&card["seen"]),
+        next: field("next"),
+    }
 }
 
 /// The partitions that the boot would take, if it gets as far.
@@ -260,15 +315,42 @@ fn state(machine: &mut Machine, found: &Found, name: &str) -> io::Result<State> 
     places.state(&mut |source: &Source| machine.sum(source))
 }
 
-fn booted(machine: &mut Machine, name: String, format: String, partition: String, with_digest: bool) -> Image {
+/// Describes the image that booted. Damage in its content is a finding; a content that cannot be checked makes the verdict unknown.
+fn booted(
+    machine: &mut Machine,
+    name: String,
+    format: String,
+    partition: String,
+    depth: Depth,
+    findings: &mut Vec<String>,
+) -> Image {
     let path = match media::resolve(machine, &names::img(&name)) {
         Ok(Resolved::File(path)) => path,
         _ => names::img(&name),
     };
     let size = machine.stat(&path).map_or(0, |stat| stat.size);
-    let digest = with_digest.then(|| progress::digest(machine, &path).ok()).flatten();
-    let sha256 = digest.map(|digest| hex::encode(&digest));
-    Image { name, partition, format, size, sha256 }
+    let mut image = Image { name, partition, format, size, sha256: None, checked: None };
+    if depth == Depth::Names {
+        return image;
+    }
+    let file = path.rsplit('/').next().unwrap_or_default();
+    let outcome = machine.image(&image.partition, file).and_then(|(img, source)| {
+        let digest = machine.sum(&source)?;
+        image.sha256 = Some(hex::encode(&digest));
+        if depth < Depth::Content {
+            return Ok(None);
+        }
+        let format = [Format::Squashfs, Format::Erofs].into_iter().find(|format| format.name() == image.format);
+        let img = img.borrow();
+        content::check(&source, format.unwrap_or(Format::Squashfs), &img, file, &digest).map(Some)
+    });
+    match outcome {
+        Ok(checked) => image.checked = checked,
+        Err(Error::Unreadable(reason)) => machine.unknown.push(reason),
+        Err(Error::Damaged(part)) => findings.push(format!("the content of {file} is damaged: {part}")),
+        Err(error) => findings.push(format!("{file} cannot be read: {error}")),
+    }
+    image
 }
 
 #[cfg(test)]

@@ -5,34 +5,43 @@ mod kernel;
 
 use std::{
     cell::RefCell,
-    collections::BTreeMap,
-    io::{self, Read},
+    collections::{BTreeMap, BTreeSet},
+    io,
     rc::Rc,
     time::Duration,
 };
 
-use contract::{Digest, inventory::Kind, names};
+use contract::{
+    Digest,
+    errno::{EINVAL, ENODEV, ENOSPC, EROFS, EUCLEAN},
+    inventory::Kind,
+    names,
+    superblock::ext4::{self, demands},
+};
 use initramfs_overlay_init::kernel::Mount;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    copy_on_write::{Layer, Source},
+    BootInput, Error, Result,
+    copy_on_write::{Base, Layer, Source},
+    erofs,
     filesystem::{Memory, Opaque},
     overlayfs::Union,
     squashfs,
     volume::Device,
 };
 
-/// Error numbers that the kernel gives and std has no word for.
-const ENODEV: i32 = 19;
-const EINVAL: i32 = 22;
-const EUCLEAN: i32 = 117;
+/// Error numbers that nothing but this machine needs (kernel, include/uapi/asm-generic/errno-base.h and errno.h).
+const ENOTDIR: i32 = 20;
+const ELOOP: i32 = 40;
 
 /// A filesystem with what was changed on it, wherever it is mounted.
-type Shared = Rc<RefCell<Layer>>;
+pub type Shared = Rc<RefCell<Layer>>;
 
 /// A mount.
 struct Mounted {
+    /// The block device, if there is one.
+    device: String,
     target: String,
     layer: Shared,
     is_read_only: bool,
@@ -50,31 +59,36 @@ pub struct Machine {
     digests: BTreeMap<String, Digest>,
     clock: Duration,
     gone: bool,
+    /// Names of the modules in the initramfs, where that is known.
+    modules: Option<BTreeSet<String>>,
+    /// Reasons why nobody here can tell how the boot goes on.
+    pub unknown: Vec<String>,
+    /// What readers know more of what the kernel only gives a number for.
+    pub details: Vec<String>,
     /// What the boot would change on disks, a line each.
     pub changes: Vec<String>,
     /// What the boot would say in the kernel's log.
     pub log: Vec<String>,
-    /// What could not be looked into.
-    pub unseen: Vec<String>,
 }
 
 impl Machine {
-    /// A machine with these devices. `init` is what the boot will run, `cmdline` the command line of the kernel, `baked` what the
-    /// initramfs has for init, by path.
-    pub fn new(devices: Vec<Device>, init: &str, baked: &BTreeMap<String, Vec<u8>>, cmdline: &str) -> Self {
+    /// Makes a machine with these devices. `init` is the program that the boot will run.
+    pub fn new(devices: Vec<Device>, init: &str, input: &BootInput) -> Self {
         let root = Rc::new(RefCell::new(Layer::new(Rc::new(Memory))));
         let mut machine = Self {
             devices,
             init: init.to_owned(),
-            mounts: vec![Mounted { target: String::new(), layer: root, is_read_only: false }],
+            mounts: vec![Mounted { device: String::new(), target: String::new(), layer: root, is_read_only: false }],
             layers: BTreeMap::new(),
             loops: Vec::new(),
             digests: BTreeMap::new(),
             clock: Duration::ZERO,
             gone: false,
+            modules: input.modules.clone(),
+            unknown: Vec::new(),
+            details: Vec::new(),
             changes: Vec::new(),
             log: Vec::new(),
-            unseen: Vec::new(),
         };
         for folder in ["dev", "etc", "proc", "run", "sys"] {
             machine.set(folder, None);
@@ -86,10 +100,10 @@ impl Machine {
         machine.set("dev/loop-control", Some(b""));
         machine.set("proc/filesystems", Some(filesystems.as_bytes()));
         machine.set("proc/version", Some(b"Linux version unknown"));
-        machine.set("proc/cmdline", Some(cmdline.as_bytes()));
+        machine.set("proc/cmdline", Some(input.cmdline.as_bytes()));
         // Nobody knows how much memory the machine has; this is as much as a kernel tells at most.
         machine.set("proc/meminfo", Some(format!("MemAvailable: {} kB\n", u64::MAX >> 11).as_bytes()));
-        for (path, content) in baked {
+        for (path, content) in &input.inits {
             for (end, _) in path.match_indices('/') {
                 machine.set(&path[..end], None);
             }
@@ -113,7 +127,7 @@ impl Machine {
     ///
     /// # Errors
     /// Where the kernel would not mount it.
-    pub fn layer(&mut self, device: &str) -> io::Result<Shared> {
+    pub fn layer(&mut self, device: &str) -> Result<Shared> {
         if let Some(layer) = self.layers.get(device) {
             return Ok(layer.clone());
         }
@@ -124,7 +138,17 @@ impl Machine {
         Ok(layer)
     }
 
-    /// Whether the boot went as far as the new root's init.
+    /// Returns the filesystem of the partition `device`, and the content of `file` on it.
+    ///
+    /// # Errors
+    /// As [`Self::layer`], or that there is no such file.
+    pub fn image(&mut self, device: &str, file: &str) -> Result<(Shared, Source)> {
+        let layer = self.layer(device)?;
+        let source = layer.borrow().source(file)?;
+        Ok((layer, source))
+    }
+
+    /// Returns true if the boot went as far as the new root's init.
     pub fn has_booted(&self) -> bool {
         self.gone
     }
@@ -172,7 +196,7 @@ impl Machine {
         if names::on_medium(&path).is_some() {
             return Ok(path);
         }
-        for _ in 0..40 {
+        for _ in 0..ELOOP {
             let (mounted, inner) = self.locate(&path);
             let layer = mounted.layer.borrow();
             if layer.stat(&inner)?.kind != Kind::Symlink {
@@ -183,11 +207,23 @@ impl Machine {
             let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
             path = if target.starts_with('/') { target } else { joined(folder, &target) };
         }
-        // ELOOP.
-        Err(io::Error::from_raw_os_error(40))
+        Err(io::Error::from_raw_os_error(ELOOP))
+    }
+
+    /// Refuses a path on a medium that does not lead through directories alone: init follows no link there.
+    fn check_way(&self, path: &str) -> io::Result<()> {
+        let Some((medium, rest)) = names::on_medium(path) else { return Ok(()) };
+        for (at, _) in rest.match_indices('/').skip(1) {
+            let (mounted, inner) = self.locate(&format!("{medium}{}", &rest[..at]));
+            if mounted.layer.borrow().stat(&inner)?.kind != Kind::Directory {
+                return Err(io::Error::from_raw_os_error(ENOTDIR));
+            }
+        }
+        Ok(())
     }
 
     fn source(&self, path: &str) -> io::Result<Source> {
+        self.check_way(path)?;
         let path = self.followed(path)?;
         let (mounted, inner) = self.locate(&path);
         mounted.layer.borrow().source(&inner)
@@ -195,9 +231,10 @@ impl Machine {
 
     /// A mount that can be written to.
     fn writable(&self, path: &str) -> io::Result<(Shared, String)> {
+        self.check_way(path)?;
         let (mounted, inner) = self.locate(path);
         if mounted.is_read_only {
-            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+            return Err(io::Error::from_raw_os_error(EROFS));
         }
         Ok((mounted.layer.clone(), inner))
     }
@@ -210,42 +247,103 @@ impl Machine {
         }
     }
 
-    fn mount_source(&mut self, mount: &Mount<'_>) -> io::Result<Shared> {
-        let new = |base| Ok(Rc::new(RefCell::new(Layer::new(base))));
+    /// Returns the filesystem of a new mount, and true if it is read-only whatever was asked for.
+    fn mount_source(&mut self, mount: &Mount<'_>) -> io::Result<(Shared, bool)> {
+        let new = |base| Ok((Rc::new(RefCell::new(Layer::new(base))), false));
         match mount.filesystem {
             "tmpfs" | "devtmpfs" | "proc" | "sysfs" => new(Rc::new(Memory)),
-            "overlay" => {
-                let at = |path: &str| self.locate(path).0.layer.clone();
-                new(Rc::new(Union::new(at(names::OVERLAY_DIR), names::PERSISTENT, at(names::IMAGE_DIR))))
-            }
+            "overlay" => Ok(self.mount_overlay(mount)),
             _ => match mount.source.strip_prefix("/dev/loop").and_then(|number| number.parse::<usize>().ok()) {
                 Some(number) => {
                     let source = self.loops.get(number).cloned();
-                    self.mount_image(mount.filesystem, &source.ok_or_else(|| io::Error::from_raw_os_error(ENODEV))?)
+                    let source = source.ok_or_else(|| io::Error::from_raw_os_error(ENODEV))?;
+                    new(self.mount_image(mount.filesystem, &source)?)
                 }
-                None => self.layer(mount.source).map_err(|error| as_kernel(&error)),
+                None => Ok((self.mount_device(mount)?, false)),
             },
         }
     }
 
-    /// An image in a loop device. One that only the kernel can look into is taken as good.
-    fn mount_image(&mut self, filesystem: &str, source: &Source) -> io::Result<Shared> {
-        let opened = match filesystem {
-            "squashfs" => source.open_anywhere().and_then(squashfs::Image::open),
-            _ => Err(io::ErrorKind::Unsupported.into()),
-        };
-        let base: super::copy_on_write::Base = match opened {
-            Ok(image) => Rc::new(image),
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                self.unseen.push(format!(
-                    "the {filesystem} image cannot be looked into here: only its superblock was checked"
-                ));
-                Rc::new(Opaque::new(&self.init))
+    /// Mounts a partition. One that only the kernel reads may hold anything: an empty filesystem stands for it, and what comes of the boot
+    /// is not known.
+    fn mount_device(&mut self, mount: &Mount<'_>) -> io::Result<Shared> {
+        let role = role(mount.target);
+        match self.layer(mount.source) {
+            Ok(layer) => {
+                self.check_modules(mount.source, role, mount.read_only);
+                Ok(layer)
             }
-            Err(error) => return Err(as_kernel(&error)),
-        };
-        Ok(Rc::new(RefCell::new(Layer::new(base))))
+            Err(Error::Unreadable(reason)) => {
+                self.cannot_tell(format!("{role} ({}): {reason}", mount.source));
+                Ok(Rc::new(RefCell::new(Layer::new(Rc::new(Memory)))))
+            }
+            Err(error) => {
+                self.details.push(format!("{role} ({}): {error}", mount.source));
+                Err(as_kernel(error))
+            }
+        }
     }
+
+    fn cannot_tell(&mut self, reason: String) {
+        if !self.gone && !self.unknown.contains(&reason) {
+            self.unknown.push(reason);
+        }
+    }
+
+    /// Looks for the modules that the kernel asks for while it mounts an ext4 filesystem. Quotas are only turned on where it can be written
+    /// to (kernel, fs/ext4/super.c, ext4_enable_quotas).
+    fn check_modules(&mut self, device: &str, role: &str, read_only: bool) {
+        let found = self.devices.iter().find(|found| found.volume.path() == device);
+        let head = found.map(|found| found.head(ext4::HEAD)).unwrap_or_default();
+        for module in demands(&head).filter(|module| !(read_only && *module == "quota_v2")) {
+            let remedy = match &self.modules {
+                Some(modules) if modules.contains(module) => continue,
+                Some(_) => "the initramfs has no such module, so only a kernel with it built in mounts this",
+                None => "give the initramfs with --initramfs to see whether that is in it",
+            };
+            self.cannot_tell(format!("{role} ({device}): its features take the kernel's {module}; {remedy}"));
+        }
+    }
+
+    /// Puts the layers together. overlayfs makes a directory for its work; without room for that, the root is read-only (kernel,
+    /// fs/overlayfs/super.c, ovl_make_workdir).
+    fn mount_overlay(&mut self, mount: &Mount<'_>) -> (Shared, bool) {
+        let at = |path: &str| self.locate(path).0.layer.clone();
+        let (store, image) = (at(names::OVERLAY_DIR), at(names::IMAGE_DIR));
+        let has_persistent = mount.data.contains(&format!("lowerdir={}:", names::store(names::PERSISTENT)));
+        let inner = format!("{}/{}", names::WORK, names::WORKDIR);
+        let made = store.borrow_mut().make_dir(&inner, 0o700);
+        let is_full = made.is_err_and(|error| error.raw_os_error() == Some(ENOSPC));
+        let union = Union::new(store, has_persistent.then_some(names::PERSISTENT), image);
+        (Rc::new(RefCell::new(Layer::new(Rc::new(union)))), is_full)
+    }
+
+    /// Mounts an image in a loop device. One that only the kernel reads may hold anything: it is taken to have an init, and what comes of
+    /// the boot is not known.
+    fn mount_image(&mut self, filesystem: &str, source: &Source) -> io::Result<Base> {
+        let opened = source.open_anywhere().map_err(Error::from).and_then(|content| -> Result<Base> {
+            Ok(match filesystem {
+                "erofs" => Rc::new(erofs::Image::open(content)?),
+                _ => Rc::new(squashfs::Image::open(content)?),
+            })
+        });
+        match opened {
+            Ok(image) => Ok(image),
+            Err(Error::Unreadable(reason)) => {
+                self.cannot_tell(format!("the image: {reason}"));
+                Ok(Rc::new(Opaque::new(&self.init)))
+            }
+            Err(error) => {
+                self.details.push(format!("the image: {error}"));
+                Err(as_kernel(error))
+            }
+        }
+    }
+}
+
+/// Returns the name of the partition that is mounted there.
+fn role(target: &str) -> &str {
+    target.strip_prefix(names::STATE_DIR).map_or(target, |name| name.trim_start_matches('/'))
 }
 
 /// Reads a content to its end, block by block.
@@ -276,13 +374,11 @@ fn joined(folder: &str, name: &str) -> String {
     parts.join("/")
 }
 
-/// A reader's error as the number that mount(2) gives, so that a card reads as it would on the machine; what the reader knows more
-/// stands behind it.
-fn as_kernel(error: &io::Error) -> io::Error {
-    let number = match error.kind() {
-        io::ErrorKind::InvalidData => EUCLEAN,
-        io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => EINVAL,
-        _ => return io::Error::new(error.kind(), error.to_string()),
-    };
-    io::Error::new(error.kind(), format!("{} ({error})", io::Error::from_raw_os_error(number)))
+/// Translates a reader's error into the number that mount(2) gives, so that a card reads as it would on the machine.
+fn as_kernel(error: Error) -> io::Error {
+    match error {
+        Error::Damaged(_) => io::Error::from_raw_os_error(EUCLEAN),
+        Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => io::Error::from_raw_os_error(EINVAL),
+        error => error.into(),
+    }
 }

@@ -7,13 +7,14 @@ use initramfs_overlay_init::kernel::Stat;
 
 use super::{
     copy_on_write::Layer,
-    filesystem::{Content, Filesystem},
+    filesystem::{Capacity, Content, Filesystem},
 };
 
 /// Two layers, one over the other.
 pub struct Union {
     store: Rc<RefCell<Layer>>,
-    folder: String,
+    /// None without such a layer.
+    folder: Option<String>,
     image: Rc<RefCell<Layer>>,
 }
 
@@ -24,31 +25,29 @@ enum Place {
 }
 
 impl Union {
-    /// The folder `folder` of `store` over `image`.
-    pub fn new(store: Rc<RefCell<Layer>>, folder: &str, image: Rc<RefCell<Layer>>) -> Self {
-        Self { store, folder: folder.to_owned(), image }
+    /// The directory `folder` of `store`, if there is one, over `image`.
+    pub fn new(store: Rc<RefCell<Layer>>, folder: Option<&str>, image: Rc<RefCell<Layer>>) -> Self {
+        Self { store, folder: folder.map(str::to_owned), image }
     }
 
-    fn above(&self, path: &str) -> String {
-        if path.is_empty() { self.folder.clone() } else { format!("{}/{path}", self.folder) }
-    }
-
-    /// A name above hides the one below, and one that is no directory hides all below it. A device above stands for a name that was
+    /// A name above hides the one below, and one that is no directory hides all below it. The device 0:0 above stands for a name that was
     /// deleted (kernel, Documentation/filesystems/overlayfs.rst, whiteouts).
     fn place(&self, path: &str) -> io::Result<Place> {
+        let Some(folder) = &self.folder else { return Ok(Place::Below) };
+        let above = |path: &str| if path.is_empty() { folder.clone() } else { format!("{folder}/{path}") };
         let store = self.store.borrow();
         let parts = path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]);
         for part in parts.filter(|part| !part.is_empty()) {
-            match store.stat(&self.above(part)) {
+            match store.stat(&above(part)) {
                 Err(_) => return Ok(Place::Below),
-                Ok(stat) if stat.kind == Kind::Other => return Err(io::ErrorKind::NotFound.into()),
+                Ok(_) if store.is_whiteout(&above(part)) => return Err(io::ErrorKind::NotFound.into()),
                 Ok(stat) if stat.kind != Kind::Directory && part.len() < path.len() => {
                     return Err(io::ErrorKind::NotADirectory.into());
                 }
                 Ok(_) => {}
             }
         }
-        Ok(Place::Above(self.above(path)))
+        Ok(Place::Above(above(path)))
     }
 }
 
@@ -91,7 +90,7 @@ impl Filesystem for Union {
         }
     }
 
-    fn free(&self) -> u64 {
-        self.store.borrow().free()
+    fn capacity(&self) -> Capacity {
+        self.store.borrow().capacity()
     }
 }

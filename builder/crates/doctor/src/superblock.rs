@@ -1,31 +1,34 @@
 //! ext4 as far as the library that reads it does not tell: where the journal lies, how many blocks are free, and the superblock
 //! without its flag for an unfinished journal. Format: kernel, Documentation/filesystems/ext4/.
 
-use std::{io, mem::offset_of};
+use std::mem::offset_of;
 
 use zerocopy::{
-    FromBytes, FromZeros, IntoBytes,
+    FromZeros, IntoBytes,
     little_endian::{U16, U32},
 };
 
-use super::{block_reader::Shared, filesystem::corrupt};
+use super::{block_reader::Shared, error::damaged, filesystem::Capacity};
+use crate::Result;
 
+pub mod features;
+mod inodes;
 mod structures;
 
+pub use inodes::Inodes;
+use structures::Descriptor;
 pub use structures::Superblock;
-use structures::{Descriptor, Extent, ExtentHeader, ExtentIndex, Inode};
 
 const MAGIC: u16 = 0xef53;
-const EXTENTS_MAGIC: u16 = 0xf30a;
 const HAS_JOURNAL: u32 = 0x4;
-const NEEDS_RECOVERY: u32 = 0x4;
+/// The journal has to be replayed first.
+pub const NEEDS_RECOVERY: u32 = 0x4;
 const HAS_64BIT: u32 = 0x80;
 const HAS_CHECKSUMS: u32 = 0x400;
 /// The seed of checksums is written down; else it is made of the UUID.
 const HAS_SEED: u32 = 0x2000;
-const HAS_EXTENTS: u32 = 0x8_0000;
-/// Extents and blocks of one inode, at most: far more than any journal has.
-const MOST: usize = 1 << 22;
+/// Files may have extents: then the kernel keeps clusters back.
+const HAS_EXTENTS: u32 = 0x40;
 
 fn wide(high: impl Into<u32>, low: U32) -> u64 {
     u64::from(high.into()) << 32 | u64::from(low.get())
@@ -49,8 +52,8 @@ impl Superblock {
     ///
     /// # Errors
     /// The medium's.
-    pub fn read(medium: &Shared) -> io::Result<Self> {
-        medium.read(Self::PLACE)
+    pub fn read(medium: &Shared) -> Result<Self> {
+        Ok(medium.read(Self::PLACE)?)
     }
 
     /// Returns true for one of ext2 to ext4.
@@ -78,13 +81,13 @@ impl Superblock {
         !self.has_checksums() || self.sum() == self.checksum
     }
 
-    /// Reads the superblock and takes its flag for recovery away; returns it with its place.
+    /// Reads the superblock and takes these features of [`Self::incompatible`] away; returns it with its place.
     ///
     /// # Errors
     /// The medium's.
-    pub fn without_recovery(medium: &Shared) -> io::Result<(u64, Vec<u8>)> {
+    pub fn without(medium: &Shared, features: u32) -> Result<(u64, Vec<u8>)> {
         let mut superblock = Self::read(medium)?;
-        superblock.incompatible &= U32::new(!NEEDS_RECOVERY);
+        superblock.incompatible &= U32::new(!features);
         if superblock.has_checksums() {
             superblock.checksum = superblock.sum();
         }
@@ -110,6 +113,7 @@ pub struct Layout {
     inode: u16,
     descriptor: u16,
     last_orphan: u32,
+    has_extents: bool,
     /// The beginning of all other checksums, where there are any.
     seed: Option<u32>,
 }
@@ -119,21 +123,21 @@ impl Layout {
     ///
     /// # Errors
     /// The medium's, that it is no ext filesystem, or one that no kernel would mount there (kernel, fs/ext4/super.c).
-    pub fn read(medium: &Shared) -> io::Result<Self> {
+    pub fn read(medium: &Shared) -> Result<Self> {
         let superblock = Superblock::read(medium)?;
         let layout = Self::parse(&superblock)?;
         if !superblock.is_whole() {
-            return Err(corrupt("its superblock's checksum is wrong"));
+            return Err(damaged("its superblock's checksum is wrong"));
         }
         let (blocks, room) = (layout.blocks, medium.size() / u64::from(layout.block));
         if blocks > room {
-            return Err(corrupt(&format!("it has {blocks} blocks, and the device has room for {room}")));
+            return Err(damaged(format!("it has {blocks} blocks, and the device has room for {room}")));
         }
         if u64::from(layout.first_block) >= blocks {
-            return Err(corrupt("its first block is past its end"));
+            return Err(damaged("its first block is past its end"));
         }
         if layout.groups().saturating_mul(layout.descriptor.into()) > medium.size() {
-            return Err(corrupt("it has more groups than room"));
+            return Err(damaged("it has more groups than room"));
         }
         Ok(layout)
     }
@@ -142,7 +146,7 @@ impl Layout {
     ///
     /// # Errors
     /// The medium's, or that one is damaged.
-    pub fn check_descriptors(&self, medium: &Shared) -> io::Result<()> {
+    pub fn check_descriptors(&self, medium: &Shared) -> Result<()> {
         const SUM: usize = offset_of!(Descriptor, checksum);
         let Some(seed) = self.seed else { return Ok(()) };
         let table = self.descriptor_table(medium)?;
@@ -152,19 +156,19 @@ impl Layout {
                 .iter()
                 .fold(seed, |sum, bytes| crc32c(sum, bytes));
             if sum & 0xffff != u32::from(Descriptor::of(bytes).checksum.get()) {
-                return Err(corrupt(&format!("the descriptor of group {group}")));
+                return Err(damaged(format!("the descriptor of group {group}")));
             }
         }
         Ok(())
     }
 
-    fn parse(superblock: &Superblock) -> io::Result<Self> {
+    fn parse(superblock: &Superblock) -> Result<Self> {
         let (block_bits, cluster_bits) = (superblock.block_bits.get(), superblock.cluster_bits.get());
         let incompatible = superblock.incompatible.get();
         let is_64bit = incompatible & HAS_64BIT != 0;
         let is_known = superblock.is_ext() && block_bits <= 6 && cluster_bits.wrapping_sub(block_bits) <= 16;
         if !is_known || superblock.blocks_per_group == 0 || superblock.inodes_per_group == 0 {
-            return Err(corrupt("its superblock"));
+            return Err(damaged("its superblock"));
         }
         Ok(Self {
             block: 1024 << block_bits,
@@ -179,6 +183,7 @@ impl Layout {
             inode: superblock.inode_size.get().max(128),
             descriptor: if is_64bit { superblock.descriptor_size.get().max(32) } else { 32 },
             last_orphan: superblock.last_orphan.get(),
+            has_extents: incompatible & HAS_EXTENTS != 0,
             seed: superblock.has_checksums().then(|| match incompatible & HAS_SEED {
                 0 => crc32c(!0, &superblock.uuid),
                 _ => superblock.checksum_seed.get(),
@@ -190,24 +195,23 @@ impl Layout {
         self.blocks.saturating_sub(self.first_block.into()).div_ceil(self.blocks_per_group.into())
     }
 
-    fn descriptor_table(&self, medium: &Shared) -> io::Result<Vec<u8>> {
+    fn descriptor_table(&self, medium: &Shared) -> Result<Vec<u8>> {
         let start = (u64::from(self.first_block) + 1) * u64::from(self.block);
         let mut all = vec![0; usize::try_from(self.groups() * u64::from(self.descriptor)).unwrap_or(0)];
         medium.read_at(start, &mut all)?;
         Ok(all)
     }
 
-    /// Returns the free bytes, as `statfs` counts them after a mount: files that were removed and not yet freed are freed then.
+    /// Returns the sizes that `statfs` tells after a mount: files that were removed and not yet freed are freed then.
     ///
     /// # Errors
     /// The medium's.
-    pub fn free(&self, medium: &Shared) -> io::Result<u64> {
+    pub fn capacity(&self, medium: &Shared) -> Result<Capacity> {
         let table = self.descriptor_table(medium)?;
-        let clusters: u64 = table
-            .chunks(self.descriptor.into())
-            .map(Descriptor::of)
-            .map(|group| u64::from(group.free_blocks_high.get()) << 16 | u64::from(group.free_blocks_low.get()))
-            .sum();
+        let groups = || table.chunks(self.descriptor.into()).map(Descriptor::of);
+        let half = |high: U16, low: U16| u64::from(high.get()) << 16 | u64::from(low.get());
+        let clusters: u64 = groups().map(|group| half(group.free_blocks_high, group.free_blocks_low)).sum();
+        let mut free_inodes: u64 = groups().map(|group| half(group.free_inodes_high, group.free_inodes_low)).sum();
         let inodes = Inodes { medium, layout: self };
         let mut orphan = self.last_orphan;
         let mut sectors = 0_u64;
@@ -218,10 +222,20 @@ impl Layout {
             let inode = inodes.read(orphan)?;
             if inode.links == 0 {
                 sectors += wide(inode.sectors_high, inode.sectors_low);
+                free_inodes += 1;
             }
             orphan = inode.deletion_time.get();
         }
-        Ok((clusters * self.cluster * u64::from(self.block)).saturating_add(sectors * 512))
+        let cluster = self.cluster * u64::from(self.block);
+        // A fiftieth, at most 4096 clusters, which nobody gets (kernel, fs/ext4/super.c, ext4_set_resv_clusters).
+        let withheld = if self.has_extents { (self.blocks / self.cluster / 50).min(4096) * cluster } else { 0 };
+        Ok(Capacity {
+            total: self.blocks.saturating_mul(self.block.into()),
+            free: (clusters * cluster).saturating_add(sectors * 512),
+            withheld,
+            inodes: free_inodes,
+            block: cluster,
+        })
     }
 }
 
@@ -234,95 +248,9 @@ impl Descriptor {
     }
 }
 
-/// Inodes by their number.
-pub struct Inodes<'a> {
-    /// The filesystem.
-    pub medium: &'a Shared,
-    /// Its superblock.
-    pub layout: &'a Layout,
-}
-
-impl Inodes<'_> {
-    fn read(&self, number: u32) -> io::Result<Inode> {
-        let index = number.checked_sub(1).ok_or_else(|| corrupt("inode 0 is used"))?;
-        let group = (index / self.layout.inodes_per_group) as usize;
-        let table = self.layout.descriptor_table(self.medium)?;
-        let descriptor = table.chunks(self.layout.descriptor.into()).nth(group);
-        let descriptor = Descriptor::of(descriptor.ok_or_else(|| corrupt("an inode is in no group"))?);
-        let offset = u64::from(index % self.layout.inodes_per_group) * u64::from(self.layout.inode);
-        let start = wide(descriptor.inode_table_high, descriptor.inode_table_low)
-            .checked_mul(u64::from(self.layout.block))
-            .and_then(|start| start.checked_add(offset));
-        self.medium.read(start.ok_or_else(|| corrupt("an inode table"))?)
-    }
-
-    fn block(&self, number: u64) -> io::Result<Vec<u8>> {
-        let mut block = vec![0; self.layout.block as usize];
-        let start = number.checked_mul(u64::from(self.layout.block)).ok_or_else(|| corrupt("a block's number"))?;
-        self.medium.read_at(start, &mut block)?;
-        Ok(block)
-    }
-
-    /// Returns the places of a file's blocks. For files without holes, as a journal is.
-    ///
-    /// # Errors
-    /// The medium's, or that the file is damaged.
-    pub fn blocks(&self, number: u32) -> io::Result<Vec<u64>> {
-        let inode = self.read(number)?;
-        let mut found = Vec::new();
-        if inode.flags.get() & HAS_EXTENTS != 0 {
-            self.extents(&inode.map, &mut found, 6)?;
-        } else {
-            let map: [U32; 15] = zerocopy::transmute!(inode.map);
-            for (place, number) in map.into_iter().enumerate() {
-                // Twelve blocks, then lists of blocks, of lists and of lists of lists.
-                self.mapped(number.into(), place.saturating_sub(11), &mut found)?;
-            }
-        }
-        Ok(found)
-    }
-
-    fn extents(&self, node: &[u8], found: &mut Vec<u64>, deepest: u16) -> io::Result<()> {
-        let damaged = || corrupt("a list of extents");
-        let (header, rest) = ExtentHeader::ref_from_prefix(node).map_err(|_| damaged())?;
-        let (entries, depth) = (header.entries.get().into(), header.depth.get());
-        if header.magic != EXTENTS_MAGIC || depth > deepest || found.len() > MOST {
-            return Err(damaged());
-        }
-        if depth > 0 {
-            let children = <[ExtentIndex]>::ref_from_prefix_with_elems(rest, entries).map_err(|_| damaged())?.0;
-            for child in children {
-                self.extents(&self.block(wide(child.child_high, child.child_low))?, found, depth - 1)?;
-            }
-        } else {
-            for extent in <[Extent]>::ref_from_prefix_with_elems(rest, entries).map_err(|_| damaged())?.0 {
-                let first = wide(extent.start_high, extent.start_low);
-                // Longer ones are reserved and not written.
-                let length = u64::from(extent.length.get()).min(0x8000);
-                found.extend((0..length).map(|offset| first + offset));
-            }
-        }
-        Ok(())
-    }
-
-    fn mapped(&self, number: u64, depth: usize, found: &mut Vec<u64>) -> io::Result<()> {
-        match (number, depth) {
-            (0, _) => {}
-            (_, 0) => found.push(number),
-            _ if found.len() > MOST => return Err(corrupt("a list of blocks")),
-            _ => {
-                for entry in self.block(number)?.as_chunks().0 {
-                    self.mapped(u32::from_le_bytes(*entry).into(), depth - 1, found)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{structures::Inode, *};
 
     #[test]
     fn the_checksum_is_crc32c() {
@@ -384,11 +312,14 @@ mod tests {
             (offset_of!(Superblock, last_orphan), 0xe8),
             (offset_of!(Superblock, descriptor_size), 0xfe),
             (offset_of!(Superblock, blocks_high), 0x150),
+            (offset_of!(Superblock, protection_block), 0x168),
             (offset_of!(Superblock, checksum_seed), 0x270),
             (offset_of!(Superblock, checksum), 0x3fc),
+            (offset_of!(Descriptor, free_inodes_low), 0xe),
             (offset_of!(Descriptor, checksum), 0x1e),
             (offset_of!(Descriptor, inode_table_high), 0x28),
             (offset_of!(Descriptor, free_blocks_high), 0x2c),
+            (offset_of!(Descriptor, free_inodes_high), 0x2e),
             (offset_of!(Inode, deletion_time), 0x14),
             (offset_of!(Inode, links), 0x1a),
             (offset_of!(Inode, map), 0x28),

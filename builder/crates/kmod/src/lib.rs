@@ -46,6 +46,7 @@ use std::path::Path;
 
 pub use self::{
     error::{Error, Result},
+    names::of_file as module_name,
     note::Note,
     selection::{Content, SelectedModule, Selection},
     sets::{SETS, Set},

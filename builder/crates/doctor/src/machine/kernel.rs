@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use contract::{Digest, inventory::Kind, names, tag::Volume};
+use contract::{Digest, errno::EINVAL, inventory::Kind, names, tag::Volume};
 use initramfs_overlay_init::kernel::{
     Action, Event, Kernel, Level, MOST_NAMES, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat,
     disks::{Contents, Disks, Signatures, Signed},
@@ -15,8 +15,11 @@ use initramfs_overlay_init::kernel::{
     supervisor::{Shell, Supervisor, System},
 };
 
-use super::{EINVAL, Machine, Mounted, stream};
-use crate::copy_on_write::{Layer, Source};
+use super::{Machine, Mounted, role, stream};
+use crate::{
+    copy_on_write::{Layer, Source},
+    filesystem::Capacity,
+};
 
 /// A path as the lines of changes have it: `img/root-squashfs.img`.
 fn shown(path: &str) -> &str {
@@ -49,11 +52,9 @@ impl Contents for Machine {
         if layer.borrow().stat(&inner).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
+        // The room is reserved first.
+        layer.borrow_mut().put(&inner, source.clone())?;
         let digest = self.sum(&source)?;
-        if layer.borrow().free() < source.size()? {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        layer.borrow_mut().put(&inner, source)?;
         self.note(copy, format!("copy {} to {}", shown(path), shown(copy)));
         Ok(digest)
     }
@@ -86,8 +87,10 @@ impl Disks for Machine {
     }
 
     fn run(&mut self, _: &str, program: &str, _: &[&str]) -> io::Result<i32> {
-        self.unseen.push(format!("the machine would run the image's {program}; what that does cannot be told here"));
-        // What a program that cannot be run ends with.
+        self.cannot_tell(format!(
+            "the machine would run the image's {program} for the repair; programs are not run here"
+        ));
+        // The status of a program that cannot be run.
         Ok(127)
     }
 }
@@ -136,6 +139,7 @@ impl Kernel for Machine {
         if let Some(Entry::Directory(names)) = self.sysfs(path) {
             return Ok(names);
         }
+        self.check_way(path)?;
         let path = self.followed(path)?;
         let (mounted, inner) = self.locate(&path);
         let mut names = mounted.layer.borrow().list(&inner)?;
@@ -149,6 +153,7 @@ impl Kernel for Machine {
         if let Some(Entry::File(content)) = self.sysfs(path) {
             return Ok(Stat { kind: Kind::File, mode: 0o444, size: content.len() as u64 });
         }
+        self.check_way(path)?;
         let (mounted, inner) = self.locate(path);
         mounted.layer.borrow().stat(&inner)
     }
@@ -157,6 +162,7 @@ impl Kernel for Machine {
         if let Some(Entry::Link(target)) = self.sysfs(path) {
             return Ok(target);
         }
+        self.check_way(path)?;
         let (mounted, inner) = self.locate(path);
         mounted.layer.borrow().read_link(&inner)
     }
@@ -208,8 +214,8 @@ impl Kernel for Machine {
 
     fn space(&mut self, path: &str) -> io::Result<Space> {
         let (mounted, _) = self.locate(path);
-        // No reader tells how large a filesystem is; nothing here is read for long.
-        Ok(Space { total: u64::MAX, free: mounted.layer.borrow().free(), read_only: mounted.is_read_only })
+        let Capacity { total, free, .. } = mounted.layer.borrow().capacity();
+        Ok(Space { total, free, read_only: mounted.is_read_only })
     }
 
     fn copy_attributes(&mut self, _: &str, to: &str) -> io::Result<()> {
@@ -234,9 +240,9 @@ impl Kernel for Machine {
             return Ok(());
         }
         self.stat(mount.target)?;
-        let layer = self.mount_source(mount)?;
-        let target = mount.target.trim_end_matches('/').to_owned();
-        self.mounts.push(Mounted { target, layer, is_read_only: mount.read_only });
+        let (layer, is_read_only) = self.mount_source(mount)?;
+        let (device, target) = (mount.source.to_owned(), mount.target.trim_end_matches('/').to_owned());
+        self.mounts.push(Mounted { device, target, layer, is_read_only: mount.read_only || is_read_only });
         Ok(())
     }
 
@@ -293,9 +299,13 @@ impl Machine {
 
     fn remount(&mut self, target: &str, read_only: bool) -> io::Result<()> {
         match self.mounts.iter_mut().rev().find(|mounted| mounted.target == target) {
-            Some(mounted) => mounted.is_read_only = read_only,
-            None => return Err(io::Error::from_raw_os_error(EINVAL)),
+            Some(mounted) => {
+                mounted.is_read_only = read_only;
+                let device = mounted.device.clone();
+                self.check_modules(&device, role(target), read_only);
+                Ok(())
+            }
+            None => Err(io::Error::from_raw_os_error(EINVAL)),
         }
-        Ok(())
     }
 }

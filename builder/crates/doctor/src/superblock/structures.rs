@@ -2,7 +2,7 @@
 
 use zerocopy::{
     FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned,
-    little_endian::{U16, U32},
+    little_endian::{U16, U32, U64},
 };
 
 /// The superblock, with the fields that are used here.
@@ -40,7 +40,9 @@ pub struct Superblock {
     pub(super) descriptor_size: U16,
     options: [u8; 80],
     pub(super) blocks_high: U32,
-    more: [u8; 284],
+    more: [u8; 20],
+    pub(super) protection_block: U64,
+    features: [u8; 256],
     pub(super) checksum_seed: U32,
     rest: [u8; 392],
     pub(super) checksum: U32,
@@ -53,19 +55,21 @@ pub(super) struct Descriptor {
     bitmaps_low: [U32; 2],
     pub(super) inode_table_low: U32,
     pub(super) free_blocks_low: U16,
-    counts: [u8; 16],
+    pub(super) free_inodes_low: U16,
+    counts: [u8; 14],
     pub(super) checksum: U16,
     bitmaps_high: [U32; 2],
     pub(super) inode_table_high: U32,
     pub(super) free_blocks_high: U16,
-    rest: [u8; 18],
+    pub(super) free_inodes_high: U16,
+    rest: [u8; 16],
 }
 
 /// The part of an inode that all have.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(super) struct Inode {
-    mode: U16,
+    pub(super) mode: U16,
     owner: U16,
     size_low: U32,
     times: [U32; 3],
@@ -81,6 +85,16 @@ pub(super) struct Inode {
     generation: [U32; 4],
     pub(super) sectors_high: U16,
     rest: [u8; 10],
+}
+
+/// An entry of a directory, without its name.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(super) struct DirectoryEntry {
+    pub(super) inode: U32,
+    pub(super) length: U16,
+    pub(super) name_length: u8,
+    kind: u8,
 }
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

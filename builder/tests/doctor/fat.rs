@@ -15,9 +15,7 @@ use doctor::{
     filesystem::Filesystem,
 };
 
-mod support;
-
-use support::{Numbers, all_installed, noise, program, run};
+use crate::support::{Numbers, all_installed, noise, program, run};
 
 const PROGRAMS: [&str; 5] = ["mkfs.vfat", "mmd", "mcopy", "mdel", "mdir"];
 
@@ -77,7 +75,7 @@ fn every_kind_reads_as_it_was_written() {
         let names = ["0.txt", "2.txt", "4.txt", "6.txt", "7.txt", "deeper", "lower.cas"];
         assert_eq!(volume.list("sub").unwrap(), names, "{options}");
         assert_eq!(volume.list("SUB/Deeper").unwrap().len(), 71, "{options}");
-        assert_eq!(volume.free(), free(&image), "{options}");
+        assert_eq!(volume.capacity().free, free(&image), "{options}");
         for path in [LONG, "sub/deeper/kernel.img"] {
             assert_eq!(volume.stat(path).unwrap().size, 100_003, "{options}");
             let mut file = volume.open(path).unwrap();
@@ -134,7 +132,7 @@ fn damage_is_an_error_and_nothing_worse() {
         match Volume::open(Arc::new(Disk::open(&image).unwrap()) as Shared) {
             Ok(volume) => {
                 opened += 1;
-                let _ = (walk(&volume, "", 2), volume.label(), volume.free());
+                let _ = (walk(&volume, "", 2), volume.label(), volume.capacity().free);
             }
             Err(_) => refused += 1,
         }

@@ -1,0 +1,124 @@
+//! `doctor --check`: the whole content of an image is read, and a byte that flipped is found.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::{
+    Bench, PROGRAMS, X, examine,
+    support::{all_installed, noise, program, run},
+};
+
+/// Returns bytes that a compressor halves.
+fn text(size: usize) -> Vec<u8> {
+    noise(size).iter().map(|byte| b'a' + byte % 16).collect()
+}
+
+fn disk_with(bench: &Bench, image: &Path) -> PathBuf {
+    fs::rename(image, bench.at("a.img")).unwrap();
+    bench.disk(&["--no-newimg"])
+}
+
+fn pack(bench: &Bench, options: &[&str]) -> PathBuf {
+    let image = bench.at("new.img");
+    run(program("mksquashfs").arg(bench.at("a")).arg(&image).args(["-noappend", "-quiet", "-all-root"]).args(options));
+    image
+}
+
+#[test]
+fn a_flipped_byte_is_found_wherever_there_is_a_checksum() {
+    if !all_installed(&PROGRAMS) {
+        return;
+    }
+    let bench = Bench::new();
+    fs::write(bench.at("a/noise"), text(700_000)).unwrap();
+    fs::write(bench.at("a/small"), text(3_000)).unwrap();
+    fs::write(bench.at("a/sbin/init"), text(5_000)).unwrap();
+    for options in [&["-comp", "gzip"][..], &["-comp", "xz"], &["-comp", "gzip", "-no-fragments"]] {
+        let whole = fs::read(pack(&bench, options)).unwrap();
+        let used = u64::from_le_bytes(whole[40..48].try_into().unwrap()) as usize;
+        let check = |bytes: &[u8]| -> (i32, Value) {
+            let image = bench.at("new.img");
+            fs::write(&image, bytes).unwrap();
+            examine(&disk_with(&bench, &image), &["--check"])
+        };
+        let (status, json) = check(&whole);
+        let checked = &json["image"]["checked"];
+        assert_eq!((status, checked["without_checksum"].as_u64()), (0, Some(0)), "{json:#}");
+        assert!(checked["blocks"].as_u64().unwrap() >= 6, "{json:#}");
+        // From the first block to the last table: the superblock's own fields have no checksum.
+        for place in (100..used).step_by(used / 5) {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 0x10;
+            let (status, json) = check(&damaged);
+            let text = format!("{} {}", json["findings"], json["failure"]);
+            assert!(matches!(status, 1 | 3) && text.contains("damaged"), "{options:?} {place}: {json:#}");
+        }
+    }
+}
+
+#[test]
+fn blocks_without_a_checksum_are_told_and_digests_compared() {
+    if !all_installed(&PROGRAMS) {
+        return;
+    }
+    let bench = Bench::new();
+    let image = bench.at("a.img");
+    let disk = bench.disk(&["--no-newimg"]);
+    let (status, json) = examine(&disk, &["--check"]);
+    // Noise is stored as it is.
+    assert_eq!(status, 0, "{json:#}");
+    assert!(json["image"]["checked"]["without_checksum"].as_u64().unwrap() > 0, "{json:#}");
+    assert_eq!(json["image"]["checked"]["has_known_digest"], false);
+    let digest: String = Sha256::digest(fs::read(&image).unwrap()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let size = image.metadata().unwrap().len();
+    for (name, content, known) in [
+        ("root-squashfs.img.sha256", format!("{digest}  {X}\n"), true),
+        ("updates.txt", format!("{digest} {size} installed 6.1 x\n"), true),
+        ("root-squashfs.img.sha256", format!("{}  {X}\n", "0".repeat(64)), false),
+        ("updates.txt", format!("{} {size} installed 6.1 x\n", "0".repeat(64)), false),
+    ] {
+        let disk = bench.disk(&["--no-newimg"]);
+        fs::write(bench.at("side"), content).unwrap();
+        bench.change(&disk, "img", &[&format!("write side {name}")]);
+        let (status, json) = examine(&disk, &["--check"]);
+        assert_eq!(status, if known { 0 } else { 3 }, "{name}: {json:#}");
+        match known {
+            true => assert_eq!(json["image"]["checked"]["has_known_digest"], true),
+            false => assert!(json["findings"][0].as_str().unwrap().contains(&digest), "{json:#}"),
+        }
+    }
+}
+
+#[test]
+fn erofs_is_read_and_checked() {
+    if !all_installed(&PROGRAMS) || !all_installed(&["mkfs.erofs", "fsck.erofs"]) {
+        return;
+    }
+    let bench = Bench::new();
+    fs::create_dir_all(bench.at("a/usr/lib")).unwrap();
+    std::os::unix::fs::symlink("usr/lib", bench.at("a/lib")).unwrap();
+    (0..300).for_each(|number| fs::write(bench.at(&format!("a/usr/lib/a-name-{number}")), "x").unwrap());
+    fs::write(bench.at("a/text"), text(200_000)).unwrap();
+    for options in [&[][..], &["-zlz4hc"], &["-zlz4hc", "-Eforce-inode-extended"]] {
+        let image = bench.at("new.img");
+        let _ = fs::remove_file(&image);
+        run(program("mkfs.erofs").args(["--quiet", "-T0", "--all-root"]).args(options).arg(&image).arg(bench.at("a")));
+        let mut bytes = fs::read(&image).unwrap();
+        let disk = disk_with(&bench, &image);
+        let (status, json) = examine(&disk, &["--check"]);
+        assert_eq!((status, &json["image"]["format"]), (0, &"erofs".into()), "{json:#}");
+        let (status, json) = examine(&disk, &["--cmdline", "init=/lib/a-name-299"]);
+        assert_eq!((status, &json["failure"]["code"]), (1, &"init-unusable".into()), "{json:#}");
+        let (status, json) = examine(&disk, &["--cmdline", "init=/lib/none"]);
+        assert_eq!((status, &json["failure"]["code"]), (1, &"init-missing".into()), "{json:#}");
+        bytes[1024 + 64] ^= 1;
+        fs::write(&image, &bytes).unwrap();
+        let (status, json) = examine(&disk_with(&bench, &image), &[]);
+        assert_eq!((status, &json["failure"]["code"]), (1, &"image-mount".into()), "{json:#}");
+    }
+}
