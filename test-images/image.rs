@@ -77,7 +77,7 @@ pub fn disk(source: Source, target: &Target) -> Disk {
         update_room: true,
         table: if sd { Table::Mbr } else { Table::Gpt },
         sizes: [(Role::Boot, 16 * MIB), (Role::Overlay, 24 * MIB)].into(),
-        extent: Extent { disk: None, power_of_two: sd },
+        extent: Extent { power_of_two: sd, ..Extent::default() },
         time: 0,
     }
 }

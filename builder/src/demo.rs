@@ -53,7 +53,7 @@ pub fn make(output: &Path, busybox: &[u8], sd: bool, progress: &Progress) -> Res
         update_room: true,
         table: if sd { Table::Mbr } else { Table::Gpt },
         sizes: [(Role::Boot, 16 * MIB), (Role::Overlay, 64 * MIB)].into(),
-        extent: Extent { disk: None, power_of_two: sd },
+        extent: Extent { power_of_two: sd, ..Extent::default() },
         time: 0,
     };
     let step = progress.step("making a demonstration disk");

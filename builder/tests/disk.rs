@@ -9,6 +9,7 @@ use std::{
 };
 
 use base::program::{Program, run};
+use contract::partitions::{self, Fault, State};
 use disk::{
     ext4,
     identity::Identity,
@@ -227,9 +228,12 @@ fn filesystems_have_the_room_that_the_plan_counts_on() {
             fs::remove_file(path.join("ext4")).unwrap();
         }
     }
-    for mib in [8, 16, 31, 33, 63, 64, 256, 257, 1000] {
+    let sizes = [8, 16, 31, 33, 63, 64, 256, 257, 1000].map(|mib| (mib, 512));
+    let large = [17, 127, 128, 256, 257, 1000].map(|mib| (mib, 4096));
+    for (mib, sector) in sizes.into_iter().chain(large) {
         let size = mib * MIB;
-        let settings = vfat::Settings { label: "boot".to_owned(), volume: 1, size, first_sector: 2048, time: 0 };
+        let label = "boot".to_owned();
+        let settings = vfat::Settings { label, volume: 1, size, sector, first_sector: 2048, time: 0 };
         vfat::make(path, "vfat", &settings, &[]).unwrap();
         // A listing with "512 bytes per cluster", then "vfat: 0 files, 0/129022 clusters".
         let checked = program("fsck.vfat", "dosfstools", path, &["-nv", "vfat"]);
@@ -237,9 +241,57 @@ fn filesystems_have_the_room_that_the_plan_counts_on() {
         let cluster = checked.lines().find(|line| line.ends_with("bytes per cluster")).map(number).unwrap();
         let last = checked.lines().last().unwrap();
         let clusters = number(last.split('/').nth(1).unwrap());
-        let counted = vfat::room(size);
+        let counted = vfat::room(size, sector);
         assert!(clusters * cluster >= counted, "{mib} MiB: {counted} counted on, {clusters} clusters of {cluster}");
         fs::remove_file(path.join("vfat")).unwrap();
+    }
+}
+
+#[test]
+fn a_disk_for_large_sectors_counts_in_them() {
+    if !all_installed(&PROGRAMS) {
+        return;
+    }
+    let folder = inputs();
+    let path = folder.path();
+    for table in ["gpt", "mbr"] {
+        let line = ["large.img", "--root", "root", "--boot", "boot", "--table", table, "--sector-size", "4096", "--force"];
+        let report = make(path, &line);
+        assert_eq!(report["sector-size"], 4096);
+        let disk = File::open(path.join("large.img")).unwrap();
+        let mut read = |offset: u64, buffer: &mut [u8]| disk.read_exact_at(buffer, offset).is_ok();
+        let size = report["size"].as_u64().unwrap();
+        let mut read_table = |sector| partitions::read(&mut partitions::Disk { read: &mut read, size, sector });
+        let found = read_table(4096);
+        assert_eq!(found.state, if table == "gpt" { State::Gpt } else { State::Mbr });
+        for (found, wanted) in found.partitions.iter().zip(report["partitions"].as_array().unwrap()) {
+            assert_eq!((found.start.into(), found.size.into()), (wanted["offset"].clone(), wanted["size"].clone()));
+            assert_eq!(found.uuid, wanted["partuuid"]);
+        }
+        assert_eq!(found.partitions.len(), 4);
+        // The protective MBR covers the disk, its backup lies in the last sector, and another kind of disk is told.
+        if table == "gpt" {
+            let mut head = [0; 512];
+            disk.read_exact_at(&mut head, 0).unwrap();
+            assert_eq!(head[446 + 4], 0xee);
+            assert_eq!(head[458..462], u32::try_from(size / 4096 - 1).unwrap().to_le_bytes());
+            disk.read_exact_at(&mut head, size - 4096).unwrap();
+            assert_eq!(&head[..8], b"EFI PART");
+            assert_eq!(read_table(512).state, State::Fault(Fault::Sector { table: 4096 }));
+        }
+        let boot = extract(path, "large.img", &report, "boot");
+        program("fsck.vfat", "dosfstools", path, &["-n", &boot]);
+        assert_eq!(fs::read(path.join(&boot)).unwrap()[11..13], 4096_u16.to_le_bytes());
+        program("mcopy", "mtools", path, &["-n", "-i", &boot, "::/config.txt", "copy"]);
+        fs::remove_file(path.join("copy")).unwrap();
+        for label in ["img", "newimg", "overlay"] {
+            let part = extract(path, "large.img", &report, label);
+            program("e2fsck", "e2fsprogs", path, &["-fn", &part]);
+        }
+        let doctor = command().current_dir(path).args(["doctor", "large.img"]).output().unwrap();
+        assert_eq!(doctor.status.code(), Some(if table == "gpt" { 0 } else { 1 }), "{}", text(&doctor.stdout));
+        let doctor = command().current_dir(path).args(["doctor", "large.img", "--sector-size", "4096"]).output().unwrap();
+        assert!(doctor.status.success(), "{}", text(&doctor.stdout));
     }
 }
 

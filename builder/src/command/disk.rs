@@ -7,7 +7,7 @@ use contract::names;
 use disk::{
     self, Boot, Disk, Owner, Report, Source,
     image::{Compression, Format},
-    layout::{Extent, Role, Table},
+    layout::{Extent, LARGE_SECTOR, Role, SECTOR, Table},
     size,
 };
 
@@ -101,6 +101,10 @@ pub struct Args {
     #[arg(long, default_value = "gpt", value_parser = choice::<Table>())]
     pub table: Table,
 
+    /// Bytes in a sector of the disk that it is for: 4096 for 4Kn disks, such as some NVMe and UFS
+    #[arg(long, value_name = "BYTES", default_value_t = SECTOR, value_parser = sector_size)]
+    pub sector_size: u64,
+
     /// Round the disk's size up to a power of two, as QEMU wants it of an SD card [default: true with `--table mbr`]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub power_of_two: Option<bool>,
@@ -120,6 +124,11 @@ fn partition_size(text: &str) -> Result<(Role, u64), String> {
     let role = Role::ALL.into_iter().find(|role| role.label() == label);
     let role = role.ok_or_else(|| format!("`{label}` is none of {labels}"))?;
     Ok((role, size::parse(bytes)?))
+}
+
+fn sector_size(text: &str) -> Result<u64, String> {
+    let known = text.parse().ok().filter(|size| [SECTOR, LARGE_SECTOR].contains(size));
+    known.ok_or_else(|| format!("expected {SECTOR} or {LARGE_SECTOR}"))
 }
 
 /// `SRC` or `SRC:DEST`; without DEST the file's own name.
@@ -182,6 +191,7 @@ impl Args {
             extent: Extent {
                 disk: self.disk_size,
                 power_of_two: self.power_of_two.unwrap_or(self.table == Table::Mbr && self.disk_size.is_none()),
+                sector: self.sector_size,
             },
             time,
         })
@@ -240,10 +250,11 @@ fn table(report: &Report, owner: Owner, privileged: bool) -> String {
     }
     let _ = writeln!(
         text,
-        "{}: {} ({}), {} is {} ({})",
+        "{}: {} ({}{}), {} is {} ({})",
         report.path.display(),
         size::show(report.size),
         report.table.to_uppercase(),
+        if report.sector_size == SECTOR { String::new() } else { format!(", sectors of {} bytes", report.sector_size) },
         report.image_name,
         report.image_format,
         size::show(report.image_size)
@@ -286,6 +297,7 @@ mod tests {
         assert_eq!(sd.boot.unwrap().files, [(PathBuf::from("a/k"), "kernel.img".to_owned())]);
         assert!(!disk("out --image i --table mbr --power-of-two=false").unwrap().extent.power_of_two);
         assert!(disk("out --image i --power-of-two").unwrap().extent.power_of_two);
+        assert_eq!(disk("out --image i --sector-size 4096").unwrap().extent.sector, 4096);
     }
 
     #[test]
@@ -301,6 +313,7 @@ mod tests {
             ("out --root r --no-boot --boot b", "cannot be used with"),
             ("out --root r --no-overlay --persistent p", "cannot be used with"),
             ("out --root r --image-format ext2", "possible values"),
+            ("out --root r --sector-size 1024", "expected 512 or 4096"),
         ] {
             let text = disk(line).unwrap_err();
             assert!(text.contains(word), "{line}: {text}");

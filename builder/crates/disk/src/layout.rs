@@ -6,12 +6,12 @@ use crate::{Error, Result};
 
 use super::size::{self, MIB};
 
-/// Bytes of a sector.
+/// Bytes of a sector, for disks that are not said to have others.
 pub const SECTOR: u64 = 512;
+/// Bytes of a sector of 4Kn disks.
+pub const LARGE_SECTOR: u64 = 4096;
 /// Partitions begin and end at multiples of this: a whole number of any flash's erase blocks worth caring for.
 pub const ALIGNMENT: u64 = MIB;
-/// An MBR counts sectors in 32 bits.
-const LARGEST_MBR_DISK: u64 = SECTOR << 32;
 
 /// The two kinds of partition table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,17 +91,27 @@ pub struct Layout {
     pub table: Table,
     /// The disk's size in bytes.
     pub disk: u64,
+    /// Bytes of its sectors, which the table counts in.
+    pub sector: u64,
     /// The partitions, in order.
     pub slots: Vec<Slot>,
 }
 
-/// How large the disk is to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The size of the disk, and that of its sectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
     /// The disk's size in bytes, where the user gave it.
     pub disk: Option<u64>,
-    /// Whether the disk's size is to be a power of two, as QEMU's SD card wants it.
+    /// True for a size that is a power of two, as QEMU's SD card wants it.
     pub power_of_two: bool,
+    /// Bytes of a sector.
+    pub sector: u64,
+}
+
+impl Default for Extent {
+    fn default() -> Self {
+        Self { disk: None, power_of_two: false, sector: SECTOR }
+    }
 }
 
 /// Lays out `wishes`, which stand in the order of [`Role`]. What is left of a disk with a given size goes to `overlay`,
@@ -148,10 +158,13 @@ pub fn plan(table: Table, extent: Extent, wishes: &[Wish]) -> Result<Layout> {
             )));
         }
     }
-    if table == Table::Mbr && disk > LARGEST_MBR_DISK {
+    // An MBR counts sectors in 32 bits.
+    let most = extent.sector << 32;
+    if table == Table::Mbr && disk > most {
         return Err(Error::Usage(format!(
-            "a disk of {} is more than an MBR can describe (2 TiB): take --table gpt",
-            size::show(disk)
+            "a disk of {} is more than an MBR can describe ({}): take --table gpt",
+            size::show(disk),
+            size::show(most)
         )));
     }
     if let (Some(last), Some(wish)) = (slots.last_mut(), wishes.last())
@@ -160,7 +173,7 @@ pub fn plan(table: Table, extent: Extent, wishes: &[Wish]) -> Result<Layout> {
     {
         last.size += disk - least;
     }
-    Ok(Layout { table, disk, slots })
+    Ok(Layout { table, disk, sector: extent.sector, slots })
 }
 
 #[cfg(test)]
@@ -193,7 +206,7 @@ mod tests {
 
     #[test]
     fn what_is_left_goes_to_overlay_unless_its_size_was_asked_for() {
-        let extent = Extent { disk: Some(GIB), power_of_two: true };
+        let extent = Extent { disk: Some(GIB), power_of_two: true, ..Extent::default() };
         let mut wishes = [wish(Role::Img, 1, 100 * MIB, None), wish(Role::Overlay, 1, MIB, None)];
         assert_eq!(sizes(&plan(Table::Mbr, extent, &wishes).unwrap()), [100, 923]);
         wishes[1].asked = Some(MIB);
@@ -203,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_power_of_two_rounds_up() {
-        let extent = Extent { disk: None, power_of_two: true };
+        let extent = Extent { power_of_two: true, ..Extent::default() };
         let layout = plan(Table::Mbr, extent, &[wish(Role::Img, 1, 100 * MIB, None)]).unwrap();
         assert_eq!((layout.disk, sizes(&layout)), (128 * MIB, vec![100]));
     }
@@ -214,13 +227,14 @@ mod tests {
         let text = plan(Table::Gpt, Extent::default(), &small).unwrap_err().to_string();
         assert_eq!(text, "--size img=5 MiB is too small: `img` needs 10 MiB for one");
         let wishes = [wish(Role::Img, 1, 10 * MIB, None)];
-        let disk = |bytes| Extent { disk: Some(bytes), power_of_two: false };
+        let disk = |bytes| Extent { disk: Some(bytes), ..Extent::default() };
         assert!(plan(Table::Gpt, disk(11 * MIB), &wishes).is_err());
         assert!(plan(Table::Gpt, disk(12 * MIB), &wishes).is_ok());
         assert!(plan(Table::Mbr, disk(11 * MIB), &wishes).is_ok());
-        assert!(plan(Table::Gpt, Extent { disk: Some(12 * MIB), power_of_two: true }, &wishes).is_err());
+        assert!(plan(Table::Gpt, Extent { power_of_two: true, ..disk(12 * MIB) }, &wishes).is_err());
         let large = [wish(Role::Img, 1, 3000 * GIB, None)];
         assert!(plan(Table::Mbr, Extent::default(), &large).is_err());
+        assert!(plan(Table::Mbr, Extent { sector: LARGE_SECTOR, ..Extent::default() }, &large).is_ok());
         assert!(plan(Table::Gpt, Extent::default(), &large).is_ok());
     }
 }

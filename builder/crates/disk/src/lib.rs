@@ -9,7 +9,7 @@
 //!
 //! # fn main() -> initramfs_overlay_disk::Result<()> {
 //! let wish = |role, usual| Wish { role, least: MIB, reason: String::new(), usual, asked: None };
-//! let layout = plan(Table::Gpt, Extent { disk: None, power_of_two: false }, &[wish(Role::Img, 64 * MIB), wish(Role::Overlay, 32 * MIB)])?;
+//! let layout = plan(Table::Gpt, Extent::default(), &[wish(Role::Img, 64 * MIB), wish(Role::Overlay, 32 * MIB)])?;
 //! assert_eq!(layout.slots.len(), 2);
 //! assert!(layout.slots[1].start >= layout.slots[0].start + layout.slots[0].size);
 //! # Ok(())
@@ -47,7 +47,7 @@ pub use content::Owner;
 pub use error::{Error, Result};
 use identity::Identity;
 pub use inputs::{Boot, Disk, Source};
-use layout::{Layout, Role, SECTOR, Slot, Table, Wish};
+use layout::{Layout, Role, Slot, Table, Wish};
 pub use output::copy_data;
 use partition_content::Part;
 
@@ -85,6 +85,8 @@ pub struct Report {
     pub size: u64,
     /// `gpt` or `mbr`.
     pub table: &'static str,
+    /// Bytes of a sector of the disk that it is for.
+    pub sector_size: u64,
     /// The image's file name.
     pub image_name: String,
     /// The image's format.
@@ -128,7 +130,7 @@ pub fn make(disk: &Disk, output: &Path, force: bool, progress: &Progress) -> Res
         let size = size::show(slot.size);
         let step = progress.step(format!("making {} ({}, {size})", slot.role.label(), slot.role.filesystem()));
         let name = format!("{}.{}", slot.role.label(), slot.role.filesystem());
-        make_filesystem(work, &name, slot, part, &identity, disk.time)?;
+        make_filesystem(work, &name, (&layout, slot), part, &identity, disk.time)?;
         output::place(&work.join(&name), file.file(), output, slot.start, slot.size)?;
         step.finish("");
     }
@@ -144,6 +146,7 @@ pub fn make(disk: &Disk, output: &Path, force: bool, progress: &Progress) -> Res
         path: output.to_owned(),
         size: layout.disk,
         table: if layout.table == Table::Gpt { "gpt" } else { "mbr" },
+        sector_size: layout.sector,
         image_name: disk.image_name.clone(),
         image_format: image.checked.format.name(),
         image_size: image.checked.size,
@@ -194,6 +197,10 @@ fn check_sizes(disk: &Disk) -> Result<()> {
 fn digest(disk: &Disk, layout: &Layout, parts: &[Part]) -> Result<Vec<u8>> {
     let mut digest = Sha256::new();
     digest.update(format!("{:?} {} {}\n", layout.table, layout.disk, disk.time));
+    // The identities of disks with other sectors stay as they were.
+    if layout.sector != layout::SECTOR {
+        digest.update(format!("{}\n", layout.sector));
+    }
     for (slot, part) in layout.slots.iter().zip(parts) {
         digest.update(format!("{} {} {}\n", slot.role.label(), slot.start, slot.size));
         content::digest(&part.entries, &mut digest)?;
@@ -201,11 +208,18 @@ fn digest(disk: &Disk, layout: &Layout, parts: &[Part]) -> Result<Vec<u8>> {
     Ok(digest.finalize().to_vec())
 }
 
-fn make_filesystem(work: &Path, name: &str, slot: &Slot, part: &Part, identity: &Identity, time: u64) -> Result<()> {
+fn make_filesystem(
+    work: &Path,
+    name: &str,
+    (layout, slot): (&Layout, &Slot),
+    part: &Part,
+    identity: &Identity,
+    time: u64,
+) -> Result<()> {
     let label = slot.role.label().to_owned();
     if slot.role == Role::Boot {
-        let first_sector = slot.start / SECTOR;
-        let settings = vfat::Settings { label, volume: identity.volume(), size: slot.size, first_sector, time };
+        let (volume, size, sector) = (identity.volume(), slot.size, layout.sector);
+        let settings = vfat::Settings { label, volume, size, sector, first_sector: slot.start / sector, time };
         return vfat::make(work, name, &settings, &part.entries);
     }
     let settings = ext4::Settings {
@@ -225,11 +239,11 @@ fn describe(layout: &Layout, slot: &Slot, part: &Part, identity: &Identity, efi:
         number: slot.number,
         label: slot.role.label(),
         filesystem: slot.role.filesystem(),
-        kind: table::type_name(layout.table, slot, efi),
+        kind: table::type_name(layout, slot, efi),
         offset: slot.start,
         size: slot.size,
         used: match slot.role {
-            Role::Boot => vfat::content_size(&part.entries, slot.size),
+            Role::Boot => vfat::content_size(&part.entries, slot.size, layout.sector),
             _ => ext4::content_size(&part.entries),
         },
         uuid: match slot.role {

@@ -212,8 +212,9 @@ fn boot_part(disk: &Disk, boot: &Boot) -> Result<Part> {
         insert(&mut entries, &module, &format!("modules/{version}/{name}"))?;
     }
     let entries = vfat::accept(entries.into_values().collect(), Path::new("/"))?;
-    let least = vfat::size_for(&entries);
-    let content = vfat::content_size(&entries, least);
+    let sector = disk.extent.sector;
+    let least = vfat::size_for(&entries, sector);
+    let content = vfat::content_size(&entries, least, sector);
     let reason = format!("for its files ({})", size::show(content));
     // Room for the next kernel beside this one.
     let usual = USUAL_BOOT.max((2 * least).next_multiple_of(16 * MIB));

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 
 use super::{
     identity::Identity,
-    layout::{Layout, Role, SECTOR, Slot, Table},
+    layout::{LARGE_SECTOR, Layout, Role, Slot, Table},
     vfat,
 };
 
@@ -37,18 +37,19 @@ pub fn write(file: &mut File, path: &Path, layout: &Layout, identity: &Identity,
 
 fn write_gpt(file: &mut File, layout: &Layout, identity: &Identity, efi: bool) -> Result<(), gpt::GptError> {
     // The protective entry covers the disk from the second sector on, as far as 32 bits reach (UEFI 2.10, table 5.4).
-    let covered = u32::try_from(layout.disk / SECTOR - 1).unwrap_or(u32::MAX);
+    let covered = u32::try_from(layout.disk / layout.sector - 1).unwrap_or(u32::MAX);
     file.write_all_at(&ProtectiveMBR::with_lb_size(covered).to_bytes(), 0)?;
-    let config = GptConfig::new().writable(true).logical_block_size(LogicalBlockSize::Lb512);
+    let sector = if layout.sector == LARGE_SECTOR { LogicalBlockSize::Lb4096 } else { LogicalBlockSize::Lb512 };
+    let config = GptConfig::new().writable(true).logical_block_size(sector);
     let mut table = config.create_from_device(file, Some(identity.disk()))?;
     let partitions: BTreeMap<u32, Partition> =
-        layout.slots.iter().map(|slot| (slot.number, gpt_entry(slot, identity, efi))).collect();
+        layout.slots.iter().map(|slot| (slot.number, gpt_entry(layout, slot, identity, efi))).collect();
     table.update_partitions(partitions)?;
     table.write()?;
     Ok(())
 }
 
-fn gpt_entry(slot: &Slot, identity: &Identity, efi: bool) -> Partition {
+fn gpt_entry(layout: &Layout, slot: &Slot, identity: &Identity, efi: bool) -> Partition {
     let part_type_guid = match slot.role {
         Role::Boot if efi => partition_types::EFI,
         Role::Boot => partition_types::BASIC,
@@ -57,30 +58,30 @@ fn gpt_entry(slot: &Slot, identity: &Identity, efi: bool) -> Partition {
     Partition {
         part_type_guid,
         part_guid: identity.partition(slot.role),
-        first_lba: slot.start / SECTOR,
-        last_lba: (slot.start + slot.size) / SECTOR - 1,
+        first_lba: slot.start / layout.sector,
+        last_lba: (slot.start + slot.size) / layout.sector - 1,
         flags: 0,
         name: slot.role.label().to_owned(),
     }
 }
 
 /// The MBR's type of a partition, as a number.
-fn mbr_type(slot: &Slot) -> u8 {
+fn mbr_type(slot: &Slot, sector: u64) -> u8 {
     match slot.role {
         // FAT32 and FAT16, both with LBA.
-        Role::Boot if vfat::is_fat32(slot.size) => 0x0c,
+        Role::Boot if vfat::is_fat32(slot.size, sector) => 0x0c,
         Role::Boot => 0x0e,
         _ => 0x83,
     }
 }
 
 /// The kind of a partition for people.
-pub fn type_name(table: Table, slot: &Slot, efi: bool) -> &'static str {
-    match (table, slot.role) {
+pub fn type_name(layout: &Layout, slot: &Slot, efi: bool) -> &'static str {
+    match (layout.table, slot.role) {
         (Table::Gpt, Role::Boot) if efi => "EFI system",
         (Table::Gpt, Role::Boot) => "basic data",
         (Table::Gpt, _) => "Linux filesystem",
-        (Table::Mbr, Role::Boot) if vfat::is_fat32(slot.size) => "0x0c FAT32",
+        (Table::Mbr, Role::Boot) if vfat::is_fat32(slot.size, layout.sector) => "0x0c FAT32",
         (Table::Mbr, Role::Boot) => "0x0e FAT16",
         (Table::Mbr, _) => "0x83 Linux",
     }
@@ -90,22 +91,22 @@ fn mbr(layout: &Layout, identity: &Identity) -> ProtectiveMBR {
     let mut mbr = ProtectiveMBR::new();
     mbr.set_disk_signature(identity.signature().to_le_bytes());
     for index in 0..4 {
-        let record = layout.slots.get(index).map_or_else(PartRecord::zero, mbr_record);
+        let record = layout.slots.get(index).map_or_else(PartRecord::zero, |slot| mbr_record(slot, layout.sector));
         mbr.set_partition(index, record);
     }
     mbr
 }
 
-fn mbr_record(slot: &Slot) -> PartRecord {
+fn mbr_record(slot: &Slot, sector_size: u64) -> PartRecord {
     // Cylinders, heads and sectors are long out of use; this is the value for "does not fit, look at the sector numbers".
     let (head, sector, track) = (0xfe, 0xff, 0xff);
-    let sectors = |bytes: u64| u32::try_from(bytes / SECTOR).unwrap_or(u32::MAX);
+    let sectors = |bytes: u64| u32::try_from(bytes / sector_size).unwrap_or(u32::MAX);
     PartRecord {
         boot_indicator: if slot.role == Role::Boot { 0x80 } else { 0 },
         start_head: head,
         start_sector: sector,
         start_track: track,
-        os_type: mbr_type(slot),
+        os_type: mbr_type(slot, sector_size),
         end_head: head,
         end_sector: sector,
         end_track: track,
@@ -124,7 +125,7 @@ mod tests {
             Slot { role: Role::Boot, number: 1, start: MIB, size: 64 * MIB },
             Slot { role: Role::Img, number: 2, start: 65 * MIB, size: 16 * MIB },
         ];
-        Layout { table, disk: 82 * MIB, slots }
+        Layout { table, disk: 82 * MIB, sector: 512, slots }
     }
 
     #[test]

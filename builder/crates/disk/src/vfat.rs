@@ -33,8 +33,9 @@ pub const MCOPY: Program = Program { name: "mcopy", package: "mtools" };
 const FIRST_TIME: u64 = 315_532_800;
 /// A FAT file's size is 32 bits.
 const LARGEST_FILE: u64 = u32::MAX as u64;
-/// The smallest partition made: FAT16 needs 4085 clusters.
+/// The smallest partition made, and that with large sectors: FAT16 needs 4085 clusters.
 const SMALLEST: u64 = 8 * MIB;
+const SMALLEST_LARGE: u64 = 17 * MIB;
 
 /// What is fixed about a filesystem.
 #[derive(Debug, Clone)]
@@ -45,15 +46,20 @@ pub struct Settings {
     pub volume: u32,
     /// Bytes of the filesystem.
     pub size: u64,
-    /// Where the partition begins, in sectors of 512 bytes: the boot sector tells it.
+    /// Bytes of a sector. The kernel mounts none whose sectors are smaller than the disk's (fs/fat/inode.c, fat_fill_super).
+    pub sector: u64,
+    /// Start of the partition in sectors: the boot sector tells it.
     pub first_sector: u64,
     /// Every time stamp, seconds since 1970; FAT knows none before 1980.
     pub time: u64,
 }
 
-/// FAT32 or FAT16, and bytes of a cluster, for a partition of `size` bytes. Below 64 MiB FAT32 would have too few clusters.
-fn geometry(size: u64) -> (u8, u64) {
+/// Returns 32 or 16 for the kind of FAT, and bytes of a cluster, for a partition of `size` bytes in sectors of `sector` bytes. FAT32 has
+/// at least 65525 clusters, FAT16 fewer, and a cluster is no smaller than a sector.
+fn geometry(size: u64, sector: u64) -> (u8, u64) {
     match size {
+        s if sector > 512 && s < 128 * MIB => (16, sector),
+        s if sector > 512 && s <= 256 * MIB => (16, 2 * sector),
         s if s < 16 * MIB => (16, 512),
         s if s < 32 * MIB => (16, KIB),
         s if s < 64 * MIB => (16, 2 * KIB),
@@ -64,21 +70,21 @@ fn geometry(size: u64) -> (u8, u64) {
     }
 }
 
-/// Whether a partition of `size` bytes is FAT32, as its type in the partition table tells.
-pub fn is_fat32(size: u64) -> bool {
-    geometry(size).0 == 32
+/// Returns true for a partition that is FAT32, as its type in the partition table tells.
+pub fn is_fat32(size: u64, sector: u64) -> bool {
+    geometry(size, sector).0 == 32
 }
 
 /// Bytes that clusters can surely take in a filesystem of `size` bytes: without two tables (4 bytes a cluster in each
-/// at most) and 64 KiB for boot sectors and FAT16's root folder.
-pub fn room(size: u64) -> u64 {
-    let (_, cluster) = geometry(size);
-    size.saturating_sub(size / cluster * 8 + 64 * KIB)
+/// at most) and 128 sectors for boot sectors and FAT16's root directory.
+pub fn room(size: u64, sector: u64) -> u64 {
+    let (_, cluster) = geometry(size, sector);
+    size.saturating_sub(size / cluster * 8 + 128 * sector)
 }
 
 /// Bytes that `entries` take in a filesystem of `size` bytes, in clusters, with long names in their folders.
-pub fn content_size(entries: &[Entry], size: u64) -> u64 {
-    let (_, cluster) = geometry(size);
+pub fn content_size(entries: &[Entry], size: u64, sector: u64) -> u64 {
+    let (_, cluster) = geometry(size, sector);
     entries
         .iter()
         .map(|entry| {
@@ -94,10 +100,10 @@ pub fn content_size(entries: &[Entry], size: u64) -> u64 {
 }
 
 /// The smallest size, in whole MiB, with [`room`] for `entries`.
-pub fn size_for(entries: &[Entry]) -> u64 {
-    let mut size = SMALLEST;
-    while room(size) < content_size(entries, size) {
-        size += (content_size(entries, size) - room(size)).next_multiple_of(MIB);
+pub fn size_for(entries: &[Entry], sector: u64) -> u64 {
+    let mut size = if sector > 512 { SMALLEST_LARGE } else { SMALLEST };
+    while room(size, sector) < content_size(entries, size, sector) {
+        size += (content_size(entries, size, sector) - room(size, sector)).next_multiple_of(MIB);
     }
     size
 }
@@ -155,9 +161,10 @@ pub fn make(work: &Path, name: &str, settings: &Settings, entries: &[Entry]) -> 
     let image = work.join(name);
     let file = File::create_new(&image).at("create", &image)?;
     file.set_len(settings.size).at("grow", &image)?;
-    let (bits, cluster) = geometry(settings.size);
+    let (bits, cluster) = geometry(settings.size, settings.sector);
     let mut command = MKFS_VFAT.command()?;
-    command.current_dir(work).args(["--invariant", "-F", &bits.to_string(), "-s", &(cluster / 512).to_string()]);
+    let (sector, sectors) = (settings.sector.to_string(), (cluster / settings.sector).to_string());
+    command.current_dir(work).args(["--invariant", "-F", &bits.to_string(), "-S", &sector, "-s", &sectors]);
     command.args(["-h", &settings.first_sector.to_string(), "-i", &format!("{:08x}", settings.volume)]);
     program::run(command.args(["-n", &settings.label, name]))?;
 
@@ -209,14 +216,17 @@ mod tests {
     #[test]
     fn cluster_counts_fit_their_kind() {
         // FAT16 has 4085..65525 clusters, FAT32 at least 65525 and fewer than 2^28.
-        for mib in [8, 15, 16, 31, 32, 63, 64, 256, 257, 8192, 8193, 100_000] {
+        let sizes = [8, 15, 16, 31, 32, 63, 64, 256, 257, 8192, 8193, 100_000].map(|mib| (mib, 512));
+        let large = [17, 63, 64, 127, 128, 255, 256, 257, 8192, 8193, 100_000].map(|mib| (mib, 4096));
+        for (mib, sector) in sizes.into_iter().chain(large) {
             let size = mib * MIB;
-            let (bits, cluster) = geometry(size);
-            let clusters = (room(size) / cluster, size / cluster);
+            let (bits, cluster) = geometry(size, sector);
+            assert!(cluster >= sector);
+            let clusters = (room(size, sector) / cluster, size / cluster);
             let allowed = if bits == 16 { 4085..65525 } else { 65525..1 << 28 };
             assert!(
                 allowed.contains(&clusters.0) && allowed.contains(&clusters.1),
-                "{mib} MiB: FAT{bits}, {clusters:?}"
+                "{mib} MiB in {sector}: FAT{bits}, {clusters:?}"
             );
         }
     }
@@ -225,11 +235,13 @@ mod tests {
     fn a_size_has_room() {
         for bytes in [0, 7 * MIB, 8 * MIB, 61 * MIB, 62 * MIB, 70 * MIB, 3 * GIB] {
             let entries = [file("kernel", bytes)];
-            let size = size_for(&entries);
-            assert!(
-                room(size) >= content_size(&entries, size) && size <= bytes + bytes / 20 + 9 * MIB,
-                "{bytes} in {size}"
-            );
+            for sector in [512, 4096] {
+                let size = size_for(&entries, sector);
+                assert!(
+                    room(size, sector) >= content_size(&entries, size, sector) && size <= bytes + bytes / 20 + 18 * MIB,
+                    "{bytes} in {size}"
+                );
+            }
         }
     }
 
