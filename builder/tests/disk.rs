@@ -255,7 +255,8 @@ fn a_disk_for_large_sectors_counts_in_them() {
     let folder = inputs();
     let path = folder.path();
     for table in ["gpt", "mbr"] {
-        let line = ["large.img", "--root", "root", "--boot", "boot", "--table", table, "--sector-size", "4096", "--force"];
+        let line =
+            ["large.img", "--root", "root", "--boot", "boot", "--table", table, "--sector-size", "4096", "--force"];
         let report = make(path, &line);
         assert_eq!(report["sector-size"], 4096);
         let disk = File::open(path.join("large.img")).unwrap();
@@ -290,7 +291,8 @@ fn a_disk_for_large_sectors_counts_in_them() {
         }
         let doctor = command().current_dir(path).args(["doctor", "large.img"]).output().unwrap();
         assert_eq!(doctor.status.code(), Some(if table == "gpt" { 0 } else { 1 }), "{}", text(&doctor.stdout));
-        let doctor = command().current_dir(path).args(["doctor", "large.img", "--sector-size", "4096"]).output().unwrap();
+        let doctor =
+            command().current_dir(path).args(["doctor", "large.img", "--sector-size", "4096"]).output().unwrap();
         assert!(doctor.status.success(), "{}", text(&doctor.stdout));
     }
 }

@@ -21,6 +21,8 @@ pub struct Plan {
     pub built_in: BTreeSet<String>,
     /// What is worth a line to the user.
     pub notes: Vec<Note>,
+    /// Modules that were asked for by themselves, not by a set.
+    pub asked: BTreeSet<String>,
 }
 
 /// A module to load.
@@ -46,7 +48,11 @@ pub fn resolve(catalog: &Catalog, wanted: &[String], always: &[String]) -> Resul
     let mut plan = Plan { notes: catalog.notes.clone(), ..Plan::default() };
     let mut asked = Vec::new();
     for name in wanted {
-        asked.extend(look_up(catalog, name, &mut plan)?);
+        let found = look_up(catalog, name, &mut plan)?;
+        if !name.starts_with('@') {
+            plan.asked.extend(found.iter().cloned());
+        }
+        asked.extend(found);
     }
     let mut at_start = BTreeSet::new();
     for name in always {
@@ -246,7 +252,8 @@ impl Walk<'_> {
             match self.catalog.by_alias(name) {
                 Found::Modules(found) => {
                     for need in &found {
-                        if !self.asked.contains(need) {
+                        // One that the module declares too is no news.
+                        if !self.asked.contains(need) && !module.needs.contains(need) {
                             self.note(Note::HiddenAdded {
                                 module: module.name.clone(),
                                 need: need.clone(),
@@ -255,13 +262,13 @@ impl Walk<'_> {
                         }
                     }
                     match undeclared.load {
-                        Load::Before => self.prefer(module, &found)?,
+                        Load::Before | Load::BeforeIfPresent => self.prefer(module, &found)?,
                         Load::Transport | Load::OnDemand => self.later.extend(found),
                     }
                 }
                 Found::BuiltIn(found) => self.plan.built_in.extend(found),
                 // A kernel without the feature has no use for it.
-                Found::Nothing if undeclared.load == Load::OnDemand => {}
+                Found::Nothing if matches!(undeclared.load, Load::OnDemand | Load::BeforeIfPresent) => {}
                 Found::Nothing => self.note(Note::HiddenAbsent {
                     module: module.name.clone(),
                     need: name.clone(),

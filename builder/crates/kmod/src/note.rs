@@ -44,6 +44,11 @@ pub enum Note {
         /// Where in the kernel it is asked for.
         source: &'static str,
     },
+    /// Nothing loads a module that was asked for.
+    NeverLoaded {
+        /// The module.
+        module: String,
+    },
     /// Two files are the same module.
     Shadowed {
         /// Its name.
@@ -72,6 +77,13 @@ impl fmt::Display for Note {
                 write!(
                     f,
                     "{module} needs {need} ({source}), which is not among these modules. Is it built into the kernel?"
+                )
+            }
+            Self::NeverLoaded { module } => {
+                write!(
+                    f,
+                    "nothing would ever load {module}, as it serves no device and no filesystem and no other module needs it: to have it \
+                     loaded at the start of every boot, name it with --load-modules {module}."
                 )
             }
             Self::Shadowed { name, kept, passed_over } => {

@@ -1,9 +1,12 @@
 //! The modules that go into an image: where each comes from, where it goes, its bytes, and the list that init reads.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf};
 
 use base::{IoContext, elf::Machine};
-use contract::module_index::{self, Index};
+use contract::{
+    module_index::{self, Index, Module},
+    superblock::ext4,
+};
 
 use super::{
     catalog::Catalog,
@@ -27,6 +30,8 @@ pub struct Selection {
     pub built_in: Vec<String>,
     /// What is worth a line to the user.
     pub notes: Vec<Note>,
+    /// Modules that were asked for by themselves, not by a set.
+    asked: BTreeSet<String>,
 }
 
 /// One module that goes into an image.
@@ -51,9 +56,10 @@ pub struct Content {
 impl Selection {
     /// Joins a plan with the catalog that it was made from.
     pub(super) fn new(catalog: &Catalog, plan: Plan) -> Self {
+        let asked = plan.asked;
         let info = |name: &str| catalog.modules.get(name)?.info.as_ref().ok();
         let machine = plan.modules.iter().find_map(|module| info(&module.name)?.machine);
-        let modules = plan
+        let modules: Vec<SelectedModule> = plan
             .modules
             .into_iter()
             .filter_map(|planned| {
@@ -72,13 +78,14 @@ impl Selection {
                 })
             })
             .collect();
-        Self {
-            version: catalog.version.clone(),
-            machine,
-            modules,
-            built_in: plan.built_in.into_iter().collect(),
-            notes: plan.notes,
-        }
+        let (version, built_in) = (catalog.version.clone(), plan.built_in.into_iter().collect());
+        Self { version, machine, modules, built_in, notes: plan.notes, asked }
+    }
+
+    /// Returns a note for each module that was asked for by itself and that no boot loads, where init goes by the [index](Self::index).
+    pub fn never_loaded(&self) -> Vec<Note> {
+        let idle = never_loaded(self.modules.iter().map(|module| &module.entry));
+        idle.into_iter().filter(|name| self.asked.contains(name)).map(|module| Note::NeverLoaded { module }).collect()
     }
 
     /// Refuses modules for another machine than the image's. A 64-bit kernel with its 32-bit init is no other machine.
@@ -117,6 +124,29 @@ impl SelectedModule {
     }
 }
 
+/// Modules that init loads by their names: loop devices, and what a superblock asks for.
+fn is_loaded_by_name(name: &str) -> bool {
+    name == "loop" || name == "virtiofs" || ext4::ON_DEMAND.iter().any(|(_, module)| *module == name)
+}
+
+/// Returns the modules that no boot loads: not at its start, not for a device, a filesystem or another module.
+fn never_loaded<'m>(modules: impl Iterator<Item = &'m Module> + Clone) -> Vec<String> {
+    let is_root = |module: &&Module| {
+        let is_filesystem = module.aliases.iter().any(|alias| alias.starts_with("fs-"));
+        module.always || module.is_driver() || is_filesystem || is_loaded_by_name(&module.name)
+    };
+    let mut pending: Vec<&Module> = modules.clone().filter(is_root).collect();
+    let mut loaded: BTreeSet<&str> = pending.iter().map(|module| module.name.as_str()).collect();
+    while let Some(module) = pending.pop() {
+        for name in module.needs.iter().chain(&module.post) {
+            if loaded.insert(name) {
+                pending.extend(modules.clone().find(|module| module.name == *name));
+            }
+        }
+    }
+    modules.filter(|module| !loaded.contains(module.name.as_str())).map(|module| module.name.clone()).collect()
+}
+
 /// An alias as the image's index has it: without blanks, which part its fields; a pattern's `?` fits them too. `None` for those
 /// that init never looks for: it asks for filesystems (`fs-…`) and for devices by their modalias (`bus:…`).
 fn index_alias(alias: &str) -> Option<String> {
@@ -127,6 +157,7 @@ fn index_alias(alias: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::write_module;
 
     #[test]
     fn modules_of_another_machine_are_refused() {
@@ -148,6 +179,56 @@ mod tests {
             error.starts_with("the modules of kernel 6.1 are for 64-bit x86, and the image is for 32-bit ARM"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn modules_that_nothing_loads_are_found() {
+        let module = |name: &str, needs: &[&str], aliases: &[&str]| Module {
+            name: name.into(),
+            needs: needs.iter().map(ToString::to_string).collect(),
+            aliases: aliases.iter().map(ToString::to_string).collect(),
+            ..Module::default()
+        };
+        let modules = [
+            module("crc16", &[], &[]),
+            module("jbd2", &["crc16"], &[]),
+            module("ext4", &["jbd2"], &["fs-ext4"]),
+            module("loop", &[], &[]),
+            module("quota_tree", &[], &[]),
+            module("quota_v2", &["quota_tree"], &[]),
+            module("virtio_blk", &[], &["virtio:d00000002v*"]),
+            Module { always: true, ..module("i2c_dev", &[], &[]) },
+            module("dax", &[], &[]),
+            module("dm_mod", &["dax"], &[]),
+            Module { post: vec!["later".into()], ..module("first", &[], &["pci:v*"]) },
+            module("later", &[], &[]),
+        ];
+        assert_eq!(never_loaded(modules.iter()), ["dax", "dm_mod"]);
+    }
+
+    #[test]
+    fn modules_that_nothing_loads_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        for (path, fields) in [
+            ("kernel/fs/ext4/ext4.ko", "alias=fs-ext4 depends=jbd2"),
+            ("kernel/fs/jbd2/jbd2.ko", ""),
+            ("kernel/drivers/md/dm-mod.ko", "depends=dax alias=devname:mapper/control"),
+            ("kernel/drivers/dax/dax.ko", ""),
+            ("kernel/drivers/block/loop.ko", ""),
+        ] {
+            write_module(root, path, fields);
+        }
+        let tree = crate::ModuleTree::open(root).unwrap();
+        let told = |wanted: &[&str], always: &[&str]| -> Vec<String> {
+            let names = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+            let selection = tree.resolve(&names(wanted), &names(always)).unwrap();
+            selection.never_loaded().iter().map(ToString::to_string).collect()
+        };
+        let lines = told(&["ext4", "jbd2", "loop", "dm-mod"], &[]);
+        assert!(lines.len() == 1 && lines[0].ends_with("name it with --load-modules dm_mod."), "{lines:?}");
+        assert_eq!(told(&["ext4", "dm-mod"], &["dm-mod"]), [""; 0]);
+        assert_eq!(told(&["@overlay"], &[]), [""; 0], "sets are the builder's own");
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub fn choose(wanted: &Wanted<'_>, targets: &[&Target], cmdline: &str, progress:
     }
     let selection = tree.resolve(names, wanted.always)?;
     selection.check_machine(target.elf)?;
-    for note in &selection.notes {
+    for note in selection.notes.iter().chain(&selection.never_loaded()) {
         progress.say(format!("modules: {note}"));
     }
     let packed = Modules::pack(&selection, wanted.strip, kernel_package::origin_of(folder))?;

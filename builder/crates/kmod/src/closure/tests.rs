@@ -131,7 +131,8 @@ fn undeclared_needs_are_added_and_told() {
         "vfat depends=fat alias=fs-vfat\nfat\nnls_cp437\nnls_ascii\nnls_iso8859_1\nnls_utf8\nmsdos depends=fat",
         &[],
     );
-    assert_eq!(order(&catalog, &["vfat"]), ["fat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "vfat"]);
+    let tables = ["fat", "nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8", "vfat"];
+    assert_eq!(order(&catalog, &["vfat"]), tables);
     catalog.config = KernelConfig::parse("CONFIG_FAT_DEFAULT_CODEPAGE=437\nCONFIG_FAT_DEFAULT_IOCHARSET=\"ascii\"\n");
     let plan = plan(&catalog, &["vfat", "nls_ascii"]).unwrap();
     assert_eq!(needs(&plan, "vfat"), ["fat", "nls_cp437", "nls_ascii"]);
@@ -250,4 +251,23 @@ fn a_module_of_another_kernel_is_refused() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_filesystem_brings_the_crypto_of_its_checksums() {
+    let catalog = catalog(
+        "btrfs depends=raid6_pq softdep=pre:+crypto-crc32c alias=fs-btrfs
+        raid6_pq
+        f2fs alias=fs-f2fs
+        crc32_generic alias=crypto-crc32
+        crc32c_generic alias=crypto-crc32c
+        xxhash_generic alias=crypto-xxhash64
+        blake2b_generic alias=crypto-blake2b-256 alias=crypto-blake2b-512",
+        &["sha256_generic"],
+    );
+    let found = plan(&catalog, &["btrfs"]).unwrap();
+    assert_eq!(needs(&found, "btrfs"), ["raid6_pq", "crc32c_generic", "xxhash_generic", "blake2b_generic"]);
+    let news: Vec<String> = found.notes.iter().map(ToString::to_string).collect();
+    assert!(news.len() == 2 && news[0].starts_with("xxhash_generic goes in because btrfs needs it"), "{news:?}");
+    assert_eq!(order(&catalog, &["f2fs"]), ["crc32_generic", "f2fs"]);
 }
