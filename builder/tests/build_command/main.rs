@@ -319,6 +319,16 @@ fn modules_go_in_with_what_they_need_and_in_order() {
     assert_eq!((&facts["kernel"], &facts["stripped"]), (&json!("6.1.0-1-test"), &json!(false)));
     assert_eq!((&facts["files"][0]["name"], &facts["files"][0]["removed"]["sections"]), (&json!("lower"), &json!(0)));
 
+    // No driver, no filesystem: such a module has to be asked for.
+    for (option, is_told) in [("--modules", true), ("--load-modules", false)] {
+        let common = ["--target", "x86_64", "--init", "init", "--variant", "slim", "--output", "out"];
+        let line = [&common[..], &["--module-tree", "modules", option, "upper"]].concat();
+        let output = workshop.command(&line).output().unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+        let words = "nothing would ever load upper, as it serves no device";
+        assert_eq!(said(&output).contains(words), is_told, "{}", said(&output));
+    }
+
     workshop.built(&["--variant", "slim", "--modules", "modules", "--strip-modules"]);
     assert_eq!(modules(&workshop.inspect(&name)).len(), 3);
     let facts = workshop.manifest(&name)["image"]["modules"].clone();

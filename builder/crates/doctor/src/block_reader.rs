@@ -12,7 +12,7 @@ use std::{
 use contract::superblock::{self, Format};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 
 /// Bytes at fixed places, for reading only.
 pub trait Medium: Send + Sync {

@@ -14,9 +14,8 @@ use contract::{Digest, hex, names, superblock::Format};
 use serde::Serialize;
 
 use super::{
-    Error, Result,
     copy_on_write::{Layer, Source},
-    error::damaged,
+    error::{Error, Result, damaged},
     filesystem::Content,
     squashfs::{self, Coverage},
 };

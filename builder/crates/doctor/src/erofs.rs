@@ -13,8 +13,7 @@ use zerocopy::{
 };
 
 use super::{
-    Error, Result,
-    error::damaged,
+    error::{Error, Result, damaged},
     filesystem::{Content, Filesystem},
     superblock::crc32c,
 };

@@ -10,11 +10,11 @@ use ext4_view::{Ext4, Ext4Error, FileType};
 use initramfs_overlay_init::kernel::Stat;
 
 use super::{
-    Error, Result,
     block_reader::{Replaced, Shared, seek},
+    error::{Error, Result},
     filesystem::{Capacity, Content, Filesystem},
     journal,
-    superblock::{Inodes, Layout, Superblock, features},
+    superblock::{Layout, Superblock, features, inodes::Inodes},
 };
 
 /// An ext4 filesystem.
@@ -43,7 +43,7 @@ impl Volume {
         let medium: Shared = Arc::new(Replaced::new(medium, offset, plain));
         let filesystem = Ext4::load(Box::new(Reader(medium.clone()))).map_err(said)?;
         let layout = Layout::read(&medium)?;
-        let capacity = layout.capacity(&medium)?;
+        let capacity = Inodes { medium: &medium, layout: &layout }.capacity()?;
         Ok(Self { medium, filesystem, layout, capacity, replayed })
     }
 

@@ -12,9 +12,8 @@ use zerocopy::{
 };
 
 use super::{
-    Result,
     block_reader::{Shared, seek},
-    error::damaged,
+    error::{Result, damaged},
     filesystem::{Capacity, Content, Filesystem},
 };
 

@@ -12,9 +12,9 @@ use zerocopy::{
 use super::{
     block_reader::{Medium, Replaced, Shared, overlay},
     error::{Error, damaged},
-    superblock::{Inodes, Layout, NEEDS_RECOVERY, Superblock, crc32c},
+    superblock::{Layout, NEEDS_RECOVERY, Superblock, crc32c, inodes::Inodes},
 };
-use crate::Result;
+use crate::error::Result;
 
 const MAGIC: u32 = 0xc03b_3998;
 /// Kinds of block.

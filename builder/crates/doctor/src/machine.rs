@@ -22,10 +22,11 @@ use initramfs_overlay_init::kernel::Mount;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    BootInput, Error, Result,
     copy_on_write::{Base, Layer, Source},
     erofs,
+    error::{Error, Result},
     filesystem::{Memory, Opaque},
+    input::BootInput,
     overlayfs::Union,
     squashfs,
     volume::Device,

@@ -11,8 +11,7 @@ use contract::inventory::Kind;
 use initramfs_overlay_init::kernel::Stat;
 
 use super::{
-    Error, Result,
-    error::damaged,
+    error::{Error, Result, damaged},
     filesystem::{Content, Filesystem},
 };
 

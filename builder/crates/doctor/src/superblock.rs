@@ -8,14 +8,13 @@ use zerocopy::{
     little_endian::{U16, U32},
 };
 
-use super::{block_reader::Shared, error::damaged, filesystem::Capacity};
-use crate::Result;
+use super::{block_reader::Shared, error::damaged};
+use crate::error::Result;
 
 pub mod features;
-mod inodes;
+pub mod inodes;
 mod structures;
 
-pub use inodes::Inodes;
 use structures::Descriptor;
 pub use structures::Superblock;
 
@@ -200,42 +199,6 @@ impl Layout {
         let mut all = vec![0; usize::try_from(self.groups() * u64::from(self.descriptor)).unwrap_or(0)];
         medium.read_at(start, &mut all)?;
         Ok(all)
-    }
-
-    /// Returns the sizes that `statfs` tells after a mount: files that were removed and not yet freed are freed then.
-    ///
-    /// # Errors
-    /// The medium's.
-    pub fn capacity(&self, medium: &Shared) -> Result<Capacity> {
-        let table = self.descriptor_table(medium)?;
-        let groups = || table.chunks(self.descriptor.into()).map(Descriptor::of);
-        let half = |high: U16, low: U16| u64::from(high.get()) << 16 | u64::from(low.get());
-        let clusters: u64 = groups().map(|group| half(group.free_blocks_high, group.free_blocks_low)).sum();
-        let mut free_inodes: u64 = groups().map(|group| half(group.free_inodes_high, group.free_inodes_low)).sum();
-        let inodes = Inodes { medium, layout: self };
-        let mut orphan = self.last_orphan;
-        let mut sectors = 0_u64;
-        for _ in 0..1000 {
-            if orphan == 0 {
-                break;
-            }
-            let inode = inodes.read(orphan)?;
-            if inode.links == 0 {
-                sectors += wide(inode.sectors_high, inode.sectors_low);
-                free_inodes += 1;
-            }
-            orphan = inode.deletion_time.get();
-        }
-        let cluster = self.cluster * u64::from(self.block);
-        // A fiftieth, at most 4096 clusters, which nobody gets (kernel, fs/ext4/super.c, ext4_set_resv_clusters).
-        let withheld = if self.has_extents { (self.blocks / self.cluster / 50).min(4096) * cluster } else { 0 };
-        Ok(Capacity {
-            total: self.blocks.saturating_mul(self.block.into()),
-            free: (clusters * cluster).saturating_add(sectors * 512),
-            withheld,
-            inodes: free_inodes,
-            block: cluster,
-        })
     }
 }
 

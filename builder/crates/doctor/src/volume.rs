@@ -10,9 +10,9 @@ use contract::{
 use uuid::Uuid;
 
 use super::{
-    Error, Result,
     block_reader::{Part, Shared},
     copy_on_write::Base,
+    error::{Error, Result},
     ext4, fat,
     filesystem::Folder,
     superblock::Superblock,
@@ -140,9 +140,11 @@ enum Label {
     Unread,
 }
 
-/// Filesystems and containers that are told by bytes at an offset (util-linux, libblkid/src/superblocks/), with the place of the label and
-/// that of the UUID.
-const OTHERS: [(&str, u64, &[u8], Label, Option<u64>); 14] = [
+/// A filesystem by name, the place of some bytes and these, the place of its label and that of its UUID.
+type Other = (&'static str, u64, &'static [u8], Label, Option<u64>);
+
+/// Filesystems and containers that are told by bytes at an offset (util-linux, libblkid/src/superblocks/).
+const OTHERS: [Other; 14] = [
     ("squashfs", 0, b"hsqs", Label::None, None),
     ("erofs", 1024, &[0xe2, 0xe1, 0xf5, 0xe0], Label::At(1024 + 64, 16), Some(1024 + 48)),
     ("xfs", 0, b"XFSB", Label::At(108, 12), Some(32)),

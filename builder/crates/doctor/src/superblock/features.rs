@@ -1,7 +1,10 @@
 //! Features of ext filesystems: those that the kernel mounts and the library does not read, by name (kernel, fs/ext4/ext4.h).
 
 use super::Superblock;
-use crate::{Result, block_reader::Shared, error::Error};
+use crate::{
+    block_reader::Shared,
+    error::{Error, Result},
+};
 
 /// Features of `s_feature_incompat` that the kernel knows (`EXT4_FEATURE_INCOMPAT_SUPP`).
 const KERNEL: u32 =

@@ -1,13 +1,20 @@
 //! Inodes of an ext filesystem: what the library that reads the rest does not tell.
 
-use zerocopy::{FromBytes, little_endian::U32};
+use zerocopy::{
+    FromBytes,
+    little_endian::{U16, U32},
+};
 
 use super::{
     Layout,
     structures::{Descriptor, DirectoryEntry, Extent, ExtentHeader, ExtentIndex, Inode},
     wide,
 };
-use crate::{Result, block_reader::Shared, error::damaged};
+use crate::{
+    block_reader::Shared,
+    error::{Result, damaged},
+    filesystem::Capacity,
+};
 
 const EXTENTS_MAGIC: u16 = 0xf30a;
 const HAS_EXTENTS: u32 = 0x8_0000;
@@ -29,6 +36,42 @@ pub struct Inodes<'a> {
 }
 
 impl Inodes<'_> {
+    /// Returns the sizes that `statfs` tells after a mount: files that were removed and not yet freed are freed then.
+    ///
+    /// # Errors
+    /// The medium's.
+    pub fn capacity(&self) -> Result<Capacity> {
+        let layout = self.layout;
+        let table = layout.descriptor_table(self.medium)?;
+        let groups = || table.chunks(layout.descriptor.into()).map(Descriptor::of);
+        let half = |high: U16, low: U16| u64::from(high.get()) << 16 | u64::from(low.get());
+        let clusters: u64 = groups().map(|group| half(group.free_blocks_high, group.free_blocks_low)).sum();
+        let mut free_inodes: u64 = groups().map(|group| half(group.free_inodes_high, group.free_inodes_low)).sum();
+        let mut orphan = layout.last_orphan;
+        let mut sectors = 0_u64;
+        for _ in 0..1000 {
+            if orphan == 0 {
+                break;
+            }
+            let inode = self.read(orphan)?;
+            if inode.links == 0 {
+                sectors += wide(inode.sectors_high, inode.sectors_low);
+                free_inodes += 1;
+            }
+            orphan = inode.deletion_time.get();
+        }
+        let cluster = layout.cluster * u64::from(layout.block);
+        // A fiftieth, at most 4096 clusters, which nobody gets (kernel, fs/ext4/super.c, ext4_set_resv_clusters).
+        let withheld = if layout.has_extents { (layout.blocks / layout.cluster / 50).min(4096) * cluster } else { 0 };
+        Ok(Capacity {
+            total: layout.blocks.saturating_mul(layout.block.into()),
+            free: (clusters * cluster).saturating_add(sectors * 512),
+            withheld,
+            inodes: free_inodes,
+            block: cluster,
+        })
+    }
+
     /// Returns the number of the inode that `path` stands for; no symbolic link is followed.
     ///
     /// # Errors
