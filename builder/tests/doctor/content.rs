@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -37,7 +38,8 @@ fn a_flipped_byte_is_found_wherever_there_is_a_checksum() {
     let bench = Bench::new();
     fs::write(bench.at("a/noise"), text(700_000)).unwrap();
     fs::write(bench.at("a/small"), text(3_000)).unwrap();
-    fs::write(bench.at("a/sbin/init"), text(5_000)).unwrap();
+    // Blocks that do not shrink are stored without a checksum.
+    ["a/sbin/init", "a/bin/sh"].iter().for_each(|name| fs::write(bench.at(name), text(5_000)).unwrap());
     for options in [&["-comp", "gzip"][..], &["-comp", "xz"], &["-comp", "gzip", "-no-fragments"]] {
         let whole = fs::read(pack(&bench, options)).unwrap();
         let used = u64::from_le_bytes(whole[40..48].try_into().unwrap()) as usize;
@@ -94,6 +96,22 @@ fn blocks_without_a_checksum_are_told_and_digests_compared() {
     }
 }
 
+/// Makes an ELF program whose loader is `loader`, filled to `size` bytes with what a compressor halves.
+fn program_with(loader: &str, size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; 64 + 56];
+    bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    bytes[18..20].copy_from_slice(&62_u16.to_le_bytes());
+    bytes[32..40].copy_from_slice(&64_u64.to_le_bytes());
+    bytes[54..56].copy_from_slice(&56_u16.to_le_bytes());
+    bytes[56..58].copy_from_slice(&1_u16.to_le_bytes());
+    bytes[64..68].copy_from_slice(&3_u32.to_le_bytes());
+    bytes[72..80].copy_from_slice(&120_u64.to_le_bytes());
+    bytes[96..104].copy_from_slice(&(loader.len() as u64 + 1).to_le_bytes());
+    bytes.extend(loader.bytes().chain([0]));
+    bytes.extend(text(size));
+    bytes
+}
+
 #[test]
 fn erofs_is_read_and_checked() {
     if !all_installed(&PROGRAMS) || !all_installed(&["mkfs.erofs", "fsck.erofs"]) {
@@ -104,7 +122,15 @@ fn erofs_is_read_and_checked() {
     std::os::unix::fs::symlink("usr/lib", bench.at("a/lib")).unwrap();
     (0..300).for_each(|number| fs::write(bench.at(&format!("a/usr/lib/a-name-{number}")), "x").unwrap());
     fs::write(bench.at("a/text"), text(200_000)).unwrap();
-    for options in [&[][..], &["-zlz4hc"], &["-zlz4hc", "-Eforce-inode-extended"]] {
+    // Programs as large as real ones, with a loader that is there, and one that is not.
+    for (name, loader) in [("dynamic", "/lib/loader"), ("broken", "/lib/nowhere"), ("small", "/lib/nowhere")] {
+        let path = bench.at(&format!("a/sbin/{name}"));
+        fs::write(&path, program_with(loader, if name == "small" { 30_000 } else { 300_000 })).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    fs::write(bench.at("a/usr/lib/loader"), "x").unwrap();
+    let compact = ["-zlz4hc", "-Eforce-inode-compact"];
+    for options in [&[][..], &compact, &["-zlz4hc", "-Eforce-inode-extended"], &["-zlz4", "-Elegacy-compress"]] {
         let image = bench.at("new.img");
         let _ = fs::remove_file(&image);
         run(program("mkfs.erofs").args(["--quiet", "-T0", "--all-root"]).args(options).arg(&image).arg(bench.at("a")));
@@ -114,6 +140,13 @@ fn erofs_is_read_and_checked() {
         assert_eq!((status, &json["image"]["format"]), (0, &"erofs".into()), "{json:#}");
         let (status, json) = examine(&disk, &["--cmdline", "init=/lib/a-name-299"]);
         assert_eq!((status, &json["failure"]["code"]), (1, &"init-unusable".into()), "{json:#}");
+        let (status, json) = examine(&disk, &["--cmdline", "init=/sbin/dynamic"]);
+        assert_eq!(status, 0, "{options:?}: {json:#}");
+        for name in ["broken", "small"] {
+            let (status, json) = examine(&disk, &["--cmdline", &format!("init=/sbin/{name}")]);
+            assert_eq!((status, &json["failure"]["code"]), (1, &"init-unusable".into()), "{options:?}: {json:#}");
+            assert!(json["failure"].to_string().contains("/lib/nowhere"), "{options:?}: {json:#}");
+        }
         let (status, json) = examine(&disk, &["--cmdline", "init=/lib/none"]);
         assert_eq!((status, &json["failure"]["code"]), (1, &"init-missing".into()), "{json:#}");
         bytes[1024 + 64] ^= 1;

@@ -46,9 +46,11 @@ impl Bench {
         let bench = Self { folder: tempfile::tempdir().unwrap() };
         for (name, size) in [("a", 100_000), ("b", 300_000)] {
             let root = bench.at(name);
-            fs::create_dir_all(root.join("sbin")).unwrap();
-            fs::write(root.join("sbin/init"), "#!/bin/sh\n").unwrap();
-            fs::set_permissions(root.join("sbin/init"), fs::Permissions::from_mode(0o755)).unwrap();
+            for name in ["sbin/init", "bin/sh"] {
+                fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+                fs::write(root.join(name), "#!/bin/sh\n").unwrap();
+                fs::set_permissions(root.join(name), fs::Permissions::from_mode(0o755)).unwrap();
+            }
             fs::write(root.join("noise"), noise(size)).unwrap();
             run(program("mksquashfs").arg(&root).arg(bench.at(&format!("{name}.img"))).args([
                 "-noappend",

@@ -1,8 +1,9 @@
-//! OS images in EROFS: their names, and contents that are not compressed. Format: kernel, fs/erofs/erofs_fs.h.
+//! OS images in EROFS: their names, contents that are not compressed, and the start of others: a boot looks at the first bytes of a program.
+//! Format: kernel, fs/erofs/erofs_fs.h.
 
 use std::{
     cell::RefCell,
-    io::{self, Cursor, Read, SeekFrom},
+    io::{self, Cursor, Read, Seek, SeekFrom},
 };
 
 use contract::inventory::Kind;
@@ -77,12 +78,68 @@ const ENTRY: usize = size_of::<DirectoryEntry>();
 const EXTENDED: u64 = 64;
 const SLOT: u64 = 32;
 
+/// `struct z_erofs_map_header`.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct MapHeader {
+    elsewhere: U32,
+    advise: U16,
+    algorithms: u8,
+    cluster_bits: u8,
+}
+
+/// `struct z_erofs_lcluster_index`.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct Index {
+    advise: U16,
+    offset: U16,
+    place: U32,
+}
+
+/// Layouts of a compressed content, by its indexes (`EROFS_INODE_COMPRESSED_*`).
+const COMPRESSED_FULL: u16 = 1;
+const COMPRESSED_COMPACT: u16 = 3;
+/// Indexes are in packs of sixteen where that is possible (`Z_EROFS_ADVISE_COMPACTED_2B`).
+const COMPACTED_2B: u16 = 0x1;
+/// Kinds of cluster: stored as it is, and the begin of a compressed one (`Z_EROFS_LCLUSTER_TYPE_*`).
+const PLAIN: u16 = 0;
+const HEAD: u16 = 1;
+/// The most that comes of a block.
+const CLUSTER_MAX: usize = 2 << 20;
+/// Compressed data ends with its block (`EROFS_FEATURE_INCOMPAT_ZERO_PADDING`).
+const IS_PADDED: u32 = 0x1;
+
+/// The start of a content.
+struct Start {
+    bytes: Cursor<Vec<u8>>,
+    size: u64,
+}
+
+impl Read for Start {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.bytes.read(buffer)? {
+            0 if !buffer.is_empty() && self.bytes.position() < self.size => {
+                Err(Error::Unreadable("the doctor reads only the start of compressed files in EROFS".into()).into())
+            }
+            length => Ok(length),
+        }
+    }
+}
+
+impl Seek for Start {
+    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
+        self.bytes.seek(place)
+    }
+}
+
 /// An EROFS image.
 pub struct Image {
     content: RefCell<Box<dyn Content + Send>>,
     block: u64,
     inodes: u64,
     root: u64,
+    is_padded: bool,
 }
 
 /// An inode, with its place.
@@ -97,6 +154,10 @@ struct Inode {
 }
 
 impl Inode {
+    fn layout(&self) -> u16 {
+        self.format >> 1 & 7
+    }
+
     fn kind(&self) -> Kind {
         match self.mode & 0xf000 {
             0x8000 => Kind::File,
@@ -113,7 +174,7 @@ impl Image {
     /// # Errors
     /// [`Error::Damaged`]; [`Error::Unreadable`] for features that are not known here.
     pub fn open(content: Box<dyn Content + Send>) -> Result<Self> {
-        let mut image = Self { content: RefCell::new(content), block: 0, inodes: 0, root: 0 };
+        let mut image = Self { content: RefCell::new(content), block: 0, inodes: 0, root: 0, is_padded: false };
         let superblock: Superblock = image.structure(PLACE)?;
         let bits = u32::from(superblock.block_bits);
         if superblock.magic != MAGIC || !(9..=16).contains(&bits) {
@@ -124,6 +185,7 @@ impl Image {
             return Err(Error::Unreadable(format!("the doctor does not read EROFS with features {unknown:#x}")));
         }
         image.block = 1 << bits;
+        image.is_padded = superblock.incompatible.get() & IS_PADDED != 0;
         if superblock.compatible.get() & HAS_CHECKSUM != 0 {
             let end = if image.block > PLACE { image.block } else { PLACE + image.block };
             let mut bytes = image.bytes(PLACE, end - PLACE)?;
@@ -176,7 +238,7 @@ impl Image {
             return Err(damaged("a directory has no end"));
         }
         let start = inode.first_block.saturating_mul(self.block);
-        match inode.format >> 1 & 7 {
+        match inode.layout() {
             0 => self.bytes(start, inode.size),
             2 => {
                 let tail = inode.size % self.block;
@@ -184,7 +246,46 @@ impl Image {
                 bytes.extend(self.bytes(inode.behind, tail)?);
                 Ok(bytes)
             }
-            _ => Err(Error::Unreadable("the doctor does not read compressed files in EROFS".into())),
+            _ => Err(Error::Unreadable("the doctor does not read compressed directories and links in EROFS".into())),
+        }
+    }
+
+    /// Reads the start of a compressed content, as much as its first cluster holds.
+    fn start(&self, inode: &Inode) -> Result<Vec<u8>> {
+        let unread =
+            || Error::Unreadable("the doctor does not read files in EROFS that are compressed like this".into());
+        let header_place = inode.behind.next_multiple_of(8);
+        let header: MapHeader = self.structure(header_place)?;
+        let advise = header.advise.get();
+        // LZ4 in clusters of one block that ends with the data; nothing elsewhere than in blocks.
+        if header.algorithms & 0xf != 0 || header.cluster_bits != 0 || advise & !COMPACTED_2B != 0 || !self.is_padded {
+            return Err(unread());
+        }
+        let indexes = header_place + size_of::<MapHeader>() as u64;
+        let (kind, place) = if inode.layout() == COMPRESSED_FULL {
+            let index: Index = self.structure(indexes + size_of::<Index>() as u64)?;
+            (index.advise.get() & 3, index.place.get())
+        } else {
+            // Packs of two indexes in 8 bytes up to a multiple of 32, then of sixteen in 32; the number behind a pack is that of the block
+            // before its first.
+            let alone = (32 - indexes % 32) / 4 % 8;
+            let count = inode.size.div_ceil(self.block);
+            let is_wide = alone == 0 && advise & COMPACTED_2B != 0 && count >= 16;
+            let first: U16 = self.structure(indexes)?;
+            let base: U32 = self.structure(indexes + if is_wide { 28 } else { 4 })?;
+            (first.get() >> 12 & 3, base.get().wrapping_add(1))
+        };
+        let block = self.bytes(u64::from(place) * self.block, self.block)?;
+        match kind {
+            PLAIN => Ok(block),
+            HEAD => {
+                let packed = block.iter().position(|byte| *byte != 0).and_then(|start| block.get(start..));
+                let mut bytes = vec![0; CLUSTER_MAX];
+                let length = lz4_flex::block::decompress_into(packed.unwrap_or_default(), &mut bytes);
+                bytes.truncate(length.map_err(|error| damaged(format!("a block: {error}")))?);
+                Ok(bytes)
+            }
+            _ => Err(damaged("the index of a file")),
         }
     }
 
@@ -244,7 +345,13 @@ impl Filesystem for Image {
     }
 
     fn open_anywhere(&self, path: &str) -> io::Result<Box<dyn Content + Send>> {
-        Ok(Box::new(Cursor::new(self.data(&self.find(path)?, u64::MAX)?)))
+        let inode = self.find(path)?;
+        if !matches!(inode.layout(), COMPRESSED_FULL | COMPRESSED_COMPACT) {
+            return Ok(Box::new(Cursor::new(self.data(&inode, u64::MAX)?)));
+        }
+        let mut bytes = self.start(&inode)?;
+        bytes.truncate(usize::try_from(inode.size).unwrap_or(usize::MAX));
+        Ok(Box::new(Start { bytes: Cursor::new(bytes), size: inode.size }))
     }
 
     fn identity(&self, path: &str) -> Option<String> {

@@ -18,6 +18,7 @@ use initramfs_overlay_init::kernel::{
 use super::{Machine, Mounted, role, stream};
 use crate::{
     copy_on_write::{Layer, Source},
+    error::Error,
     filesystem::Capacity,
 };
 
@@ -114,11 +115,21 @@ impl Kernel for Machine {
         if let Some(Entry::File(content)) = self.sysfs(path) {
             return Ok(content);
         }
-        let mut content = self.source(path)?.open()?;
-        content.seek(SeekFrom::Start(offset))?;
-        let mut bytes = Vec::new();
-        content.take(most as u64).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        let source = self.source(path)?;
+        let read = || -> io::Result<Vec<u8>> {
+            let mut content = source.open()?;
+            content.seek(SeekFrom::Start(offset))?;
+            let mut bytes = Vec::new();
+            content.take(most as u64).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read().map_err(|error| match Error::from(error) {
+            Error::Unreadable(reason) => {
+                self.cannot_tell(format!("{}: {reason}", shown(path)));
+                Error::Unreadable(reason).into()
+            }
+            error => error.into(),
+        })
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
