@@ -254,6 +254,8 @@ fn a_disk_for_large_sectors_counts_in_them() {
     }
     let folder = inputs();
     let path = folder.path();
+    fs::create_dir(path.join("root/bin")).unwrap();
+    fs::copy(path.join("root/sbin/init"), path.join("root/bin/sh")).unwrap();
     for table in ["gpt", "mbr"] {
         let line =
             ["large.img", "--root", "root", "--boot", "boot", "--table", table, "--sector-size", "4096", "--force"];
