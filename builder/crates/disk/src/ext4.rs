@@ -96,6 +96,21 @@ pub fn size_for(content: u64, bytes_per_inode: u64) -> u64 {
     size
 }
 
+/// Bytes that a mounted filesystem of `size` bytes keeps back from everybody: a fiftieth, at most 4096 blocks (kernel, fs/ext4/super.c,
+/// ext4_set_resv_clusters).
+fn withheld(size: u64) -> u64 {
+    (size / BLOCK / 50).min(4096) * BLOCK
+}
+
+/// Returns the smallest size, in whole MiB, in which a machine can write `content` bytes.
+pub fn size_for_writing(content: u64, bytes_per_inode: u64) -> u64 {
+    let mut size = size_for(content, bytes_per_inode);
+    while room(size, bytes_per_inode).saturating_sub(withheld(size)) < content {
+        size += MIB;
+    }
+    size
+}
+
 /// Bytes that `entries` take, rounded up to blocks.
 pub fn content_size(entries: &[Entry]) -> u64 {
     entries
@@ -271,6 +286,12 @@ mod tests {
                 let size = size_for(content, ratio);
                 assert!(room(size, ratio) >= content, "{content} in {size}");
                 assert!(size <= content + content / 20 + 75 * MIB, "{content} in {size}");
+                let size = size_for_writing(content, ratio);
+                assert!(
+                    room(size, ratio) >= content + (size / 50 / BLOCK * BLOCK).min(16 * MIB),
+                    "{content} in {size}"
+                );
+                assert!(size <= content + content / 16 + 92 * MIB, "{content} in {size}");
             }
         }
     }

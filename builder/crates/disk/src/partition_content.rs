@@ -123,7 +123,9 @@ fn img_part(disk: &Disk, image: &Image) -> Result<Part> {
         (1, format!("for the image of {}", size::show(size)))
     };
     let usual = if disk.update_room { 2 * grown(size) } else { size + SLACK };
-    let least = ext4::size_for(count * size, ratio);
+    // The second image is written by the machine.
+    let size_for = if disk.update_room { ext4::size_for_writing } else { ext4::size_for };
+    let least = size_for(count * size, ratio);
     Ok(part(disk, Role::Img, vec![entry], least, reason, ext4::size_for(usual, ratio)))
 }
 

@@ -17,6 +17,8 @@ use super::{
 
 /// Bytes read at once: tables lie together.
 const BUFFER: usize = 1 << 18;
+/// The most of a file that is kept: a boot looks at the headers of programs.
+const CONTENT_MAX: u64 = 64 << 20;
 /// Bytes of fragments that the library keeps before the image is opened anew.
 const KEPT: u64 = 64 << 20;
 /// The number of the fragment of a file that has none (kernel, fs/squashfs/squashfs_fs.h, `SQUASHFS_INVALID_FRAG`).
@@ -178,7 +180,7 @@ impl Filesystem for Image {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let mut bytes = Vec::new();
-        self.reader.file(file).reader_checked().map_err(said)?.read_to_end(&mut bytes)?;
+        self.reader.file(file).reader_checked().map_err(said)?.take(CONTENT_MAX).read_to_end(&mut bytes)?;
         Ok(Box::new(Cursor::new(bytes)))
     }
 
