@@ -56,6 +56,8 @@ pub struct Table {
     pub state: State,
     /// The partitions that the kernel makes of it; none of a table with a fault.
     pub partitions: Vec<Partition>,
+    /// Bytes that the disk is too small for the partitions of an MBR: what is past its end is cut off (kernel, block/partitions/core.c).
+    pub missing: u64,
 }
 
 /// The kind of a table.
@@ -126,9 +128,9 @@ pub fn read(disk: &mut Disk<'_>) -> Table {
     let records = records(disk, 0).unwrap_or_default();
     let is_protected = records.iter().any(|record| record.kind == PROTECTIVE);
     if !is_protected {
-        let partitions = mbr(disk, &records);
+        let (partitions, end) = mbr(disk, &records);
         if !partitions.is_empty() {
-            return Table { state: State::Mbr, partitions };
+            return Table { state: State::Mbr, partitions, missing: end.saturating_sub(disk.size) };
         }
     }
     let sector = disk.sector;
@@ -136,15 +138,17 @@ pub fn read(disk: &mut Disk<'_>) -> Table {
         Some(header) if header.last_usable >= disk.sectors() => {
             Fault::Short { wanted: header.backup.max(header.last_usable).saturating_add(1).saturating_mul(sector) }
         }
-        Some(header) if is_protected => return Table { state: State::Gpt, partitions: header.partitions(disk) },
+        Some(header) if is_protected => {
+            return Table { state: State::Gpt, partitions: header.partitions(disk), missing: 0 };
+        }
         Some(_) => Fault::Unprotected,
         None => match fault(disk) {
             Some(fault) => fault,
             None if is_protected => Fault::Gone,
-            None => return Table { state: State::None, partitions: Vec::new() },
+            None => return Table { state: State::None, partitions: Vec::new(), missing: 0 },
         },
     };
-    Table { state: State::Fault(fault), partitions: Vec::new() }
+    Table { state: State::Fault(fault), partitions: Vec::new(), missing: 0 }
 }
 
 /// Looks for what is left of a GPT where none begins at the second sector.
@@ -293,8 +297,8 @@ fn records(disk: &mut Disk<'_>, offset: u64) -> Option<Vec<Record>> {
     Some(records)
 }
 
-/// Makes the partitions of an MBR. What is past the end of the disk is cut off (kernel, block/partitions/core.c).
-fn mbr(disk: &mut Disk<'_>, records: &[Record]) -> Vec<Partition> {
+/// Makes the partitions of an MBR. Returns them and the end of the last one, in bytes.
+fn mbr(disk: &mut Disk<'_>, records: &[Record]) -> (Vec<Partition>, u64) {
     let signature = disk.bytes(440, 4).and_then(|bytes| u32_at(&bytes, 0)).unwrap_or(0);
     let sector = disk.sector;
     let mut places = Vec::new();
@@ -306,6 +310,8 @@ fn mbr(disk: &mut Disk<'_>, records: &[Record]) -> Vec<Partition> {
         }
     }
     places.sort_unstable_by_key(|(number, ..)| *number);
+    let ends = places.iter().map(|(_, first, count)| first.saturating_add(u64::from(*count)).saturating_mul(sector));
+    let end = ends.max().unwrap_or(0);
     let partition = |(number, first, count): (u32, u64, u32)| {
         let start = first.checked_mul(sector)?;
         let left = disk.size.checked_sub(start).filter(|left| *left > 0)?;
@@ -315,7 +321,7 @@ fn mbr(disk: &mut Disk<'_>, records: &[Record]) -> Vec<Partition> {
         hex::push(&mut uuid, &[u8::try_from(number).unwrap_or(u8::MAX)]);
         Some(Partition { number, start, size: u64::from(count).checked_mul(sector)?.min(left), name: None, uuid })
     };
-    places.into_iter().filter_map(partition).collect()
+    (places.into_iter().filter_map(partition).collect(), end)
 }
 
 /// Follows the chain of tables in an extended partition: each has one partition, and the place of the next table.

@@ -228,7 +228,11 @@ fn what_would_not_boot_has_inits_own_card() {
     let short = bench.disk(&["--table", "mbr"]);
     let last = table::read(&(Arc::new(Disk::open(&short).unwrap()) as Shared), None).partitions.pop().unwrap();
     File::options().write(true).open(&short).unwrap().set_len(last.start + last.size - (1 << 20)).unwrap();
-    fails(&short, &[], "overlay-mount");
+    let json = fails(&short, &[], "overlay-mount");
+    assert!(
+        json["findings"][0].as_str().unwrap().contains("its partitions end 1048576 bytes past its end"),
+        "{json:#}"
+    );
     fs::write(&disk, &whole).unwrap();
     bench.change(&disk, "img", &["set_inode_field root-squashfs.img size 50000"]);
     fails(&disk, &[], "image-truncated");

@@ -62,7 +62,7 @@ fn checksums_are_those_of_gzip() {
 #[test]
 fn a_gpt_is_read_in_sectors_of_the_disk() {
     for sector in SECTORS {
-        let Table { state, partitions } = read_bytes(&gpt(sector as usize), sector);
+        let Table { state, partitions, .. } = read_bytes(&gpt(sector as usize), sector);
         let wanted = Partition {
             number: 2,
             start: 40 * sector,
@@ -123,6 +123,7 @@ fn an_mbr_with_logical_partitions_is_numbered_as_the_kernel_does() {
         // The last but one ends with the disk.
         assert_eq!(places, [(1, 10, 20), (4, 390, 10), (5, 102, 10), (6, 153, 11)]);
         assert_eq!((table.state, table.partitions[2].uuid.as_str()), (State::Mbr, "deadbeef-05"));
+        assert_eq!(table.missing, 40 * sector as u64);
     }
 }
 
@@ -135,7 +136,7 @@ fn circles_boot_sectors_and_garbage_end() {
     let mut boot_sector = vec![0x2e; 512];
     boot_sector[510..].copy_from_slice(&[0x55, 0xaa]);
     for disk in [Vec::new(), vec![0; 100], vec![0; 4096], vec![0xff; 8192], boot_sector] {
-        assert_eq!(read_bytes(&disk, 512), Table { state: State::None, partitions: Vec::new() });
+        assert_eq!(read_bytes(&disk, 512), Table { state: State::None, partitions: Vec::new(), missing: 0 });
     }
     let mut protective = vec![0; 4096];
     put(&mut protective, 0, &[(0xee, 1, 7)]);
@@ -152,7 +153,7 @@ fn damage_is_told_or_does_not_matter() {
         for bit in [0, 7] {
             let mut disk = whole.clone();
             disk[place] ^= 1 << bit;
-            let Table { state, partitions } = read_bytes(&disk, 512);
+            let Table { state, partitions, .. } = read_bytes(&disk, 512);
             assert!(partitions.is_empty() || partitions == wanted, "{place}: {state:?} {partitions:?}");
         }
     }

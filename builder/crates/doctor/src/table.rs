@@ -28,6 +28,13 @@ pub fn describe(name: &str, disk: &Shared, fault: Fault, sector: Option<u64>) ->
     format!("{name}: {words}{sizes}; {remedy}")
 }
 
+/// Returns the sentence about a disk that is too small for the partitions of its MBR.
+pub fn describe_short(name: &str, disk: &Shared, missing: u64) -> String {
+    let (_, remedy) = Fault::Short { wanted: 0 }.words();
+    let size = disk.size();
+    format!("/dev/{name}: its partitions end {missing} bytes past its end (it has {size} bytes); {remedy}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

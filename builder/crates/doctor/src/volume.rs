@@ -75,6 +75,7 @@ pub fn devices(disk: Shared, name: &str, sector: Option<u64>) -> (Vec<Device>, O
         return (Vec::new(), None);
     }
     let table = table::read(&disk, sector);
+    let is_short = (table.missing > 0).then(|| table::describe_short(name, &disk, table.missing));
     let partitions = table.partitions;
     if partitions.is_empty() {
         let volume = Volume { name: name.to_owned(), disk: name.to_owned(), ..Volume::default() };
@@ -106,7 +107,7 @@ pub fn devices(disk: Shared, name: &str, sector: Option<u64>) -> (Vec<Device>, O
             device(volume, Arc::new(Part::new(disk.clone(), partition.start, partition.size)))
         })
         .collect();
-    (devices, None)
+    (devices, is_short)
 }
 
 fn device(mut volume: Volume, medium: Shared) -> Device {
