@@ -11,7 +11,7 @@ use archive::{
 };
 
 use crate::{
-    Bench, PROGRAMS, X, command, doctor, examine,
+    Bench, PROGRAMS, X, command, doctor, examine, partition, scribble,
     support::{all_installed, program, run},
 };
 
@@ -71,6 +71,27 @@ fn features_that_are_not_read_are_named() {
     mke2fs(&img, "ext_attr", "img", &bench.at("img"));
     let (status, json) = examine(&img, &[overlay_path]);
     assert_eq!((status, json["unknown"][0].as_str().unwrap().split(':').next()), (4, Some("overlay (/dev/sdb)")));
+}
+
+#[test]
+fn a_program_of_the_image_is_not_run() {
+    if !all_installed(&PROGRAMS) {
+        return;
+    }
+    let bench = Bench::new();
+    let packed = ["-noappend", "-quiet", "-all-root"];
+    // Programs get these.
+    ["proc", "dev"].iter().for_each(|name| fs::create_dir(bench.at("a").join(name)).unwrap());
+    for (program_name, status) in [("sbin/other", 1), ("sbin/e2fsck", 4)] {
+        fs::copy(bench.at("a/sbin/init"), bench.at("a").join(program_name)).unwrap();
+        run(program("mksquashfs").arg(bench.at("a")).arg(bench.at("a.img")).args(packed));
+        let disk = bench.disk(&["--no-newimg"]);
+        let (overlay, _) = partition(&disk, "overlay");
+        scribble(&disk, overlay + 4096, &[0xff; 16384]);
+        let (seen, json) = examine(&disk, &[]);
+        assert_eq!(seen, status, "{program_name}: {json:#}");
+        assert_eq!(json["unknown"].to_string().contains("/sbin/e2fsck for the repair"), status == 4, "{json:#}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::{
     cell::RefCell,
-    io::{self, Cursor, Read, Seek, SeekFrom},
+    io::{self, Cursor, Read, SeekFrom},
 };
 
 use contract::inventory::Kind;
@@ -15,7 +15,7 @@ use zerocopy::{
 
 use super::{
     error::{Error, Result, damaged},
-    filesystem::{Content, Filesystem},
+    filesystem::{Content, Filesystem, Partial},
     superblock::crc32c,
 };
 
@@ -109,29 +109,6 @@ const HEAD: u16 = 1;
 const CLUSTER_MAX: usize = 2 << 20;
 /// Compressed data ends with its block (`EROFS_FEATURE_INCOMPAT_ZERO_PADDING`).
 const IS_PADDED: u32 = 0x1;
-
-/// The start of a content.
-struct Start {
-    bytes: Cursor<Vec<u8>>,
-    size: u64,
-}
-
-impl Read for Start {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.bytes.read(buffer)? {
-            0 if !buffer.is_empty() && self.bytes.position() < self.size => {
-                Err(Error::Unreadable("the doctor reads only the start of compressed files in EROFS".into()).into())
-            }
-            length => Ok(length),
-        }
-    }
-}
-
-impl Seek for Start {
-    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
-        self.bytes.seek(place)
-    }
-}
 
 /// An EROFS image.
 pub struct Image {
@@ -351,7 +328,8 @@ impl Filesystem for Image {
         }
         let mut bytes = self.start(&inode)?;
         bytes.truncate(usize::try_from(inode.size).unwrap_or(usize::MAX));
-        Ok(Box::new(Start { bytes: Cursor::new(bytes), size: inode.size }))
+        let end = || Error::Unreadable("the doctor reads only the start of compressed files in EROFS".into()).into();
+        Ok(Box::new(Partial::new(bytes, inode.size, end)))
     }
 
     fn identity(&self, path: &str) -> Option<String> {

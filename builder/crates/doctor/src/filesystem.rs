@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek},
+    io::{self, Cursor, Read, Seek, SeekFrom},
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt},
     path::PathBuf,
 };
@@ -15,6 +15,35 @@ use initramfs_overlay_init::kernel::Stat;
 pub trait Content: Read + Seek {}
 
 impl<T: Read + Seek> Content for T {}
+
+/// The start of a content, and the error for what is behind it.
+pub struct Partial {
+    bytes: Cursor<Vec<u8>>,
+    size: u64,
+    end: fn() -> io::Error,
+}
+
+impl Partial {
+    /// Returns a content of `size` bytes that begins with `bytes`; to read further is an error.
+    pub fn new(bytes: Vec<u8>, size: u64, end: fn() -> io::Error) -> Self {
+        Self { bytes: Cursor::new(bytes), size, end }
+    }
+}
+
+impl Read for Partial {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.bytes.read(buffer)? {
+            0 if !buffer.is_empty() && self.bytes.position() < self.size => Err((self.end)()),
+            length => Ok(length),
+        }
+    }
+}
+
+impl Seek for Partial {
+    fn seek(&mut self, place: SeekFrom) -> io::Result<u64> {
+        self.bytes.seek(place)
+    }
+}
 
 /// A filesystem that can be read. Paths have no slash at their ends; the root is "".
 pub trait Filesystem {

@@ -2,17 +2,17 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{self, BufReader, Cursor, Read},
+    io::{self, BufReader, Read},
     path::Path,
 };
 
 use backhand::{BackhandError, FilesystemReader, InnerNode, Node, SquashfsFileReader};
-use contract::inventory::Kind;
+use contract::{errno::EIO, inventory::Kind};
 use initramfs_overlay_init::kernel::Stat;
 
 use super::{
     error::{Error, Result, damaged},
-    filesystem::{Content, Filesystem},
+    filesystem::{Content, Filesystem, Partial},
 };
 
 /// Bytes read at once: tables lie together.
@@ -132,7 +132,13 @@ pub fn read_all(content: &dyn Fn() -> io::Result<Box<dyn Content + Send>>) -> Re
         let Some(node) = reader.files().nth(place) else { return Err(damaged("its list of files changed")) };
         let InnerNode::File(file) = &node.inner else { return Err(damaged("its list of files changed")) };
         let read = || io::copy(&mut reader.file(file).reader_checked()?, &mut io::sink()).map_err(BackhandError::from);
-        let length = read().map_err(|error| damaged(format!("/{}: {error}", path_of(node))))?;
+        let length = read().map_err(|error| {
+            let reason = match error {
+                BackhandError::StdIo(error) => error.to_string(),
+                error => error.to_string(),
+            };
+            damaged(format!("/{} cannot be read: {reason}", path_of(node)))
+        })?;
         if length != file.file_len() as u64 {
             return Err(damaged(format!("/{}: {length} bytes of {}", path_of(node), file.file_len())));
         }
@@ -180,8 +186,13 @@ impl Filesystem for Image {
             return Err(io::ErrorKind::InvalidInput.into());
         };
         let mut bytes = Vec::new();
-        self.reader.file(file).reader_checked().map_err(said)?.take(CONTENT_MAX).read_to_end(&mut bytes)?;
-        Ok(Box::new(Cursor::new(bytes)))
+        // What can be read before a damaged block is there; the kernel reads no further than it has to either.
+        let outcome = self.reader.file(file).reader_checked().map_err(said)?.take(CONTENT_MAX).read_to_end(&mut bytes);
+        let end: fn() -> io::Error = match outcome {
+            Ok(_) => || Error::Unreadable("the doctor reads only the start of large files in squashfs".into()).into(),
+            Err(_) => || io::Error::from_raw_os_error(EIO),
+        };
+        Ok(Box::new(Partial::new(bytes, file.file_len() as u64, end)))
     }
 
     fn identity(&self, path: &str) -> Option<String> {

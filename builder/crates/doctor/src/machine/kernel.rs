@@ -125,7 +125,8 @@ impl Kernel for Machine {
         };
         read().map_err(|error| match Error::from(error) {
             Error::Unreadable(reason) => {
-                self.cannot_tell(format!("{}: {reason}", shown(path)));
+                let name = path.strip_prefix(names::SYSROOT).unwrap_or_else(|| shown(path));
+                self.cannot_tell(format!("{name}: {reason}"));
                 Error::Unreadable(reason).into()
             }
             error => error.into(),
