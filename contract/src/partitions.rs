@@ -126,8 +126,11 @@ impl Fault {
 /// Reads the table of a disk.
 pub fn read(disk: &mut Disk<'_>) -> Table {
     let records = records(disk, 0).unwrap_or_default();
-    let is_protected = records.iter().any(|record| record.kind == PROTECTIVE);
-    if !is_protected {
+    let mut protective = records.iter().filter(|record| record.kind == PROTECTIVE).peekable();
+    let is_mbr = protective.peek().is_none();
+    // It has to begin behind the MBR itself.
+    let is_protected = protective.any(|record| record.first == 1);
+    if is_mbr {
         let (partitions, end) = mbr(disk, &records);
         if !partitions.is_empty() {
             return Table { state: State::Mbr, partitions, missing: end.saturating_sub(disk.size) };

@@ -204,7 +204,7 @@ fn devices(args: &Args, layers: &Layers, config: &Config) -> Result<(Vec<Device>
     Ok((devices, faults))
 }
 
-/// A folder as a partition that answers to `tag`.
+/// Makes a partition that answers to `tag` of a directory.
 fn folder_device(name: &str, path: &Path, tag: &Tag) -> Device {
     let kind = if name == "boot" { "vfat" } else { "ext4" };
     let mut volume =
@@ -219,7 +219,7 @@ fn folder_device(name: &str, path: &Path, tag: &Tag) -> Device {
     Device::folder(volume, path.to_owned())
 }
 
-/// What the kernel would call disk images: those disks first that the parameters name by a path.
+/// Returns the kernel's names for disk images: those disks first that the parameters name by a path.
 fn disk_names(layers: &Layers, config: &Config) -> impl Iterator<Item = String> {
     let mut named: Vec<String> = Vec::new();
     let overlay = match &layers.overlay {
@@ -241,7 +241,7 @@ fn disk_names(layers: &Layers, config: &Config) -> impl Iterator<Item = String> 
     named.into_iter().chain(letters)
 }
 
-/// The disk of a partition: `mmcblk0p2` is on `mmcblk0`, `sda2` on `sda`.
+/// Returns the disk of a partition: `mmcblk0p2` is on `mmcblk0`, `sda2` on `sda`.
 fn disk_of(partition: &str) -> &str {
     let disk = partition.trim_end_matches(|c: char| c.is_ascii_digit());
     match disk.strip_suffix('p') {
@@ -252,7 +252,7 @@ fn disk_of(partition: &str) -> &str {
     }
 }
 
-/// The diagnosis for people.
+/// Returns the diagnosis for people.
 fn table(diagnosis: &Diagnosis) -> String {
     let mut text = String::new();
     let mut line = |lead: &str, content: &str| {
@@ -301,7 +301,7 @@ fn table(diagnosis: &Diagnosis) -> String {
     text
 }
 
-/// The verdict for people, with all that it rests on.
+/// Returns the verdict for people, with all that it rests on.
 fn verdict(diagnosis: &Diagnosis) -> String {
     match diagnosis.verdict {
         Verdict::Fails => "it would not boot".to_owned(),

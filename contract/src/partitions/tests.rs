@@ -98,6 +98,7 @@ fn each_fault_of_a_gpt_is_told() {
         (damaged(&[512, 510]), 512, State::Fault(Fault::BackupOnly)),
         (damaged(&[512, end, 510]), 512, State::None),
         (damaged(&[510]), 512, State::Fault(Fault::Unprotected)),
+        (damaged(&[446 + 9]), 512, State::Fault(Fault::Unprotected)),
         (short, 512, State::Fault(Fault::Short { wanted: 100 * 512 })),
         (gpt(512), 4096, State::Fault(Fault::Sector { table: 512 })),
         (gpt(4096), 512, State::Fault(Fault::Sector { table: 4096 })),

@@ -32,7 +32,7 @@ pub enum Role {
     Img,
     /// An update: ext4.
     Newimg,
-    /// What the system writes: ext4.
+    /// The writable layer: ext4.
     Overlay,
 }
 
@@ -56,10 +56,10 @@ impl Role {
     }
 }
 
-/// What a partition wants to be.
+/// The wishes for a partition.
 #[derive(Debug, Clone)]
 pub struct Wish {
-    /// Which one.
+    /// Its role.
     pub role: Role,
     /// The least that works, in bytes.
     pub least: u64,
@@ -67,18 +67,18 @@ pub struct Wish {
     pub reason: String,
     /// Its size where nobody asks for another.
     pub usual: u64,
-    /// What the user asked for.
+    /// The size that the user asked for.
     pub asked: Option<u64>,
 }
 
 /// A partition's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slot {
-    /// Which one.
+    /// Its role.
     pub role: Role,
     /// Its number in the table, from 1.
     pub number: u32,
-    /// Where it begins, in bytes.
+    /// Its start in bytes.
     pub start: u64,
     /// Its size in bytes.
     pub size: u64,
@@ -87,7 +87,7 @@ pub struct Slot {
 /// A disk's places.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// Which table.
+    /// The kind of table.
     pub table: Table,
     /// The disk's size in bytes.
     pub disk: u64,

@@ -37,7 +37,7 @@ const LARGEST_FILE: u64 = u32::MAX as u64;
 const SMALLEST: u64 = 8 * MIB;
 const SMALLEST_LARGE: u64 = 17 * MIB;
 
-/// What is fixed about a filesystem.
+/// The fixed properties of a filesystem.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Label, at most 11 bytes.

@@ -201,7 +201,7 @@ pub fn overlay(buffer: &mut [u8], offset: u64, piece: &[u8], start: u64) {
     }
 }
 
-/// Where a reader at `here` in something of `size` bytes is to stand.
+/// Returns the new place of a reader that is at `here` in something of `size` bytes.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidInput`] before the beginning.

@@ -15,7 +15,7 @@ use super::filesystem::{Capacity, Content, Filesystem};
 /// A filesystem that several look at.
 pub type Base = Rc<dyn Filesystem>;
 
-/// What a file holds: a file of a filesystem, or bytes that the boot wrote.
+/// The content of a file: a file of a filesystem, or bytes that the boot wrote.
 #[derive(Clone)]
 pub enum Source {
     /// The file of that path.
@@ -66,7 +66,7 @@ impl Source {
         }
     }
 
-    /// What two names of the same content have in common.
+    /// Returns a text that two names of the same content have in common.
     pub fn identity(&self) -> Option<String> {
         match self {
             Self::File(base, path) => Some(format!("{:p} {}", Rc::as_ptr(base).cast::<()>(), base.identity(path)?)),
@@ -75,10 +75,10 @@ impl Source {
     }
 }
 
-/// What a name stands for after a change.
+/// The meaning of a name after a change.
 #[derive(Clone)]
 enum Node {
-    /// What the filesystem has at that path.
+    /// The file or directory that the filesystem has at that path.
     Below(String),
     /// A new directory, with its permission bits.
     Directory(u32),
@@ -107,7 +107,7 @@ impl Layer {
         Self { base, changes: BTreeMap::new(), dropped: BTreeSet::new() }
     }
 
-    /// What `path` stands for now.
+    /// Returns the present meaning of `path`.
     fn node(&self, path: &str) -> io::Result<Node> {
         if let Some(node) = self.changes.get(path) {
             return if matches!(node, Node::Gone) { Err(io::ErrorKind::NotFound.into()) } else { Ok(node.clone()) };

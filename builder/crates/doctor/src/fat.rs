@@ -237,7 +237,7 @@ impl Volume {
                 let cluster = self.layout.cluster as usize;
                 let places = self.chain(first, DIRECTORY_MAX / cluster + 1)?;
                 if places.len() * cluster > DIRECTORY_MAX {
-                    return Err(damaged("a folder has no end"));
+                    return Err(damaged("a directory has no end"));
                 }
                 let mut bytes = vec![0; places.len() * cluster];
                 for (place, part) in places.into_iter().zip(bytes.chunks_mut(cluster)) {

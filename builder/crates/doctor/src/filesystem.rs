@@ -47,12 +47,12 @@ impl Seek for Partial {
 
 /// A filesystem that can be read. Paths have no slash at their ends; the root is "".
 pub trait Filesystem {
-    /// The names in a directory, sorted.
+    /// Lists the names in a directory, sorted.
     ///
     /// # Errors
     /// As the kernel would say it.
     fn list(&self, path: &str) -> io::Result<Vec<String>>;
-    /// What a name stands for; a symbolic link at its end is not followed.
+    /// Returns the type, mode and size of a name; a symbolic link at its end is not followed.
     ///
     /// # Errors
     /// As the kernel would say it.

@@ -109,11 +109,11 @@ pub struct Failure {
     pub code: String,
     /// The step that fails.
     pub step: String,
-    /// What was wanted.
+    /// The state that was wanted.
     pub wanted: String,
-    /// What was seen instead.
+    /// The state that was seen instead, an item each.
     pub seen: Vec<String>,
-    /// What to try.
+    /// The next thing to try.
     pub next: String,
 }
 
@@ -122,7 +122,7 @@ pub struct Failure {
 pub struct Partition {
     /// Its device node.
     pub device: String,
-    /// What it would be used as.
+    /// Its part in the boot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub role: Option<&'static str>,
     /// Its filesystem.
@@ -133,24 +133,24 @@ pub struct Partition {
     pub size: u64,
 }
 
-/// What the examination found.
+/// The result of an examination.
 #[derive(Debug, Clone, Serialize)]
 pub struct Diagnosis {
     /// The end of the next boot.
     pub verdict: Verdict,
     /// Reasons why that cannot be told, a sentence each.
     pub unknown: Vec<String>,
-    /// What boots; none where nothing does.
+    /// The image that boots, if one does.
     pub image: Option<Image>,
-    /// How far an update has come before that boot.
+    /// The progress of an update before that boot.
     pub update: State,
-    /// What comes of it in that boot: `none`, `installed`, … as `docs/report.md` has it.
+    /// Its fate in that boot: `none`, `installed`, … as `docs/report.md` has it.
     pub outcome: String,
-    /// What the boot would change on the disks, in order.
+    /// Changes that the boot would make on the disks, in order.
     pub changes: Vec<String>,
-    /// What is not as it should be, a sentence each.
+    /// Things that are not as they should be, a sentence each.
     pub findings: Vec<String>,
-    /// What init would say in the kernel's log.
+    /// Lines that init would write to the kernel's log.
     pub log: Vec<String>,
     /// The card, where the boot fails.
     pub failure: Option<Failure>,
@@ -244,7 +244,7 @@ fn card(card: &Value) -> Failure {
     }
 }
 
-/// The partitions that the boot would take, if it gets as far.
+/// Returns the partitions that the boot would take, if it gets as far.
 fn find(machine: &mut Machine, common: Common, config: &overlay::Config, boots: &BootInput) -> Option<Found> {
     let mut context = Context::new(machine, boots.abilities());
     context.config = common;

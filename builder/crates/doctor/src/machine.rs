@@ -52,7 +52,7 @@ struct Mounted {
 pub struct Machine {
     devices: Vec<Device>,
     init: String,
-    /// What is mounted on what; the later one hides the earlier.
+    /// All mounts; the later one hides the earlier.
     mounts: Vec<Mounted>,
     /// Partitions that were mounted before, with what was changed on them.
     layers: BTreeMap<String, Shared>,
@@ -64,11 +64,11 @@ pub struct Machine {
     modules: Option<BTreeSet<String>>,
     /// Reasons why nobody here can tell how the boot goes on.
     pub unknown: Vec<String>,
-    /// What readers know more of what the kernel only gives a number for.
+    /// Sentences of the readers about errors for which the kernel gives a number only.
     pub details: Vec<String>,
-    /// What the boot would change on disks, a line each.
+    /// Changes that the boot would make on disks, a line each.
     pub changes: Vec<String>,
-    /// What the boot would say in the kernel's log.
+    /// Lines that the boot would write to the kernel's log.
     pub log: Vec<String>,
 }
 
@@ -124,7 +124,7 @@ impl Machine {
         };
     }
 
-    /// A partition's filesystem, opened once: what a boot changed on it is still there at the next mount.
+    /// Returns a partition's filesystem, opened once: what a boot changed on it is still there at the next mount.
     ///
     /// # Errors
     /// Where the kernel would not mount it.
@@ -154,13 +154,13 @@ impl Machine {
         self.gone
     }
 
-    /// Forgets what was said and how long was waited: the boot itself begins now.
+    /// Forgets what was said and the time that passed: the boot itself begins now.
     pub fn forget_log(&mut self) {
         self.log.clear();
         self.clock = Duration::ZERO;
     }
 
-    /// The digest of a file's content; computed once.
+    /// Returns the digest of a file's content; computed once.
     ///
     /// # Errors
     /// The filesystem's.
@@ -179,7 +179,7 @@ impl Machine {
         Ok(digest)
     }
 
-    /// Which mount holds `path`, and the path in it.
+    /// Returns the mount that holds `path`, and the path in it.
     fn locate(&self, path: &str) -> (&Mounted, String) {
         let path = path.trim_end_matches('/');
         let holds = |mounted: &&Mounted| {
@@ -230,7 +230,7 @@ impl Machine {
         mounted.layer.borrow().source(&inner)
     }
 
-    /// A mount that can be written to.
+    /// Returns the filesystem of a path that can be written to, and the path in it.
     fn writable(&self, path: &str) -> io::Result<(Shared, String)> {
         self.check_way(path)?;
         let (mounted, inner) = self.locate(path);

@@ -18,7 +18,7 @@ pub struct Union {
     image: Rc<RefCell<Layer>>,
 }
 
-/// Where a name is found.
+/// The layer that a name is found in.
 enum Place {
     Above(String),
     Below,

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::copy_on_write::{Layer, Source};
 
-/// How far an update has come.
+/// The progress of an update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -46,7 +46,7 @@ impl fmt::Display for State {
     }
 }
 
-/// What the state is read from.
+/// The filesystems that the state is read from.
 pub struct Places<'a> {
     /// The partition with the images.
     pub img: &'a Layer,
@@ -59,7 +59,7 @@ pub struct Places<'a> {
 }
 
 impl Places<'_> {
-    /// How far the update has come. `sum` gives a file's digest.
+    /// Returns the progress of the update. `sum` gives a file's digest.
     ///
     /// # Errors
     /// The filesystems'.

@@ -22,7 +22,7 @@ use super::{
 /// A block device, or a folder that stands for one.
 #[derive(Debug)]
 pub struct Device {
-    /// What init would know of it.
+    /// The device as init knows it.
     pub volume: Volume,
     /// True for a filesystem that has a label which is not read here.
     pub has_unread_label: bool,
@@ -36,12 +36,12 @@ enum Place {
 }
 
 impl Device {
-    /// A folder in the place of a partition. `volume` says which tags it answers to.
+    /// Makes a device of a directory. `volume` has the tags that it answers to.
     pub fn folder(volume: Volume, path: PathBuf) -> Self {
         Self { volume, has_unread_label: false, place: Place::Folder(path) }
     }
 
-    /// The filesystem on it.
+    /// Opens the filesystem on it.
     ///
     /// # Errors
     /// [`Error::Damaged`] where the kernel would not mount it; [`Error::Unreadable`] where nothing here reads it.
@@ -67,7 +67,7 @@ impl Device {
     }
 }
 
-/// The devices of a disk that the kernel calls `name`: its partitions, or itself where it has none. With the sentence about a table that the
+/// Returns the devices of a disk that the kernel calls `name`: its partitions, or itself where it has none. With the sentence about a table that the
 /// kernel does not take. `sector`: bytes of its sectors, where they are known.
 pub fn devices(disk: Shared, name: &str, sector: Option<u64>) -> (Vec<Device>, Option<String>) {
     // A drive without a medium is no device.

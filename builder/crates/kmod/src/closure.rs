@@ -19,7 +19,7 @@ pub struct Plan {
     pub modules: Vec<Planned>,
     /// What was asked for or needed and is built into the kernel.
     pub built_in: BTreeSet<String>,
-    /// What is worth a line to the user.
+    /// Notes for the user.
     pub notes: Vec<Note>,
     /// Modules that were asked for by themselves, not by a set.
     pub asked: BTreeSet<String>,

@@ -26,9 +26,9 @@ pub struct Selection {
     pub machine: Option<Machine>,
     /// The modules in load order: every one stands behind all it needs.
     pub modules: Vec<SelectedModule>,
-    /// What was asked for, or is needed, and is built into the kernel. Sorted.
+    /// Names that were asked for or are needed, and are built into the kernel. Sorted.
     pub built_in: Vec<String>,
-    /// What is worth a line to the user.
+    /// Notes for the user.
     pub notes: Vec<Note>,
     /// Modules that were asked for by themselves, not by a set.
     asked: BTreeSet<String>,
