@@ -7,6 +7,7 @@ pub mod layers;
 pub mod overlay;
 #[cfg(feature = "ram")]
 pub mod ram;
+pub mod root;
 #[cfg(feature = "supervise")]
 pub mod supervise;
 #[cfg(feature = "virtiofs")]
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 use contract::{failure::Mounted, names, report::Fact, step::Step};
 
+use root::Root;
+
 use crate::{
     config::{Abilities, Config, HAS_OVERLAY, HAS_RAM, IS_RAM_ONLY, ModeConfig, OnError, STAYS},
     context::Context,
@@ -24,13 +27,6 @@ use crate::{
     kernel::{Level, Limits, Machine, Mount, Power, exists, release},
     switch_root,
 };
-
-/// A root that is put together at [`names::SYSROOT`], ready to be entered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Root {
-    /// The mounts that move into it.
-    pub moved: &'static [&'static str],
-}
 
 /// The abilities of this build of init.
 pub const ABILITIES: Abilities = Abilities { shell: cfg!(feature = "shell"), trust: cfg!(feature = "trust") };

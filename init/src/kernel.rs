@@ -9,9 +9,12 @@ pub use contract::inventory::Kind;
 pub mod disks;
 #[cfg(feature = "linux")]
 pub mod linux;
+pub mod pace;
 pub mod recorder;
 pub mod rtnetlink;
 pub mod supervisor;
+
+pub use pace::Pace;
 
 use disks::{Contents, Disks, Signatures};
 use supervisor::{Shell, Supervisor, System};
@@ -174,10 +177,6 @@ pub const MOST_NAMES: usize = 4096;
 
 /// The most bytes of a file that is read whole: modules, lists.
 const MOST_BYTES: usize = 64 << 20;
-
-/// Follows an operation that takes long: called when it begins and behind each step, with the amount done since the last call and the time
-/// on the clock of [`Kernel::now`]. A line that it returns is shown on every console, and a watchdog that somebody has armed is pinged.
-pub type Pace<'p> = &'p mut dyn FnMut(u64, Duration) -> Option<String>;
 
 /// The machine.
 pub trait Kernel {

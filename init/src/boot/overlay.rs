@@ -14,8 +14,8 @@ pub mod update;
 use contract::step::Step;
 
 use super::{
-    Root,
     layers::{self, store::Store},
+    root::Root,
 };
 use crate::{context::Context, error::Result, switch_root};
 use config::Config;

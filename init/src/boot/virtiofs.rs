@@ -9,8 +9,8 @@ use std::io::ErrorKind;
 use contract::{errno::EINVAL, failure::Mounted, names, report::Fact, step::Step};
 
 use super::{
-    Root,
     layers::{self, store::Store},
+    root::Root,
     volumes::{Devices, find_overlay, mount_error},
 };
 use crate::{

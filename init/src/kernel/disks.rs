@@ -5,7 +5,7 @@ use std::io;
 
 use contract::{Digest, tag::Volume};
 
-use super::Pace;
+use super::pace::Pace;
 
 /// A kernel that reads whole files.
 pub trait Contents {

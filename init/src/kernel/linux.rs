@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 mod attributes;
+mod clock;
 #[cfg(any(feature = "disks", feature = "ram"))]
 mod copies;
 #[cfg(feature = "disks")]
@@ -51,6 +52,7 @@ use super::{
     Action, Event, Kernel, Kind, Level, Limits, MOST_NAMES, ModuleFile, Mount, Pace, Power, Removal, Sources, Space,
     Stat,
 };
+use clock::uptime;
 use watchdog::Watchdog;
 
 /// The real machine.
@@ -135,17 +137,6 @@ const NOSYMFOLLOW: MountFlags = MountFlags::from_bits_retain(256);
 
 /// kernel, Documentation/admin-guide/sysctl/kernel.rst, printk_devkmsg.
 const LOG_LIMIT: &str = "/proc/sys/kernel/printk_devkmsg";
-
-/// How long the kernel runs, suspends and all. The question goes to the kernel: to find the answer that it maps into each program,
-/// the C library reads a table of symbols first, which pays for programs that ask more often.
-fn uptime() -> Duration {
-    // The call takes two longs, whatever the C library's `timespec` is.
-    let mut time: [libc::c_long; 2] = [0; 2];
-    // SAFETY: the kernel writes two longs, and there is room for them (clock_gettime(2)).
-    unsafe { libc::syscall(libc::SYS_clock_gettime, libc::CLOCK_BOOTTIME, &raw mut time) };
-    let [seconds, nanoseconds] = time;
-    Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanoseconds).unwrap_or(0))
-}
 
 impl Kernel for Linux {
     fn now(&mut self) -> Duration {

@@ -14,6 +14,7 @@ mod disks;
 mod faults;
 pub mod injection;
 mod operations;
+mod strike;
 mod supervisor;
 pub mod sysfs;
 

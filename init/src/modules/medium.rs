@@ -2,7 +2,7 @@
 //! files are counted, paths stay below the directory, and from `boot` each file is read once, verified where keys are baked in, and
 //! loaded as it was read.
 
-use super::{file, load_error, options::Options};
+use super::{fault::load_error, file, options::Options};
 use crate::{
     error::{Error, IoContext, Result},
     kernel::{Level, Machine, ModuleFile, exists, read_file},

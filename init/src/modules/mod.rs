@@ -2,6 +2,7 @@
 //! serves is about to be used: a driver when the hardware is there, a filesystem when it is about to be mounted. This room asks
 //! the kernel to load files; it mounts nothing and finds no devices.
 
+mod fault;
 pub mod file;
 pub mod hardware;
 mod medium;
@@ -20,6 +21,7 @@ use crate::{
     kernel::{Level, Machine, ModuleFile, exists, read_file, read_text, release},
 };
 
+use fault::load_error;
 pub use medium::{OnBoot, load_from, load_from_boot};
 use options::Options;
 
@@ -316,24 +318,6 @@ fn filesystems(kernel: &mut dyn Machine) -> String {
 
 fn is_listed(list: &str, filesystem: &str) -> bool {
     list.lines().any(|line| line.split('\t').nth(1) == Some(filesystem))
-}
-
-/// Says it with both versions where a module is for another kernel.
-fn load_error(kernel: &mut dyn Machine, module: &ModuleFile, source: std::io::Error) -> Error {
-    const ENOEXEC: i32 = 8;
-    let path = module.path.as_str();
-    if source.raw_os_error() == Some(ENOEXEC)
-        && let Ok(bytes) = module.content.clone().map_or_else(|| read_file(kernel, path), Ok)
-        && let Ok(bytes) = file::decompress(path, bytes)
-        && let Some(magic) = file::modinfo(&bytes, "vermagic")
-    {
-        let running = release(kernel);
-        let module = magic.split(' ').next().unwrap_or_default().to_string();
-        if module != running {
-            return Error::ModuleKernel { path: path.into(), module, kernel: running };
-        }
-    }
-    Error::ModuleLoad { path: path.into(), source }
 }
 
 fn positions(index: &Index, wanted: impl Fn(&Module) -> bool) -> Vec<usize> {

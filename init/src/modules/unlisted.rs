@@ -1,7 +1,7 @@
 //! Module files that no index names: in an archive that somebody else packed they are loaded in the order of their names, as whoever
 //! numbered them wanted. Those that miss a symbol are tried again once others are in, so the order may also be any.
 
-use super::{file, load_error, options::Options};
+use super::{fault::load_error, file, options::Options};
 use crate::{
     kernel::{Level, Machine, ModuleFile, release},
     switch_root,

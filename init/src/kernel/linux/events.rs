@@ -81,7 +81,7 @@ impl Events {
             if polled.is_empty() {
                 return Err(io::ErrorKind::NotConnected.into());
             }
-            let left = deadline.map(|deadline| deadline.saturating_sub(super::uptime()));
+            let left = deadline.map(|deadline| deadline.saturating_sub(super::clock::uptime()));
             if !all.is_empty() || left == Some(Duration::ZERO) {
                 return Ok(all);
             }

@@ -1,6 +1,6 @@
 //! What goes on while an operation takes long: whoever follows it hears of each step, and a watchdog is fed.
 
-use super::{process::write_consoles, uptime, watchdog::Watchdog};
+use super::{clock::uptime, process::write_consoles, watchdog::Watchdog};
 use crate::kernel::Pace;
 
 /// An operation under way.
