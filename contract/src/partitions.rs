@@ -136,26 +136,39 @@ pub fn read(disk: &mut Disk<'_>) -> Table {
             return Table { state: State::Mbr, partitions, missing: end.saturating_sub(disk.size) };
         }
     }
-    let sector = disk.sector;
-    let fault = match Header::read(disk, sector, 1) {
-        Some(header) if header.last_usable >= disk.sectors() => {
-            Fault::Short { wanted: header.backup.max(header.last_usable).saturating_add(1).saturating_mul(sector) }
-        }
-        Some(header) if is_protected => {
-            return Table { state: State::Gpt, partitions: header.partitions(disk), missing: 0 };
-        }
-        Some(_) => Fault::Unprotected,
-        None => match fault(disk) {
-            Some(fault) => fault,
-            None if is_protected => Fault::Gone,
-            None => return Table { state: State::None, partitions: Vec::new(), missing: 0 },
-        },
+    let (state, partitions) = match gpt(disk, is_protected) {
+        Ok(Some(header)) => (State::Gpt, header.partitions(disk)),
+        Ok(None) => (State::None, Vec::new()),
+        Err(fault) => (State::Fault(fault), Vec::new()),
     };
-    Table { state: State::Fault(fault), partitions: Vec::new(), missing: 0 }
+    Table { state, partitions, missing: 0 }
+}
+
+/// Returns the fault of the table of a disk on which the kernel finds no partition. As [`read`], without the partitions of a table that it takes.
+pub fn fault(disk: &mut Disk<'_>) -> Option<Fault> {
+    let records = records(disk, 0).unwrap_or_default();
+    gpt(disk, records.iter().any(|record| record.kind == PROTECTIVE && record.first == 1)).err()
+}
+
+/// Reads the GPT of a disk whose protective MBR is there or not. None where nothing is left of one.
+fn gpt(disk: &mut Disk<'_>, is_protected: bool) -> Result<Option<Header>, Fault> {
+    let sector = disk.sector;
+    match Header::read(disk, sector, 1) {
+        Some(header) if header.last_usable >= disk.sectors() => {
+            Err(Fault::Short { wanted: header.backup.max(header.last_usable).saturating_add(1).saturating_mul(sector) })
+        }
+        Some(header) if is_protected => Ok(Some(header)),
+        Some(_) => Err(Fault::Unprotected),
+        None => match (remains(disk), is_protected) {
+            (Some(fault), _) => Err(fault),
+            (None, true) => Err(Fault::Gone),
+            (None, false) => Ok(None),
+        },
+    }
 }
 
 /// Looks for what is left of a GPT where none begins at the second sector.
-fn fault(disk: &mut Disk<'_>) -> Option<Fault> {
+fn remains(disk: &mut Disk<'_>) -> Option<Fault> {
     let (sector, last) = (disk.sector, disk.sectors().checked_sub(1)?);
     let others = SECTORS.into_iter().filter(|other| *other != sector);
     for other in others {

@@ -187,7 +187,7 @@ impl<'de> Deserialize<'de> for Entry {
 }
 
 const KINDS: &str = "a file is a text, or one of { program = TEXT }, { elf = MACHINE } with loader = PATH or not, { link = PATH }, { directory = true }, { special = true }, \
-                     { vermagic = VERSION }, { files = COUNT } with quota = true and casefold = true or not, { image = NAME, size = BYTES }, the last with claims = BYTES or not";
+                     { vermagic = VERSION }, { protective = true }, { files = COUNT } with quota = true and casefold = true or not, { image = NAME, size = BYTES }, the last with claims = BYTES or not";
 
 /// All keys that describe a file.
 #[derive(Default, Deserialize)]
@@ -203,6 +203,7 @@ struct Keys {
     files: Option<u32>,
     quota: Option<bool>,
     casefold: Option<bool>,
+    protective: Option<bool>,
     image: Option<String>,
     size: Option<u64>,
     claims: Option<u64>,
@@ -228,11 +229,22 @@ impl Keys {
             self.files.map(|files| {
                 Node::file(superblock(files, self.quota.unwrap_or(false), self.casefold.unwrap_or(false)), 0o600)
             }),
+            self.protective.filter(|is_so| *is_so).map(|_| Node::file(protective(), 0o600)),
             self.image.zip(self.size).map(|(mark, size)| image(&mark, size, self.claims.unwrap_or(size))),
         ];
         let [node] = <[Node; 1]>::try_from(nodes.into_iter().flatten().collect::<Vec<_>>()).ok()?;
         Some(node)
     }
+}
+
+/// The first sector of a disk with a GPT, and nothing behind it (UEFI 2.10, "Protective MBR").
+fn protective() -> Vec<u8> {
+    let mut bytes = vec![0; 64 << 10];
+    bytes[446 + 4] = 0xee;
+    bytes[446 + 8] = 1;
+    bytes[446 + 12..446 + 16].fill(0xff);
+    bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
+    bytes
 }
 
 /// The start of a program for the processor `machine` (`e_machine`): an ELF header and one program header, which names the loader.

@@ -7,6 +7,7 @@ use contract::{
     container,
     failure::Role,
     filesystem, names,
+    partitions::{self, Disk},
     report::Fact,
     tag::{Tag, Volume},
 };
@@ -29,6 +30,7 @@ const MOST: usize = 16;
 pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
     match error {
         Error::PartitionMissing { role, tag, seen, .. } => {
+            look_for_tables(card, seen, context.kernel);
             look_for_unreadable(card, seen, context.kernel);
             if HAS_OVERLAY && *role == Role::Img {
                 look_for_image(card, names::IMAGE, tag, None, context);
@@ -52,6 +54,28 @@ fn look_for_unreadable(card: &mut Card, seen: &[Volume], kernel: &mut dyn Machin
             card.seen.retain(|line| !line.starts_with(&[&path, ":"].concat()));
             card.seen.insert(0, format!("{path} cannot be read: {error}"));
             card.next = ["replace the disk ", &volume.disk, ": it fails"].concat();
+        }
+    }
+}
+
+/// Tells a disk whose partition table the kernel does not take from an empty one.
+fn look_for_tables(card: &mut Card, seen: &[Volume], kernel: &mut dyn Machine) {
+    let is_whole = |volume: &&Volume| volume.kind.is_none() && volume.name == volume.disk;
+    for volume in seen.iter().filter(is_whole) {
+        let path = volume.path();
+        let sector = read_text(kernel, &["/sys/class/block/", &volume.name, "/queue/logical_block_size"].concat());
+        let sector = sector.trim().parse().unwrap_or(512);
+        let mut read = |offset, buffer: &mut [u8]| match kernel.read(&path, offset, buffer.len()) {
+            Ok(bytes) if bytes.len() == buffer.len() => {
+                buffer.copy_from_slice(&bytes);
+                true
+            }
+            _ => false,
+        };
+        if let Some(fault) = partitions::fault(&mut Disk { read: &mut read, size: volume.size, sector }) {
+            let (words, remedy) = fault.words();
+            card.seen.insert(0, [&path, ": ", words].concat());
+            card.next = remedy.into();
         }
     }
 }

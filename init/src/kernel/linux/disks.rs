@@ -22,7 +22,7 @@ use crate::kernel::disks::Disks;
 
 impl Disks for Linux {
     fn probe(&mut self, volume: &mut Volume, details: bool) {
-        if let Ok(mut prober) = probe::Prober::new(details) {
+        if let Ok(mut prober) = probe::Prober::new() {
             prober.probe(volume, details);
         }
     }

@@ -140,10 +140,13 @@ const PROBERS: [(&str, &[&str]); 3] = [
     ("libblkid/src/topology/topology.c", &[]),
 ];
 
-/// What init never asks for, in the list of superblocks: UUIDs unless they are wanted, and block sizes. Writing a number takes the
-/// whole of printf.
+/// Questions that init never asks, in the list of superblocks: block sizes. Label, UUID and type are told without being asked for: to ask
+/// `libblkid-rs` for them takes a hash table.
 const LESS: [(&str, &str); 2] = [
-    (".dflt_flags   = BLKID_SUBLKS_DEFAULT,", ".dflt_flags   = BLKID_SUBLKS_LABEL | BLKID_SUBLKS_TYPE,"),
+    (
+        ".dflt_flags   = BLKID_SUBLKS_DEFAULT,",
+        ".dflt_flags   = BLKID_SUBLKS_LABEL | BLKID_SUBLKS_UUID | BLKID_SUBLKS_TYPE,",
+    ),
     ("return blkid_probe_sprintf_value(pr, \"BLOCK_SIZE\", \"%u\", block_size);", "return 0;"),
 ];
 

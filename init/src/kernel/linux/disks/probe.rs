@@ -6,7 +6,7 @@ use std::{
     path::Path,
 };
 
-use libblkid_rs::{BlkidPartlist, BlkidProbe, BlkidSafeprobeRet, BlkidSublks, BlkidSublksFlags};
+use libblkid_rs::{BlkidPartlist, BlkidProbe, BlkidSafeprobeRet};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 
 use crate::kernel::linux::files::text;
@@ -16,18 +16,10 @@ use contract::tag::Volume;
 pub(super) struct Prober(BlkidProbe);
 
 impl Prober {
-    /// `details`: UUIDs and partition tables too. Without, it asks for what the library gives by itself (type and label: the
-    /// builder sees to that).
-    pub(super) fn new(details: bool) -> libblkid_rs::Result<Self> {
+    /// Returns a prober that asks for what the library gives by itself: type, label and UUID (the builder sees to the last).
+    pub(super) fn new() -> libblkid_rs::Result<Self> {
         let mut probe = BlkidProbe::new()?;
         probe.enable_superblocks(true)?;
-        if details {
-            probe.set_superblock_flags(BlkidSublksFlags::new(vec![
-                BlkidSublks::Label,
-                BlkidSublks::Uuid,
-                BlkidSublks::Type,
-            ]))?;
-        }
         probe.enable_partitions(false)?;
         Ok(Self(probe))
     }
