@@ -49,9 +49,6 @@ pub fn labeller(kind: &str) -> Option<&'static str> {
     match kind {
         "ext2" | "ext3" | "ext4" => Some("e2label"),
         "vfat" => Some("fatlabel"),
-        "exfat" => Some("exfatlabel"),
-        "f2fs" => Some("f2fslabel"),
-        "btrfs" => Some("btrfs filesystem label"),
         _ => None,
     }
 }

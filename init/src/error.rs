@@ -465,7 +465,11 @@ impl Error {
             Self::ImageUnknown { path, size } => (
                 "a squashfs or EROFS image".into(),
                 vec![format!("{path}, {}, has the superblock of neither", Size(*size))],
-                "make the image with mksquashfs or mkfs.erofs and copy it again".into(),
+                match size {
+                    0 => "it is empty: copy the image again",
+                    _ => "make the image with mksquashfs or mkfs.erofs and copy it again",
+                }
+                .into(),
             ),
             Self::ImageTruncated { path, wanted, size } => (
                 format!("an image of {wanted} bytes, as its superblock says"),

@@ -67,6 +67,10 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
     let start = u64::try_from(context.report.start().as_micros()).unwrap_or(u64::MAX);
     card.kernel =
         context.kernel.read(names::KERNEL_LOG, 0, usize::MAX).map(|log| complaints(&log, start)).unwrap_or_default();
+    // Kernel, fs/squashfs/super.c, supported_squashfs_filesystem.
+    if card.kernel.iter().any(|line| line.contains("compression. This is not supported")) {
+        card.next = "make the image with a compressor that this kernel has (mksquashfs -comp gzip)".into();
+    }
     let media = media(&context.report);
     let cause = error.with_cause();
     // A misspelt parameter explains more than what followed from it.
@@ -193,11 +197,11 @@ fn look_for_persistent(card: &mut Card, error: &Error, context: &mut Context<'_>
 /// Tells write protection, of a switch or of a card that is worn out, from a damaged filesystem.
 fn look_for_write_protection(card: &mut Card, error: &Error, kernel: &mut dyn Machine) {
     let (Some(EROFS | EACCES), Some(device)) = (error.number(), error.device()) else { return };
-    let name = device.trim_start_matches("/dev/").replace('/', "!");
-    let is_protected = read_text(kernel, &["/sys/class/block/", &name, "/ro"].concat()).starts_with('1');
-    if is_protected {
-        card.seen.push(format!("{device} is write-protected: by its switch, or because it is worn out"));
-        card.next = format!("take the write protection off {device}, or replace the disk; until then rd.overlay=tmpfs");
+    let file = ["/sys/class/block/", device.trim_start_matches("/dev/"), "/ro"].concat();
+    if read_text(kernel, &file).starts_with('1') {
+        card.seen.push([device, " is write-protected: by its switch, or because it is worn out"].concat());
+        card.next =
+            ["take the write protection off ", device, ", or replace the disk; until then rd.overlay=tmpfs"].concat();
     }
 }
 

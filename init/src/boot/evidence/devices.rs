@@ -51,7 +51,6 @@ fn look_for_unreadable(card: &mut Card, seen: &[Volume], kernel: &mut dyn Machin
         if let Err(error) = kernel.read(&path, 0, HEAD)
             && error.kind() != ErrorKind::NotFound
         {
-            card.seen.retain(|line| !line.starts_with(&[&path, ":"].concat()));
             card.seen.insert(0, format!("{path} cannot be read: {error}"));
             card.next = ["replace the disk ", &volume.disk, ": it fails"].concat();
         }
@@ -89,7 +88,6 @@ fn look_for_copies(card: &mut Card, found: &[Volume], kernel: &mut dyn Machine) 
         let mut line = ["/dev/", disk, " is"].concat();
         let length = line.len();
         for (file, word) in [
-            ("/device/vendor", " "),
             ("/device/model", " "),
             ("/device/name", " "),
             ("/serial", " serial number "),
