@@ -38,9 +38,32 @@ pub struct Workload {
     pub on_consoles: bool,
     /// A program with its arguments that runs beside it, once.
     pub start: Vec<String>,
+    /// The disk whose EROFS filesystem becomes the root, with a layer in memory over it; where it is empty, the initramfs is the root.
+    pub disk: String,
+    /// Directories of the host, in the order in which they are mounted.
+    pub shares: Vec<Share>,
     /// That program sees to the network: each card is switched on as soon as its driver is in, for many take seconds from there to
     /// find out who is at the other end of the wire.
     pub switches_on: bool,
+}
+
+/// A directory of the host in the root (virtiofs).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Share {
+    /// The name by which the host offers it. It has no colon.
+    pub tag: String,
+    /// The directory that it is mounted on; made where it is missing.
+    pub target: String,
+    /// Mount it read-only.
+    pub read_only: bool,
+}
+
+impl Share {
+    fn parse(text: &str) -> Option<Self> {
+        let (tag, rest) = text.split_once(':')?;
+        let (access, target) = rest.split_once(':')?;
+        Some(Self { tag: tag.into(), target: target.into(), read_only: access == "ro" })
+    }
 }
 
 impl Workload {
@@ -71,10 +94,15 @@ impl Workload {
             ("user", &self.user),
             ("stop-signal", &self.stop_signal),
             ("hostname", &self.hostname),
+            ("disk", &self.disk),
         ] {
             if !value.is_empty() {
                 put(name, value)?;
             }
+        }
+        for Share { tag, target, read_only } in &self.shares {
+            let access = if *read_only { "ro" } else { "rw" };
+            put("share", &[tag, ":", access, ":", target].concat())?;
         }
         for (name, value) in [("on-consoles", self.on_consoles), ("switches-on", self.switches_on)] {
             if value {
@@ -105,6 +133,8 @@ impl Workload {
                 "stop-signal" => workload.stop_signal = value,
                 "hostname" => workload.hostname = value,
                 "start" => workload.start.push(value),
+                "disk" => workload.disk = value,
+                "share" => workload.shares.extend(Share::parse(&value)),
                 "on-consoles" => workload.on_consoles = value == "yes",
                 "switches-on" => workload.switches_on = value == "yes",
                 "process" => workload.process = Process::parse(&value).unwrap_or_default(),
@@ -219,6 +249,11 @@ mod tests {
             memory: 12345,
             on_consoles: true,
             start: strings(&["/etc/rc", "x"]),
+            disk: "/dev/vda".into(),
+            shares: vec![
+                Share { tag: "a".into(), target: "/data: x".into(), read_only: true },
+                Share { tag: "b".into(), target: "/b".into(), read_only: false },
+            ],
             switches_on: true,
         };
         let bytes = workload.to_bytes().unwrap();

@@ -1,4 +1,4 @@
-//! The boot of a root that is the initramfs itself: nothing is found, mounted over or switched to. The root is compared with what was packed,
+//! The boot of a root that is the initramfs itself: nothing is found, mounted over or switched to, unless the image is on a disk. The root is compared with what was packed,
 //! what an archive could not carry is restored, programs get the mounts that they expect, and the image's program runs as the image wants it.
 
 pub mod config;
@@ -7,8 +7,12 @@ pub mod fault;
 mod getty;
 pub mod hotplug;
 mod interfaces;
+#[cfg(feature = "lower")]
+mod lower;
 pub mod network;
 mod runtime;
+#[cfg(feature = "virtiofs")]
+mod shares;
 mod user;
 
 use std::time::Duration;
@@ -87,6 +91,10 @@ pub fn run(context: &mut Context<'_>, config: &Config) -> Result<()> {
     } else {
         context.modules.coldplug(context.kernel, &[]);
     }
+    #[cfg(feature = "lower")]
+    if !workload.disk.is_empty() {
+        lower::enter(context, &workload.disk)?;
+    }
     context.begin(Step::Mounts);
     mount_apis(context);
     // Not a system of its own, and not a root that somebody else packed.
@@ -95,6 +103,8 @@ pub fn run(context: &mut Context<'_>, config: &Config) -> Result<()> {
     if is_image {
         add_runtime(context, &hostname);
     }
+    #[cfg(feature = "virtiofs")]
+    shares::mount(context, &workload.shares)?;
     if let Err(error) = interfaces::bring_up(context.kernel, "lo") {
         context.notice(&format!("the loopback network is not up: {error}"));
     }

@@ -140,7 +140,10 @@ fn mount_shares(context: &mut Context<'_>, shares: &[Share], devices: &mut Devic
 const FILESYSTEM: &str = "virtiofs";
 
 /// Mounts a tag, and waits for it if it is not there yet.
-fn mount(context: &mut Context<'_>, share: &Share, target: &str, devices: &mut Devices) -> Result<()> {
+///
+/// # Errors
+/// It does not come within `rd.timeout`, or does not mount.
+pub fn mount(context: &mut Context<'_>, share: &Share, target: &str, devices: &mut Devices) -> Result<()> {
     let deadline = context.kernel.now().saturating_add(context.config.timeout);
     let mount =
         Mount { source: &share.tag, target, filesystem: FILESYSTEM, read_only: share.read_only, ..Mount::default() };

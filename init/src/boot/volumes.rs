@@ -47,24 +47,32 @@ pub fn find_overlay(context: &mut Context<'_>, devices: &mut Devices, tag: &Tag)
         let wanted = "tmpfs or a device path: this init reads no labels";
         return Err(Error::Parameter { name: "rd.overlay".into(), value: tag.to_string(), wanted });
     }
+    match wait_for(context, devices, Role::Overlay, tag) {
+        Err(error @ Error::PartitionMissing { .. }) if context.config.layers.fallback => {
+            context.notice(&format!("{error}: booting on a tmpfs, nothing written will be kept"));
+            context.report.degrade();
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
+}
+
+/// Returns the partition that `tag` names, waiting for it up to `rd.timeout`.
+///
+/// # Errors
+/// It is missing or ambiguous.
+pub fn wait_for(context: &mut Context<'_>, devices: &mut Devices, role: Role, tag: &Tag) -> Result<Volume> {
     let waited = context.config.timeout;
     let deadline = context.kernel.now().saturating_add(waited);
     loop {
         let volumes = devices.volumes(context.kernel, tag.needs_details());
-        match pick(&volumes, Role::Overlay, tag, None, waited) {
-            Ok(volume) => return Ok(Some(volume)),
-            Err(error @ Error::PartitionAmbiguous { .. }) => return Err(error),
-            Err(error) => {
-                if devices.wait_for_disks(context, deadline)? {
-                    continue;
-                }
-                if !context.config.layers.fallback {
+        match pick(&volumes, role, tag, None, waited) {
+            Err(error @ Error::PartitionMissing { .. }) => {
+                if !devices.wait_for_disks(context, deadline)? {
                     return Err(error);
                 }
-                context.notice(&format!("{error}: booting on a tmpfs, nothing written will be kept"));
-                context.report.degrade();
-                return Ok(None);
             }
+            other => return other,
         }
     }
 }
