@@ -1,13 +1,21 @@
-//! Options of the commands that boot a machine of their own and end as its program ends.
+//! Options of the commands that boot a machine of their own and end as its program ends, and how they say so.
 
-use std::{process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use vm::qemu::Accelerator;
+use serde_json::json;
+use vm::{
+    network::Publish,
+    qemu::{Accelerator, End},
+    session::{Outcome, Output},
+};
 
+use super::{output, run::failure};
 use crate::{Result, command::choice::choice};
 
 /// Exit status where the machine, not the program in it, failed. As `env` and `docker run` have it.
-pub(super) const FAILED: u8 = 125;
+const FAILED: u8 = 125;
+/// Exit status where the time was up, as `timeout` has it.
+const TIMED_OUT: u8 = 124;
 
 /// What kind of machine, and how long.
 #[derive(Debug, clap::Args)]
@@ -31,6 +39,54 @@ pub struct MachineArgs {
     /// Show what the kernel and init do
     #[arg(long)]
     pub debug: bool,
+
+    /// A port of this machine that leads to one of the guest, with a network as --network gives it; only from this machine where no
+    /// address is given. Repeatable
+    #[arg(long, value_name = "[ADDRESS:]HOST:GUEST[/udp]", value_parser = str::parse::<Publish>)]
+    pub publish: Vec<Publish>,
+
+    /// virtiofsd, where it is not found by itself
+    #[arg(long, value_name = "FILE")]
+    pub virtiofsd: Option<PathBuf>,
+
+    /// Write the result to standard output as JSON, and the console to standard error
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl MachineArgs {
+    /// Returns where the console goes.
+    pub(super) fn output(&self) -> Output {
+        if self.json { Output::Error } else { Output::Standard }
+    }
+
+    /// Tells how a machine ended that ran for `time`, and returns the command's own status.
+    ///
+    /// # Errors
+    /// [`crate::Error::Io`].
+    pub(super) fn conclude(
+        &self,
+        judged: &Judged,
+        accelerator: Accelerator,
+        kernel: Option<&str>,
+        time: Duration,
+    ) -> Result<ExitCode> {
+        if let Some(reason) = &judged.reason {
+            eprintln!("initramfs-overlay: {reason}");
+        }
+        if self.json {
+            let value = json!({
+                "status": judged.status,
+                "outcome": judged.name,
+                "reason": judged.reason,
+                "accelerator": accelerator.name(),
+                "kernel": kernel,
+                "seconds": (time.as_secs_f64() * 1000.0).round() / 1000.0,
+            });
+            output::print(format!("{value:#}\n"))?;
+        }
+        Ok(ExitCode::from(judged.status))
+    }
 }
 
 /// How a command ends that has booted a machine: what fails, and is not the command line's fault, is told here, and is status 125.
@@ -58,9 +114,55 @@ pub(super) fn memory(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("`{text}` is no size of a memory: write 512M or 2G, at least 64M"))
 }
 
+pub(super) fn accelerator_words(accelerator: Accelerator) -> &'static str {
+    match accelerator {
+        Accelerator::Kvm => "with KVM",
+        Accelerator::Tcg => "with QEMU's own emulation (TCG)",
+    }
+}
+
+/// The meaning of an outcome.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Judged {
+    /// The exit status.
+    pub status: u8,
+    /// Its name.
+    pub name: &'static str,
+    /// The reason, where it was not the program's own end.
+    pub reason: Option<String>,
+}
+
+/// Judges how a machine ended.
+pub(super) fn judge(outcome: &Outcome, console: &str) -> Judged {
+    let failed = |name, reason| Judged { status: FAILED, name, reason: Some(reason) };
+    match outcome {
+        Outcome::Exited(status) => Judged { status: *status, name: "exited", reason: None },
+        Outcome::TimedOut => Judged {
+            status: TIMED_OUT,
+            name: "timed-out",
+            reason: Some("the time was up, and the machine was ended".to_owned()),
+        },
+        Outcome::Signalled(number) => Judged {
+            status: u8::try_from(*number).map_or(FAILED, |number| number.saturating_add(128)),
+            name: "signalled",
+            reason: Some(format!("ended by signal {number}, and the machine with it")),
+        },
+        Outcome::ShareLost(tag, words) => {
+            let words = if words.is_empty() { "it said nothing" } else { words };
+            failed("share-lost", format!("virtiofsd for {tag} ended while the machine needed it: {words}"))
+        }
+        Outcome::Silent(end) => match (failure(console), end) {
+            (Some(code), _) => failed("boot-failed", format!("the boot failed: {code}")),
+            (None, Some(End::Panicked)) => failed("panicked", "the kernel panicked".to_owned()),
+            (None, Some(_)) => failed("ended", "the machine ended before its command did".to_owned()),
+            (None, None) => failed("ended", "QEMU ended before the command in the machine did".to_owned()),
+        },
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::memory;
+    use super::*;
 
     #[test]
     fn sizes_of_memory() {
@@ -70,5 +172,25 @@ mod tests {
         for bad in ["", "G", "0", "63", "1T", "-1G", "5000G", "1.5G", "99999999999G"] {
             assert!(memory(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn outcomes_have_their_status() {
+        let judged = |outcome: Outcome, console: &str| {
+            let Judged { status, name, reason } = judge(&outcome, console);
+            (status, name, reason.unwrap_or_default())
+        };
+        assert_eq!(judged(Outcome::Exited(42), "x"), (42, "exited", String::new()));
+        assert_eq!(judged(Outcome::Signalled(15), "").0, 143);
+        assert_eq!(judged(Outcome::TimedOut, "").0, 124);
+        let card = concat!(" initramfs-overlay ", env!("CARGO_PKG_VERSION"), " cannot boot: tag-missing\n");
+        assert_eq!(
+            judged(Outcome::Silent(Some(End::PoweredOff)), card),
+            (125, "boot-failed", "the boot failed: tag-missing".to_owned())
+        );
+        assert_eq!(judged(Outcome::Silent(Some(End::Panicked)), "").1, "panicked");
+        assert_eq!(judged(Outcome::Silent(None), "").0, 125);
+        let lost = judged(Outcome::ShareLost("a".to_owned(), String::new()), "");
+        assert!(lost.2.contains("virtiofsd for a ended") && lost.0 == 125, "{lost:?}");
     }
 }

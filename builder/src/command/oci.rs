@@ -27,13 +27,15 @@ use crate::{
 
 mod access;
 mod archives;
+mod disk;
 mod inspect;
+mod mount;
 mod prune;
 mod ram;
 mod root;
 
 use archives::{difference, write};
-use root::{Root, RootArgs};
+use root::RootArgs;
 mod run;
 
 /// Make an initramfs of an OCI image: its layers merged in memory, nothing unpacked on this machine.
@@ -142,7 +144,7 @@ fn build(args: &Args) -> Result<ExitCode> {
         [&args.output, &args.squashfs, &args.erofs].map(|path| path.as_ref().map(AtomicFile::create).transpose());
     let [output, squashfs, erofs] = outputs;
     let (output, squashfs, erofs) = (output?, squashfs?, erofs?);
-    let Root { image, platform, mut merge, base } = args.root.merge(image, platform, args.split, progress)?;
+    let (mut merge, base) = args.root.merge(&image, args.split, progress)?;
     if let Some(init) = &args.init {
         ram::put_own(&mut merge, init)?;
     }
@@ -156,12 +158,7 @@ fn build(args: &Args) -> Result<ExitCode> {
     }
     let (lower, taken) =
         if squashfs.is_some() || erofs.is_some() { lower::tame(&merge) } else { (Cow::Borrowed(&merge), Vec::new()) };
-    if let Some(first) = taken.first() {
-        let others = if taken.len() > 1 { format!(" and {} more", taken.len() - 1) } else { String::new() };
-        progress.say(format!(
-            "warning: {name}: the overlay of an appliance would obey {first}{others}; left out of the OS image"
-        ));
-    }
+    warn_of_orders(name, &taken, progress);
     let mut made = Made { written: Written::default(), initramfs: None, squashfs: None, erofs: None };
     if let Some(file) = squashfs {
         let step = progress.step(format!("{name}: writing {}", file.path().display()));
@@ -185,7 +182,7 @@ fn build(args: &Args) -> Result<ExitCode> {
         let mut inventory = Inventory::default();
         let inventory = match by_itself {
             true => {
-                args.ram.apply(&image, &platform, &mut merge, &[], None, progress)?;
+                args.ram.apply(&image, &platform, &mut merge, progress)?;
                 Some(&mut inventory)
             }
             false => {
@@ -237,6 +234,14 @@ fn check_init(image: &Image, merge: &Merge) -> Result<()> {
         }
     };
     Err(oci::Error::Image { image: image.name.clone(), reason }.into())
+}
+
+/// Warns of what the overlay over an image would obey, and so is not in it.
+fn warn_of_orders(name: &str, taken: &[String], progress: Progress) {
+    if let Some(first) = taken.first() {
+        let others = if taken.len() > 1 { format!(" and {} more", taken.len() - 1) } else { String::new() };
+        progress.say(format!("warning: {name}: the overlay over the image would obey {first}{others}; left out of it"));
+    }
 }
 
 fn warn_of_attributes(merge: &Merge, progress: Progress) {

@@ -14,7 +14,7 @@ use sources::{
     kernel_package::{self, Kernel},
     target::{self, DiskInterface, Target},
 };
-use vm::qemu::{Accelerator, Drive, End, Guest, Machine, Terminal, Verdict, sd_card};
+use vm::qemu::{Accelerator, Access, Drive, End, Guest, Machine, Terminal, Verdict, sd_card};
 
 use crate::{Error, Result, append_modules, busybox_image, command::choice::choice, demo, variant::Variant};
 
@@ -210,7 +210,7 @@ fn drive(args: &Args, target: &'static Target, work: &Path, progress: &Progress)
         let busybox = busybox_image::get(target, args.busybox.as_deref(), &crate::cache::open()?, progress)?;
         let path = work.join("demo.img");
         demo::make(&path, &busybox.bytes, interface == DiskInterface::Sd, progress)?;
-        return Ok(Drive { path, interface, write: true });
+        return Ok(Drive { path, interface, access: Access::Write });
     };
     if interface == DiskInterface::Sd {
         if args.write {
@@ -218,10 +218,11 @@ fn drive(args: &Args, target: &'static Target, work: &Path, progress: &Progress)
         }
         let copy = work.join("sd.img");
         if sd_card::fitting_copy(disk, &copy)? {
-            return Ok(Drive { path: copy, interface, write: true });
+            return Ok(Drive { path: copy, interface, access: Access::Write });
         }
     }
-    Ok(Drive { path: disk.clone(), interface, write: args.write })
+    let access = if args.write { Access::Write } else { Access::Snapshot };
+    Ok(Drive { path: disk.clone(), interface, access })
 }
 
 /// The newest artifact of this version in `folder`.

@@ -9,28 +9,23 @@ use std::{
 use base::progress::Progress;
 use contract::virtiofs::{INIT, ROOT_TAG};
 use kmod::ModuleTree;
-use serde_json::json;
 use sources::{kernel_package, target::Target};
 use vm::{
     RootAccess, Share, Vm, accelerator,
-    qemu::{Accelerator, console::End},
+    qemu::Accelerator,
     root::{self, check_shares},
-    session::{self, Outcome, Output},
+    session,
     share::Daemon,
 };
 
 use super::{
-    machine::{self, FAILED, MachineArgs, memory},
-    run::failure,
+    machine::{self, MachineArgs, accelerator_words, memory},
     virtiofs::chosen_target,
 };
 use crate::{
     Error, Result,
     virtiofs::{self, Parts},
 };
-
-/// Exit status where the time was up, as `timeout` has it.
-const TIMED_OUT: u8 = 124;
 
 /// Boot a folder as a virtual machine and run a command in it; its exit status becomes this one's.
 ///
@@ -83,6 +78,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub module: Vec<String>,
 
+    /// Give the machine a network card on QEMU's user network; a program in it has to ask for an address (DHCP)
+    #[arg(long)]
+    pub network: bool,
+
     /// Memory, such as 512M or 2G
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
     pub memory: u32,
@@ -95,21 +94,20 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
 
-    /// virtiofsd, where it is not found by itself
-    #[arg(long, value_name = "FILE")]
-    pub virtiofsd: Option<PathBuf>,
-
     /// A finished init with the virtiofs way, instead of compiling it
     #[arg(long, value_name = "FILE")]
     pub init_program: Option<PathBuf>,
 
-    /// Write the result to standard output as JSON, and the console to standard error
-    #[arg(long)]
-    pub json: bool,
-
     /// Arguments for the program
     #[arg(last = true, value_name = "ARGS")]
     pub arguments: Vec<String>,
+}
+
+impl Args {
+    /// Returns true where the machine has a network.
+    fn has_network(&self) -> bool {
+        self.network || !self.machine.publish.is_empty()
+    }
 }
 
 /// Boots, and waits for the end.
@@ -141,7 +139,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     if args.arguments.iter().any(|argument| argument.contains('\0')) {
         return Err(Error::Usage("an argument for a program holds no NUL".to_owned()));
     }
-    let daemon = Daemon::find(args.virtiofsd.as_deref())?;
+    let daemon = Daemon::find(args.machine.virtiofsd.as_deref())?;
     let qemu = vm::qemu::program(&target.qemu.program);
     base::program::require(&[qemu])?;
     // Asking takes a moment, in which the rest is made.
@@ -166,35 +164,14 @@ fn boot(args: &Args) -> Result<ExitCode> {
         accelerator,
         debug: args.machine.debug,
         append: args.machine.append.clone(),
+        network: args.has_network().then(|| args.machine.publish.clone()),
     };
     let version = kernel.version.as_deref().unwrap_or("of unknown version");
     progress.say(format!("{} on kernel {version}, {}", args.root.display(), accelerator_words(accelerator)));
-    let output = if args.json { Output::Error } else { Output::Standard };
     let started = Instant::now();
-    let (outcome, console) = session::run(&vm, &daemon, &tree, output, args.machine.timeout)?;
-    let judged = judge(&outcome, &console);
-    if let Some(reason) = &judged.reason {
-        eprintln!("initramfs-overlay: {reason}");
-    }
-    if args.json {
-        let value = json!({
-            "status": judged.status,
-            "outcome": judged.name,
-            "reason": judged.reason,
-            "accelerator": accelerator.name(),
-            "kernel": kernel.version,
-            "seconds": (started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0,
-        });
-        println!("{value:#}");
-    }
-    Ok(ExitCode::from(judged.status))
-}
-
-pub(super) fn accelerator_words(accelerator: Accelerator) -> &'static str {
-    match accelerator {
-        Accelerator::Kvm => "with KVM",
-        Accelerator::Tcg => "with QEMU's own emulation (TCG)",
-    }
+    let (outcome, console) = session::run(&vm, &daemon, &tree, args.machine.output(), args.machine.timeout)?;
+    let judged = machine::judge(&outcome, &console);
+    args.machine.conclude(&judged, accelerator, kernel.version.as_deref(), started.elapsed())
 }
 
 /// Pairs of tag and path.
@@ -225,6 +202,9 @@ fn initramfs(
     if access == RootAccess::Overlay {
         more.push("overlay".to_owned());
     }
+    if args.has_network() {
+        more.push("virtio_net".to_owned());
+    }
     let chosen = match &kernel.modules {
         Some(folder) => Some(virtiofs::choose(&ModuleTree::open(folder)?, target, &more, false)?),
         None => {
@@ -244,67 +224,4 @@ fn initramfs(
         cmdline: None,
         arguments: &args.arguments,
     })
-}
-
-/// What an outcome means.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Judged {
-    /// The exit status.
-    pub status: u8,
-    /// What it is called.
-    pub name: &'static str,
-    /// Why, where it was not the program's own end.
-    pub reason: Option<String>,
-}
-
-pub(super) fn judge(outcome: &Outcome, console: &str) -> Judged {
-    let failed = |name, reason| Judged { status: FAILED, name, reason: Some(reason) };
-    match outcome {
-        Outcome::Exited(status) => Judged { status: *status, name: "exited", reason: None },
-        Outcome::TimedOut => Judged {
-            status: TIMED_OUT,
-            name: "timed-out",
-            reason: Some("the time was up, and the machine was ended".to_owned()),
-        },
-        Outcome::Signalled(number) => Judged {
-            status: u8::try_from(*number).map_or(FAILED, |number| number.saturating_add(128)),
-            name: "signalled",
-            reason: Some(format!("ended by signal {number}, and the machine with it")),
-        },
-        Outcome::ShareLost(tag, words) => {
-            let words = if words.is_empty() { "it said nothing" } else { words };
-            failed("share-lost", format!("virtiofsd for {tag} ended while the machine needed it: {words}"))
-        }
-        Outcome::Silent(end) => match (failure(console), end) {
-            (Some(code), _) => failed("boot-failed", format!("the boot failed: {code}")),
-            (None, Some(End::Panicked)) => failed("panicked", "the kernel panicked".to_owned()),
-            (None, Some(_)) => failed("ended", "the machine ended before its command did".to_owned()),
-            (None, None) => failed("ended", "QEMU ended before the command in the machine did".to_owned()),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outcomes_have_their_status() {
-        let judged = |outcome: Outcome, console: &str| {
-            let Judged { status, name, reason } = judge(&outcome, console);
-            (status, name, reason.unwrap_or_default())
-        };
-        assert_eq!(judged(Outcome::Exited(42), "x"), (42, "exited", String::new()));
-        assert_eq!(judged(Outcome::Signalled(15), "").0, 143);
-        assert_eq!(judged(Outcome::TimedOut, "").0, 124);
-        let card = concat!(" initramfs-overlay ", env!("CARGO_PKG_VERSION"), " cannot boot: tag-missing\n");
-        assert_eq!(
-            judged(Outcome::Silent(Some(End::PoweredOff)), card),
-            (125, "boot-failed", "the boot failed: tag-missing".to_owned())
-        );
-        assert_eq!(judged(Outcome::Silent(Some(End::Panicked)), "").1, "panicked");
-        assert_eq!(judged(Outcome::Silent(None), "").0, 125);
-        let lost = judged(Outcome::ShareLost("a".to_owned(), String::new()), "");
-        assert!(lost.2.contains("virtiofsd for a ended") && lost.0 == 125, "{lost:?}");
-    }
 }

@@ -15,7 +15,7 @@ use sources::{
     target::{self, DiskInterface, Target},
 };
 use tempfile::TempDir;
-use vm::qemu::{Drive, Guest, Machine};
+use vm::qemu::{Access, Drive, Guest, Machine};
 
 use crate::image;
 
@@ -155,7 +155,7 @@ impl Lab {
         machine.initrd = Some(initrd.to_path_buf());
         machine.drives = disks
             .iter()
-            .map(|path| Drive { path: path.to_path_buf(), interface: self.target.qemu.disk, write: true })
+            .map(|path| Drive { path: path.to_path_buf(), interface: self.target.qemu.disk, access: Access::Write })
             .collect();
         if self.target.qemu.disk != DiskInterface::Sd {
             // On a machine with much to do an emulated timer is late, and the kernel would take it for a broken one.

@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     io::{self, Write},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -49,6 +50,8 @@ pub enum Check {
     Digests,
     /// Names and sizes: for what has thousands of files and shows damage when it is used.
     Sizes,
+    /// Names, sizes, and that no file was touched since it was made: for what is too large to be read before each use.
+    Stamps,
 }
 
 /// What [`LIST`] holds.
@@ -64,6 +67,14 @@ struct Listed {
     /// In hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     sha256: Option<String>,
+    /// The inode, and when that was last changed, which nobody can set: seconds and nanoseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    stamp: Option<(u64, i64, i64)>,
+}
+
+/// Returns what a file's [`Listed::stamp`] is now.
+fn stamp(metadata: &fs::Metadata) -> (u64, i64, i64) {
+    (metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }
 
 impl Cache {
@@ -247,10 +258,15 @@ fn is_whole(entry: &Path, check: Check) -> bool {
     let Ok(list) = serde_json::from_slice::<List>(&text) else { return false };
     list.files.iter().all(|(name, listed)| {
         let path = entry.join(name);
-        path.symlink_metadata().is_ok_and(|metadata| metadata.len() == listed.size)
-            && (check == Check::Sizes
-                || listed.sha256.is_none()
-                || file_digest(&path).is_ok_and(|digest| Some(digest) == listed.sha256))
+        let Ok(metadata) = path.symlink_metadata() else { return false };
+        metadata.len() == listed.size
+            && match check {
+                Check::Sizes => true,
+                Check::Stamps => listed.stamp == Some(stamp(&metadata)),
+                Check::Digests => {
+                    listed.sha256.is_none() || file_digest(&path).is_ok_and(|digest| Some(digest) == listed.sha256)
+                }
+            }
     })
 }
 
@@ -270,12 +286,13 @@ fn write_list(folder: &Path, check: Check) -> Result<()> {
         let Some(name) = path.strip_prefix(folder).ok().and_then(Path::to_str) else {
             return Err(io::Error::from(io::ErrorKind::InvalidFilename)).at("list", path);
         };
-        let size = path.symlink_metadata().at("read", path)?.len();
+        let metadata = path.symlink_metadata().at("read", path)?;
         let sha256 = match check {
             Check::Digests if item.file_type().is_file() => Some(file_digest(path)?),
             _ => None,
         };
-        files.insert(name.to_owned(), Listed { size, sha256 });
+        let stamp = (check == Check::Stamps).then(|| stamp(&metadata));
+        files.insert(name.to_owned(), Listed { size: metadata.len(), sha256, stamp });
     }
     let path = folder.join(LIST);
     let text = serde_json::to_vec(&List { files }).map_err(io::Error::from).at("write", &path)?;

@@ -4,7 +4,7 @@
 //! The modules, in the order in which an image goes through them: `reference` and `platform` say what is wanted, `open` finds it (and
 //! `registry` fetches it), `manifest` and `image` are what it is, `layer` and `tarball` read it, `merge` puts it together, `inject` and
 //! `exclude` change it, `ram` makes it run by itself (with a `network`), `pack` writes it, and `squashfs` and `erofs` in other forms,
-//! behind `lower`.
+//! behind `lower`; `disk` keeps one.
 //!
 //! ```
 //! use base::progress::Progress;
@@ -24,6 +24,7 @@
 
 pub mod blob;
 pub mod config;
+pub mod disk;
 pub mod erofs;
 mod error;
 pub mod exclude;
@@ -74,13 +75,22 @@ pub fn merge(image: &Image, exclude: &Exclude, max_size: u64, progress: Progress
                 Located { image, index, layer }.merge_into(&mut merge, &mut budget)?;
             }
             step.finish(&format!("{} names", merge.tree.len()));
-            if let (Some(remote), Some(resolved)) = (&image.remote, &image.resolved) {
-                remote.write_lock(resolved)?;
-            }
+            write_lock(image)?;
         }
     }
     exclude.apply(&mut merge);
     Ok(merge)
+}
+
+/// Notes what the name of an image from a registry stood for, where there is a file for that: all of it was read, now or before.
+///
+/// # Errors
+/// [`Error::WrongFile`] for a file that holds something else, [`Error::Io`].
+pub fn write_lock(image: &Image) -> Result<()> {
+    match (&image.remote, &image.resolved) {
+        (Some(remote), Some(resolved)) => remote.write_lock(resolved),
+        _ => Ok(()),
+    }
 }
 
 /// The content of the file that `path` leads to in the merged root, links followed inside it; `None` where there is no file.

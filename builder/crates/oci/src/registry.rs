@@ -408,7 +408,12 @@ impl Drop for Session {
 /// # Errors
 /// [`Error::Usage`] while another command reads there, [`Error::Io`].
 pub fn prune(cache: &Cache, kept: u64) -> Result<Shrunk> {
-    cache.shrink(ROOM, kept, Duration::ZERO)?.ok_or_else(|| {
+    shrink(cache, ROOM, kept)
+}
+
+/// Shrinks a room of the cache as [`prune`] does.
+pub(super) fn shrink(cache: &Cache, room: &str, kept: u64) -> Result<Shrunk> {
+    cache.shrink(room, kept, Duration::ZERO)?.ok_or_else(|| {
         Error::Usage("another command is reading images from the cache; wait for its end and try again".to_owned())
     })
 }

@@ -1,6 +1,6 @@
 //! Virtual machines in QEMU: what one is, its console, and how it ended.
 //!
-//! The modules: `qemu` starts any machine, listens to its console and types on it. `shared_root` is a machine for one command, whose
+//! The modules: `qemu` starts any machine, listens to its console and types on it. `network` gives it one, and `shared_root` is a machine for one command, whose
 //! root is a directory of the host: `root` finds the kernel in it, `share` starts virtiofsd, `accelerator` finds out what runs the
 //! guest, `session` runs the machine and tells how it ended, and `die_with_parent` keeps processes from outliving the command.
 //!
@@ -23,6 +23,7 @@
 pub mod accelerator;
 pub mod die_with_parent;
 mod error;
+pub mod network;
 pub mod qemu;
 pub mod root;
 pub mod session;
@@ -30,4 +31,4 @@ pub mod share;
 pub mod shared_root;
 
 pub use error::{Error, Result};
-pub use shared_root::{EXIT_PORT, RootAccess, Share, Vm, arguments, processor};
+pub use shared_root::{EXIT_PORT, RootAccess, Share, Vm, arguments, exit_arguments, processor, share_arguments};

@@ -8,4 +8,4 @@ pub mod sd_card;
 
 pub use console::End;
 pub use guest::{Guest, Verdict};
-pub use machine::{Accelerator, Drive, Machine, Terminal, program};
+pub use machine::{Accelerator, Access, Drive, Machine, Terminal, program};

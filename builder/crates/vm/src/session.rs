@@ -26,7 +26,7 @@ use rustix::{
 };
 
 use super::{
-    Vm,
+    Share, Vm,
     share::{self, Daemon, Running, inherit},
 };
 use crate::{
@@ -109,40 +109,42 @@ impl Drop for Started {
     }
 }
 
-/// Runs the machine with the initramfs `tree` to its end. Returns what the guest wrote, as far as it is kept, and how it ended.
-/// To be called while this process has one thread: the others would take its signals.
+/// Runs the machine with the initramfs `tree` to its end, as [`run_machine`] does.
+///
+/// # Errors
+/// As [`run_machine`].
+pub fn run(vm: &Vm, daemon: &Daemon, tree: &Tree, output: Output, time: Option<Duration>) -> Result<(Outcome, String)> {
+    let initrd = in_memory(tree)?;
+    let machine = |sockets: &[i32], exit| vm.machine(initrd.as_raw_fd(), sockets, exit);
+    run_machine(&machine, Some((daemon, &vm.shares)), &[&initrd], output, time)
+}
+
+/// Runs a machine to its end, with directories of the host where there are some. `machine` makes it, knowing the sockets of these and the
+/// descriptor that the guest's status is to be written to; QEMU inherits them and those of `inherited`. Returns the outcome and what the
+/// guest wrote, as far as it is kept. To be called while this process has one thread: the others would take its signals.
 ///
 /// # Errors
 /// [`Error::MissingPrograms`] and [`Error::Io`] where something cannot be started.
-pub fn run(vm: &Vm, daemon: &Daemon, tree: &Tree, output: Output, time: Option<Duration>) -> Result<(Outcome, String)> {
-    let start = |sender: &Sender<Event>, shares: &mut Vec<Running>| {
-        for share in &vm.shares {
-            let (sender, tag) = (sender.clone(), share.tag.clone());
-            let said = move |words| drop(sender.send(Event::ShareEnded(tag, words)));
-            shares.push(share::start(daemon, share, said)?);
-        }
-        Ok(())
-    };
-    let initrd = in_memory(tree)?;
-    let machine = |sockets: &[i32], exit| vm.machine(initrd.as_raw_fd(), sockets, exit);
-    conduct(&machine, &[&initrd], start, output, time)
-}
-
-/// Runs a machine without folders to its end, as [`run`] does. `machine` makes it, knowing the descriptor that the guest's status is
-/// to be written to.
-///
-/// # Errors
-/// As [`run`].
 pub fn run_machine(
-    machine: &dyn Fn(i32) -> Machine,
+    machine: Make<'_>,
+    shares: Option<(&Daemon, &[Share])>,
+    inherited: &[&OwnedFd],
     output: Output,
     time: Option<Duration>,
 ) -> Result<(Outcome, String)> {
-    conduct(&|_, exit| machine(exit), &[], |_, _| Ok(()), output, time)
+    let start = |sender: &Sender<Event>, running: &mut Vec<Running>| {
+        for (daemon, share) in shares.iter().flat_map(|(daemon, shares)| shares.iter().map(|share| (*daemon, share))) {
+            let (sender, tag) = (sender.clone(), share.tag.clone());
+            let said = move |words| drop(sender.send(Event::ShareEnded(tag, words)));
+            running.push(share::start(daemon, share, said)?);
+        }
+        Ok(())
+    };
+    conduct(machine, inherited, start, output, time)
 }
 
 /// What makes the machine: the sockets of its shares and the descriptor for its status.
-type Make<'a> = &'a dyn Fn(&[i32], i32) -> Machine;
+pub type Make<'a> = &'a dyn Fn(&[i32], i32) -> Machine;
 
 fn conduct(
     machine: Make<'_>,

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use contract::virtiofs::ROOT_TAG;
 use sources::target::Target;
 
-use crate::qemu::{Accelerator, Machine};
+use crate::{
+    network::{self, Publish},
+    qemu::{Accelerator, Machine},
+};
 
 /// The I/O port that the guest writes its status to, that of QEMU's isa-debug-exit.
 pub const EXIT_PORT: &str = "0xf4";
@@ -55,6 +58,8 @@ pub struct Vm {
     pub debug: bool,
     /// More for the kernel's command line.
     pub append: Vec<String>,
+    /// The ports of the host that lead to the guest, where it has a network.
+    pub network: Option<Vec<Publish>>,
 }
 
 impl Vm {
@@ -87,17 +92,9 @@ impl Vm {
     pub fn machine(&self, initrd: i32, sockets: &[i32], exit: i32) -> Machine {
         let qemu = &self.target.qemu;
         let mut arguments = arguments(self.target, self.accelerator);
-        // The guest's memory is shared with virtiofsd (QEMU, docs/interop/vhost-user.rst).
-        let memory = format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory);
-        arguments.extend(["-object".to_owned(), memory, "-machine".to_owned(), "memory-backend=memory".to_owned()]);
-        for (number, (share, socket)) in self.shares.iter().zip(sockets).enumerate() {
-            let tag = share.tag.replace(',', ",,");
-            arguments.extend(["-chardev".to_owned(), format!("socket,id=share{number},fd={socket}")]);
-            arguments.extend(["-device".to_owned(), format!("vhost-user-fs-pci,chardev=share{number},tag={tag}")]);
-        }
-        // One byte arrives here as it is; isa-debug-exit would halve the range of a status.
-        arguments.extend(["-chardev".to_owned(), format!("file,id=exit,path=/dev/fd/{exit}")]);
-        arguments.extend(["-device".to_owned(), format!("isa-debugcon,iobase={EXIT_PORT},chardev=exit")]);
+        arguments.extend(share_arguments(&self.shares, sockets, self.memory));
+        arguments.extend(exit_arguments(exit));
+        arguments.extend(self.network.iter().flat_map(|ports| network::arguments(ports)));
         Machine {
             program: &qemu.program,
             arguments,
@@ -113,6 +110,29 @@ impl Vm {
             extra: Vec::new(),
         }
     }
+}
+
+/// The arguments that give a machine with `memory` MiB the directories `shares`, whose virtiofsd listen on `sockets`, in this order.
+pub fn share_arguments(shares: &[Share], sockets: &[i32], memory: u32) -> Vec<String> {
+    if shares.is_empty() {
+        return Vec::new();
+    }
+    // The guest's memory is shared with virtiofsd (QEMU, docs/interop/vhost-user.rst).
+    let memory = format!("memory-backend-memfd,id=memory,size={memory}M,share=on");
+    let mut arguments = vec!["-object".to_owned(), memory, "-machine".to_owned(), "memory-backend=memory".to_owned()];
+    for (number, (share, socket)) in shares.iter().zip(sockets).enumerate() {
+        let tag = share.tag.replace(',', ",,");
+        arguments.extend(["-chardev".to_owned(), format!("socket,id=share{number},fd={socket}")]);
+        arguments.extend(["-device".to_owned(), format!("vhost-user-fs-pci,chardev=share{number},tag={tag}")]);
+    }
+    arguments
+}
+
+/// The arguments that write the guest's status to the descriptor `exit`. One byte arrives there as it is; isa-debug-exit would halve the
+/// range of a status.
+pub fn exit_arguments(exit: i32) -> Vec<String> {
+    let device = format!("isa-debugcon,iobase={EXIT_PORT},chardev=exit");
+    vec!["-chardev".to_owned(), format!("file,id=exit,path=/dev/fd/{exit}"), "-device".to_owned(), device]
 }
 
 /// What makes a PC of a machine for `target`: nothing in it that was not asked for.
@@ -158,6 +178,7 @@ mod tests {
             accelerator: Accelerator::Tcg,
             debug: false,
             append: vec!["single".to_owned()],
+            network: None,
         };
         assert_eq!(
             vm.machine(7, &[3, 4, 5], 9).command_line(Terminal::Bare),

@@ -3,15 +3,15 @@
 use std::process::ExitCode;
 
 use indicatif::{BinaryBytes, HumanCount};
-use oci::registry;
+use oci::{disk, registry};
 use serde_json::json;
 
 use crate::{Result, command::output};
 
-/// Delete blobs of images from the cache, those used longest ago first. They are fetched again when they are needed.
+/// Delete blobs and disks of images from the cache, those used longest ago first. They are fetched or made again when they are needed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Keep so much of what was used last, in MiB
+    /// Keep so much of the blobs and of the disks that were used last, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 0)]
     keep: u64,
 
@@ -25,13 +25,15 @@ pub struct Args {
 /// # Errors
 /// As [`registry::prune`].
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let shrunk = registry::prune(&crate::cache::open()?, args.keep.saturating_mul(1 << 20))?;
+    let (cache, kept) = (crate::cache::open()?, args.keep.saturating_mul(1 << 20));
+    let (blobs, disks) = (registry::prune(&cache, kept)?, disk::prune(&cache, kept)?);
+    let (bytes, left) = (blobs.bytes + disks.bytes, blobs.left + disks.left);
     let text = if args.json {
-        let value = json!({ "blobs": shrunk.entries, "bytes": shrunk.bytes, "left": shrunk.left });
+        let value = json!({ "blobs": blobs.entries, "disks": disks.entries, "bytes": bytes, "left": left });
         format!("{value:#}\n")
     } else {
-        let count = HumanCount(shrunk.entries);
-        format!("deleted {count} blobs with {}; {} are left\n", BinaryBytes(shrunk.bytes), BinaryBytes(shrunk.left))
+        let (blobs, disks) = (HumanCount(blobs.entries), HumanCount(disks.entries));
+        format!("deleted {blobs} blobs and {disks} disks with {}; {} are left\n", BinaryBytes(bytes), BinaryBytes(left))
     };
     output::print(text)?;
     Ok(ExitCode::SUCCESS)

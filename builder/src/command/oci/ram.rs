@@ -1,10 +1,10 @@
 //! Options of an image that runs by itself: what is run, and the init that runs it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use archive::tree::{Content, Entry, Kind};
 use base::progress::Progress;
-use contract::workload::Process;
+use contract::workload::{Process, Workload};
 use oci::{
     config::Run,
     image::Image,
@@ -14,6 +14,7 @@ use oci::{
     ram::{self, RunOverrides},
 };
 use sources::{
+    busybox,
     target::{self, Target},
     toolchain::Toolchain,
 };
@@ -28,8 +29,10 @@ use crate::{
     image,
 };
 
-/// Cargo features of the init that knows this way.
+/// Cargo features of the init that runs a root in memory.
 const FEATURES: &str = "ram";
+/// Cargo features of the init that also takes its root from a disk, and directories from the host.
+const ALL_FEATURES: &str = "ram,lower,virtiofs";
 
 /// How the image runs.
 #[derive(Debug, clap::Args)]
@@ -112,50 +115,107 @@ impl RunArgs {
         is_program && !says && !self.wishes(&[]).name_program()
     }
 
-    /// Makes the merged root run by itself. Returns which process its program becomes. `modules` are those of a kernel that is known, where the user named none.
+    /// Returns what the image runs; `arguments` take the place of its own. `merge` has the names of its root.
     ///
     /// # Errors
-    /// As [`ram::workload`] and [`ram::put`]; [`Error::Usage`] for a machine that there is no init for; what compiling init says.
-    pub fn apply(
-        &self,
-        image: &Image,
-        platform: &Platform,
-        merge: &mut Merge,
-        arguments: &[String],
-        modules: Option<Wanted<'_>>,
-        progress: Progress,
-    ) -> Result<Process> {
-        let none = Run::default();
-        let run = image.config.as_ref().map_or(&none, |config| &config.config);
+    /// As [`ram::workload`]; [`oci::Error::Image`] for an image that says nothing.
+    pub fn workload(&self, image: &Image, merge: &Merge, arguments: &[String]) -> Result<Workload> {
         let wishes = self.wishes(arguments);
-        let mut workload = ram::workload(&image.name, run, &wishes)?;
+        let mut workload = ram::workload(&image.name, config_of(image), &wishes)?;
         workload.process = wishes.process.unwrap_or_else(|| ram::detect_process(merge, &workload));
         if workload.words(None, &[]).is_empty() {
             return Err(ram::nothing_to_run(&image.name).into());
         }
-        ram::make_volumes(&image.name, run, merge)?;
+        Ok(workload)
+    }
+
+    /// Makes the merged root run by itself.
+    ///
+    /// # Errors
+    /// As [`Self::workload`] and [`Self::put`]; [`Error::Usage`] for a machine that there is no init for.
+    pub fn apply(&self, image: &Image, platform: &Platform, merge: &mut Merge, progress: Progress) -> Result<()> {
+        let workload = self.workload(image, merge, &[])?;
+        make_volumes(image, merge)?;
         let target = target_of(platform)?;
-        let wanted = Wanted { modules: &self.modules, always: &[], tree: self.module_tree.as_deref(), strip: false };
-        let wanted =
-            if wanted.tree.is_none() && wanted.modules.is_empty() { modules.unwrap_or(wanted) } else { wanted };
+        let busybox = self.busybox(target, &progress)?;
+        self.put(
+            &image.name,
+            target,
+            merge,
+            &workload,
+            &Beside { busybox: busybox.as_ref(), ..Beside::default() },
+            progress,
+        )
+    }
+
+    /// Returns the BusyBox that sees to the network, where there is to be one.
+    ///
+    /// # Errors
+    /// As [`busybox_image::get`].
+    pub fn busybox(&self, target: &'static Target, progress: &Progress) -> Result<Option<busybox::Busybox>> {
+        self.network.then(|| busybox_image::get(target, None, &crate::cache::open()?, progress)).transpose()
+    }
+
+    /// Puts into `merge` what runs `workload`: init, the kernel's modules and what is beside it.
+    ///
+    /// # Errors
+    /// As [`ram::put`]; what compiling init says.
+    pub fn put(
+        &self,
+        image: &str,
+        target: &'static Target,
+        merge: &mut Merge,
+        workload: &Workload,
+        beside: &Beside<'_>,
+        progress: Progress,
+    ) -> Result<()> {
+        let names: Vec<String> =
+            beside.modules.iter().map(|name| (*name).to_owned()).chain(self.modules.iter().cloned()).collect();
+        // A folder of modules says all.
+        let known = beside.tree.filter(|_| self.modules.is_empty() && !beside.modules.is_empty());
+        let tree = self.module_tree.as_deref().or(known);
+        let modules = if tree.is_some() { &names } else { &self.modules };
+        let wanted = Wanted { modules, always: &[], tree, strip: false };
         if let Some(modules) = choose_modules(&wanted, &[target], "", &progress)? {
             image::put_modules(&mut merge.tree, &modules)?;
         }
-        let busybox = match self.network {
-            true => Some(busybox_image::get(target, None, &crate::cache::open()?, &progress)?),
-            false => None,
-        };
         let init = match &self.init_program {
             Some(path) => Program::read(path.clone(), target, None)?.path,
             None => {
+                let features =
+                    if workload.disk.is_empty() && workload.shares.is_empty() { FEATURES } else { ALL_FEATURES };
                 let place = source::locate(self.source.as_deref())?;
-                Toolchain::new(place.source()?, &crate::cache::open()?, progress)?.init(target, FEATURES)?.path
+                Toolchain::new(place.source()?, &crate::cache::open()?, progress)?.init(target, features)?.path
             }
         };
-        let network = busybox.as_ref().map(|busybox| Busybox { program: &busybox.bytes, applets: &busybox.applets });
-        ram::put(&image.name, merge, &workload, Content::host(init)?, network)?;
-        Ok(workload.process)
+        let network = beside.busybox.map(|busybox| Busybox { program: &busybox.bytes, applets: &busybox.applets });
+        Ok(ram::put(image, merge, workload, Content::host(init)?, network)?)
     }
+}
+
+/// Everything that a boot brings beside the image and what was said about it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Beside<'a> {
+    /// Modules that the machine needs.
+    pub modules: &'a [&'a str],
+    /// The modules of the kernel that boots, where that is known.
+    pub tree: Option<&'a Path>,
+    /// The BusyBox that sees to the network.
+    pub busybox: Option<&'a busybox::Busybox>,
+}
+
+/// Makes the directories of the image's volumes.
+///
+/// # Errors
+/// As [`ram::make_volumes`].
+pub fn make_volumes(image: &Image, merge: &mut Merge) -> Result<()> {
+    Ok(ram::make_volumes(&image.name, config_of(image), merge)?)
+}
+
+/// Returns how the image wants to be run.
+fn config_of(image: &Image) -> &Run {
+    static NONE: std::sync::LazyLock<Run> = std::sync::LazyLock::new(Run::default);
+    image.config.as_ref().map_or(&NONE, |config| &config.config)
 }
 
 fn process(word: &str) -> Result<Process, String> {

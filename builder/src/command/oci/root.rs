@@ -35,15 +35,6 @@ pub(super) struct RootArgs {
     max_size: u64,
 }
 
-/// A root, ready to be written.
-pub(super) struct Root {
-    pub(super) image: Image,
-    pub(super) platform: Platform,
-    pub(super) merge: Merge,
-    /// The image alone, before anything was put in, where that was to be kept.
-    pub(super) base: Tree,
-}
-
 impl RootArgs {
     /// It is there: clap asks for it where there is no subcommand.
     pub(super) fn name(&self) -> &str {
@@ -56,11 +47,20 @@ impl RootArgs {
         Ok((Image::open_with(self.name(), &platform, &self.access.read(self.name())?)?, platform))
     }
 
-    /// Reads the image and puts in and leaves out what is wanted.
-    pub(super) fn merge(&self, image: Image, platform: Platform, keep_base: bool, progress: Progress) -> Result<Root> {
-        let exclude = Exclude::new(&self.exclude)?;
-        let injects: Vec<Inject> = self.inject.iter().map(|text| Inject::parse(text)).collect::<Result<_, _>>()?;
-        let mut merge = oci::merge(&image, &exclude, self.max_size << 20, progress)?;
+    /// Returns what is put in.
+    pub(super) fn injects(&self) -> Result<Vec<Inject>> {
+        Ok(self.inject.iter().map(|text| Inject::parse(text)).collect::<Result<_, _>>()?)
+    }
+
+    /// Returns what is left out.
+    pub(super) fn excluded(&self) -> &[String] {
+        &self.exclude
+    }
+
+    /// Reads the image and puts in and leaves out what is wanted. Returns the root, and that of the image alone with `keep_base`.
+    pub(super) fn merge(&self, image: &Image, keep_base: bool, progress: Progress) -> Result<(Merge, Tree)> {
+        let (exclude, injects) = (Exclude::new(&self.exclude)?, self.injects()?);
+        let mut merge = oci::merge(image, &exclude, self.max_size << 20, progress)?;
         let base = if keep_base { merge.tree.clone() } else { Tree::new() };
         for inject in &injects {
             inject.apply(&mut merge)?;
@@ -68,7 +68,7 @@ impl RootArgs {
         if !self.exclude.is_empty() {
             progress.say(format!("left out: {} names", merge.left_out));
         }
-        Ok(Root { image, platform, merge, base })
+        Ok((merge, base))
     }
 }
 

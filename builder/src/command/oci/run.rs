@@ -1,45 +1,54 @@
 //! `initramfs-overlay oci run`: makes an initramfs of an image, boots it in QEMU and ends as its program ended.
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    os::fd::{AsRawFd, OwnedFd},
+    path::PathBuf,
+    process::ExitCode,
+    time::Instant,
+};
 
 use archive::{compress::Compression, newc::Properties};
 use base::{IoContext, atomic_file::AtomicFile, cleanup::TempDir, progress::Progress};
 use contract::{names, workload::Process};
 use indicatif::BinaryBytes;
-use oci::inventory::Inventory;
+use oci::{image::Image, inventory::Inventory, merge::Merge};
 use sources::{
     kernel_package::{self, Kernel},
     target::{DiskInterface, Target},
 };
 use vm::{
-    EXIT_PORT, accelerator,
-    qemu::{self, Accelerator, End, Machine},
-    session::{self, Outcome, Output},
+    EXIT_PORT, Share, accelerator, network,
+    qemu::{self, Accelerator, Access, Drive, End, Machine},
+    session::{self, Outcome},
+    share::Daemon,
 };
 
 use super::{
     archives::write,
-    ram,
-    root::{Root, RootArgs},
+    disk,
+    mount::{self, Mount},
+    ram::{self, Beside},
+    root::RootArgs,
 };
 use crate::{
-    Error, Result,
+    Error, Result, busybox_image,
     command::{
-        build::modules::Wanted,
-        machine::{self, MachineArgs, memory},
+        machine::{self, Judged, MachineArgs, accelerator_words, judge, memory},
         run::failure,
-        vm::{Judged, accelerator_words, judge},
     },
 };
 
 /// Memory where nothing is said, in MiB, unless the image needs more.
 const MEMORY: u32 = 512;
 
-/// Boot an image in QEMU, all of it in memory; its program's exit status becomes this one's.
+/// Boot an image in QEMU; its program's exit status becomes this one's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   initramfs-overlay oci run oci:images:alpine -- cat /etc/os-release
   initramfs-overlay oci run oci:images:alpine --platform linux/386 --user nobody --env A=1
+  initramfs-overlay oci run oci:images:large --disk --memory 128M --mount .:/work -- make -C /work test
+  initramfs-overlay oci run oci:images:web --publish 8080:80
   initramfs-overlay oci run docker-archive:saved.tar --platform linux/arm/v6 --timeout 2m
 
 Exit status: the program's own, 128 + N where signal N ended it; 124 when the time was up; 125 when the machine failed, with the reason
@@ -50,6 +59,14 @@ pub struct Args {
 
     #[command(flatten)]
     ram: ram::RunArgs,
+
+    /// The root is a disk that is made once and kept, with a layer in memory over it, and not all of it in memory
+    #[arg(long)]
+    disk: bool,
+
+    /// A folder that the program has at GUEST, to read and write, or to read only. Repeatable
+    #[arg(long, value_name = "HOST:GUEST[:ro]")]
+    mount: Vec<String>,
 
     /// Memory, such as 256M or 2G [default: 512M, or what the image needs]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
@@ -83,43 +100,17 @@ fn boot(args: &Args) -> Result<ExitCode> {
     let progress = crate::progress::on_stderr();
     let (image, platform) = args.root.open()?;
     let target = ram::target_of(&platform)?;
-    let is_fixed = target.qemu.disk == DiskInterface::Sd;
-    if is_fixed && (args.memory.is_some_and(|memory| memory != MEMORY) || args.machine.cpus != 1) {
-        return Err(Error::Usage(format!(
-            "QEMU's machine for {} has {MEMORY} MiB of memory and one processor",
-            target.name
-        )));
-    }
-    if is_fixed && args.ram.network {
-        return Err(Error::Usage(format!("--network: QEMU's machine for {} has no network card", target.name)));
-    }
+    args.check(target)?;
     let qemu = qemu::program(&target.qemu.program);
     base::program::require(&[qemu])?;
+    let mounts = mount::shares(&args.mount)?;
+    let daemon = (!mounts.is_empty()).then(|| Daemon::find(args.machine.virtiofsd.as_deref())).transpose()?;
+    let is_fixed = is_fixed(target);
     let asked =
         (args.machine.accel.is_none() && !is_fixed).then(|| std::thread::spawn(move || accelerator::best(target)));
     let kernel = kernel(args, target, &progress)?;
-
-    let Root { image, platform, mut merge, .. } = args.root.merge(image, platform, false, progress)?;
-    // What QEMU's network card needs on Debian's kernel.
-    let card = ["virtio_pci".to_owned(), "virtio_net".to_owned()];
-    let modules = (args.ram.network && args.kernel.is_none()).then(|| Wanted {
-        modules: &card,
-        always: &[],
-        tree: Some(&kernel.modules),
-        strip: false,
-    });
-    let process = args.ram.apply(&image, &platform, &mut merge, &args.arguments, modules, progress)?;
     let work = TempDir::new("initramfs-overlay-oci-", None)?;
-    let path = work.path().join("initrd");
-    let file = AtomicFile::create(&path)?;
-    let mut inventory = Inventory::default();
-    let parts = [&merge.tree];
-    let root = merge.root.as_ref().map(|root| &root.entry);
-    let (written, file) =
-        write(&parts, root, &image, Properties::default(), Compression::Gzip, Some(&mut inventory), file)?;
-    file.commit()?;
-    let size = std::fs::metadata(&path).at("read", &path)?.len();
-    let least = u32::try_from(written.minimum_memory(size) >> 20).unwrap_or(u32::MAX);
+    let Initramfs { path, process, disk, least } = initramfs(args, &image, target, &kernel, &mounts, &work, progress)?;
 
     let accelerator = args.machine.accel.or_else(|| asked?.join().ok()).unwrap_or(Accelerator::Tcg);
     let memory = args.memory.unwrap_or(MEMORY.max(least));
@@ -129,10 +120,13 @@ fn boot(args: &Args) -> Result<ExitCode> {
     machine.accelerator = Some(accelerator);
     if !is_fixed {
         machine.arguments = vm::arguments(target, accelerator);
-    }
-    if !is_fixed {
         (machine.memory, machine.cpus) = (Some(memory), Some(args.machine.cpus));
     }
+    machine.drives.extend(disk.as_ref().map(|disk| Drive {
+        path: format!("/dev/fd/{}", disk.as_raw_fd()).into(),
+        interface: target.qemu.disk,
+        access: Access::ReadOnly,
+    }));
     progress.say(format!(
         "{} on kernel {}, {}, {} of memory",
         image.name,
@@ -140,28 +134,120 @@ fn boot(args: &Args) -> Result<ExitCode> {
         accelerator_words(accelerator),
         BinaryBytes(u64::from(memory) << 20)
     ));
-    let make = |exit: i32| {
+    let shares: Vec<Share> = mounts.iter().map(|mount| mount.share.clone()).collect();
+    let make = |sockets: &[i32], exit: i32| {
         let mut machine = machine.clone();
         if !is_fixed {
-            if args.ram.network {
-                let card = ["-netdev", "user,id=network", "-device", "virtio-net-pci,netdev=network,romfile="];
-                machine.extra.extend(card.map(OsString::from));
-            }
-            let exit = ["-chardev".to_owned(), format!("file,id=exit,path=/dev/fd/{exit}"), "-device".to_owned()];
-            machine.extra.extend(exit.map(OsString::from));
-            machine.extra.push(format!("isa-debugcon,iobase={EXIT_PORT},chardev=exit").into());
+            let network = args.has_network().then(|| network::arguments(&args.machine.publish));
+            machine.arguments.extend(vm::share_arguments(&shares, sockets, memory));
+            machine.extra.extend(network.into_iter().flatten().chain(vm::exit_arguments(exit)).map(OsString::from));
         }
         machine
     };
-    let (outcome, console) = session::run_machine(&make, Output::Standard, args.machine.timeout)?;
-    let Judged { status, reason, .. } = match ended_with_machine(process, &outcome, &console) {
-        Some(status) => status,
+    let shared = daemon.as_ref().map(|daemon| (daemon, &shares[..]));
+    let inherited: Vec<&OwnedFd> = disk.iter().collect();
+    let started = Instant::now();
+    let (outcome, console) =
+        session::run_machine(&make, shared, &inherited, args.machine.output(), args.machine.timeout)?;
+    let judged = match ended_with_machine(process, &outcome, &console) {
+        Some(judged) => judged,
         None => judge(&told(outcome, &console), &console),
     };
-    if let Some(reason) = reason {
-        eprintln!("initramfs-overlay: {reason}");
+    args.machine.conclude(&judged, accelerator, Some(&kernel.version), started.elapsed())
+}
+
+/// The machine for a target has a size that cannot be chosen, and no bus to attach anything to.
+fn is_fixed(target: &Target) -> bool {
+    target.qemu.disk == DiskInterface::Sd
+}
+
+impl Args {
+    /// Returns true where the machine has a network.
+    fn has_network(&self) -> bool {
+        self.ram.network || !self.machine.publish.is_empty()
     }
-    Ok(ExitCode::from(status))
+
+    /// Refuses what the machine for `target` has not.
+    fn check(&self, target: &Target) -> Result<()> {
+        if !is_fixed(target) {
+            return Ok(());
+        }
+        let refuse = |words: String| Err(Error::Usage(words));
+        if self.memory.is_some_and(|memory| memory != MEMORY) || self.machine.cpus != 1 {
+            return refuse(format!("QEMU's machine for {} has {MEMORY} MiB of memory and one processor", target.name));
+        }
+        for (is_asked, option, what) in [
+            (self.ram.network, "--network", "network card"),
+            (!self.machine.publish.is_empty(), "--publish", "network card"),
+            (self.disk, "--disk", "virtio disk"),
+            (!self.mount.is_empty(), "--mount", "PCI bus, so no folder can be shared with it"),
+        ] {
+            if is_asked {
+                return refuse(format!("{option}: QEMU's machine for {} has no {what}", target.name));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The initramfs of a machine, and what belongs to it.
+struct Initramfs {
+    path: PathBuf,
+    /// The process that the program becomes.
+    process: Process,
+    /// The disk with the root, where that is on one.
+    disk: Option<OwnedFd>,
+    /// The least memory that it boots with, in MiB.
+    least: u32,
+}
+
+/// Makes the initramfs in `work`: the whole root, or with `--disk` what boots from the root's disk.
+fn initramfs(
+    args: &Args,
+    image: &Image,
+    target: &'static Target,
+    kernel: &Kernel,
+    mounts: &[Mount],
+    work: &TempDir,
+    progress: Progress,
+) -> Result<Initramfs> {
+    let has_network = args.has_network();
+    let busybox =
+        if has_network { Some(busybox_image::get(target, None, &crate::cache::open()?, &progress)?) } else { None };
+    let (mut merge, mut workload, disk);
+    if args.disk {
+        let prepared = disk::prepare(&args.root, &args.ram, image, &args.arguments, busybox.as_ref(), work, progress)?;
+        (merge, workload, disk) = (Merge::default(), prepared.workload, Some(prepared.file));
+    } else {
+        (merge, _) = args.root.merge(image, false, progress)?;
+        ram::make_volumes(image, &mut merge)?;
+        (workload, disk) = (args.ram.workload(image, &merge, &args.arguments)?, None);
+    }
+    workload.shares = mounts.iter().map(|mount| mount.entry.clone()).collect();
+    // What QEMU's devices need on Debian's kernel.
+    let needed = [
+        (args.disk, &disk::MODULES[..]),
+        (has_network, &["virtio_pci", "virtio_net"]),
+        (!mounts.is_empty(), &["virtio_pci", "virtiofs"]),
+    ];
+    let modules: Vec<&str> =
+        needed.into_iter().filter(|(is_needed, _)| *is_needed).flat_map(|(_, names)| names).copied().collect();
+    let beside = Beside {
+        modules: &modules,
+        tree: args.kernel.is_none().then_some(&kernel.modules),
+        busybox: busybox.as_ref().filter(|_| !args.disk),
+    };
+    args.ram.put(&image.name, target, &mut merge, &workload, &beside, progress)?;
+    let path = work.path().join("initrd");
+    let file = AtomicFile::create(&path)?;
+    let mut inventory = Inventory::default();
+    let root = merge.root.as_ref().map(|root| &root.entry);
+    let (written, file) =
+        write(&[&merge.tree], root, image, Properties::default(), Compression::Gzip, Some(&mut inventory), file)?;
+    file.commit()?;
+    let size = std::fs::metadata(&path).at("read", &path)?.len();
+    let least = u32::try_from(written.minimum_memory(size) >> 20).unwrap_or(u32::MAX);
+    Ok(Initramfs { path, process: workload.process, disk, least })
 }
 
 /// Judges the end of a machine whose process 1 is the program: it has no status of its own.

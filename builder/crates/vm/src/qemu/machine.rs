@@ -37,8 +37,19 @@ pub struct Drive {
     pub path: PathBuf,
     /// What it is attached to.
     pub interface: DiskInterface,
-    /// Whether what the guest writes reaches the file. Else it is forgotten at the end.
-    pub write: bool,
+    /// How the guest may write to it.
+    pub access: Access,
+}
+
+/// How a guest may write to a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Not at all: the disk is write-protected.
+    ReadOnly,
+    /// As it likes; what it writes is forgotten at the end.
+    Snapshot,
+    /// To the file.
+    Write,
 }
 
 /// A machine to be started.
@@ -207,7 +218,11 @@ fn drive_value(drive: &Drive) -> OsString {
     let mut value = OsString::from("file=");
     value.push(double_commas(&drive.path));
     value.push(format!(",format=raw,if={}", drive.interface.qemu_name()));
-    value.push(if drive.write { "" } else { ",snapshot=on" });
+    value.push(match drive.access {
+        Access::ReadOnly => ",readonly=on",
+        Access::Snapshot => ",snapshot=on",
+        Access::Write => "",
+    });
     value
 }
 
@@ -255,11 +270,15 @@ mod tests {
             "qemu-system-i386 -accel tcg -cpu pentium2 -m 512 -nographic -nic none -serial stdio -monitor none \
              -kernel /k/vmlinuz -append 'console=ttyS0 quiet'"
         );
-        let drive = |path: &str, write| Drive { path: path.into(), interface: DiskInterface::Sd, write };
+        let drive = |path: &str, access| Drive { path: path.into(), interface: DiskInterface::Sd, access };
         let full = Machine {
             dtb: Some("/k/zero.dtb".into()),
             initrd: Some("/k/it's".into()),
-            drives: vec![drive("/d/a,b.img", false), drive("/d/c.img", true)],
+            drives: vec![
+                drive("/d/a,b.img", Access::Snapshot),
+                drive("/d/c.img", Access::Write),
+                drive("/dev/fd/7", Access::ReadOnly),
+            ],
             memory: Some(128),
             cpus: Some(2),
             accelerator: Some(Accelerator::Kvm),
@@ -272,7 +291,7 @@ mod tests {
              -chardev stdio,id=console,mux=on,signal=off,logfile=/dev/fd/5 -serial chardev:console -mon chardev=console \
              -kernel /k/vmlinuz -dtb /k/zero.dtb -initrd '/k/it'\\''s' \
              -drive file=/d/a,,b.img,format=raw,if=sd,snapshot=on -drive file=/d/c.img,format=raw,if=sd \
-             -append 'console=ttyS0 quiet' -d int"
+             -drive file=/dev/fd/7,format=raw,if=sd,readonly=on -append 'console=ttyS0 quiet' -d int"
         );
     }
 
