@@ -10,6 +10,8 @@ mod bare;
 #[path = "oci_images/block.rs"]
 mod block;
 mod cases;
+#[path = "ram/disk.rs"]
+mod disk;
 #[path = "ram/diskless.rs"]
 mod diskless;
 #[path = "cases/ended.rs"]
@@ -18,6 +20,8 @@ mod ended;
 mod ends;
 #[path = "ram/first.rs"]
 mod first;
+#[path = "cases/http.rs"]
+mod http;
 #[path = "ram/image.rs"]
 mod image;
 #[path = "ram/lab.rs"]
@@ -62,6 +66,11 @@ const CASES: &[Case] = &[
     ("two archives, all contents compared", ways::split),
     ("attributes are back", ways::attributes),
     ("the network, beside an image that has none of its programs", ways::network),
+    ("on a disk: all is as in memory", disk::as_unpacked),
+    ("on a disk: an entrypoint that must be process 1", disk::process_1),
+    ("on a disk: a gibibyte with 128 MiB of memory", disk::large),
+    ("folders of the host and its ports", disk::mounts),
+    ("disks, folders and ports that cannot be", disk::bad_input),
     ("what asks init to end asks the program as it wants it", ends::stop_signal),
     ("what nobody waits for is reaped", ends::orphans),
     ("an archive that is cut short is refused", ends::cut_short),

@@ -9,6 +9,8 @@ mod cases;
 mod ended;
 #[path = "virtiofs/ends.rs"]
 mod ends;
+#[path = "cases/http.rs"]
+mod http;
 #[path = "virtiofs/lab.rs"]
 mod lab;
 #[path = "virtiofs/ways.rs"]
@@ -31,6 +33,7 @@ const CASES: &[Case] = &[
     ("a known caller's own archive boots: /init and modules, nothing else", ways::known_caller_bare),
     ("orphans are reaped, what is left over is ended", ways::orphans),
     ("the result as JSON, the console beside it", ways::json),
+    ("a network card, and a port of the host", ways::network),
     ("armv6l builds and says that it has no PCI bus", ways::armv6l),
     ("a tag that is not there: the card lists those that are", ends::tag_missing),
     ("an init that is not there: the card", ends::init_missing),

@@ -49,6 +49,12 @@ impl Layer {
         self
     }
 
+    /// A member with a header of one's own.
+    pub fn member(mut self, mut header: Header, path: &str, content: &[u8]) -> Self {
+        self.0.append_data(&mut header, path, content).expect("a member");
+        self
+    }
+
     pub fn bytes(self) -> Vec<u8> {
         self.0.into_inner().expect("a tar file")
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::TcpListener,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
@@ -14,7 +15,7 @@ use vm::{
     share::{Daemon, Kind},
 };
 
-use crate::{bare, ended::run, lab::Lab};
+use crate::{bare, ended::run, http, lab::Lab};
 
 pub fn statuses(lab: &Lab) {
     let root = lab.root();
@@ -185,6 +186,26 @@ pub fn json(lab: &Lab) {
     assert_eq!((&value["accelerator"], &value["reason"]), (&"tcg".into(), &serde_json::Value::Null));
     assert_eq!(value["kernel"], lab.kernel.version);
     assert!(ended.errors.contains("on the console"), "{}", ended.errors);
+}
+
+/// A card whose driver is loaded, and a port of the host that leads to a server behind it.
+pub fn network(lab: &Lab) {
+    let (root, work) = (lab.root(), lab.folder());
+    fs::write(work.join("in"), "from the guest\n").expect("a file");
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
+    let published = format!("{port}:80");
+    let script = "busybox ifconfig eth0 10.0.2.15 up || exit 1; busybox httpd -p 80 -h /run/mnt/work
+        until [ -e /run/mnt/work/done ]; do sleep 1; done; exit 5";
+    let options = ["--publish", &published, "--mount", "work", work.to_str().expect("UTF-8")];
+    std::thread::scope(|scope| {
+        let machine = scope.spawn(|| lab.script(&root, &options, script));
+        let text = http::fetch(port, "/in", || machine.is_finished());
+        fs::write(work.join("done"), "").expect("a file");
+        let ended = machine.join().expect("the machine");
+        ended.expect(5);
+        assert!(text.is_some_and(|text| text.ends_with("from the guest\n")), "{}", ended.output);
+    });
+    lab.script(&root, &[], "busybox ifconfig eth0").expect(1);
 }
 
 pub fn armv6l(lab: &Lab) {

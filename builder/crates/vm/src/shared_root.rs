@@ -189,7 +189,7 @@ mod tests {
              -chardev socket,id=share2,fd=5 -device vhost-user-fs-pci,chardev=share2,tag=c \
              -chardev file,id=exit,path=/dev/fd/9 -device isa-debugcon,iobase=0xf4,chardev=exit \
              -accel tcg -m 512 -smp 2 -nic none -serial stdio -monitor none -kernel /k -initrd /dev/fd/7 \
-             -append 'console=ttyS0 panic=-1 rd.onerror=poweroff quiet rootfs=rootfs rw rd.overlay=tmpfs mount=a,b mount-ro=c \
+             -append 'console=ttyS0 no_timer_check panic=-1 rd.onerror=poweroff quiet rootfs=rootfs rw rd.overlay=tmpfs mount=a,b mount-ro=c \
              rd.exit=ioport:0xf4 init=\"/bin/my program\" single'"
         );
         let kvm = Vm { target: target::named("x86_64").unwrap(), accelerator: Accelerator::Kvm, ..vm };

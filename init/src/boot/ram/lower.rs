@@ -17,7 +17,7 @@ use crate::{
     },
     context::Context,
     error::{IoContext, Result},
-    kernel::Mount,
+    kernel::{Kind, Mount},
     switch_root::{self, MOVED},
 };
 
@@ -48,6 +48,8 @@ pub fn enter(context: &mut Context<'_>, device: &str) -> Result<()> {
     // The root holds its layers by itself; programs are not to see more than with a root that was unpacked.
     for directory in [names::OVERLAY_DIR, names::IMAGE_DIR] {
         context.kernel.unmount(directory).at("unmount", directory)?;
+        // An empty directory does no harm.
+        let _ = context.kernel.remove(directory, Kind::Directory);
     }
     let has_run = context.kernel.list(&[names::SYSROOT, "/run"].concat()).is_ok_and(|names| !names.is_empty());
     switch_root::switch(context.kernel, names::SYSROOT, if has_run { &KEPT_RUN } else { &MOVED })?;
