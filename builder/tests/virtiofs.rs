@@ -9,6 +9,8 @@ mod cases;
 mod ended;
 #[path = "virtiofs/ends.rs"]
 mod ends;
+#[path = "virtiofs/hostile.rs"]
+mod hostile;
 #[path = "cases/http.rs"]
 mod http;
 #[path = "virtiofs/lab.rs"]
@@ -35,6 +37,8 @@ const CASES: &[Case] = &[
     ("the result as JSON, the console beside it", ways::json),
     ("a network card, and a port of the host", ways::network),
     ("armv6l builds and says that it has no PCI bus", ways::armv6l),
+    ("a hostile guest changes nothing that is shared to read only", hostile::guest),
+    ("what cannot be kept read-only is refused", hostile::refused),
     ("a tag that is not there: the card lists those that are", ends::tag_missing),
     ("an init that is not there: the card", ends::init_missing),
     ("a virtiofsd that dies ends the machine", ends::daemon_dies),

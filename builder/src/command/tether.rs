@@ -1,6 +1,6 @@
 //! `initramfs-overlay tether`: not for people. Becomes a program that ends when the one that started it ends.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use vm::die_with_parent;
 
@@ -11,6 +11,9 @@ use crate::Result;
 pub struct Args {
     /// The process that it ends with
     parent: u32,
+    /// A directory that the program is not to write to
+    #[arg(long)]
+    read_only: Option<PathBuf>,
     /// The program
     program: OsString,
     /// Its arguments
@@ -23,6 +26,7 @@ pub struct Args {
 /// # Errors
 /// It would not start.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let never = die_with_parent::become_program(args.parent, &args.program, &args.arguments)?;
+    let never =
+        die_with_parent::become_program(args.parent, args.read_only.as_deref(), &args.program, &args.arguments)?;
     match never {}
 }

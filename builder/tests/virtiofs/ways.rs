@@ -154,7 +154,7 @@ fn boot_known_caller(lab: &Lab, work: &Path, initrd: PathBuf) {
 
 /// Starts virtiofsd with a socket that has a name, and waits until it is there.
 fn start_daemon(folder: &Path, socket: &Path) -> std::process::Child {
-    let Daemon { path, kind } = Daemon::find(None).expect("virtiofsd");
+    let Daemon { path, kind, .. } = Daemon::find(None).expect("virtiofsd");
     let mut command = Command::new(path);
     command.arg(format!("--socket-path={}", socket.display()));
     match kind {

@@ -7,6 +7,8 @@ use base::{IoContext, Result};
 use nix::sys::signal::SigSet;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 
+use crate::read_only;
+
 /// The hidden subcommand.
 pub const SUBCOMMAND: &str = "tether";
 
@@ -19,15 +21,34 @@ pub fn command(program: &Path) -> Command {
     command
 }
 
-/// What the subcommand does: ties this process to `parent` and becomes `program`. Comes back only with an error.
+/// A command for `program` as [`command`] gives it, that finds `directory` at [`read_only::place`] and cannot write to it.
+pub fn command_behind(program: &Path, directory: &Path) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command
+        .arg(SUBCOMMAND)
+        .arg(std::process::id().to_string())
+        .arg("--read-only")
+        .arg(directory)
+        .arg("--")
+        .arg(program);
+    command
+}
+
+/// What the subcommand does: ties this process to `parent`, protects the directory `read_only` where one is named, and becomes `program`.
+/// Comes back only with an error.
 ///
 /// # Errors
-/// [`base::Error::Io`]: the program would not start.
+/// [`base::Error::Io`]: the directory cannot be protected, or the program would not start.
 pub fn become_program(
     parent: u32,
+    read_only: Option<&Path>,
     program: &OsStr,
     arguments: &[std::ffi::OsString],
 ) -> Result<std::convert::Infallible> {
+    if let Some(directory) = read_only {
+        // First: with other rights the kernel may forget the signal (kernel, kernel/cred.c, commit_creds).
+        read_only::bind(directory)?;
+    }
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from).at("prepare", program)?;
     // It may have gone before the line above; then nobody will say so again.
     let is_there = getppid().is_some_and(|pid| Some(pid) == i32::try_from(parent).ok().and_then(Pid::from_raw));

@@ -1,7 +1,8 @@
 //! Virtual machines in QEMU: what one is, its console, and how it ended.
 //!
 //! The modules: `qemu` starts any machine, listens to its console and types on it. `network` gives it one, and `shared_root` is a machine for one command, whose
-//! root is a directory of the host: `root` finds the kernel in it, `share` starts virtiofsd, `accelerator` finds out what runs the
+//! root is a directory of the host: `root` finds the kernel in it, `share` starts virtiofsd, behind `read_only` where it must not write,
+//! `accelerator` finds out what runs the
 //! guest, `session` runs the machine and tells how it ended, and `die_with_parent` keeps processes from outliving the command.
 //!
 //! ```
@@ -25,6 +26,7 @@ pub mod die_with_parent;
 mod error;
 pub mod network;
 pub mod qemu;
+pub mod read_only;
 pub mod root;
 pub mod session;
 pub mod share;

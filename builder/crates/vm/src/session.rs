@@ -132,6 +132,9 @@ pub fn run_machine(
     output: Output,
     time: Option<Duration>,
 ) -> Result<(Outcome, String)> {
+    if let Some((daemon, shares)) = shares {
+        daemon.check(shares)?;
+    }
     let start = |sender: &Sender<Event>, running: &mut Vec<Running>| {
         for (daemon, share) in shares.iter().flat_map(|(daemon, shares)| shares.iter().map(|share| (*daemon, share))) {
             let (sender, tag) = (sender.clone(), share.tag.clone());

@@ -18,7 +18,7 @@ use rustix::{
 };
 
 use super::Share;
-use crate::{Error, Result, die_with_parent};
+use crate::{Error, Result, die_with_parent, read_only};
 
 /// Where distributions put it: Debian since 13 and Fedora, Arch, Debian 12 and Ubuntu 22.04, openSUSE.
 const PLACES: [&str; 4] =
@@ -40,6 +40,8 @@ pub struct Daemon {
     pub path: PathBuf,
     /// Which one it is.
     pub kind: Kind,
+    /// It can share a folder that it does not write to.
+    pub has_read_only: bool,
 }
 
 impl Daemon {
@@ -71,7 +73,7 @@ impl Daemon {
                          virtiofsd) and name it: --virtiofsd FILE"
                         .to_owned(),
             }),
-            Some(kind) => Ok(Self { path, kind }),
+            Some(kind) => Ok(Self { path, kind, has_read_only: help.contains("--readonly") }),
             None => Err(Error::WrongFile {
                 path,
                 reason: "it is no virtiofsd: its --help names no folder to share".to_owned(),
@@ -79,8 +81,33 @@ impl Daemon {
         }
     }
 
+    /// Checks that whoever is root in the guest cannot write to the `shares` that are read-only.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] where neither virtiofsd nor this machine's kernel keeps it from that.
+    pub fn check(&self, shares: &[Share]) -> Result<()> {
+        for share in shares.iter().filter(|share| share.read_only && !self.has_read_only) {
+            let folder = share.path.canonicalize().at("find", &share.path)?;
+            // This very command, which only says its version, behind the same protection.
+            let mut probe = die_with_parent::command_behind(Path::new("/proc/self/exe"), &folder);
+            let output = program::output(probe.arg("--version"))?;
+            if !output.status.success() {
+                let said = program::last_words(&output);
+                let reason = said.strip_prefix("initramfs-overlay: ").unwrap_or(&said);
+                return Err(Error::Missing {
+                    what: format!("protection of {}, without which the machine could write to it", share.path.display()),
+                    tried: vec!["this virtiofsd has no --readonly".to_owned(), reason.to_owned()],
+                    remedy: "run this command as root or where it may make namespaces (unshare -rm true), install virtiofsd 1.11 or later, \
+                             or let the machine write: --rw for its root, --mount without ro for others"
+                        .to_owned(),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// What it is started with: the socket on descriptor `socket`, a `folder`.
-    fn arguments(&self, socket: i32, folder: &str, is_root: bool) -> Vec<String> {
+    fn arguments(&self, socket: i32, folder: &str, is_root: bool, read_only: bool) -> Vec<String> {
         let mut arguments = vec![format!("--fd={socket}")];
         // As root it needs no namespaces, which a container may not give it; as a user they are all the protection there is.
         let sandbox = if is_root { "chroot" } else { "namespace" };
@@ -88,6 +115,7 @@ impl Daemon {
             Kind::Own => {
                 arguments.extend(["--shared-dir".to_owned(), folder.to_owned()]);
                 arguments.extend([format!("--sandbox={sandbox}"), "--log-level=error".to_owned()]);
+                arguments.extend((read_only && self.has_read_only).then(|| "--readonly".to_owned()));
             }
             Kind::Qemu => {
                 // FUSE's option lists are parted by commas.
@@ -134,8 +162,14 @@ pub fn start(daemon: &Daemon, share: &Share, said: impl FnOnce(String) + Send + 
         Error::Usage(format!("{}: virtiofsd takes only folders whose name is UTF-8", share.path.display()))
     })?;
     let (listener, socket) = connected().at("open a socket for", &daemon.path)?;
-    let mut command = die_with_parent::command(&daemon.path);
-    command.args(daemon.arguments(listener.as_raw_fd(), text, rustix::process::geteuid().is_root()));
+    let is_behind = share.read_only && !daemon.has_read_only;
+    let mut command = match is_behind {
+        true => die_with_parent::command_behind(&daemon.path, &folder),
+        false => die_with_parent::command(&daemon.path),
+    };
+    let text = if is_behind { read_only::place() } else { text };
+    let is_root = rustix::process::geteuid().is_root();
+    command.args(daemon.arguments(listener.as_raw_fd(), text, is_root, share.read_only));
     let (reader, writer) = io::pipe().at("open a pipe for", &daemon.path)?;
     command.stdin(Stdio::null()).stdout(writer.try_clone().at("open a pipe for", &daemon.path)?).stderr(writer);
     inherit(&listener, true).at("open a socket for", &daemon.path)?;
@@ -220,10 +254,19 @@ mod tests {
 
     #[test]
     fn each_has_its_arguments() {
-        let arguments =
-            |kind, is_root| Daemon { path: "virtiofsd".into(), kind }.arguments(5, "/a,b\\c", is_root).join(" ");
-        assert_eq!(arguments(Kind::Own, false), "--fd=5 --shared-dir /a,b\\c --sandbox=namespace --log-level=error");
-        assert_eq!(arguments(Kind::Qemu, true), "--fd=5 -o source=/a\\,b\\\\c -o sandbox=chroot -o log_level=err");
+        let arguments = |kind, is_root, has_read_only| {
+            let daemon = Daemon { path: "virtiofsd".into(), kind, has_read_only };
+            daemon.arguments(5, "/a,b\\c", is_root, true).join(" ")
+        };
+        assert!(arguments(Kind::Own, true, true).ends_with(" --readonly"));
+        assert_eq!(
+            arguments(Kind::Own, false, false),
+            "--fd=5 --shared-dir /a,b\\c --sandbox=namespace --log-level=error"
+        );
+        assert_eq!(
+            arguments(Kind::Qemu, true, false),
+            "--fd=5 -o source=/a\\,b\\\\c -o sandbox=chroot -o log_level=err"
+        );
     }
 
     #[test]
