@@ -50,6 +50,7 @@ pub enum Error {
 impl Error {
     /// Says it with its causes, once, to whoever called.
     pub fn print(&self) {
+        base::cleanup::wait_if_interrupted();
         eprintln!("initramfs-overlay: {self}");
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {

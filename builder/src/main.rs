@@ -6,7 +6,9 @@ use clap::Parser;
 use initramfs_overlay::command::Cli;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    let outcome = Cli::parse().run();
+    base::cleanup::wait_if_interrupted();
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             error.print();

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use base::cleanup;
+use base::{cleanup, program};
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::Result;
@@ -54,9 +54,10 @@ impl Cli {
     /// # Errors
     /// Whatever the subcommand could not do.
     pub fn run(self) -> Result<ExitCode> {
-        // `vm` sees to its own end, and the tether to that of others.
-        if !matches!(self.command, Command::Vm(_) | Command::Tether(_)) {
+        // The tether sees to the end of others.
+        if !matches!(self.command, Command::Tether(_)) {
             cleanup::clean_when_interrupted()?;
+            program::tether_all();
         }
         match self.command {
             Command::Build(args) => build::run(&args),

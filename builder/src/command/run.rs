@@ -119,6 +119,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     eprintln!("Booting {} on {}; Ctrl-A X ends QEMU", initrd.display(), target.name);
     let mut guest = Guest::attach(&machine)?;
     let verdict = guest.finish(args.timeout)?;
+    base::cleanup::wait_if_interrupted();
     let (text, code) = judge(verdict, &guest.console());
     eprintln!("\n{text}");
     Ok(code)

@@ -11,6 +11,9 @@ use crate::Result;
 pub struct Args {
     /// The process that it ends with
     parent: u32,
+    /// End all that the program starts as well
+    #[arg(long, conflicts_with = "read_only")]
+    tree: bool,
     /// A directory that the program is not to write to
     #[arg(long)]
     read_only: Option<PathBuf>,
@@ -26,6 +29,9 @@ pub struct Args {
 /// # Errors
 /// It would not start.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.tree {
+        return Ok(ExitCode::from(die_with_parent::run_tree(args.parent, &args.program, &args.arguments)?));
+    }
     let never =
         die_with_parent::become_program(args.parent, args.read_only.as_deref(), &args.program, &args.arguments)?;
     match never {}

@@ -12,7 +12,7 @@ use tempfile::NamedTempFile;
 
 use crate::{
     IoContext,
-    cleanup::TempPath,
+    cleanup::{TempPath, noted_file},
     error::{Error, Result},
 };
 
@@ -41,14 +41,13 @@ impl AtomicFile {
             }
             path = path.canonicalize().at("find", &path)?;
         }
-        let file = tempfile::Builder::new()
+        let mut builder = tempfile::Builder::new();
+        builder
             .prefix(".initramfs-overlay-")
             .suffix(".part")
             // What any program asks for; the user's umask takes its part away.
-            .permissions(Permissions::from_mode(0o666))
-            .tempfile_in(directory(&path))
-            .at("create", &path)?;
-        let unfinished = TempPath::new(file.path());
+            .permissions(Permissions::from_mode(0o666));
+        let (file, unfinished) = noted_file(|| builder.tempfile_in(directory(&path))).at("create", &path)?;
         Ok(Self { file, path, unfinished })
     }
 

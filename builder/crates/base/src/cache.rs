@@ -15,7 +15,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, IoContext, Result, digest::file_digest};
+use crate::{Error, IoContext, Result, cleanup::TempPath, digest::file_digest};
 
 /// In a room: who reads entries there holds a shared lock of it.
 const READERS: &str = ".readers.lock";
@@ -129,11 +129,13 @@ impl Cache {
         }
         // The name is fixed, so what a killed build left behind is taken away by the next one.
         let part = folder.join(format!(".{key}.part"));
+        let _unfinished = [&part, &lock_file].map(TempPath::new);
         remove(&part)?;
         fs::create_dir(&part).at("create", &part)?;
         if let Err(error) = make(&part).and_then(|()| Ok(write_list(&part, check)?)) {
             // The first error is the one to tell; a folder left here is removed by the next build.
             let _ = fs::remove_dir_all(&part);
+            let _ = fs::remove_file(&lock_file);
             return Err(error);
         }
         let entry = folder.join(key);

@@ -17,6 +17,7 @@
 
 pub mod atomic_file;
 pub mod cache;
+pub mod children;
 pub mod cleanup;
 pub mod digest;
 pub mod elf;

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use crate::{Error, IoContext, ProgramFailure, Result};
@@ -38,12 +39,44 @@ impl Program {
     /// [`Error::MissingPrograms`].
     pub fn command(&self) -> Result<Command> {
         let path = self.locate().ok_or_else(|| missing(&[*self]))?;
-        let mut command = Command::new(path);
+        let mut command = command(path);
         command.env_clear().env("LC_ALL", "C.UTF-8").env("TZ", "UTC").stdin(Stdio::null());
         command.envs(env::var_os("PATH").map(|path| ("PATH", path)));
         command.envs(env::var_os("TMPDIR").map(|path| ("TMPDIR", path)));
         Ok(command)
     }
+}
+
+/// The hidden subcommand through which programs are started, so that they end with this one.
+pub const TETHER: &str = "tether";
+
+/// True in the command itself, which has that subcommand.
+static HAS_TETHER: AtomicBool = AtomicBool::new(false);
+
+/// Starts programs through the hidden subcommand from here on. For the command's own `main`.
+pub fn tether_all() {
+    HAS_TETHER.store(true, Ordering::Relaxed);
+}
+
+/// A command for `program` that ends, with all that it starts, when this process ends, however that is.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let program = program.as_ref();
+    let is_there = program.as_encoded_bytes().contains(&b'/') || program.to_str().and_then(locate).is_some();
+    // What is not there fails to start as it always does.
+    if !HAS_TETHER.load(Ordering::Relaxed) || !is_there {
+        return Command::new(program);
+    }
+    // Also where the file of this command was replaced or removed meanwhile.
+    let mut command = Command::new("/proc/self/exe");
+    command.args([TETHER, &std::process::id().to_string(), "--tree", "--"]).arg(program);
+    command
+}
+
+/// Returns the program that a command is for.
+fn name_of(command: &Command) -> PathBuf {
+    let mut arguments = command.get_args();
+    let tethered = arguments.next().filter(|first| *first == TETHER).and_then(|_| arguments.nth(3));
+    PathBuf::from(tethered.unwrap_or(command.get_program()))
 }
 
 /// The first executable `name` in `PATH` or the administrators' folders.
@@ -89,7 +122,7 @@ pub struct Written {
 /// # Errors
 /// [`Error::Io`] where it cannot be started, [`Error::Program`] with its last words where its status is not 0.
 pub fn run(command: &mut Command) -> Result<Written> {
-    let path = PathBuf::from(command.get_program());
+    let path = name_of(command);
     let output = command.output().at("run", &path)?;
     let written = Written {
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -107,7 +140,7 @@ pub fn run(command: &mut Command) -> Result<Written> {
 /// # Errors
 /// [`Error::Io`] where it cannot be started.
 pub fn output(command: &mut Command) -> Result<Output> {
-    let path = PathBuf::from(command.get_program());
+    let path = name_of(command);
     command.stdin(Stdio::null()).output().at("run", path)
 }
 
@@ -119,7 +152,7 @@ pub fn output(command: &mut Command) -> Result<Output> {
 pub fn run_logged(command: &mut Command, action: &str, log: &Path) -> Result<()> {
     let file = File::create(log).at("create", log)?;
     let errors = file.try_clone().at("create", log)?;
-    let path = PathBuf::from(command.get_program());
+    let path = name_of(command);
     let status = command.stdin(Stdio::null()).stdout(file).stderr(errors).status().at("run", path)?;
     if status.success() {
         return Ok(());

@@ -159,7 +159,7 @@ impl Apt {
     }
 
     fn command(&self, program: &str, folder: &Path) -> Command {
-        let mut command = Command::new(program);
+        let mut command = base::program::command(program);
         command.env("LC_ALL", "C").env_remove("APT_CONFIG").current_dir(folder);
         command.args(self.options.iter().map(|option| format!("-o{option}")));
         command

@@ -4,7 +4,6 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use base::{IoContext, cache::Cache, digest::file_digest, environment::variable, program, progress::Progress};
@@ -110,10 +109,10 @@ const STALLED: &str = "20";
 
 /// Downloads `address` to `file` with whatever the machine has for that.
 fn download_address(address: &str, file: &Path) -> Result<(), String> {
-    let mut curl = Command::new("curl");
+    let mut curl = base::program::command("curl");
     curl.args(["--fail", "--silent", "--show-error", "--location", "--connect-timeout", CONNECT]);
     curl.args(["--speed-limit", "1000", "--speed-time", STALLED, "--output"]).arg(file).arg(address);
-    let mut wget = Command::new("wget");
+    let mut wget = base::program::command("wget");
     wget.args([
         "--no-verbose",
         "--tries=1",
@@ -121,7 +120,7 @@ fn download_address(address: &str, file: &Path) -> Result<(), String> {
         &format!("--read-timeout={STALLED}"),
     ]);
     wget.arg("--output-document").arg(file).arg(address);
-    let mut python = Command::new("python3");
+    let mut python = base::program::command("python3");
     python.args(["-c", PYTHON_DOWNLOAD, address]).arg(file).arg(STALLED);
     for mut command in [curl, wget, python] {
         match program::output(&mut command) {
@@ -146,6 +145,8 @@ except OSError as error:
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+
+    use std::process::Command;
 
     use super::*;
 

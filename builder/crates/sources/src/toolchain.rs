@@ -201,7 +201,7 @@ impl<'a> Toolchain<'a> {
     }
 
     fn cargo(&self, program: &OsStr) -> Command {
-        let mut command = Command::new(program);
+        let mut command = base::program::command(program);
         environment::clean(&mut command);
         command.current_dir(&self.source.root).env("RUSTC_BOOTSTRAP", "1").env("CARGO_TERM_COLOR", "never");
         command

@@ -3,34 +3,27 @@
 
 use std::{ffi::OsStr, os::unix::process::CommandExt, path::Path, process::Command};
 
-use base::{IoContext, Result};
+use base::{IoContext, Result, children, program::TETHER};
 use nix::sys::signal::SigSet;
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpid, getppid, set_child_subreaper, set_parent_process_death_signal, wait,
+};
 
 use crate::read_only;
-
-/// The hidden subcommand.
-pub const SUBCOMMAND: &str = "tether";
 
 /// A command for `program` that is killed when the *thread* that starts it ends (prctl(2), `PR_SET_PDEATHSIG`), and so also when
 /// this process is killed.
 pub fn command(program: &Path) -> Command {
     // Also where the file of this command was replaced or removed meanwhile.
     let mut command = Command::new("/proc/self/exe");
-    command.arg(SUBCOMMAND).arg(std::process::id().to_string()).arg("--").arg(program);
+    command.arg(TETHER).arg(std::process::id().to_string()).arg("--").arg(program);
     command
 }
 
 /// A command for `program` as [`command`] gives it, that finds `directory` at [`read_only::place`] and cannot write to it.
 pub fn command_behind(program: &Path, directory: &Path) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command
-        .arg(SUBCOMMAND)
-        .arg(std::process::id().to_string())
-        .arg("--read-only")
-        .arg(directory)
-        .arg("--")
-        .arg(program);
+    command.arg(TETHER).arg(std::process::id().to_string()).arg("--read-only").arg(directory).arg("--").arg(program);
     command
 }
 
@@ -49,13 +42,61 @@ pub fn become_program(
         // First: with other rights the kernel may forget the signal (kernel, kernel/cred.c, commit_creds).
         read_only::bind(directory)?;
     }
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(std::io::Error::from).at("prepare", program)?;
-    // It may have gone before the line above; then nobody will say so again.
-    let is_there = getppid().is_some_and(|pid| Some(pid) == i32::try_from(parent).ok().and_then(Pid::from_raw));
-    if !is_there {
-        return Err(std::io::Error::other("the command that wanted it has ended")).at("start", program);
-    }
-    // The one that starts it waits for signals itself and so has them blocked; programs do not expect that.
+    tie(parent, Signal::KILL, program)?;
+    // Whoever starts it may hold signals back; programs do not expect that.
     SigSet::empty().thread_set_mask().map_err(std::io::Error::from).at("prepare", program)?;
     Err(Command::new(program).args(arguments).exec()).at("start", program)
+}
+
+/// Runs `program` to its end, and ends it with all that it started when `parent` does or asks for it. Returns its status, and ends as it did
+/// where that was a signal.
+///
+/// # Errors
+/// [`base::Error::Io`]: the program would not start.
+pub fn run_tree(parent: u32, program: &OsStr, arguments: &[std::ffi::OsString]) -> Result<u8> {
+    use nix::sys::signal::Signal::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+    let heard: SigSet = [SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().collect();
+    heard.thread_block().map_err(std::io::Error::from).at("prepare", program)?;
+    // What its programs leave behind becomes this one's, and so can be found.
+    set_child_subreaper(Some(getpid())).map_err(std::io::Error::from).at("prepare", program)?;
+    tie(parent, Signal::TERM, program)?;
+    let child = command(Path::new(program)).args(arguments).spawn().at("start", program)?;
+    let child = Pid::from_child(&child);
+    loop {
+        match heard.wait().map_err(std::io::Error::from).at("wait for", program)? {
+            SIGCHLD => {
+                while let Ok(Some((process, status))) = wait(WaitOptions::NOHANG) {
+                    if process != child {
+                        continue;
+                    }
+                    if let Some(number) = status.terminating_signal() {
+                        // It ends this process as well, once it is let through.
+                        let _ = heard.thread_unblock();
+                        let _ = nix::sys::signal::Signal::try_from(number).map(nix::sys::signal::raise);
+                        return Ok(u8::try_from(128 + number).unwrap_or(u8::MAX));
+                    }
+                    return Ok(status.exit_status().and_then(|status| u8::try_from(status).ok()).unwrap_or(1));
+                }
+            }
+            SIGTERM => {
+                while children::kill_all() {
+                    // Killed, they are waited for, and what they leave comes here.
+                    while wait(WaitOptions::empty()).is_ok() {}
+                }
+                return Ok(128 + 15);
+            }
+            // From the terminal: the program heard it as well, and `parent` says what is to be done.
+            _ => {}
+        }
+    }
+}
+
+/// Has this process signalled when `parent` ends.
+fn tie(parent: u32, signal: Signal, program: &OsStr) -> Result<()> {
+    set_parent_process_death_signal(Some(signal)).map_err(std::io::Error::from).at("prepare", program)?;
+    // It may have gone before the line above; then nobody will say so again.
+    if getppid().is_some_and(|pid| Some(pid) == i32::try_from(parent).ok().and_then(Pid::from_raw)) {
+        return Ok(());
+    }
+    Err(std::io::Error::other("the command that wanted it has ended")).at("start", program)
 }

@@ -31,6 +31,7 @@ pub mod root;
 pub mod session;
 pub mod share;
 pub mod shared_root;
+mod terminal;
 
 pub use error::{Error, Result};
 pub use shared_root::{EXIT_PORT, RootAccess, Share, Vm, arguments, exit_arguments, processor, share_arguments};

@@ -18,11 +18,10 @@ use archive::{
     newc::{self, Properties},
     tree::Tree,
 };
-use base::IoContext;
-use nix::sys::signal::{SigSet, Signal};
+use base::{IoContext, cleanup::Listener};
 use rustix::{
     fs::{MemfdFlags, memfd_create},
-    termios::{self, OptionalActions, Termios},
+    termios,
 };
 
 use super::{
@@ -35,6 +34,7 @@ use crate::{
         Machine, Terminal,
         console::{Console, End},
     },
+    terminal::TerminalState,
 };
 
 /// How long what was started may take to end once QEMU has.
@@ -72,16 +72,11 @@ enum Event {
     Signal(i32),
 }
 
-/// Signals that end this process, held back while a machine runs, so that they end the machine first.
-fn held() -> SigSet {
-    [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT].into_iter().collect()
-}
-
 /// What was started. Dropped, it ends all of it.
 struct Started {
     qemu: Option<Child>,
     shares: Vec<Running>,
-    settings: Option<Termios>,
+    terminal: TerminalState,
 }
 
 impl Started {
@@ -92,10 +87,7 @@ impl Started {
             let _ = qemu.kill();
             let _ = qemu.wait();
         }
-        if let Some(settings) = self.settings.take() {
-            // QEMU had made the terminal raw.
-            let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &settings);
-        }
+        self.terminal.restore();
     }
 }
 
@@ -121,7 +113,7 @@ pub fn run(vm: &Vm, daemon: &Daemon, tree: &Tree, output: Output, time: Option<D
 
 /// Runs a machine to its end, with directories of the host where there are some. `machine` makes it, knowing the sockets of these and the
 /// descriptor that the guest's status is to be written to; QEMU inherits them and those of `inherited`. Returns the outcome and what the
-/// guest wrote, as far as it is kept. To be called while this process has one thread: the others would take its signals.
+/// guest wrote, as far as it is kept.
 ///
 /// # Errors
 /// [`Error::MissingPrograms`] and [`Error::Io`] where something cannot be started.
@@ -156,20 +148,14 @@ fn conduct(
     output: Output,
     time: Option<Duration>,
 ) -> Result<(Outcome, String)> {
-    // Threads that are started from here on have what this one has.
-    held().thread_block().map_err(std::io::Error::from).at("hold back", "signals")?;
     let (sender, events) = mpsc::channel();
-    let mut started = Started { qemu: None, shares: Vec::new(), settings: termios::tcgetattr(std::io::stdin()).ok() };
+    // Signals end the machine first.
+    let signalled = sender.clone();
+    let _listener = Listener::new(move |signal| drop(signalled.send(Event::Signal(signal))));
+    let mut started = Started { qemu: None, shares: Vec::new(), terminal: TerminalState::keep() };
     start(&sender, &mut started.shares)?;
     let console = Arc::new(Console::default());
     started.qemu = Some(start_machine(machine, &mut started.shares, inherited, output, &console, &sender)?);
-    std::thread::spawn(move || {
-        while let Ok(signal) = held().wait() {
-            if sender.send(Event::Signal(signal as i32)).is_err() {
-                break;
-            }
-        }
-    });
     let deadline = time.map(|time| Instant::now() + time);
     let outcome = listen(&events, &console, deadline);
     started.end_machine();

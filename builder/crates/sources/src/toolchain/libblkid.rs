@@ -326,7 +326,7 @@ fn sources(source: &Path) -> Result<Vec<String>> {
 }
 
 fn zig(tools: &Tools, cache: &Cache, folder: &Path) -> Result<Command> {
-    let mut command = Command::new(&tools.zig);
+    let mut command = base::program::command(&tools.zig);
     command.current_dir(folder);
     super::environment::clean(&mut command);
     super::environment::keep_zig_in(&mut command, cache)?;

@@ -65,7 +65,7 @@ impl Rust {
             return Ok(sysroot);
         }
         let step = progress.step("fetching std's sources (rustup component add rust-src)");
-        let mut rustup = Command::new("rustup");
+        let mut rustup = base::program::command("rustup");
         rustup.current_dir(&self.source).args(["component", "add", "rust-src"]);
         let tried = match program::output(&mut rustup) {
             Err(_) => "rustup is not installed".to_owned(),

@@ -129,7 +129,7 @@ fn install(folder: &Path) -> Result<(), Vec<String>> {
     }
     // A Python without pip may still be able to make a virtual environment, which has one.
     let scratch = tempfile::tempdir().at("create", env::temp_dir()).map_err(io)?;
-    let mut venv = Command::new(&python);
+    let mut venv = base::program::command(&python);
     match succeed(venv.args(["-m", "venv"]).arg(scratch.path())) {
         Ok(()) => match pip_install(&scratch.path().join("bin/python"), &requirements_file, folder) {
             Ok(()) => return Ok(()),
@@ -142,7 +142,7 @@ fn install(folder: &Path) -> Result<(), Vec<String>> {
 
 /// `pip install --target`: unlike a virtual environment, the folder may be moved and needs no Python afterwards.
 fn pip_install(python: &Path, requirements: &Path, folder: &Path) -> Result<(), String> {
-    let mut pip = Command::new(python);
+    let mut pip = base::program::command(python);
     pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--no-deps", "--no-compile", "--require-hashes"]);
     pip.args(["--only-binary", ":all:", "--requirement"]).arg(requirements).arg("--target").arg(folder);
     // A user's settings for other installs do not go together with --target.

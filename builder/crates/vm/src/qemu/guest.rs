@@ -11,12 +11,9 @@ use std::{
 };
 
 use base::{IoContext, program::last_lines};
-use rustix::{
-    io::FdFlags,
-    termios::{self, OptionalActions, Termios},
-};
+use rustix::io::FdFlags;
 
-use crate::{Error, Result};
+use crate::{Error, Result, terminal::TerminalState};
 
 use super::{
     console::{Console, End, Waited},
@@ -47,8 +44,8 @@ pub struct Guest {
     keyboard: Option<ChildStdin>,
     place: u64,
     powers_off: bool,
-    /// The terminal's settings before QEMU changed them.
-    settings: Option<Termios>,
+    /// The terminal that its console is on.
+    terminal: Option<TerminalState>,
 }
 
 impl Guest {
@@ -83,10 +80,10 @@ impl Guest {
             .at("open a pipe for", machine.program)?;
         let mut command = machine.program().command()?;
         command.args(machine.arguments(Terminal::Person { copy: writer.as_raw_fd() })).stdin(Stdio::inherit());
-        let settings = termios::tcgetattr(std::io::stdin()).ok();
+        let terminal = TerminalState::keep();
         let child = command.spawn().at("start", machine.program)?;
         drop(writer);
-        Ok(Self::listening(child, reader, None, machine, settings))
+        Ok(Self::listening(child, reader, None, machine, Some(terminal)))
     }
 
     fn listening(
@@ -94,12 +91,12 @@ impl Guest {
         reader: std::io::PipeReader,
         keyboard: Option<ChildStdin>,
         machine: &Machine,
-        settings: Option<Termios>,
+        terminal: Option<TerminalState>,
     ) -> Self {
         let console = Arc::new(Console::default());
         let filled = Arc::clone(&console);
         thread::spawn(move || filled.fill(reader));
-        Self { child, console, keyboard, place: 0, powers_off: machine.powers_off, settings }
+        Self { child, console, keyboard, place: 0, powers_off: machine.powers_off, terminal }
     }
 
     /// Waits until the guest has written `words`, and returns what it wrote up to their end since the last wait.
@@ -166,7 +163,7 @@ impl Guest {
             self.kill();
         }
         let status = self.child.wait().at("wait for", "QEMU")?;
-        self.restore();
+        self.terminal = None;
         Ok(match end {
             Some(end) => Verdict::Ended(end),
             None if closed => Verdict::Exited(status),
@@ -192,20 +189,12 @@ impl Guest {
         // An error says that it has ended already.
         let _ = self.child.kill();
     }
-
-    /// Gives the terminal its settings back: a QEMU that was ended by force leaves it raw.
-    fn restore(&mut self) {
-        if let Some(settings) = self.settings.take() {
-            let _ = termios::tcsetattr(std::io::stdin(), OptionalActions::Now, &settings);
-        }
-    }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         self.kill();
         let _ = self.child.wait();
-        self.restore();
     }
 }
 

@@ -1,0 +1,201 @@
+//! Commands that are ended at random moments leave no process, no temporary file and no half of an output, and say by which signal.
+//!
+//! `INTERRUPTED=long` tries each command with each signal 20 times.
+
+#[allow(dead_code, reason = "of the boots' helpers few are needed")]
+#[path = "cases/ended.rs"]
+mod ended;
+#[path = "oci_images/layout.rs"]
+mod made;
+mod support;
+
+use std::{
+    fs,
+    os::unix::{fs::symlink, process::ExitStatusExt},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use base::progress::Progress;
+use initramfs_overlay::{busybox_image, busybox_rootfs};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, wait};
+use serde_json::json;
+use sources::target;
+use support::Numbers;
+
+/// A command: its name, the time in which it is ended, its arguments and its output.
+struct Case {
+    name: &'static str,
+    time: Duration,
+    arguments: Vec<String>,
+    output: Option<PathBuf>,
+    /// It has a cache in which init is not compiled yet.
+    compiles: bool,
+}
+
+/// Everything that the commands need.
+struct Lab {
+    work: tempfile::TempDir,
+    cases: Vec<Case>,
+}
+
+fn lab() -> Result<Lab, String> {
+    ended::need(&["qemu-system-x86_64", "mksquashfs", "mke2fs"])?;
+    vm::share::Daemon::find(None).map_err(|error| error.to_string())?;
+    let cache = initramfs_overlay::cache::open().map_err(|error| error.to_string())?;
+    let target = target::named("x86_64").map_err(|error| error.to_string())?;
+    let busybox = busybox_image::get(target, None, &cache, &Progress::none()).map_err(|error| error.to_string())?;
+    let work = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| work.path().join(name);
+    for name in ["root", "image", "out", "tmp", "cache"] {
+        fs::create_dir(at(name)).expect("a directory");
+    }
+    for entry in fs::read_dir(cache.root()).expect("the cache").flatten() {
+        let name = entry.file_name();
+        if name != "init" && name != "oci-disk" {
+            symlink(entry.path(), at("cache").join(name)).expect("a link");
+        }
+    }
+    busybox_rootfs::make(&at("root"), &busybox.bytes, &[]).expect("a root");
+    fs::write(at("root/noise"), support::noise(48 << 20)).expect("a file");
+    let mut layer = tar::Builder::new(Vec::new());
+    layer.append_dir_all(".", at("root")).expect("a layer");
+    let layer = layer.into_inner().expect("a layer");
+    let image = made::layout(
+        &at("image"),
+        "amd64",
+        &json!({ "Cmd": ["/bin/sh", "-c", "sleep 60"] }),
+        &[(layer.clone(), layer)],
+    );
+    let words = |text: &str| -> Vec<String> {
+        text.split(' ')
+            .map(|word| {
+                let word = word.replace("IMAGE", &image);
+                ["ROOT", "OUT"]
+                    .iter()
+                    .fold(word, |word, name| word.replace(name, at(&name.to_lowercase()).to_str().expect("UTF-8")))
+            })
+            .collect()
+    };
+    let case = |name, seconds, line: &str, output: Option<&str>, compiles| Case {
+        name,
+        time: Duration::from_secs(seconds),
+        arguments: words(line),
+        output: output.map(|name| at("out").join(name)),
+        compiles,
+    };
+    let cases = vec![
+        case("disk", 6, "disk OUT/disk.img --root ROOT --compress xz", Some("disk.img"), false),
+        case("oci", 4, "oci IMAGE -o OUT/oci.gz --entrypoint sh", Some("oci.gz"), false),
+        case("oci --squashfs", 4, "oci IMAGE --squashfs OUT/oci.img", Some("oci.img"), false),
+        case("oci run", 8, "oci run IMAGE --disk --accel tcg", None, false),
+        case("vm", 8, "vm ROOT --kernel debian --accel tcg -- -c sleep", None, false),
+        case("run", 8, "run OUT/../initrd --timeout 60s", None, false),
+        case("build", 12, "build --target x86_64 --output OUT", Some("init"), true),
+    ];
+    let mut initrd = command(&work, &words("oci IMAGE -o OUT/../initrd --exclude noise --cmd /bin/sh"), false);
+    ended::run(&mut initrd).expect(0);
+    Ok(Lab { work, cases })
+}
+
+fn command(work: &tempfile::TempDir, arguments: &[String], compiles: bool) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
+    command.args(arguments).stdin(Stdio::null()).env("TMPDIR", work.path().join("tmp"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if compiles {
+        command.env("INITRAMFS_OVERLAY_CACHE", work.path().join("cache"));
+    }
+    command
+}
+
+/// Names below a directory that were not there at the beginning.
+fn left(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    entries.collect()
+}
+
+/// All processes below this one: what outlives a command comes here.
+fn descendants() -> Vec<(i32, String)> {
+    // What has ended and nobody has waited for.
+    while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}
+    let mut all = Vec::new();
+    let mut pending = vec![i32::try_from(std::process::id()).expect("a process")];
+    while let Some(parent) = pending.pop() {
+        for task in fs::read_dir(format!("/proc/{parent}/task")).into_iter().flatten().flatten() {
+            let list = fs::read_to_string(task.path().join("children")).unwrap_or_default();
+            let children: Vec<i32> = list.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+            pending.extend(&children);
+            all.extend(children.into_iter().map(|pid| {
+                (pid, fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned())
+            }));
+        }
+    }
+    all
+}
+
+fn interrupt(lab: &Lab, case: &Case, signal: Signal, after: Duration) {
+    let shown = format!("{} by {signal:?} after {after:?}", case.name);
+    if let Some(output) = &case.output {
+        let _ = fs::remove_file(output);
+    }
+    let log = fs::File::create(lab.work.path().join("log")).expect("a file");
+    let errors = log.try_clone().expect("a file");
+    let mut child =
+        command(&lab.work, &case.arguments, case.compiles).stdout(log).stderr(errors).spawn().expect("the command");
+    std::thread::sleep(after);
+    let has_ended = child.try_wait().expect("the command").is_some();
+    if !has_ended {
+        kill_process(Pid::from_child(&child), signal).expect("a signal");
+    }
+    let status = child.wait().expect("the end");
+    let said = || fs::read_to_string(lab.work.path().join("log")).unwrap_or_default();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !descendants().is_empty() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let processes = descendants();
+    for (pid, _) in &processes {
+        let _ = kill_process(Pid::from_raw(*pid).expect("a process"), Signal::KILL);
+    }
+    assert!(processes.is_empty(), "{shown} leaves {processes:?}\n{}", said());
+    let temporary = lab.work.path().join("tmp");
+    let files = [left(&temporary), left(&lab.work.path().join("out"))].concat();
+    if signal == Signal::KILL {
+        files.iter().for_each(|path| drop(fs::remove_file(path).or_else(|_| fs::remove_dir_all(path))));
+        assert!(has_ended || status.signal() == Some(9), "{shown}: {status}");
+        return;
+    }
+    // Whoever is quicker than the signal is whole.
+    let is_whole = status.success();
+    assert!(is_whole || has_ended || status.code() == Some(128 + signal.as_raw()), "{shown}: {status}\n{}", said());
+    assert!(is_whole || files.is_empty(), "{shown} leaves {files:?}\n{}", said());
+    let parts: Vec<_> = left(&lab.work.path().join("cache/init"));
+    assert!(!case.compiles || parts.is_empty(), "{shown} leaves {parts:?}\n{}", said());
+}
+
+#[test]
+fn commands_that_are_ended_leave_nothing() {
+    if std::env::var("BOOT_TESTS").is_ok_and(|wish| wish == "none") {
+        return support::skip("BOOT_TESTS=none");
+    }
+    let lab = match lab() {
+        Ok(lab) => lab,
+        Err(reason) => return support::skip(&reason),
+    };
+    set_child_subreaper(Some(rustix::process::getpid())).expect("prctl");
+    let rounds = if std::env::var("INTERRUPTED").is_ok_and(|value| value == "long") { 20 } else { 1 };
+    let seed = u64::from(std::process::id());
+    println!("seed {seed}");
+    let mut numbers = Numbers(seed);
+    for _ in 0..rounds {
+        for case in &lab.cases {
+            for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::KILL] {
+                let most = usize::try_from(case.time.as_millis()).expect("a number");
+                // The first moments belong to the loader of programs, which knows nothing of signals.
+                let after = Duration::from_millis(numbers.below(most) as u64 + 100);
+                interrupt(&lab, case, signal, after);
+            }
+        }
+    }
+}
