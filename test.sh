@@ -117,6 +117,7 @@ if [ $long = yes ]; then
 	prove "Faults of every call" initramfs-overlay-init faults FAULTS=long || status=1
 	prove "Hostile media, real boots" initramfs-overlay hostile_boots HOSTILE_MEDIA=long || status=1
 	prove "Writes of a quiet boot" initramfs-overlay quiet_boot || status=1
+	prove "Commands that are ended" initramfs-overlay interrupted INTERRUPTED=long || status=1
 	prove "Power cuts on real disks" initramfs-overlay power_cut POWER_CUT=long || status=1
 	say "done"
 	exit $status

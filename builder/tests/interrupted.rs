@@ -24,6 +24,9 @@ use serde_json::json;
 use sources::target;
 use support::Numbers;
 
+/// The tests look at all processes that this one has started: one at a time.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// A command: its name, the time in which it is ended, its arguments and its output.
 struct Case {
     name: &'static str,
@@ -179,6 +182,7 @@ fn commands_that_are_ended_leave_nothing() {
     if std::env::var("BOOT_TESTS").is_ok_and(|wish| wish == "none") {
         return support::skip("BOOT_TESTS=none");
     }
+    let _alone = ALONE.lock();
     let lab = match lab() {
         Ok(lab) => lab,
         Err(reason) => return support::skip(&reason),
@@ -197,5 +201,69 @@ fn commands_that_are_ended_leave_nothing() {
                 interrupt(&lab, case, signal, after);
             }
         }
+    }
+}
+
+/// The terminal is as it was, and has seen nothing of the firmware's that would switch it.
+#[test]
+fn the_terminal_is_as_before() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::io::Read;
+    if std::env::var("BOOT_TESTS").is_ok_and(|wish| wish == "none") {
+        return support::skip("BOOT_TESTS=none");
+    }
+    if let Err(reason) = ended::need(&["qemu-system-x86_64"]) {
+        return support::skip(&reason);
+    }
+    let _alone = ALONE.lock();
+    let work = tempfile::tempdir().expect("a directory");
+    let [initrd, disk] = ["initrd", "disk"].map(|name| work.path().join(name));
+    fs::write(&initrd, "none").expect("a file");
+    fs::write(&disk, [0; 1 << 20]).expect("a file");
+    let cache = initramfs_overlay::cache::open().expect("the cache");
+    let kernel = sources::kernel_package::debian(target::named("x86_64").expect("a target"), &cache, &Progress::none());
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
+    grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal");
+    let name = ptsname(&master, Vec::new()).expect("a name").into_string().expect("UTF-8");
+    let terminal = || fs::File::options().read(true).write(true).open(&name).expect("the terminal");
+    let settings = |file: &fs::File| format!("{:?}", rustix::termios::tcgetattr(file).expect("settings"));
+    let held = terminal();
+    let before = settings(&held);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
+        .arg("run")
+        .args([&initrd, &disk])
+        .arg("--kernel")
+        .arg(kernel.expect("a kernel").vmlinuz)
+        .args(["--timeout", "60s"])
+        .stdin(terminal())
+        .stdout(terminal())
+        .stderr(terminal())
+        .spawn()
+        .expect("the command");
+    let (sender, shown) = std::sync::mpsc::channel();
+    let mut reader = fs::File::from(master);
+    std::thread::spawn(move || {
+        let mut part = [0; 4096];
+        while let Ok(length) = reader.read(&mut part) {
+            if sender.send(part[..length].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    let mut seen = Vec::new();
+    let until = |words: &[u8], seen: &mut Vec<u8>| {
+        while !seen.windows(words.len()).any(|part| part == words) {
+            let part = shown.recv_timeout(Duration::from_secs(60));
+            seen.extend(part.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(seen))));
+        }
+    };
+    until(b"Linux version", &mut seen);
+    assert_ne!(settings(&held), before, "QEMU made it raw");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("a signal");
+    assert_eq!(child.wait().expect("the end").code(), Some(143));
+    assert_eq!(settings(&held), before);
+    until(b"\x1b[?7h", &mut seen);
+    for switch in [&b"\x1bc"[..], b"\x1b[?7l", b"\x1b[2J"] {
+        assert!(!seen.windows(switch.len()).any(|part| part == switch), "{:?}", String::from_utf8_lossy(&seen));
     }
 }

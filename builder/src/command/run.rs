@@ -31,7 +31,8 @@ use crate::{Error, Result, append_modules, busybox_image, command::choice::choic
   A disk of your own, without an overlay partition:
     initramfs-overlay run target/init-0.1.0-x86_64.gz pc.img --append rd.overlay=tmpfs
 
-The exit status is 0 when the machine powered off, 1 when the boot failed, the kernel panicked or the time was up.")]
+The exit status is 0 when the machine powered off, 1 when the boot failed, the kernel panicked or the time was up, 128 + N when this command
+was ended by signal N.")]
 pub struct Args {
     /// The initramfs [default: the newest one in target/ of this version, --target and --variant]
     pub initrd: Option<PathBuf>,

@@ -17,7 +17,8 @@ use signal_hook::{
 use crate::{IoContext, Result, children};
 
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-static HOOKS: Mutex<Vec<(u64, Box<dyn Fn() + Send>)>> = Mutex::new(Vec::new());
+type Action = Box<dyn Fn() + Send>;
+static HOOKS: Mutex<Vec<(u64, Action)>> = Mutex::new(Vec::new());
 type Listen = Box<dyn Fn(i32) + Send>;
 static LISTENER: Mutex<Option<Listen>> = Mutex::new(None);
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
