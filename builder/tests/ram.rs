@@ -73,6 +73,7 @@ const CASES: &[Case] = &[
     ("disks, folders and ports that cannot be", disk::bad_input),
     ("what asks init to end asks the program as it wants it", ends::stop_signal),
     ("what nobody waits for is reaped", ends::orphans),
+    ("a KVM that hangs gives way to TCG", ends::kvm_hangs),
     ("an archive that is cut short is refused", ends::cut_short),
     ("too little memory is said loudly", ends::low_memory),
     ("a program that cannot be run has a card", ends::cannot_run),

@@ -1,7 +1,7 @@
 //! Parameters of a boot: their names, and how a command line is split. Reading their values is init's.
 
 /// Every parameter whose name begins with `rd.`, those that every build of init knows first. `docs/parameters.md` describes each.
-pub const PARAMETERS: [&str; 21] = [
+pub const PARAMETERS: [&str; 22] = [
     "rd.img",
     "rd.boot",
     "rd.newimg",
@@ -20,8 +20,9 @@ pub const PARAMETERS: [&str; 21] = [
     "rd.break",
     "rd.debug",
     "rd.driver.blacklist",
-    // PID 1 stays, and has a status to report.
+    // PID 1 stays, and has something to report.
     "rd.exit",
+    "rd.alive",
     // The initramfs is the root.
     "rd.verify",
     "rd.net",
@@ -32,7 +33,7 @@ pub fn known(stays: bool, ram: bool) -> &'static [&'static str] {
     let others = match (stays, ram) {
         (_, true) => 0,
         (true, false) => 2,
-        (false, false) => 3,
+        (false, false) => 4,
     };
     PARAMETERS.get(..PARAMETERS.len().saturating_sub(others)).unwrap_or_default()
 }

@@ -100,6 +100,11 @@ fn start(context: &mut Context<'_>) -> Result<ModeConfig> {
     let last = context.text(names::FINAL_CMDLINE);
     let (config, outcome) = Config::parse([&baked, &given, &last], context.abilities, is_root);
     context.config = config.common;
+    #[cfg(feature = "supervise")]
+    if let Some(place) = context.config.alive.clone() {
+        // Without it the host takes the machine for one that hangs.
+        let _ = context.kernel.write_at(&place.path, place.offset, &[supervise::ALIVE]);
+    }
     for warning in config.warnings {
         context.notice(&warning);
     }

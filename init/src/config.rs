@@ -117,6 +117,8 @@ pub struct Common {
     pub debug: bool,
     /// The place that takes the status of init's program; with one, this process stays PID 1.
     pub exit: Option<exit::Exit>,
+    /// The place that takes a byte as soon as this process runs.
+    pub alive: Option<exit::Exit>,
 }
 
 /// The parameters of the boot mode that is asked for.
@@ -194,6 +196,7 @@ impl Common {
             modules: Options::default(),
             debug: false,
             exit: None,
+            alive: None,
         }
     }
 }
@@ -350,6 +353,10 @@ impl Reading {
             ("rd.exit", value) if STAYS => match value.and_then(exit::Exit::parse) {
                 Some(exit) => self.common.exit = Some(exit),
                 None => objections.refuse(name, value, exit::WANTED),
+            },
+            ("rd.alive", value) if STAYS => match value.and_then(exit::Exit::parse) {
+                Some(place) => self.common.alive = Some(place),
+                None => objections.warn(name, value, exit::WANTED),
             },
             ("rd.debug", None) => self.common.debug = true,
             _ => self.unknown(name),

@@ -6,7 +6,7 @@ use serde_json::json;
 use vm::{
     network::Publish,
     qemu::{Accelerator, End},
-    session::{Outcome, Output},
+    session::{Limits, Outcome, Output},
 };
 
 use super::{output, run::failure};
@@ -58,6 +58,35 @@ impl MachineArgs {
     /// Returns where the console goes.
     pub(super) fn output(&self) -> Output {
         if self.json { Output::Error } else { Output::Standard }
+    }
+
+    /// Runs a machine whose initramfs has `size` bytes. Where it hangs under a KVM that nobody asked for, it runs once more under TCG: nothing
+    /// of the user's has run yet. Returns what it ran under as well.
+    ///
+    /// # Errors
+    /// As `run`.
+    pub(super) fn run<E>(
+        &self,
+        accelerator: Accelerator,
+        size: u64,
+        mut run: impl FnMut(Accelerator, Limits) -> Result<(Outcome, String), E>,
+    ) -> Result<(Outcome, String, Accelerator), E> {
+        /// For a kernel, and for a second of an initramfs that is unpacked, in seconds and bytes.
+        const KERNEL: u64 = 30;
+        const UNPACKED: u64 = 8 << 20;
+        let is_chosen = self.accel.is_none() && accelerator == Accelerator::Kvm;
+        let patience = is_chosen.then(|| Duration::from_secs(KERNEL + size / UNPACKED));
+        let (outcome, console) = run(accelerator, Limits { time: self.timeout, patience })?;
+        if outcome != Outcome::Hung {
+            return Ok((outcome, console, accelerator));
+        }
+        eprintln!(
+            "initramfs-overlay: KVM hangs here: init did not run within {} s. Once more, {} (--accel tcg does so at once)",
+            patience.unwrap_or_default().as_secs(),
+            accelerator_words(Accelerator::Tcg)
+        );
+        let (outcome, console) = run(Accelerator::Tcg, Limits { time: self.timeout, patience: None })?;
+        Ok((outcome, console, Accelerator::Tcg))
     }
 
     /// Tells how a machine ended that ran for `time`, and returns the command's own status.
@@ -147,6 +176,7 @@ pub(super) fn judge(outcome: &Outcome, console: &str) -> Judged {
             name: "signalled",
             reason: Some(format!("ended by signal {number}, and the machine with it")),
         },
+        Outcome::Hung => failed("hung", "the machine hangs: init did not run in time".to_owned()),
         Outcome::ShareLost(tag, words) => {
             let words = if words.is_empty() { "it said nothing" } else { words };
             failed("share-lost", format!("virtiofsd for {tag} ended while the machine needed it: {words}"))

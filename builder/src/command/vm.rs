@@ -169,7 +169,9 @@ fn boot(args: &Args) -> Result<ExitCode> {
     let version = kernel.version.as_deref().unwrap_or("of unknown version");
     progress.say(format!("{} on kernel {version}, {}", args.root.display(), accelerator_words(accelerator)));
     let started = Instant::now();
-    let (outcome, console) = session::run(&vm, &daemon, &tree, args.machine.output(), args.machine.timeout)?;
+    let (outcome, console, accelerator) = args.machine.run(accelerator, 0, |accelerator, limits| {
+        session::run(&Vm { accelerator, ..vm.clone() }, &daemon, &tree, args.machine.output(), limits)
+    })?;
     let judged = machine::judge(&outcome, &console);
     args.machine.conclude(&judged, accelerator, kernel.version.as_deref(), started.elapsed())
 }

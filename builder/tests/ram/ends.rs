@@ -16,6 +16,38 @@ pub fn orphans(lab: &Lab) {
     lab.run(&lab.image(), &[], &[script]).expect(3).expect_lines(&["0"]);
 }
 
+/// A KVM that passes the probe and then hangs: nobody asked for it, so it is left.
+pub fn kvm_hangs(lab: &Lab) {
+    use std::os::unix::fs::PermissionsExt;
+    if let Err(error) = std::fs::File::options().read(true).write(true).open("/dev/kvm") {
+        return crate::support::skip(&format!("/dev/kvm: {error}"));
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let name = "qemu-system-x86_64";
+    let real = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.exists()).expect("QEMU");
+    let (folder, temporary) = (lab.folder(), lab.folder());
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' -accel kvm '*) case \" $* \" in *' -bios '*) exit 43;; esac; exec sleep 1000;; esac\nexec {} \"$@\"\n",
+        real.display()
+    );
+    std::fs::write(folder.join(name), script).expect("a file");
+    std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&path))).expect("a path");
+    let run_with = |options: &[&str]| {
+        let mut command = lab.command(&["run", &lab.image(), "--json"]);
+        command.args(options).env("PATH", &path).env("TMPDIR", &temporary);
+        crate::ended::run(command.args(["--", "echo it ran; exit 3"]))
+    };
+    let ended = run_with(&["--timeout", "300s"]);
+    ended.expect(3);
+    assert!(ended.errors.contains("KVM hangs here") && ended.errors.contains("it ran"), "{}", ended.errors);
+    assert!(ended.output.contains("\"accelerator\": \"tcg\""), "{}", ended.output);
+    // Who asks for it has it.
+    let ended = run_with(&["--accel", "kvm", "--timeout", "3s"]);
+    ended.expect(124);
+    assert!(!ended.errors.contains("KVM hangs here"), "{}", ended.errors);
+}
+
 pub fn cut_short(lab: &Lab) {
     let (file, told) = lab.pack(&lab.image(), &["--cmd", "echo it ran"]);
     let console = lab.boot("x86_64", &file, "rd.exit=console");

@@ -11,6 +11,9 @@ use crate::{
     kernel::{Level, Machine, Power, supervisor::Program},
 };
 
+/// The byte that says that this process runs.
+pub const ALIVE: u8 = 1;
+
 /// Grace period for the host to stop the VM once it has the status; usually faster than a power-off.
 const GRACE: Duration = Duration::from_secs(1);
 

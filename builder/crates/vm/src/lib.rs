@@ -34,4 +34,4 @@ pub mod shared_root;
 mod terminal;
 
 pub use error::{Error, Result};
-pub use shared_root::{EXIT_PORT, RootAccess, Share, Vm, arguments, exit_arguments, processor, share_arguments};
+pub use shared_root::{Pipes, RootAccess, Share, Vm, arguments, pipe_arguments, processor, share_arguments, told};

@@ -25,7 +25,7 @@ use rustix::{
 };
 
 use super::{
-    Share, Vm,
+    Pipes, Share, Vm,
     share::{self, Daemon, Running, inherit},
 };
 use crate::{
@@ -53,6 +53,8 @@ pub enum Outcome {
     Signalled(i32),
     /// The time was up.
     TimedOut,
+    /// No sign of life came in time.
+    Hung,
 }
 
 /// Where a machine's console goes.
@@ -64,8 +66,18 @@ pub enum Output {
     Error,
 }
 
+/// How long a machine may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// For all of it.
+    pub time: Option<Duration>,
+    /// Until init tells that it runs; a machine that may take longer has none.
+    pub patience: Option<Duration>,
+}
+
 /// What is heard while a machine runs.
 enum Event {
+    Alive,
     Status(u8),
     ConsoleClosed,
     ShareEnded(String, String),
@@ -105,10 +117,10 @@ impl Drop for Started {
 ///
 /// # Errors
 /// As [`run_machine`].
-pub fn run(vm: &Vm, daemon: &Daemon, tree: &Tree, output: Output, time: Option<Duration>) -> Result<(Outcome, String)> {
+pub fn run(vm: &Vm, daemon: &Daemon, tree: &Tree, output: Output, limits: Limits) -> Result<(Outcome, String)> {
     let initrd = in_memory(tree)?;
-    let machine = |sockets: &[i32], exit| vm.machine(initrd.as_raw_fd(), sockets, exit);
-    run_machine(&machine, Some((daemon, &vm.shares)), &[&initrd], output, time)
+    let machine = |sockets: &[i32], pipes| vm.machine(initrd.as_raw_fd(), sockets, pipes);
+    run_machine(&machine, Some((daemon, &vm.shares)), &[&initrd], output, limits)
 }
 
 /// Runs a machine to its end, with directories of the host where there are some. `machine` makes it, knowing the sockets of these and the
@@ -122,7 +134,7 @@ pub fn run_machine(
     shares: Option<(&Daemon, &[Share])>,
     inherited: &[&OwnedFd],
     output: Output,
-    time: Option<Duration>,
+    limits: Limits,
 ) -> Result<(Outcome, String)> {
     if let Some((daemon, shares)) = shares {
         daemon.check(shares)?;
@@ -135,18 +147,18 @@ pub fn run_machine(
         }
         Ok(())
     };
-    conduct(machine, inherited, start, output, time)
+    conduct(machine, inherited, start, output, limits)
 }
 
 /// What makes the machine: the sockets of its shares and the descriptor for its status.
-pub type Make<'a> = &'a dyn Fn(&[i32], i32) -> Machine;
+pub type Make<'a> = &'a dyn Fn(&[i32], Pipes) -> Machine;
 
 fn conduct(
     machine: Make<'_>,
     inherited: &[&OwnedFd],
     start: impl FnOnce(&Sender<Event>, &mut Vec<Running>) -> Result<()>,
     output: Output,
-    time: Option<Duration>,
+    limits: Limits,
 ) -> Result<(Outcome, String)> {
     let (sender, events) = mpsc::channel();
     // Signals end the machine first.
@@ -156,8 +168,7 @@ fn conduct(
     start(&sender, &mut started.shares)?;
     let console = Arc::new(Console::default());
     started.qemu = Some(start_machine(machine, &mut started.shares, inherited, output, &console, &sender)?);
-    let deadline = time.map(|time| Instant::now() + time);
-    let outcome = listen(&events, &console, deadline);
+    let outcome = listen(&events, &console, limits);
     started.end_machine();
     end_shares(&mut started, &events);
     Ok((outcome, console.text()))
@@ -184,11 +195,12 @@ fn start_machine(
 ) -> Result<Child> {
     let pipe = || std::io::pipe().at("open a pipe for", "QEMU");
     let (exit_reader, exit) = pipe()?;
+    let (alive_reader, alive) = pipe()?;
     let (console_reader, copy) = pipe()?;
-    let (exit, copy) = (OwnedFd::from(exit), OwnedFd::from(copy));
+    let (exit, alive, copy) = (OwnedFd::from(exit), OwnedFd::from(alive), OwnedFd::from(copy));
     let sockets: Vec<OwnedFd> = shares.iter_mut().filter_map(|share| share.socket.take()).collect();
     let numbers: Vec<i32> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
-    let machine = make(&numbers, exit.as_raw_fd());
+    let machine = make(&numbers, Pipes { exit: exit.as_raw_fd(), alive: alive.as_raw_fd() });
     let program = Path::new(machine.program);
     base::program::require(&[machine.program()])?;
     let path = machine.program().locate().unwrap_or_else(|| program.to_owned());
@@ -201,21 +213,15 @@ fn start_machine(
     if output == Output::Error {
         command.stdout(Stdio::from(std::io::stderr()));
     }
-    for descriptor in sockets.iter().chain(inherited.iter().copied()).chain([&exit, &copy]) {
+    for descriptor in sockets.iter().chain(inherited.iter().copied()).chain([&exit, &alive, &copy]) {
         inherit(descriptor, true).at("prepare", program)?;
     }
     let child = command.spawn().at("start", program)?;
     // From here on QEMU alone holds the other ends of sockets and pipes: closed, they tell its end.
-    drop((sockets, exit, copy));
-    let (status_to, console_to) = (sender.clone(), sender.clone());
-    std::thread::spawn(move || {
-        let mut byte = [0];
-        let mut reader = exit_reader;
-        if reader.read_exact(&mut byte).is_ok() {
-            // Nobody listens any more where the machine was ended.
-            let _ = status_to.send(Event::Status(byte[0]));
-        }
-    });
+    drop((sockets, exit, alive, copy));
+    let console_to = sender.clone();
+    hear(exit_reader, sender, Event::Status);
+    hear(alive_reader, sender, |_| Event::Alive);
     if !machine.powers_off {
         // Such a machine stays where it is; its words have to do.
         let (sender, console) = (sender.clone(), Arc::clone(console));
@@ -233,14 +239,39 @@ fn start_machine(
     Ok(child)
 }
 
+/// Has the first byte that comes through a pipe heard.
+fn hear(mut reader: std::io::PipeReader, sender: &Sender<Event>, event: impl FnOnce(u8) -> Event + Send + 'static) {
+    let sender = sender.clone();
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        if reader.read_exact(&mut byte).is_ok() {
+            // Nobody listens any more where the machine was ended.
+            let _ = sender.send(event(byte[0]));
+        }
+    });
+}
+
 /// Waits for the first thing that means the end.
-fn listen(events: &Receiver<Event>, console: &Console, deadline: Option<Instant>) -> Outcome {
-    let next = || match deadline {
-        Some(deadline) => events.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok(),
-        None => events.recv().ok(),
+fn listen(events: &Receiver<Event>, console: &Console, limits: Limits) -> Outcome {
+    let deadline = limits.time.map(|time| Instant::now() + time);
+    let mut hung = limits.patience.map(|time| Instant::now() + time);
+    let event = loop {
+        let until = match (deadline, hung) {
+            (Some(deadline), Some(hung)) => Some(deadline.min(hung)),
+            (one, other) => one.or(other),
+        };
+        let event = match until {
+            Some(until) => events.recv_timeout(until.saturating_duration_since(Instant::now())).ok(),
+            None => events.recv().ok(),
+        };
+        match event {
+            Some(Event::Alive) => hung = None,
+            None if hung.is_some_and(|hung| Instant::now() >= hung) => return Outcome::Hung,
+            other => break other,
+        }
     };
-    match next() {
-        None => Outcome::TimedOut,
+    match event {
+        None | Some(Event::Alive) => Outcome::TimedOut,
         Some(Event::Status(status)) => Outcome::Exited(status),
         Some(Event::Signal(number)) => Outcome::Signalled(number),
         // It ends when QEMU does, and may complain of it, so that may be the reason; what the guest said before counts.
@@ -263,7 +294,7 @@ fn after_end(events: &Receiver<Event>) -> Option<Outcome> {
             Event::Status(status) => return Some(Outcome::Exited(status)),
             Event::Signal(number) => return Some(Outcome::Signalled(number)),
             Event::ConsoleClosed => ended = Some(Outcome::Silent(None)),
-            Event::ShareEnded(..) => {}
+            Event::ShareEnded(..) | Event::Alive => {}
         }
     }
     ended

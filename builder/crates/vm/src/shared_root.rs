@@ -13,6 +13,18 @@ use crate::{
 /// The I/O port that the guest writes its status to, that of QEMU's isa-debug-exit.
 pub const EXIT_PORT: &str = "0xf4";
 
+/// The I/O port that init writes a byte to as soon as it runs, that of Bochs' and QEMU's debugging consoles.
+pub const ALIVE_PORT: &str = "0xe9";
+
+/// The descriptors that a guest's words arrive at, which QEMU inherits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pipes {
+    /// For the status.
+    pub exit: i32,
+    /// For the first sign of life.
+    pub alive: i32,
+}
+
 /// A folder of the host in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {
@@ -78,7 +90,7 @@ impl Vm {
         for share in self.shares.iter().skip(1) {
             words.push(format!("{}={}", if share.read_only { "mount-ro" } else { "mount" }, share.tag));
         }
-        words.push(format!("rd.exit=ioport:{EXIT_PORT}"));
+        words.push(told());
         words.extend(self.init.iter().map(|init| match init.contains(char::is_whitespace) {
             true => format!("init=\"{init}\""),
             false => format!("init={init}"),
@@ -88,12 +100,12 @@ impl Vm {
     }
 
     /// The machine for QEMU, which inherits the descriptors: `initrd` to read from, `sockets` of the shares' virtiofsd in their
-    /// order, `exit` to write the status to.
-    pub fn machine(&self, initrd: i32, sockets: &[i32], exit: i32) -> Machine {
+    /// order, `pipes` to write to.
+    pub fn machine(&self, initrd: i32, sockets: &[i32], pipes: Pipes) -> Machine {
         let qemu = &self.target.qemu;
         let mut arguments = arguments(self.target, self.accelerator);
         arguments.extend(share_arguments(&self.shares, sockets, self.memory));
-        arguments.extend(exit_arguments(exit));
+        arguments.extend(pipe_arguments(pipes));
         arguments.extend(self.network.iter().flat_map(|ports| network::arguments(ports)));
         Machine {
             program: &qemu.program,
@@ -128,11 +140,20 @@ pub fn share_arguments(shares: &[Share], sockets: &[i32], memory: u32) -> Vec<St
     arguments
 }
 
-/// The arguments that write the guest's status to the descriptor `exit`. One byte arrives there as it is; isa-debug-exit would halve the
-/// range of a status.
-pub fn exit_arguments(exit: i32) -> Vec<String> {
-    let device = format!("isa-debugcon,iobase={EXIT_PORT},chardev=exit");
-    vec!["-chardev".to_owned(), format!("file,id=exit,path=/dev/fd/{exit}"), "-device".to_owned(), device]
+/// The words of the kernel's command line that tell init where the host listens.
+pub fn told() -> String {
+    format!("rd.exit=ioport:{EXIT_PORT} rd.alive=ioport:{ALIVE_PORT}")
+}
+
+/// The arguments that write what the guest tells to `pipes`. One byte arrives there as it is; isa-debug-exit would halve the range of a
+/// status.
+pub fn pipe_arguments(pipes: Pipes) -> Vec<String> {
+    let mut arguments = Vec::new();
+    for (name, port, descriptor) in [("exit", EXIT_PORT, pipes.exit), ("alive", ALIVE_PORT, pipes.alive)] {
+        arguments.extend(["-chardev".to_owned(), format!("file,id={name},path=/dev/fd/{descriptor}")]);
+        arguments.extend(["-device".to_owned(), format!("isa-debugcon,iobase={port},chardev={name}")]);
+    }
+    arguments
 }
 
 /// What makes a PC of a machine for `target`: nothing in it that was not asked for.
@@ -181,18 +202,19 @@ mod tests {
             network: None,
         };
         assert_eq!(
-            vm.machine(7, &[3, 4, 5], 9).command_line(Terminal::Bare),
+            vm.machine(7, &[3, 4, 5], Pipes { exit: 9, alive: 10 }).command_line(Terminal::Bare),
             "qemu-system-i386 -display none -nodefaults -no-user-config -no-reboot -cpu pentium2 \
              -object memory-backend-memfd,id=memory,size=512M,share=on -machine memory-backend=memory \
              -chardev socket,id=share0,fd=3 -device vhost-user-fs-pci,chardev=share0,tag=rootfs \
              -chardev socket,id=share1,fd=4 -device vhost-user-fs-pci,chardev=share1,tag=a,,b \
              -chardev socket,id=share2,fd=5 -device vhost-user-fs-pci,chardev=share2,tag=c \
              -chardev file,id=exit,path=/dev/fd/9 -device isa-debugcon,iobase=0xf4,chardev=exit \
+             -chardev file,id=alive,path=/dev/fd/10 -device isa-debugcon,iobase=0xe9,chardev=alive \
              -accel tcg -m 512 -smp 2 -nic none -serial stdio -monitor none -kernel /k -initrd /dev/fd/7 \
              -append 'console=ttyS0 no_timer_check panic=-1 rd.onerror=poweroff quiet rootfs=rootfs rw rd.overlay=tmpfs mount=a,b mount-ro=c \
-             rd.exit=ioport:0xf4 init=\"/bin/my program\" single'"
+             rd.exit=ioport:0xf4 rd.alive=ioport:0xe9 init=\"/bin/my program\" single'"
         );
         let kvm = Vm { target: target::named("x86_64").unwrap(), accelerator: Accelerator::Kvm, ..vm };
-        assert!(kvm.machine(7, &[3], 9).command_line(Terminal::Bare).contains("-cpu host"));
+        assert!(kvm.machine(7, &[3], Pipes { exit: 9, alive: 10 }).command_line(Terminal::Bare).contains("-cpu host"));
     }
 }

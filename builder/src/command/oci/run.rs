@@ -18,7 +18,7 @@ use sources::{
     target::{DiskInterface, Target},
 };
 use vm::{
-    EXIT_PORT, Share, accelerator, network,
+    Pipes, Share, accelerator, network,
     qemu::{self, Accelerator, Access, Drive, End, Machine},
     session::{self, Outcome},
     share::Daemon,
@@ -114,12 +114,11 @@ fn boot(args: &Args) -> Result<ExitCode> {
 
     let accelerator = args.machine.accel.or_else(|| asked?.join().ok()).unwrap_or(Accelerator::Tcg);
     let memory = args.memory.unwrap_or(MEMORY.max(least));
+    let size = std::fs::metadata(&path).at("read", &path)?.len();
     let mut machine = Machine::new(target, &kernel);
     machine.initrd = Some(path);
     machine.append.extend(command_line(target, args));
-    machine.accelerator = Some(accelerator);
     if !is_fixed {
-        machine.arguments = vm::arguments(target, accelerator);
         (machine.memory, machine.cpus) = (Some(memory), Some(args.machine.cpus));
     }
     machine.drives.extend(disk.as_ref().map(|disk| Drive {
@@ -135,20 +134,24 @@ fn boot(args: &Args) -> Result<ExitCode> {
         BinaryBytes(u64::from(memory) << 20)
     ));
     let shares: Vec<Share> = mounts.iter().map(|mount| mount.share.clone()).collect();
-    let make = |sockets: &[i32], exit: i32| {
+    let make = |accelerator, sockets: &[i32], pipes: Pipes| {
         let mut machine = machine.clone();
+        machine.accelerator = Some(accelerator);
         if !is_fixed {
+            machine.arguments = vm::arguments(target, accelerator);
             let network = args.has_network().then(|| network::arguments(&args.machine.publish));
             machine.arguments.extend(vm::share_arguments(&shares, sockets, memory));
-            machine.extra.extend(network.into_iter().flatten().chain(vm::exit_arguments(exit)).map(OsString::from));
+            machine.extra.extend(network.into_iter().flatten().chain(vm::pipe_arguments(pipes)).map(OsString::from));
         }
         machine
     };
     let shared = daemon.as_ref().map(|daemon| (daemon, &shares[..]));
     let inherited: Vec<&OwnedFd> = disk.iter().collect();
     let started = Instant::now();
-    let (outcome, console) =
-        session::run_machine(&make, shared, &inherited, args.machine.output(), args.machine.timeout)?;
+    let (outcome, console, accelerator) = args.machine.run(accelerator, size, |accelerator, limits| {
+        let make = |sockets: &[i32], pipes| make(accelerator, sockets, pipes);
+        session::run_machine(&make, shared, &inherited, args.machine.output(), limits)
+    })?;
     let judged = match ended_with_machine(process, &outcome, &console) {
         Some(judged) => judged,
         None => judge(&told(outcome, &console), &console),
@@ -285,7 +288,7 @@ fn command_line(target: &Target, args: &Args) -> Vec<String> {
     let mut words = vec!["panic=-1 rd.onerror=poweroff".to_owned()];
     words.push(if args.machine.debug { "debug" } else { "quiet" }.to_owned());
     words.push(match target.qemu.disk {
-        DiskInterface::Virtio => format!("rd.exit=ioport:{EXIT_PORT}"),
+        DiskInterface::Virtio => vm::told(),
         // QEMU's Raspberry Pi has nothing that takes a byte.
         DiskInterface::Sd => "rd.exit=console".to_owned(),
     });
