@@ -1,6 +1,8 @@
-//! What runs a guest's instructions: the processor, where /dev/kvm really works, else QEMU itself. Found out by running a guest of
-//! four instructions on the processor that the machine is to have: a /dev/kvm that can be opened may still hang, in a container or a
-//! virtual machine, or refuse a register of the processor that it stands for.
+//! What runs a guest's instructions: the processor, where /dev/kvm really works, else QEMU itself. Found out by running a small guest on
+//! the processor that the machine is to have, which does what a kernel does first (`accelerator/rom.S`): a /dev/kvm that can be opened may
+//! still hang, in a container or a virtual machine, or refuse a register of the processor that it stands for.
+
+mod rom;
 
 use std::{fs::File, io::Write, os::fd::AsRawFd, path::Path, process::Stdio, sync::mpsc, time::Duration};
 
@@ -13,28 +15,36 @@ use crate::{
     qemu::{self, Accelerator},
 };
 
-/// How long the guest of four instructions may take. Where it works it takes a tenth of that, most of it QEMU's own start.
+/// How long the guest may take. Where it works it takes a tenth of that, most of it QEMU's own start.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// What the guest says.
 const WORD: u8 = 0x15;
 
 /// The best that works here for the target's QEMU and processor.
 pub fn best(target: &'static Target) -> Accelerator {
-    if kvm_works(target).is_some_and(|works| works) { Accelerator::Kvm } else { Accelerator::Tcg }
+    let is_there = File::options().read(true).write(true).open("/dev/kvm").is_ok();
+    let works =
+        is_there && tries(target, Accelerator::Kvm, die_with_parent::command, PATIENCE).is_some_and(|works| works);
+    if works { Accelerator::Kvm } else { Accelerator::Tcg }
 }
 
-fn kvm_works(target: &'static Target) -> Option<bool> {
-    File::options().read(true).write(true).open("/dev/kvm").ok()?;
+/// Runs the guest. Returns whether it said its word in `time`, if it could be started.
+fn tries(
+    target: &'static Target,
+    accelerator: Accelerator,
+    command: impl FnOnce(&Path) -> std::process::Command,
+    time: Duration,
+) -> Option<bool> {
     let path = qemu::program(&target.qemu.program).locate()?;
     let rom = memfd_create("rom", MemfdFlags::CLOEXEC).ok()?;
-    File::from(rom.try_clone().ok()?).write_all(&rom_bytes()).ok()?;
+    File::from(rom.try_clone().ok()?).write_all(&rom::bytes()).ok()?;
     inherit(&rom, true).ok()?;
-    let mut command = die_with_parent::command(Path::new(&path));
+    let mut command = command(Path::new(&path));
     command.args([
         "-accel",
-        "kvm",
+        accelerator.name(),
         "-cpu",
-        processor(target, Accelerator::Kvm),
+        processor(target, accelerator),
         "-nodefaults",
         "-no-user-config",
         "-display",
@@ -55,7 +65,7 @@ fn kvm_works(target: &'static Target) -> Option<bool> {
         let _ = std::io::copy(&mut { reader }, &mut std::io::sink());
         let _ = sender.send(());
     });
-    if ended.recv_timeout(PATIENCE).is_err() {
+    if ended.recv_timeout(time).is_err() {
         // An error says that it has ended just now.
         let _ = child.kill();
     }
@@ -63,13 +73,22 @@ fn kvm_works(target: &'static Target) -> Option<bool> {
     Some(child.wait().ok()?.code() == Some(i32::from(WORD) * 2 + 1))
 }
 
-/// A firmware that says its word: 64 KiB that end where the processor begins, 16 bytes below the end (Intel's manual, volume 3,
-/// 9.1.4).
-fn rom_bytes() -> Vec<u8> {
-    let mut rom = vec![0; 64 << 10];
-    // mov al, WORD; out 0xf4, al; hlt; jmp to the hlt
-    let code = [0xb0, WORD, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
-    let start = rom.len() - 16;
-    rom[start..start + code.len()].copy_from_slice(&code);
-    rom
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sources::target;
+
+    /// QEMU's own emulation takes it on both processors that machines have.
+    #[test]
+    fn the_guest_says_its_word() {
+        for name in ["x86_64", "i686"] {
+            let target = target::named(name).unwrap();
+            if qemu::program(&target.qemu.program).locate().is_none() {
+                eprintln!("SKIPPED: {} is not installed", target.qemu.program);
+                continue;
+            }
+            let command = |path: &Path| std::process::Command::new(path);
+            assert_eq!(tries(target, Accelerator::Tcg, command, Duration::from_secs(60)), Some(true), "{name}");
+        }
+    }
 }
