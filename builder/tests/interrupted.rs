@@ -234,7 +234,7 @@ fn the_terminal_is_as_before() {
         .args([&initrd, &disk])
         .arg("--kernel")
         .arg(kernel.expect("a kernel").vmlinuz)
-        .args(["--timeout", "60s"])
+        .args(["--timeout", "60s", "--accel", "tcg"])
         .stdin(terminal())
         .stdout(terminal())
         .stderr(terminal())

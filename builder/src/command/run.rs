@@ -16,6 +16,7 @@ use sources::{
 };
 use vm::qemu::{Accelerator, Access, Drive, End, Guest, Machine, Terminal, Verdict, sd_card};
 
+use super::machine::accelerator_words;
 use crate::{Error, Result, append_modules, busybox_image, command::choice::choice, demo, variant::Variant};
 
 /// Boot an artifact and a disk in QEMU.
@@ -72,7 +73,7 @@ pub struct Args {
     #[arg(long, value_name = "COUNT")]
     pub cpus: Option<u32>,
 
-    /// What runs the guest: QEMU itself, or the processor through /dev/kvm
+    /// What runs the guest: QEMU itself, or the processor through /dev/kvm [default: kvm where it really works, else tcg]
     #[arg(long, value_name = "NAME", value_parser = choice::<Accelerator>())]
     pub accel: Option<Accelerator>,
 
@@ -97,6 +98,9 @@ pub struct Args {
     pub qemu: Vec<OsString>,
 }
 
+/// Longest silence of a machine under KVM before a hint.
+const SILENCE: Duration = Duration::from_secs(30);
+
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("`{text}` is no time: write 90s, 500ms or 2m"))
 }
@@ -117,8 +121,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if args.print_command {
         return print_command(&machine, work);
     }
-    eprintln!("Booting {} on {}; Ctrl-A X ends QEMU", initrd.display(), target.name);
+    let words = machine.accelerator.map(|accelerator| format!(", {}", accelerator_words(accelerator)));
+    let words = words.unwrap_or_default();
+    eprintln!("Booting {} on {}{words}; Ctrl-A X ends QEMU", initrd.display(), target.name);
     let mut guest = Guest::attach(&machine)?;
+    if args.accel.is_none() && machine.accelerator == Some(Accelerator::Kvm) {
+        guest.hint_if_silent(SILENCE, "The machine has said nothing so far: if KVM hangs here, try --accel tcg");
+    }
     let verdict = guest.finish(args.timeout)?;
     base::cleanup::wait_if_interrupted();
     let (text, code) = judge(verdict, &guest.console());
@@ -149,9 +158,23 @@ fn prepare(args: &Args, target: &'static Target, initrd: &Path, work: &Path, pro
     machine.append.extend(args.append.iter().cloned());
     machine.memory = args.memory;
     machine.cpus = args.cpus;
-    machine.accelerator = args.accel;
+    machine.accelerator = accelerator(args, target);
+    if machine.accelerator == Some(Accelerator::Kvm) && !machine.arguments.iter().any(|word| word == "-cpu") {
+        machine.arguments.extend(["-cpu".to_owned(), vm::processor(target, Accelerator::Kvm).to_owned()]);
+    }
     machine.extra.clone_from(&args.qemu);
     Ok(machine)
+}
+
+/// Chooses what runs the guest, where neither the user nor the target's machine says so.
+fn accelerator(args: &Args, target: &'static Target) -> Option<Accelerator> {
+    let says = |word: &OsString| ["-accel", "-enable-kvm", "-machine", "-M"].iter().any(|option| word == option);
+    match args.accel {
+        None if target.qemu.disk == DiskInterface::Virtio && !args.qemu.iter().any(says) => {
+            Some(vm::accelerator::best(target))
+        }
+        given => given,
+    }
 }
 
 /// The kernel, and its modules where there are any to add.

@@ -99,6 +99,17 @@ impl Guest {
         Self { child, console, keyboard, place: 0, powers_off: machine.powers_off, terminal }
     }
 
+    /// Tells `text` on standard error where the guest writes nothing for so long.
+    pub fn hint_if_silent(&self, time: Duration, text: &'static str) {
+        let console = Arc::clone(&self.console);
+        thread::spawn(move || {
+            if matches!(console.wait(&mut 0, &["\n"], Some(Instant::now() + time)), Waited::TimeOut) {
+                // The terminal is raw.
+                eprint!("{text}\r\n");
+            }
+        });
+    }
+
     /// Waits until the guest has written `words`, and returns what it wrote up to their end since the last wait.
     ///
     /// # Errors
