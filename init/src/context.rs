@@ -81,6 +81,21 @@ impl<'k> Context<'k> {
         }
     }
 
+    /// Makes a directory and those above it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    #[cfg(feature = "ram")]
+    pub fn make_dirs(&mut self, path: &str) -> Result<()> {
+        let mut made = String::new();
+        for part in path.split('/').filter(|part| !part.is_empty()) {
+            made.push('/');
+            made.push_str(part);
+            self.make_dir(&made)?;
+        }
+        Ok(())
+    }
+
     /// Opens the list of modules and loads those that every boot wants. Without a list for the running kernel these are all module
     /// files of the archive.
     pub fn open_modules(&mut self) {

@@ -289,23 +289,12 @@ fn prepare(context: &mut Context<'_>, config: &Config, workload: &Workload, host
         identity.process = workload.process;
     }
     let environment = workload.environment(&identity.home, hostname);
-    make_dirs(context, workload.folder())?;
+    context.make_dirs(workload.folder())?;
     let path =
         find(context.kernel, &name, workload.folder(), workload::variable(&environment, "PATH").unwrap_or_default())?;
     let directory = workload.folder().into();
     let setting = Setting { name, environment, directory, identity, stop: workload.stop() };
     Ok(Program { path, arguments: words.collect(), setting: Some(setting) })
-}
-
-/// Makes a folder with those above it.
-fn make_dirs(context: &mut Context<'_>, path: &str) -> Result<()> {
-    let mut made = String::new();
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        made.push('/');
-        made.push_str(part);
-        context.make_dir(&made)?;
-    }
-    Ok(())
 }
 
 /// Where the program `name` is: as execvp(3) looks for it, in folders that are not below a link that leads nowhere.

@@ -18,7 +18,7 @@ use crate::{
 pub fn mount(context: &mut Context<'_>, shares: &[workload::Share]) -> Result<()> {
     let mut devices = Devices::default();
     for share in shares {
-        super::make_dirs(context, &share.target)?;
+        context.make_dirs(&share.target)?;
         let source = Share { tag: share.tag.clone(), read_only: share.read_only };
         virtiofs::mount(context, &source, &share.target, &mut devices)?;
     }
