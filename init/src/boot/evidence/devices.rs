@@ -85,7 +85,7 @@ fn look_for_copies(card: &mut Card, found: &[Volume], kernel: &mut dyn Machine) 
     let mut disks: Vec<&str> = found.iter().map(|volume| volume.disk.as_str()).collect();
     disks.dedup();
     for disk in disks {
-        let mut line = ["/dev/", disk, " is"].concat();
+        let mut line = ["/dev/", disk, ":"].concat();
         let length = line.len();
         for (file, word) in [
             ("/device/model", " "),
