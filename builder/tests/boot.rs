@@ -8,6 +8,8 @@ mod bare;
 mod cases;
 #[path = "boot/errors.rs"]
 mod errors;
+#[path = "boot/faults.rs"]
+mod faults;
 #[path = "../../test-images/image.rs"]
 mod image;
 #[path = "boot/lab.rs"]
@@ -86,7 +88,6 @@ fn all_cases() -> Vec<Case> {
         ("an image too large for the memory", toram::short),
         ("a medium that fails while its image is copied to memory", toram::failing),
         ("no img partition: the card lists what there is", errors::img_missing),
-        ("two img partitions are refused", errors::img_ambiguous),
         ("img without an image: the card lists its files", errors::image_missing),
         ("a truncated squashfs", errors::image_truncated),
         ("an overlay partition that does not mount", errors::overlay_damaged),
@@ -95,6 +96,16 @@ fn all_cases() -> Vec<Case> {
         ("a bad value is an error, an unknown parameter a warning", errors::parameters),
         ("the debug variant gives a shell on an error", errors::debug_shell),
         ("rd.onerror=reboot reboots", errors::reboot),
+        ("fault: the labels of img and overlay are swapped", faults::labels_swapped),
+        ("fault: the partition table is gone", faults::table_gone),
+        ("fault: the image is damaged inside", faults::image_flipped),
+        ("fault: the image is for another processor", faults::other_processor),
+        ("fault: init is a broken link", faults::init_link_broken),
+        ("fault: init without its loader", faults::loader_missing),
+        ("fault: an empty init in persistent", faults::persistent_init),
+        ("fault: a disk and its copy", faults::cloned_disks),
+        ("fault: the overlay partition has FAT", faults::overlay_vfat),
+        ("fault: a write-protected disk with a journal to replay", faults::read_only_disk),
     ] {
         all.push((name, "x86_64", case));
     }

@@ -28,13 +28,6 @@ pub fn img_missing(lab: &Lab) {
     assert!(started.elapsed() < PATIENCE);
 }
 
-pub fn img_ambiguous(lab: &Lab) {
-    let first = lab.make(&lab.disk());
-    let second = lab.make(&lab.disk());
-    let said = lab.fail(&lab.machine(&lab.initrd(""), &[&first, &second], ""), "img-ambiguous");
-    assert!(said.contains("/dev/vda") && said.contains("/dev/vdb"), "{said}");
-}
-
 pub fn image_missing(lab: &Lab) {
     let mut disk = lab.disk();
     disk.image_name = "something-else.img".into();
