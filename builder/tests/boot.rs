@@ -10,6 +10,8 @@ mod cases;
 mod errors;
 #[path = "boot/faults.rs"]
 mod faults;
+#[path = "boot/filesystems.rs"]
+mod filesystems;
 #[path = "../../test-images/image.rs"]
 mod image;
 #[path = "boot/lab.rs"]
@@ -106,6 +108,9 @@ fn all_cases() -> Vec<Case> {
         ("fault: a disk and its copy", faults::cloned_disks),
         ("fault: the overlay partition has FAT", faults::overlay_vfat),
         ("fault: a write-protected disk with a journal to replay", faults::read_only_disk),
+        ("image, update and writable layer on XFS", filesystems::xfs),
+        ("image, update and writable layer on Btrfs", filesystems::btrfs),
+        ("image, update and writable layer on F2FS", filesystems::f2fs),
     ] {
         all.push((name, "x86_64", case));
     }

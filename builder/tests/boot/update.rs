@@ -35,8 +35,13 @@ pub fn disk(lab: &Lab, files: &[(&str, Vec<u8>)]) -> PathBuf {
 
 /// The update B, as it would be delivered.
 pub fn update(lab: &Lab) -> Vec<u8> {
-    let image = lab.folder().join("b.img");
-    run(Command::new("mksquashfs").arg(lab.root("B")).arg(&image).args(["-quiet", "-no-progress", "-all-root"]));
+    image(lab, "B")
+}
+
+/// The squashfs of the test image `id`.
+pub fn image(lab: &Lab, id: &str) -> Vec<u8> {
+    let image = lab.folder().join("root.img");
+    run(Command::new("mksquashfs").arg(lab.root(id)).arg(&image).args(["-quiet", "-no-progress", "-all-root"]));
     fs::read(image).expect("the image")
 }
 
