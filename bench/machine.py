@@ -14,7 +14,7 @@ from pathlib import Path
 from failure import BenchError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-TARGETS = ("x86_64", "i686", "armv6l")
+TARGETS = tuple(sorted((path.stem for path in (REPOSITORY / "targets").glob("*.toml")), reverse=True))
 
 
 class Clock(StrEnum):

@@ -7,7 +7,7 @@ mod support;
 use base::progress::Progress;
 use disk::{self, Source};
 use image::Marks;
-use sources::target;
+use sources::target::{self, DiskInterface};
 
 const CONSOLE: &str = "\
 SeaBIOS\r
@@ -65,6 +65,6 @@ fn a_disk_of_two_images_is_made_for_every_target() {
         let report = disk::make(&plan, &path, false, &Progress::none()).unwrap();
         assert_eq!(report.warnings, Vec::<String>::new());
         assert_eq!(report.partitions.len(), 4);
-        assert_eq!(report.size.is_power_of_two(), target.name == "armv6l");
+        assert_eq!(report.size.is_power_of_two(), target.qemu.disk == DiskInterface::Sd);
     }
 }

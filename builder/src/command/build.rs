@@ -46,8 +46,8 @@ pub(super) mod source;
 
 Each image has a .manifest.json (what it holds) and an .spdx.json (bill of materials) beside it, and SHA256SUMS lists them all.")]
 pub struct Args {
-    /// Whom to build for: names from `targets/`, or `all`. Repeatable
-    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all")]
+    /// The targets to build for
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all", help = target_help())]
     pub target: Vec<String>,
 
     /// The kinds of image. Repeatable
@@ -227,6 +227,11 @@ fn bare_inits<'a>(
     Ok(inits)
 }
 
+/// Returns the help of `--target` for what builds.
+pub(super) fn target_help() -> String {
+    format!("The targets to build for: {}; or all. Repeatable", target::list(|_| true, |target| target.about.clone()))
+}
+
 /// The targets of these names, in this order, each once.
 pub(super) fn chosen_targets(names: &[String]) -> Result<Vec<&'static Target>> {
     let mut chosen: Vec<&'static Target> = Vec::new();
@@ -295,8 +300,8 @@ mod tests {
             let list: Vec<String> = list.iter().map(|name| (*name).to_owned()).collect();
             chosen_targets(&list).unwrap().iter().map(|target| target.name.clone()).collect()
         };
-        assert_eq!(names(&["all"]), ["armv6l", "i686", "x86_64"]);
-        assert_eq!(names(&["x86_64", "all"]), ["x86_64", "armv6l", "i686"]);
+        assert_eq!(names(&["all"]), ["aarch64", "armv6l", "i686", "x86_64"]);
+        assert_eq!(names(&["amd64", "all"]), ["x86_64", "aarch64", "armv6l", "i686"]);
         let error = chosen_targets(&["i685".to_owned()]).unwrap_err().to_string();
         assert!(error.contains("did you mean `i686`"), "{error}");
     }

@@ -39,8 +39,8 @@ const FEATURES: &str = "ram";
   A rescue system for a PC, with the modules of its network card and disk, and files of your own:
     initramfs-overlay diskless --target x86_64 --module-tree /lib/modules/$(uname -r) --modules e1000e,@storage,ext4 --include rescue/")]
 pub struct Args {
-    /// Whom to build for: names from `targets/`, or `all`. Repeatable
-    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all")]
+    /// The targets to build for
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all", help = super::build::target_help())]
     target: Vec<String>,
 
     /// A folder whose files go into it, over ours. Repeatable

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use contract::names;
 use serde_json::json;
 use vm::{
     network::Publish,
@@ -161,6 +162,13 @@ pub(super) struct Judged {
     pub reason: Option<String>,
 }
 
+/// Reads the status of a machine without an exit device from the console, where it is the last thing that init writes.
+pub(super) fn told_on_console(outcome: Outcome, console: &str) -> Outcome {
+    let Outcome::Silent(_) = outcome else { return outcome };
+    let status = console.lines().rev().find_map(|line| line.trim().strip_prefix(names::EXIT_STATUS)?.parse().ok());
+    status.map_or(outcome, Outcome::Exited)
+}
+
 /// Judges how a machine ended.
 pub(super) fn judge(outcome: &Outcome, console: &str) -> Judged {
     let failed = |name, reason| Judged { status: FAILED, name, reason: Some(reason) };
@@ -202,6 +210,17 @@ mod tests {
         for bad in ["", "G", "0", "63", "1T", "-1G", "5000G", "1.5G", "99999999999G"] {
             assert!(memory(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_status_is_read_from_the_console() {
+        let silent = || Outcome::Silent(Some(End::Halted));
+        let console =
+            "initramfs-overlay: exit status 3\r\nx\r\ninitramfs-overlay: exit status 143\r\nreboot: System halted\r\n";
+        assert_eq!(told_on_console(silent(), console), Outcome::Exited(143));
+        assert_eq!(told_on_console(silent(), "initramfs-overlay: exit status 256\r\n"), silent());
+        assert_eq!(told_on_console(silent(), "x initramfs-overlay: exit status 1\r\n"), silent());
+        assert_eq!(told_on_console(Outcome::TimedOut, console), Outcome::TimedOut);
     }
 
     #[test]

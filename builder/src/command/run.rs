@@ -41,8 +41,8 @@ pub struct Args {
     /// The disk, a raw file [default: a demonstration disk]
     pub disk: Option<PathBuf>,
 
-    /// The machine: x86_64, i686 (a Pentium II) or armv6l (a Raspberry Pi Zero)
-    #[arg(long, value_name = "NAME", default_value = "x86_64")]
+    /// The machine, by target
+    #[arg(long, value_name = "NAME", default_value = "x86_64", help = target_help())]
     pub target: String,
 
     /// The variant, where INITRD is not given
@@ -100,6 +100,11 @@ pub struct Args {
 
 /// Longest silence of a machine under KVM before a hint.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// Returns the help of `--target`.
+fn target_help() -> String {
+    format!("The machine: {}", target::list(|_| true, |target| target.qemu.model.clone()))
+}
 
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text).ok_or_else(|| format!("`{text}` is no time: write 90s, 500ms or 2m"))
@@ -207,7 +212,7 @@ fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<(
 
 /// The newest kernel of this machine that has its modules, where this machine is of the target's kind.
 fn this_machines(target: &Target) -> Option<Kernel> {
-    let same = target.name == std::env::consts::ARCH;
+    let same = target.is_called(std::env::consts::ARCH);
     let folders = std::fs::read_dir("/lib/modules").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
     let kernels = folders.filter_map(|modules| {
         let version = modules.file_name()?.to_str()?.to_owned();

@@ -9,7 +9,10 @@ use std::{
 use base::progress::Progress;
 use contract::virtiofs::{INIT, ROOT_TAG};
 use kmod::ModuleTree;
-use sources::{kernel_package, target::Target};
+use sources::{
+    kernel_package,
+    target::{self, DiskInterface, Target},
+};
 use vm::{
     RootAccess, Share, Vm, accelerator,
     qemu::Accelerator,
@@ -90,8 +93,8 @@ pub struct Args {
     #[command(flatten)]
     pub machine: MachineArgs,
 
-    /// What kind of machine: x86_64 or i686 [default: this machine's]
-    #[arg(long, value_name = "NAME")]
+    /// The machine, by target
+    #[arg(long, value_name = "NAME", help = target_help())]
     pub target: Option<String>,
 
     /// A finished init with the virtiofs way, instead of compiling it
@@ -110,6 +113,12 @@ impl Args {
     }
 }
 
+/// Returns the help of `--target`: the targets whose QEMU machine has a PCI bus.
+fn target_help() -> String {
+    let shown = target::list(|target| target.qemu.disk == DiskInterface::Virtio, |target| target.qemu.model.clone());
+    format!("The machine: {shown} [default: this machine's]")
+}
+
 /// Boots, and waits for the end.
 ///
 /// # Errors
@@ -121,7 +130,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn boot(args: &Args) -> Result<ExitCode> {
     let progress = crate::progress::on_stderr();
     let target = chosen_target(args.target.as_deref())?;
-    if target.qemu.disk != sources::target::DiskInterface::Virtio {
+    if target.qemu.disk != DiskInterface::Virtio {
         return Err(Error::Usage(format!(
             "--target {}: QEMU's machine for it has no PCI bus, so no folder can be shared with it",
             target.name
@@ -172,7 +181,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     let (outcome, console, accelerator) = args.machine.run(accelerator, 0, |accelerator, limits| {
         session::run(&Vm { accelerator, ..vm.clone() }, &daemon, &tree, args.machine.output(), limits)
     })?;
-    let judged = machine::judge(&outcome, &console);
+    let judged = machine::judge(&machine::told_on_console(outcome, &console), &console);
     args.machine.conclude(&judged, accelerator, kernel.version.as_deref(), started.elapsed())
 }
 

@@ -27,8 +27,12 @@ fn names_that_do_not_exist_are_told_with_the_nearest() {
             assert!(said(&output).contains(part), "{arguments:?}: {}", said(&output));
         }
     };
-    own(&["--target", "x86_46"], 2, &["there is no target `x86_46`; did you mean `x86_64`?", "armv6l, i686, x86_64"]);
-    own(&["--target", "amd64"], 2, &["did you mean `x86_64`?"]);
+    own(
+        &["--target", "x86_46"],
+        2,
+        &["there is no target `x86_46`; did you mean `x86_64`?", "aarch64, armv6l, i686, x86_64"],
+    );
+    own(&["--target", "amd46"], 2, &["did you mean `x86_64`?"]);
     own(&["--variant", "debgu"], 2, &["debgu", "standard, debug, slim", "'debug'"]);
     own(&["--compress", "gzp"], 2, &["gzp", "gzip, zstd, xz, lz4, none", "'gzip'"]);
     own(&["--init", "init"], 2, &["--init gives one program", "name it with --target"]);

@@ -10,7 +10,7 @@
 //! # fn main() -> initramfs_overlay_sources::Result<()> {
 //! let target = target::named("armv6l")?;
 //! assert_eq!((target.elf.to_string(), target.qemu.program.as_str()), ("32-bit ARM".to_owned(), "qemu-system-arm"));
-//! let error = target::named("amd64").unwrap_err().to_string();
+//! let error = target::named("amd46").unwrap_err().to_string();
 //! assert!(error.contains("did you mean `x86_64`?"), "{error}");
 //! # Ok(())
 //! # }

@@ -21,6 +21,13 @@ pub struct Target {
     pub definition: Definition,
 }
 
+impl Target {
+    /// Returns true for its name and each of its aliases.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.aliases.iter().any(|alias| alias == name)
+    }
+}
+
 impl std::ops::Deref for Target {
     type Target = Definition;
 
@@ -29,10 +36,16 @@ impl std::ops::Deref for Target {
     }
 }
 
-/// What a file in `targets/` holds.
+/// The content of a file in `targets/`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Definition {
+    /// The machines it is for, as help and documents show them.
+    pub about: String,
+    /// Its names in other tools: `uname -m`, Debian, Docker, Go.
+    pub aliases: Vec<String>,
+    /// OCI platforms whose programs run on it, its own first. One without a variant stands for all variants.
+    pub oci: Vec<String>,
     /// Rust's name.
     pub triple: String,
     /// Zig's name, for the parts in C: libblkid and musl.
@@ -83,14 +96,20 @@ pub struct KernelPackage {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Qemu {
+    /// The machine that QEMU emulates, as help shows it: `a Pentium II`.
+    pub model: String,
     /// The program.
     pub program: String,
+    /// The Debian package of the program.
+    pub debian_package: String,
     /// Its arguments for the machine itself; kernel, initramfs and disk come on top.
     pub args: Vec<String>,
     /// What `console=` takes.
     pub console: String,
     /// How the disk is attached.
     pub disk: DiskInterface,
+    /// How the guest reports the status of its program.
+    pub exit: ExitChannel,
     /// What the kernel's command line needs on this machine.
     #[serde(default)]
     pub append: String,
@@ -107,6 +126,16 @@ pub enum DiskInterface {
     Sd,
     /// virtio over PCI.
     Virtio,
+}
+
+/// How a guest reports the status of its program to QEMU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExitChannel {
+    /// A byte to an I/O port, QEMU's `isa-debugcon`.
+    IsaPort,
+    /// A line on the console.
+    Console,
 }
 
 impl DiskInterface {
@@ -142,28 +171,29 @@ pub fn all() -> Result<&'static [Target]> {
     }
 }
 
-/// The target called `name`.
+/// Returns the target of that name or alias.
 ///
 /// # Errors
-/// [`Error::Usage`] with the names there are, and the nearest.
+/// [`Error::Usage`] with all names, and the one that was probably meant.
 pub fn named(name: &str) -> Result<&'static Target> {
     let targets = all()?;
-    targets.iter().find(|target| target.name == name).ok_or_else(|| {
+    targets.iter().find(|target| target.is_called(name)).ok_or_else(|| {
         let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        let hint = alias(name).or_else(|| nearest(name, &names));
+        let hint = nearest(name, &names).or_else(|| {
+            let aliases: Vec<&str> = targets.iter().flat_map(|target| &target.aliases).map(String::as_str).collect();
+            let near = nearest(name, &aliases)?;
+            targets.iter().find(|target| target.is_called(near)).map(|target| target.name.as_str())
+        });
         let hint = hint.map_or_else(|| ".".to_owned(), |hint| format!("; did you mean `{hint}`?"));
         Error::Usage(format!("there is no target `{name}`{hint} There are: {}", names.join(", ")))
     })
 }
 
-/// What others call our targets.
-fn alias(name: &str) -> Option<&'static str> {
-    match name {
-        "arm" | "armel" | "armhf" | "armv6" | "armv6hf" | "arm1176" | "rpi" => Some("armv6l"),
-        "i386" | "i486" | "i586" | "x86" | "ia32" => Some("i686"),
-        "amd64" | "x64" | "x86-64" => Some("x86_64"),
-        _ => None,
-    }
+/// Lists the targets that `is_shown` keeps, each with what `detail` says about it, for a line of help: `i686 (a Pentium II), …`.
+/// Empty where a definition is wrong, which [`all`] reports.
+pub fn list(is_shown: impl Fn(&Target) -> bool, detail: impl Fn(&Target) -> String) -> String {
+    let shown = all().unwrap_or_default().iter().filter(|target| is_shown(target));
+    shown.map(|target| format!("{} ({})", target.name, detail(target))).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -174,8 +204,13 @@ mod tests {
     fn the_definitions_are_right() {
         let targets = all().unwrap();
         let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        assert_eq!(names, ["armv6l", "i686", "x86_64"]);
+        assert_eq!(names, ["aarch64", "armv6l", "i686", "x86_64"]);
         for target in targets {
+            let called = |name: &str| targets.iter().filter(|target| target.is_called(name)).count();
+            for name in target.aliases.iter().chain([&target.name]) {
+                assert_eq!(called(name), 1, "{name}");
+            }
+            assert!(!target.oci.is_empty(), "{}", target.name);
             assert_eq!(target.busybox.sha256.len(), 64, "{}", target.name);
             assert!(target.busybox.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", target.name);
         }
@@ -186,11 +221,37 @@ mod tests {
         let text = |name| named(name).unwrap_err().to_string();
         assert_eq!(
             text("x86_46"),
-            "there is no target `x86_46`; did you mean `x86_64`? There are: armv6l, i686, x86_64"
+            "there is no target `x86_46`; did you mean `x86_64`? There are: aarch64, armv6l, i686, x86_64"
         );
-        assert_eq!(text("amd64"), "there is no target `amd64`; did you mean `x86_64`? There are: armv6l, i686, x86_64");
-        assert_eq!(text("sparc"), "there is no target `sparc`. There are: armv6l, i686, x86_64");
+        assert!(text("amd46").contains("did you mean `x86_64`?"), "{}", text("amd46"));
+        assert_eq!(text("sparc"), "there is no target `sparc`. There are: aarch64, armv6l, i686, x86_64");
         assert_eq!(named("i686").unwrap().triple, "i586-unknown-linux-musl");
+    }
+
+    #[test]
+    fn the_names_of_other_tools_work() {
+        for (name, target) in [
+            ("arm64", "aarch64"),
+            ("armel", "armv6l"),
+            ("i386", "i686"),
+            ("386", "i686"),
+            ("amd64", "x86_64"),
+            ("x86-64", "x86_64"),
+        ] {
+            assert_eq!(named(name).unwrap().name, target, "{name}");
+        }
+    }
+
+    #[test]
+    fn documents_list_every_target_as_its_definition_describes_it() {
+        let tree = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
+        for document in ["README.md", "docs/build.md"] {
+            let text = std::fs::read_to_string(tree.join(document)).unwrap();
+            for target in all().unwrap() {
+                let row = format!("| `{}` | {} |", target.name, target.about);
+                assert!(text.contains(&row), "{document} lacks {row}");
+            }
+        }
     }
 
     #[test]

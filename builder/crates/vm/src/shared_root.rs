@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use contract::virtiofs::ROOT_TAG;
-use sources::target::Target;
+use sources::target::{ExitChannel, Target};
 
 use crate::{
     network::{self, Publish},
@@ -90,7 +90,7 @@ impl Vm {
         for share in self.shares.iter().skip(1) {
             words.push(format!("{}={}", if share.read_only { "mount-ro" } else { "mount" }, share.tag));
         }
-        words.push(told());
+        words.push(told(self.target));
         words.extend(self.init.iter().map(|init| match init.contains(char::is_whitespace) {
             true => format!("init=\"{init}\""),
             false => format!("init={init}"),
@@ -105,7 +105,7 @@ impl Vm {
         let qemu = &self.target.qemu;
         let mut arguments = arguments(self.target, self.accelerator);
         arguments.extend(share_arguments(&self.shares, sockets, self.memory));
-        arguments.extend(pipe_arguments(pipes));
+        arguments.extend(pipe_arguments(self.target, pipes));
         arguments.extend(self.network.iter().flat_map(|ports| network::arguments(ports)));
         Machine {
             program: &qemu.program,
@@ -141,14 +141,20 @@ pub fn share_arguments(shares: &[Share], sockets: &[i32], memory: u32) -> Vec<St
 }
 
 /// The words of the kernel's command line that tell init where the host listens.
-pub fn told() -> String {
-    format!("rd.exit=ioport:{EXIT_PORT} rd.alive=ioport:{ALIVE_PORT}")
+pub fn told(target: &Target) -> String {
+    match target.qemu.exit {
+        ExitChannel::IsaPort => format!("rd.exit=ioport:{EXIT_PORT} rd.alive=ioport:{ALIVE_PORT}"),
+        ExitChannel::Console => "rd.exit=console".to_owned(),
+    }
 }
 
 /// The arguments that write what the guest tells to `pipes`. One byte arrives there as it is; isa-debug-exit would halve the range of a
-/// status.
-pub fn pipe_arguments(pipes: Pipes) -> Vec<String> {
+/// status. None for a machine without I/O ports.
+pub fn pipe_arguments(target: &Target, pipes: Pipes) -> Vec<String> {
     let mut arguments = Vec::new();
+    if target.qemu.exit == ExitChannel::Console {
+        return arguments;
+    }
     for (name, port, descriptor) in [("exit", EXIT_PORT, pipes.exit), ("alive", ALIVE_PORT, pipes.alive)] {
         arguments.extend(["-chardev".to_owned(), format!("file,id={name},path=/dev/fd/{descriptor}")]);
         arguments.extend(["-device".to_owned(), format!("isa-debugcon,iobase={port},chardev={name}")]);
@@ -156,20 +162,28 @@ pub fn pipe_arguments(pipes: Pipes) -> Vec<String> {
     arguments
 }
 
-/// What makes a PC of a machine for `target`: nothing in it that was not asked for.
+/// Returns the arguments of a machine for `target` without any device that was not asked for.
 pub fn arguments(target: &Target, accelerator: Accelerator) -> Vec<String> {
     let mut arguments =
         ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"].map(str::to_owned).to_vec();
+    if let Some(board) = value_of(target, "-M") {
+        arguments.extend(["-M".to_owned(), board.to_owned()]);
+    }
     arguments.extend(["-cpu".to_owned(), processor(target, accelerator).to_owned()]);
     arguments
+}
+
+/// Returns the value of an option among the target's arguments for QEMU.
+fn value_of<'a>(target: &'a Target, option: &str) -> Option<&'a str> {
+    let mut words = target.qemu.args.iter();
+    words.find(|word| *word == option)?;
+    words.next().map(String::as_str)
 }
 
 /// The processor of a machine, for QEMU's `-cpu`: one that the target asks for is asked for here too; else all that there can be, as
 /// distributions need it.
 pub fn processor(target: &Target, accelerator: Accelerator) -> &str {
-    let arguments = &target.qemu.args;
-    let asked = arguments.iter().position(|word| word == "-cpu").and_then(|place| arguments.get(place + 1));
-    match (asked, accelerator) {
+    match (value_of(target, "-cpu"), accelerator) {
         (Some(processor), _) => processor,
         (None, Accelerator::Kvm) => "host",
         (None, Accelerator::Tcg) => "max",
@@ -214,7 +228,12 @@ mod tests {
              -append 'console=ttyS0 no_timer_check panic=-1 rd.onerror=poweroff quiet rootfs=rootfs rw rd.overlay=tmpfs mount=a,b mount-ro=c \
              rd.exit=ioport:0xf4 rd.alive=ioport:0xe9 init=\"/bin/my program\" single'"
         );
+        let pipes = Pipes { exit: 9, alive: 10 };
+        let arm = Vm { target: target::named("aarch64").unwrap(), ..vm.clone() }.machine(7, &[3], pipes);
+        let line = arm.command_line(Terminal::Bare);
+        assert!(line.starts_with("qemu-system-aarch64 ") && line.contains("-M virt -cpu cortex-a53"), "{line}");
+        assert!(line.contains("rd.exit=console") && !line.contains("isa"), "{line}");
         let kvm = Vm { target: target::named("x86_64").unwrap(), accelerator: Accelerator::Kvm, ..vm };
-        assert!(kvm.machine(7, &[3], Pipes { exit: 9, alive: 10 }).command_line(Terminal::Bare).contains("-cpu host"));
+        assert!(kvm.machine(7, &[3], pipes).command_line(Terminal::Bare).contains("-cpu host"));
     }
 }

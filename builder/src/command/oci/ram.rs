@@ -222,23 +222,27 @@ fn process(word: &str) -> Result<Process, String> {
     Process::parse(word).ok_or_else(|| format!("`{word}` is none of namespace, real and no"))
 }
 
-/// The target whose init runs on a platform.
+/// Returns the target whose init runs on a platform.
 ///
 /// # Errors
 /// [`Error::Usage`] where there is none.
 pub fn target_of(platform: &Platform) -> Result<&'static Target> {
-    let name = match (platform.architecture.as_str(), platform.variant.as_deref()) {
-        ("amd64", _) => "x86_64",
-        ("386", _) => "i686",
-        ("arm", Some("v6" | "v7")) => "armv6l",
-        _ => {
-            return Err(Error::Usage(format!(
-                "there is no init for {platform}, only for linux/amd64, linux/386, linux/arm/v6 and v7; choose one of these with \
-                 --platform, or give an init of your own with --init"
-            )));
+    let mut known = Vec::new();
+    for target in target::all()? {
+        for name in &target.oci {
+            let runs = Platform::parse(name)?;
+            if runs.architecture == platform.architecture
+                && (runs.variant.is_none() || runs.variant == platform.variant)
+            {
+                return Ok(target);
+            }
+            known.push(name.as_str());
         }
-    };
-    Ok(target::named(name)?)
+    }
+    Err(Error::Usage(format!(
+        "there is no init for {platform}, only for {}; choose one of these with --platform, or give an init of your own with --init",
+        known.join(", ")
+    )))
 }
 
 /// Puts the user's own program at `/init`.
@@ -262,13 +266,15 @@ mod tests {
         for (platform, target) in [
             ("linux/amd64", "x86_64"),
             ("linux/amd64/v3", "x86_64"),
+            ("linux/arm64/v8", "aarch64"),
+            ("linux/aarch64", "aarch64"),
             ("linux/386", "i686"),
             ("linux/arm/v6", "armv6l"),
             ("linux/arm", "armv6l"),
         ] {
             assert_eq!(name(platform).unwrap(), target, "{platform}");
         }
-        for platform in ["linux/arm64", "linux/arm/v5", "linux/riscv64"] {
+        for platform in ["linux/arm/v5", "linux/riscv64"] {
             assert!(name(platform).unwrap_err().to_string().contains(platform), "{platform}");
         }
     }

@@ -10,7 +10,7 @@ use std::{
 
 use archive::{compress::Compression, newc::Properties};
 use base::{IoContext, atomic_file::AtomicFile, cleanup::TempDir, progress::Progress};
-use contract::{names, workload::Process};
+use contract::workload::Process;
 use indicatif::BinaryBytes;
 use oci::{image::Image, inventory::Inventory, merge::Merge};
 use sources::{
@@ -34,7 +34,7 @@ use super::{
 use crate::{
     Error, Result, busybox_image,
     command::{
-        machine::{self, Judged, MachineArgs, accelerator_words, judge, memory},
+        machine::{self, Judged, MachineArgs, accelerator_words, judge, memory, told_on_console},
         run::failure,
     },
 };
@@ -141,7 +141,8 @@ fn boot(args: &Args) -> Result<ExitCode> {
             machine.arguments = vm::arguments(target, accelerator);
             let network = args.has_network().then(|| network::arguments(&args.machine.publish));
             machine.arguments.extend(vm::share_arguments(&shares, sockets, memory));
-            machine.extra.extend(network.into_iter().flatten().chain(vm::pipe_arguments(pipes)).map(OsString::from));
+            let pipes = vm::pipe_arguments(target, pipes);
+            machine.extra.extend(network.into_iter().flatten().chain(pipes).map(OsString::from));
         }
         machine
     };
@@ -154,7 +155,7 @@ fn boot(args: &Args) -> Result<ExitCode> {
     })?;
     let judged = match ended_with_machine(process, &outcome, &console) {
         Some(judged) => judged,
-        None => judge(&told(outcome, &console), &console),
+        None => judge(&told_on_console(outcome, &console), &console),
     };
     args.machine.conclude(&judged, accelerator, Some(&kernel.version), started.elapsed())
 }
@@ -287,20 +288,9 @@ fn command_line(target: &Target, args: &Args) -> Vec<String> {
     // A kernel that cannot go on starts again, which ends QEMU.
     let mut words = vec!["panic=-1 rd.onerror=poweroff".to_owned()];
     words.push(if args.machine.debug { "debug" } else { "quiet" }.to_owned());
-    words.push(match target.qemu.disk {
-        DiskInterface::Virtio => vm::told(),
-        // QEMU's Raspberry Pi has nothing that takes a byte.
-        DiskInterface::Sd => "rd.exit=console".to_owned(),
-    });
+    words.push(vm::told(target));
     words.extend(args.machine.append.iter().cloned());
     words
-}
-
-/// A machine that has no other way says its status on the console: the last thing that init writes.
-fn told(outcome: Outcome, console: &str) -> Outcome {
-    let Outcome::Silent(_) = outcome else { return outcome };
-    let status = console.lines().rev().find_map(|line| line.trim().strip_prefix(names::EXIT_STATUS)?.parse().ok());
-    status.map_or(outcome, Outcome::Exited)
 }
 
 #[cfg(test)]
@@ -318,16 +308,5 @@ mod tests {
         assert_eq!(ended(Process::Machine, End::Panicked, ""), Some(255));
         assert_eq!(ended(Process::Child, End::PoweredOff, ""), None);
         assert!(ended_with_machine(Process::Machine, &Outcome::TimedOut, "").is_none());
-    }
-
-    #[test]
-    fn a_status_is_read_from_the_console() {
-        let silent = || Outcome::Silent(Some(End::Halted));
-        let console =
-            "initramfs-overlay: exit status 3\r\nx\r\ninitramfs-overlay: exit status 143\r\nreboot: System halted\r\n";
-        assert_eq!(told(silent(), console), Outcome::Exited(143));
-        assert_eq!(told(silent(), "initramfs-overlay: exit status 256\r\n"), silent());
-        assert_eq!(told(silent(), "x initramfs-overlay: exit status 1\r\n"), silent());
-        assert_eq!(told(Outcome::TimedOut, console), Outcome::TimedOut);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use base::program::Program;
 use sources::{
     kernel_package::Kernel,
-    target::{DiskInterface, Target},
+    target::{self, DiskInterface, Target},
 };
 
 /// What runs the guest's instructions.
@@ -189,14 +189,10 @@ impl Machine {
     }
 }
 
-/// A QEMU of that name, and its Debian package.
+/// Returns the QEMU of that name with its Debian package, as the targets name it.
 pub fn program(name: &'static str) -> Program {
-    let package = match name {
-        "qemu-system-x86_64" | "qemu-system-i386" => "qemu-system-x86",
-        "qemu-system-arm" | "qemu-system-aarch64" => "qemu-system-arm",
-        _ => "qemu-system",
-    };
-    Program { name, package }
+    let target = target::all().unwrap_or_default().iter().find(|target| target.qemu.program == name);
+    Program { name, package: target.map_or("qemu-system", |target| &target.qemu.debian_package) }
 }
 
 /// `arguments` without the `options` and the value after each.
