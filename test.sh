@@ -40,14 +40,16 @@ missing=()
 for ((i = 0; i < ${#needed[@]}; i += 2)); do
 	is_there "${needed[i]}" || missing+=("${needed[i + 1]}")
 done
-machines=(qemu-system-x86_64 qemu-system-i386 qemu-system-arm)
+# Of each target's QEMU, what `targets/` says: the program, and Debian's package.
+of_targets() { sed -n "s/^$1 = \"\(.*\)\"\$/\1/p" targets/*.toml | sort -u; }
+mapfile -t machines < <(of_targets program)
 qemu=yes
 for machine in "${machines[@]}"; do is_there "$machine" || qemu=no; done
 
 if [ ${#missing[@]} -gt 0 ] || { [ $qemu = no ] && [ $boots = yes ]; }; then
 	say "installing what the tests need"
 	packages=("${missing[@]}")
-	[ $qemu = yes ] || [ $boots = no ] || packages+=(qemu-system-x86 qemu-system-arm qemu-system-data seabios ipxe-qemu)
+	[ $qemu = yes ] || [ $boots = no ] || packages+=($(of_targets debian-package) qemu-system-data seabios ipxe-qemu)
 	if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
 		echo "test.sh: missing: ${packages[*]}" >&2
 		echo "test.sh: install these packages (Debian's names), or run it as root on a Debian-like machine" >&2
@@ -119,6 +121,9 @@ if [ $long = yes ]; then
 	prove "Hostile media, real boots" initramfs-overlay hostile_boots HOSTILE_MEDIA=long || status=1
 	prove "Writes of a quiet boot" initramfs-overlay quiet_boot || status=1
 	prove "Commands that are ended" initramfs-overlay interrupted INTERRUPTED=long || status=1
+	prove "Boots of every target" initramfs-overlay boot BOOT_TARGETS=all || status=1
+	prove "Folders as machines of every target" initramfs-overlay virtiofs BOOT_TARGETS=all || status=1
+	prove "Roots in memory of every target" initramfs-overlay ram BOOT_TARGETS=all || status=1
 	prove "Power cuts on real disks" initramfs-overlay power_cut POWER_CUT=long || status=1
 	say "done"
 	exit $status

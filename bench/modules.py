@@ -43,7 +43,7 @@ def module_name(file: str) -> str:
 
 
 def section(elf: bytes, wanted: str) -> bytes:
-    """The bytes of an ELF section, 32 or 64 bit, little endian (all three targets are)."""
+    """The bytes of an ELF section, 32 or 64 bit, little endian (all targets are)."""
     if elf[:4] != b"\x7fELF":
         raise BenchError("not an ELF file")
     if elf[4] == 2:

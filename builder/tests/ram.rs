@@ -90,7 +90,12 @@ const CASES: &[Case] = &[
     ("diskless: leases renewed, refused and lost", lease::lease),
 ];
 
+/// Cases of targets that others stand for.
+const OTHER_TARGETS: &[Case] =
+    &[("aarch64: an image with the network beside it", ways::aarch64), ("diskless: aarch64", diskless::aarch64)];
+
 fn main() -> ExitCode {
-    let cases = CASES.iter().map(|(name, case)| ((*name).to_owned(), case)).collect();
+    let others = if cases::all_targets() { OTHER_TARGETS } else { &[] };
+    let cases = CASES.iter().chain(others).map(|(name, case)| ((*name).to_owned(), case)).collect();
     cases::run("ram:", 2, cases, Lab::open, |lab, case| case(lab))
 }

@@ -49,7 +49,11 @@ const CASES: &[Case] = &[
     ("programs that are missing are named with their packages", ends::missing_programs),
 ];
 
+/// Cases of targets that others stand for.
+const OTHER_TARGETS: &[Case] = &[("aarch64: a writable layer over the root", ways::overlay_aarch64)];
+
 fn main() -> ExitCode {
-    let cases = CASES.iter().map(|(name, case)| ((*name).to_owned(), case)).collect();
+    let others = if cases::all_targets() { OTHER_TARGETS } else { &[] };
+    let cases = CASES.iter().chain(others).map(|(name, case)| ((*name).to_owned(), case)).collect();
     cases::run("virtiofs:", 2, cases, Lab::open, |lab, case| case(lab))
 }

@@ -75,6 +75,13 @@ pub fn standard(lab: &Lab) {
     }
 }
 
+pub fn once(lab: &Lab) {
+    let marks = lab.boot(&lab.initrd(""), &lab.make(&lab.disk()), "");
+    check_root(lab, &marks);
+    assert_eq!((marks.get("image"), marks.get("persistent")), ("A", "kept"));
+    assert_eq!(marks.report()["status"], "ok");
+}
+
 pub fn slim(lab: &Lab) {
     let disk = lab.make(&lab.disk());
     let marks = lab.boot(&lab.initrd("-slim"), &disk, "quiet");

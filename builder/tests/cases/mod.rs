@@ -1,7 +1,8 @@
 //! The runner of tests that boot machines: many, slow, and to be skipped *visibly* where artifacts or QEMU are not there.
 //!
 //! `cargo test --test NAME -- [NAME PART …]` runs the cases whose name contains a part. With `BOOT_TESTS=required` a skip is a failure,
-//! with `BOOT_TESTS=none` all are skipped. The last line is counted by `test.sh`.
+//! with `BOOT_TESTS=none` all are skipped. With
+//! `BOOT_TARGETS=all` those targets boot too that others stand for otherwise. The last line is counted by `test.sh`.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -26,6 +27,12 @@ pub fn open_lab<Lab>(kind: &str, count: usize, open: impl FnOnce() -> Result<Lab
         println!("0 passed, {} failed, {} skipped", usize::from(required), if required { 0 } else { count });
         ExitCode::from(u8::from(required))
     })
+}
+
+/// Returns true if targets that other ones stand for boot as well: with `BOOT_TARGETS=all`.
+#[allow(dead_code, reason = "not every test boots several targets")]
+pub fn all_targets() -> bool {
+    std::env::var_os("BOOT_TARGETS").is_some_and(|wish| wish == "all")
 }
 
 /// Runs the cases that were asked for, so many at a time, in what `open` makes or says that it lacks. `kind` stands before each name.

@@ -88,6 +88,14 @@ pub fn i686(lab: &Lab) {
     assert_eq!(guest.finish(Some(LONG)).expect("the end"), Verdict::Ended(End::Restarted), "{}", guest.last_lines());
 }
 
+pub fn aarch64(lab: &Lab) {
+    let mut guest = start("aarch64", build(lab, "aarch64", &[]).0, Some(256), &[]);
+    wait(&mut guest, PROMPT);
+    guest.send("uname -m; (sleep 1000 &); poweroff\n").expect("typing");
+    wait(&mut guest, "aarch64\r");
+    assert_eq!(guest.finish(Some(LONG)).expect("the end"), Verdict::Ended(End::PoweredOff), "{}", guest.last_lines());
+}
+
 pub fn raspberry(lab: &Lab) {
     let mut guest = start("armv6l", build(lab, "armv6l", &[]).0, None, &[]);
     wait(&mut guest, PROMPT);

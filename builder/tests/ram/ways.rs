@@ -60,6 +60,16 @@ pub fn scratch_i686(lab: &Lab) {
     ended.expect(7).expect_lines(&["Uid: 1000 1000 1000 1000", "Gid: 1001 1001 1001 1001", "Groups:", "old"]);
 }
 
+pub fn aarch64(lab: &Lab) {
+    let layer = Layer::new().file("bin/sh", 0o755, &lab.busybox("aarch64")).folder("etc/", 0o755);
+    let image = layout(&lab.folder(), "arm64", &json!({ "Entrypoint": ["/bin/sh", "-c"] }), vec![layer]);
+    let script = "while read word rest; do case $word in CPU) echo $word $rest;; esac; done < /proc/cpuinfo
+        until read -r word server < /etc/resolv.conf; do :; done 2> /dev/null; echo $word $server; exit 7";
+    let ended = lab.run(&image, &["--platform", "linux/arm64/v8", "--network"], &[script]);
+    ended.expect(7).expect_lines(&["CPU architecture: 8", "nameserver 10.0.2.3"]);
+    lab.run(&image, &["--platform", "linux/aarch64"], &["kill -TERM $$"]).expect(143);
+}
+
 pub fn raspberry(lab: &Lab) {
     let layer = Layer::new().file("bin/sh", 0o755, &lab.busybox("armv6l")).file(
         "etc/passwd",

@@ -28,7 +28,6 @@ const APPLETS: [&str; 16] = [
 /// Everything for these boots.
 pub struct Lab {
     busybox: Vec<u8>,
-    busybox_i686: Vec<u8>,
     /// Debian's kernel for x86_64.
     pub kernel: Kernel,
     work: TempDir,
@@ -42,12 +41,10 @@ impl Lab {
         Daemon::find(None).map_err(|error| error.to_string())?;
         let cache = initramfs_overlay::cache::open().map_err(said)?;
         let progress = Progress::none();
-        let bytes =
-            |name| busybox_image::get(target::named(name)?, None, &cache, &progress).map(|busybox| busybox.bytes);
-        let kernel = target::named("x86_64").and_then(|target| kernel_package::debian(target, &cache, &progress));
+        let host = target::named("x86_64").map_err(|error| error.to_string())?;
+        let kernel = kernel_package::debian(host, &cache, &progress);
         Ok(Self {
-            busybox: bytes("x86_64").map_err(said)?,
-            busybox_i686: bytes("i686").map_err(said)?,
+            busybox: busybox_image::get(host, None, &cache, &progress).map_err(said)?.bytes,
             kernel: kernel.map_err(|error| error.to_string())?,
             work: TempDir::new().map_err(|error| error.to_string())?,
         })
@@ -63,9 +60,11 @@ impl Lab {
         self.root_with(&self.busybox)
     }
 
-    /// The same for i686.
-    pub fn root_i686(&self) -> PathBuf {
-        self.root_with(&self.busybox_i686)
+    /// A root folder with a shell for another target.
+    pub fn root_of(&self, name: &str) -> PathBuf {
+        let cache = initramfs_overlay::cache::open().expect("the cache");
+        let target = target::named(name).expect("a target");
+        self.root_with(&busybox_image::get(target, None, &cache, &Progress::none()).expect("BusyBox").bytes)
     }
 
     fn root_with(&self, busybox: &[u8]) -> PathBuf {

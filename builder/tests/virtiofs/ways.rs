@@ -52,13 +52,21 @@ pub fn folders(lab: &Lab) {
 }
 
 pub fn overlay(lab: &Lab) {
-    let root = lab.root_i686();
+    let root = lab.root_of("i686");
     fs::remove_dir(root.join("proc")).expect("an empty folder");
     let script =
         "echo new > /etc/new; rm /etc/passwd; cat /etc/new; grep -c 'model name.*Pentium II' /proc/cpuinfo; exit 7";
     let ended = lab.script(&root, &["--target", "i686", "--overlay"], script);
     ended.expect(7).expect_lines(&["new", "1"]);
     assert!(root.join("etc/passwd").exists() && !root.join("etc/new").exists() && !root.join("proc").exists());
+}
+
+pub fn overlay_aarch64(lab: &Lab) {
+    let root = lab.root_of("aarch64");
+    let script = "echo new > /etc/new; rm /etc/passwd; cat /etc/new; grep -m 1 'CPU arch' /proc/cpuinfo; exit 7";
+    let ended = lab.script(&root, &["--target", "arm64", "--overlay"], script);
+    ended.expect(7).expect_lines(&["new", "CPU architecture: 8"]);
+    assert!(root.join("etc/passwd").exists() && !root.join("etc/new").exists());
 }
 
 pub fn read_write(lab: &Lab) {
