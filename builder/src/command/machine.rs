@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use contract::names;
+use contract::{names, text::parse_duration};
 use serde_json::json;
 use vm::{
     network::Publish,
@@ -10,7 +10,7 @@ use vm::{
     session::{Limits, Outcome, Output},
 };
 
-use super::{output, run::failure};
+use super::output;
 use crate::{Result, command::choice::choice};
 
 /// Exit status where the machine, not the program in it, failed. As `env` and `docker run` have it.
@@ -34,7 +34,7 @@ pub struct MachineArgs {
     pub append: Vec<String>,
 
     /// End the machine after that time, such as 90s or 5m
-    #[arg(long, value_name = "TIME", value_parser = super::run::duration)]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
 
     /// Show what the kernel and init do
@@ -142,6 +142,17 @@ pub(super) fn memory(text: &str) -> Result<u32, String> {
     // Less is not enough for a kernel and its initramfs; the machines end at 1 TiB.
     mib.filter(|mib| (64..=1 << 20).contains(mib))
         .ok_or_else(|| format!("`{text}` is no size of a memory: write 512M or 2G, at least 64M"))
+}
+
+/// Reads a time.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| format!("`{text}` is no time: write 90s, 500ms or 2m"))
+}
+
+/// Returns the code on init's failure card, where the console shows one.
+pub(super) fn failure(console: &str) -> Option<&str> {
+    let (_, rest) = console.split_once(concat!("initramfs-overlay ", env!("CARGO_PKG_VERSION"), " cannot boot: "))?;
+    rest.split_whitespace().next()
 }
 
 pub(super) fn accelerator_words(accelerator: Accelerator) -> &'static str {

@@ -35,7 +35,7 @@ mod ram;
 mod root;
 
 use archives::{difference, write};
-use root::RootArgs;
+use root::{RootArgs, warn_of_orders};
 mod run;
 
 /// Make an initramfs of an OCI image: its layers merged in memory, nothing unpacked on this machine.
@@ -234,14 +234,6 @@ fn check_init(image: &Image, merge: &Merge) -> Result<()> {
         }
     };
     Err(oci::Error::Image { image: image.name.clone(), reason }.into())
-}
-
-/// Warns of what the overlay over an image would obey, and so is not in it.
-fn warn_of_orders(name: &str, taken: &[String], progress: Progress) {
-    if let Some(first) = taken.first() {
-        let others = if taken.len() > 1 { format!(" and {} more", taken.len() - 1) } else { String::new() };
-        progress.say(format!("warning: {name}: the overlay over the image would obey {first}{others}; left out of it"));
-    }
 }
 
 fn warn_of_attributes(merge: &Merge, progress: Progress) {

@@ -9,14 +9,13 @@ use std::{
 };
 
 use base::{IoContext, cleanup::TempDir, progress::Progress};
-use contract::text::parse_duration;
 use sources::{
     kernel_package::{self, Kernel},
     target::{self, DiskInterface, Target},
 };
 use vm::qemu::{Accelerator, Access, Drive, End, Guest, Machine, Terminal, Verdict, sd_card};
 
-use super::machine::accelerator_words;
+use super::machine::{accelerator_words, duration, failure};
 use crate::{Error, Result, append_modules, busybox_image, command::choice::choice, demo, variant::Variant};
 
 /// Boot an artifact and a disk in QEMU.
@@ -104,10 +103,6 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Returns the help of `--target`.
 fn target_help() -> String {
     format!("The machine: {}", target::list(|_| true, |target| target.qemu.model.clone()))
-}
-
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| format!("`{text}` is no time: write 90s, 500ms or 2m"))
 }
 
 /// Boots and waits for the end.
@@ -296,12 +291,6 @@ fn judge(verdict: Verdict, console: &str) -> (String, ExitCode) {
         Verdict::TimedOut => ("The time was up, and the machine was still running.", ExitCode::FAILURE),
     };
     (text.to_owned(), code)
-}
-
-/// The code on the init's failure card, where the console shows one.
-pub(super) fn failure(console: &str) -> Option<&str> {
-    let (_, rest) = console.split_once(concat!("initramfs-overlay ", env!("CARGO_PKG_VERSION"), " cannot boot: "))?;
-    rest.split_whitespace().next()
 }
 
 #[cfg(test)]

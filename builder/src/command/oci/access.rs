@@ -29,7 +29,7 @@ pub(super) struct AccessArgs {
     insecure: bool,
 
     /// Time without progress after which a registry is given up; until then what fails is tried again [default: 60s]
-    #[arg(long, value_name = "TIME", value_parser = crate::command::run::duration, help_heading = HEADING)]
+    #[arg(long, value_name = "TIME", value_parser = crate::command::machine::duration, help_heading = HEADING)]
     registry_timeout: Option<std::time::Duration>,
 
     /// What tags stand for: taken from FILE where it says so, and written to it where it does not

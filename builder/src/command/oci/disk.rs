@@ -14,8 +14,7 @@ use sources::busybox;
 
 use super::{
     ram::{RunArgs, make_volumes},
-    root::RootArgs,
-    warn_of_orders,
+    root::{RootArgs, warn_of_orders},
 };
 use crate::Result;
 

@@ -79,3 +79,10 @@ pub(super) fn chosen_platform(text: Option<&str>) -> Result<Platform> {
         None => Ok(Platform::of_this_machine()),
     }
 }
+/// Warns of names that the overlay over an image would obey, and that are left out of it.
+pub(super) fn warn_of_orders(name: &str, taken: &[String], progress: Progress) {
+    if let Some(first) = taken.first() {
+        let others = if taken.len() > 1 { format!(" and {} more", taken.len() - 1) } else { String::new() };
+        progress.say(format!("warning: {name}: the overlay over the image would obey {first}{others}; left out of it"));
+    }
+}

@@ -33,10 +33,7 @@ use super::{
 };
 use crate::{
     Error, Result, busybox_image,
-    command::{
-        machine::{self, Judged, MachineArgs, accelerator_words, judge, memory, told_on_console},
-        run::failure,
-    },
+    command::machine::{self, Judged, MachineArgs, accelerator_words, failure, judge, memory, told_on_console},
 };
 
 /// Memory where nothing is said, in MiB, unless the image needs more.
