@@ -102,14 +102,14 @@ impl Hash {
     }
 }
 
-/// Where bytes are.
+/// The location of some bytes in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The file.
     pub path: PathBuf,
-    /// Where in it they begin, in bytes.
+    /// The offset of the first byte, in bytes.
     pub offset: u64,
-    /// How many they are.
+    /// The number of bytes.
     pub size: u64,
 }
 
@@ -138,12 +138,12 @@ impl Place {
     }
 }
 
-/// What is known of some bytes before they are read.
+/// Bytes to be read, with their expected digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blob {
-    /// Where they are.
+    /// Their location.
     pub place: Place,
-    /// What they must hash to, where that is written anywhere.
+    /// The digest that they must have, if one is known.
     pub digest: Option<Digest>,
 }
 
@@ -223,7 +223,7 @@ impl<R: Read> Hashed<R> {
     /// Reads to the end.
     ///
     /// # Errors
-    /// What the source said.
+    /// Any error of the source.
     pub fn drain(&mut self) -> io::Result<()> {
         let mut buffer = vec![0; 64 << 10];
         while self.read(&mut buffer)? > 0 {}

@@ -1,5 +1,5 @@
-//! What an image's config says: how it wants to be run, and what its layers unpack to. The names are those of the OCI image
-//! specification (`config.md`). Only read here.
+//! The config of an image: its run settings and the digests of its unpacked layers. The names are those of the OCI image
+//! specification (`config.md`). Configs are only read here, never written.
 
 use std::collections::BTreeMap;
 
@@ -13,15 +13,15 @@ pub struct Config {
     /// For which machine it is.
     #[serde(flatten)]
     pub platform: Platform,
-    /// How it wants to be run.
+    /// The run settings.
     #[serde(default, deserialize_with = "or_default")]
     pub config: Run,
-    /// What the layers unpack to.
+    /// The unpacked layers.
     #[serde(default, deserialize_with = "or_default")]
     pub rootfs: RootFs,
 }
 
-/// What the layers unpack to.
+/// The unpacked layers of an image.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct RootFs {
     /// The digest of each layer without its compression, the lowest first.
@@ -29,7 +29,7 @@ pub struct RootFs {
     pub diff_ids: Vec<Digest>,
 }
 
-/// How an image wants to be run.
+/// The run settings of an image.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Run {
@@ -48,7 +48,7 @@ pub struct Run {
     /// `user`, `uid`, `user:group`, …; root where it is empty.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub user: String,
-    /// What ends it, such as `SIGQUIT`.
+    /// The signal that stops the program, such as `SIGQUIT`.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub stop_signal: String,
     /// The machine's name; Docker writes it.
@@ -79,10 +79,10 @@ fn as_list<S: Serializer>(list: &[String], serializer: S) -> Result<S::Ok, S::Er
 }
 
 impl Config {
-    /// Reads a config. What it does not know it leaves alone, as the specification wants it.
+    /// Reads a config. Unknown fields are ignored, as the specification requires.
     ///
     /// # Errors
-    /// What the parser said.
+    /// The parser's error.
     pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
         serde_json::from_slice(bytes)
     }

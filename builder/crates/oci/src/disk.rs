@@ -37,9 +37,9 @@ const NAMES: &str = "names";
 /// Everything that decides on the content of a disk, beside the image.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Parts<'a> {
-    /// What is left out.
+    /// Patterns of the names that are left out (`--exclude`).
     pub exclude: &'a [String],
-    /// What is put in.
+    /// Files and directories of the host that are added (`--inject`).
     pub inject: &'a [Inject],
     /// The program that sees to the network, where that is put in.
     pub network: Option<&'a [u8]>,
@@ -52,7 +52,7 @@ pub struct Disk {
     pub file: PathBuf,
     /// Its names, without contents and attributes.
     pub names: Merge,
-    /// What did not go into it, for people; nothing where it was there before.
+    /// Devices and attributes left out because overlayfs would obey them, as text for messages; empty for a disk found in the cache.
     pub taken: Vec<String>,
     /// True where it was there before.
     pub is_kept: bool,

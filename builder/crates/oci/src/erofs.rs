@@ -53,7 +53,7 @@ struct Contents<'a, W: Write> {
     merge: &'a Merge,
     /// The next free block.
     block: u64,
-    /// Where each file begins, by its inode in the tree.
+    /// The first block of each file, by its inode in the tree.
     starts: HashMap<usize, u64>,
     /// The ends of files, if they are to lie behind their inodes.
     tails: Option<Tails>,

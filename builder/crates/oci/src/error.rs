@@ -19,7 +19,7 @@ pub enum Error {
     Image {
         /// As the user wrote it.
         image: String,
-        /// What is wrong and what to do.
+        /// The problem and its remedy.
         reason: String,
     },
     /// A registry does not give what it is asked for.
@@ -29,9 +29,9 @@ pub enum Error {
         image: String,
         /// The registry.
         registry: String,
-        /// What was asked for.
+        /// The object requested, such as a manifest or a layer.
         what: String,
-        /// What came instead.
+        /// The cause of the failure.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -46,7 +46,7 @@ pub enum Error {
         digest: String,
         /// The entry's name, printable; empty where it is not about one.
         path: String,
-        /// What is wrong.
+        /// The problem.
         reason: String,
     },
     /// A file that does not hold what it should.
@@ -54,7 +54,7 @@ pub enum Error {
     WrongFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         reason: String,
     },
     /// An image is in a registry, and nobody said where its blobs are kept.

@@ -8,7 +8,7 @@ use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 use super::merge::Merge;
 use crate::{Error, Result};
 
-/// What is left out.
+/// Patterns of the names that are left out.
 #[derive(Debug, Clone, Default)]
 pub struct Exclude(GlobSet);
 

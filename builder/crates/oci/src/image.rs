@@ -22,7 +22,7 @@ pub struct Image {
     pub config: Option<Config>,
     /// The platforms that there are to choose from.
     pub platforms: Vec<Platform>,
-    /// Where its files are.
+    /// The location of its files.
     pub root: Root,
     /// The registry that has its layers, where they are not on this machine from the start.
     pub remote: Option<Arc<dyn Remote>>,
@@ -32,16 +32,16 @@ pub struct Image {
     pub unpacked: Option<Arc<TempDir>>,
 }
 
-/// Where an image's files are.
+/// The location of an image's files.
 #[derive(Debug, Clone)]
 pub enum Root {
-    /// In layers, the lowest first.
+    /// Layers, the lowest first.
     Layers(Vec<Layer>),
-    /// In a folder of the host.
+    /// A directory of the host.
     Folder(PathBuf),
 }
 
-/// One layer.
+/// A layer of an image.
 #[derive(Debug, Clone)]
 pub struct Layer {
     /// Its bytes, compressed or not.
@@ -51,7 +51,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// What it is known by in tables and errors.
+    /// Returns its name for tables and errors: its digest, else the path of the file that holds it.
     #[must_use]
     pub fn label(&self) -> String {
         let digest = self.blob.digest.as_ref().or(self.diff_id.as_ref());
@@ -96,7 +96,7 @@ impl Image {
         }
     }
 
-    /// One that has nothing: what is written in its name has its contents elsewhere.
+    /// Returns an image without layers, named `name`, for a root whose contents come from elsewhere.
     #[must_use]
     pub fn without_layers(name: &str) -> Self {
         Self::plain(name, Root::Layers(Vec::new()))

@@ -10,7 +10,7 @@ use archive::tree::{Content, Entry, Kind, OnConflict, Tree};
 use super::merge::{Merge, components, join};
 use crate::{Error, Result};
 
-/// One thing to put in.
+/// A file or a directory of the host to put into the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inject {
     source: PathBuf,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// One layer of an image, with what errors need.
+/// A layer of an image, with its position, for reading and for error messages.
 #[derive(Debug, Clone, Copy)]
 pub struct Located<'a> {
     /// The image's name.

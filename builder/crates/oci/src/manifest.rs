@@ -74,7 +74,7 @@ const DEPTH_MAX: u32 = 4;
 /// More layers than any builder makes (Docker's limit is 127).
 const LAYERS_MAX: usize = 1024;
 
-/// What a blob is to an image.
+/// The role of a blob in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// A manifest or an index.
@@ -93,7 +93,7 @@ impl std::fmt::Display for Role {
     }
 }
 
-/// Where blobs are looked up.
+/// A source of blobs: a layout, an archive or a registry.
 pub(super) trait Store {
     /// The blob that `descriptor` names; `None` where it is not there.
     fn blob(&self, descriptor: &Descriptor, role: Role) -> Result<Option<Place>>;
@@ -111,7 +111,7 @@ pub(super) struct Search<'a> {
 struct Seen {
     /// The platforms of images.
     platforms: Vec<Platform>,
-    /// Why others are no images.
+    /// Reasons why the other candidates are not images.
     others: Vec<String>,
 }
 

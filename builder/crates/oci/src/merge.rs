@@ -30,13 +30,13 @@ pub type Attributes = BTreeMap<Vec<u8>, Vec<u8>>;
 pub struct Merge {
     /// The names.
     pub tree: Tree,
-    /// What an archive cannot carry, by path.
+    /// Extended attributes, which a newc archive cannot carry, by path.
     pub xattrs: BTreeMap<Vec<u8>, Attributes>,
     /// The root directory itself, where a layer says how it is.
     pub root: Option<RootEntry>,
     /// The number of names that were left out because the user wanted it.
     pub left_out: usize,
-    /// What the layer that is being put on brought: its own whiteouts do not hide it.
+    /// Names from the layer being merged: its own whiteouts do not hide them.
     upper: HashSet<Vec<u8>>,
     xattr_bytes: usize,
     /// AUFS' hard links in this layer, by the name of their content.
@@ -74,7 +74,7 @@ impl Merge {
     /// Puts the member number `number` of the layer `layer` on the tree.
     ///
     /// # Errors
-    /// Why it cannot be there.
+    /// The reason why the member cannot be in the tree.
     pub fn add(&mut self, member: &Member, layer: u32, number: u32) -> Result<(), String> {
         let components = components(&member.path)?;
         let Some((name, parents)) = components.split_last() else {
@@ -144,7 +144,7 @@ impl Merge {
     /// Puts `entry` at `path` in place of what is there; a directory on a directory keeps what is in it.
     ///
     /// # Errors
-    /// Why no archive can hold it.
+    /// The reason why the tree cannot hold the entry.
     pub fn insert(&mut self, path: &[u8], entry: Entry) -> Result<(), String> {
         if entry.kind != Kind::Directory {
             self.remove_below(path, false);

@@ -21,7 +21,7 @@ use contract::{names, workload::KERNEL};
 
 use crate::{Error, Result};
 
-/// What was written.
+/// Totals of a root that was written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Written {
     /// The archive's length before its compression, in bytes.
@@ -32,7 +32,7 @@ pub struct Written {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// What they take in memory: whole pages, and what the kernel keeps for each name, in bytes.
+    /// Its memory use once unpacked, in bytes: whole pages, and the kernel's inode and directory entry for each name.
     pub memory: u64,
     /// Files and bytes of each layer that are in the root.
     pub layers: BTreeMap<u32, (u64, u64)>,
@@ -48,18 +48,18 @@ pub trait Format {
     /// Writes one name. A file's `size` bytes come from `fill`.
     ///
     /// # Errors
-    /// What `fill` said, or whatever the names go to.
+    /// Any error of `fill` or of the sink.
     fn put(&mut self, item: &Item<'_>, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()>;
 }
 
-/// One name, with what an archive wants to know of it.
+/// A name in the tree, with the hard-link data of its inode.
 #[derive(Debug, Clone, Copy)]
 pub struct Item<'a> {
-    /// The name.
+    /// The name and its entry.
     pub node: Node<'a>,
-    /// The same for all names of one file.
+    /// The inode number: the same for all names of one file.
     pub number: u32,
-    /// How many names it has.
+    /// The link count of the file.
     pub links: usize,
     /// The name that came before with the content, where this is one more name of a file.
     pub first: Option<&'a [u8]>,
@@ -71,7 +71,7 @@ struct Newc<'a, W: Write> {
     inventory: Option<&'a mut Inventory>,
 }
 
-/// What passes on its way, and its digest.
+/// A writer that passes everything on to `sink` and computes its digest.
 struct Hashing<'a> {
     sink: &'a mut dyn Write,
     hash: Sha256,
@@ -152,7 +152,7 @@ pub fn write(
     Ok(written)
 }
 
-/// What a tree takes in memory once it is unpacked, in bytes.
+/// Returns the memory that a tree takes once it is unpacked, in bytes.
 #[must_use]
 pub fn memory(tree: &Tree) -> u64 {
     let mut contents: BTreeMap<usize, u64> = BTreeMap::new();
@@ -216,7 +216,7 @@ pub fn write_as(format: &mut dyn Format, tree: &Tree, image: &Image) -> Result<W
 }
 
 impl Written {
-    /// What two archives in one file hold together. A name in both counts twice.
+    /// Returns the totals of two archives in one file. A name in both counts twice.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.archive += other.archive;

@@ -71,7 +71,8 @@ impl Platform {
         Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }.normal()
     }
 
-    /// One name for each machine. An `arm` without variant is `v7`, an `arm64` is `v8`, as everybody takes them.
+    /// Returns the canonical form: aliases are resolved, an `arm` without a variant is `v7`, and `v8` of `arm64` and `v1` of `amd64` are
+    /// dropped, as container tools do.
     #[must_use]
     pub fn normal(mut self) -> Self {
         if let Some((_, architecture, variant)) = ALIASES.iter().find(|(alias, ..)| *alias == self.architecture) {
@@ -99,9 +100,9 @@ impl Platform {
         }
     }
 
-    /// How well an image for `other` runs on this machine: 0 is best, `None` not at all. A later ARM runs what was made
-    /// for an earlier one, a processor of a higher level of x86-64 what was made for a lower one; never the other way. What an image
-    /// does not say fits, as the last choice.
+    /// Ranks an image for `other` on this machine: 0 is best, `None` means that it cannot run. A later ARM runs images for an earlier
+    /// one, and a higher x86-64 level those for a lower one, never the reverse. An operating system that is not named matches any; an image
+    /// that does not name its architecture ranks last.
     #[must_use]
     pub fn rank(&self, other: &Self) -> Option<u32> {
         let (mine, theirs) = (self.clone().normal(), other.clone().normal());

@@ -1,5 +1,5 @@
-//! What is put beside an image so that its root runs by itself: init, what it is to run, the attributes that an archive has no place
-//! for, and the list by which init knows that all arrived. Changes the tree, and reads nothing but the image's config.
+//! The files added to an image so that its root boots by itself: init, the workload that it runs, the attributes that an archive
+//! cannot carry, and the network program. Changes the tree, and reads nothing but the image's config.
 
 use archive::tree::{Content, Entry, Kind, OnConflict};
 use base::escape::escape;
@@ -12,7 +12,7 @@ use contract::{
 use super::{config::Run, merge::Merge, network::Busybox};
 use crate::{Error, Result};
 
-/// What the user says about how an image runs. What is not said the image's config says.
+/// The user's run settings. The image's config supplies those that are not set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunOverrides {
     /// The program and its first arguments; one empty word stands for none.
@@ -23,7 +23,7 @@ pub struct RunOverrides {
     pub env: Vec<String>,
     /// The folder that it starts in.
     pub directory: Option<String>,
-    /// Who it runs as.
+    /// The user to run as, in the form of [`Run::user`].
     pub user: Option<String>,
     /// The machine's name.
     pub hostname: Option<String>,
@@ -32,18 +32,18 @@ pub struct RunOverrides {
 }
 
 impl RunOverrides {
-    /// Whether a program was asked for.
+    /// Returns true if the user named a program or arguments.
     #[must_use]
     pub fn name_program(&self) -> bool {
         !self.entrypoint.is_empty() || !self.cmd.is_empty()
     }
 }
 
-/// What is run: the image's config with the user's wishes. An entrypoint of the user's takes the image's arguments away as well, as
-/// with container engines.
+/// Returns the workload: the image's config with the user's overrides. An entrypoint of the user's also drops the image's
+/// arguments, as in container engines.
 ///
 /// # Errors
-/// [`Error::Usage`] for a wish that cannot be, [`Error::Image`] for a config that cannot.
+/// [`Error::Usage`] for an override that is not valid, [`Error::Image`] for a config that is not.
 pub fn workload(image: &str, run: &Run, wishes: &RunOverrides) -> Result<Workload> {
     let refuse = |reason: String| Err(Error::Image { image: image.to_owned(), reason });
     let mut env = run.env.clone();
@@ -200,7 +200,7 @@ fn path(name: &str) -> &str {
     name.trim_start_matches('/')
 }
 
-/// Where a program of the user's instead of init, or the image's own, is missing: what to do about an image that says nothing.
+/// Returns the error for an image that names no program, with the options that fix it.
 #[must_use]
 pub fn nothing_to_run(image: &str) -> Error {
     let reason =

@@ -1,4 +1,4 @@
-//! Where an image comes from, as the user writes it. Pure: nothing is looked at.
+//! The source of an image, as the user writes it. Pure: reads no file and asks no registry.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub enum Reference {
         /// Needed where the file holds several images.
         tag: Option<String>,
     },
-    /// What `docker save` writes.
+    /// An archive written by `docker save`.
     DockerArchive {
         /// The file.
         file: PathBuf,

@@ -48,7 +48,7 @@ use partial::Partial;
 use patience::Fault;
 pub use patience::retry_after;
 
-/// How registries may be asked.
+/// Settings for access to registries.
 #[derive(Debug, Clone)]
 pub struct Access {
     /// Name and password; without them those that `docker login` and `podman login` keep.
@@ -57,11 +57,11 @@ pub struct Access {
     pub insecure: bool,
     /// The file that says what tags stand for.
     pub lock: Option<PathBuf>,
-    /// Where blobs are kept; only an image that is in no registry can do without.
+    /// The cache of blobs; required for an image in a registry.
     pub cache: Option<Cache>,
     /// The time in which a registry may bring nothing before it is given up.
     pub limit: Duration,
-    /// Where warnings are said.
+    /// The destination of warnings.
     pub progress: Progress,
 }
 
@@ -85,7 +85,7 @@ struct Session {
     good: AtomicUsize,
     /// Nobody clears the cache as long as this is held.
     reading: Option<File>,
-    /// Whether something came into the cache.
+    /// True once a blob was added to the cache.
     has_fetched: AtomicBool,
 }
 
@@ -102,11 +102,11 @@ const ROOM: &str = "oci";
 const BLOB: &str = "blob";
 /// So many layers come at the same time, as with Docker.
 const AT_ONCE: usize = 3;
-/// What the room may hold, in bytes, before those blobs go that nobody has used for the longest time.
+/// The size of this part of the cache, in bytes, above which the least recently used blobs are removed.
 const ROOM_MAX: u64 = 10 << 30;
-/// Whatever the room holds, what was used within that time stays.
+/// The time since its last use within which a blob is kept, however large this part of the cache is.
 const RECENT: Duration = Duration::from_secs(3600);
-/// What the registry called a document that was asked for by its name.
+/// The file with the media type that the registry reported for a document requested by the image's name.
 const TYPE: &str = "type";
 
 /// Finds the image `name`, which the user wrote as `text`.
@@ -206,7 +206,7 @@ impl Session {
         Err(self.failed(what, "there is no place to ask".into()))
     }
 
-    /// What the name stands for: what the user or the lock says, else what the registry says now.
+    /// Resolves the name to a descriptor: by the digest that the user or the lock gives, else by asking the registry.
     fn root(&self, locked: Option<&Digest>) -> Result<Descriptor> {
         let pinned = self.name.digest.as_ref().or(locked);
         if let Some(digest) = pinned
@@ -394,7 +394,8 @@ impl Remote for Session {
 }
 
 impl Drop for Session {
-    /// What nobody has used for the longest time goes, where the room has become too large. It is no matter if it cannot.
+    /// Removes the least recently used blobs if something was fetched and this part of the cache is too large. Errors are ignored:
+    /// they only leave the cache larger.
     fn drop(&mut self) {
         drop(self.reading.take());
         if self.has_fetched.load(Ordering::Relaxed) {

@@ -18,14 +18,14 @@ pub(super) use sparse::Piece;
 /// The longest extension header, in bytes: many times what `PATH_MAX` and the largest extended attribute (64 KiB) need.
 const EXTENSION_MAX: u64 = 1 << 20;
 
-/// One name of a layer.
+/// A member of a layer's tar stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// As it is written.
+    /// The name, as it is written.
     pub path: Vec<u8>,
-    /// Where a link leads, as it is written.
+    /// The target of a link, as it is written.
     pub link: Vec<u8>,
-    /// What it is.
+    /// Its type.
     pub kind: EntryType,
     /// Permission bits.
     pub mode: u32,
@@ -41,7 +41,7 @@ pub struct Member {
     pub device: (u32, u32),
     /// Extended attributes.
     pub xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
-    /// Where the bytes that are there belong; `None`: all of it is there.
+    /// The pieces of a sparse file that are stored; `None` if the content is stored whole.
     pub(super) pieces: Option<Vec<Piece>>,
 }
 
@@ -64,13 +64,13 @@ impl Member {
         }
     }
 
-    /// Whether its content is stored without its holes.
+    /// Returns true if the content is stored without its holes.
     #[must_use]
     pub fn is_sparse(&self) -> bool {
         self.pieces.is_some()
     }
 
-    /// How many bytes of it are nowhere: its holes, which become zeros.
+    /// Returns the number of bytes in holes, which are not stored and read as zeros.
     #[must_use]
     pub fn holes(&self) -> u64 {
         let stored = |pieces: &Vec<Piece>| pieces.iter().map(|piece| piece.length).sum::<u64>();
@@ -78,12 +78,12 @@ impl Member {
     }
 }
 
-/// What cannot be read, and at which member, as far as its name is known.
+/// An error in a tar stream, with the member as far as its name is known.
 #[derive(Debug)]
 pub struct Fault {
-    /// The member's name.
+    /// The member's name, empty if it is not known.
     pub path: Vec<u8>,
-    /// What is wrong.
+    /// The problem.
     pub reason: String,
 }
 
@@ -96,7 +96,7 @@ pub struct Reader<R> {
     path: Vec<u8>,
 }
 
-/// What extension headers say about the member after them.
+/// Values from extension headers for the member that follows them.
 #[derive(Default)]
 struct Extensions {
     path: Option<Vec<u8>>,
@@ -322,7 +322,7 @@ impl<R: Read> Reader<R> {
     /// Writes the content of the member that was read last, holes as zeros.
     ///
     /// # Errors
-    /// What `sink` said, or that the stream ends too soon.
+    /// Any error of `sink`; [`io::ErrorKind::UnexpectedEof`] if the stream ends too soon.
     pub fn copy_content(&mut self, member: &Member, sink: &mut dyn Write) -> io::Result<()> {
         let Some(pieces) = &member.pieces else {
             return self.copy(self.left, sink);

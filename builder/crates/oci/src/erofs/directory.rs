@@ -8,7 +8,7 @@ use super::structures::DirectoryEntry;
 pub(super) const BLOCK: u64 = 4096;
 const ENTRY: usize = size_of::<DirectoryEntry>();
 
-/// One name.
+/// A directory entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Name<'a> {
     pub(super) name: &'a [u8],
@@ -50,7 +50,7 @@ pub(super) fn pack(names: &[Name<'_>]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    /// What the kernel reads (`fs/erofs/dir.c`, `erofs_fill_dentries`).
+    /// Parses entries as the kernel does (`fs/erofs/dir.c`, `erofs_fill_dentries`).
     fn unpack(bytes: &[u8]) -> Vec<(Vec<u8>, u64, u8)> {
         let mut names = Vec::new();
         for block in bytes.chunks(BLOCK as usize) {

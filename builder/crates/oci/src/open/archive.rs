@@ -25,7 +25,7 @@ use crate::{
 /// More members than an archive of images has.
 const MEMBERS_MAX: usize = 100_000;
 
-/// Where each file of the archive is.
+/// The files of an archive and their locations in it.
 pub(super) struct Members {
     files: HashMap<Vec<u8>, Place>,
     links: HashMap<Vec<u8>, Vec<u8>>,

@@ -1,5 +1,5 @@
-//! What `docker save` writes: `manifest.json` with the names of a config and of uncompressed layers. Only the config's name holds a
-//! digest; the config holds those of the layers.
+//! Reader of archives written by `docker save`: `manifest.json` names a config and uncompressed layers. Only the config's name
+//! contains a digest; the config holds those of the layers.
 
 use serde::Deserialize;
 

@@ -39,7 +39,7 @@ impl Store for Layout {
     }
 }
 
-/// Where a tag stands in `index.json` (`annotations.md`).
+/// The annotation that holds an image's tag in `index.json` (`annotations.md`).
 const TAG: &str = "org.opencontainers.image.ref.name";
 
 pub(super) fn open(name: &str, files: &impl Files, tag: Option<&str>, platform: &Platform) -> Result<Image> {

@@ -1,5 +1,5 @@
-//! How a registry wants to be asked, and the token that it hands out for that (the distribution project's token specification). Pure:
-//! what goes over the wire is the matter of `connection`.
+//! The authentication that a registry demands, and the token that it issues (the distribution project's token specification).
+//! Pure: `connection` does the network I/O.
 
 use serde::Deserialize;
 
@@ -18,25 +18,25 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// What shows a registry who is asking.
+/// The credentials that a registry is given.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Login {
     /// A name and a password.
     Password(Credentials),
-    /// What a registry gave a user in the place of the password, for getting tokens with.
+    /// A token that a registry issued in place of the password; it is exchanged for access tokens.
     IdentityToken(String),
 }
 
-/// What a registry answers to a request without credentials.
+/// The authentication scheme that a registry demands in its answer to a request without credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Challenge {
     /// Name and password with every request.
     Basic,
     /// A token with every request, to be had at `realm`.
     Bearer {
-        /// Where.
+        /// The URL of the token server.
         realm: String,
-        /// What the registry calls itself there.
+        /// The registry's name at the token server.
         service: Option<String>,
         /// The access that the token has to allow, if the registry says it.
         scope: Option<String>,
@@ -49,7 +49,7 @@ pub(super) const TOKEN_MAX: u64 = 256 << 10;
 /// Returns the challenge in the values of `WWW-Authenticate`; a token's where both would do. Other schemes are passed by.
 ///
 /// # Errors
-/// What cannot be understood.
+/// The reason why a challenge cannot be understood, if there is no other to use.
 pub fn challenge<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Option<Challenge>, String> {
     let mut basic = None;
     let mut odd = None;
@@ -161,7 +161,8 @@ fn end_of_element(text: &str) -> Option<&str> {
     (text.is_empty() || text.starts_with(',')).then_some(text)
 }
 
-/// Why `realm` is no place to ask for a token. A password that goes to the registry encrypted goes nowhere else in plain text.
+/// Returns the reason why no token may be requested at `realm`, or `None`. A password is never sent in plain text if the registry itself
+/// is reached over TLS.
 pub fn objection(realm: &str, registry_is_plain: bool, with_password: bool) -> Option<String> {
     match realm.split_once("://") {
         Some(("https", _)) => None,
@@ -171,10 +172,10 @@ pub fn objection(realm: &str, registry_is_plain: bool, with_password: bool) -> O
     }
 }
 
-/// The token in an answer.
+/// Returns the token in an answer.
 ///
 /// # Errors
-/// Why there is none that could be used.
+/// The reason why it contains no usable token.
 pub fn token(answer: &[u8]) -> Result<String, String> {
     #[derive(Deserialize)]
     struct Answer {

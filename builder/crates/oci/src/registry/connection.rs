@@ -27,15 +27,15 @@ use super::{
 };
 use crate::blob::{DOCUMENT_MAX, Digest};
 
-/// Where credentials come from when they are asked for.
+/// A callback that looks up the credentials once the registry demands them.
 pub(super) type Ask = Box<dyn Fn() -> crate::Result<Option<Login>> + Send + Sync>;
 
 /// A manifest as it came.
 pub(super) struct Document {
     pub(super) bytes: Vec<u8>,
-    /// What the registry calls it, in small letters and without parameters.
+    /// The media type in `Content-Type`, in lower case and without parameters.
     pub(super) media_type: String,
-    /// What the registry says its digest is.
+    /// The digest in `Docker-Content-Digest`, not verified.
     pub(super) digest: Option<String>,
 }
 
@@ -566,7 +566,7 @@ fn bounded(body: &mut Body, max: u64, what: &str) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// What an answer says for people: the message of the specification's error document, else nothing.
+/// Returns the message of an error response: that of the specification's error document, else that in `details`, else nothing.
 fn said(response: &mut Response<Body>) -> String {
     const ERROR_MAX: u64 = 16 << 10;
     let bytes = bounded(response.body_mut(), ERROR_MAX, "the error").unwrap_or_default();

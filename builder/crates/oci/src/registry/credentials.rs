@@ -1,6 +1,6 @@
-//! What `docker login` and `podman login` have kept: `config.json` and `auth.json` with their `auths`, `credHelpers` and `credsStore`,
-//! read by the crate docker_credential. Which file and which entry of it count is decided here, by containers-auth.json(5). Programs that
-//! keep passwords (`docker-credential-NAME`) are started only for a registry that asks for one.
+//! Credentials stored by `docker login` and `podman login`: `config.json` and `auth.json` with their `auths`, `credHelpers` and
+//! `credsStore`, read by the crate docker_credential. The file and the entry in it are chosen here, by containers-auth.json(5).
+//! Credential helpers (`docker-credential-NAME`) run only for a registry that demands credentials.
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What is kept for the image `name`; `None` where nothing is, or nothing that can be had, which is said.
+/// Returns the stored credentials for the image `name`; `None` if there are none, or, with a warning, if they cannot be obtained.
 ///
 /// # Errors
-/// [`Error::WrongFile`] for a file that cannot be read.
+/// [`Error::WrongFile`] for a file that cannot be parsed.
 pub(super) fn kept(name: &Name, progress: Progress) -> Result<Option<Login>> {
     for path in files(&variable) {
         match fs::read(&path) {

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, blob::Digest};
 
-/// What such a file holds.
+/// The content of a lock file.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lock {
-    /// Whole names, with what they stand for.
+    /// The digest of each image, by its full name.
     pub images: BTreeMap<String, Digest>,
 }
 

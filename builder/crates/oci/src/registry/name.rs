@@ -1,5 +1,5 @@
-//! What an image in a registry is called: `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`, by the grammar that Docker made and the distribution
-//! specification took over. Pure. What comes out of here can stand in an address as it is.
+//! The name of an image in a registry: `[HOST[:PORT]/]NAME[:TAG][@DIGEST]`, by the grammar that Docker defined and the distribution
+//! specification adopted. Pure. The parts of a parsed name need no escaping in a URL.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -18,7 +18,7 @@ pub struct Name {
     pub digest: Option<Digest>,
 }
 
-/// Where names without a registry are.
+/// The registry of names that do not give one.
 const DOCKER_HUB: &str = "docker.io";
 /// The longest name, in bytes, and the longest tag.
 const NAME_MAX: usize = 255;
@@ -28,7 +28,7 @@ impl Name {
     /// Reads a name.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The reason why it is not a valid name.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
@@ -76,7 +76,7 @@ impl Name {
         if self.registry == DOCKER_HUB { "https://index.docker.io/v1/" } else { &self.registry }
     }
 
-    /// Whether the registry is on this machine.
+    /// Returns true if the registry is on this machine: `localhost`, a name below it or a loopback address.
     #[must_use]
     pub fn is_local(&self) -> bool {
         let host = self.registry.rsplit_once(':').map_or(self.registry.as_str(), |(host, _)| host);

@@ -10,7 +10,7 @@ use std::{
 
 use base::in_one_line;
 
-/// Why something did not come: what a person is told, or what a library says.
+/// The cause of a failed exchange: a message for the user, or an error of a library.
 pub(super) type Fault = Box<dyn StdError + Send + Sync>;
 
 /// An exchange that failed.

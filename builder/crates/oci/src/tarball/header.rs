@@ -1,6 +1,6 @@
-//! One header block, read as containerd, moby, umoci and GNU tar read it. The magic alone decides on the format: what stands in the
-//! version field differs among writers, and readers do not look at it. A block of no known format is an error, because reading it as
-//! the oldest format would silently drop the prefix of its name and its device numbers.
+//! A header block, parsed as containerd, moby, umoci and GNU tar parse it. The magic alone determines the format: writers differ in the
+//! version field, and readers ignore it. A block of an unknown format is an error, because reading it as the oldest format would
+//! silently drop the prefix of its name and its device numbers.
 
 use tar::EntryType;
 

@@ -4,16 +4,16 @@
 /// A piece of content that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Piece {
-    /// Where it belongs in the file.
+    /// Its offset in the file, in bytes.
     pub(crate) offset: u64,
-    /// In bytes.
+    /// Its length in bytes.
     pub(crate) length: u64,
 }
 
 /// More pieces are not remembered: 16 MiB of them.
 pub(super) const PIECES_MAX: usize = 1 << 20;
 
-/// What PAX records say about a sparse file.
+/// The description of a sparse file in PAX records.
 pub(super) struct Map {
     /// The file's name, which version 0.1 and later hide from programs that know nothing of them.
     pub(super) name: Option<Vec<u8>>,

@@ -25,7 +25,7 @@ mod tars;
 
 use readers::Read;
 
-/// One case.
+/// A test case.
 pub struct Sample {
     /// The project and its name for it.
     name: String,
