@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Write};
 pub mod gzip;
 pub mod lz4_legacy;
 
-/// How an initramfs is compressed.
+/// The compression of an initramfs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Compression {
     /// DEFLATE at level 9: every kernel takes it
@@ -34,7 +34,7 @@ impl Compression {
     /// All of them.
     pub const ALL: [Self; 5] = [Self::Gzip, Self::Zstd, Self::Xz, Self::Lz4, Self::None];
 
-    /// What the file's name ends with, without a dot.
+    /// Returns the suffix of a file name, without the dot.
     #[must_use]
     pub fn suffix(self) -> &'static str {
         match self {
@@ -102,7 +102,7 @@ impl<W: Write> Encoder<W> {
     /// Writes what is left and gives the sink back.
     ///
     /// # Errors
-    /// What the sink said.
+    /// Any error of the sink.
     pub fn finish(self) -> io::Result<W> {
         match self.0 {
             Inner::Gzip(encoder) => encoder.finish(),

@@ -12,7 +12,7 @@ use crate::compress::lz4_legacy;
 /// `lib/decompress_unzstd.c`), and more than `xz -9` asks for.
 pub const MEMORY_MAX: u64 = 1 << 27;
 
-/// How a segment of an initramfs is packed.
+/// The compression of a segment of an initramfs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
@@ -53,7 +53,7 @@ const MAGICS: [(&[u8], Format); 11] = [
     (b"\x1f\x9e\x08", Format::Gzip),
 ];
 
-/// How many bytes [`Format::detect`] wants to see.
+/// The number of leading bytes that [`Format::detect`] needs: those of the longest magic number.
 pub const MAGIC_LENGTH: usize = 9;
 
 impl Format {
@@ -79,10 +79,10 @@ impl Format {
         }
     }
 
-    /// A reader of what is packed in `source`, which begins with the magic number.
+    /// Returns a reader that decompresses `source`, which begins with the magic number.
     ///
     /// # Errors
-    /// What the source said, a broken header, or [`io::ErrorKind::Unsupported`] for LZO and LZ4's current frame.
+    /// Any error of the source; a broken header; [`io::ErrorKind::Unsupported`] for LZO and LZ4's current frame.
     pub fn decoder<'a, R: BufRead + 'a>(self, source: R) -> io::Result<Box<dyn Read + 'a>> {
         use liblzma::{bufread::XzDecoder, stream::Stream};
         Ok(match self {

@@ -16,7 +16,7 @@ pub enum Error {
     BadEntry {
         /// The name, printable.
         path: String,
-        /// Why not, and what to do.
+        /// The reason, and the remedy.
         reason: &'static str,
     },
     /// Two entries want one name.
@@ -24,9 +24,9 @@ pub enum Error {
     Clash {
         /// The name, printable.
         path: String,
-        /// What has the name.
+        /// The kind of the existing entry.
         old: &'static str,
-        /// What wants it.
+        /// The kind of the new entry.
         new: &'static str,
     },
     /// The kernel would drop the entry silently.
@@ -36,7 +36,7 @@ pub enum Error {
         path: String,
         /// The parent's name, printable.
         parent: String,
-        /// What the parent is instead of a directory.
+        /// The state of the parent as a predicate, such as `is a file` or `is not in the tree`.
         is: String,
     },
     /// The archive's size field ends at 4 GiB - 1.
@@ -66,7 +66,7 @@ pub enum Error {
     /// The archive's sink failed; the source says which file and why.
     #[error("cannot write the archive")]
     WriteArchive {
-        /// What the sink said.
+        /// The sink's error.
         #[source]
         source: io::Error,
     },
@@ -75,7 +75,7 @@ pub enum Error {
     NotInitramfs {
         /// The file.
         path: PathBuf,
-        /// What it is instead, as far as that can be told.
+        /// A clause on its actual content, such as `it is an ELF program`.
         what: String,
     },
 }

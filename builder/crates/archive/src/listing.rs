@@ -1,7 +1,7 @@
-//! What is in an initramfs, ours or anybody's. A file is a sequence of segments, each a cpio archive, compressed or not,
-//! with zero padding between them (`Documentation/driver-api/early-userspace/buffer-format.rst`); a compressed segment
-//! may itself hold several archives. Everything is read once, front to back, no content is kept, and what the kernel
-//! would stumble over is told with its offset. This room reads; printing is the command's business.
+//! The contents of an initramfs, whether from this project or not. A file is a sequence of segments, each a cpio archive,
+//! compressed or not, with zero padding between them (`Documentation/driver-api/early-userspace/buffer-format.rst`); a compressed
+//! segment may itself hold several archives. Everything is read once, front to back, no content is kept, and defects that would
+//! trip the kernel are reported with their offsets. This module only reads; the command prints.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -38,26 +38,26 @@ use source::Source;
 pub struct Listing {
     /// The file's length in bytes.
     pub size: u64,
-    /// What the image says about itself, if it does.
+    /// The image's release file, if it has one.
     pub release: Option<Release>,
-    /// What init reads of it: the baked-in command line and the keys it trusts, by path.
+    /// Files that init reads from its own image, by path: the baked-in command line and the trusted keys.
     pub inits: BTreeMap<String, Vec<u8>>,
     /// The segments in the file's order.
     pub segments: Vec<Segment>,
     /// Every entry in the file's order; where a name comes twice, the kernel keeps the last one.
     pub files: Vec<Listed>,
-    /// What is odd, though the kernel unpacks it.
+    /// Oddities that do not keep the kernel from unpacking it.
     pub notes: Vec<String>,
-    /// What is broken. Usually nothing was read behind the last one.
+    /// Defects. Data behind the last one was usually not read.
     pub problems: Vec<Problem>,
 }
 
-/// One archive with its compression.
+/// A segment of the file: an archive, or a compressed stream of archives.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Segment {
     /// Bytes from the file's beginning.
     pub offset: u64,
-    /// How it is packed.
+    /// Its compression.
     pub compression: Format,
     /// Its length in the file, in bytes, without the padding.
     pub size: u64,
@@ -65,11 +65,11 @@ pub struct Segment {
     pub unpacked: u64,
     /// Zero bytes that follow it.
     pub padding: u64,
-    /// How many entries it has, the trailers not counted.
+    /// The number of entries, trailers not counted.
     pub entries: u64,
 }
 
-/// One entry and the segment it comes from.
+/// An entry and the segment that holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Listed {
     /// The segment's index, from 0.
@@ -126,7 +126,7 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// What is known while reading.
+/// The state of a listing in progress.
 struct Reading {
     contents: Listing,
     releases: release::Candidates,
@@ -201,7 +201,7 @@ impl Reading {
         }
     }
 
-    /// One archive that is not compressed.
+    /// Reads an archive that is not compressed.
     fn read_plain(&mut self, file: &mut Source<impl Read>, offset: u64) -> Result<(), Stop> {
         let result = if offset.is_multiple_of(4) {
             self.read_archive(file)
@@ -354,7 +354,7 @@ impl Reading {
         Ok(())
     }
 
-    /// What follows the last segment and is none.
+    /// Reads the data after the last segment: a bootconfig adds a note, anything else is a problem.
     fn read_rest(&mut self, file: &mut Source<impl Read>) -> Result<(), Stop> {
         let offset = file.offset();
         let head = escape(file.peek(8)?).to_string();
@@ -397,8 +397,8 @@ impl Reading {
     }
 }
 
-/// Whether an entry begins here, be it one in the old format, which is an error and no end of the archive. Whoever sees one
-/// reads on in [`Reading::read_archive`], so the two must agree on what it is.
+/// Returns true if `head` begins an entry, including one in the old format, which is an error and not the end of the archive.
+/// Callers continue with [`Reading::read_archive`], so the two must agree.
 fn is_entry(head: &[u8]) -> bool {
     [&b"070701"[..], b"070702", OLD_MAGIC].iter().any(|magic| head.starts_with(magic))
 }
@@ -410,7 +410,7 @@ const NO_ARCHIVE: &str = "no archive begins here";
 /// `Documentation/admin-guide/bootconfig.rst`: the text, its length and checksum, then this.
 const BOOTCONFIG: &[u8] = b"#BOOTCONFIG\n";
 
-/// How xz data begin; the next byte says how they are checked (xz-file-format, 2.1.1).
+/// The magic number of xz data and the first byte of the flags; the next byte names the integrity check (xz-file-format, 2.1.1).
 const XZ_MAGIC: &[u8] = b"\xfd7zXZ\0\0";
 
 /// The checks the kernel knows: none and CRC32 (`lib/xz/xz_dec_stream.c`).

@@ -1,6 +1,6 @@
-//! What an image holds, as data: one record a name, in the order of the archive. The same records describe a tree that
-//! is being built (its manifest) and an archive that is being read (`inspect --json`), so the two can be compared. The
-//! room reads contents for their digests and writes nothing.
+//! The contents of an image as data: one record per name, in the order of the archive. The same records describe a tree that
+//! is being built (its manifest) and an archive that is being read (`inspect --json`), so the two can be compared. This
+//! module reads contents for their digests and writes nothing.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use crate::{
     tree::{Content, Device, Kind, Tree},
 };
 
-/// What a name stands for, in the words of the JSON.
+/// The type of an entry, in the words of the JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Type {
@@ -69,13 +69,13 @@ impl Name {
     }
 }
 
-/// One name with all there is to say about it.
+/// A name with all metadata of its entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Flat", into = "Flat")]
 pub struct Record {
     /// Relative to the root.
     pub path: Name,
-    /// What it is.
+    /// Its type.
     pub kind: Type,
     /// Permission bits with setuid, setgid and sticky.
     pub mode: u32,
@@ -89,7 +89,7 @@ pub struct Record {
     pub size: Option<u64>,
     /// SHA-256 of the content in hexadecimal digits, where there is a size.
     pub sha256: Option<String>,
-    /// Where a symbolic link leads.
+    /// The target of a symbolic link.
     pub target: Option<Name>,
     /// A device's numbers.
     pub device: Option<Device>,

@@ -15,7 +15,7 @@ use crate::{
     tree::{Device, Entry, Kind, Node, Tree},
 };
 
-/// What every entry of an archive has in common, apart from the tree: reproducible by construction.
+/// Settings of an archive as a whole, apart from the tree. The defaults are constant, so builds are reproducible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Properties {
     /// Seconds since 1970 for every entry without a time of its own.

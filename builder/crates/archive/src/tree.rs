@@ -19,7 +19,7 @@ pub use name::{NAME_MAX, PATH_MAX};
 /// (`Documentation/driver-api/early-userspace/buffer-format.rst`).
 pub const FILE_MAX: u64 = u32::MAX as u64;
 
-/// One file, directory, link or node, without its name.
+/// A file, directory, link, device node or named pipe, without its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Permission bits with setuid, setgid and sticky: at most `0o7777`.
@@ -30,11 +30,11 @@ pub struct Entry {
     pub gid: u32,
     /// Seconds since 1970; `None` takes the fixed time of the archive.
     pub mtime: Option<u32>,
-    /// What it is.
+    /// Its type, with the content, target or device numbers.
     pub kind: Kind,
 }
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A directory.
@@ -60,7 +60,7 @@ pub struct Device {
     pub minor: u32,
 }
 
-/// What happens when a name is taken already.
+/// The policy for a name that is already taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnConflict {
     /// It is an error, except for a directory that is there with the same mode and owner.
@@ -112,7 +112,7 @@ impl Entry {
         Self::new(mode, Kind::Fifo)
     }
 
-    /// What can be said against the entry itself, whatever its name.
+    /// Returns the reason why no tree can hold the entry, whatever its name, or `None`.
     fn refusal(&self) -> Option<&'static str> {
         match &self.kind {
             Kind::Symlink(target) if target.is_empty() => Some("a symbolic link needs a target"),
@@ -145,12 +145,12 @@ impl Kind {
     }
 }
 
-/// One name of the tree, as [`Tree::iter`] gives it.
+/// A name of the tree, as [`Tree::iter`] yields it.
 #[derive(Debug, Clone, Copy)]
 pub struct Node<'a> {
     /// Relative, without a leading slash.
     pub path: &'a [u8],
-    /// What it names.
+    /// The entry that it names.
     pub entry: &'a Entry,
     /// The same for all hard links of one entry, different for all others. Says nothing else: it depends on the order
     /// of insertion.
@@ -178,19 +178,19 @@ impl Tree {
         Self::default()
     }
 
-    /// How many names there are.
+    /// Returns the number of names.
     #[must_use]
     pub fn len(&self) -> usize {
         self.names.len()
     }
 
-    /// Whether there is no name at all.
+    /// Returns true if the tree has no names.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
     }
 
-    /// What `path` names.
+    /// Returns the entry at `path`.
     #[must_use]
     pub fn get(&self, path: impl AsRef<[u8]>) -> Option<&Entry> {
         self.names.get(path.as_ref()).and_then(|inode| self.inodes.get(inode)).map(|inode| &inode.entry)
@@ -291,7 +291,7 @@ impl Tree {
         removed
     }
 
-    /// Whether there is anything below `path`.
+    /// Returns true if anything lies below `path`.
     #[must_use]
     pub fn has_below(&self, path: impl AsRef<[u8]>) -> bool {
         self.below(path.as_ref()).next().is_some()
@@ -321,7 +321,8 @@ impl Tree {
         self.inodes.get(inode).map(|Inode { entry, .. }| Node { path, entry, inode: *inode })
     }
 
-    /// How many names the node has; the number of subdirectories and two for a directory, as filesystems count.
+    /// Returns the node's link count: the number of its names; for a directory the number of subdirectories plus two, as
+    /// filesystems count.
     #[must_use]
     pub fn links(&self, node: &Node<'_>) -> usize {
         match node.entry.kind {
@@ -366,7 +367,7 @@ impl Tree {
         Ok(())
     }
 
-    /// What is below `path`, in byte order.
+    /// Returns the names below `path` with their entries, in byte order.
     fn below<'a>(&'a self, path: &[u8]) -> impl Iterator<Item = (&'a [u8], &'a Entry)> {
         let mut prefix = path.to_vec();
         // The root has no name, and everything is below it.

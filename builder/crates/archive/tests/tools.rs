@@ -1,4 +1,4 @@
-//! What other programs make of our archives: GNU cpio and the compressors' own commands. A test whose program is not
+//! Tests that other programs read our archives: GNU cpio and the compressors' own commands. A test whose program is not
 //! installed says so and is skipped.
 
 use std::{

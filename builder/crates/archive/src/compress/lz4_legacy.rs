@@ -7,10 +7,10 @@
 
 use std::io::{self, Read, Write};
 
-/// How a legacy frame begins, in little-endian order.
+/// The magic number of a legacy frame, little-endian on disk.
 pub const MAGIC: u32 = 0x184C_2102;
 
-/// What one block holds, unpacked, in bytes.
+/// The size of a block's content, in bytes; the last block may be shorter.
 const BLOCK: usize = 8 << 20;
 
 /// The longest block can get by compressing what cannot be compressed (`LZ4_COMPRESSBOUND`).
@@ -35,7 +35,7 @@ impl<W: Write> Encoder<W> {
     /// Writes the last block and gives the sink back.
     ///
     /// # Errors
-    /// What the sink said.
+    /// Any error of the sink.
     pub fn finish(mut self) -> io::Result<W> {
         if !self.block.is_empty() || !self.begun {
             self.write_block()?;
@@ -90,7 +90,7 @@ impl<R: Read> Decoder<R> {
     /// Takes the magic number from `source`.
     ///
     /// # Errors
-    /// What the source said, or that there is no such magic number.
+    /// Any error of the source; [`io::ErrorKind::InvalidData`] if the magic number is another one.
     pub fn new(mut source: R) -> io::Result<Self> {
         let mut magic = [0; 4];
         source.read_exact(&mut magic)?;

@@ -1,8 +1,8 @@
-//! What a file is that was taken for an initramfs. Only for the error's text: nothing is decided by it.
+//! Identification of a file that was mistaken for an initramfs. Only for the error's text: nothing depends on the result.
 
 use base::escape::escape;
 
-/// What a file is instead of an initramfs, by its first 2048 bytes: the mix-ups that happen.
+/// Returns the kind of file that begins with `head`, its first 2048 bytes, among those commonly mistaken for an initramfs.
 pub fn identify(head: &[u8]) -> String {
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
     let what = if at(0, b"070707") || at(0, b"\xc7\x71") || at(0, b"\x71\xc7") {

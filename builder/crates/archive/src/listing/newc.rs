@@ -1,6 +1,6 @@
-//! One entry of a newc archive after the other. The cpio crate reads the numbers of a header; names and contents are
-//! read here, because the crate refuses names that are no UTF-8 and copies what is only to be looked at. The limits are
-//! the kernel's (`init/initramfs.c`).
+//! A reader of newc archives, entry by entry. The cpio crate parses the numbers of a header; names and contents are read here,
+//! because the crate rejects names that are not UTF-8 and copies data that is only inspected. The limits are the kernel's
+//! (`init/initramfs.c`).
 
 use std::io::{self, Read};
 
@@ -12,7 +12,7 @@ use crate::tree::PATH_MAX;
 /// The file type's bits in a mode (`include/uapi/linux/stat.h`).
 pub const TYPE_MASK: u32 = 0o170_000;
 
-/// How long a header is, without the name.
+/// The length of a header without the name, in bytes.
 const HEADER_LENGTH: usize = 110;
 
 /// An entry before its content.
@@ -28,7 +28,7 @@ pub struct Header {
     pub uid: u32,
     /// The group's number.
     pub gid: u32,
-    /// How many names there are.
+    /// The link count.
     pub links: u32,
     /// Seconds since 1970.
     pub mtime: u32,
@@ -40,12 +40,12 @@ pub struct Header {
     pub checksum: Option<u32>,
 }
 
-/// What is wrong, and where in the stream.
+/// A defect of an archive and its offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Bytes from the stream's beginning.
     pub at: u64,
-    /// In words.
+    /// A description for messages.
     pub what: String,
 }
 
@@ -55,7 +55,7 @@ impl Fault {
     }
 }
 
-/// What a reader's error means to someone who looks for the damage.
+/// Returns the defect that a read error at offset `at` stands for: truncated or damaged data.
 pub fn fault(at: u64, error: &io::Error) -> Fault {
     Fault::new(
         at,

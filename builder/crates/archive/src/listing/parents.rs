@@ -1,5 +1,5 @@
-//! Which entries the kernel drops because their directory is not there when it comes to them. It says nothing about it,
-//! so `inspect` does.
+//! Detection of entries that the kernel drops because their directory does not precede them. The kernel drops them silently,
+//! so `inspect` reports them.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::manifest::Type;
 /// The names seen so far.
 #[derive(Default)]
 pub struct Parents {
-    /// Whether the name is a symbolic link: what lies below it is somewhere else.
+    /// True for a symbolic link, by name: an entry below one lands in the link's target.
     seen: HashMap<Vec<u8>, bool>,
     missing: u64,
     first: Option<String>,
@@ -47,7 +47,7 @@ impl Parents {
             .any(|(slash, _)| self.seen.get(&path[..slash]).is_some_and(|is_link| *is_link))
     }
 
-    /// What is to be said about it.
+    /// Returns the note about dropped entries; `None` if there are none.
     pub fn note(&self) -> Option<String> {
         let first = self.first.as_ref()?;
         Some(format!(

@@ -1,12 +1,12 @@
-//! What an initramfs says about itself: `/etc/initrd-release` (systemd's INITRD-RELEASE), else `/etc/os-release`, with the
-//! syntax of os-release(5): lines `KEY=value`, the value perhaps in a shell's quotes.
+//! The identification of an initramfs: `/etc/initrd-release` (systemd's INITRD-RELEASE), else `/etc/os-release`, with the
+//! syntax of os-release(5): lines `KEY=value`, with shell-style quotes allowed around the value.
 
 use std::collections::{BTreeMap, HashMap};
 
 use contract::names;
 use serde::Serialize;
 
-/// Where it may stand, the best first.
+/// Paths of release files, in order of preference.
 const PLACES: [&str; 4] = ["etc/initrd-release", "usr/lib/initrd-release", "etc/os-release", "usr/lib/os-release"];
 
 /// Returns true for a file of its image that init itself reads: the baked-in command lines, the keys that it trusts.
@@ -19,7 +19,7 @@ fn is_inits(path: &str) -> bool {
 /// Enough for any such file; a larger one is something else.
 const SIZE_MAX: usize = 64 * 1024;
 
-/// What was found.
+/// The release file that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Release {
     /// The file it comes from.
@@ -65,7 +65,7 @@ impl Candidates {
         }
     }
 
-    /// What init reads of its image, by path.
+    /// Returns the files that init reads from its own image, by path.
     pub fn inits(&self) -> BTreeMap<String, Vec<u8>> {
         let own = self.0.iter().filter(|(path, _)| is_inits(path));
         own.map(|(path, content)| (path.clone(), content.clone())).collect()

@@ -21,12 +21,12 @@ impl<R: Read> Source<R> {
         Self { inner, buffer: vec![0; CAPACITY], start: 0, end: 0, offset: 0, failed: false }
     }
 
-    /// How many bytes have been taken.
+    /// Returns the number of bytes consumed.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Whether the inner reader itself failed, as opposed to what it delivered making no sense.
+    /// Returns true if the inner reader itself failed, as opposed to having delivered malformed data.
     pub fn failed(&self) -> bool {
         self.failed
     }

@@ -15,7 +15,7 @@ use crate::{
     tree::{Content, Entry, OnConflict, Tree},
 };
 
-/// One file and the directory it is in.
+/// Returns an archive of one file and its parent directories.
 fn archive(path: &str, content: &[u8]) -> Vec<u8> {
     let mut tree = Tree::new();
     tree.create_parents(path).unwrap();

@@ -1,5 +1,5 @@
-//! Where a file's bytes are until an archive is written, and the one way to get them. A file of the host is read anew
-//! each time and never held; that it is still as long as it was is checked each time.
+//! The source of a file's bytes until an archive is written, and the only access to them. A file of the host is read anew
+//! each time and never held in memory; each read fails if its size is no longer the recorded one.
 
 use std::{
     fs::File,
@@ -11,14 +11,14 @@ use base::IoContext;
 
 use crate::{Error, Result};
 
-/// Where a file's bytes are.
+/// The source of a file's bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// In memory.
     Bytes(Vec<u8>),
     /// A file on the host, read when it is needed.
     Host {
-        /// Where it is.
+        /// Its path.
         path: PathBuf,
         /// Its size in bytes when it was looked at. A file that has another size when it is read is refused.
         size: u64,
@@ -27,7 +27,7 @@ pub enum Content {
     Member {
         /// The layer's index, from 0.
         layer: u32,
-        /// Which of the layer's members, from 0.
+        /// The member's index in the layer, from 0.
         number: u32,
         /// In bytes.
         size: u64,

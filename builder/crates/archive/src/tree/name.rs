@@ -1,13 +1,13 @@
-//! Which names an archive can hold, and a name's parents. Pure.
+//! Rules for the names that an archive can hold, and a name's parents. Pure.
 
 /// A path with its terminating NUL is at most this long; the kernel skips an entry with a longer one without a word
 /// (`name_len > PATH_MAX` in `init/initramfs.c`).
 pub const PATH_MAX: usize = 4096;
 
-/// One component's greatest length in bytes on Linux (`include/uapi/linux/limits.h`).
+/// The longest component of a path on Linux, in bytes (`include/uapi/linux/limits.h`).
 pub const NAME_MAX: usize = 255;
 
-/// Why `path` cannot be a name in the tree, or `None`.
+/// Returns the reason why `path` cannot be a name in the tree, or `None`.
 pub(super) fn refusal(path: &[u8]) -> Option<&'static str> {
     if path.is_empty() {
         return Some("a name cannot be empty");
