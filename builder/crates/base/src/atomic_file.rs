@@ -51,7 +51,7 @@ impl AtomicFile {
         Ok(Self { file, path, unfinished })
     }
 
-    /// What it will be called.
+    /// Returns the path that the file will have.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

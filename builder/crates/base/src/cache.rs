@@ -32,18 +32,18 @@ pub struct Cache {
     root: PathBuf,
 }
 
-/// What [`Cache::shrink`] did.
+/// The result of [`Cache::shrink`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Shrunk {
-    /// Entries that were taken away.
+    /// Entries that were removed.
     pub entries: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Bytes of those that are left.
+    /// Bytes of the remaining entries.
     pub left: u64,
 }
 
-/// How carefully an entry is looked at before it is used.
+/// The thoroughness with which an entry is checked before use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Check {
     /// Names, sizes and the digest of each file: for what goes into an image.
@@ -54,7 +54,7 @@ pub enum Check {
     Stamps,
 }
 
-/// What [`LIST`] holds.
+/// The content of [`LIST`].
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct List {
     files: BTreeMap<String, Listed>,
@@ -104,11 +104,11 @@ impl Cache {
         is_whole(&entry, check).then_some(entry)
     }
 
-    /// The entry `key` of `room`; made by `make`, in the empty folder that it is given, where it is missing or broken.
-    /// Two builds that want the same entry at the same time make it once.
+    /// Returns the entry `key` of `room`. If it is missing or damaged, `make` creates it in the empty directory that it is given.
+    /// Concurrent builds that want the same entry create it once.
     ///
     /// # Errors
-    /// What `make` returns, and [`Error::Io`].
+    /// Any error of `make`, and [`Error::Io`].
     pub fn entry<E: From<Error>>(
         &self,
         room: &str,
@@ -249,7 +249,7 @@ fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// What an entry takes, in bytes.
+/// Returns the total size of an entry's files, in bytes.
 fn size(entry: &Path) -> u64 {
     let files = walkdir::WalkDir::new(entry).into_iter().filter_map(|item| item.ok()?.metadata().ok());
     files.filter(fs::Metadata::is_file).map(|metadata| metadata.len()).sum()

@@ -74,7 +74,7 @@ impl TempDir {
         Ok(Self { folder, _unfinished: TempPath(path) })
     }
 
-    /// Where it is.
+    /// Returns the directory's path.
     pub fn path(&self) -> &Path {
         self.folder.path()
     }

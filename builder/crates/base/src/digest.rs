@@ -43,12 +43,12 @@ pub struct Hashing<W> {
 }
 
 impl<W> Hashing<W> {
-    /// One that passes everything on to `inner`.
+    /// Returns a sink that passes everything on to `inner`.
     pub fn new(inner: W) -> Self {
         Self { inner, hash: Sha256::new(), length: 0 }
     }
 
-    /// What everything went to, how many bytes that were, and their SHA-256 in hexadecimal.
+    /// Returns the inner sink, the number of bytes that it took and their SHA-256 in hexadecimal.
     pub fn finish(self) -> (W, u64, String) {
         (self.inner, self.length, hex::encode(&self.hash.finalize()))
     }

@@ -1,5 +1,5 @@
-//! What an ELF program says about itself, enough to tell whether it will run as part of an image: its machine, whether
-//! it is linked statically, whether all of it is there. Runs nothing.
+//! Checks of an ELF program, enough to tell if it will run as part of an image: its machine, static linking and completeness.
+//! Runs nothing.
 
 use std::fmt;
 
@@ -58,7 +58,7 @@ impl fmt::Display for Machine {
     }
 }
 
-/// Why `bytes` is no whole, statically linked program for `machine`; `None` if it is one.
+/// Returns the reason why `bytes` is not a complete, statically linked program for `machine`; `None` if it is one.
 pub fn objection(bytes: &[u8], machine: Machine) -> Option<String> {
     if !bytes.starts_with(b"\x7fELF") {
         return Some("it is no ELF program".to_owned());

@@ -32,9 +32,9 @@ pub enum Error {
     Program {
         /// Its name.
         program: String,
-        /// How it ended.
+        /// Its exit status, or the signal that killed it.
         status: String,
-        /// What it said at the end.
+        /// The last lines of its output.
         #[source]
         source: ProgramFailure,
     },

@@ -11,7 +11,7 @@ pub fn escape(bytes: &[u8]) -> Escaped<'_> {
     Escaped(bytes)
 }
 
-/// What [`escape`] gives: prints without allocating.
+/// The result of [`escape`]: prints without allocating.
 #[derive(Debug, Clone, Copy)]
 pub struct Escaped<'a>(&'a [u8]);
 

@@ -24,7 +24,7 @@ pub struct Program {
 /// Makes squashfs images.
 pub const MKSQUASHFS: Program = Program { name: "mksquashfs", package: "squashfs-tools" };
 
-/// Where Debian keeps administrators' programs. Ordinary users do not have these folders in `PATH`.
+/// The directories of administrators' programs on Debian. They are not in the `PATH` of ordinary users.
 const ADMINISTRATORS_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 impl Program {
@@ -108,7 +108,7 @@ fn missing(programs: &[Program]) -> Error {
     Error::MissingPrograms { names, packages }
 }
 
-/// What a program wrote, its exit status being 0.
+/// The output of a program that exited with status 0.
 #[derive(Debug)]
 pub struct Written {
     /// Its standard output.
