@@ -1,5 +1,5 @@
-//! What bytes are read from: a disk or a part of one, and blocks that stand over it without being written to it. Nothing here
-//! can write: the type has no method for it.
+//! Sources of bytes: a disk or a part of one, and blocks that replace some of it without being written to it. Nothing here
+//! can write: [`Medium`] has no method for it.
 
 use std::{
     fs::{File, FileType},
@@ -21,7 +21,7 @@ pub trait Medium: Send + Sync {
     /// Fills `buffer` with what is at `offset`.
     ///
     /// # Errors
-    /// What the system said; [`io::ErrorKind::UnexpectedEof`] past the end.
+    /// The system's error; [`io::ErrorKind::UnexpectedEof`] past the end.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()>;
 }
 

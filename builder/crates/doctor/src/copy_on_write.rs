@@ -1,5 +1,5 @@
-//! What a boot changes on a filesystem, kept in memory above it: names that came, went or stand for something else. The filesystem
-//! itself stays as it is.
+//! The changes that a boot makes to a filesystem, kept in memory above it: names that were added, removed or replaced. The
+//! filesystem itself stays unchanged.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -125,10 +125,10 @@ impl Layer {
         Ok(Node::Below(path.to_owned()))
     }
 
-    /// The content of a file.
+    /// Returns the content of a file.
     ///
     /// # Errors
-    /// Where there is none.
+    /// [`io::ErrorKind::NotFound`] if there is none, [`io::ErrorKind::InvalidInput`] if it is not a regular file.
     pub fn source(&self, path: &str) -> io::Result<Source> {
         match (self.node(path)?, self.stat(path)?.kind) {
             (Node::Below(below), Kind::File) => Ok(Source::File(self.base.clone(), below)),
@@ -192,7 +192,8 @@ impl Layer {
     /// Makes or replaces a file.
     ///
     /// # Errors
-    /// Where its directory is not there.
+    /// [`io::ErrorKind::NotFound`] or [`io::ErrorKind::NotADirectory`] for its parent, [`io::ErrorKind::IsADirectory`] if `path` is a
+    /// directory, [`ENOSPC`] if it does not fit.
     pub fn put(&mut self, path: &str, source: Source) -> io::Result<()> {
         self.check_folder(path)?;
         let there = self.stat(path).ok();
@@ -209,7 +210,8 @@ impl Layer {
     /// Makes a directory.
     ///
     /// # Errors
-    /// Where there is something of that name, or nothing to make it in.
+    /// [`io::ErrorKind::AlreadyExists`] if the name is taken, [`io::ErrorKind::NotFound`] or [`io::ErrorKind::NotADirectory`] for its
+    /// parent, [`ENOSPC`] if it does not fit.
     pub fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()> {
         self.check_folder(path)?;
         if self.stat(path).is_ok() {
@@ -223,7 +225,7 @@ impl Layer {
     /// Gives a file a second name.
     ///
     /// # Errors
-    /// Where there is something of that name already.
+    /// [`io::ErrorKind::AlreadyExists`] if `to` is taken, and as [`Self::source`] and [`Self::put`].
     pub fn link(&mut self, from: &str, to: &str) -> io::Result<()> {
         if self.stat(to).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -235,7 +237,8 @@ impl Layer {
     /// Renames a file or a directory over what is there.
     ///
     /// # Errors
-    /// Where there is nothing to rename, or a directory with something in it is in the way.
+    /// [`io::ErrorKind::NotFound`] if there is nothing to rename, [`io::ErrorKind::DirectoryNotEmpty`] if `to` is a directory with entries,
+    /// [`io::ErrorKind::IsADirectory`] or [`io::ErrorKind::NotADirectory`] if only one of the two is a directory.
     pub fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         let kind = self.stat(from)?.kind;
         self.check_folder(to)?;
@@ -271,7 +274,7 @@ impl Layer {
     /// Removes a file.
     ///
     /// # Errors
-    /// Where there is none.
+    /// [`io::ErrorKind::NotFound`] if there is none, [`io::ErrorKind::IsADirectory`] for a directory.
     pub fn remove(&mut self, path: &str) -> io::Result<()> {
         if self.stat(path)?.kind == Kind::Directory {
             return Err(io::ErrorKind::IsADirectory.into());
@@ -284,7 +287,8 @@ impl Layer {
     /// Removes an empty directory.
     ///
     /// # Errors
-    /// Where there is none, or something in it.
+    /// [`io::ErrorKind::NotFound`] if there is none, [`io::ErrorKind::NotADirectory`] for anything else,
+    /// [`io::ErrorKind::DirectoryNotEmpty`] if it has entries.
     pub fn remove_dir(&mut self, path: &str) -> io::Result<()> {
         match (self.stat(path)?.kind, self.list(path)) {
             (Kind::Directory, Ok(names)) if names.is_empty() => {

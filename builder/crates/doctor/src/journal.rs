@@ -101,11 +101,12 @@ struct Revoked {
 
 const _: () = assert!(size_of::<Head>() == 1024);
 
-/// The filesystem in `medium` as the next mount would see it, and how many blocks its journal put back. Where the filesystem was
-/// unmounted there is nothing to do.
+/// Returns the filesystem in `medium` as the next mount would see it, and the number of blocks replayed from its journal. A
+/// filesystem that was unmounted cleanly needs no replay and is returned as it is.
 ///
 /// # Errors
-/// Where the kernel would not mount it: a journal that is damaged or elsewhere.
+/// Any error of `medium`; [`Error::Damaged`] if the filesystem or its journal is damaged, so that the kernel would not mount it;
+/// [`Error::Unreadable`] for a journal on another device or with features that are not supported here.
 pub fn replayed(medium: Shared) -> Result<(Shared, usize)> {
     let layout = Layout::read(&medium)?;
     if !layout.needs_recovery {
@@ -158,7 +159,7 @@ fn structure<T: FromBytes + KnownLayout + Immutable + Unaligned>(block: &[u8]) -
 /// The journal, as its own superblock describes it.
 struct Log<'a> {
     medium: &'a Shared,
-    /// Where each of its blocks lies in the filesystem.
+    /// The filesystem's block number of each of its blocks.
     places: Vec<u64>,
     block: usize,
     first: u32,

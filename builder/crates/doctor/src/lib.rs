@@ -1,5 +1,5 @@
-//! What a machine would do with a disk at its next boot: init's own code, run on the disk's partitions with everything that it
-//! changes kept in memory. Nothing is written, no root is needed.
+//! A dry run of a machine's next boot from a disk: init's own code, run on the disk's partitions with all changes kept in memory.
+//! Nothing is written, and no root is needed.
 //!
 //! [`examine`] is the story. `block_reader`, `table` and `volume` go from a disk to its partitions; `ext4` (with `journal` and
 //! `superblock`), `fat`, `squashfs`, `erofs` and `filesystem` read what is on them; `copy_on_write` and `overlayfs` keep what changes;

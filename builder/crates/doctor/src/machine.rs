@@ -127,7 +127,7 @@ impl Machine {
     /// Returns a partition's filesystem, opened once: what a boot changed on it is still there at the next mount.
     ///
     /// # Errors
-    /// Where the kernel would not mount it.
+    /// [`io::ErrorKind::NotFound`] if there is no such partition, else the reason why the kernel would not mount it.
     pub fn layer(&mut self, device: &str) -> Result<Shared> {
         if let Some(layer) = self.layers.get(device) {
             return Ok(layer.clone());

@@ -1,5 +1,5 @@
-//! How far an update has come, from what lies on `img`, `newimg` and `overlay`. Looks, and decides nothing: what is done about it
-//! is init's own code's to say.
+//! The progress of an update, from the contents of `img`, `newimg` and `overlay`. Reads and decides nothing: init's own code
+//! decides on the next step.
 
 use std::{fmt, io};
 
