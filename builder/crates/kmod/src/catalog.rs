@@ -17,27 +17,27 @@ pub struct Catalog {
     pub root: PathBuf,
     /// The modules by their names.
     pub modules: BTreeMap<String, Entry>,
-    /// What the kernel has built in.
+    /// The parts that the kernel has built in.
     pub built_in: BuiltIn,
     /// The kernel's configuration, where it was found.
     pub config: Option<KernelConfig>,
-    /// What was noticed while reading.
+    /// Notes made while the tree was read.
     pub notes: Vec<Note>,
 }
 
-/// One module file.
+/// A module file.
 #[derive(Debug, Clone)]
 pub struct Entry {
     /// Its path below the tree's root, with the suffix of its compression.
     pub path: String,
-    /// What it says of itself, or why it cannot be read.
+    /// Its parsed `.modinfo`, or the reason that it cannot be read.
     pub info: Result<ModInfo, String>,
 }
 
 /// The parts of a kernel that could have been modules, but are in the kernel's own file.
 #[derive(Debug, Clone, Default)]
 pub struct BuiltIn {
-    /// Whether the tree says anything of it.
+    /// True where the tree has a list of them: `modules.builtin` or `modules.builtin.modinfo`.
     pub known: bool,
     /// Their names.
     pub names: BTreeSet<String>,
@@ -45,7 +45,7 @@ pub struct BuiltIn {
     pub aliases: Vec<(String, String)>,
 }
 
-/// What a name or an alias stands for.
+/// The result of looking up a name or an alias.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
     /// These modules, by name.
@@ -156,7 +156,7 @@ impl Catalog {
         self.modules.keys().map(String::as_str).chain(self.built_in.names.iter().map(String::as_str)).collect()
     }
 
-    /// Whether a module says which hardware it is for: loading it elsewhere fails with "no such device".
+    /// Returns true for a module with an alias of a device, which binds it to hardware: loading it elsewhere fails with "no such device".
     fn is_bound_to_hardware(&self, name: &str) -> bool {
         self.modules.get(name).is_some_and(|entry| entry.aliases().iter().any(|alias| alias.contains(':')))
     }

@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// What to load.
+/// A load plan: the modules to load, and the findings made while it was resolved.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// In load order: every module stands behind all it needs.
     pub modules: Vec<Planned>,
-    /// What was asked for or needed and is built into the kernel.
+    /// Names that were asked for or needed and are built into the kernel.
     pub built_in: BTreeSet<String>,
     /// Notes for the user.
     pub notes: Vec<Note>,
@@ -88,7 +88,8 @@ pub fn resolve(catalog: &Catalog, wanted: &[String], always: &[String]) -> Resul
     Ok(plan)
 }
 
-/// What one word of the user stands for.
+/// Resolves one name given by the user (a set, a path, a module's name or an alias) to modules. Adds built-in ones, and a note about
+/// absent members of a set, to `plan`.
 fn look_up(catalog: &Catalog, asked: &str, plan: &mut Plan) -> Result<Vec<String>> {
     if let Some(name) = asked.strip_prefix('@') {
         let set = sets::find(name).ok_or_else(|| {
@@ -143,12 +144,12 @@ enum Mark {
 /// A walk over the dependencies, depth first: a module is put down once all it needs is.
 struct Walk<'a> {
     catalog: &'a Catalog,
-    /// What the user named, sets and aliases resolved.
+    /// The modules that the user named, sets and aliases resolved.
     asked: BTreeSet<String>,
     marks: BTreeMap<String, Mark>,
     /// The modules whose needs are being visited, outermost first.
     path: Vec<String>,
-    /// What is wanted, but after something else.
+    /// Modules that are wanted, but need not precede the one that wants them: visited once the current walk is done.
     later: VecDeque<String>,
     plan: Plan,
 }

@@ -26,7 +26,7 @@ pub enum Error {
     ModuleTree {
         /// The folder.
         path: PathBuf,
-        /// What is wrong with it and what to give instead.
+        /// The reason, and what to give instead.
         reason: String,
     },
     /// A file is not a module that can be used.
@@ -34,13 +34,13 @@ pub enum Error {
     ModuleFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason that it cannot be used.
         reason: String,
     },
     /// A kernel has no module of this name, and nothing of this name built in.
     #[error("kernel {version} has no module {name}, not even built in{}", did_you_mean(nearest))]
     UnknownModule {
-        /// What was asked for.
+        /// The name or path that was asked for.
         name: String,
         /// The kernel's version.
         version: String,
@@ -54,7 +54,7 @@ pub enum Error {
     ModuleNeedsMissing {
         /// The module that depends.
         module: String,
-        /// What it depends on.
+        /// The module that it depends on.
         need: String,
         /// The kernel's version.
         version: String,
@@ -86,9 +86,9 @@ pub enum Error {
     ModulesOfOtherMachine {
         /// The kernel's version.
         version: String,
-        /// What the modules are for.
+        /// The machine that the modules are for.
         modules: Machine,
-        /// What the image is for.
+        /// The machine that the image is for.
         image: Machine,
     },
     /// Signatures cannot be taken off modules for a kernel that asks for them.

@@ -17,7 +17,7 @@ const LIMIT: u64 = 1 << 30;
 /// Reads the module, decompressed by the suffix of its name. A signature at its end is part of it and stays.
 ///
 /// # Errors
-/// What the system said; `InvalidData` where the compressed data is damaged or unpacks to more than 1 GiB.
+/// The error of opening or reading the file; `InvalidData` where the compressed data is damaged or the module is larger than 1 GiB.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
     match path.extension().and_then(|suffix| suffix.to_str()) {

@@ -76,7 +76,7 @@ impl ModuleTree {
         &self.catalog.version
     }
 
-    /// Whether this is a plain folder of module files: then asking for nothing means all of them.
+    /// Returns true for a plain directory of module files, where asking for nothing selects all of them.
     pub fn is_plain(&self) -> bool {
         self.plain
     }

@@ -1,5 +1,5 @@
-//! What a module says of itself in its `.modinfo` section (kernel, include/linux/module.h, `MODULE_INFO`): reading it from the
-//! ELF file, and taking it apart. Nothing is looked up here.
+//! The `.modinfo` section of a module (kernel, include/linux/module.h, `MODULE_INFO`): reads it from the ELF file and parses its
+//! fields. Looks up none of the names in it.
 
 use base::elf::Machine;
 use object::{

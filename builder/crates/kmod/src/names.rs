@@ -5,7 +5,7 @@ use contract::glob;
 /// The suffixes a module file may have.
 pub const SUFFIXES: [&str; 4] = [".ko", ".ko.gz", ".ko.xz", ".ko.zst"];
 
-/// How many names a "did you mean" may list.
+/// The most names that a "did you mean" lists.
 const NEAREST: usize = 5;
 
 /// Writes `-` as `_`, but not inside `[…]`: both are the same to the kernel (kmod, modprobe(8): "there is no difference between
@@ -31,12 +31,13 @@ pub fn of_file(path: &str) -> Option<String> {
     Some(normalize(stem.rsplit('/').next().unwrap_or(stem)))
 }
 
-/// Whether a name can stand in the index of the image, where blanks and commas part the fields.
+/// Returns true for a name that can stand in the index of the image, whose fields are separated by spaces and commas: letters, digits
+/// and `_`.
 pub fn is_plain(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Whether an alias of a module, a shell pattern, serves what is asked for.
+/// Returns true if the alias `pattern` of a module, a shell pattern, matches `asked`. `-` and `_` are the same outside of `[…]`.
 pub fn alias_serves(pattern: &str, asked: &str) -> bool {
     pattern == asked || glob::matches(&normalize(pattern), &normalize(asked))
 }

@@ -1,4 +1,4 @@
-//! What is worth a line to the user, but no error.
+//! Notes about the choice of modules: worth a line to the user, but no errors.
 
 use std::fmt;
 
@@ -30,18 +30,18 @@ pub enum Note {
     HiddenAdded {
         /// The module that has it.
         module: String,
-        /// What was added for it.
+        /// The module that was added for it.
         need: String,
-        /// Where in the kernel it is asked for.
+        /// The place in the kernel's source that causes the need.
         source: &'static str,
     },
     /// A need that no `.modinfo` tells is neither there nor known to be built in.
     HiddenAbsent {
         /// The module that has it.
         module: String,
-        /// What is not there.
+        /// The name or alias that this kernel does not have.
         need: String,
-        /// Where in the kernel it is asked for.
+        /// The place in the kernel's source that causes the need.
         source: &'static str,
     },
     /// Nothing loads a module that was asked for.

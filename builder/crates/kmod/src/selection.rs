@@ -34,13 +34,13 @@ pub struct Selection {
     asked: BTreeSet<String>,
 }
 
-/// One module that goes into an image.
+/// A module that goes into an image.
 #[derive(Debug, Clone)]
 pub struct SelectedModule {
     /// The file on this machine.
     pub file: PathBuf,
-    /// What init is told of it. Its path is the one in the image, below `/lib/modules/<version>/`, always `.ko`: modules lie there
-    /// decompressed.
+    /// Its entry in the index that init reads. The path is the one in the image, below `/lib/modules/<version>/`, always `.ko`: modules
+    /// are stored there decompressed.
     pub entry: module_index::Module,
 }
 
@@ -49,7 +49,7 @@ pub struct SelectedModule {
 pub struct Content {
     /// The ELF file and, unless it was taken off, its signature.
     pub bytes: Vec<u8>,
-    /// What was taken off.
+    /// The bytes that were removed, by kind.
     pub removed: Removed,
 }
 

@@ -6,7 +6,7 @@
 pub struct Set {
     /// The name without the `@`.
     pub name: &'static str,
-    /// What it is good for, as a line of help.
+    /// Its purpose, as a line of help.
     pub about: &'static str,
     /// The modules. Those that the kernel has neither as a module nor built in are noted, not missed.
     pub members: &'static [&'static str],

@@ -7,13 +7,13 @@ use contract::parameters::words;
 
 use super::config::KernelConfig;
 
-/// What a signed module ends with (`MODULE_SIG_STRING`).
+/// The line at the end of a signed module (`MODULE_SIG_STRING`).
 const MARK: &[u8] = b"~Module signature appended~\n";
 /// Length of `struct module_signature`: five bytes (algorithm, hash, type of identifier, lengths of signer and key identifier),
 /// three to fill up, and the length of the signature as a big-endian number of 32 bits.
 const INFORMATION: usize = 12;
 
-/// How many bytes at the end of a module are its signature with all that belongs to it, 0 where it has none.
+/// Returns the number of bytes at the end of a module that belong to its signature, with its length and mark; 0 where it is not signed.
 ///
 /// # Errors
 /// The module says that it is signed, but the signature is not whole. The text is the end of a sentence.

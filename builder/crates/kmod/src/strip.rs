@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::signature;
 
-/// What was taken off a module.
+/// The bytes removed from a module, by kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Removed {
     /// Bytes of the signature, with its length and its mark. 0 where the module was not signed.
@@ -82,7 +82,7 @@ fn without_needless_sections(module: &[u8]) -> Result<Vec<u8>, String> {
     Ok(written)
 }
 
-/// How many relocations the sections that stay have.
+/// Counts the relocations in the sections that are kept.
 fn relocations(builder: &Builder<'_>) -> usize {
     builder
         .sections

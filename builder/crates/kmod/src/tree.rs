@@ -24,7 +24,8 @@ use crate::{Error, Result};
 /// Files that only the root of a kernel's module tree has (kernel, Documentation/kbuild/kbuild.rst, and depmod(8)).
 const MARKS: [&str; 4] = ["modules.builtin", "modules.order", "modules.dep", "kernel"];
 
-/// Where two files have one name, the one in the folder named first here is taken, as depmod does (depmod.d(5), `search`).
+/// Directories by precedence: of two files with one module name, the one in the directory named first here is taken, as depmod does
+/// (depmod.d(5), `search`).
 const PRECEDENCE: [&str; 4] = ["updates", "extra", "weak-updates", "kernel"];
 
 /// A folder of modules that has been found.
@@ -202,8 +203,8 @@ fn version(place: &Place, modules: &BTreeMap<String, Entry>) -> Result<String> {
     Ok(first.unwrap_or_default().to_string())
 }
 
-/// What the kernel has built in, by `modules.builtin` (paths) and `modules.builtin.modinfo` (aliases; kernel 5.2 and later). A
-/// tree may lack either.
+/// Reads the names of the parts built into the kernel from `modules.builtin` (paths) and `modules.builtin.modinfo` (aliases; kernel
+/// 5.2 and later). A tree may lack either.
 fn built_in(root: &Path) -> Result<BuiltIn> {
     let read = |name: &str| match fs::read(root.join(name)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

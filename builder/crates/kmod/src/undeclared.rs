@@ -1,5 +1,5 @@
-//! What modules need and do not say in their `.modinfo`: a table, each line with its source. In a running system the kernel asks
-//! modprobe for these at the moment they are used; an initramfs has none, so they must be loaded before. Pure.
+//! Needs that modules do not declare in their `.modinfo`: a table, each line with its source. In a running system the kernel asks
+//! modprobe for these at the moment they are used; an initramfs has no modprobe, so they must be loaded before. Pure.
 
 use contract::superblock::ext4::ON_DEMAND;
 
@@ -12,7 +12,7 @@ pub struct UndeclaredNeed {
     pub names: Vec<String>,
     /// The time at which they are loaded.
     pub load: Load,
-    /// Where in the kernel it is asked for.
+    /// The place in the kernel's source that causes the need.
     pub source: &'static str,
 }
 
@@ -24,7 +24,7 @@ pub enum Load {
     /// Not for its sake: they drive the hardware that the module's devices are behind, and their own device calls for them. Those that were
     /// asked for go into the image with it, else the first that the kernel has.
     Transport,
-    /// Where a filesystem has the feature that asks for them: init reads its superblock.
+    /// Only for a filesystem with the feature that asks for them: init reads its superblock.
     OnDemand,
     /// Before the module, where the kernel has them: what they are for is a matter of the filesystem.
     BeforeIfPresent,
