@@ -19,17 +19,17 @@ pub use mirror::{Mirror, mirrors_in};
 /// A mirror to use instead of those that the machine knows: `http://mirror.example/debian`.
 pub const MIRROR_VARIABLE: &str = "INITRAMFS_OVERLAY_DEBIAN_MIRROR";
 
-/// Where Debian's `debian-archive-keyring` has the keys its releases are signed with.
+/// The keyring of Debian's release keys, as the package `debian-archive-keyring` installs it.
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// One release of Debian for one architecture.
+/// A release of Debian for one architecture.
 #[derive(Debug)]
 pub struct Apt {
     state: PathBuf,
     options: Vec<String>,
 }
 
-/// What the index says about a binary package.
+/// A binary package, as the index describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
     /// Its name.

@@ -34,11 +34,11 @@ pub struct Busybox {
     pub sha256: String,
     /// The names it answers to, sorted: `[`, `ash`, `awk` …
     pub applets: Vec<String>,
-    /// Where it comes from; `None` for the user's own.
+    /// The package or image that it comes from; `None` for a file of the user's own.
     pub origin: Option<Origin>,
 }
 
-/// Where a BusyBox comes from.
+/// The source of a BusyBox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A package.
@@ -71,7 +71,7 @@ pub struct DebianPackage {
     pub source: String,
     /// Its version.
     pub source_version: String,
-    /// What else is compiled in, as `Built-Using` says: source packages with their versions, such as glibc.
+    /// Other source packages that are compiled in, with their versions (`Built-Using`), such as glibc.
     pub built_using: Vec<(String, String)>,
 }
 

@@ -16,7 +16,7 @@ pub enum Error {
     TargetDefinition {
         /// The target's name.
         name: &'static str,
-        /// What the parser said.
+        /// The parser's error.
         #[source]
         source: toml::de::Error,
     },
@@ -25,17 +25,17 @@ pub enum Error {
     DebianPackage {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason that it cannot be used.
         reason: String,
     },
     /// Something that has to be fetched or given could not be had in any way.
     #[error("cannot get {what}: {}\nWhat to do: {remedy}", tried.join("; "))]
     Missing {
-        /// What it is and what it is for.
+        /// The missing thing and its purpose.
         what: String,
         /// Each way that was tried, with what came of it.
         tried: Vec<String>,
-        /// How to give it by hand.
+        /// Instructions for providing it by hand.
         remedy: String,
     },
     /// A file that was given or kept has other contents than the pinned ones. It is not used.
@@ -53,7 +53,7 @@ pub enum Error {
     WrongFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason that it cannot be used.
         reason: String,
     },
     /// A program that cannot be part of the image.
@@ -61,7 +61,7 @@ pub enum Error {
     WrongProgram {
         /// The file.
         path: PathBuf,
-        /// What it should have been.
+        /// The program that was expected.
         what: String,
         /// Why it is not.
         reason: String,

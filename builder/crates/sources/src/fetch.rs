@@ -13,7 +13,7 @@ use crate::{Error, Result, apt::Apt};
 /// A file that is needed with exactly these contents.
 #[derive(Debug, Clone, Copy)]
 pub struct Pinned {
-    /// What it is, for people: "util-linux 2.41.5".
+    /// Its name for people: "util-linux 2.41.5".
     pub what: &'static str,
     /// Its file name, also in the cache.
     pub name: &'static str,
@@ -21,7 +21,7 @@ pub struct Pinned {
     pub sha256: &'static str,
     /// An environment variable that names the file.
     pub variable: &'static str,
-    /// Where its makers publish it.
+    /// The address at which upstream publishes it.
     pub upstream: &'static str,
     /// The Debian source package it is the upstream tarball of, and the release that has it.
     pub debian_source: (&'static str, &'static str),

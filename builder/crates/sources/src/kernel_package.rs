@@ -31,11 +31,11 @@ pub struct Kernel {
     pub vmlinuz: PathBuf,
     /// Its modules: `…/lib/modules/<version>`. Debian's packages have no `modules.dep` there.
     pub modules: PathBuf,
-    /// What `uname -r` says on it.
+    /// Its release, as `uname -r` prints it.
     pub version: String,
     /// The machine's device tree, where the target needs one.
     pub dtb: Option<PathBuf>,
-    /// Where it comes from, if that is known.
+    /// The package that it comes from, if that is known.
     pub origin: Option<Origin>,
 }
 
@@ -50,7 +50,7 @@ pub struct Origin {
     pub sha256: String,
 }
 
-/// Where an entry of the cache keeps its [`Origin`].
+/// The file in an entry of the cache that holds its [`Origin`].
 const ORIGIN: &str = "package.json";
 
 /// The package that the module tree `modules` (`…/lib/modules/<version>`) comes from, where it is in an entry of the cache.

@@ -1,5 +1,5 @@
-//! Where the parts of an image come from: the targets that there are, Debian's packages, BusyBox, kernels, and the tool chain that
-//! compiles init. What is fetched is pinned by its digest, or said to differ, and goes into the cache that the caller names.
+//! The sources of an image's parts: the targets, Debian's packages, BusyBox, kernels, and the tool chain that compiles init. Whatever
+//! is fetched is pinned by its digest, or said to differ, and goes into the cache that the caller names.
 //!
 //! The modules: `target` reads the definitions in `targets/`, `apt`, `deb` and `fetch` bring what others made, `busybox` and
 //! `kernel_package` choose among it, `toolchain` compiles.

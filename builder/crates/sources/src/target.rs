@@ -15,9 +15,9 @@ static DEFINITIONS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/target
 /// A machine to build for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// What the user calls it and what file names carry: `armv6l`.
+    /// The name that the user gives and that file names carry: `armv6l`.
     pub name: String,
-    /// What makes it up.
+    /// Its definition, from `targets/`.
     pub definition: Definition,
 }
 
@@ -52,7 +52,7 @@ pub struct Definition {
     pub zig_target: String,
     /// Zig's name of the processor, as `-mcpu` takes it.
     pub zig_cpu: String,
-    /// What an ELF file for it says, so that a program for another machine is never packed.
+    /// The machine in the header of its ELF files, so that a program for another machine is never packed.
     pub elf: Machine,
     /// The BusyBox of its standard and debug images.
     pub busybox: BusyboxPackage,
@@ -104,21 +104,21 @@ pub struct Qemu {
     pub debian_package: String,
     /// Its arguments for the machine itself; kernel, initramfs and disk come on top.
     pub args: Vec<String>,
-    /// What `console=` takes.
+    /// The device of its console, as `console=` takes it.
     pub console: String,
-    /// How the disk is attached.
+    /// The interface that the disk is attached to.
     pub disk: DiskInterface,
-    /// How the guest reports the status of its program.
+    /// The channel on which the guest reports its program's status.
     pub exit: ExitChannel,
-    /// What the kernel's command line needs on this machine.
+    /// Further parameters that the kernel's command line needs on this machine.
     #[serde(default)]
     pub append: String,
-    /// Whether the machine can power off or reboot. If not, whoever waits for it ends QEMU at a marker line.
+    /// True if the machine can power off or reboot. If not, whoever waits for it kills QEMU at a marker line.
     #[serde(default = "yes")]
     pub powers_off: bool,
 }
 
-/// How QEMU shows a disk to the guest: what `-drive if=` takes.
+/// The interface through which QEMU shows a disk to the guest, as `-drive if=` takes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskInterface {
@@ -128,7 +128,7 @@ pub enum DiskInterface {
     Virtio,
 }
 
-/// How a guest reports the status of its program to QEMU.
+/// The channel on which a guest reports the status of its program to QEMU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExitChannel {

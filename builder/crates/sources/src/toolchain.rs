@@ -1,5 +1,5 @@
 //! From a target to a static `init`: std compiled from source, init and its crates for size, libblkid and musl by Zig.
-//! One way for all targets. What was built once is kept in the cache under a digest of all that goes in, so asking again
+//! All targets are built alike. A finished build is kept in the cache under a digest of all its inputs, so asking again
 //! takes no time. Everything that could tell one machine from another is kept out of the binary: the same sources give
 //! the same bytes in any folder, for any user.
 
@@ -43,7 +43,7 @@ pub struct Init {
     pub crates: Vec<Crate>,
 }
 
-/// What builds `init` from one source tree.
+/// A builder of `init` from one source tree.
 #[derive(Debug)]
 pub struct Toolchain<'a> {
     source: &'a SourceTree,
@@ -51,7 +51,7 @@ pub struct Toolchain<'a> {
     progress: Progress,
     rust: Rust,
     digest: String,
-    /// What only compiling needs; a second run with nothing changed does not come here.
+    /// The tools and the sysroot for compiling, located or fetched on first use; a build that is in the cache does not need them.
     prepared: OnceCell<Prepared>,
 }
 
@@ -67,8 +67,8 @@ const PROFILE: &str = "init";
 /// Changes when what is done here changes the bytes without changing any of the other inputs.
 const RECIPE: &str = "2";
 
-/// What rustc is told on top of the profile. std's objects come with Zig's musl instead of rustc's own start files
-/// (needed for ARM); a panic ends the program there and then, without a message that nobody would read, and nothing ever
+/// Flags for rustc on top of the profile. std's objects come with Zig's musl instead of rustc's own start files
+/// (needed for ARM); a panic aborts the program at once, without a message that nobody would read, and nothing ever
 /// unwinds.
 const RUSTFLAGS: [&str; 6] = [
     "-Clink-self-contained=no",
@@ -82,7 +82,7 @@ const RUSTFLAGS: [&str; 6] = [
 /// Std is built with init, as small as it can be.
 const BUILD_STD: [&str; 2] = ["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"];
 
-/// How many builds of init for one target are kept.
+/// The number of builds of init that are kept for each target.
 const KEPT: usize = 12;
 
 impl<'a> Toolchain<'a> {
@@ -232,7 +232,7 @@ fn cargo_features(features: &str) -> String {
     std::iter::once("linux").chain(names).collect::<Vec<_>>().join(",")
 }
 
-/// Whether an init with these features, by name with commas between, has libblkid linked to it.
+/// Returns true if an init with these features, separated by commas, links libblkid.
 #[must_use]
 pub fn links_libblkid(features: &str) -> bool {
     features.split(',').any(|name| name == "overlay")

@@ -1,4 +1,4 @@
-//! Which of the machine's package sources are mirrors of Debian's archive: pure reading of sources.list(5).
+//! The mirrors of Debian's archive among the machine's package sources: parses sources.list(5). Pure.
 
 /// A mirror of Debian's main archive.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,5 +1,5 @@
-//! Which crates are compiled into `init` for a target: for the bill of materials, and to know which folders their
-//! sources are in. Asks cargo; decides nothing.
+//! The crates that are compiled into `init` for a target: for the bill of materials, and to know the directories of
+//! their sources. Asks cargo; decides nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -24,11 +24,11 @@ pub struct Crate {
     pub licence: Option<String>,
     /// SHA-256 of the published archive, from `Cargo.lock`; none for a crate of this source tree.
     pub sha256: Option<String>,
-    /// Where its makers develop it.
+    /// The address of its upstream repository.
     pub repository: Option<String>,
 }
 
-/// What is read of `cargo metadata` (its format version 1).
+/// The fields that are read of `cargo metadata` (its format version 1).
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,

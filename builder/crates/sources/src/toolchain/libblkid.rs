@@ -107,8 +107,8 @@ int ul_path_read_u32(struct path_cxt *pc, uint32_t *res, const char *path) { ret
 int ul_path_readf_u64(struct path_cxt *pc, uint64_t *res, const char *path, ...) { return -1; }
 "#;
 
-/// Which of libblkid's probers go in, by the file with their list: what an appliance's disks and sticks may carry, and what
-/// must not be mistaken for a filesystem (members of arrays, encrypted volumes). The others cost bytes and, at boot, reads.
+/// The probers of libblkid that are compiled in, by the file with their list: for what an appliance's disks and sticks may carry, and
+/// for what must not be mistaken for a filesystem (members of arrays, encrypted volumes). The others cost bytes and, at boot, reads.
 const PROBERS: [(&str, &[&str]); 3] = [
     (
         "libblkid/src/superblocks/superblocks.c",
@@ -150,7 +150,7 @@ const LESS: [(&str, &str); 2] = [
     ("return blkid_probe_sprintf_value(pr, \"BLOCK_SIZE\", \"%u\", block_size);", "return 0;"),
 ];
 
-/// What of libcommon libblkid calls, by file name in `lib/`.
+/// The files of libcommon that libblkid calls, by file name in `lib/`.
 const COMMON: [&str; 19] = [
     "blkdev",
     "buffer",
@@ -182,7 +182,7 @@ case " $* " in
 esac
 "#;
 
-/// What libblkid for `target` is made of, as a short digest: the same key, the same bytes.
+/// Returns the cache key of libblkid for `target`, with a short digest of all inputs: the same key, the same bytes.
 pub fn key(target: &Target) -> String {
     let parts = [
         SOURCE.sha256,

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 pub struct Rust {
     /// `1.95.0`.
     pub release: String,
-    /// What `rustc -vV` says: the compiler's identity to the last bit.
+    /// The output of `rustc -vV`, which identifies the compiler exactly.
     pub identity: String,
     source: PathBuf,
 }

@@ -48,7 +48,7 @@ fn requirements() -> String {
     )
 }
 
-/// Where the tools are.
+/// The paths of the tools.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tools {
     /// The program `zig`.
@@ -107,7 +107,7 @@ fn find(folder: &Path) -> Result<Tools, String> {
     Ok(tools)
 }
 
-/// Where the Python packages are: in the folder itself, or as a virtual environment has them.
+/// Returns the directory of the Python packages: `folder` itself, or the `site-packages` of a virtual environment in it.
 fn packages_folder(folder: &Path) -> Option<PathBuf> {
     let has_zig = |folder: &PathBuf| folder.join("ziglang").is_dir();
     let versions = fs::read_dir(folder.join("lib")).ok().into_iter().flatten().filter_map(Result::ok);
