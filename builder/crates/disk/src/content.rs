@@ -1,4 +1,4 @@
-//! What goes into a writable filesystem: a folder of this machine read into a sorted list of entries, parents first.
+//! The contents of a writable filesystem: a directory of this machine read into a sorted list of entries, parents first.
 //! Follows no link and changes nothing.
 
 use std::{
@@ -17,16 +17,16 @@ use walkdir::WalkDir;
 
 use crate::{Error, Result};
 
-/// Whose the files are.
+/// The owner of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// As in the folder that was read.
+    /// As in the directory that was read.
     AsIs,
     /// User and group 0.
     Root,
 }
 
-/// One file, folder, link or node.
+/// A file, directory, link or node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Path from the filesystem's root, `/` between the names, none at the beginning. Never empty.
@@ -37,27 +37,27 @@ pub struct Entry {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// What it is.
+    /// Its type, with the data of that type.
     pub kind: Kind,
     /// Extended attributes, sorted by name.
     pub attributes: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// What an entry is.
+/// The type of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// A folder.
+    /// A directory.
     Folder,
     /// A file with the bytes of another one.
     File {
-        /// Where the bytes are.
+        /// The file that holds the bytes.
         source: PathBuf,
-        /// How many.
+        /// The number of bytes.
         size: u64,
     },
     /// A symbolic link.
     Link {
-        /// What it says.
+        /// The path in the link, as it is stored.
         target: Vec<u8>,
     },
     /// Another name of a file that stands earlier in the list.

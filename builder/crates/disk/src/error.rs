@@ -16,7 +16,7 @@ pub enum Error {
     Image {
         /// The file.
         path: PathBuf,
-        /// What was seen instead.
+        /// The content that was found instead.
         seen: String,
     },
     /// The image ends in a part of a sector.

@@ -50,7 +50,7 @@ const BLOCK: u64 = 4 * KIB;
 /// The smallest filesystem made: the smallest journal, 4 MiB, may not be more than half of it.
 const SMALLEST: u64 = 16 * MIB;
 
-/// What is fixed about a filesystem.
+/// The settings of a filesystem.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Label, at most 16 bytes.
@@ -61,7 +61,7 @@ pub struct Settings {
     pub hash_seed: Uuid,
     /// Bytes of the filesystem.
     pub size: u64,
-    /// One inode for so many bytes.
+    /// Bytes of the filesystem for each inode (`mke2fs -i`).
     pub bytes_per_inode: u64,
     /// Every time stamp: seconds since 1970, at least 1 as 0 means "now" to `mke2fs`.
     pub time: u64,

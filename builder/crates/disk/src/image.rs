@@ -1,7 +1,7 @@
-//! The OS image: is a file a squashfs or EROFS image, and is it whole? And making one of a root folder with
+//! The OS image: checks that a file is a whole squashfs or EROFS image, and makes an image of a root directory with
 //! `mksquashfs` or `mkfs.erofs`. Knows nothing of partitions.
 //!
-//! What the init will mount is decided by the init's own code.
+//! Superblocks are read by the code that the init uses too, so both agree on the images that it will mount.
 
 use std::{fs::File, io::Read, path::Path};
 
@@ -46,10 +46,10 @@ impl Format {
     }
 }
 
-/// How the blocks of an image are compressed.
+/// The compression of an image's blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
+    /// Uncompressed.
     None,
     /// gzip: every kernel with squashfs reads it.
     Gzip,
@@ -89,7 +89,7 @@ fn superblock(head: &[u8]) -> Result<Superblock, String> {
     }
 }
 
-/// What a file seems to be that is no image.
+/// Names the likely content, by its first bytes, of a file that is not an image.
 fn describe(head: &[u8]) -> String {
     match head {
         [] => "nothing",
@@ -116,7 +116,7 @@ fn field<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
 /// A file that was found to be a whole image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checked {
-    /// Which filesystem.
+    /// Its filesystem.
     pub format: superblock::Format,
     /// The file's size in bytes, at least what the superblock asks for.
     pub size: u64,
@@ -146,14 +146,14 @@ pub fn check(path: &Path) -> Result<Checked> {
     }
 }
 
-/// How a root folder is made into an image.
+/// The settings for packing a root directory into an image.
 #[derive(Debug, Clone, Copy)]
 pub struct Packing {
-    /// Which filesystem.
+    /// The filesystem to make.
     pub format: Format,
     /// Its compression; `None` takes what every kernel with this filesystem reads.
     pub compression: Option<Compression>,
-    /// Whose the files are.
+    /// The owner of the files.
     pub owner: Owner,
     /// Every time stamp, seconds since 1970.
     pub time: u64,

@@ -8,23 +8,23 @@ use super::{
     layout::{Extent, Role, Table},
 };
 
-/// Where the OS image comes from.
+/// The source of the OS image.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A root folder, to be packed.
+    /// A root directory, to be packed.
     Root(PathBuf),
     /// An image that is there already.
     Image(PathBuf),
 }
 
-/// What goes into `boot`.
+/// The contents of `boot`.
 #[derive(Debug, Clone, Default)]
 pub struct Boot {
-    /// A folder: everything in it.
+    /// A directory: everything in it.
     pub folder: Option<PathBuf>,
     /// Single files, and their path on the partition.
     pub files: Vec<(PathBuf, String)>,
-    /// Kernels' module folders (`/lib/modules/<kernel-version>`): their `squashfs.ko` goes to `modules/<kernel-version>/`.
+    /// Kernels' module directories (`/lib/modules/<kernel-version>`): their `squashfs.ko` goes to `modules/<kernel-version>/`.
     pub modules: Vec<PathBuf>,
 }
 
@@ -35,11 +35,11 @@ pub struct Disk {
     pub source: Source,
     /// Its file name in `img`.
     pub image_name: String,
-    /// The format that root folders are packed in.
+    /// The format that root directories are packed in.
     pub format: Format,
-    /// How they are compressed.
+    /// Their compression; `None` takes what every kernel with this filesystem reads.
     pub compression: Option<Compression>,
-    /// Whose the files of folders are.
+    /// The owner of the files in packed root directories and in `overlay`.
     pub owner: Owner,
     /// `boot`, or no such partition.
     pub boot: Option<Boot>,
@@ -47,7 +47,7 @@ pub struct Disk {
     pub newimg: Option<Option<PathBuf>>,
     /// `overlay`, or no such partition; what lies in its `persistent`, or nothing.
     pub overlay: Option<Option<PathBuf>>,
-    /// Whether `img` must hold two images, so that an update fits beside the running one.
+    /// True if `img` must hold two images, so that an update fits beside the running one.
     pub update_room: bool,
     /// The partition table.
     pub table: Table,

@@ -1,4 +1,4 @@
-//! Where each partition begins and how large it is. Numbers only: what the partitions hold is known elsewhere.
+//! The start and the size of each partition. Numbers only: what the partitions hold is known elsewhere.
 
 use contract::failure::Role as BootRole;
 

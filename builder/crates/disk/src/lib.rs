@@ -63,7 +63,7 @@ pub struct Partition {
     pub filesystem: &'static str,
     /// The table's word for its kind.
     pub kind: &'static str,
-    /// Where it begins, in bytes.
+    /// Its start on the disk, in bytes.
     pub offset: u64,
     /// Its size in bytes.
     pub size: u64,
@@ -95,7 +95,7 @@ pub struct Report {
     pub image_size: u64,
     /// The partitions, in order.
     pub partitions: Vec<Partition>,
-    /// What may be meant otherwise.
+    /// Warnings about what may be unintended.
     pub warnings: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What goes into each partition, and how large it has to be for that.
+//! The contents of each partition, and the size that they need.
 
 use std::{
     collections::BTreeMap,
@@ -29,14 +29,14 @@ use super::{
 const USUAL_BOOT: u64 = 64 * MIB;
 /// The size of `overlay` where nothing larger is needed and the disk has no size of its own.
 const USUAL_OVERLAY: u64 = 256 * MIB;
-/// What the next image may be larger than this one, at least.
+/// The growth, in bytes, from this image to the next that sizes allow for at least.
 const SLACK: u64 = 16 * MIB;
 
 /// The OS image as a file, checked.
 pub struct Image {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// What was found.
+    /// The result of checking it.
     pub checked: Checked,
 }
 
@@ -48,7 +48,7 @@ pub struct Part {
     pub entries: Vec<Entry>,
 }
 
-/// One inode for so many bytes: few in partitions that hold nothing but images.
+/// Returns the bytes per inode, as `mke2fs -i` takes them: more in partitions that hold nothing but images.
 pub fn bytes_per_inode(role: Role) -> u64 {
     if role == Role::Overlay { 16 * KIB } else { 64 * KIB }
 }
@@ -102,7 +102,7 @@ fn part(disk: &Disk, role: Role, entries: Vec<Entry>, least: u64, reason: String
     Part { wish: Wish { role, least, reason, usual, asked }, entries }
 }
 
-/// How large the image may become, with room for the next one.
+/// Returns the size that the image may grow to with the next one: a quarter more, at least [`SLACK`] more.
 fn grown(image: u64) -> u64 {
     image + (image / 4).max(SLACK)
 }
@@ -275,7 +275,7 @@ fn squashfs_module(folder: &Path) -> Result<(String, PathBuf)> {
     )))
 }
 
-/// Whether `entries` are those of an EFI system partition.
+/// Returns true if `entries` are those of an EFI system partition: they have a top-level `EFI`, in any case.
 pub fn has_efi(entries: &[Entry]) -> bool {
     entries.iter().any(|entry| entry.path.eq_ignore_ascii_case(b"EFI"))
 }
