@@ -1,6 +1,6 @@
-//! What runs a guest's instructions: the processor, where /dev/kvm really works, else QEMU itself. Found out by running a small guest on
-//! the processor that the machine is to have, which does what a kernel does first (`accelerator/rom.S`): a /dev/kvm that can be opened may
-//! still hang, in a container or a virtual machine, or refuse a register of the processor that it stands for.
+//! The choice of accelerator: the processor, where /dev/kvm really works, else QEMU itself. Found out by running, on the processor that the
+//! machine is to have, a small guest that does what a kernel does first (`accelerator/rom.S`): a /dev/kvm that can be opened may still
+//! hang, in a container or a virtual machine, or refuse a register of the processor that it stands for.
 
 mod rom;
 
@@ -15,9 +15,9 @@ use crate::{
     qemu::{self, Accelerator},
 };
 
-/// How long the guest may take. Where it works it takes a tenth of that, most of it QEMU's own start.
+/// The timeout for the guest. Where KVM works the guest takes a tenth of that, most of it QEMU's own start.
 const PATIENCE: Duration = Duration::from_millis(1500);
-/// What the guest says.
+/// The byte that the guest writes to `isa-debug-exit` once it has passed.
 const WORD: u8 = 0x15;
 
 /// The best that works here for the target's QEMU and processor.

@@ -27,8 +27,8 @@ pub fn command_behind(program: &Path, directory: &Path) -> Command {
     command
 }
 
-/// What the subcommand does: ties this process to `parent`, protects the directory `read_only` where one is named, and becomes `program`.
-/// Comes back only with an error.
+/// Runs the subcommand: ties this process to `parent`, protects the directory `read_only` where one is named, and becomes `program`.
+/// Returns only with an error.
 ///
 /// # Errors
 /// [`base::Error::Io`]: the directory cannot be protected, or the program would not start.

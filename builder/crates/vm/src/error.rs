@@ -17,7 +17,7 @@ pub enum Error {
     /// A virtual machine did not do what was expected of it.
     #[error("{what}; its console ended with:\n{console}")]
     Guest {
-        /// What was expected.
+        /// The expectation that the machine failed to meet, as a clause.
         what: String,
         /// The console's last lines.
         console: String,
@@ -25,11 +25,11 @@ pub enum Error {
     /// Something that has to be fetched or given could not be had in any way.
     #[error("cannot get {what}: {}\nWhat to do: {remedy}", tried.join("; "))]
     Missing {
-        /// What it is and what it is for.
+        /// The missing thing and its purpose.
         what: String,
         /// Each way that was tried, with what came of it.
         tried: Vec<String>,
-        /// How to give it by hand.
+        /// Instructions for providing it by hand.
         remedy: String,
     },
     /// A file that does not hold what it should.
@@ -37,7 +37,7 @@ pub enum Error {
     WrongFile {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason that it cannot be used.
         reason: String,
     },
     /// A request that cannot be met: what, where, what was expected and what to do.

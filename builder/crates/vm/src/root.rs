@@ -19,13 +19,13 @@ use crate::{Error, Result};
 pub struct Kernel {
     /// Its file.
     pub vmlinuz: PathBuf,
-    /// What `uname -r` says on it, where that is known.
+    /// Its release, as `uname -r` prints it, where that is known.
     pub version: Option<String>,
     /// Its modules, where there are any. A kernel may have all it needs built in.
     pub modules: Option<PathBuf>,
 }
 
-/// Where modules are below a root.
+/// The directories below a root that hold modules.
 const MODULES: [&str; 2] = ["usr/lib/modules", "lib/modules"];
 
 /// The newest kernel in `root` that has its modules, else the newest: `/usr/lib/modules/VERSION/vmlinuz` or `/boot/vmlinuz-VERSION`.

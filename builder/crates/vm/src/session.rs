@@ -1,5 +1,6 @@
-//! One machine from its start to its end: virtiofsd for each folder, QEMU, and what is heard of them. Whatever happens, also to
-//! this process, nothing that was started stays: each process is tethered to this one, and what they share has no name anywhere.
+//! The session of one machine, from start to end: virtiofsd for each directory, QEMU, and their events. Whatever happens, also to this
+//! process, no process started here stays: each dies with this one (`die_with_parent`), and the sockets and memory that they share have
+//! no name anywhere.
 
 use std::{
     fs::File,
@@ -37,36 +38,36 @@ use crate::{
     terminal::TerminalState,
 };
 
-/// How long what was started may take to end once QEMU has.
+/// The grace period for the daemons to exit once QEMU has.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// How a machine ended.
+/// The outcome of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The command ended; its status, 128 + N where signal N ended it.
+    /// The command exited: its status, 128 + N where signal N killed it.
     Exited(u8),
-    /// The guest ended without telling a status; what the kernel said, if it did.
+    /// The guest stopped without reporting a status; the end that the kernel announced, if it did.
     Silent(Option<End>),
-    /// A virtiofsd ended first; the folder's tag and its last words.
+    /// A virtiofsd exited first: the directory's tag and the daemon's last words.
     ShareLost(String, String),
     /// A signal for this process.
     Signalled(i32),
-    /// The time was up.
+    /// The machine timed out.
     TimedOut,
     /// No sign of life came in time.
     Hung,
 }
 
-/// Where a machine's console goes.
+/// The stream that a machine's console goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// To standard output.
+    /// Standard output.
     Standard,
-    /// To standard error: standard output is for something else.
+    /// Standard error: standard output is for something else.
     Error,
 }
 
-/// How long a machine may take.
+/// The time limits of a machine.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
     /// For all of it.
@@ -75,7 +76,7 @@ pub struct Limits {
     pub patience: Option<Duration>,
 }
 
-/// What is heard while a machine runs.
+/// An event while a machine runs.
 enum Event {
     Alive,
     Status(u8),
@@ -84,7 +85,7 @@ enum Event {
     Signal(i32),
 }
 
-/// What was started. Dropped, it ends all of it.
+/// The processes of a session and the terminal's state. Dropping it kills all of them and restores the terminal.
 struct Started {
     qemu: Option<Child>,
     shares: Vec<Running>,
@@ -150,7 +151,7 @@ pub fn run_machine(
     conduct(machine, inherited, start, output, limits)
 }
 
-/// What makes the machine: the sockets of its shares and the descriptor for its status.
+/// A function that makes the machine, given the sockets of its shares and the descriptors for its status and first sign of life.
 pub type Make<'a> = &'a dyn Fn(&[i32], Pipes) -> Machine;
 
 fn conduct(
@@ -284,7 +285,7 @@ fn listen(events: &Receiver<Event>, console: &Console, limits: Limits) -> Outcom
     }
 }
 
-/// What is heard within a moment of an end: a status, or that QEMU has ended.
+/// Waits a moment (300 ms) after an end for a status or a signal. Returns the first of these, else `Silent` if QEMU has exited.
 fn after_end(events: &Receiver<Event>) -> Option<Outcome> {
     const MOMENT: Duration = Duration::from_millis(300);
     let until = Instant::now() + MOMENT;

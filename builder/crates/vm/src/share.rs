@@ -20,11 +20,11 @@ use rustix::{
 use super::Share;
 use crate::{Error, Result, die_with_parent, read_only};
 
-/// Where distributions put it: Debian since 13 and Fedora, Arch, Debian 12 and Ubuntu 22.04, openSUSE.
+/// The paths at which distributions install it: Debian since 13 and Fedora, Arch, Debian 12 and Ubuntu 22.04, openSUSE.
 const PLACES: [&str; 4] =
     ["/usr/libexec/virtiofsd", "/usr/lib/virtiofsd", "/usr/lib/qemu/virtiofsd", "/usr/libexec/qemu/virtiofsd"];
 
-/// Which program it is.
+/// The implementation of virtiofsd.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The one in C, part of QEMU up to 7.2.
@@ -38,9 +38,9 @@ pub enum Kind {
 pub struct Daemon {
     /// Its file.
     pub path: PathBuf,
-    /// Which one it is.
+    /// Its implementation.
     pub kind: Kind,
-    /// It can share a folder that it does not write to.
+    /// True if it can share a directory without writing to it (`--readonly`).
     pub has_read_only: bool,
 }
 
@@ -106,7 +106,7 @@ impl Daemon {
         Ok(())
     }
 
-    /// What it is started with: the socket on descriptor `socket`, a `folder`.
+    /// Returns its arguments: the socket on descriptor `socket`, a `folder`.
     fn arguments(&self, socket: i32, folder: &str, is_root: bool, read_only: bool) -> Vec<String> {
         let mut arguments = vec![format!("--fd={socket}")];
         // As root it needs no namespaces, which a container may not give it; as a user they are all the protection there is.
@@ -214,10 +214,10 @@ fn connected() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((listener, socket))
 }
 
-/// Whether programs started from here on have the descriptor.
+/// Lets programs started from here on inherit the descriptor if `wanted`, else closes it in them (`FD_CLOEXEC`).
 ///
 /// # Errors
-/// What the system said.
+/// The error of fcntl(2).
 pub fn inherit(descriptor: &OwnedFd, wanted: bool) -> io::Result<()> {
     let flags = if wanted { FdFlags::empty() } else { FdFlags::CLOEXEC };
     Ok(rustix::io::fcntl_setfd(descriptor, flags)?)

@@ -25,38 +25,38 @@ pub struct Pipes {
     pub alive: i32,
 }
 
-/// A folder of the host in the guest.
+/// A directory of the host in the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Share {
-    /// What the guest knows it by.
+    /// The tag by which the guest mounts it.
     pub tag: String,
-    /// The folder.
+    /// The directory.
     pub path: PathBuf,
     /// The guest mounts it read-only.
     pub read_only: bool,
 }
 
-/// How the guest may write to its root.
+/// The guest's write access to its root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RootAccess {
-    /// Not at all.
+    /// No writes.
     ReadOnly,
-    /// To the folder itself.
+    /// Writes go to the directory itself.
     ReadWrite,
-    /// To memory: the folder stays as it is.
+    /// Writes go to memory: the directory stays as it is.
     Overlay,
 }
 
 /// A machine for one command.
 #[derive(Debug, Clone)]
 pub struct Vm {
-    /// What it is.
+    /// Its target.
     pub target: &'static Target,
     /// The kernel's file.
     pub kernel: PathBuf,
     /// The root's folder first, then the others.
     pub shares: Vec<Share>,
-    /// How the root is mounted.
+    /// The guest's write access to its root.
     pub access: RootAccess,
     /// The program that runs in it; the kernel's own default way where there is none.
     pub init: Option<String>,
@@ -64,9 +64,9 @@ pub struct Vm {
     pub memory: u32,
     /// Processors.
     pub cpus: u32,
-    /// What runs the guest's instructions.
+    /// The accelerator that runs the guest's instructions.
     pub accelerator: Accelerator,
-    /// What is done is told on the console.
+    /// True if the guest logs its steps on the console: `debug` on its command line instead of `quiet`.
     pub debug: bool,
     /// More for the kernel's command line.
     pub append: Vec<String>,

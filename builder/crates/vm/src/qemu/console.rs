@@ -1,4 +1,4 @@
-//! What a guest wrote on its console so far: waiting for words in it, and what in it means that the machine has ended.
+//! The console output of a guest so far: waits for words in it, and recognizes those that mean that the machine has stopped.
 //! Filled by one thread, read by another. Starts nothing and knows no QEMU.
 
 use std::{
@@ -14,7 +14,7 @@ const KEPT: usize = 4 << 20;
 /// Bytes of a line that are looked at. The kernel's are below 1 KiB (`LOG_LINE_MAX`).
 const LONGEST_LINE: usize = 8 << 10;
 
-/// How a kernel says that it stops (`kernel/reboot.c`, `kernel/panic.c`); these are shown at every log level but 0.
+/// The messages of a kernel that stops (`kernel/reboot.c`, `kernel/panic.c`); these are shown at every log level but 0.
 const ENDS: [(&str, End); 4] = [
     ("reboot: Power down", End::PoweredOff),
     ("reboot: System halted", End::Halted),
@@ -22,7 +22,7 @@ const ENDS: [(&str, End); 4] = [
     ("Kernel panic - not syncing", End::Panicked),
 ];
 
-/// How a machine ended, by the kernel's own words.
+/// The end of a machine, as the kernel announces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// It powered off.
@@ -44,7 +44,7 @@ pub fn end_in(text: &[u8]) -> Option<End> {
     found.first().map(|(_, end)| *end)
 }
 
-/// Where `words` stand in `text`.
+/// Returns the offset in `text` of the first occurrence of `words`.
 fn find(text: &[u8], words: &[u8]) -> Option<usize> {
     // The first byte narrows it down: a console is megabytes at most and searched once for each part that arrives.
     let first = *words.first()?;
@@ -76,14 +76,14 @@ struct State {
     line: Vec<u8>,
 }
 
-/// Why waiting was over.
+/// The reason that a wait returned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Waited {
-    /// One of the words was seen: which one, and what was written up to its end.
+    /// A word was seen: its index, and all that was written up to its end.
     Seen(usize, String),
     /// The guest's end of the console was closed first.
     Closed,
-    /// The time was up first.
+    /// The wait timed out.
     TimeOut,
 }
 
@@ -155,7 +155,7 @@ impl Console {
         }
     }
 
-    /// Waits until the kernel says that the machine ends. `None` where the console was closed or the time was up first.
+    /// Waits until the kernel says that the machine ends. `None` where the console was closed first or the wait timed out.
     pub fn wait_for_end(&self, deadline: Option<Instant>) -> Option<End> {
         let mut state = self.lock();
         loop {
@@ -166,7 +166,7 @@ impl Console {
         }
     }
 
-    /// Waits until the guest's end of the console is closed. Whether it was, in time.
+    /// Waits until the guest's end of the console is closed. Returns false if the wait timed out.
     pub fn wait_closed(&self, deadline: Option<Instant>) -> bool {
         let mut state = self.lock();
         while !state.closed {
@@ -193,7 +193,7 @@ impl Console {
         Ok(self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    /// What the kernel said about the machine's end, so far.
+    /// Returns the end of the machine that the kernel has announced so far.
     pub fn end(&self) -> Option<End> {
         self.lock().end
     }

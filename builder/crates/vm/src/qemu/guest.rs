@@ -22,17 +22,17 @@ use super::{
 
 /// Lines of the console in an error.
 const SHOWN_LINES: usize = 40;
-/// How long QEMU may take to end after its machine has powered off: it writes what is left to disks.
+/// The grace period for QEMU to exit after its machine has powered off or restarted: it writes what is left to disks.
 const ENDING: Duration = Duration::from_secs(30);
 
-/// How a machine ended.
+/// The outcome of waiting for a machine's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// By the kernel's word.
+    /// The kernel announced the end.
     Ended(End),
-    /// QEMU ended and the kernel had said nothing: somebody ended QEMU, or the machine failed.
+    /// QEMU exited and the kernel had announced nothing: somebody killed QEMU, or the machine failed.
     Exited(ExitStatus),
-    /// It was still running when the time was up.
+    /// The wait timed out: the machine was still running.
     TimedOut,
 }
 

@@ -11,7 +11,7 @@ use sources::{
     target::{self, DiskInterface, Target},
 };
 
-/// What runs the guest's instructions.
+/// The accelerator that runs the guest's instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accelerator {
     /// QEMU itself: slow, and works everywhere.
@@ -35,20 +35,20 @@ impl Accelerator {
 pub struct Drive {
     /// The file.
     pub path: PathBuf,
-    /// What it is attached to.
+    /// The interface that it is attached to.
     pub interface: DiskInterface,
-    /// How the guest may write to it.
+    /// The guest's write access to it.
     pub access: Access,
 }
 
-/// How a guest may write to a disk.
+/// A guest's write access to a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// Not at all: the disk is write-protected.
+    /// No writes: the disk is write-protected.
     ReadOnly,
-    /// As it likes; what it writes is forgotten at the end.
+    /// Writes are kept while the machine runs and discarded at its end.
     Snapshot,
-    /// To the file.
+    /// Writes go to the file.
     Write,
 }
 
@@ -57,7 +57,7 @@ pub enum Access {
 pub struct Machine {
     /// QEMU, such as `qemu-system-arm`.
     pub program: &'static str,
-    /// What makes it this machine, such as `-M raspi0`. `-m`, `-smp` and `-accel` among them give way to the fields below.
+    /// The arguments that define the machine, such as `-M raspi0`. The fields below override `-m`, `-smp` and `-accel` among them.
     pub arguments: Vec<String>,
     /// The kernel's file.
     pub kernel: PathBuf,
@@ -73,15 +73,15 @@ pub struct Machine {
     pub memory: Option<u32>,
     /// Processors.
     pub cpus: Option<u32>,
-    /// What runs the guest's instructions, where it is not the arguments' own choice.
+    /// The accelerator, where it is not the one in the arguments.
     pub accelerator: Option<Accelerator>,
-    /// Whether the machine can power off and restart, which ends QEMU. Else its words on the console have to do.
+    /// True if the machine can power off and restart, which makes QEMU exit. If not, the kernel's messages on the console have to do.
     pub powers_off: bool,
     /// More arguments, at the end.
     pub extra: Vec<OsString>,
 }
 
-/// Where the guest's console goes.
+/// The destination of the guest's console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Terminal {
     /// To standard input and output, nothing else there. What is typed goes to the guest as it is.
