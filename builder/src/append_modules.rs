@@ -1,6 +1,6 @@
-//! What one boot adds to a finished initramfs: a kernel's modules, as a second archive behind the first. The kernel unpacks
-//! archives one after the other (`Documentation/driver-api/early-userspace/buffer-format.rst`). The initramfs itself stays
-//! as it is; images that ship with their modules are made elsewhere.
+//! Modules of a kernel that are added to a finished initramfs for one boot, as a second archive behind the first. The kernel
+//! unpacks archives one after the other (`Documentation/driver-api/early-userspace/buffer-format.rst`). The initramfs itself
+//! stays as it is; images that ship with their modules are made elsewhere.
 
 use std::{
     fs::File,

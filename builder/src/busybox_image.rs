@@ -14,7 +14,7 @@ use sources::{
 
 use crate::{Error, Result, cache::of_image};
 
-/// Where images have it, and where it would be with `/bin` a link.
+/// Path of BusyBox in an OCI image; it is also reached where `/bin` is a link.
 const PROGRAM: &str = "bin/busybox";
 /// The most that an image for this may unpack to, in bytes: the official ones have a few megabytes.
 const IMAGE_MAX: u64 = 1 << 30;

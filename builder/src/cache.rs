@@ -1,4 +1,4 @@
-//! Where the cache is.
+//! The cache's location.
 
 use std::path::PathBuf;
 

@@ -53,7 +53,7 @@ const FOLDERS: [(&str, u32); 17] = [
     ("var", 0o755),
 ];
 
-/// What runs beside the shells.
+/// The start-up script, which runs beside the shells.
 const RC: &str = "etc/rc";
 
 /// Programs of the system's own: path, permission bits, content.

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-/// What the builder's functions return.
+/// The result type of the builder's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong in the builder.
@@ -37,9 +37,9 @@ pub enum Error {
     WrongProgram {
         /// The file.
         path: PathBuf,
-        /// What it should have been.
+        /// The program it was to be used as.
         what: String,
-        /// Why it is not.
+        /// The reason why it cannot be.
         reason: String,
     },
     /// The user asked for something that cannot be: exit status 2. The text says what, where, what was expected and what to do.

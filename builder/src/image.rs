@@ -1,5 +1,5 @@
-//! What is in an image: from init, BusyBox, modules and the user's files to the tree of the root. Which parts there are
-//! was decided before; nothing is fetched, built or written here.
+//! The contents of an image: the tree of its root, put together from init, BusyBox, modules and the user's files. The parts
+//! were chosen before; nothing is fetched, compiled or written here.
 
 use std::path::{Path, PathBuf};
 
@@ -13,9 +13,9 @@ use crate::{Error, Result, trust::Key, variant::Variant};
 /// The parts of an image.
 #[derive(Debug)]
 pub struct Parts<'a> {
-    /// Whom it is for.
+    /// Its target.
     pub target: &'a Target,
-    /// What kind of image it is.
+    /// Its variant.
     pub variant: Variant,
     /// Its version.
     pub version: &'a str,
@@ -40,13 +40,13 @@ pub struct Parts<'a> {
 pub struct Modules {
     /// The kernel's version, as `uname -r` says it.
     pub version: String,
-    /// Whether signatures and debugging sections were taken off.
+    /// True if signatures and debugging sections were stripped.
     pub stripped: bool,
     /// In load order.
     pub files: Vec<PackedModule>,
     /// The list that init reads.
     pub index: String,
-    /// What was asked for, or is needed, and is built into the kernel. Sorted.
+    /// Modules that were asked for, or are needed, but are built into the kernel. Sorted.
     pub built_in: Vec<String>,
     /// The package that the kernel comes from, where that is known.
     pub origin: Option<Origin>,
@@ -57,11 +57,11 @@ pub struct Modules {
 pub struct PackedModule {
     /// Its name.
     pub name: String,
-    /// Where it is in the image, without a leading slash.
+    /// Its path in the image, without a leading slash.
     pub path: String,
     /// Its bytes.
     pub content: Content,
-    /// What was taken off.
+    /// The bytes that were stripped from it, by kind.
     pub removed: Removed,
 }
 
@@ -98,8 +98,8 @@ impl Modules {
 /// Directories that init mounts on, or that programs expect.
 const DIRECTORIES: [&str; 5] = ["dev", "proc", "run", "sys", "sysroot"];
 
-/// Where programs are looked for beside `/bin`, and how these folders lead there. As in a merged `/usr`, one folder has
-/// everything, so `#!/usr/bin/env` and `/sbin/modprobe` work.
+/// The other directories that programs are looked up in, and the targets of their links to `/bin`. As in a merged `/usr`, one
+/// directory holds everything, so `#!/usr/bin/env` and `/sbin/modprobe` work.
 const PROGRAM_FOLDERS: [(&str, &str); 3] = [("sbin", "bin"), ("usr/bin", "../bin"), ("usr/sbin", "../bin")];
 
 /// The tree of the image.

@@ -9,7 +9,7 @@ use sources::{
 };
 use uuid::Uuid;
 
-/// What an image is made of, as far as licences go.
+/// The components of an image, as far as licences go.
 #[derive(Debug)]
 pub struct Materials<'a> {
     /// The image's file name.
@@ -26,7 +26,7 @@ pub struct Materials<'a> {
     pub busybox: Option<(&'a str, Option<&'a Origin>)>,
     /// The kernels whose modules are in it.
     pub kernels: &'a [KernelMaterial<'a>],
-    /// Whether the user's own files are in it.
+    /// True if the user's own files are in it.
     pub has_included_files: bool,
 }
 
@@ -35,20 +35,20 @@ pub struct Materials<'a> {
 pub struct InitMaterial<'a> {
     /// Its SHA-256, in hexadecimal.
     pub sha256: &'a str,
-    /// How it was built; `None` where the user gave it.
+    /// Its build; `None` where the user gave it.
     pub build: Option<InitBuild<'a>>,
 }
 
-/// How `init` was built.
+/// The crates and the compiler that `init` was built with.
 #[derive(Debug)]
 pub struct InitBuild<'a> {
-    /// What is compiled in.
+    /// The crates that are compiled in.
     pub crates: &'a [Crate],
     /// Rust's version.
     pub rust_release: &'a str,
     /// The commit of that Rust.
     pub rust_commit: &'a str,
-    /// Whether libblkid is linked to it.
+    /// True if libblkid is linked into it.
     pub has_libblkid: bool,
 }
 
@@ -59,11 +59,11 @@ pub struct KernelMaterial<'a> {
     pub version: &'a str,
     /// Its package, where that is known.
     pub origin: Option<&'a kernel_package::Origin>,
-    /// Whether signature and debugging sections were taken off its modules.
+    /// True if signatures and debugging sections were stripped from its modules.
     pub stripped: bool,
 }
 
-/// How the LGPL's section 6 is kept with libblkid linked statically.
+/// The instructions for relinking that section 6 of the LGPL asks for, as libblkid is linked statically.
 const RELINK: &str = "Linked statically into init; parts of it are left out, as docs/licences.md says. To use another libblkid: take \
                       the complete source of init that this image was built from (MIT OR Apache-2.0, so it may be passed on), \
                       name another tarball in SOURCE in builder/src/toolchain/libblkid.rs, or change there what is compiled, \
@@ -299,7 +299,7 @@ fn purl(locator: String) -> Option<Value> {
     }]))
 }
 
-/// Where Debian keeps every version of every source package for ever.
+/// Returns the address of a source package on snapshot.debian.org, where Debian keeps every version for ever.
 fn snapshot(source: &str, version: &str) -> String {
     format!("https://snapshot.debian.org/package/{}/{}/", encode(source), encode(version))
 }

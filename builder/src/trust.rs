@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// A public key as minisign writes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
-    /// Where it is in the image, without a leading slash.
+    /// Its path in the image, without a leading slash.
     pub path: String,
     /// The file's text: a comment and the key.
     pub text: String,

@@ -24,7 +24,7 @@ impl Variant {
         }
     }
 
-    /// What its file's name has after the target's.
+    /// Returns the part of an image's file name that follows the target's name.
     #[must_use]
     pub fn file_suffix(self) -> &'static str {
         match self {
@@ -34,13 +34,13 @@ impl Variant {
         }
     }
 
-    /// Whether its init has the shell: where it may not appear it is not even compiled in.
+    /// Returns true if its init has the shell; that of any other variant is compiled without it.
     #[must_use]
     pub fn has_shell(self) -> bool {
         self == Self::Debug
     }
 
-    /// Whether BusyBox is in it.
+    /// Returns true if it contains BusyBox.
     #[must_use]
     pub fn has_busybox(self) -> bool {
         self != Self::Slim

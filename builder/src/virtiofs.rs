@@ -14,10 +14,10 @@ use crate::{
     variant::Variant,
 };
 
-/// What an initramfs of this kind is made of.
+/// The inputs of an initramfs that boots from virtiofs.
 #[derive(Debug)]
 pub struct Parts<'a> {
-    /// Whom it is for.
+    /// Its target.
     pub target: &'a Target,
     /// Its init, built with the feature `virtiofs`.
     pub init: &'a Path,
@@ -36,9 +36,9 @@ pub struct Parts<'a> {
 pub struct Chosen {
     /// Ready to be packed.
     pub modules: Modules,
-    /// What is worth a line to the user.
+    /// Messages for the user, one line each.
     pub notes: Vec<String>,
-    /// Whether virtio devices on a PCI bus are found.
+    /// True if the kernel has `virtio_pci`, so that virtio devices on a PCI bus are found.
     pub has_pci: bool,
 }
 

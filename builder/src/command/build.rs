@@ -101,11 +101,11 @@ pub struct Args {
     )]
     pub bare_init: Option<Vec<BootMode>>,
 
-    /// How images are compressed
+    /// Compression of the images
     #[arg(long, value_name = "NAME", default_value = "gzip", value_parser = choice::<Compression>())]
     pub compress: Compression,
 
-    /// Where the images go [default: `target/` of the source tree, else of the current folder]
+    /// Output directory [default: `target/` of the source tree, else of the current directory]
     #[arg(long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 
@@ -262,7 +262,10 @@ pub(super) fn archive_time() -> Result<u32> {
         .map_err(|_| Error::Usage(format!("SOURCE_DATE_EPOCH is {seconds}: expected seconds since 1970, below 2^32")))
 }
 
-/// What init would object to at each boot is said now.
+/// Parses a baked-in command line as init will, and prints the warnings that init would print at each boot.
+///
+/// # Errors
+/// [`Error::Usage`] where init would refuse it, or it is not one line.
 fn check_cmdline(option: &str, cmdline: Option<&str>, variants: &[Variant], progress: &Progress) -> Result<()> {
     let Some(cmdline) = cmdline else { return Ok(()) };
     if cmdline.contains(['\0', '\n']) {

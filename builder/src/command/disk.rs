@@ -37,11 +37,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
 
-    /// What root folders are packed as
+    /// Format that root directories are packed in
     #[arg(long, value_name = "FORMAT", default_value = "squashfs", value_parser = choice::<Format>())]
     pub image_format: Format,
 
-    /// How the packed image is compressed [default: gzip for squashfs, lz4 for EROFS]
+    /// Compression of the packed image [default: gzip for squashfs, lz4 for EROFS]
     #[arg(long, value_name = "NAME", value_parser = choice::<Compression>())]
     pub image_compress: Option<Compression>,
 

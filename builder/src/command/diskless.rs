@@ -71,11 +71,11 @@ pub struct Args {
     #[arg(long)]
     strip_modules: bool,
 
-    /// How it is compressed
+    /// Compression of the initramfs
     #[arg(long, value_name = "NAME", default_value = "gzip", value_parser = choice::<Compression>())]
     compress: Compression,
 
-    /// Where the files go, diskless-<version>-<target>.gz [default: `target/` of the source tree, else of the current folder]
+    /// Output directory, for diskless-<version>-<target>.gz [default: `target/` of the source tree, else of the current directory]
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
 

@@ -188,7 +188,7 @@ fn shown(name: &Name) -> String {
     escape(&name.bytes()).to_string()
 }
 
-/// How many there are of each kind.
+/// Numbers of names by type, and the bytes of all files.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Totals {
     directories: u64,

@@ -18,14 +18,14 @@ const FAILED: u8 = 125;
 /// Exit status where the time was up, as `timeout` has it.
 const TIMED_OUT: u8 = 124;
 
-/// What kind of machine, and how long.
+/// The options of a machine and of its run.
 #[derive(Debug, clap::Args)]
 pub struct MachineArgs {
     /// Processors
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=255))]
     pub cpus: u32,
 
-    /// What runs the machine [default: kvm where it really works, else tcg]
+    /// Accelerator of QEMU [default: kvm where it really works, else tcg]
     #[arg(long, value_parser = choice::<Accelerator>())]
     pub accel: Option<Accelerator>,
 
@@ -119,7 +119,7 @@ impl MachineArgs {
     }
 }
 
-/// How a command ends that has booted a machine: what fails, and is not the command line's fault, is told here, and is status 125.
+/// Returns the exit status of a command that boots a machine: a failure other than a usage error is printed here and becomes 125.
 pub(super) fn end(outcome: Result<ExitCode>) -> Result<ExitCode> {
     match outcome {
         Err(error) if error.exit_code() == ExitCode::FAILURE => {

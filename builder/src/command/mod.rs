@@ -1,4 +1,4 @@
-//! One file a subcommand. Each has an `Args` (clap) and a `run(Args) -> Result<ExitCode>`.
+//! The subcommands, one file each, with an `Args` (clap) and a `run(Args) -> Result<ExitCode>`.
 
 use std::process::ExitCode;
 

@@ -57,11 +57,11 @@ pub struct Args {
     #[command(flatten)]
     root: RootArgs,
 
-    /// Where the initramfs goes
+    /// The initramfs to write
     #[arg(short, long, value_name = "FILE", required_unless_present_any = ["squashfs", "erofs"])]
     output: Option<PathBuf>,
 
-    /// Where the same root goes as an OS image for the overlay way, root-squashfs.img; with it --output can be left out
+    /// The same root as an OS image to write for the overlay boot mode, root-squashfs.img; with it --output can be left out
     #[arg(long, value_name = "FILE")]
     squashfs: Option<PathBuf>,
 
@@ -84,7 +84,7 @@ pub struct Args {
     #[arg(long, requires = "output", conflicts_with_all = OF_RAM, conflicts_with = "init")]
     image_init: bool,
 
-    /// How it is compressed
+    /// Compression of the initramfs
     #[arg(long, value_name = "NAME", default_value = "gzip", value_parser = choice::<Compression>())]
     compress: Compression,
 
@@ -210,7 +210,7 @@ fn build(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What came out.
+/// The files that were written, with their sizes in bytes.
 struct Made {
     written: Written,
     initramfs: Option<(PathBuf, u64)>,

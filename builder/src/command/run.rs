@@ -72,11 +72,11 @@ pub struct Args {
     #[arg(long, value_name = "COUNT")]
     pub cpus: Option<u32>,
 
-    /// What runs the guest: QEMU itself, or the processor through /dev/kvm [default: kvm where it really works, else tcg]
+    /// Accelerator of QEMU: its own emulation, or the processor through /dev/kvm [default: kvm where it really works, else tcg]
     #[arg(long, value_name = "NAME", value_parser = choice::<Accelerator>())]
     pub accel: Option<Accelerator>,
 
-    /// What the machine writes stays on DISK. Without it, every run begins with the disk as it was
+    /// Keep the machine's writes on DISK. Without it, every run begins with the disk as it was
     #[arg(long, requires = "disk")]
     pub write: bool,
 
@@ -274,7 +274,7 @@ fn print_command(machine: &Machine, work: TempDir) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is said at the end, and the exit status. `console` tells whether the initramfs gave up.
+/// Returns the closing message and the exit status. `console`, the guest's output, shows the code of a failed boot.
 fn judge(verdict: Verdict, console: &str) -> (String, ExitCode) {
     if let Some(code) = failure(console) {
         return (format!("The boot failed: {code}"), ExitCode::FAILURE);

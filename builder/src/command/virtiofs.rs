@@ -43,11 +43,11 @@ const FEATURES: &str = "virtiofs";
 
 Boot it with `rootfs=TAG` (or `rootfstype=virtiofs root=TAG`) on the kernel's command line; `vm` does all of it.")]
 pub struct Args {
-    /// Where the initramfs goes
+    /// The initramfs to write
     #[arg(short, long, value_name = "FILE")]
     pub output: PathBuf,
 
-    /// Whom to build for [default: this machine]
+    /// Target to build for [default: this machine]
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
 
@@ -59,7 +59,7 @@ pub struct Args {
     #[arg(long, conflicts_with_all = ["module_tree", "module", "strip_modules"])]
     pub no_modules: bool,
 
-    /// One more module, by name, alias or path. Repeatable
+    /// Another module, by name, alias or path. Repeatable
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub module: Vec<String>,
 
@@ -71,7 +71,7 @@ pub struct Args {
     #[arg(long, value_name = "STRING")]
     pub cmdline: Option<String>,
 
-    /// How it is compressed
+    /// Compression of the initramfs
     #[arg(long, value_name = "NAME", default_value = "gzip", value_parser = choice::<Compression>())]
     pub compress: Compression,
 
@@ -176,7 +176,10 @@ fn chosen_modules(args: &Args, target: &Target) -> Result<Chosen> {
     virtiofs::choose(&tree, target, &args.module, args.strip_modules)
 }
 
-/// What init would object to at each boot is said now.
+/// Parses the baked-in command line as init will, and prints the warnings that init would print at each boot.
+///
+/// # Errors
+/// [`Error::Usage`] where init would refuse it, or it is not one line.
 fn check_cmdline(cmdline: Option<&str>, progress: &Progress) -> Result<()> {
     let Some(cmdline) = cmdline else { return Ok(()) };
     if cmdline.contains(['\0', '\n']) {

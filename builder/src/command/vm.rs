@@ -77,7 +77,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", requires = "kernel")]
     pub modules_from: Option<PathBuf>,
 
-    /// One more module to load, by name. Repeatable
+    /// Another module to load, by name. Repeatable
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub module: Vec<String>,
 
@@ -89,7 +89,7 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", default_value = "1G", value_parser = memory)]
     pub memory: u32,
 
-    /// What kind of machine, and how long
+    /// Options of the machine and of its run
     #[command(flatten)]
     pub machine: MachineArgs,
 

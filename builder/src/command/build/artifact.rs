@@ -1,5 +1,5 @@
-//! One image and what lies beside it: the archive, its manifest, its bill of materials. An image that is there already and
-//! would come out the same is left alone.
+//! An image and the files beside it: the archive, its manifest, its bill of materials. An image that exists already and would
+//! come out the same is left alone.
 
 use std::{
     env, fs,
@@ -31,12 +31,12 @@ use crate::{
     variant::Variant,
 };
 
-/// What an image is made of, and how.
+/// The inputs of an image, and the settings that it is packed with.
 #[derive(Debug)]
 pub struct Parts<'a> {
-    /// Whom it is for.
+    /// Its target.
     pub target: &'a Target,
-    /// What kind of image it is.
+    /// Its variant.
     pub variant: Variant,
     /// Its version.
     pub version: &'a str,
@@ -54,7 +54,7 @@ pub struct Parts<'a> {
     pub trust: &'a [Key],
     /// Folders of the user's.
     pub include: &'a [PathBuf],
-    /// How it is compressed.
+    /// Its compression.
     pub compression: Compression,
     /// The time of everything in it, in seconds since 1970.
     pub mtime: u32,
@@ -81,7 +81,7 @@ pub struct Artifact {
     pub init_size: u64,
     /// Size of the image in bytes.
     pub size: u64,
-    /// Whether it was there already.
+    /// True if it existed already and was left alone.
     pub fresh: bool,
     /// The SHA-256 of the image, its manifest and its bill of materials, by file name.
     pub digests: Vec<(String, String)>,

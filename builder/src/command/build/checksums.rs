@@ -40,7 +40,7 @@ pub fn update(output: &Path, version: &str, made: Vec<(String, String)>) -> Resu
     Ok(Some(file))
 }
 
-/// Whether `name` is that of an image of this version, of its manifest or of its bill of materials.
+/// Returns true if `name` is that of an image of this version, of its manifest or of its bill of materials.
 fn is_artifact(name: &str, version: &str) -> bool {
     let image = name.strip_suffix(MANIFEST).or_else(|| name.strip_suffix(BILL)).unwrap_or(name);
     let Some((stem, suffix)) = image.rsplit_once('.') else { return false };

@@ -1,5 +1,5 @@
-//! What lies beside an image: its manifest, which says what it holds and of what it was made, and its bill of materials. No word of
-//! this machine is in them: the same inputs give the same text.
+//! The files beside an image: its manifest, which lists its contents and inputs, and its bill of materials. Neither holds anything
+//! of this machine: the same inputs give the same text.
 
 use std::{
     fs,
@@ -20,17 +20,17 @@ use sources::{
 use super::program::Program;
 use crate::{image::Modules, sbom};
 
-/// What the manifest's name has after the image's.
+/// The suffix that makes an image's file name that of its manifest.
 pub const MANIFEST: &str = ".manifest.json";
-/// What the bill of materials' name has after the image's.
+/// The suffix that makes an image's file name that of its bill of materials.
 pub const BILL: &str = ".spdx.json";
 
-/// What an image is made of, and how.
+/// The inputs and properties of an image that its manifest and its bill of materials name.
 #[derive(Debug)]
 pub struct Description<'a> {
-    /// Whom it is for.
+    /// Its target.
     pub target: &'a Target,
-    /// What kind of image it is.
+    /// Its variant.
     pub variant: &'a str,
     /// Its version.
     pub version: &'a str,
@@ -46,7 +46,7 @@ pub struct Description<'a> {
     pub cmdline_final: Option<&'a str>,
     /// Folders of the user's.
     pub include: &'a [PathBuf],
-    /// How it is compressed.
+    /// Its compression.
     pub compression: Compression,
     /// The time of everything in it, in seconds since 1970.
     pub mtime: u32,
@@ -89,7 +89,7 @@ impl Description<'_> {
         })
     }
 
-    /// What the manifest says about the image as a whole.
+    /// Returns the manifest's fields about the image as a whole.
     fn facts(&self, name: &str, size: u64, sha256: &str) -> Map<String, Value> {
         let Self {
             target,

@@ -8,7 +8,7 @@ use sources::{kernel_package, target::Target};
 
 use crate::{Error, Result, image::Modules};
 
-/// What the command line says about modules.
+/// The options about modules.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
     /// `--modules`.

@@ -25,11 +25,11 @@ pub struct Program {
     pub size: u64,
     /// Its SHA-256, in hexadecimal.
     pub sha256: String,
-    /// How it was compiled; `None` where the user gave it.
+    /// The build that it comes from; `None` where the user gave it.
     pub build: Option<Build>,
 }
 
-/// What an init was compiled from, beside its own source.
+/// The features, crates and compiler of an init, apart from its own source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Build {
     /// The features of init that it was compiled with, by name with commas between.
@@ -43,7 +43,7 @@ pub struct Build {
 }
 
 impl Build {
-    /// Whether libblkid is linked to it.
+    /// Returns true if libblkid is linked into it.
     pub fn has_libblkid(&self) -> bool {
         toolchain::links_libblkid(&self.features)
     }
@@ -70,7 +70,7 @@ impl BootMode {
     }
 }
 
-/// Where the inits of a build come from.
+/// The origin of a build's inits.
 #[derive(Debug)]
 pub enum Programs<'a> {
     /// The user's.
@@ -104,11 +104,11 @@ impl<'a> Programs<'a> {
         Ok(Self::Given(Program::read(path.to_owned(), target, None)?))
     }
 
-    /// The init for `target`, with a shell or without, for signed images only or for any. The given one is taken for all, but
-    /// it must be able to check signatures where that is asked for, and have a shell only where that is.
+    /// Returns the init for `target`, with a shell or without, for signed images only or for any. A given one serves for all, but
+    /// it must verify signatures where `trust` is set, and have a shell only where `shell` is.
     ///
     /// # Errors
-    /// What compiling it says; [`Error::Usage`] for a given one that would take any image, or has a shell that nobody may have.
+    /// Any of the compilation's; [`Error::Usage`] for a given one that breaks these rules.
     pub fn get(&self, target: &'static Target, shell: bool, trust: bool) -> Result<Program> {
         self.get_for(target, &[BootMode::Overlay], shell, trust)
     }
@@ -144,10 +144,10 @@ impl<'a> Programs<'a> {
         self.with(target, &features.join(","))
     }
 
-    /// The init for `target` with these features; the given one is taken as it is.
+    /// Returns the init for `target`, compiled with these features; a given one is returned as it is.
     ///
     /// # Errors
-    /// What compiling it says.
+    /// Any of the compilation's, and of [`Program::read`].
     pub fn with(&self, target: &'static Target, features: &str) -> Result<Program> {
         let toolchain = match self {
             Self::Given(program) => return Ok(program.clone()),
@@ -165,7 +165,7 @@ impl<'a> Programs<'a> {
     }
 }
 
-/// Whether the init at `path` has words that only one with a certain feature has.
+/// Returns true if the init at `path` contains `words`, a text that only an init with a certain feature has.
 fn has(path: &Path, words: &str) -> Result<bool> {
     let bytes = fs::read(path).at("read", path)?;
     Ok(bytes.windows(words.len()).any(|window| window == words.as_bytes()))

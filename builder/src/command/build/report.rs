@@ -1,4 +1,4 @@
-//! What a build made, as a table for people or as JSON for scripts.
+//! The report on a build, as a table for people or as JSON for scripts.
 
 use std::{fmt::Write as _, path::Path};
 

@@ -15,7 +15,7 @@ const BUILT_FROM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const INCLUDE: &str = "src";
 const OUTPUT: &str = "target";
 
-/// Where a build takes place.
+/// The place of a build: in a source tree, or outside of one.
 #[derive(Debug)]
 pub enum Place {
     /// In a source tree that was named, or that the current folder is in.
@@ -56,7 +56,7 @@ impl Place {
         }
     }
 
-    /// Where images go.
+    /// Returns the default output directory: `target/` of the source tree, else of the current directory.
     pub fn default_output(&self) -> PathBuf {
         match self {
             Self::Inside(source) => source.root.join(OUTPUT),

@@ -1,4 +1,4 @@
-//! What is printed, word for word.
+//! Tests of the printed text, word for word.
 
 use archive::{
     compress::Compression,

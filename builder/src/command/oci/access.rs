@@ -10,10 +10,10 @@ use oci::registry::{Access, Credentials, LIMIT};
 
 use crate::{Error, Result, cache, progress};
 
-/// What the options stand under in the help.
+/// The heading of the registry options in the help.
 const HEADING: &str = "Registries";
 
-/// How registries may be asked.
+/// Options for access to registries.
 #[derive(Debug, clap::Args)]
 pub(super) struct AccessArgs {
     /// The user's name at the registry [default: what `docker login` or `podman login` keeps, else nobody's]
@@ -32,7 +32,7 @@ pub(super) struct AccessArgs {
     #[arg(long, value_name = "TIME", value_parser = crate::command::machine::duration, help_heading = HEADING)]
     registry_timeout: Option<std::time::Duration>,
 
-    /// What tags stand for: taken from FILE where it says so, and written to it where it does not
+    /// Pin tags to digests: a tag that is in FILE is taken from it, any other is resolved and added to it
     #[arg(long, value_name = "FILE", help_heading = HEADING)]
     lock: Option<PathBuf>,
 }

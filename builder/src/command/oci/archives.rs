@@ -45,7 +45,10 @@ pub(super) fn write(
     Ok((all, file))
 }
 
-/// What `whole` has that `base` has not, with the folders on the way.
+/// Returns the entries of `whole` that `base` lacks or has otherwise, with the directories above them.
+///
+/// # Errors
+/// [`Error::Usage`] for an entry that cannot replace the one in `base` when the kernel unpacks both archives.
 pub(super) fn difference(base: &Tree, whole: &Tree) -> Result<Tree> {
     let mut tree = Tree::new();
     let mut firsts = std::collections::HashMap::new();

@@ -27,7 +27,7 @@ pub(super) const MODULES: [&str; 4] = ["virtio_pci", "virtio_blk", "erofs", "ove
 pub(super) struct Prepared {
     /// The image, open.
     pub file: OwnedFd,
-    /// What runs on it.
+    /// The workload that runs on it.
     pub workload: Workload,
 }
 

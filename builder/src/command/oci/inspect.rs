@@ -12,7 +12,7 @@ use crate::{Result, command::output};
 /// Tell what an OCI image is: its platforms, its layers, and how it wants to be run.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where the image is
+    /// The image: a name in a registry, or a layout, archive or directory on this machine
     image: String,
 
     /// The machine that it is for: os/architecture[/variant] [default: this one]

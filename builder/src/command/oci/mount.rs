@@ -8,9 +8,9 @@ use crate::{Error, Result};
 /// A folder of this machine in the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// What this machine offers.
+    /// The directory as the host shares it.
     pub share: Share,
-    /// What init mounts.
+    /// The share as init mounts it.
     pub entry: workload::Share,
 }
 

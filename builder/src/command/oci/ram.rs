@@ -34,7 +34,7 @@ const FEATURES: &str = "ram";
 /// Cargo features of the init that also takes its root from a disk, and directories from the host.
 const ALL_FEATURES: &str = "ram,lower,virtiofs";
 
-/// How the image runs.
+/// Options for running the image, which override its own configuration.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "What is run")]
 pub struct RunArgs {
@@ -54,7 +54,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PATH")]
     workdir: Option<String>,
 
-    /// Who it runs as: user, uid, user:group or uid:gid
+    /// The user it runs as: user, uid, user:group or uid:gid
     #[arg(long, value_name = "USER")]
     user: Option<String>,
 
@@ -88,7 +88,7 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
-    /// What the user wants of it. `arguments` take the place of the image's.
+    /// Returns the overrides of the image's configuration. `arguments`, if there are any, replace those of `--cmd` and of the image.
     pub fn wishes(&self, arguments: &[String]) -> RunOverrides {
         RunOverrides {
             entrypoint: self.entrypoint.clone(),
@@ -101,7 +101,7 @@ impl RunArgs {
         }
     }
 
-    /// Whether an image with an init of its own and nothing else to run is meant to run that.
+    /// Returns true if the image's own `/init` runs: it is an executable or a link, and neither the image nor an option names a program.
     pub fn leave_init(&self, image: &Image, merge: &Merge) -> bool {
         let says = image
             .config

@@ -11,7 +11,7 @@ use super::access::AccessArgs;
 /// The root: which image, and what becomes of its files.
 #[derive(Debug, clap::Args)]
 pub(super) struct RootArgs {
-    /// Where the image is
+    /// The image: a name in a registry, or a layout, archive or directory on this machine
     #[arg(required = true)]
     image: Option<String>,
 

@@ -280,7 +280,7 @@ fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<K
     Ok(Kernel { vmlinuz: file.clone(), modules: PathBuf::new(), version, dtb: args.dtb.clone(), origin: None })
 }
 
-/// What is said to the kernel and init beside what the machine needs.
+/// Returns the words for the kernel and init on the kernel command line, apart from those that the machine itself needs.
 fn command_line(target: &Target, args: &Args) -> Vec<String> {
     // A kernel that cannot go on starts again, which ends QEMU.
     let mut words = vec!["panic=-1 rd.onerror=poweroff".to_owned()];
