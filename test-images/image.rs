@@ -82,7 +82,7 @@ pub fn disk(source: Source, target: &Target) -> Disk {
     }
 }
 
-/// What process 1 said in one boot.
+/// The lines that process 1 printed in one boot.
 #[derive(Debug, Clone)]
 pub struct Marks {
     lines: Vec<String>,
@@ -125,7 +125,7 @@ impl Marks {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("the report does not parse: {error}\n{text}"))
     }
 
-    /// What is mounted at `place`: source, type, options.
+    /// Returns the source, type and options of the mount at `place`.
     pub fn mount(&self, place: &str) -> Option<[&str; 3]> {
         // The last one hides those before it.
         let found = self.fields("mount").into_iter().rfind(|fields| fields.get(1) == Some(&place))?;

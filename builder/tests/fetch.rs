@@ -1,5 +1,5 @@
-//! What is fetched from a real mirror of Debian's: slow, and only where there is a network, so only when
-//! `INITRAMFS_OVERLAY_TEST_FETCH` is set. Uses the cache of the user (`INITRAMFS_OVERLAY_CACHE` chooses another one).
+//! Downloads from a real mirror of Debian's: slow, and in need of a network, so run only when `INITRAMFS_OVERLAY_TEST_FETCH`
+//! is set. Uses the cache of the user (`INITRAMFS_OVERLAY_CACHE` chooses another one).
 
 use base::progress::Progress;
 use sources::{kernel_package, target};

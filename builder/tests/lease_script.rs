@@ -1,5 +1,5 @@
-//! What udhcpc calls in a system without a disk, run on this machine by the same BusyBox: its calls of `ip` are written down, and its
-//! files are in a folder of the test's.
+//! The script that udhcpc calls in a diskless system, run on this machine by the same BusyBox: its calls of `ip` are recorded, and its
+//! files are in a directory of the test's.
 
 use std::{
     fs,

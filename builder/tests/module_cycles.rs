@@ -116,7 +116,7 @@ fn path(tokens: &[TokenTree], mut at: usize) -> (Vec<String>, usize) {
     (names, at)
 }
 
-/// Where to go on after the attribute at `at`: behind what it is about where that is for tests only.
+/// Returns the index behind the attribute at `at`; for `#[cfg(test)]`, the index behind the item that it applies to.
 fn after_attribute(tokens: &[TokenTree], at: usize) -> usize {
     let Some(TokenTree::Group(attribute)) = tokens.get(at + 1) else { return at + 1 };
     if attribute.stream().to_string().replace(' ', "") != "cfg(test)" {

@@ -17,7 +17,8 @@ mod support;
 
 use support::{noise, skip};
 
-/// What each name must be: mode with its kind, owner, links, time, and its content, target or numbers.
+/// The attributes expected of each name: mode with its type, user, group, links, time; digest, target or device numbers; and extended
+/// attributes in hexadecimal.
 type Listed = BTreeMap<String, (u32, u32, u32, u64, i64, String, BTreeMap<String, String>)>;
 
 /// A root in the making, as a tar file, and what it must be.

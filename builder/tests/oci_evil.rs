@@ -67,7 +67,7 @@ impl Place {
         (image, output)
     }
 
-    /// What it says, having refused.
+    /// Packs an image whose second layer is `evil`, asserts that it is refused and nothing written, and returns the reason.
     fn refuse(&self, evil: &[u8], more: &[&str]) -> String {
         let stored = gzip(evil);
         let (image, output) = self.pack(&[(stored.clone(), evil.to_vec())], more);
@@ -87,7 +87,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// What came of a layer, one line a name: mode, name, and where a link leads.
+/// Packs a layer and returns the archive's names, one line each: name, mode, and the target of a link.
 fn packed(rows: &[Row<'_>]) -> Vec<String> {
     let place = Place::new();
     let evil = layer(rows);

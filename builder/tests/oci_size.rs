@@ -1,5 +1,5 @@
-//! How large an archive is beside what the usual programs make of the same root, and that nothing of the machine is in it. The root is
-//! of the size of Alpine's: programs and libraries of this machine, links, scripts.
+//! The size of an archive compared with those that the usual programs make of the same root, and that nothing of the machine is in it.
+//! The root is as large as Alpine's: programs and libraries of this machine, links, scripts.
 
 use std::{
     fs,

@@ -41,7 +41,7 @@ use lab::{Lab, PATIENCE};
 use log::{Log, logged};
 use support::{Numbers, noise, program, said};
 
-/// How much is tried.
+/// The extent of a run.
 struct Extent {
     /// Bytes of the update that no compressor shrinks.
     update: u64,
@@ -84,10 +84,10 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(failed > 0))
 }
 
-/// What is counted as passed or failed: flushes, losses, lies, boots, kills.
+/// Number of parts that are counted as passed or failed: flushes, losses, lies, boots, kills.
 const PARTS: usize = 5;
 
-/// What went wrong in a part, a line each.
+/// The failures of a part, one line each.
 type Failures = Vec<String>;
 
 /// A disk with image A and the update B, and the digest of B.
@@ -114,7 +114,7 @@ fn slow(lab: &Lab, initrd: &Path, disk: &Path) -> (Machine, PathBuf) {
     (machine, log)
 }
 
-/// What the promise says of a disk: it boots, with or without its update medium, and the update is not lost. Returns the state.
+/// Checks the guarantee for a disk: it boots, with or without its update medium, and the update is not lost. Returns the state.
 fn judge(medium: impl Medium + 'static, update: &str) -> Result<String, String> {
     let medium: Shared = Arc::new(medium);
     let boots = |cmdline: &str| {
@@ -168,7 +168,7 @@ fn tell(what: &str, (states, failures): (BTreeMap<String, usize>, Failures)) -> 
     failures
 }
 
-/// One update, logged; every flush and many losses between them examined, some booted.
+/// Logs one update, examines the disk at every flush and after many losses between them, and boots some of these.
 fn examine_cuts(lab: &Lab, extent: &Extent, seed: u64) -> Vec<Failures> {
     let initrd = lab.initrd("");
     let (disk, update) = disk(lab, extent.update);
@@ -262,7 +262,7 @@ fn boot_twice(lab: &Lab, initrd: &Path, disk: &Path) -> Result<String, String> {
     }
 }
 
-/// What init says when it begins to copy, and when the update is in.
+/// The messages of init when it begins to copy, and when the update is installed.
 const BEGUN: &str = "update: copying";
 const DONE: &str = "root-squashfs.img: installed";
 

@@ -1,6 +1,6 @@
-//! What `./build.sh` made, looked at without running it: which instructions are in each init, how large things are, that
-//! nothing of the building machine is in them, and that all BusyBoxes can do the same. The images are those in
-//! `target/`, or in the folder `BOOT_ARTIFACTS`; without images the tests are skipped visibly.
+//! The files that `./build.sh` made, examined without running them: the instructions in each init, the sizes, that nothing of
+//! the building machine is in them, and that all BusyBoxes can do the same. The images are those in `target/`, or in the
+//! directory `BOOT_ARTIFACTS`; without images the tests are skipped visibly.
 
 use std::{
     collections::BTreeSet,

@@ -10,10 +10,10 @@ use std::{
     process::Command,
 };
 
-/// What init is made of, and what the command has to know beside that.
+/// The sources of init, and the files that the command needs besides.
 const SOURCE: [&str; 7] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "contract", "init", "builder", "targets"];
 
-/// What is fetched, not made: it may be shared.
+/// The directories of the cache that hold downloads and nothing compiled, so they may be shared.
 const FETCHED: [&str; 2] = ["tools", "download"];
 
 fn copy(from: &Path, to: &Path) {

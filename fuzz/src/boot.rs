@@ -1,4 +1,4 @@
-//! What init reads at boot: PID 1 never panics.
+//! The parsers of everything that init reads at boot: PID 1 never panics.
 
 use std::{io::Write, time::Duration};
 
@@ -60,7 +60,7 @@ pub fn run(data: &[u8]) {
     assert_eq!(Workload::parse(&String::from_utf8_lossy(&again)), workload);
 }
 
-/// One or more for each reader.
+/// Returns at least one input for each parser.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut squashfs = b"hsqs".to_vec();
     squashfs.resize(96, 1);

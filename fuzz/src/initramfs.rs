@@ -9,7 +9,7 @@ use archive::{
     tree::{Content, Entry, OnConflict, Tree},
 };
 
-/// What is read has the size of what was given, and its names are counted.
+/// Checks that a listing has the size of the input, and no more files than the entries it counts.
 pub fn run(data: &[u8]) {
     if let Ok(contents) = listing::read(data, Path::new("fuzz")) {
         assert_eq!(contents.size, data.len() as u64);
@@ -18,7 +18,7 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// One tree in every compression, two archives in one file, one that is cut short.
+/// Returns a tree in every compression, two archives in one file, and one that is cut short.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let mut tree = Tree::new();
     for (path, entry) in [

@@ -120,7 +120,7 @@ const LAYERS: [(&str, &[Row]); 12] = [
     ),
 ];
 
-/// One piece of one byte at the beginning: the list in a block of its own, then the byte.
+/// A sparse file with a single piece, of one byte at the beginning: the list in a block of its own, then the byte.
 const SPARSE: &[u8] = &{
     let mut bytes = [0; BLOCK + 1];
     let list = *b"1\n0\n1\n";

@@ -1,6 +1,6 @@
-//! What is fuzzed, and what fuzzing starts from: a room for each target with `run`, which reads any bytes and panics where something is
-//! wrong, and `seeds`, inputs that lead far. The test `fuzz_targets.rs` of the builder runs the same rooms on the seeds and on what was
-//! found once, so nothing here may need a fuzzer.
+//! The fuzz targets and their seeds: a module for each target with `run`, which reads any bytes and panics where something is wrong,
+//! and `seeds`, inputs that reach deep. The test `fuzz_targets.rs` of the builder runs the same modules on the seeds and on inputs
+//! that were found earlier, so nothing here may need a fuzzer.
 
 pub mod boot;
 pub mod disk;

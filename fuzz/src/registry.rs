@@ -1,4 +1,4 @@
-//! What a registry answers before anything has a digest: the header that asks for a password, and the token.
+//! Answers of a registry that no digest covers: the header that asks for a password, and the token.
 
 use oci::registry::authorization::{challenge, objection, token};
 

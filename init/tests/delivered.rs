@@ -1,5 +1,5 @@
-//! What holds for anything that stands on an update medium: sidecars and superblocks made of any bytes never end the boot, and only
-//! what is right is taken. Bounded, with the number of inputs printed.
+//! Properties of anything on an update medium: sidecars and superblocks made of any bytes never fail the boot, and only valid ones are
+//! accepted. Bounded, with the number of inputs printed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -105,7 +105,7 @@ fn around(text: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
     ]
 }
 
-/// What the recorder's digest of B is, as a machine that was given another one tells it.
+/// Returns the recorder's digest of B, as told by a machine whose sidecar has another one.
 fn digest_of_b() -> String {
     let beside = format!("{X}.sha256");
     let record =
@@ -185,7 +185,7 @@ fn heads() -> impl Strategy<Value = (Vec<u8>, u64)> {
     )
 }
 
-/// What the formats' documents say, counted in numbers that do not overflow.
+/// Returns the format and the size that a superblock claims, per the formats' documents, in numbers that do not overflow.
 fn claimed(head: &[u8]) -> Option<(Format, u128)> {
     let number = |at: usize, length: usize| {
         let bytes = head.get(at..at + length)?;
@@ -257,8 +257,8 @@ mod signatures {
         trusted comment: of a test\n\
         1677+qTP+2Ia7bxOKxx/+DE7U2CwKpo0UUdKIC+IJGCzFoVKqSlJXTcxbfd/IM2ovnVkPfERhynarYhrLtmoBg==\n";
 
-    /// Where each line's part that counts begins and ends: a comment may say anything, and the last letters of a line in base64
-    /// hold bits that stand for nothing.
+    /// Returns true if the byte at `at` has to be as it is: an untrusted comment may say anything, and the last letters of a line
+    /// in base64 hold bits that stand for nothing.
     fn counts(at: usize) -> bool {
         let mut start = 0;
         for (number, line) in SIGNATURE.lines().enumerate() {

@@ -28,10 +28,10 @@ const BOOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boots");
 /// The longest that a boot may take: the default of `rd.timeout=`, and as much for an update medium.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// One run of this many is in the sample.
+/// The number of runs of which one, on average, is in the sample.
 const SAMPLED: u64 = 12;
 
-/// What came of the runs of one boot.
+/// The outcomes of the runs of one boot.
 #[derive(Default)]
 struct Tally {
     runs: usize,

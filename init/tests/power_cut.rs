@@ -30,7 +30,7 @@ enum Fate {
     Stays,
 }
 
-/// What a machine starts from. A is what boots, B what is delivered, Z what was before A.
+/// The state that a machine starts from. A is the image that boots, B the one that is delivered, Z the one before A.
 #[derive(Clone)]
 struct Start {
     name: &'static str,
@@ -150,7 +150,7 @@ fn memory(mark: char, verdict: &str) -> Vec<u8> {
     text(&format!("{} {IMAGE_SIZE} {verdict} 6.1.0 {X}\n", hex::encode(&sum(&image(mark)))))
 }
 
-/// What was seen from one start.
+/// The outcomes from one start.
 #[derive(Default)]
 struct Seen {
     disks: usize,

@@ -1,4 +1,4 @@
-//! What holds for any input: readers of bytes from outside never panic, hang or swell, and what is written is read back.
+//! Properties for any input: readers of bytes from outside never panic, hang or use unbounded memory, and written data reads back.
 
 use std::io::Write;
 

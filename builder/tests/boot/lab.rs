@@ -1,4 +1,4 @@
-//! What every boot test starts from: a target's artifacts, kernel, BusyBox and disks, and the reading of failure cards.
+//! Fixtures of every boot test: a target's artifacts, kernel, BusyBox and disks, and the reading of failure screens.
 
 use std::{
     fs,
@@ -19,8 +19,7 @@ use vm::qemu::{Access, Drive, Guest, Machine};
 
 use crate::image;
 
-/// How long a guest may take for anything. It is never waited for this long unless something is wrong: a boot takes 5 to 20 s on a
-/// quiet machine.
+/// The longest that a guest may take for anything. Only a fault takes this long: a boot takes 5 to 20 s on a quiet machine.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Everything for the boots of one target.

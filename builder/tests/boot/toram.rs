@@ -18,7 +18,7 @@ use crate::{
     support::noise,
 };
 
-/// How much of the image no other file shares, in bytes.
+/// Size of the noise that makes an image large, in bytes.
 const BALLAST: usize = 40 << 20;
 
 /// On each target: all layers are there but `img`, and it is read from the copy.

@@ -18,7 +18,7 @@ fn disk(lab: &Lab) -> PathBuf {
     lab.make(&Disk { newimg: Some(Some(lab.root("B"))), ..lab.disk() })
 }
 
-/// What runs, and what became of the update, of the trial and of the boot.
+/// Returns the image that booted, and from the report the update, the boots left on trial and the status.
 fn outcome(marks: &Marks) -> [String; 4] {
     let report = marks.report();
     let fact = |name: &str| report[name].as_str().unwrap_or("-").to_owned();

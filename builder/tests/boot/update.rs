@@ -110,7 +110,7 @@ pub fn bad_images(lab: &Lab) {
     refused(lab, &initrd, &[(X, foreign)], Fate::Stays, "cannot mount");
 }
 
-/// Where a key is baked in: a signed update is installed, one by another key is not, and an unsigned current image does not boot.
+/// With a key baked in, a signed update is installed, one signed by another key is not, and an unsigned current image does not boot.
 pub fn signatures(lab: &Lab) {
     let (ours, theirs) = (Signer::new(lab), Signer::new(lab));
     let key = ours.public_key();

@@ -10,7 +10,7 @@ use crate::{
     lab::{Lab, PATIENCE, partition},
 };
 
-/// What holds in every root that this project puts together.
+/// Checks the properties that every assembled root has: its mounts, the order of their numbers, and the boot's report.
 fn check_root(lab: &Lab, marks: &Marks) {
     assert_eq!(marks.get("pid"), "1");
     let [source, kind, options] = marks.mount("/").expect("the root is mounted");

@@ -1,4 +1,4 @@
-//! What cannot be built: one clear error, the right exit status, and nothing half-written.
+//! Builds that must fail: one clear error, the right exit status, and nothing half-written.
 
 use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 

@@ -70,7 +70,7 @@ impl Workshop {
         self.command(&[&GIVEN[..], arguments].concat()).output().unwrap()
     }
 
-    /// What a build that must succeed says as JSON.
+    /// Runs a build that has to succeed and returns its report (`--json`).
     fn built(&self, arguments: &[&str]) -> Value {
         let output = self.build(&[arguments, &["--json"]].concat());
         assert!(output.status.success(), "{}", text(&output.stderr));
@@ -366,7 +366,7 @@ fn keep_busybox(workshop: &Workshop, kind: &str) -> PathBuf {
     entry.unwrap().join("busybox")
 }
 
-/// Where this machine's cache has them: nothing is fetched for a test.
+/// Skips a BusyBox that is not in this machine's cache: nothing is downloaded for a test.
 #[test]
 fn the_applets_of_the_real_busyboxes_are_found() {
     let cache = initramfs_overlay::cache::open().unwrap();

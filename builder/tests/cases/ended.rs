@@ -11,7 +11,7 @@ pub fn need(programs: &[&str]) -> Result<(), String> {
     }
 }
 
-/// How a command ended.
+/// The outcome of a command.
 pub struct Ended {
     /// Its exit status.
     pub status: Option<i32>,

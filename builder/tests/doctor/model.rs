@@ -1,4 +1,4 @@
-//! What lies on a partition beside plain files and directories, and how much still fits: FIFOs, links, devices, inodes, reserves.
+//! Partitions with more than plain files and directories, or with little space: FIFOs, links, devices, inodes, reserves.
 
 use std::{fs::File, path::Path};
 

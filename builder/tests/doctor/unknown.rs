@@ -1,4 +1,4 @@
-//! What the doctor does not read: then it cannot tell, says why, and never that all is well.
+//! Media with features that the doctor does not read: its verdict is `cannot-tell` with the reason, and never that all is well.
 
 use std::{
     fs::{self, File},

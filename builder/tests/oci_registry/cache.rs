@@ -1,4 +1,4 @@
-//! How layers come and are kept: several at once, each once, none by halves.
+//! Download and caching of layers: several at once, each once, none in part.
 
 use super::*;
 

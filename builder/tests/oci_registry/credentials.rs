@@ -1,4 +1,4 @@
-//! Who is told which password and which token, and whom the command trusts.
+//! Credentials: the server that each password and each token is sent to, and the servers that the command trusts.
 
 use super::*;
 

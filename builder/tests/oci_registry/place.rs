@@ -1,4 +1,4 @@
-//! Where one test works: the command with a cache of its own, and what it left there.
+//! The working directory of a test: the command run with a cache of its own, and the files that it leaves.
 
 use std::{
     fs,
@@ -42,7 +42,7 @@ impl Place {
         child.wait_with_output().unwrap()
     }
 
-    /// What it made.
+    /// Runs the command, which has to succeed, and returns the file that it wrote.
     pub fn succeed(&self, image: &str, more: &[&str]) -> Vec<u8> {
         let output = self.command(image, more).output().unwrap();
         self.made(&output)
@@ -55,7 +55,7 @@ impl Place {
         made
     }
 
-    /// What it said, having left nothing behind.
+    /// Runs the command, which has to fail and leave no file behind, and returns its standard error.
     pub fn fail(&self, image: &str, more: &[&str]) -> String {
         let mut command = self.command(image, more);
         if !more.contains(&"--registry-timeout") {

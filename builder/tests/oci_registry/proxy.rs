@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-/// Where it listens, and the names that it was asked to connect to.
+/// A proxy that connects every client to one registry: its address, and the request lines that it received.
 pub struct Proxy {
     pub address: String,
     asked: Arc<Mutex<Vec<String>>>,

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-/// What was asked.
+/// A request that the server received.
 #[derive(Debug, Clone)]
 pub struct Request {
     pub method: String,
@@ -20,7 +20,7 @@ pub struct Request {
     pub body: String,
 }
 
-/// What is answered.
+/// A response of the server.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub status: u16,
@@ -82,7 +82,7 @@ impl Server {
         self.sent.swap(0, Ordering::SeqCst)
     }
 
-    /// What was asked so far.
+    /// Returns all requests so far.
     pub fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }

@@ -1,4 +1,4 @@
-//! What a machine wrote to its disk, as QEMU's driver `blklogwrites` keeps it, and the disks that a power cut could have left: all
+//! The writes of a machine to its disk, as logged by QEMU's driver `blklogwrites`, and the disks that a power cut could have left: all
 //! that was flushed, and any part of what was written since.
 //!
 //! Format: kernel, Documentation/admin-guide/device-mapper/log-writes.rst; QEMU, block/blklogwrites.c.
@@ -21,7 +21,7 @@ const MAGIC: u64 = 0x006a_7366_7773_6872;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
 const DISCARD: u64 = 4;
-/// What a disk writes whole or not at all, in bytes; and what the guest's filesystem counts in.
+/// The unit that a disk writes whole or not at all, and the block size of the guest's filesystem, in bytes.
 const SECTOR: u64 = 512;
 const BLOCK: u64 = 4096;
 
@@ -50,16 +50,16 @@ pub fn logged(lab: &Lab, initrd: &Path, disk: &Path, speed: Option<u64>) -> (Mac
 
 /// A write or a flush.
 struct Entry {
-    /// Where on the disk, in bytes.
+    /// Its offset on the disk, in bytes.
     start: u64,
     /// Bytes.
     length: u64,
-    /// Where in the log its content is.
+    /// The offset of its content in the log, in bytes.
     content: u64,
     flags: u64,
 }
 
-/// What a machine wrote to a disk.
+/// The writes of a machine to its disk.
 pub struct Log {
     base: Arc<Disk>,
     path: PathBuf,
@@ -105,7 +105,7 @@ impl Log {
         self.entries.len()
     }
 
-    /// How many entries came before each flush, and all at the end.
+    /// Returns the number of entries before each flush, and of all entries at the end.
     pub fn flushes(&self) -> Vec<usize> {
         let flushes = self.entries.iter().enumerate().filter(|(_, entry)| entry.flags & FLUSH != 0);
         flushes.map(|(place, _)| place).chain([self.entries.len()]).collect()

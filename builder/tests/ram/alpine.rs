@@ -9,7 +9,7 @@ use crate::{
     support::noise,
 };
 
-/// What the image has of BusyBox.
+/// BusyBox's applets in the image.
 const APPLETS: [&str; 12] =
     ["cat", "cut", "echo", "env", "grep", "hostname", "id", "ls", "mount", "sh", "sha256sum", "uname"];
 /// Its largest file, in bytes: many blocks, of which gzip takes nothing away.
@@ -40,7 +40,7 @@ fn image(lab: &Lab) -> String {
     layout(&lab.folder(), "386", &config, vec![base, upper])
 }
 
-/// What the program in it looks at, and what it must see.
+/// The program that looks at the image from inside; [`expected`] has its output.
 const SCRIPT: &str =
     "id; uname -m; hostname; echo \"A=$A HOME=$HOME\"; cat /etc/os-release /usr/lib/above; ls /etc/gone 2>&1
     sha256sum /lib/libnoise.so | cut -c1-64; grep -c 'Pentium II' /proc/cpuinfo; exit 9";

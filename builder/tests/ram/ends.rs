@@ -1,4 +1,4 @@
-//! How programs end, and boots that do not come to one.
+//! Exits of programs, and boots that reach none.
 
 use serde_json::json;
 

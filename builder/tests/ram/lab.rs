@@ -1,4 +1,4 @@
-//! What the boots from memory start from: images around a BusyBox, and `oci run` of them.
+//! Fixtures of the boots from memory: images around a BusyBox, and `oci run` of them.
 
 use std::{
     path::{Path, PathBuf},
@@ -21,7 +21,7 @@ use crate::{
     image::{Layer, layout},
 };
 
-/// What the images have of BusyBox.
+/// BusyBox's applets in the images.
 const APPLETS: [&str; 19] = [
     "cat", "echo", "env", "grep", "hostname", "id", "ifconfig", "kill", "ls", "mount", "ps", "pwd", "sh", "sleep",
     "stat", "touch", "true", "usleep", "wc",

@@ -1,4 +1,4 @@
-//! What becomes of a lease, with a DHCP server of the test's own: BusyBox's, on a tap in a network namespace that only this test has.
+//! The life of a lease, with a DHCP server of the test's own: BusyBox's, on a tap in a network namespace that only this test has.
 
 use std::{
     fs,

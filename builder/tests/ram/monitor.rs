@@ -13,7 +13,7 @@ use rustix::{
 };
 use serde_json::{Value, json};
 
-/// Where a QEMU is waited for that is to have a monitor.
+/// A listening socket for the monitor of a QEMU that is to be started, and its path.
 pub struct Socket(UnixListener, String);
 
 /// The monitor of a QEMU that runs.

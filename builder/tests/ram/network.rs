@@ -17,13 +17,13 @@ pub fn system(lab: &Lab, name: &str, modules: &str) -> PathBuf {
     build(lab, name, &["--module-tree", tree.to_str().expect("UTF-8"), "--modules", modules]).0
 }
 
-/// What a command says.
+/// Runs a command in the guest's shell and returns the output up to its end.
 pub fn ask(guest: &mut Guest, command: &str) -> String {
     guest.send(&format!("{command}; echo en''ded\n")).expect("typing");
     wait(guest, "ended")
 }
 
-/// What `guest` says up to the end of the next line that tells of an interface.
+/// Returns the output of `guest` up to the end of the next line about an interface.
 pub fn told(guest: &mut Guest) -> String {
     wait(guest, " s after the start")
 }

@@ -111,7 +111,7 @@ pub fn guest(lab: &Lab) {
     }
 }
 
-/// Where neither virtiofsd nor the kernel can keep it so, nothing is started.
+/// Checks that no machine starts where neither virtiofsd nor the kernel can keep the directory read-only.
 pub fn refused(lab: &Lab) {
     let root = lab.root();
     // Without the capability to mount, nor namespaces of its own.

@@ -1,4 +1,4 @@
-//! What the boots from a folder start from: root folders around a BusyBox, and `vm` run on them.
+//! Fixtures of the boots from a directory: root directories around a BusyBox, and `vm` run on them.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use vm::share::Daemon;
 
 use crate::ended::{Ended, need, run};
 
-/// What the roots have of BusyBox.
+/// BusyBox's applets in the roots.
 const APPLETS: [&str; 16] = [
     "cat", "echo", "env", "false", "grep", "head", "kill", "ls", "mkdir", "mount", "poweroff", "ps", "rm", "sleep",
     "touch", "true",
@@ -116,7 +116,7 @@ pub fn descendants(process: u32) -> Vec<u32> {
     all
 }
 
-/// What runs in a process.
+/// Returns the command name of a process (proc_pid_comm(5)).
 pub fn name_of(process: u32) -> String {
     fs::read_to_string(format!("/proc/{process}/comm")).unwrap_or_default().trim().to_owned()
 }

@@ -24,7 +24,7 @@ pub enum Update {
     None,
     /// A good one.
     Good,
-    /// One with a wrong digest; with a key, signed by another key.
+    /// An update with a wrong digest; with a key, signed by another key.
     Bad,
 }
 

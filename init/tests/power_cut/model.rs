@@ -16,7 +16,7 @@ use initramfs_overlay_init::kernel::{
     supervisor::{Shell, Supervisor, System},
 };
 
-/// What is on one disk: names, and what they stand for. Two names of one number are hard links.
+/// The files on one disk: names, and the numbers of their contents. Two names with one number are hard links.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Files {
     pub names: BTreeMap<String, usize>,
@@ -191,13 +191,13 @@ pub struct Model {
     forgets: Fault,
     /// Every state that a cut may have left so far.
     pub cuts: HashSet<Disks>,
-    /// How many cuts that were: a point in time and what was lost at it.
+    /// The number of cuts that left these states; a cut is a point in time and the writes lost at it.
     pub counted: usize,
     loops: Vec<Vec<u8>>,
     image: Option<Vec<u8>>,
     /// The content of the image that was booted.
     pub booted: Option<Vec<u8>>,
-    /// What the machine said, for whoever has to find out why.
+    /// The machine's messages, for finding the cause of a failure.
     pub said: Vec<String>,
 }
 
@@ -220,7 +220,7 @@ impl Model {
         }
     }
 
-    /// What programs see now.
+    /// Returns the disks as programs see them now.
     pub fn seen(&self) -> Disks {
         [0, 1, 2].map(|number: usize| {
             let filesystem = &self.filesystems[number];
@@ -309,7 +309,7 @@ impl Model {
 const IMAGE_BLOCKS: usize = 4;
 const SMALL_BLOCKS: usize = 2;
 
-/// What may be there of content that is being written: its first blocks, or its length with zeros where blocks should be.
+/// Returns the states that a cut may leave of content being written: its first blocks, or its full length with zeros for some blocks.
 fn torn(content: &[u8], blocks: usize) -> Vec<Vec<u8>> {
     let block = content.len().div_ceil(blocks).max(1);
     let short = (0..blocks).map(|whole| content[..(whole * block).min(content.len())].to_vec());
