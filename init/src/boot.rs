@@ -1,5 +1,5 @@
-//! One boot from the first mount to the hand-over: the steps, their times, and the card of the one that fails. A module below for each
-//! boot mode; [`overlay`] is the appliance.
+//! A boot from the first mount to the hand-over: the steps, their times, and the failure screen of the one that fails. Each boot mode
+//! has a module below; [`overlay`] is the appliance.
 
 pub mod block;
 mod evidence;

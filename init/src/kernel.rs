@@ -43,7 +43,7 @@ pub struct Stat {
     pub size: u64,
 }
 
-/// One call of mount(2).
+/// A call of mount(2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Mount<'a> {
     /// The operation.

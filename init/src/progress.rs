@@ -1,5 +1,5 @@
-//! What goes on while much is read or written: a line a second for whoever stands before the machine. Says nothing of what takes less than
-//! a second.
+//! Progress of long operations: one line a second for the person in front of the machine. An operation of less than a second prints
+//! nothing.
 
 use std::{io, time::Duration};
 

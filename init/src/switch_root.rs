@@ -193,7 +193,7 @@ fn place(root: &str, walked: &str) -> String {
 /// Moves the mounts `moved` and enters the new root.
 ///
 /// # Errors
-/// What the kernel refused. Then there is no way back.
+/// [`Error::RootUnreadable`] with the kernel's reason. Mounts that were moved by then are not moved back.
 pub fn switch(kernel: &mut dyn Machine, root: &str, moved: &[&str]) -> Result<()> {
     for folder in moved {
         let target = [root, folder].concat();

@@ -59,10 +59,10 @@ const LINKS: [(&str, &str); 4] = [
 /// Less than this free means that a root is full, in bytes.
 const NOTHING: u64 = 64 << 10;
 
-/// Runs the root. Comes back without an error only on a recorder, or where the machine cannot be switched off.
+/// Runs the root. Returns without an error only on a recorder, or where the machine cannot be powered off.
 ///
 /// # Errors
-/// What keeps the program from running.
+/// Anything that keeps the program from running.
 pub fn run(context: &mut Context<'_>, config: &Config) -> Result<()> {
     context.begin(Step::Verify);
     let mut workload = Workload::parse(&context.text(names::WORKLOAD));
@@ -151,7 +151,7 @@ fn start_companion(context: &mut Context<'_>, config: &Config, workload: &Worklo
     }
 }
 
-/// What runs beside the program.
+/// Returns the program to run beside the main one, if the workload names any.
 fn companion(workload: &Workload) -> Option<Program> {
     let mut words = workload.start.iter().cloned();
     let path = words.next()?;
@@ -297,7 +297,7 @@ fn prepare(context: &mut Context<'_>, config: &Config, workload: &Workload, host
     Ok(Program { path, arguments: words.collect(), setting: Some(setting) })
 }
 
-/// Where the program `name` is: as execvp(3) looks for it, in folders that are not below a link that leads nowhere.
+/// Returns the path of the program `name`, searched for as by execvp(3). Skips a path with a link in it that leads nowhere.
 fn find(kernel: &mut dyn Machine, name: &str, folder: &str, path: &str) -> Result<String, Fault> {
     let mut looked = Vec::new();
     let mut candidates = Vec::new();

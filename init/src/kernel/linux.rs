@@ -342,7 +342,7 @@ pub unsafe fn arguments(count: libc::c_int, arguments: *const *const libc::c_cha
     (0..usize::try_from(count).unwrap_or(0)).map(text).collect()
 }
 
-/// Whether this process is the one that deletes old layers, and if so, does that and never comes back.
+/// Deletes old layers if this process was started under the sweeper's `name`. Returns true once that is done; the process exits then.
 pub fn run_sweeper(name: &str) -> bool {
     if name != contract::names::SWEEPER {
         return false;

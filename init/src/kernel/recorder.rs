@@ -18,7 +18,7 @@ mod strike;
 mod supervisor;
 pub mod sysfs;
 
-/// One file of a described machine.
+/// A file of a described machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
     /// A directory.
@@ -46,9 +46,9 @@ pub type Files = BTreeMap<String, Node>;
 /// A block device that is there, or appears later.
 #[derive(Debug, Clone, Default)]
 pub struct Device {
-    /// What probing it says.
+    /// The result of probing it.
     pub volume: Volume,
-    /// What is on it.
+    /// The files on it.
     pub files: Files,
     /// When it appears, after the start of the kernel.
     pub appears: Duration,
@@ -75,7 +75,7 @@ pub struct Device {
 /// A described machine and the record of what was done to it.
 #[derive(Debug, Default)]
 pub struct Recorder {
-    /// What `uname -r` says.
+    /// The kernel's release, as `uname -r` prints it.
     pub release: String,
     /// Processors.
     pub processors: usize,
@@ -91,7 +91,7 @@ pub struct Recorder {
     pub mount_fails: BTreeMap<String, i32>,
     /// Attaching a loop device fails with that error number.
     pub loop_fails: Option<i32>,
-    /// What is in the images, by the name of the loop device's file.
+    /// The files in the images, by the name of the loop device's file.
     pub images: BTreeMap<String, Files>,
     /// Loading a module whose path ends so fails with that error number.
     pub module_fails: BTreeMap<String, i32>,
@@ -106,7 +106,7 @@ pub struct Recorder {
     pub programs: BTreeMap<String, i32>,
     /// Folders the host shares over virtiofs, by tag.
     pub shares: BTreeMap<String, Files>,
-    /// What a supervised program ends with; without it, it would not start.
+    /// The exit status of a supervised program; without it, it fails to start.
     pub exit_status: Option<u8>,
     /// Operations on these paths fail with that error number.
     pub fails: BTreeMap<String, i32>,
@@ -116,15 +116,16 @@ pub struct Recorder {
     pub injection: Option<injection::Injection>,
     /// The shell leaves, as if `exit` had been typed; without it, there is no shell.
     pub has_shell: bool,
-    /// What happens once it runs, a list for each time that it is asked for; then nothing can be heard any more.
+    /// Events once it runs, one list per poll; an empty list is a timeout. After the last list the hotplug sources fail with `NotFound`,
+    /// and a poll for requests without a deadline returns SIGTERM.
     pub events: std::collections::VecDeque<Vec<Event>>,
-    /// One line for each operation.
+    /// The operations, one line each.
     pub record: Vec<String>,
-    /// What became of the machine so far.
+    /// The state of the machine so far.
     pub state: State,
 }
 
-/// What became of a described machine so far.
+/// The state of a described machine, as its operations have changed it.
 #[derive(Debug, Default)]
 pub struct State {
     gone: bool,
@@ -153,7 +154,7 @@ impl Recorder {
         }
     }
 
-    /// Which mount holds `path`, and the path in it.
+    /// Returns the mount that holds `path`, `None` for the initramfs, and the path in it.
     fn locate(&self, path: &str) -> (Option<usize>, String) {
         let best = self
             .state

@@ -30,7 +30,7 @@ pub fn decompress(name: &str, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// One gzip member (RFC 1952); its header is passed over, its checksum is left to the kernel's own check of the module.
+/// Unpacks one gzip member (RFC 1952). Skips its header, and leaves its checksum to the kernel's own check of the module.
 fn gunzip(bytes: &[u8]) -> Option<Vec<u8>> {
     const HAS_CRC: u8 = 2;
     const HAS_EXTRA: u8 = 4;
@@ -54,7 +54,7 @@ fn gunzip(bytes: &[u8]) -> Option<Vec<u8>> {
     miniz_oxide::inflate::decompress_to_vec_with_limit(rest, LIMIT).ok()
 }
 
-/// One zstd frame. Errors are dropped as they come: their texts would weigh more than what they tell.
+/// Unpacks one zstd frame. Drops the library's errors: their texts would add more bytes to init than they are worth.
 fn unzstd(mut bytes: &[u8]) -> Option<Vec<u8>> {
     use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
     let mut decoder = FrameDecoder::new();
@@ -73,8 +73,8 @@ fn unzstd(mut bytes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// One xz stream whose blocks are LZMA2 and nothing else (The .xz File Format, 1.2.1). Its index is passed over: what it says is known
-/// by then.
+/// Unpacks one xz stream whose blocks are LZMA2 and nothing else (The .xz File Format, 1.2.1). Ignores its index, which only repeats
+/// the sizes of the blocks.
 fn unxz(bytes: &[u8]) -> Option<Vec<u8>> {
     /// More blocks than that are not in a module; each of them costs time before its first byte.
     const MOST_BLOCKS: usize = 1024;

@@ -89,7 +89,7 @@ impl Modules {
         Some(format!("the modules in this image are for kernel {others}, but {} is running", self.release))
     }
 
-    /// Whether a module of that name is baked in.
+    /// Returns true if a module of that name is baked in.
     pub fn has(&self, name: &str) -> bool {
         self.index.modules.iter().any(|module| module.name == name)
     }
@@ -306,7 +306,7 @@ impl Modules {
     }
 }
 
-/// Whether the kernel knows the filesystem already.
+/// Returns true if the kernel knows the filesystem already (`/proc/filesystems`).
 pub fn knows_filesystem(kernel: &mut dyn Machine, filesystem: &str) -> bool {
     is_listed(&filesystems(kernel), filesystem)
 }

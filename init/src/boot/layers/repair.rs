@@ -19,7 +19,7 @@ use crate::{
     switch_root,
 };
 
-/// Where the image's programs find the two partitions: in `/dev`, where directories can be made though the image is read-only.
+/// Mount points of the two partitions for the image's programs: in `/dev`, where directories can be made though the image is read-only.
 const OVERLAY: &str = "/dev/initramfs-overlay";
 const IMG: &str = "/dev/initramfs-img";
 
@@ -146,7 +146,7 @@ fn flush(kernel: &mut dyn Machine, target: &str) -> Result<()> {
     make_writable(kernel, target)
 }
 
-/// Where a path of the image's programs is for init.
+/// Returns the path by which init reaches `path` of the image's programs.
 fn inside(path: &str) -> String {
     format!("{}{path}", names::IMAGE_DIR)
 }

@@ -21,7 +21,7 @@ use super::{
 /// degraded one.
 ///
 /// # Errors
-/// What is wrong with the best one; [`Error::ImageMissing`] where there is none.
+/// The error of the best one, where none can be mounted; [`Error::ImageMissing`] where there is none.
 pub fn start(context: &mut Context<'_>, config: &Config, found: &Found) -> Result<Image> {
     context.begin(Step::Choose);
     let mut copied = false;

@@ -14,10 +14,10 @@ use crate::{
     progress, trust,
 };
 
-/// What is left to the system beside the image, in bytes: enough for a small one to start.
+/// Memory left to the system besides the image, in bytes: enough for a small one to start.
 const RESERVE: u64 = 32 << 20;
 
-/// What the filesystem of the copy may hold beyond the copy, in bytes: the last page, whatever a page's size.
+/// Space that the copy's tmpfs has beyond the size of the copy, in bytes: enough for a last, partial page of any page size.
 const SLACK: u64 = 64 << 10;
 
 /// Copies the image to memory and returns it as it is to be mounted from now on. `copied` says that a better image was copied before.

@@ -15,7 +15,7 @@ pub enum Fault {
     /// The root is not what was packed.
     #[error("the root is torn")]
     Torn {
-        /// What is wrong, a line each.
+        /// The differences, one line each.
         seen: Vec<String>,
         /// Bytes that the root takes in memory.
         needs: u64,
@@ -32,13 +32,13 @@ pub enum Fault {
     Missing {
         /// As it was asked for.
         name: String,
-        /// Where it was looked for.
+        /// The places that were searched.
         looked: Vec<String>,
     },
     /// There is something of that name which cannot be run.
     #[error("{path} cannot be run: {reason}")]
     Unusable {
-        /// Where it is.
+        /// Its path.
         path: String,
         /// Why not.
         reason: &'static str,
@@ -46,7 +46,7 @@ pub enum Fault {
     /// It would not start.
     #[error("{path} would not start")]
     Exec {
-        /// Where it is.
+        /// Its path.
         path: String,
         /// The kernel's reason.
         #[source]

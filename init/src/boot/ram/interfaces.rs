@@ -4,7 +4,7 @@ use std::io;
 
 use crate::kernel::{Machine, exists, read_text};
 
-/// Where sysfs lists network interfaces.
+/// The directory of sysfs that lists network interfaces.
 const INTERFACES: &str = "/sys/class/net/";
 
 /// Brings a network interface up.

@@ -21,7 +21,7 @@ pub enum Act {
     Clear(u32, String),
 }
 
-/// What is done about an interface.
+/// The state of an interface's configuration.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Phase {
     #[default]

@@ -14,7 +14,7 @@ use crate::{
 /// Mounts them, each where it is to be.
 ///
 /// # Errors
-/// One that is not there or cannot be mounted, a directory that cannot be made.
+/// A share that does not exist or cannot be mounted, a directory that cannot be made.
 pub fn mount(context: &mut Context<'_>, shares: &[workload::Share]) -> Result<()> {
     let mut devices = Devices::default();
     for share in shares {

@@ -48,10 +48,10 @@ pub(super) fn names_of(directory: &File, limit: usize) -> io::Result<Vec<String>
     Ok(all.into_iter().map(|entry| entry.name.to_string_lossy().into_owned()).collect())
 }
 
-/// One thing in a directory.
+/// An entry of a directory.
 pub(super) struct Entry {
     pub(super) name: CString,
-    /// What it is (getdents64(2), d_type).
+    /// Its type (getdents64(2), d_type).
     pub(super) kind: u8,
 }
 

@@ -46,7 +46,7 @@ static mut START_MEMORY: Start = Start([0; START]);
 struct Heap {
     /// Blocks given back, by size: the first of each list. The place of the header's neighbour points to the next one.
     lists: [*mut u8; LISTS],
-    /// What no block was taken from yet.
+    /// The start of the memory that no block was taken from yet.
     rest: *mut u8,
     left: usize,
 }

@@ -1,4 +1,4 @@
-//! What goes on while an operation takes long: whoever follows it hears of each step, and a watchdog is fed.
+//! Progress of a long operation: its steps are counted, and each line about them is written to the consoles and feeds the watchdog.
 
 use super::{clock::uptime, process::write_consoles, watchdog::Watchdog};
 use crate::kernel::Pace;

@@ -1,4 +1,4 @@
-//! What a root that runs from memory asks of the machine: attributes of its files, and programs beside PID 1.
+//! System calls for a root that runs from memory: attributes of its files, and programs beside PID 1.
 
 use std::{fs, io, os::unix::fs::PermissionsExt};
 

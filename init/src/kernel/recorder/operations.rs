@@ -1,4 +1,4 @@
-//! What a boot asks of a described machine: done on the description, written down where it would change a real one.
+//! Operations of a boot on a described machine: applied to the description, and recorded where they would change a real one.
 
 use std::{
     io::{Error, ErrorKind, Result},

@@ -54,7 +54,7 @@ impl Verdict {
     }
 }
 
-/// One line: digest, size in bytes, verdict, kernel, name and reason.
+/// A line of the file: digest, size in bytes, verdict, kernel, name and reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The image's content.

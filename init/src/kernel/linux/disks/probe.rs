@@ -1,4 +1,4 @@
-//! What libblkid reads from block devices: superblocks and partition tables. Only reads.
+//! Superblocks and partition tables of block devices, as read by libblkid. Never writes.
 
 use std::{
     fs::File,
