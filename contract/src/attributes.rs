@@ -4,7 +4,7 @@
 
 use crate::hex;
 
-/// One attribute.
+/// An extended attribute of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute<'a> {
     /// Relative to the root.

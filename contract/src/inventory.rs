@@ -19,7 +19,7 @@ pub enum Kind {
     Other,
 }
 
-/// One name of the list.
+/// A name of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Its type.

@@ -1,6 +1,6 @@
 //! The list of modules baked into an initramfs: written by the builder, read by init.
 //!
-//! One line a module, in load order: every module stands behind all it needs. Fields are separated by one space:
+//! A line for each module, in load order: every module comes after all it needs. Fields are separated by one space:
 //!
 //! ```text
 //! ext4 kernel/fs/ext4/ext4.ko needs=mbcache,jbd2,crc32c_generic alias=fs-ext4 alias=fs-ext3
@@ -14,7 +14,7 @@ use std::fmt;
 /// Name of the index file in `/lib/modules/<kernel-version>/`.
 pub const FILE_NAME: &str = "initramfs.modules";
 
-/// One baked-in module.
+/// A baked-in module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Module {
     /// The kernel's name for it, `-` written as `_`.

@@ -1,6 +1,6 @@
 //! The steps of a boot. They have the same names in the log, the report, `rd.break=` and the failure card.
 
-/// One step of the boot, in the order in which they come.
+/// A step of the boot. The steps are in the order in which they come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
     /// `/dev`, `/proc`, `/sys` and `/run` are mounted, the parameters are read.
