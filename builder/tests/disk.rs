@@ -20,6 +20,8 @@ use disk::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+#[path = "cases/signals.rs"]
+mod signals;
 mod support;
 
 use support::{all_installed, noise};
@@ -56,6 +58,7 @@ fn an_interrupted_command_leaves_nothing_behind() {
     if !all_installed(&PROGRAMS) {
         return;
     }
+    signals::restore();
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("root");
     let output = folder.path().join("output");

@@ -7,6 +7,8 @@
 mod ended;
 #[path = "oci_images/layout.rs"]
 mod made;
+#[path = "cases/signals.rs"]
+mod signals;
 mod support;
 
 use std::{
@@ -187,6 +189,7 @@ fn commands_that_are_ended_leave_nothing() {
         Ok(lab) => lab,
         Err(reason) => return support::skip(&reason),
     };
+    signals::restore();
     set_child_subreaper(Some(rustix::process::getpid())).expect("prctl");
     let rounds = if std::env::var("INTERRUPTED").is_ok_and(|value| value == "long") { 20 } else { 1 };
     let seed = u64::from(std::process::id());

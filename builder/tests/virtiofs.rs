@@ -15,6 +15,8 @@ mod hostile;
 mod http;
 #[path = "virtiofs/lab.rs"]
 mod lab;
+#[path = "cases/signals.rs"]
+mod signals;
 #[path = "virtiofs/ways.rs"]
 mod ways;
 

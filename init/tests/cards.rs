@@ -46,7 +46,12 @@ const FAULTS: [Row; 42] = [
     ("overlay encrypted", "overlay-encrypted", "an encrypted container (LUKS)", "put a filesystem on /dev/vda3"),
     ("persistent that breaks init", "persistent-init-empty", "comes from persistent/", "rd.persistent=no"),
     ("persistent that hides the loader", "persistent-hides-loader", "hidden by it", "rd.persistent=no"),
-    ("modules of another kernel", "modules-other-kernel-no-disk", "6.", "start the kernel that this image was built for"),
+    (
+        "modules of another kernel",
+        "modules-other-kernel-no-disk",
+        "6.",
+        "start the kernel that this image was built for",
+    ),
     ("a module that is not baked in", "squashfs-nowhere", "it is not in /proc/filesystems", "--modules squashfs"),
     ("a forbidden module", "module-blacklist-needed", "forbids to load squashfs", "list of forbidden modules"),
     ("a misspelt value", "parameter-value", "rd.img=", "correct rd.img"),

@@ -83,12 +83,12 @@ pub fn checked(lab: &Lab) {
     let damaged = lab.copy(&whole);
     break_descriptors(&damaged);
     let said = lab.fail(&lab.machine(&initrd, &[&damaged], "rd.overlay.repair=no"), "overlay-mount");
-    assert!(!said.contains("e2fsck ended"), "{said}");
+    assert!(!said.contains("e2fsck exited"), "{said}");
     let marks = lab.boot(&initrd, &damaged, "");
     let report = marks.report();
     assert_eq!((marks.get("image"), marks.get("persistent")), ("A", "kept"), "{report}");
     assert_eq!(marks.get("writable"), "yes");
-    assert!(report["notices"].to_string().contains("e2fsck ended with status 1"), "{report}");
+    assert!(report["notices"].to_string().contains("e2fsck exited with status 1"), "{report}");
     let marks = lab.boot(&initrd, &damaged, "rd.overlay.repair=no");
     assert_eq!((marks.get("persistent"), repairs(&marks)), ("kept", Vec::new()));
     // The superblock itself: e2fsck finds another one.
@@ -107,7 +107,7 @@ pub fn remade(lab: &Lab) {
         let damaged = lab.copy(&whole);
         add_feature(lab, &damaged, kind);
         let said = lab.fail(&lab.machine(&initrd, &[&damaged], ""), "overlay-mount");
-        assert!(said.contains("e2fsck ended with status 8"), "{said}");
+        assert!(said.contains("e2fsck exited with status 8"), "{said}");
         let marks = lab.boot(&initrd, &damaged, "rd.overlay.repair=remake");
         let report = marks.report();
         assert_eq!((marks.get("image"), marks.get("persistent")), ("A", persistent), "{report}");

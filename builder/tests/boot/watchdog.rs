@@ -77,5 +77,5 @@ pub fn fed_while_mending(lab: &Lab) {
     let append = "rd.break=layers rd.overlay.fallback=tmpfs";
     let marks = end(armed(&machine(lab, &disk, append, &[]), "layers"));
     let notices = marks.report()["notices"].to_string();
-    assert!(notices.contains("e2fsck ended with status 8"), "{notices}");
+    assert!(notices.contains("e2fsck exited with status 8"), "{notices}");
 }

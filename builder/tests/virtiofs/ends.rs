@@ -80,6 +80,7 @@ pub fn killed(lab: &Lab) {
 
 pub fn interrupted(lab: &Lab) {
     let (root, temporary) = (lab.root(), lab.folder());
+    crate::signals::restore();
     for (number, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut command = lab.command(&root);
         command.env("TMPDIR", &temporary).args(["--", "-c", "echo it runs; sleep 1000"]);
