@@ -46,7 +46,7 @@ struct Name {
 pub struct Coverage {
     /// Blocks with the contents of files.
     pub blocks: u64,
-    /// Those of them in which damage cannot be seen: they have no checksum.
+    /// Blocks among them without a checksum, in which damage cannot be seen.
     pub unsummed: u64,
 }
 

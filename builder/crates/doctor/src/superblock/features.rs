@@ -11,13 +11,13 @@ const KERNEL: u32 =
     0x2 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x1_0000 | 0x2_0000;
 /// The one without which names have no types.
 const FILE_TYPES: u32 = 0x2;
-/// Those that nothing here reads.
+/// Features that nothing here reads.
 const UNREADABLE: [(u32, &str); 3] = [(0x10, "meta_bg"), (0x8000, "inline_data"), (0x2_0000, "casefold")];
 /// The kernel asks whether another machine has it mounted.
 const PROTECTION: u32 = 0x100;
 /// The number in the block for that of a filesystem that is not mounted (`EXT4_MMP_SEQ_CLEAN`).
 const UNUSED: u32 = 0xff4d_4d50;
-/// Those that the library refuses and that change nothing of what is read here: protection, large values of attributes and large
+/// Features that the library refuses and that change nothing of what is read here: protection, large values of attributes and large
 /// directories, whose entries lie where those of others do.
 pub const HARMLESS: u32 = PROTECTION | 0x400 | 0x4000;
 
