@@ -41,17 +41,20 @@ const CONTROLLERS: [&str; 3] = ["/sys/class/scsi_host", "/sys/class/nvme", "/sys
 
 /// Completes the card of a failed boot with what the machine says.
 pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
-    if let Error::PartitionMissing { seen, .. } = error {
-        look_for_controllers(card, seen.is_empty(), context);
+    // Other builds know a disk by its path alone, if at all.
+    if HAS_OVERLAY {
+        if let Error::PartitionMissing { seen, .. } = error {
+            look_for_controllers(card, seen.is_empty(), context);
+        }
+        devices::complete(card, error, context);
+        look_for_write_protection(card, error, context.kernel);
+        name_devices(card, error, &context.report);
     }
-    devices::complete(card, error, context);
-    look_for_write_protection(card, error, context.kernel);
     if let (Error::ImageMissing { device, name, .. }, Some("failed" | "rejected")) =
         (error, context.report.chosen(Fact::Update))
     {
         card.next = ["deliver a good image on newimg again, or copy one to ", device, " as ", name].concat();
     }
-    name_devices(card, error, &context.report);
     if let Error::Exec { path, source } = error
         && source.raw_os_error() == Some(ENOEXEC)
     {

@@ -14,7 +14,6 @@ use contract::{
 
 use crate::{
     boot::{block::Probed, overlay::candidates::candidates},
-    config::HAS_OVERLAY,
     context::Context,
     error::Error,
     kernel::{Kind, Limits, Machine, Mount, read_text},
@@ -32,12 +31,12 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
         Error::PartitionMissing { role, tag, seen, .. } => {
             look_for_tables(card, seen, context.kernel);
             look_for_unreadable(card, seen, context.kernel);
-            if HAS_OVERLAY && *role == Role::Img {
+            if *role == Role::Img {
                 look_for_image(card, names::IMAGE, tag, None, context);
             }
         }
         Error::PartitionAmbiguous { found, .. } => look_for_copies(card, found, context.kernel),
-        Error::ImageMissing { name, device, .. } if HAS_OVERLAY => {
+        Error::ImageMissing { name, device, .. } => {
             look_for_image(card, name, &Tag::Label("img".into()), Some(device), context);
         }
         _ => {}
