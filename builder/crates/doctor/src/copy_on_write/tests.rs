@@ -10,8 +10,37 @@ fn folder() -> (tempfile::TempDir, Layer) {
     fs::write(folder.path().join("a/b/file"), "deep").unwrap();
     fs::write(folder.path().join("one"), vec![1; 5000]).unwrap();
     fs::hard_link(folder.path().join("one"), folder.path().join("two")).unwrap();
-    let layer = Layer::new(Rc::new(Folder::new(folder.path().to_owned())));
+    let layer = Layer::new(Rc::new(Alone(Folder::new(folder.path().to_owned()))));
     (folder, layer)
+}
+
+/// A directory whose room nobody else takes or gives back, as other programs do on the disk below it.
+struct Alone(Folder);
+
+impl Filesystem for Alone {
+    fn list(&self, path: &str) -> io::Result<Vec<String>> {
+        self.0.list(path)
+    }
+
+    fn stat(&self, path: &str) -> io::Result<Stat> {
+        self.0.stat(path)
+    }
+
+    fn open(&self, path: &str) -> io::Result<Box<dyn Content>> {
+        self.0.open(path)
+    }
+
+    fn identity(&self, path: &str) -> Option<String> {
+        self.0.identity(path)
+    }
+
+    fn links(&self, path: &str) -> u64 {
+        self.0.links(path)
+    }
+
+    fn capacity(&self) -> Capacity {
+        Capacity { total: 1 << 20, free: 1 << 19, withheld: 0, inodes: 100, block: 4096 }
+    }
 }
 
 fn text(layer: &Layer, path: &str) -> String {
