@@ -121,7 +121,7 @@ if [ $long = yes ]; then
 	prove "Hostile media, real boots" initramfs-overlay hostile_boots HOSTILE_MEDIA=long || status=1
 	prove "Writes of a quiet boot" initramfs-overlay quiet_boot || status=1
 	prove "Commands that are ended" initramfs-overlay interrupted INTERRUPTED=long || status=1
-	prove "Boots of every target" initramfs-overlay boot BOOT_TARGETS=all || status=1
+	prove "Boots of every target, and of every fault" initramfs-overlay boot BOOT_TARGETS=all BOOT_FAULTS=all || status=1
 	prove "Folders as machines of every target" initramfs-overlay virtiofs BOOT_TARGETS=all || status=1
 	prove "Roots in memory of every target" initramfs-overlay ram BOOT_TARGETS=all || status=1
 	prove "Power cuts on real disks" initramfs-overlay power_cut POWER_CUT=long || status=1

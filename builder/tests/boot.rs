@@ -43,6 +43,40 @@ type Case = (&'static str, &'static str, fn(&Lab));
 /// Targets that every run boots in each of the usual ways; the others boot once, and so too with `BOOT_TARGETS=all`.
 const USUAL: [&str; 3] = ["x86_64", "i686", "armv6l"];
 
+/// Faults that golden boots stand for otherwise: booted as well with `BOOT_FAULTS=all`.
+const FURTHER_FAULTS: [(&str, fn(&Lab)); 30] = [
+    ("fault: no disk", faults::disks::no_disk),
+    ("fault: an NVMe controller without a driver", faults::disks::nvme_without_driver),
+    ("fault: a SATA controller without a driver", faults::disks::sata_without_driver),
+    ("fault: a SATA disk without a driver", faults::disks::sata_without_disk_driver),
+    ("fault: a controller behind which no disk answers", faults::disks::no_disk_answers),
+    ("fault: a disk that cannot be read", faults::disks::unreadable),
+    ("fault: a disk that is smaller than its table says", faults::disks::table_cut),
+    ("fault: a table for other sectors", faults::disks::other_sectors),
+    ("fault: a label that differs by case", faults::disks::label_case),
+    ("fault: a misspelt label", faults::disks::label_misspelt),
+    ("fault: no label", faults::disks::label_none),
+    ("fault: two disks with the same labels", faults::disks::two_disks),
+    ("fault: an empty image", faults::images::empty),
+    ("fault: an image that is none", faults::images::no_image),
+    ("fault: an image without padding", faults::images::unpadded),
+    ("fault: an unknown compressor", faults::images::compressor),
+    ("fault: a signed image that is damaged", faults::images::damaged_with_signature),
+    ("fault: init without its interpreter", faults::images::interpreter_missing),
+    ("fault: init that is no program", faults::images::no_program),
+    ("fault: persistent hides the loader", faults::images::persistent_hides_loader),
+    ("fault: squashfs is not baked in", faults::images::squashfs_missing),
+    ("fault: squashfs is forbidden", faults::images::squashfs_forbidden),
+    ("fault: the overlay partition folds case", faults::layers::casefold),
+    ("fault: the overlay partition is encrypted", faults::layers::encrypted),
+    ("fault: the overlay partition has no free block", faults::layers::full),
+    ("fault: the overlay partition has no free inode", faults::layers::without_inodes),
+    ("fault: nothing can be written", faults::layers::write_error),
+    ("fault: the overlay partition lost its superblock", faults::layers::superblock_lost),
+    ("fault: img is damaged", faults::layers::img_damaged),
+    ("fault: the root directory of img cannot be read", faults::layers::img_root_unreadable),
+];
+
 fn all_cases() -> Vec<Case> {
     let mut all: Vec<Case> = Vec::new();
     for target in target::all().expect("the targets") {
@@ -120,6 +154,9 @@ fn all_cases() -> Vec<Case> {
         ("image, update and writable layer on F2FS", filesystems::f2fs),
     ] {
         all.push((name, "x86_64", case));
+    }
+    if std::env::var_os("BOOT_FAULTS").is_some_and(|wish| wish == "all") {
+        all.extend(FURTHER_FAULTS.map(|(name, case)| (name, "x86_64", case)));
     }
     all
 }

@@ -431,7 +431,7 @@ impl Error {
             Self::NotFilesystem { what, device, content } => (
                 format!("a filesystem on {device} for {}", what.name()),
                 vec![format!("{device} is {content}, and nothing in this initramfs opens it")],
-                format!("put a filesystem on {device}, or name another partition with rd.{}=", what.name()),
+                format!("put a filesystem on {device} (deletes what it holds), or name another partition with rd.{}=", what.name()),
             ),
             Self::NotWritableLayer { device, .. } => (
                 format!("a filesystem on {device} that can be the writable layer"),

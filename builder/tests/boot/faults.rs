@@ -1,5 +1,12 @@
 //! Prepared faults: the card on the console names the cause and the next step.
 
+#[path = "faults/disks.rs"]
+pub mod disks;
+#[path = "faults/images.rs"]
+pub mod images;
+#[path = "faults/layers.rs"]
+pub mod layers;
+
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use base::progress::Progress;
@@ -18,14 +25,14 @@ use crate::{
 };
 
 /// Boots until the card with this code. Each of these words must be on it, or on the console before it.
-fn card(lab: &Lab, machine: &vm::qemu::Machine, code: &str, words: &[&str]) {
+pub fn card(lab: &Lab, machine: &vm::qemu::Machine, code: &str, words: &[&str]) {
     let said = lab.fail(machine, code);
     let missing: Vec<&&str> = words.iter().filter(|word| !said.contains(**word)).collect();
     assert!(missing.is_empty(), "not on the card: {missing:?}\n{}", said.rsplit("cannot boot").next().expect("a card"));
 }
 
 /// Boots an image of the usual root, changed, until the card.
-fn card_of_root(lab: &Lab, change: impl FnOnce(&Path), code: &str, words: &[&str]) {
+pub fn card_of_root(lab: &Lab, change: impl FnOnce(&Path), code: &str, words: &[&str]) {
     let root = lab.root("A");
     change(&root);
     let disk = lab.make(&Disk { source: Source::Root(root), ..lab.disk() });

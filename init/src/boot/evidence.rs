@@ -20,21 +20,24 @@ use crate::{
     switch_root,
 };
 
-/// Devices that lead to a disk, by modalias (kernel, scripts/mod/file2alias.c; PCI Code and ID Assignment, 1.2; USB Mass Storage
-/// Overview), with the words for them and the module that usually drives them.
+/// Devices that are disks, then those that may lead to one, by modalias (kernel, scripts/mod/file2alias.c; PCI Code and ID
+/// Assignment, 1.2; USB Mass Storage Overview), with the words for them and the module that usually drives them.
 const STORAGE: [(&str, &str, &str); 11] = [
+    ("scsi:t-0x00*", "a SCSI disk", "sd_mod"),
+    ("virtio:d00000002v*", "a virtio disk", "virtio_blk"),
+    ("usb:*ic08isc*", "a USB disk", "usb_storage"),
+    ("mmc:block*", "an SD card", "mmc_block"),
     ("pci:v00001AF4d*", "a virtio device", "virtio_pci"),
     ("pci:*bc01sc08i*", "an NVMe controller", "nvme"),
     ("pci:*bc01sc06i*", "a SATA controller", "ahci"),
     ("pci:*bc01sc01i*", "an IDE controller", "ata_piix"),
     ("pci:*bc08sc05i*", "an SD card controller", "sdhci_pci"),
     ("pci:*bc0Csc03i*", "a USB controller", "xhci_pci"),
-    ("virtio:d00000002v*", "a virtio disk", "virtio_blk"),
     ("virtio:d00000008v*", "a virtio SCSI controller", "virtio_scsi"),
-    ("usb:*ic08isc*", "a USB disk", "usb_storage"),
-    ("scsi:t-0x00*", "a SCSI disk", "sd_mod"),
-    ("mmc:block*", "an SD card", "mmc_block"),
 ];
+
+/// Number of those that are disks themselves.
+const DISKS: usize = 4;
 
 /// Directories that have an entry for each controller of disks that a driver serves.
 const CONTROLLERS: [&str; 3] = ["/sys/class/scsi_host", "/sys/class/nvme", "/sys/class/mmc_host"];
@@ -110,34 +113,49 @@ fn media(report: &Report) -> [(&'static str, String); 6] {
     ]
 }
 
-/// Tells a machine without a disk from one whose controller, or whose layer above it, has no driver, and from a slow disk.
+/// Tells a machine without a disk from one whose controller, or whose layer above it, has no driver, and from a slow disk. Many
+/// machines have a controller that nothing is attached to: the lack of its driver proves nothing.
 fn look_for_controllers(card: &mut Card, is_without_disk: bool, context: &mut Context<'_>) {
-    let mut wanted = Vec::new();
+    let (mut disks, mut controllers) = (Vec::new(), Vec::new());
     for alias in hardware::modaliases(context.kernel, &[]) {
-        let Some((_, words, module)) = STORAGE.iter().find(|(pattern, ..)| glob::matches(pattern, &alias)) else {
+        let mut known = STORAGE.into_iter().enumerate();
+        let Some((number, (_, words, module))) = known.find(|(_, (pattern, ..))| glob::matches(pattern, &alias)) else {
             continue;
         };
-        if !wanted.contains(module) {
-            // A list of devices may be longer than the card.
-            card.seen.insert(wanted.len(), format!("{words} has no driver ({module})"));
-            wanted.push(*module);
+        let wanted = if number < DISKS { &mut disks } else { &mut controllers };
+        if !wanted.contains(&module) {
+            wanted.push(module);
+            card.seen.push(format!("{words} has no driver ({module})"));
         }
     }
     if !is_without_disk {
         return;
     }
-    if !wanted.is_empty() {
-        card.next = format!("bake its driver in: build this initramfs with --modules {}", wanted.join(","));
+    if !disks.is_empty() {
+        card.next = format!("bake its driver in: build this initramfs with --modules {}", disks.join(","));
         return;
     }
     let mut classes = CONTROLLERS.into_iter();
-    if let Some(class) = classes.find(|path| context.kernel.list(path).is_ok_and(|names| !names.is_empty())) {
+    let check = if let Some(class) = classes.find(|path| context.kernel.list(path).is_ok_and(|names| !names.is_empty()))
+    {
         let kind = class.rsplit('/').next().unwrap_or_default();
         card.seen.push(format!("there is a controller ({kind}), and no disk answers behind it"));
-        card.next = "check the disk, its cable and its power; one that starts slowly needs rd.timeout=30s".into();
-    } else {
+        "check the disk, its cable and its power; one that starts slowly needs rd.timeout=30s"
+    } else if controllers.is_empty() {
         card.seen.push("there is no controller for disks either".into());
-    }
+        return;
+    } else {
+        "check the disk and its cable"
+    };
+    card.next = match controllers.is_empty() {
+        true => check.into(),
+        false => {
+            format!(
+                "if the disk is behind that, build this initramfs with --modules {}; else {check}",
+                controllers.join(",")
+            )
+        }
+    };
 }
 
 /// Names the devices that the root is made of, where it is what is in them that fails.
