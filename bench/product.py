@@ -80,7 +80,7 @@ class Product:
         if given := os.environ.get("INITRAMFS_OVERLAY_BUSYBOX"):
             return Path(given) / f"busybox-{target}"
         if not _newest("busybox", f"{target}-*"):
-            self.run("build", "--target", target, "--variant", "standard", "--output", folder, "--source", REPOSITORY)
+            self.run("build", "--target", target, "--variant", "standard", "--output-dir", folder, "--source", REPOSITORY)
         entry = _newest("busybox", f"{target}-*")
         if not entry:
             raise BenchError(f"no BusyBox for {target} in {cache() / 'busybox'}; set INITRAMFS_OVERLAY_BUSYBOX")
@@ -91,11 +91,11 @@ class Product:
 
         `init` is a finished one to put in, instead of that of the source tree.
         """
-        options: list[str | Path] = ["--target", machine.target.name, "--variant", VARIANT, "--output", folder, "--json"]
+        options: list[str | Path] = ["--target", machine.target.name, "--variant", VARIANT, "--output-dir", folder, "--json"]
         for name in NAMED[machine.target.disk]:
             options += ["--modules", name]
         options += ["--module-tree", machine.modules]
         options += ["--strip-modules"] if stripped else []
-        options += ["--init", init] if init else []
+        options += ["--init-program", init] if init else []
         (image,) = json.loads(self.run("build", *options, "--source", REPOSITORY).output)["artifacts"]
         return folder / str(image["file"])

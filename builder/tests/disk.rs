@@ -263,7 +263,7 @@ fn a_disk_for_large_sectors_counts_in_them() {
         let line =
             ["large.img", "--root", "root", "--boot", "boot", "--table", table, "--sector-size", "4096", "--force"];
         let report = make(path, &line);
-        assert_eq!(report["sector-size"], 4096);
+        assert_eq!(report["sector_size"], 4096);
         let disk = File::open(path.join("large.img")).unwrap();
         let mut read = |offset: u64, buffer: &mut [u8]| disk.read_exact_at(buffer, offset).is_ok();
         let size = report["size"].as_u64().unwrap();

@@ -42,7 +42,7 @@ pub(super) mod source;
     initramfs-overlay build --target x86_64 --module-tree /lib/modules/$(uname -r) --modules @overlay,@virtio
 
   Init alone, to pack it with files of your own:
-    initramfs-overlay build --target x86_64 --variant slim --bare-init --output out/
+    initramfs-overlay build --target x86_64 --variant slim --bare-init --output-dir out/
 
 Each image has a .manifest.json (what it holds) and an .spdx.json (bill of materials) beside it, and SHA256SUMS lists them all.")]
 pub struct Args {
@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR|IMAGE")]
     pub busybox: Option<PathBuf>,
 
-    /// Kernel modules by name, alias, path or set (`@overlay`), with --module-tree; or one folder of .ko files. Repeatable
+    /// Kernel modules by name, alias, path or set (`@overlay`), with --module-tree; or one directory of .ko files. Repeatable
     #[arg(long, value_name = "NAMES|DIR", value_delimiter = ',')]
     pub modules: Vec<String>,
 
@@ -106,12 +106,12 @@ pub struct Args {
     pub compress: Compression,
 
     /// Output directory [default: `target/` of the source tree, else of the current directory]
-    #[arg(long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", alias = "output")]
+    pub output_dir: Option<PathBuf>,
 
     /// A finished init for the one target, instead of compiling it
-    #[arg(long, value_name = "FILE")]
-    pub init: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", alias = "init")]
+    pub init_program: Option<PathBuf>,
 
     /// The source tree that init is compiled from [default: the one that the current folder is in]
     #[arg(long, value_name = "DIR")]
@@ -139,7 +139,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let keys =
         args.trust.iter().enumerate().map(|(place, path)| trust::read(path, place + 1)).collect::<Result<Vec<_>>>()?;
     let cache = crate::cache::open()?;
-    let programs = Programs::new(args.init.as_deref(), &place, &targets, &cache, progress)?;
+    let programs = Programs::new(args.init_program.as_deref(), &place, &targets, &cache, progress)?;
 
     let mut busyboxes: BTreeMap<&str, Busybox> = BTreeMap::new();
     if variants.iter().any(|variant| variant.has_busybox()) {
@@ -169,7 +169,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
     let bare = bare_inits(args, &programs, &targets, &variants, place.version(), mtime)?;
 
-    let output = args.output.clone().unwrap_or_else(|| place.default_output());
+    let output = args.output_dir.clone().unwrap_or_else(|| place.default_output());
     fs::create_dir_all(&output).at("create", &output)?;
     let (mut made, mut files) = (Vec::new(), Vec::new());
     for image in &images {

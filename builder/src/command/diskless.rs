@@ -76,12 +76,12 @@ pub struct Args {
     compress: Compression,
 
     /// Output directory, for diskless-<version>-<target>.gz [default: `target/` of the source tree, else of the current directory]
-    #[arg(long, value_name = "DIR")]
-    output: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", alias = "output")]
+    output_dir: Option<PathBuf>,
 
     /// A finished init for the one target, instead of compiling it
-    #[arg(long, value_name = "FILE")]
-    init: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", alias = "init")]
+    init_program: Option<PathBuf>,
 
     /// The source tree that init is compiled from [default: the one that the current folder is in]
     #[arg(long, value_name = "DIR")]
@@ -109,9 +109,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let modules = modules::choose(&wanted, &targets, "", &progress)?;
     let place = source::locate(args.source.as_deref())?;
     let cache = crate::cache::open()?;
-    let programs = Programs::new(args.init.as_deref(), &place, &targets, &cache, progress)?;
+    let programs = Programs::new(args.init_program.as_deref(), &place, &targets, &cache, progress)?;
     let mtime = super::build::archive_time()?;
-    let output = args.output.clone().unwrap_or_else(|| place.default_output());
+    let output = args.output_dir.clone().unwrap_or_else(|| place.default_output());
     fs::create_dir_all(&output).at("create", &output)?;
     let (mut lines, mut values) = (Vec::new(), Vec::new());
     let (mut files, mut digests) = (Vec::new(), Vec::new());

@@ -44,32 +44,32 @@ Examples:
   initramfs-overlay doctor sd.img
   sudo initramfs-overlay doctor /dev/sdb --json
   initramfs-overlay doctor sd.img --check
-  initramfs-overlay doctor disk.img stick.img --cmdline \"rd.newimg=UUID=1234-ABCD\"
-  initramfs-overlay doctor --img /mnt/img --newimg update/ --cmdline rd.overlay=tmpfs")]
+  initramfs-overlay doctor disk.img stick.img --append rd.newimg=UUID=1234-ABCD
+  initramfs-overlay doctor --img-dir /mnt/img --newimg-dir update/ --append rd.overlay=tmpfs")]
 pub struct Args {
     /// Disk images or block devices, in the order in which the machine has them
-    #[arg(required_unless_present = "img")]
+    #[arg(required_unless_present = "img_dir")]
     pub disk: Vec<PathBuf>,
 
     /// A folder in the place of the partition `img`
-    #[arg(long, value_name = "DIR", conflicts_with = "disk")]
-    pub img: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", conflicts_with = "disk", alias = "img")]
+    pub img_dir: Option<PathBuf>,
 
     /// A folder in the place of the partition `overlay`
-    #[arg(long, value_name = "DIR", requires = "img")]
-    pub overlay: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", requires = "img_dir", alias = "overlay")]
+    pub overlay_dir: Option<PathBuf>,
 
     /// A folder in the place of the partition `newimg`
-    #[arg(long, value_name = "DIR")]
-    pub newimg: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", alias = "newimg")]
+    pub newimg_dir: Option<PathBuf>,
 
     /// A folder in the place of the partition `boot`
-    #[arg(long, value_name = "DIR")]
-    pub boot: Option<PathBuf>,
+    #[arg(long, value_name = "DIR", alias = "boot")]
+    pub boot_dir: Option<PathBuf>,
 
-    /// The kernel's command line in that boot, such as "rd.overlay=tmpfs"
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    pub cmdline: String,
+    /// More for the kernel's command line, such as rd.overlay=tmpfs. Repeatable
+    #[arg(long, value_name = "STR", allow_hyphen_values = true, alias = "cmdline")]
+    pub append: Vec<String>,
 
     /// The initramfs that boots it: the command line baked into it counts as well
     #[arg(long, value_name = "FILE")]
@@ -131,7 +131,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn boots(args: &Args) -> Result<BootInput> {
-    let mut boots = BootInput { cmdline: args.cmdline.clone(), ..BootInput::default() };
+    let mut boots = BootInput { cmdline: args.append.join(" "), ..BootInput::default() };
     if let Some(path) = &args.initramfs {
         let contents = listing::read(File::open(path).at("read", path)?, path)?;
         let variant = contents.release.as_ref().and_then(|release| release.get("VARIANT_ID"));
@@ -178,23 +178,23 @@ fn devices(args: &Args, layers: &Layers, config: &Config) -> Result<(Vec<Device>
     }
     let overlay = match &layers.overlay {
         OverlayStore::Partition(tag) => tag.clone(),
-        OverlayStore::Tmpfs(_) if args.overlay.is_some() => {
+        OverlayStore::Tmpfs(_) if args.overlay_dir.is_some() => {
             return Err(Error::Usage(
-                "--overlay gives a folder for a partition, and --cmdline says rd.overlay=tmpfs".into(),
+                "--overlay-dir gives a directory for a partition, and --append says rd.overlay=tmpfs".into(),
             ));
         }
         OverlayStore::Tmpfs(_) => Tag::Label("overlay".into()),
     };
     for (name, folder, tag) in [
-        ("img", &args.img, &config.img),
-        ("overlay", &args.overlay, &overlay),
-        ("newimg", &args.newimg, &config.newimg),
-        ("boot", &args.boot, &config.boot),
+        ("img", &args.img_dir, &config.img),
+        ("overlay", &args.overlay_dir, &overlay),
+        ("newimg", &args.newimg_dir, &config.newimg),
+        ("boot", &args.boot_dir, &config.boot),
     ] {
         if let Some(path) = folder {
             if !path.metadata().at("read", path)?.is_dir() {
                 return Err(Error::Usage(format!(
-                    "--{name} {}: it is no folder; give a disk without --{name}",
+                    "--{name}-dir {}: it is not a directory; give a disk without --{name}-dir",
                     path.display()
                 )));
             }

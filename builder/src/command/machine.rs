@@ -26,7 +26,7 @@ pub struct MachineArgs {
     pub cpus: u32,
 
     /// Accelerator of QEMU [default: kvm where it really works, else tcg]
-    #[arg(long, value_parser = choice::<Accelerator>())]
+    #[arg(long, value_name = "NAME", value_parser = choice::<Accelerator>())]
     pub accel: Option<Accelerator>,
 
     /// More for the kernel's command line. Repeatable
@@ -111,12 +111,17 @@ impl MachineArgs {
                 "reason": judged.reason,
                 "accelerator": accelerator.name(),
                 "kernel": kernel,
-                "seconds": (time.as_secs_f64() * 1000.0).round() / 1000.0,
+                "seconds": seconds(time),
             });
             output::print(format!("{value:#}\n"))?;
         }
         Ok(ExitCode::from(judged.status))
     }
+}
+
+/// Rounds a time to milliseconds, in seconds.
+pub(super) fn seconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1000.0).round() / 1000.0
 }
 
 /// Returns the exit status of a command that boots a machine: a failure other than a usage error is printed here and becomes 125.
@@ -130,18 +135,29 @@ pub(super) fn end(outcome: Result<ExitCode>) -> Result<ExitCode> {
     }
 }
 
-/// A size of memory, in MiB.
+/// Reads a size of memory, in MiB.
 pub(super) fn memory(text: &str) -> Result<u32, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let factor = match &text[digits.len()..] {
-        "" | "M" | "MiB" | "m" => Some(1),
-        "G" | "GiB" | "g" => Some(1024),
-        _ => None,
-    };
-    let mib = factor.and_then(|factor| digits.parse::<u32>().ok()?.checked_mul(factor));
+    let mib = mebibytes(text).and_then(|mib| u32::try_from(mib).ok());
     // Less is not enough for a kernel and its initramfs; the machines end at 1 TiB.
     mib.filter(|mib| (64..=1 << 20).contains(mib))
         .ok_or_else(|| format!("`{text}` is no size of a memory: write 512M or 2G, at least 64M"))
+}
+
+/// Reads an amount of data, in bytes. A plain number counts MiB.
+pub(super) fn amount(text: &str) -> Result<u64, String> {
+    let bytes = mebibytes(text).and_then(|mib| mib.checked_mul(1 << 20));
+    bytes.ok_or_else(|| format!("`{text}` is no amount of data: write 512M or 8G"))
+}
+
+/// Reads a number of MiB: plain, or with a unit.
+fn mebibytes(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let factor = match text.get(digits.len()..)? {
+        "" | "M" | "MiB" | "m" => 1,
+        "G" | "GiB" | "g" => 1024,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// Reads a time.
@@ -220,6 +236,16 @@ mod tests {
         }
         for bad in ["", "G", "0", "63", "1T", "-1G", "5000G", "1.5G", "99999999999G"] {
             assert!(memory(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn amounts_of_data() {
+        for (text, bytes) in [("0", 0), ("1", 1 << 20), ("8G", 8 << 30), ("64MiB", 64 << 20)] {
+            assert_eq!(amount(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "G", "1T", "-1G", "1.5G", "99999999999G", "99999999999999999999"] {
+            assert!(amount(bad).is_err(), "{bad}");
         }
     }
 

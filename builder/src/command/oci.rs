@@ -77,18 +77,18 @@ pub struct Args {
     ram: ram::RunArgs,
 
     /// A program of your own that the kernel runs, at /init: nothing of the image is run but by it
-    #[arg(long, value_name = "FILE", requires = "output", conflicts_with_all = OF_RAM)]
-    init: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "output", conflicts_with_all = OF_RAM, alias = "init")]
+    own_init: Option<PathBuf>,
 
     /// The image's own /init is what the kernel runs
-    #[arg(long, requires = "output", conflicts_with_all = OF_RAM, conflicts_with = "init")]
+    #[arg(long, requires = "output", conflicts_with_all = OF_RAM, conflicts_with = "own_init")]
     image_init: bool,
 
     /// Compression of the initramfs
     #[arg(long, value_name = "NAME", default_value = "gzip", value_parser = choice::<Compression>())]
     compress: Compression,
 
-    /// Two archives in one file: the image, then what --init and --inject bring
+    /// Two archives in one file: the image, then what --own-init and --inject bring
     #[arg(long, requires = "output")]
     split: bool,
 
@@ -145,10 +145,10 @@ fn build(args: &Args) -> Result<ExitCode> {
     let [output, squashfs, erofs] = outputs;
     let (output, squashfs, erofs) = (output?, squashfs?, erofs?);
     let (mut merge, base) = args.root.merge(&image, args.split, progress)?;
-    if let Some(init) = &args.init {
+    if let Some(init) = &args.own_init {
         ram::put_own(&mut merge, init)?;
     }
-    let by_itself = args.init.is_none() && !args.image_init && !args.ram.leave_init(&image, &merge);
+    let by_itself = args.own_init.is_none() && !args.image_init && !args.ram.leave_init(&image, &merge);
     if output.is_some() && !by_itself {
         check_init(&image, &merge)?;
     }
@@ -221,13 +221,15 @@ struct Made {
 /// The kernel runs `/init`; without one it looks for a root on a disk, which is not what anybody wants here.
 fn check_init(image: &Image, merge: &Merge) -> Result<()> {
     let reason = match merge.tree.get("init") {
-        None => "it has no /init, which is what the kernel runs; leave --image-init out, or give one with --init FILE"
-            .to_owned(),
+        None => {
+            "it has no /init, which is what the kernel runs; leave --image-init out, or give one with --own-init FILE"
+                .to_owned()
+        }
         Some(Entry { kind: Kind::Symlink(_), .. }) => return Ok(()),
         Some(Entry { kind: Kind::File(_), mode, .. }) if mode & 0o111 != 0 => return Ok(()),
         Some(entry) => {
             format!(
-                "its /init is a {} with mode {:04o}, and no program; give one with --init FILE",
+                "its /init is a {} with mode {:04o}, and no program; give one with --own-init FILE",
                 entry.kind.word(),
                 entry.mode
             )

@@ -3,19 +3,24 @@
 
 use std::{
     ffi::OsString,
+    io,
     path::{Path, PathBuf},
-    process::ExitCode,
-    time::{Duration, SystemTime},
+    process::{ExitCode, Stdio},
+    time::{Duration, Instant, SystemTime},
 };
 
 use base::{IoContext, cleanup::TempDir, progress::Progress};
+use serde_json::json;
 use sources::{
     kernel_package::{self, Kernel},
     target::{self, DiskInterface, Target},
 };
 use vm::qemu::{Accelerator, Access, Drive, End, Guest, Machine, Terminal, Verdict, sd_card};
 
-use super::machine::{accelerator_words, duration, failure};
+use super::{
+    machine::{accelerator_words, duration, failure, memory, seconds},
+    output,
+};
 use crate::{Error, Result, append_modules, busybox_image, command::choice::choice, demo, variant::Variant};
 
 /// Boot an artifact and a disk in QEMU.
@@ -35,6 +40,7 @@ The exit status is 0 when the machine powered off, 1 when the boot failed, the k
 was ended by signal N.")]
 pub struct Args {
     /// The initramfs [default: the newest one in target/ of this version, --target and --variant]
+    #[arg(value_name = "INITRAMFS")]
     pub initrd: Option<PathBuf>,
 
     /// The disk, a raw file [default: a demonstration disk]
@@ -44,8 +50,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "x86_64", help = target_help())]
     pub target: String,
 
-    /// The variant, where INITRD is not given
-    #[arg(long, default_value = "standard")]
+    /// The variant, where INITRAMFS is not given
+    #[arg(long, value_name = "NAME", default_value = "standard")]
     pub variant: Variant,
 
     /// A kernel, instead of Debian's
@@ -56,16 +62,16 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "kernel")]
     pub dtb: Option<PathBuf>,
 
-    /// The modules of --kernel: /lib/modules/VERSION. Those that a boot needs are put behind the initramfs
-    #[arg(long, value_name = "DIR", requires = "kernel")]
-    pub modules_from: Option<PathBuf>,
+    /// The kernel's module directory, /lib/modules/VERSION. The modules that a boot needs are put behind the initramfs
+    #[arg(long, value_name = "DIR", requires = "kernel", alias = "modules-from")]
+    pub module_tree: Option<PathBuf>,
 
     /// More for the kernel's command line. Repeatable
     #[arg(long, value_name = "STR", allow_hyphen_values = true)]
     pub append: Vec<String>,
 
-    /// Memory in MiB
-    #[arg(long, value_name = "MIB")]
+    /// Memory, such as 512M or 2G
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u32>,
 
     /// Processors
@@ -76,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_parser = choice::<Accelerator>())]
     pub accel: Option<Accelerator>,
 
-    /// Keep the machine's writes on DISK. Without it, every run begins with the disk as it was
+    /// Keep what the machine writes to its root, on DISK. Without it, every run begins with the disk as it was
     #[arg(long, requires = "disk")]
     pub write: bool,
 
@@ -84,13 +90,17 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
 
-    /// A folder with a BusyBox for the demonstration disk, busybox-TARGET, instead of Debian's
-    #[arg(long, value_name = "DIR", conflicts_with = "disk")]
+    /// Instead of Debian's BusyBox on the demonstration disk: a directory with `busybox-<target>`, or an OCI image that has it
+    #[arg(long, value_name = "DIR|IMAGE", conflicts_with = "disk")]
     pub busybox: Option<PathBuf>,
 
     /// Print QEMU's command line and keep the files it names, instead of running it
     #[arg(long)]
     pub print_command: bool,
+
+    /// Write the result to standard output as JSON, and the console to standard error
+    #[arg(long, conflicts_with = "print_command")]
+    pub json: bool,
 
     /// More arguments for QEMU
     #[arg(last = true, value_name = "QEMU_ARGUMENTS")]
@@ -124,15 +134,27 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let words = machine.accelerator.map(|accelerator| format!(", {}", accelerator_words(accelerator)));
     let words = words.unwrap_or_default();
     eprintln!("Booting {} on {}{words}; Ctrl-A X ends QEMU", initrd.display(), target.name);
-    let mut guest = Guest::attach(&machine)?;
+    let started = Instant::now();
+    let mut guest = Guest::attach(&machine, if args.json { io::stderr().into() } else { Stdio::inherit() })?;
     if args.accel.is_none() && machine.accelerator == Some(Accelerator::Kvm) {
         guest.hint_if_silent(SILENCE, "The machine has said nothing so far: if KVM hangs here, try --accel tcg");
     }
     let verdict = guest.finish(args.timeout)?;
     base::cleanup::wait_if_interrupted();
-    let (text, code) = judge(verdict, &guest.console());
+    let Judged { outcome, text, status } = judge(verdict, &guest.console());
     eprintln!("\n{text}");
-    Ok(code)
+    if args.json {
+        let value = json!({
+            "status": status,
+            "outcome": outcome,
+            "reason": (status != 0).then_some(&text),
+            "accelerator": machine.accelerator.map(Accelerator::name),
+            "kernel": machine.kernel.to_string_lossy(),
+            "seconds": seconds(started.elapsed()),
+        });
+        output::print(format!("{value:#}\n"))?;
+    }
+    Ok(ExitCode::from(status))
 }
 
 /// Everything found or made that the machine needs.
@@ -197,12 +219,12 @@ fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<(
     }
     let kernel = Kernel {
         vmlinuz: file.clone(),
-        modules: args.modules_from.clone().unwrap_or_default(),
+        modules: args.module_tree.clone().unwrap_or_default(),
         version: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         dtb: args.dtb.clone(),
         origin: None,
     };
-    Ok((kernel, args.modules_from.clone()))
+    Ok((kernel, args.module_tree.clone()))
 }
 
 /// The newest kernel of this machine that has its modules, where this machine is of the target's kind.
@@ -274,23 +296,34 @@ fn print_command(machine: &Machine, work: TempDir) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns the closing message and the exit status. `console`, the guest's output, shows the code of a failed boot.
-fn judge(verdict: Verdict, console: &str) -> (String, ExitCode) {
+/// The meaning of a machine's end.
+#[derive(Debug, PartialEq, Eq)]
+struct Judged {
+    /// Its name.
+    outcome: &'static str,
+    /// The closing message.
+    text: String,
+    /// The exit status.
+    status: u8,
+}
+
+/// Judges how the machine ended. `console`, the guest's output, shows the code of a failed boot.
+fn judge(verdict: Verdict, console: &str) -> Judged {
+    let judged = |outcome, text: &str, status| Judged { outcome, text: text.to_owned(), status };
     if let Some(code) = failure(console) {
-        return (format!("The boot failed: {code}"), ExitCode::FAILURE);
+        return judged("boot-failed", &format!("The boot failed: {code}"), 1);
     }
-    let (text, code) = match verdict {
-        Verdict::Exited(status) if !status.success() => return (format!("QEMU failed ({status})."), ExitCode::FAILURE),
-        Verdict::Ended(End::PoweredOff) => ("The machine powered off.", ExitCode::SUCCESS),
-        Verdict::Ended(End::Halted) => ("The machine stopped; it is one that cannot power off.", ExitCode::SUCCESS),
+    match verdict {
+        Verdict::Exited(status) if !status.success() => judged("qemu-failed", &format!("QEMU failed ({status})."), 1),
+        Verdict::Ended(End::PoweredOff) => judged("powered-off", "The machine powered off.", 0),
+        Verdict::Ended(End::Halted) => judged("halted", "The machine stopped; it is one that cannot power off.", 0),
         Verdict::Ended(End::Restarted) => {
-            ("The machine wanted to start again; QEMU was told not to.", ExitCode::SUCCESS)
+            judged("restarted", "The machine wanted to start again; QEMU was told not to.", 0)
         }
-        Verdict::Ended(End::Panicked) => ("The kernel panicked.", ExitCode::FAILURE),
-        Verdict::Exited(_) => ("QEMU was ended.", ExitCode::SUCCESS),
-        Verdict::TimedOut => ("The time was up, and the machine was still running.", ExitCode::FAILURE),
-    };
-    (text.to_owned(), code)
+        Verdict::Ended(End::Panicked) => judged("panicked", "The kernel panicked.", 1),
+        Verdict::Exited(_) => judged("ended", "QEMU was ended.", 0),
+        Verdict::TimedOut => judged("timed-out", "The time was up, and the machine was still running.", 1),
+    }
 }
 
 #[cfg(test)]
@@ -301,8 +334,8 @@ mod tests {
     #[test]
     fn the_end_is_told_with_its_exit_status() {
         let judged = |verdict, console| {
-            let (text, code) = judge(verdict, console);
-            (text, code == ExitCode::SUCCESS)
+            let Judged { text, status, .. } = judge(verdict, console);
+            (text, status == 0)
         };
         let off = Verdict::Ended(End::PoweredOff);
         assert_eq!(judged(off, "login:"), ("The machine powered off.".to_owned(), true));

@@ -39,7 +39,7 @@ const FEATURES: &str = "virtiofs";
   For the kernel that this machine runs:
     initramfs-overlay virtiofs -o initrd.gz
   For another kernel, with the module of a network card:
-    initramfs-overlay virtiofs --module-tree root/usr/lib/modules/6.12.5 --module virtio_net -o initrd.gz
+    initramfs-overlay virtiofs --module-tree root/usr/lib/modules/6.12.5 --modules virtio_net -o initrd.gz
 
 Boot it with `rootfs=TAG` (or `rootfstype=virtiofs root=TAG`) on the kernel's command line; `vm` does all of it.")]
 pub struct Args {
@@ -56,12 +56,12 @@ pub struct Args {
     pub module_tree: Option<PathBuf>,
 
     /// The kernel has all that is needed built in
-    #[arg(long, conflicts_with_all = ["module_tree", "module", "strip_modules"])]
+    #[arg(long, conflicts_with_all = ["module_tree", "modules", "strip_modules"])]
     pub no_modules: bool,
 
-    /// Another module, by name, alias or path. Repeatable
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub module: Vec<String>,
+    /// More kernel modules by name, alias, path or set (`@virtio`). Repeatable
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', alias = "module")]
+    pub modules: Vec<String>,
 
     /// Take signatures and debugging sections off the modules: much quicker to load, but it taints the kernel
     #[arg(long)]
@@ -76,8 +76,8 @@ pub struct Args {
     pub compress: Compression,
 
     /// A finished init, instead of compiling it
-    #[arg(long, value_name = "FILE")]
-    pub init: Option<PathBuf>,
+    #[arg(long, value_name = "FILE", alias = "init")]
+    pub init_program: Option<PathBuf>,
 
     /// The source tree that init is compiled from [default: the one that the current folder is in]
     #[arg(long, value_name = "DIR")]
@@ -103,7 +103,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     for note in chosen.iter().flat_map(|chosen| &chosen.notes) {
         progress.say(format!("modules: {note}"));
     }
-    let (program, version) = program(target, args.init.as_deref(), args.source.as_deref(), progress)?;
+    let (program, version) = program(target, args.init_program.as_deref(), args.source.as_deref(), progress)?;
     let tree = virtiofs::tree(&Parts {
         target,
         init: &program.path,
@@ -173,7 +173,7 @@ fn chosen_modules(args: &Args, target: &Target) -> Result<Chosen> {
     if args.strip_modules {
         tree.check_strip(args.cmdline.as_deref().unwrap_or_default())?;
     }
-    virtiofs::choose(&tree, target, &args.module, args.strip_modules)
+    virtiofs::choose(&tree, target, &args.modules, args.strip_modules)
 }
 
 /// Parses the baked-in command line as init will, and prints the warnings that init would print at each boot.

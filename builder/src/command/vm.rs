@@ -39,7 +39,7 @@ use crate::{
   A shell in a root folder; leaving it ends the machine:
     initramfs-overlay vm root/
   The tests of the current folder, on this machine's own system, which they cannot change:
-    initramfs-overlay vm / --mount work . -- -c 'cd /run/mnt/work && make test'
+    initramfs-overlay vm / --share work . -- -c 'cd /run/mnt/work && make test'
   Another kernel, two processors, no longer than five minutes:
     initramfs-overlay vm root/ --kernel bzImage --cpus 2 --timeout 5m --init /usr/bin/check
 
@@ -54,16 +54,16 @@ pub struct Args {
     pub init: Option<String>,
 
     /// A folder that the machine has at /run/mnt/TAG, to read and write. Repeatable
-    #[arg(long, value_names = ["TAG", "PATH"], num_args = 2)]
-    pub mount: Vec<String>,
+    #[arg(long, value_names = ["TAG", "PATH"], num_args = 2, alias = "mount")]
+    pub share: Vec<String>,
 
     /// The same, to read only
-    #[arg(long, value_names = ["TAG", "PATH"], num_args = 2)]
-    pub mount_ro: Vec<String>,
+    #[arg(long, value_names = ["TAG", "PATH"], num_args = 2, alias = "mount-ro")]
+    pub share_ro: Vec<String>,
 
-    /// Let the machine write to the root folder. Else it cannot
-    #[arg(long, conflicts_with = "overlay")]
-    pub rw: bool,
+    /// Keep what the machine writes to its root, in the root directory. Else it cannot write
+    #[arg(long, conflicts_with = "overlay", alias = "rw")]
+    pub write: bool,
 
     /// Let the machine write to its root; what it writes stays in memory and is forgotten
     #[arg(long)]
@@ -73,13 +73,13 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
 
-    /// The kernel's modules, /lib/modules/VERSION [default: those of its version in the root or on this machine]
-    #[arg(long, value_name = "DIR", requires = "kernel")]
-    pub modules_from: Option<PathBuf>,
+    /// The kernel's module directory, /lib/modules/VERSION [default: that of its version in the root or on this machine]
+    #[arg(long, value_name = "DIR", requires = "kernel", alias = "modules-from")]
+    pub module_tree: Option<PathBuf>,
 
-    /// Another module to load, by name. Repeatable
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub module: Vec<String>,
+    /// More kernel modules by name, alias, path or set (`@virtio`). Repeatable
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', alias = "module")]
+    pub modules: Vec<String>,
 
     /// Give the machine a network card on QEMU's user network; a program in it has to ask for an address (DHCP)
     #[arg(long)]
@@ -136,13 +136,13 @@ fn boot(args: &Args) -> Result<ExitCode> {
             target.name
         )));
     }
-    let access = match (args.rw, args.overlay) {
+    let access = match (args.write, args.overlay) {
         (true, _) => RootAccess::ReadWrite,
         (_, true) => RootAccess::Overlay,
         _ => RootAccess::ReadOnly,
     };
-    let mut shares = shares(&args.mount, false);
-    shares.extend(self::shares(&args.mount_ro, true));
+    let mut shares = shares(&args.share, false);
+    shares.extend(self::shares(&args.share_ro, true));
     check_shares(&shares)?;
     root::check(&args.root, args.init.as_deref().unwrap_or(INIT), access, &shares)?;
     if args.arguments.iter().any(|argument| argument.contains('\0')) {
@@ -195,10 +195,10 @@ fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<r
     let Some(file) = &args.kernel else { return Ok(root::kernel_in(&args.root)?) };
     if file == Path::new("debian") && !file.exists() {
         let kernel = kernel_package::debian(target, &crate::cache::open()?, progress)?;
-        let modules = args.modules_from.clone().unwrap_or(kernel.modules);
+        let modules = args.module_tree.clone().unwrap_or(kernel.modules);
         return Ok(root::Kernel { vmlinuz: kernel.vmlinuz, version: Some(kernel.version), modules: Some(modules) });
     }
-    Ok(root::kernel_of(file, args.modules_from.as_deref(), &args.root)?)
+    Ok(root::kernel_of(file, args.module_tree.as_deref(), &args.root)?)
 }
 
 /// The machine's initramfs.
@@ -209,7 +209,7 @@ fn initramfs(
     access: RootAccess,
     progress: Progress,
 ) -> Result<archive::tree::Tree> {
-    let mut more = args.module.clone();
+    let mut more = args.modules.clone();
     if access == RootAccess::Overlay {
         more.push("overlay".to_owned());
     }

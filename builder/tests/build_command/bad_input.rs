@@ -35,7 +35,7 @@ fn names_that_do_not_exist_are_told_with_the_nearest() {
     own(&["--target", "amd46"], 2, &["did you mean `x86_64`?"]);
     own(&["--variant", "debgu"], 2, &["debgu", "standard, debug, slim", "'debug'"]);
     own(&["--compress", "gzp"], 2, &["gzp", "gzip, zstd, xz, lz4, none", "'gzip'"]);
-    own(&["--init", "init"], 2, &["--init gives one program", "name it with --target"]);
+    own(&["--init", "init"], 2, &["--init-program gives one program", "name it with --target"]);
     own(&["--source", "own"], 2, &["own", "source tree"]);
     assert!(!workshop.path("target").exists() && !workshop.path("cache").exists());
 }
@@ -48,7 +48,7 @@ fn an_init_with_a_shell_goes_into_the_debug_variant_alone() {
     let output = workshop.command(&arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        said(&output).contains("--init shelled has a shell, which only the debug variant may have"),
+        said(&output).contains("--init-program shelled has a shell, which only the debug variant may have"),
         "{}",
         said(&output)
     );

@@ -58,7 +58,7 @@ fn a_system_that_cannot_be_made_leaves_nothing() {
     assert!(workshop.files().is_empty());
     let output = workshop.subcommand("diskless", &["--init", "init"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("--init gives one program"), "{}", said(&output));
+    assert!(said(&output).contains("--init-program gives one program"), "{}", said(&output));
     let output = workshop.subcommand("diskless", &["--hostname", "a b"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("--hostname a b: expected letters"), "{}", said(&output));

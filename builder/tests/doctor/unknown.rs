@@ -147,7 +147,7 @@ fn what_is_no_disk_is_said_in_one_line() {
         ("initrd.cpio.gz", "is an initramfs, not a disk; give the disk that it boots"),
         ("disk.gz", "is packed data; unpack it"),
         ("/dev/null", "is a character device;"),
-        (".", "is a directory; --img DIR"),
+        (".", "is a directory; --img-dir DIR"),
     ] {
         let output = doctor(&[bench.at(name).to_str().unwrap()]);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();

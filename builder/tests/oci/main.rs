@@ -189,7 +189,7 @@ fn what_cannot_be_leaves_no_file() {
     assert!(build(&good, &["--platform", "linux/riscv64"]).1.contains("no image for linux/riscv64"));
     assert!(build(&good, &["--max-size", "0"]).1.contains("layer 1 (sha256:"));
     assert_eq!(build(&good, &["--exclude", "["]).0, Some(2));
-    assert!(build(&good, &["--exclude", "/init"]).1.contains("--init FILE"));
+    assert!(build(&good, &["--exclude", "/init"]).1.contains("--own-init FILE"));
     assert_eq!(build("./alpine", &[]).0, Some(2));
     assert_eq!(build(&good, &["--lock", "lock"]).0, Some(2));
 

@@ -108,7 +108,7 @@ pub fn bad_input(lab: &Lab) {
     said(&["--init", "/bin/gone"], "has no /bin/gone; there is /bin/sh");
     said(&["--init", "sh"], "expected an absolute path");
     for tag in ["a/b", "..", "", &long] {
-        said(&["--mount", tag, path], &format!("--mount `{tag}`: a tag has 1 to 36 bytes"));
+        said(&["--mount", tag, path], &format!("--share `{tag}`: a tag has 1 to 36 bytes"));
     }
     said(&["--mount", "a", path, "--mount-ro", "a", path], "this tag is given twice");
     said(&["--mount", "rootfs", path], "the tag of the root");

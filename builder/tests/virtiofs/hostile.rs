@@ -121,7 +121,7 @@ pub fn refused(lab: &Lab) {
     command.arg("vm").arg(&root).args(["--kernel", "debian", "--accel", "tcg", "--", "-c", "true"]);
     let ended = crate::ended::run(command.current_dir(env!("CARGO_MANIFEST_DIR")));
     ended.expect(125);
-    for words in ["the machine could write to", &root.display().to_string(), "--rw"] {
+    for words in ["the machine could write to", &root.display().to_string(), "--write"] {
         assert!(ended.errors.contains(words), "{words}:\n{}", ended.errors);
     }
 }

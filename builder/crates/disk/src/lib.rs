@@ -53,7 +53,6 @@ use partition_content::Part;
 
 /// A partition that was made.
 #[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Partition {
     /// Its number in the table, from 1.
     pub number: u32,
@@ -77,7 +76,6 @@ pub struct Partition {
 
 /// A disk that was made.
 #[derive(Debug, Clone, Serialize)]
-#[serde(rename_all = "kebab-case")]
 pub struct Report {
     /// The file.
     pub path: PathBuf,

@@ -92,7 +92,7 @@ impl Disk {
 fn special(kind: FileType) -> Option<(&'static str, &'static str)> {
     const BLOCK_DEVICE: &str = "give the block device of a disk, such as /dev/sdb, or an image of one";
     match kind {
-        kind if kind.is_dir() => Some(("a directory", "--img DIR takes one in the place of a partition")),
+        kind if kind.is_dir() => Some(("a directory", "--img-dir DIR takes one in the place of a partition")),
         kind if kind.is_char_device() => Some(("a character device", BLOCK_DEVICE)),
         kind if kind.is_fifo() => Some(("a FIFO", BLOCK_DEVICE)),
         kind if kind.is_socket() => Some(("a socket", BLOCK_DEVICE)),
@@ -295,7 +295,7 @@ mod tests {
         }
         assert_eq!(refused("file", &[0; 4096]), Ok(()));
         for (path, words) in [
-            (directory.path(), "is a directory; --img DIR"),
+            (directory.path(), "is a directory; --img-dir DIR"),
             (Path::new("/dev/null"), "/dev/null is a character device; give the block device"),
         ] {
             let error = Disk::open(path).unwrap_err().to_string();

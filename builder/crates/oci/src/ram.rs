@@ -151,7 +151,7 @@ pub fn put(
     let folder = names::WORKLOAD.trim_start_matches('/').split('/').next().unwrap_or_default();
     if merge.tree.get(folder).is_some() {
         return refuse(format!(
-            "it has /{folder}, where init keeps its own files; leave it out with --exclude /{folder}, or give an init of your own with --init"
+            "it has /{folder}, where init keeps its own files; leave it out with --exclude /{folder}, or give an init of your own with --own-init"
         ));
     }
     merge.tree.insert(folder, Entry::directory(0o700), OnConflict::Refuse)?;
@@ -204,7 +204,7 @@ fn path(name: &str) -> &str {
 #[must_use]
 pub fn nothing_to_run(image: &str) -> Error {
     let reason =
-        "it does not say what to run; name a program with --entrypoint, or give an init of your own with --init";
+        "it does not say what to run; name a program with --entrypoint, or give an init of your own with --own-init";
     Error::Image { image: escape(image.as_bytes()).to_string(), reason: reason.to_owned() }
 }
 

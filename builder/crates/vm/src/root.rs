@@ -142,7 +142,7 @@ pub fn check(root: &Path, init: &str, access: RootAccess, shares: &[Share]) -> R
         if !absent.is_empty() {
             return Err(Error::Usage(format!(
                 "{shown} has no folder {}, which a root that is read-only must have: make it, or take --overlay (what is written \
-                 is forgotten) or --rw",
+                 is forgotten) or --write",
                 absent.join(", ")
             )));
         }
@@ -198,7 +198,7 @@ pub fn check_readable(folder: &Path) -> Result<()> {
 /// [`Error::Usage`].
 pub fn check_shares(shares: &[Share]) -> Result<()> {
     for (place, share) in shares.iter().enumerate() {
-        let option = if share.read_only { "--mount-ro" } else { "--mount" };
+        let option = if share.read_only { "--share-ro" } else { "--share" };
         crate::share::check_tag(option, &share.tag)?;
         if share.tag == ROOT_TAG {
             return Err(Error::Usage(format!("{option} {ROOT_TAG}: this is the tag of the root; take another one")));
@@ -327,10 +327,10 @@ mod tests {
         let path = folder.path().to_str().unwrap();
         assert!(check_shares(&[share("a", path, true), share("b", path, false)]).is_ok());
         for (shares, part) in [
-            (vec![share("a/b", path, true)], "--mount-ro `a/b`: a tag has"),
-            (vec![share("", path, false)], "--mount ``: a tag has"),
+            (vec![share("a/b", path, true)], "--share-ro `a/b`: a tag has"),
+            (vec![share("", path, false)], "--share ``: a tag has"),
             (vec![share("rootfs", path, false)], "the tag of the root"),
-            (vec![share("a", path, true), share("a", path, false)], "--mount a: this tag is given twice"),
+            (vec![share("a", path, true), share("a", path, false)], "--share a: this tag is given twice"),
             (vec![share("a", "/no/such", false)], "there is no folder /no/such"),
             (vec![share("a", "/dev/null", false)], "there is no folder /dev/null"),
         ] {

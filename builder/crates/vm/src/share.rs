@@ -98,7 +98,7 @@ impl Daemon {
                     what: format!("protection of {}, without which the machine could write to it", share.path.display()),
                     tried: vec!["this virtiofsd has no --readonly".to_owned(), reason.to_owned()],
                     remedy: "run this command as root or where it may make namespaces (unshare -rm true), install virtiofsd 1.11 or later, \
-                             or let the machine write: --rw for its root, --mount without ro for others"
+                             or let the machine write: --write for its root, --share or --mount without :ro for others"
                         .to_owned(),
                 });
             }
@@ -282,12 +282,12 @@ mod tests {
     #[test]
     fn tags_are_what_virtio_takes() {
         for tag in ["rootfs", "a", &"x".repeat(36), "ä", "a,b"] {
-            assert!(check_tag("--mount", tag).is_ok(), "{tag}");
+            assert!(check_tag("--share", tag).is_ok(), "{tag}");
         }
         for tag in ["", ".", "..", "a/b", "/a", "a b", "a\"", "a\n", &"x".repeat(37), &"ä".repeat(19)] {
-            let error = check_tag("--mount", tag).unwrap_err().to_string();
+            let error = check_tag("--share", tag).unwrap_err().to_string();
             assert!(
-                error.starts_with(&format!("--mount `{tag}`: a tag has 1 to 36 bytes (this one {})", tag.len())),
+                error.starts_with(&format!("--share `{tag}`: a tag has 1 to 36 bytes (this one {})", tag.len())),
                 "{error}"
             );
         }

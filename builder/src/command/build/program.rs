@@ -97,7 +97,7 @@ impl<'a> Programs<'a> {
         };
         let [target] = targets else {
             return Err(Error::Usage(format!(
-                "--init gives one program, which runs on one target, and {} were asked for; name it with --target",
+                "--init-program gives one program, which runs on one target, and {} were asked for; name it with --target",
                 targets.len()
             )));
         };
@@ -122,14 +122,14 @@ impl<'a> Programs<'a> {
             Self::Given(program) if !shell && has(&program.path, names::PROMPT)? => {
                 let path = program.path.display();
                 return Err(Error::Usage(format!(
-                    "--init {path} has a shell, which only the debug variant may have; give one that was built without the feature \
+                    "--init-program {path} has a shell, which only the debug variant may have; give one that was built without the feature \
                      `shell`, or ask for --variant debug alone"
                 )));
             }
             Self::Given(program) if trust && !has(&program.path, names::OLD_SIGNATURE)? => {
                 let path = program.path.display();
                 return Err(Error::Usage(format!(
-                    "--init {path} takes any image, and --trust asks for signed ones only; give an init that was built with the \
+                    "--init-program {path} takes any image, and --trust asks for signed ones only; give an init that was built with the \
                      feature `trust`, or let it be compiled"
                 )));
             }

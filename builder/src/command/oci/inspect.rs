@@ -15,8 +15,8 @@ pub(super) struct Args {
     /// The image: a name in a registry, or a layout, archive or directory on this machine
     image: String,
 
-    /// The machine that it is for: os/architecture[/variant] [default: this one]
-    #[arg(long, value_name = "PLATFORM")]
+    /// The machine that it is for: os/architecture[/variant], or a target's name, such as linux/arm/v6 or arm64 [default: this one]
+    #[arg(long, value_name = "PLATFORM", alias = "target")]
     platform: Option<String>,
 
     #[command(flatten)]

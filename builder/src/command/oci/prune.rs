@@ -6,13 +6,16 @@ use indicatif::{BinaryBytes, HumanCount};
 use oci::{disk, registry};
 use serde_json::json;
 
-use crate::{Result, command::output};
+use crate::{
+    Result,
+    command::{machine::amount, output},
+};
 
 /// Delete blobs and disks of images from the cache, those used longest ago first. They are fetched or made again when they are needed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Keep so much of the blobs and of the disks that were used last, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 0)]
+    /// Keep so much of the blobs, and so much of the disks, that were used last, such as 10G
+    #[arg(long, value_name = "SIZE", default_value = "0", value_parser = amount)]
     keep: u64,
 
     /// Tell it as JSON
@@ -25,7 +28,7 @@ pub struct Args {
 /// # Errors
 /// As [`registry::prune`].
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let (cache, kept) = (crate::cache::open()?, args.keep.saturating_mul(1 << 20));
+    let (cache, kept) = (crate::cache::open()?, args.keep);
     let (blobs, disks) = (registry::prune(&cache, kept)?, disk::prune(&cache, kept)?);
     let (bytes, left) = (blobs.bytes + disks.bytes, blobs.left + disks.left);
     let text = if args.json {

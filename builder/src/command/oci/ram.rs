@@ -240,7 +240,7 @@ pub fn target_of(platform: &Platform) -> Result<&'static Target> {
         }
     }
     Err(Error::Usage(format!(
-        "there is no init for {platform}, only for {}; choose one of these with --platform, or give an init of your own with --init",
+        "there is no init for {platform}, only for {}; choose one of these with --platform, or give an init of your own with --own-init",
         known.join(", ")
     )))
 }
@@ -251,7 +251,7 @@ pub fn target_of(platform: &Platform) -> Result<&'static Target> {
 /// [`Error::Usage`].
 pub fn put_own(merge: &mut Merge, init: &std::path::Path) -> Result<()> {
     let entry = Entry::file(0o755, Content::host(init)?);
-    merge.insert(b"init", entry).map_err(|reason| Error::Usage(format!("--init {}: {reason}", init.display())))?;
+    merge.insert(b"init", entry).map_err(|reason| Error::Usage(format!("--own-init {}: {reason}", init.display())))?;
     merge.xattrs.remove(&b"init"[..]);
     Ok(())
 }

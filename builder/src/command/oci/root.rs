@@ -3,8 +3,9 @@
 use archive::tree::Tree;
 use base::progress::Progress;
 use oci::{self, exclude::Exclude, image::Image, inject::Inject, merge::Merge, platform::Platform};
+use sources::target;
 
-use crate::Result;
+use crate::{Result, command::machine::amount};
 
 use super::access::AccessArgs;
 
@@ -18,8 +19,8 @@ pub(super) struct RootArgs {
     #[command(flatten)]
     access: AccessArgs,
 
-    /// The machine that it is for: os/architecture[/variant], such as linux/arm/v6 [default: this one]
-    #[arg(long, value_name = "PLATFORM")]
+    /// The machine that it is for: os/architecture[/variant], or a target's name, such as linux/arm/v6 or arm64 [default: this one]
+    #[arg(long, value_name = "PLATFORM", alias = "target")]
     platform: Option<String>,
 
     /// A file or folder of this machine and where it goes in the image, SRC:DEST[:MODE]. Repeatable
@@ -30,8 +31,8 @@ pub(super) struct RootArgs {
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
 
-    /// The most that all layers together may unpack to, in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 8192)]
+    /// The most that all layers together may unpack to
+    #[arg(long, value_name = "SIZE", default_value = "8G", value_parser = amount)]
     max_size: u64,
 }
 
@@ -60,7 +61,7 @@ impl RootArgs {
     /// Reads the image and puts in and leaves out what is wanted. Returns the root, and that of the image alone with `keep_base`.
     pub(super) fn merge(&self, image: &Image, keep_base: bool, progress: Progress) -> Result<(Merge, Tree)> {
         let (exclude, injects) = (Exclude::new(&self.exclude)?, self.injects()?);
-        let mut merge = oci::merge(image, &exclude, self.max_size << 20, progress)?;
+        let mut merge = oci::merge(image, &exclude, self.max_size, progress)?;
         let base = if keep_base { merge.tree.clone() } else { Tree::new() };
         for inject in &injects {
             inject.apply(&mut merge)?;
@@ -72,13 +73,18 @@ impl RootArgs {
     }
 }
 
-/// The platform that was asked for, else this machine.
+/// Returns the platform that was asked for, by its own name or a target's, else this machine.
 pub(super) fn chosen_platform(text: Option<&str>) -> Result<Platform> {
     match text {
+        Some(name) if !name.contains('/') => {
+            let platforms = &target::named(name)?.oci;
+            Ok(Platform::parse(platforms.first().map_or(name, String::as_str))?)
+        }
         Some(text) => Ok(Platform::parse(text)?),
         None => Ok(Platform::of_this_machine()),
     }
 }
+
 /// Warns of names that the overlay over an image would obey, and that are left out of it.
 pub(super) fn warn_of_orders(name: &str, taken: &[String], progress: Progress) {
     if let Some(first) = taken.first() {

@@ -44,7 +44,7 @@ impl SourceTree {
         }
         Err(Error::Usage(format!(
             "the source of init is neither in {} nor above it; run this in a clone of initramfs-overlay, name one with \
-             --source, or give a finished program with --init",
+             --source, or give a finished program with --init-program",
             here.display()
         )))
     }

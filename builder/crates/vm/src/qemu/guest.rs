@@ -67,11 +67,11 @@ impl Guest {
         Ok(Self::listening(child, reader, keyboard, machine, None))
     }
 
-    /// Starts `machine` with its console on this terminal.
+    /// Starts `machine` with its console on this terminal: what it writes goes to `output`.
     ///
     /// # Errors
     /// As [`Self::start`].
-    pub fn attach(machine: &Machine) -> Result<Self> {
+    pub fn attach(machine: &Machine, output: Stdio) -> Result<Self> {
         let (reader, writer) = std::io::pipe().at("open a pipe for", machine.program)?;
         let writer = OwnedFd::from(writer);
         // QEMU opens /dev/fd/N, so N has to be open in it.
@@ -79,7 +79,10 @@ impl Guest {
             .map_err(std::io::Error::from)
             .at("open a pipe for", machine.program)?;
         let mut command = machine.program().command()?;
-        command.args(machine.arguments(Terminal::Person { copy: writer.as_raw_fd() })).stdin(Stdio::inherit());
+        command
+            .args(machine.arguments(Terminal::Person { copy: writer.as_raw_fd() }))
+            .stdin(Stdio::inherit())
+            .stdout(output);
         let terminal = TerminalState::keep();
         let child = command.spawn().at("start", machine.program)?;
         drop(writer);
