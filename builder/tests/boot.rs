@@ -16,6 +16,8 @@ mod filesystems;
 mod image;
 #[path = "boot/lab.rs"]
 mod lab;
+#[path = "boot/make.rs"]
+mod make;
 #[path = "boot/media.rs"]
 mod media;
 #[path = "boot/repair.rs"]

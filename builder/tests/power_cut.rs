@@ -1,8 +1,10 @@
 //! Updates on a real ext4 whose power is cut: a machine in QEMU puts an update in while everything that it writes is logged; then
-//! every disk that a cut could have left is examined by the doctor's code, and some are booted. Machines are killed as well.
+//! every disk that a cut could have left is examined by the doctor's code, and some are booted. Machines are killed as well. Of
+//! filesystems that the doctor does not read, all disks are booted.
 //!
-//! `cargo test --test power_cut -- [cuts] [kills]` runs one half. `BOOT_TESTS=required|none` as for the boot tests. `POWER_CUT=long` takes ten times as many; `POWER_CUT_SEED=N` repeats a run's
-//! losses. Debian packages: qemu-system-x86, e2fsprogs, squashfs-tools.
+//! `cargo test --test power_cut -- [cuts] [kills] [others]` runs a part. `BOOT_TESTS=required|none` as for the boot tests.
+//! `POWER_CUT=long` takes ten times as many; `POWER_CUT_SEED=N` repeats a run's losses. Debian packages: qemu-system-x86,
+//! e2fsprogs, squashfs-tools, xfsprogs, btrfs-progs, f2fs-tools.
 
 #[allow(dead_code, reason = "the other tests use the rest of it")]
 mod cases;
@@ -14,6 +16,9 @@ mod lab;
 #[allow(dead_code, reason = "the quiet boot uses the rest of it")]
 #[path = "power_cut/log.rs"]
 mod log;
+#[allow(dead_code, reason = "the boot tests use the rest of it")]
+#[path = "boot/make.rs"]
+mod make;
 mod support;
 
 use std::{
@@ -39,7 +44,7 @@ use vm::qemu::{Guest, Machine};
 
 use lab::{Lab, PATIENCE};
 use log::{Log, logged};
-use support::{Numbers, noise, program, said};
+use support::{Numbers, noise, program, run, said};
 
 /// The extent of a run.
 struct Extent {
@@ -51,6 +56,8 @@ struct Extent {
     boots: usize,
     /// Machines that are killed.
     kills: usize,
+    /// Filesystems other than ext4, and cuts on each.
+    others: (usize, usize),
 }
 
 fn main() -> ExitCode {
@@ -59,8 +66,8 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     let extent = match std::env::var("POWER_CUT").as_deref() {
-        Ok("long") => Extent { update: 64 * MIB, cuts: 5000, boots: 40, kills: 100 },
-        _ => Extent { update: 24 * MIB, cuts: 500, boots: 8, kills: 20 },
+        Ok("long") => Extent { update: 64 * MIB, cuts: 5000, boots: 40, kills: 100, others: (make::OTHERS.len(), 40) },
+        _ => Extent { update: 24 * MIB, cuts: 500, boots: 8, kills: 20, others: (1, 2) },
     };
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
     let seed = std::env::var("POWER_CUT_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(clock);
@@ -75,6 +82,9 @@ fn main() -> ExitCode {
     if is_asked("kills") {
         parts.push(kill(&lab, &extent, seed));
     }
+    if is_asked("others") {
+        parts.extend(examine_others(&lab, &extent, seed));
+    }
     println!("power cuts: {:.0} s", start.elapsed().as_secs_f32());
     for failure in parts.iter().flat_map(|failures| failures.iter().take(20)) {
         println!("failed: {failure}");
@@ -84,8 +94,8 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(failed > 0))
 }
 
-/// Number of parts that are counted as passed or failed: flushes, losses, lies, boots, kills.
-const PARTS: usize = 5;
+/// Number of parts that are counted as passed or failed: flushes, losses, lies, boots, kills, another filesystem.
+const PARTS: usize = 6;
 
 /// The failures of a part, one line each.
 type Failures = Vec<String>;
@@ -240,19 +250,30 @@ fn compare_with_e2fsck(lab: &Lab, disk: &Path) -> Result<(), String> {
     if other.is_empty() { Ok(()) } else { Err(format!("e2fsck replays the journal otherwise: blocks {other:?}")) }
 }
 
-/// BootInput a disk in earnest: the new image runs and nothing is wrong. Returns what was done, and the files on img.
+/// Boots a disk in earnest: the new image runs, and nothing is wrong. Returns what was done, and the files on img.
 fn boot(lab: &Lab, initrd: &Path, disk: &Path) -> Result<(String, String), String> {
-    let machine = lab.machine(initrd, &[disk], "");
+    boot_either(lab, initrd, disk, "", &["B"])
+}
+
+/// Boots a disk in earnest: one of these images runs, and nothing is wrong. Returns what was done, and the files on img.
+fn boot_either(
+    lab: &Lab,
+    initrd: &Path,
+    disk: &Path,
+    append: &str,
+    images: &[&str],
+) -> Result<(String, String), String> {
+    let machine = lab.machine(initrd, &[disk], append);
     let (marks, _) = image::boot(&machine, PATIENCE).map_err(|error| error.to_string())?;
     let report = marks.report();
     let text = |name: &str| report[name].as_str().unwrap_or_default().to_owned();
     match (marks.get("image"), text("status").as_str()) {
-        ("B", "ok") => Ok((text("update"), marks.group("layer-img").join(" "))),
+        (image, "ok") if images.contains(&image) => Ok((text("update"), marks.group("layer-img").join(" "))),
         (image, status) => Err(format!("it boots {image}, {status}: {}", report["notices"])),
     }
 }
 
-/// BootInput a disk, and once more: then nothing is left to do.
+/// Boots a disk, and once more: then nothing is left to do.
 fn boot_twice(lab: &Lab, initrd: &Path, disk: &Path) -> Result<String, String> {
     let (first, _) = boot(lab, initrd, disk)?;
     let (second, files) = boot(lab, initrd, disk)?;
@@ -260,6 +281,62 @@ fn boot_twice(lab: &Lab, initrd: &Path, disk: &Path) -> Result<String, String> {
         true => Ok(format!("first boot: {first}; second: {second}")),
         false => Err(format!("the second boot is not clean: {second}, {files}")),
     }
+}
+
+/// Logs an update on img with another filesystem, and boots what cuts left: without the update medium, with it, and once more. The
+/// kernel judges what is left: nothing here reads these filesystems.
+fn examine_others(lab: &Lab, extent: &Extent, seed: u64) -> Vec<Failures> {
+    let (filesystems, cuts) = extent.others;
+    let first = usize::try_from(seed % make::OTHERS.len() as u64).expect("a place");
+    let chosen = make::OTHERS.iter().cycle().skip(first).take(filesystems);
+    chosen.map(|(filesystem, make)| examine_other(lab, (filesystem, *make), cuts, seed)).collect()
+}
+
+fn examine_other(lab: &Lab, (filesystem, make): (&str, make::Make), cuts: usize, seed: u64) -> Failures {
+    let wanted = [filesystem, "ext4", "loop", "squashfs", "overlay", "virtio_pci", "virtio_blk"];
+    let initrd = lab.initrd_with("-slim", &wanted);
+    let disk = disk_of(lab, make);
+    let (machine, path) = slow(lab, &initrd, &disk);
+    let (marks, _) = image::boot(&machine, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((marks.get("image"), marks.report()["update"].as_str()), ("B", Some("installed")));
+    let log = Log::read(&disk, &path);
+    println!(
+        "power cuts: an update on {filesystem}, {} writes and flushes, {} flushes",
+        log.len(),
+        log.flushes().len() - 1
+    );
+    let booted = side_by_side(cuts, |number| {
+        let file = lab.folder().join("cut.img");
+        let put = || log.cut(&mut Numbers(seed ^ (number as u64) << 32), true).write(&file);
+        put();
+        let state = boot_either(lab, &initrd, &file, "rd.newimg=LABEL=nowhere", &["A", "B"])
+            .and_then(|_| {
+                put();
+                boot_twice(lab, &initrd, &file)
+            })
+            .map_err(|reason| format!("{filesystem}, seed {seed}, cut {number}: {reason}"));
+        fs::remove_file(&file).expect("to make room");
+        state
+    });
+    tell(&format!("disks with {filesystem} booted without their update medium, and twice with it"), booted)
+}
+
+/// A disk whose img has another filesystem, with image A, and the update B.
+fn disk_of(lab: &Lab, make: make::Make) -> PathBuf {
+    let mut disk = lab.disk();
+    disk.source = Source::Root(lab.root("A"));
+    disk.newimg = Some(Some(lab.root("B")));
+    disk.boot = None;
+    disk.sizes = [(Role::Img, make::SIZE), (Role::Overlay, 16 * MIB)].into();
+    let disk = lab.make(&disk);
+    let (alone, folder) = (lab.folder().join("img"), lab.folder());
+    let image = lab::cut_out(lab, &disk, "img");
+    let dumped = folder.join("root-squashfs.img");
+    run(program("debugfs").arg("-R").arg(format!("dump root-squashfs.img {}", dumped.display())).arg(&image));
+    fs::File::create(&alone).and_then(|file| file.set_len(make::SIZE)).expect("room");
+    make(&alone, "img", &folder);
+    lab::put_back(&disk, "img", &alone);
+    disk
 }
 
 /// The messages of init when it begins to copy, and when the update is installed.
