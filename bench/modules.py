@@ -20,6 +20,9 @@ NAMED = {
 #: What `depends` does not know: ext4 asks the crypto layer for it by name (`softdep: pre: crypto-crc32c`).
 HIDDEN = {"ext4": ("crc32c_generic",)}
 
+#: What the command brings for filesystems with quota, and init loads for those alone: the disk here has none.
+ON_DEMAND = {"quota_tree", "quota_v2"}
+
 #: Ends a signed module; before it stands a `struct module_signature` (12 bytes), whose last four are the length of the
 #: signature before that, big endian. Linux: include/linux/module_signature.h.
 SIGNATURE_END = b"~Module signature appended~\n"
