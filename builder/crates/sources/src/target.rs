@@ -48,6 +48,12 @@ pub struct Definition {
     pub oci: Vec<String>,
     /// Rust's name.
     pub triple: String,
+    /// Further flags of rustc.
+    #[serde(default)]
+    pub rust_flags: Vec<String>,
+    /// Further flags of rustc for init itself, and not for the libraries in it.
+    #[serde(default)]
+    pub init_rust_flags: Vec<String>,
     /// Zig's name, for the parts in C: libblkid and musl.
     pub zig_target: String,
     /// Zig's name of the processor, as `-mcpu` takes it.

@@ -79,6 +79,9 @@ const RUSTFLAGS: [&str; 6] = [
     "-Zlocation-detail=none",
 ];
 
+/// The packages of init that are not libraries of others.
+const OWN_PACKAGES: [&str; 2] = ["initramfs-overlay-init", "initramfs-overlay-contract"];
+
 /// Std is built with init, as small as it can be.
 const BUILD_STD: [&str; 2] = ["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"];
 
@@ -130,6 +133,8 @@ impl<'a> Toolchain<'a> {
             features,
             PROFILE,
             &RUSTFLAGS.join(" "),
+            &target.rust_flags.join(" "),
+            &target.init_rust_flags.join(" "),
             &BUILD_STD.join(" "),
         ];
         format!("{}-{}", target.name, &digest(parts.join("\n").as_bytes())[..24])
@@ -178,8 +183,16 @@ impl<'a> Toolchain<'a> {
             "--features",
             &cargo_features(features),
         ]);
+        if !target.init_rust_flags.is_empty() {
+            // The Cargo Book, unstable features, profile-rustflags.
+            build.arg("-Zprofile-rustflags");
+            for package in OWN_PACKAGES {
+                build.arg("--config");
+                build.arg(format!("profile.{PROFILE}.package.{package}.rustflags={:?}", target.init_rust_flags));
+            }
+        }
         build.arg("--target-dir").arg(&output);
-        build.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(sysroot, &registries, &output));
+        build.env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(target, sysroot, &registries, &output));
         if let Some(libblkid) = libblkid {
             build.env("PKG_CONFIG", libblkid.join("pkg-config")).env("PKG_CONFIG_ALLOW_CROSS", "1");
         }
@@ -208,7 +221,7 @@ impl<'a> Toolchain<'a> {
     }
 
     /// Separated as cargo wants it, so that a folder with a blank in its name works.
-    fn rustflags(&self, sysroot: &Path, registries: &[PathBuf], output: &Path) -> OsString {
+    fn rustflags(&self, target: &Target, sysroot: &Path, registries: &[PathBuf], output: &Path) -> OsString {
         // rustc takes the last one that fits.
         let mut remapped: Vec<(PathBuf, &str)> = cargo_home().map(|home| (home, "/cargo")).into_iter().collect();
         remapped.extend(registries.iter().map(|registry| (registry.clone(), "/crates")));
@@ -216,6 +229,10 @@ impl<'a> Toolchain<'a> {
         remapped.push((output.to_owned(), "/build"));
         remapped.push((sysroot.to_owned(), "/rust"));
         let mut flags = OsString::from(RUSTFLAGS.join("\x1f"));
+        for flag in &target.rust_flags {
+            flags.push("\x1f");
+            flags.push(flag);
+        }
         for (path, name) in remapped {
             flags.push("\x1f--remap-path-prefix=");
             flags.push(path);
