@@ -4,7 +4,7 @@
 use std::{
     fmt::{self, Display, Formatter},
     fs::File,
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Read, Seek, SeekFrom, Take},
     path::PathBuf,
 };
 
@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-struct Hash(Box<dyn DynDigest>);
+struct Hash(Box<dyn DynDigest + Send>);
 
 impl Hash {
     fn new(like: &Digest) -> Self {
@@ -131,7 +131,7 @@ impl Place {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn open(&self) -> Result<impl Read + use<>> {
+    pub fn open(&self) -> Result<Take<File>> {
         let mut file = File::open(&self.path).at("read", &self.path)?;
         file.seek(SeekFrom::Start(self.offset)).at("read", &self.path)?;
         Ok(file.take(self.size))
@@ -175,7 +175,7 @@ impl Blob {
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn open(&self) -> Result<Hashed<impl Read + use<>>> {
+    pub fn open(&self) -> Result<Hashed<Take<File>>> {
         Ok(Hashed::new(self.place.open()?, self.digest.as_ref()))
     }
 }

@@ -1,12 +1,12 @@
 //! A layer's bytes on their way: from its blob through its compression to tar members, with the digest and the size of both sides
 //! checked at the end. Layers are read twice, once for their names and once for their contents; nothing of them is kept.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 
-use archive::decompress::MEMORY_MAX;
 use base::escape::escape;
 
 use super::{
+    ahead::Ahead,
     blob::Hashed,
     image::{Image, Layer},
     merge::Merge,
@@ -24,8 +24,6 @@ pub struct Located<'a> {
     /// The layer.
     pub layer: &'a Layer,
 }
-
-pub(super) type Source<'a> = Box<dyn BufRead + 'a>;
 
 impl<'a> Located<'a> {
     /// An error about this layer.
@@ -50,12 +48,12 @@ impl<'a> Located<'a> {
     /// # Errors
     /// [`Error::Layer`], [`Error::Io`].
     pub fn merge_into(&self, merge: &mut Merge, budget: &mut u64) -> Result<u32> {
-        let mut packed = self.layer.blob.open()?;
-        let result = self.read_members(BufReader::with_capacity(64 << 10, &mut packed), merge, budget);
+        let mut plain = Ahead::new(&self.layer.blob, true)?;
+        let result = self.read_members(&mut plain, merge, budget);
         // A damaged blob makes all kinds of errors; that it is damaged is the one to tell.
-        let drained = packed.drain();
-        let (count, size) = (packed.count, self.layer.blob.place.size);
-        if let Some((_, seen)) = packed.difference() {
+        let packed = plain.finish();
+        let size = self.layer.blob.place.size;
+        if let Some((_, seen)) = packed.difference {
             let advice = match (&self.image.remote, &self.layer.blob.digest) {
                 (Some(remote), Some(digest)) => {
                     remote.forget(digest)?;
@@ -65,14 +63,13 @@ impl<'a> Located<'a> {
             };
             return Err(self.error(b"", format!("its bytes have digest {seen}; it is damaged: {advice}")));
         }
-        if count != size && drained.is_ok() {
+        if let Some(count) = packed.count.filter(|count| *count != size) {
             return Err(self.error(b"", format!("it has {count} bytes instead of {size}; it is damaged")));
         }
         result
     }
 
-    fn read_members(&self, packed: impl BufRead, merge: &mut Merge, budget: &mut u64) -> Result<u32> {
-        let plain = decoder(packed).map_err(|error| self.error(b"", error.to_string()))?;
+    fn read_members(&self, plain: impl Read, merge: &mut Merge, budget: &mut u64) -> Result<u32> {
         let limit = *budget;
         let mut reader = Reader::new(Hashed::new(plain.take(limit.saturating_add(1)), self.layer.diff_id.as_ref()));
         let too_large = || format!("the image unpacks to more than the {limit} bytes left of --max-size");
@@ -116,17 +113,14 @@ impl<'a> Located<'a> {
     /// # Errors
     /// [`Error::Layer`], [`Error::Io`].
     pub fn members(self) -> Result<Members<'a>> {
-        let place = &self.layer.blob.place;
-        let packed = BufReader::with_capacity(64 << 10, place.open()?);
-        let plain = decoder(packed).map_err(|error| self.error(b"", error.to_string()))?;
-        Ok(Members { located: self, reader: Reader::new(plain), next: 0 })
+        Ok(Members { located: self, reader: Reader::new(Ahead::new(&self.layer.blob, false)?), next: 0 })
     }
 }
 
 /// The members of a layer that was checked before.
 pub struct Members<'a> {
     located: Located<'a>,
-    reader: Reader<Source<'a>>,
+    reader: Reader<Ahead>,
     next: u32,
 }
 
@@ -152,51 +146,4 @@ impl Members<'_> {
                 .map_err(|source| archive::Error::WriteArchive { source })?);
         }
     }
-}
-
-/// The compression of a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packing {
-    None,
-    Gzip,
-    Zstd,
-    Xz,
-    Bzip2,
-}
-
-impl Packing {
-    /// Tells it by the first bytes.
-    pub(super) fn detect(head: &[u8]) -> Self {
-        match head {
-            [0x1f, 0x8b, ..] => Self::Gzip,
-            // A frame, or one to be skipped, which comes first in what several programs write.
-            [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
-            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
-            // What follows the block size is the beginning of a block, or of the end of an empty stream.
-            [b'B', b'Z', b'h', b'1'..=b'9', 0x31 | 0x17, ..] => Self::Bzip2,
-            _ => Self::None,
-        }
-    }
-}
-
-/// Unpacks `packed`: all members of gzip, all frames of zstd, all streams of xz and bzip2. What is not compressed is as it is.
-pub(super) fn decoder<'a>(mut packed: impl BufRead + 'a) -> io::Result<Source<'a>> {
-    use liblzma::{bufread::XzDecoder, stream};
-    fn buffered<'a>(reader: impl Read + 'a) -> Source<'a> {
-        Box::new(BufReader::with_capacity(64 << 10, reader))
-    }
-    Ok(match Packing::detect(packed.fill_buf()?) {
-        Packing::Gzip => buffered(flate2::bufread::MultiGzDecoder::new(packed)),
-        Packing::Zstd => {
-            let mut decoder = zstd::Decoder::with_buffer(packed)?;
-            decoder.window_log_max(MEMORY_MAX.ilog2())?;
-            buffered(decoder)
-        }
-        Packing::Xz => {
-            let stream = stream::Stream::new_stream_decoder(MEMORY_MAX, stream::CONCATENATED)?;
-            buffered(XzDecoder::new_stream(packed, stream))
-        }
-        Packing::Bzip2 => buffered(bzip2::bufread::MultiBzDecoder::new(packed)),
-        Packing::None => Box::new(packed),
-    })
 }

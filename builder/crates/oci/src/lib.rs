@@ -2,7 +2,7 @@
 //! the layers. Nothing of an image is ever put on the host's filesystem, and nothing of the host is reached through an image.
 //!
 //! The modules, in the order in which an image goes through them: `reference` and `platform` say what is wanted, `open` finds it (and
-//! `registry` fetches it), `manifest` and `image` are what it is, `layer` and `tarball` read it, `merge` puts it together, `inject` and
+//! `registry` fetches it), `manifest` and `image` are what it is, `layer` and `tarball` read it (`decoder` unpacks, `ahead` of them), `merge` puts it together, `inject` and
 //! `exclude` change it, `ram` makes it run by itself (with a `network`), `pack` writes it, and `squashfs` and `erofs` in other forms,
 //! behind `lower`; `disk` keeps one.
 //!
@@ -22,8 +22,10 @@
 //! # }
 //! ```
 
+mod ahead;
 pub mod blob;
 pub mod config;
+mod decoder;
 pub mod disk;
 pub mod erofs;
 mod error;

@@ -16,7 +16,7 @@ use super::layout::Files;
 use crate::{
     Result,
     blob::Place,
-    layer::{Packing, decoder},
+    decoder::{Packing, decoder},
     manifest::{Descriptor, Role, Store, refusal},
     merge::{components, join},
     tarball::Reader,
