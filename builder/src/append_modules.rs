@@ -23,22 +23,40 @@ use crate::{
     image::{self, Modules},
 };
 
+/// The modules that were added.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Added {
+    /// None: the initramfs has modules for this kernel.
+    HasOwn,
+    /// None: the kernel has all of them built in.
+    BuiltIn,
+    /// These, by name.
+    Modules(Vec<String>),
+}
+
 /// Makes `output`, a copy of `initrd` followed by the modules of the kernel's tree `modules` that are `wanted`, with all they
-/// need. `false`, and no file, where `initrd` has modules for that kernel already.
+/// need. No file where none are added.
 ///
 /// # Errors
 /// [`archive::Error::NotInitramfs`] for something else, and whatever is wrong with the modules.
-pub fn with_modules(initrd: &Path, modules: &Path, wanted: &[&str], output: &Path) -> Result<bool> {
+pub fn with_modules(initrd: &Path, modules: &Path, wanted: &[&str], output: &Path) -> Result<Added> {
     let tree = ModuleTree::open(modules)?;
     let file = File::open(initrd).at("open", initrd)?;
     let contents = listing::read(file, initrd)?;
     let listed = Name::new(index_path(tree.version()).as_bytes());
     if contents.files.iter().any(|file| file.record.path == listed) {
-        return Ok(false);
+        return Ok(Added::HasOwn);
     }
     let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
+    let selection = tree.resolve(&wanted, &[])?;
+    if let Some(machine) = contents.machine {
+        selection.check_machine(machine)?;
+    }
+    if selection.modules.is_empty() {
+        return Ok(Added::BuiltIn);
+    }
     let mut added = Tree::new();
-    image::put_modules(&mut added, &Modules::pack(&tree.resolve(&wanted, &[])?, false, None)?)?;
+    image::put_modules(&mut added, &Modules::pack(&selection, false, None)?)?;
 
     let mut sink = AtomicFile::create(output)?;
     let mut source = File::open(initrd).at("open", initrd)?;
@@ -51,7 +69,7 @@ pub fn with_modules(initrd: &Path, modules: &Path, wanted: &[&str], output: &Pat
     buffer.flush().at("write", output)?;
     drop(buffer);
     sink.commit()?;
-    Ok(true)
+    Ok(Added::Modules(selection.modules.into_iter().map(|module| module.entry.name).collect()))
 }
 
 fn index_path(version: &str) -> String {
@@ -86,7 +104,8 @@ mod tests {
         let first = (1..20).map(compressed).find(|bytes| !bytes.len().is_multiple_of(4)).unwrap();
         std::fs::write(path("initrd"), &first).unwrap();
 
-        assert!(with_modules(&path("initrd"), &modules, &["ext4"], &path("both")).unwrap());
+        let added = with_modules(&path("initrd"), &modules, &["ext4"], &path("both")).unwrap();
+        assert_eq!(added, Added::Modules(vec!["crc16".to_owned(), "ext4".to_owned()]));
         let both = std::fs::read(path("both")).unwrap();
         assert!(both.starts_with(&first));
         let contents = listing::read(&both[..], &path("both")).unwrap();
@@ -97,7 +116,9 @@ mod tests {
         assert!(names.contains(&"lib/modules/6.1.0-1-test/initramfs.modules"), "{names:?}");
         assert!(!names.iter().any(|name| name.ends_with("fat.ko")), "{names:?}");
 
-        assert!(!with_modules(&path("both"), &modules, &["ext4"], &path("third")).unwrap());
+        assert_eq!(with_modules(&path("both"), &modules, &["ext4"], &path("third")).unwrap(), Added::HasOwn);
+        std::fs::write(modules.join("modules.builtin"), "kernel/fs/squashfs/squashfs.ko\n").unwrap();
+        assert_eq!(with_modules(&path("initrd"), &modules, &["squashfs"], &path("third")).unwrap(), Added::BuiltIn);
         assert!(!path("third").exists());
         assert!(with_modules(&modules.join("kernel/lib/crc16.ko"), &modules, &[], &path("third")).is_err());
     }

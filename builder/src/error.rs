@@ -71,6 +71,7 @@ impl Error {
                 kmod::Error::ModuleTree { .. }
                 | kmod::Error::UnknownSet { .. }
                 | kmod::Error::UnknownModule { .. }
+                | kmod::Error::EmptySet { .. }
                 | kmod::Error::ModulesOfOtherMachine { .. }
                 | kmod::Error::SignaturesEnforced { .. },
             ) => ExitCode::from(2),

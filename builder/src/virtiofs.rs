@@ -9,7 +9,7 @@ use kmod::{ModuleTree, Note};
 use sources::target::Target;
 
 use crate::{
-    Result,
+    Error, Result,
     image::{self, Modules},
     variant::Variant,
 };
@@ -45,7 +45,7 @@ pub struct Chosen {
 /// Chooses what virtiofs needs of the kernel in `tree`, and the modules `more`, for `target`.
 ///
 /// # Errors
-/// The kernel has no virtiofs, or not what was asked for; its modules are for another machine; a module that cannot be read.
+/// The kernel has no virtiofs, no bus for it, or not what was asked for; its modules are for another machine; a module that cannot be read.
 pub fn choose(tree: &ModuleTree, target: &Target, more: &[String], strip: bool) -> Result<Chosen> {
     let mut wanted = vec!["virtio_pci".to_owned(), "virtiofs".to_owned()];
     wanted.extend(more.iter().cloned());
@@ -61,10 +61,17 @@ pub fn choose(tree: &ModuleTree, target: &Target, more: &[String], strip: bool) 
     };
     let has_pci = has("virtio_pci");
     let mut notes: Vec<String> = selection.notes.iter().map(Note::to_string).collect();
+    if !has_pci && !has("virtio_mmio") {
+        return Err(Error::Usage(format!(
+            "kernel {} has neither virtio_pci nor virtio_mmio, so it would find no virtiofs device",
+            selection.version
+        )));
+    }
     if !has_pci {
-        let other =
-            if has("virtio_mmio") { "devices are found in memory (virtio_mmio) only" } else { "no device is found" };
-        notes.push(format!("kernel {} has no PCI bus for virtio (virtio_pci): {other}", selection.version));
+        notes.push(format!(
+            "kernel {} has no PCI bus for virtio (virtio_pci): devices are found in memory (virtio_mmio) only",
+            selection.version
+        ));
     }
     Ok(Chosen { modules: Modules::pack(&selection, strip, None)?, notes, has_pci })
 }
@@ -176,6 +183,9 @@ mod tests {
         let chosen = choose(&kernel(folder.path(), &files, ""), target, &[], false).unwrap();
         assert!(!chosen.has_pci && chosen.notes.iter().any(|note| note.contains("no PCI bus")), "{:?}", chosen.notes);
         assert_eq!(paths(&chosen).len(), 2);
+        let folder = tempfile::tempdir().unwrap();
+        let error = choose(&kernel(folder.path(), &files[..1], ""), target, &[], false).unwrap_err().to_string();
+        assert!(error.contains("neither virtio_pci nor virtio_mmio"), "{error}");
         let folder = tempfile::tempdir().unwrap();
         let error = choose(&kernel(folder.path(), &files[1..], ""), target, &[], false).unwrap_err().to_string();
         assert!(error.contains("has no module virtiofs"), "{error}");

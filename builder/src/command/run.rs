@@ -3,12 +3,14 @@
 
 use std::{
     ffi::OsString,
+    fs::File,
     io,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
     time::{Duration, Instant, SystemTime},
 };
 
+use archive::listing;
 use base::{IoContext, cleanup::TempDir, progress::Progress};
 use serde_json::json;
 use sources::{
@@ -21,7 +23,14 @@ use super::{
     machine::{accelerator_words, duration, failure, memory, seconds},
     output,
 };
-use crate::{Error, Result, append_modules, busybox_image, command::choice::choice, demo, variant::Variant};
+use crate::{
+    Error, Result,
+    append_modules::{self, Added},
+    busybox_image,
+    command::choice::choice,
+    demo,
+    variant::Variant,
+};
 
 /// Boot an artifact and a disk in QEMU.
 ///
@@ -161,20 +170,25 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn prepare(args: &Args, target: &'static Target, initrd: &Path, work: &Path, progress: &Progress) -> Result<Machine> {
     // What is not there is said before anything is fetched or made.
     for file in args.disk.iter().map(PathBuf::as_path).chain([initrd]) {
-        std::fs::File::open(file).at("open", file)?;
+        File::open(file).at("open", file)?;
     }
+    check_machine(initrd, target)?;
     let (kernel, modules) = kernel(args, target, progress)?;
     let mut machine = Machine::new(target, &kernel);
     base::program::require(&[machine.program()])?;
     machine.initrd = Some(initrd.to_owned());
     if let Some(modules) = modules {
-        let step = progress.step(format!("{}: adding modules of {}", target.name, kernel.version));
+        let step = progress.step(format!("{}: looking for modules of {}", target.name, kernel.version));
         let both = work.join("initrd");
-        let added = append_modules::with_modules(initrd, &modules, &modules_for(target), &both)?;
-        if added {
-            machine.initrd = Some(both);
+        match append_modules::with_modules(initrd, &modules, &modules_for(target), &both)? {
+            Added::HasOwn => step.finish("the initramfs has its own"),
+            Added::BuiltIn => step.finish("the kernel has all built in"),
+            Added::Modules(names) => {
+                step.finish(&format!("{} added", names.len()));
+                progress.say(lacking(initrd, &modules, target, &names));
+                machine.initrd = Some(both);
+            }
         }
-        step.finish(if added { "" } else { "the initramfs has its own" });
     }
     machine.drives = vec![drive(args, target, work, progress)?];
     machine.append.extend(args.append.iter().cloned());
@@ -186,6 +200,36 @@ fn prepare(args: &Args, target: &'static Target, initrd: &Path, work: &Path, pro
     }
     machine.extra.clone_from(&args.qemu);
     Ok(machine)
+}
+
+/// Refuses an initramfs whose `/init` the machine cannot run. What has no program there, or cannot be read, is left to the kernel.
+fn check_machine(initrd: &Path, target: &Target) -> Result<()> {
+    let contents = listing::read(File::open(initrd).at("open", initrd)?, initrd);
+    match contents.ok().and_then(|contents| contents.machine) {
+        Some(machine) if !target.elf.runs(machine) => {
+            let fitting = target::all()?.iter().find(|other| other.elf == machine);
+            let remedy = fitting.map_or_else(String::new, |other| format!(": name it with --target {}", other.name));
+            Err(Error::Usage(format!(
+                "the /init of {} is for {machine}, and the machine of target {} is {}{remedy}",
+                initrd.display(),
+                target.name,
+                target.elf
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Returns the warning about modules that are there for this run alone.
+fn lacking(initrd: &Path, modules: &Path, target: &Target, names: &[String]) -> String {
+    format!(
+        "warning: {} lacks modules of this kernel, which are added for this run only: {}. A real machine would not have them: build them in \
+         (build --module-tree {} --modules {})",
+        initrd.display(),
+        names.join(" "),
+        modules.display(),
+        modules_for(target).join(",")
+    )
 }
 
 /// Chooses what runs the guest, where neither the user nor the target's machine says so.
@@ -327,48 +371,4 @@ fn judge(verdict: Verdict, console: &str) -> Judged {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    #[test]
-    fn the_end_is_told_with_its_exit_status() {
-        let judged = |verdict, console| {
-            let Judged { text, status, .. } = judge(verdict, console);
-            (text, status == 0)
-        };
-        let off = Verdict::Ended(End::PoweredOff);
-        assert_eq!(judged(off, "login:"), ("The machine powered off.".to_owned(), true));
-        assert!(judged(Verdict::Ended(End::Halted), "").1);
-        assert!(!judged(Verdict::Ended(End::Panicked), "").1);
-        assert!(!judged(Verdict::TimedOut, "").1);
-        let card =
-            format!(" initramfs-overlay {} cannot boot: img-missing\r\n  step  devices\r\n", env!("CARGO_PKG_VERSION"));
-        assert_eq!(judged(off, &card), ("The boot failed: img-missing".to_owned(), false));
-    }
-
-    #[test]
-    fn the_newest_artifact_of_the_variant_is_taken() {
-        let folder = tempfile::tempdir().unwrap();
-        let target = target::named("i686").unwrap();
-        let newest = |variant| newest_artifact(folder.path(), target, variant);
-        let text = newest(Variant::Debug).unwrap_err().to_string();
-        assert!(text.contains("i686-debug.gz") && text.contains("build.sh"), "{text}");
-        let version = env!("CARGO_PKG_VERSION");
-        for (age, suffix) in ["i686.gz", "i686.zst", "i686-debug.gz", "x86_64.gz"].iter().enumerate() {
-            let file = fs::File::create(folder.path().join(format!("init-{version}-{suffix}"))).unwrap();
-            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - age as u64);
-            file.set_modified(time).unwrap();
-        }
-        let name = |variant| newest(variant).unwrap().file_name().unwrap().to_string_lossy().into_owned();
-        assert_eq!(name(Variant::Standard), format!("init-{version}-i686.gz"));
-        assert_eq!(name(Variant::Debug), format!("init-{version}-i686-debug.gz"));
-    }
-
-    #[test]
-    fn every_target_has_the_modules_for_its_disk() {
-        let modules = |name| modules_for(target::named(name).unwrap());
-        assert_eq!(modules("armv6l"), ["@overlay", "mmc_block"]);
-        assert_eq!(modules("i686"), ["@overlay", "virtio_pci", "virtio_blk"]);
-    }
-}
+mod tests;

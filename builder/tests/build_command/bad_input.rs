@@ -91,6 +91,8 @@ fn files_that_cannot_go_in_are_refused() {
     workshop.built(&[]);
     refused(&workshop, &["--include", "absent"], 1, &["cannot read absent"]);
     refused(&workshop, &["--include", "init"], 1, &["init", "folder"]);
+    fs::create_dir(workshop.path("hollow")).unwrap();
+    refused(&workshop, &["--include", "hollow"], 1, &["hollow is empty"]);
     fs::write(workshop.path("own/init"), "mine").unwrap();
     refused(&workshop, &[], 1, &["own/init would take the place of /init"]);
     fs::remove_file(workshop.path("own/init")).unwrap();

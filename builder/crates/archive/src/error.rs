@@ -57,6 +57,12 @@ pub enum Error {
         /// Its size when it was looked at, in bytes.
         expected: u64,
     },
+    /// A directory to include that has nothing in it.
+    #[error("{} is empty, so there is nothing to include", path.display())]
+    EmptyFolder {
+        /// The directory on the host.
+        path: PathBuf,
+    },
     /// A file of the user's in the place of PID 1.
     #[error("{} would take the place of /init, the program that this initramfs is about; rename it", path.display())]
     ShadowsInit {

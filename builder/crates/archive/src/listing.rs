@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use base::{IoContext, escape::escape};
+use base::{IoContext, elf::Machine, escape::escape};
 use contract::hex;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -42,6 +42,9 @@ pub struct Listing {
     pub release: Option<Release>,
     /// Files that init reads from its own image, by path: the baked-in command line and the trusted keys.
     pub inits: BTreeMap<String, Vec<u8>>,
+    /// The machine that `/init` is for, where it is an ELF program.
+    #[serde(skip)]
+    pub machine: Option<Machine>,
     /// The segments in the file's order.
     pub segments: Vec<Segment>,
     /// Every entry in the file's order; where a name comes twice, the kernel keeps the last one.
@@ -143,6 +146,7 @@ impl Default for Reading {
             size: 0,
             release: None,
             inits: BTreeMap::new(),
+            machine: None,
             segments: Vec::new(),
             files: Vec::new(),
             notes: Vec::new(),
@@ -392,6 +396,7 @@ impl Reading {
         }
         self.contents.size = size;
         self.contents.inits = self.releases.inits();
+        self.contents.machine = self.releases.machine();
         self.contents.release = self.releases.finish();
         self.contents
     }

@@ -44,6 +44,12 @@ impl Machine {
             .into_iter()
             .find(|machine| machine.identity() == (class, e_machine))
     }
+
+    /// Returns true if a kernel for this machine runs programs for `program`: its own, and 32-bit ones of its family.
+    #[must_use]
+    pub fn runs(self, program: Self) -> bool {
+        self == program || matches!((self, program), (Self::X86_64, Self::I386) | (Self::Aarch64, Self::Arm))
+    }
 }
 
 impl fmt::Display for Machine {
@@ -56,6 +62,15 @@ impl fmt::Display for Machine {
             Self::X86_64 => "64-bit x86",
         })
     }
+}
+
+/// Returns the machine that the ELF file which begins with `head` is for; `None` where it is none, or for a machine that no target has.
+#[must_use]
+pub fn machine(head: &[u8]) -> Option<Machine> {
+    // e_ident: the magic number, EI_CLASS (1 is 32-bit, 2 is 64-bit), EI_DATA (1 is little-endian); e_machine at 18.
+    let [b'\x7f', b'E', b'L', b'F', class @ (1 | 2), 1, ..] = head else { return None };
+    let e_machine = u16::from_le_bytes(head.get(18..20)?.try_into().ok()?);
+    Machine::with_identity(32 * u32::from(*class), elf::Machine(e_machine))
 }
 
 /// Returns the reason why `bytes` is not a complete, statically linked program for `machine`; `None` if it is one.
@@ -135,6 +150,8 @@ mod tests {
     fn a_static_program_is_accepted_and_nothing_else() {
         let whole = program(1000, false);
         assert_eq!(objection(&whole, Machine::X86_64), None);
+        assert_eq!(machine(&whole[..20]), Some(Machine::X86_64));
+        assert_eq!([&whole[..19], b"#!/bin/sh and so on", b""].map(machine), [None; 3]);
         let cases: [(&[u8], Machine, &str); 6] = [
             (&whole, Machine::Arm, "it is a program for 64-bit x86, not for 32-bit ARM"),
             (&whole[..999], Machine::X86_64, "it is cut off: it has 999 bytes of at least 1000"),

@@ -26,5 +26,6 @@ mod error;
 pub mod escape;
 pub mod program;
 pub mod progress;
+pub mod rooted;
 
 pub use error::{Error, IoContext, ProgramFailure, Result, in_one_line};

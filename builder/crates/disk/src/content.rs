@@ -110,6 +110,18 @@ impl Entry {
     }
 }
 
+/// Reads everything below the folder that `option` names.
+///
+/// # Errors
+/// As [`read`], and [`Error::Usage`] for an empty one.
+pub fn read_given(option: &str, folder: &Path, owner: Owner) -> Result<Vec<Entry>> {
+    let entries = read(folder, owner)?;
+    if entries.is_empty() {
+        return Err(Error::Usage(format!("{option} {}: it is empty, so nothing would be put in", folder.display())));
+    }
+    Ok(entries)
+}
+
 /// Reads everything below `folder`, sorted by path.
 ///
 /// # Errors

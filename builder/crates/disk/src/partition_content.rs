@@ -178,7 +178,7 @@ fn overlay_part(disk: &Disk, persistent: Option<&Path>, image: &Image, warnings:
     let mut entries = Vec::new();
     if let Some(folder) = persistent {
         entries.push(Entry::folder(names::PERSISTENT));
-        let mut inside = content::read(&absolute(folder)?, disk.owner)?;
+        let mut inside = content::read_given("--persistent", &absolute(folder)?, disk.owner)?;
         if inside.iter().any(implied::is_implied) {
             match implied::directories(&image.path)? {
                 Some(directories) => implied::complete(&mut inside, &directories),
@@ -202,7 +202,7 @@ fn boot_part(disk: &Disk, boot: &Boot) -> Result<Part> {
     let mut entries: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
     if let Some(folder) = &boot.folder {
         let folder = absolute(folder)?;
-        let accepted = vfat::accept(content::read(&folder, content::Owner::Root)?, &folder)?;
+        let accepted = vfat::accept(content::read_given("--boot", &folder, content::Owner::Root)?, &folder)?;
         entries.extend(accepted.into_iter().map(|entry| (entry.path.clone(), entry)));
     }
     for (source, path) in &boot.files {
@@ -308,6 +308,31 @@ mod tests {
             let text = insert(&mut entries, &source, path).unwrap_err().to_string();
             assert!(text.contains(word), "{path}: {text}");
         }
+    }
+
+    #[test]
+    fn an_empty_folder_is_no_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let boot = Boot { folder: Some(folder.path().to_owned()), ..Boot::default() };
+        let disk = Disk {
+            source: Source::Root(folder.path().to_owned()),
+            image_name: names::IMAGE.to_owned(),
+            format: image::Format::Squashfs,
+            compression: None,
+            owner: content::Owner::Root,
+            boot: Some(boot.clone()),
+            newimg: None,
+            overlay: None,
+            update_room: true,
+            table: super::super::layout::Table::Gpt,
+            sizes: BTreeMap::new(),
+            extent: super::super::layout::Extent { disk: None, power_of_two: false, sector: 512 },
+            time: 0,
+        };
+        let text = boot_part(&disk, &boot).err().unwrap().to_string();
+        assert!(text.starts_with("--boot ") && text.contains("it is empty"), "{text}");
+        std::fs::write(folder.path().join("kernel.img"), "k").unwrap();
+        assert_eq!(boot_part(&disk, &boot).unwrap().entries.len(), 1);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct Planned {
 /// tree's root, or `@` and the name of a set.
 ///
 /// # Errors
-/// A name that the kernel does not have; a module that another one depends on and that is not there or cannot be read; modules
+/// A name that the kernel does not have, a set that it has nothing of; a module that another one depends on and that is not there or cannot be read; modules
 /// that depend on each other in a circle; modules of two kernels.
 pub fn resolve(catalog: &Catalog, wanted: &[String], always: &[String]) -> Result<Plan> {
     let mut plan = Plan { notes: catalog.notes.clone(), ..Plan::default() };
@@ -105,6 +105,11 @@ fn look_up(catalog: &Catalog, asked: &str, plan: &mut Plan) -> Result<Vec<String
                 Found::Nothing => absent.push(*member),
             }
         }
+        if absent.len() == set.members.len() {
+            let built_in_known = catalog.built_in.known;
+            let version = catalog.version.clone();
+            return Err(Error::EmptySet { asked: asked.to_owned(), members: set.members, version, built_in_known });
+        }
         if !absent.is_empty() {
             add_note(&mut plan.notes, Note::SetMembersAbsent { set: set.name, names: absent }, true);
         }
@@ -124,7 +129,8 @@ fn look_up(catalog: &Catalog, asked: &str, plan: &mut Plan) -> Result<Vec<String
             let sets: Vec<String> = SETS.iter().map(|set| format!("@{}", set.name)).collect();
             let all = catalog.all_names().into_iter().chain(sets.iter().map(String::as_str));
             let nearest = names::nearest(&name, all);
-            Err(Error::UnknownModule { name: asked.into(), version: catalog.version.clone(), nearest })
+            let built_in_known = catalog.built_in.known;
+            Err(Error::UnknownModule { name: asked.into(), version: catalog.version.clone(), nearest, built_in_known })
         }
     }
 }
@@ -305,7 +311,12 @@ fn add_need(module: &mut Planned, need: &str) {
 }
 
 fn info<'a>(catalog: &'a Catalog, name: &str) -> Result<&'a ModInfo> {
-    let missing = || Error::UnknownModule { name: name.into(), version: catalog.version.clone(), nearest: Vec::new() };
+    let missing = || Error::UnknownModule {
+        name: name.into(),
+        version: catalog.version.clone(),
+        nearest: Vec::new(),
+        built_in_known: catalog.built_in.known,
+    };
     let entry = catalog.modules.get(name).ok_or_else(missing)?;
     entry
         .info

@@ -21,6 +21,18 @@ pub enum Error {
         /// The names that there are.
         known: Vec<String>,
     },
+    /// A kernel has no module of a set, and none of them built in.
+    #[error("kernel {version} has no module of {asked} ({}){}", members.join(", "), not_even_built_in(*built_in_known))]
+    EmptySet {
+        /// The set, with its `@`.
+        asked: String,
+        /// Its modules.
+        members: &'static [&'static str],
+        /// The kernel's version.
+        version: String,
+        /// True where the tree lists what is built in.
+        built_in_known: bool,
+    },
     /// A folder does not hold the modules of one kernel.
     #[error("cannot take kernel modules from {}: {reason}", path.display())]
     ModuleTree {
@@ -38,7 +50,7 @@ pub enum Error {
         reason: String,
     },
     /// A kernel has no module of this name, and nothing of this name built in.
-    #[error("kernel {version} has no module {name}, not even built in{}", did_you_mean(nearest))]
+    #[error("kernel {version} has no module {name}{}{}", not_even_built_in(*built_in_known), did_you_mean(nearest))]
     UnknownModule {
         /// The name or path that was asked for.
         name: String,
@@ -46,6 +58,8 @@ pub enum Error {
         version: String,
         /// Names that come near to it.
         nearest: Vec<String>,
+        /// True where the tree lists what is built in.
+        built_in_known: bool,
     },
     /// A module depends on one that is not there.
     #[error(
@@ -99,6 +113,15 @@ pub enum Error {
         /// The parameter or the configuration that does.
         enforced_by: String,
     },
+}
+
+/// Returns the words for something that is no module, by whether the tree lists what is built in.
+fn not_even_built_in(built_in_known: bool) -> &'static str {
+    if built_in_known {
+        ", not even built in"
+    } else {
+        ", and its folder has no modules.builtin, which would list what is built in: leave out what is"
+    }
 }
 
 /// ". Did you mean a, b or c?" or nothing.

@@ -88,17 +88,16 @@ impl Selection {
         idle.into_iter().filter(|name| self.asked.contains(name)).map(|module| Note::NeverLoaded { module }).collect()
     }
 
-    /// Refuses modules for another machine than the image's. A 64-bit kernel with its 32-bit init is no other machine.
+    /// Refuses modules of a kernel that does not run the image's programs.
     ///
     /// # Errors
     /// [`Error::ModulesOfOtherMachine`] with both.
     pub fn check_machine(&self, image: Machine) -> Result<()> {
-        match (image, self.machine) {
-            (_, None) | (Machine::I386, Some(Machine::X86_64)) | (Machine::Arm, Some(Machine::Aarch64)) => Ok(()),
-            (image, Some(modules)) if image == modules => Ok(()),
-            (image, Some(modules)) => {
+        match self.machine {
+            Some(modules) if !modules.runs(image) => {
                 Err(Error::ModulesOfOtherMachine { version: self.version.clone(), modules, image })
             }
+            _ => Ok(()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use base::IoContext;
+use base::{IoContext, rooted::find};
 use walkdir::WalkDir;
 
 use super::{
@@ -21,8 +21,11 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// Files that only the root of a kernel's module tree has (kernel, Documentation/kbuild/kbuild.rst, and depmod(8)).
-const MARKS: [&str; 4] = ["modules.builtin", "modules.order", "modules.dep", "kernel"];
+/// Files that the kernel's own installation puts at the root of its module tree (kernel, Documentation/kbuild/kbuild.rst).
+const MARKS: [&str; 2] = ["modules.builtin", "modules.order"];
+
+/// The directories of a root that hold the trees of its kernels; with a merged `/usr` they are one.
+const HOMES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
 
 /// Directories by precedence: of two files with one module name, the one in the directory named first here is taken, as depmod does
 /// (depmod.d(5), `search`).
@@ -50,31 +53,34 @@ pub fn locate(path: &Path) -> Result<Place> {
     if is_tree(path) {
         return Ok(Place { root: path.into(), plain: false });
     }
-    for parent in [path.to_path_buf(), path.join("lib/modules"), path.join("usr/lib/modules")] {
-        if !parent.is_dir() {
-            continue;
+    let mut homes: Vec<PathBuf> = HOMES.iter().filter_map(|home| find(path, Path::new(home))).collect();
+    homes.retain(|home| home.is_dir());
+    let is_root = !homes.is_empty();
+    if !is_root {
+        homes.push(path.to_owned());
+    }
+    let mut trees = Vec::new();
+    for home in &homes {
+        for entry in fs::read_dir(home).at("read", home)? {
+            let child = entry.at("read", home)?.path();
+            // A link in a root leads to where it does for a program that runs in that root.
+            let child = match child.strip_prefix(path) {
+                Ok(name) if is_root => find(path, name),
+                _ => Some(child),
+            };
+            trees.extend(child.filter(|child| child.is_dir() && is_tree(child)));
         }
-        let mut trees = Vec::new();
-        for entry in fs::read_dir(&parent).at("read", &parent)? {
-            let child = entry.at("read", &parent)?.path();
-            if child.is_dir() && is_tree(&child) {
-                trees.push(child);
-            }
-        }
-        trees.sort();
-        match trees.as_slice() {
-            [] => {}
-            [tree] => return Ok(Place { root: tree.clone(), plain: false }),
-            several => {
-                let versions: Vec<String> = several
-                    .iter()
-                    .filter_map(|tree| tree.file_name())
-                    .map(|name| name.to_string_lossy().into())
-                    .collect();
-                let reason =
-                    format!("it holds the modules of several kernels ({}). Name one of them", versions.join(", "));
-                return Err(refuse(reason));
-            }
+    }
+    trees.sort();
+    trees.dedup();
+    match trees.as_slice() {
+        [] if is_root => return Err(refuse(format!("there are no modules in its {}", HOMES.join(" and ")))),
+        [] => {}
+        [tree] => return Ok(Place { root: tree.clone(), plain: false }),
+        several => {
+            let versions = several.iter().filter_map(|tree| tree.file_name()).map(|name| name.to_string_lossy());
+            let versions = versions.collect::<Vec<_>>().join(", ");
+            return Err(refuse(format!("it holds the modules of several kernels ({versions}). Name one of them")));
         }
     }
     if module_files(path)?.is_empty() {
@@ -85,8 +91,18 @@ pub fn locate(path: &Path) -> Result<Place> {
     Ok(Place { root: path.into(), plain: true })
 }
 
+/// Returns true for a kernel's module tree. A directory `kernel` alone is none: `/etc/kernel` and `/usr/lib/kernel` hold scripts. Nor is a
+/// list of depmod's that a removed kernel has left.
 fn is_tree(path: &Path) -> bool {
     MARKS.iter().any(|mark| path.join(mark).exists())
+        || has_module(&path.join("kernel"))
+        || path.join("modules.dep").exists() && has_module(path)
+}
+
+/// Returns true if there is a module file below `folder`.
+fn has_module(folder: &Path) -> bool {
+    let names = WalkDir::new(folder).into_iter().flatten();
+    names.into_iter().any(|entry| entry.path().to_str().and_then(names::of_file).is_some())
 }
 
 /// The module files below a folder, relative to it, sorted. A link to a file counts, a link to a folder is not followed: `build`
@@ -114,7 +130,8 @@ fn module_files(root: &Path) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// The folder cannot be read; in a plain folder, a file that is no module, two files of one name, or modules of two kernels.
-/// In a kernel's tree a bad file is an error only once it is needed.
+/// In a kernel's tree a bad file is an error only once it is needed; a tree without any module that does not say what is built in
+/// is one at once.
 pub fn scan(place: &Place) -> Result<Catalog> {
     let files = module_files(&place.root)?;
     let infos = read_all(&place.root, &files);
@@ -147,6 +164,10 @@ pub fn scan(place: &Place) -> Result<Catalog> {
                 catalog.modules.insert(name, entry);
             }
         }
+    }
+    if catalog.modules.is_empty() && !catalog.built_in.known {
+        let reason = "there is no module in it, and no list of what its kernel has built in (modules.builtin)";
+        return Err(Error::ModuleTree { path: place.root.clone(), reason: reason.into() });
     }
     catalog.version = version(place, &catalog.modules)?;
     catalog.config = KernelConfig::find(&place.root, &catalog.version);

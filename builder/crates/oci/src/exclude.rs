@@ -1,7 +1,7 @@
 //! `--exclude GLOB`: names that are left out. A name that is left out takes everything below it along; another hard link of the same
 //! file keeps its content.
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+use std::{cell::Cell, ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use globset::{Glob, GlobBuilder, GlobSet, GlobSetBuilder};
 
@@ -10,7 +10,13 @@ use crate::{Error, Result};
 
 /// Patterns of the names that are left out.
 #[derive(Debug, Clone, Default)]
-pub struct Exclude(GlobSet);
+pub struct Exclude {
+    set: GlobSet,
+    /// The patterns as they were given.
+    patterns: Vec<String>,
+    /// True for each pattern that a name has matched.
+    used: Vec<Cell<bool>>,
+}
 
 impl Exclude {
     /// Reads patterns. One with a slash in it is about the whole path, with or without a slash in front; one without is about a name,
@@ -36,18 +42,26 @@ impl Exclude {
             let anywhere = !pattern.trim_end_matches('/').contains('/');
             set.add(glob(&if anywhere { format!("**/{path}") } else { path.to_owned() })?);
         }
-        set.build().map(Self).map_err(|error| Error::Usage(format!("--exclude: {}", error.kind())))
+        let set = set.build().map_err(|error| Error::Usage(format!("--exclude: {}", error.kind())))?;
+        Ok(Self { set, patterns: patterns.to_vec(), used: vec![Cell::new(false); patterns.len()] })
     }
 
     /// Returns true for a name that is left out.
     #[must_use]
     pub fn matches(&self, path: &[u8]) -> bool {
-        self.0.is_match(OsStr::from_bytes(path))
+        let matching = self.set.matches(OsStr::from_bytes(path));
+        matching.iter().filter_map(|index| self.used.get(*index)).for_each(|used| used.set(true));
+        !matching.is_empty()
+    }
+
+    /// Returns the patterns that no name has matched so far.
+    pub fn unused(&self) -> impl Iterator<Item = &str> {
+        self.patterns.iter().zip(&self.used).filter(|(_, used)| !used.get()).map(|(pattern, _)| pattern.as_str())
     }
 
     /// Takes the names away.
     pub fn apply(&self, merge: &mut Merge) {
-        if self.0.is_empty() {
+        if self.set.is_empty() {
             return;
         }
         let before = merge.tree.len();
@@ -55,7 +69,7 @@ impl Exclude {
         let mut below: Option<Vec<u8>> = None;
         for node in merge.tree.iter() {
             let inside = below.as_ref().is_some_and(|folder| node.path.starts_with(folder));
-            if inside || self.matches(node.path) {
+            if self.matches(node.path) || inside {
                 if !inside {
                     below = Some([node.path, b"/"].concat());
                 }
@@ -85,7 +99,10 @@ mod tests {
             merge.tree.insert(name, entry, OnConflict::Refuse).unwrap();
         }
         let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
-        Exclude::new(&patterns).unwrap().apply(&mut merge);
+        let exclude = Exclude::new(&patterns).unwrap();
+        let before = merge.tree.len();
+        exclude.apply(&mut merge);
+        assert_eq!(exclude.unused().count() == patterns.len(), merge.tree.len() == before, "{patterns:?}");
         merge.tree.iter().map(|node| String::from_utf8_lossy(node.path).into_owned()).collect()
     }
 
@@ -113,6 +130,20 @@ mod tests {
         for bad in ["", "/", "a[", "{a"] {
             assert!(Exclude::new(&[bad.to_owned()]).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_pattern_that_matches_nothing_is_known() {
+        let mut merge = Merge::default();
+        merge.tree.insert("a", Entry::directory(0o755), OnConflict::Refuse).unwrap();
+        merge.tree.insert("a/b.pyc", Entry::symlink("x"), OnConflict::Refuse).unwrap();
+        let exclude = Exclude::new(&["a", "*.pyc", "/b.pyc", "*.py"].map(str::to_owned)).unwrap();
+        exclude.apply(&mut merge);
+        assert_eq!(
+            Vec::from_iter(exclude.unused()),
+            ["/b.pyc", "*.py"],
+            "what is below a name that goes counts as well"
+        );
     }
 
     #[test]

@@ -7,9 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base::IoContext;
+use base::{IoContext, rooted::find};
 use contract::virtiofs::ROOT_TAG;
-use disk::root::find;
 
 use super::{RootAccess, Share};
 use crate::{Error, Result};

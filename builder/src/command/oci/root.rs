@@ -68,6 +68,9 @@ impl RootArgs {
         }
         if !self.exclude.is_empty() {
             progress.say(format!("left out: {} names", merge.left_out));
+            for pattern in exclude.unused() {
+                progress.say(format!("warning: --exclude `{pattern}` matches no name in the image"));
+            }
         }
         Ok((merge, base))
     }

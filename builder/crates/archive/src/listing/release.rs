@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use base::elf::{self, Machine};
 use contract::names;
 use serde::Serialize;
 
@@ -15,6 +16,9 @@ fn is_inits(path: &str) -> bool {
     [names::BAKED_CMDLINE, names::FINAL_CMDLINE].iter().any(|name| below(name).is_some_and(|rest| rest.is_empty()))
         || below(names::TRUST_DIR).is_some_and(|rest| rest.starts_with('/'))
 }
+
+/// Path of the program that the kernel starts.
+const INIT: &str = "init";
 
 /// Enough for any such file; a larger one is something else.
 const SIZE_MAX: usize = 64 * 1024;
@@ -71,6 +75,11 @@ impl Candidates {
         own.map(|(path, content)| (path.clone(), content.clone())).collect()
     }
 
+    /// Returns the machine that `/init` is for, where it is an ELF program.
+    pub fn machine(&self) -> Option<Machine> {
+        elf::machine(self.0.get(INIT)?)
+    }
+
     /// The best of them that says anything.
     pub fn finish(mut self) -> Option<Release> {
         PLACES.iter().find_map(|path| {
@@ -81,7 +90,7 @@ impl Candidates {
 }
 
 fn place(path: &[u8]) -> Option<&str> {
-    std::str::from_utf8(path).ok().filter(|path| PLACES.contains(path) || is_inits(path))
+    std::str::from_utf8(path).ok().filter(|path| *path == INIT || PLACES.contains(path) || is_inits(path))
 }
 
 fn parse(text: &str) -> serde_json::Map<String, serde_json::Value> {

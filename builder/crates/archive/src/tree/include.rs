@@ -31,11 +31,14 @@ impl Tree {
     /// Puts a whole directory of the host into the root: see the module for what becomes of modes, owners and links.
     ///
     /// # Errors
-    /// [`Error::Io`] naming what cannot be read, [`Error::ShadowsInit`] where the directory has an `init` at its top,
+    /// [`Error::Io`] naming what cannot be read, [`Error::EmptyFolder`], [`Error::ShadowsInit`] where the directory has an `init` at its top,
     /// otherwise as [`Self::insert`].
     pub fn include(&mut self, folder: &Path, on_conflict: OnConflict) -> Result<()> {
         if !std::fs::metadata(folder).at("read", folder)?.is_dir() {
             Err(io::Error::from(io::ErrorKind::NotADirectory)).at("read the folder", folder)?;
+        }
+        if std::fs::read_dir(folder).at("read", folder)?.next().is_none() {
+            return Err(Error::EmptyFolder { path: folder.to_owned() });
         }
         // A name and its (device, inode) on the host: the first name of each set of hard links.
         let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();

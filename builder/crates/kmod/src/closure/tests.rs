@@ -1,6 +1,10 @@
 //! Tables of catalogs and the plans that come of them.
 
-use super::super::{catalog::Entry, config::KernelConfig, testing};
+use super::super::{
+    catalog::{BuiltIn, Entry},
+    config::KernelConfig,
+    testing,
+};
 use super::*;
 
 /// A catalog from lines of `name field field …`; a path is made from the name.
@@ -11,6 +15,7 @@ fn catalog(lines: &str, built_in: &[&str]) -> Catalog {
         let info = ModInfo::parse(testing::modinfo(name, fields).as_bytes());
         catalog.modules.insert(name.into(), Entry { path: format!("kernel/{name}.ko"), info: Ok(info) });
     }
+    catalog.built_in.known = true;
     catalog.built_in.names = built_in.iter().map(ToString::to_string).collect();
     catalog
 }
@@ -195,6 +200,22 @@ fn sets_take_what_there_is() {
     assert_eq!(plan.notes, [Note::SetMembersAbsent { set: "overlay", names: vec!["erofs"] }]);
     let error = self::plan(&catalog, &["@overlays"]).unwrap_err().to_string();
     assert!(error.contains("@overlay,"), "{error}");
+}
+
+#[test]
+fn a_set_without_any_member_is_an_error() {
+    let mut catalog = catalog("ext4", &["virtio_pci"]);
+    assert_eq!(plan(&catalog, &["@virtio"]).unwrap().modules, [], "built in is not missing");
+    let error = plan(&catalog, &["ext4", "@storage"]).unwrap_err().to_string();
+    assert!(error.starts_with("kernel 6.1 has no module of @storage (ahci, ") && error.ends_with("not even built in"));
+    catalog.built_in = BuiltIn::default();
+    let error = plan(&catalog, &["@virtio"]).unwrap_err().to_string();
+    assert!(error.contains("its folder has no modules.builtin"), "{error}");
+    let error = plan(&catalog, &["loop"]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "kernel 6.1 has no module loop, and its folder has no modules.builtin, which would list what is built in: leave out what is"
+    );
 }
 
 #[test]

@@ -31,6 +31,43 @@ fn a_tree_is_found_from_above() {
 }
 
 #[test]
+fn a_root_has_its_modules_in_one_place() {
+    for links in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        // Debian's: scripts of kernel packages, systemd's kernel-install, and with a merged /usr a link, which may be absolute.
+        let lib = if links { "usr/lib" } else { "lib" };
+        for folder in ["etc/kernel/postinst.d", "boot", lib] {
+            fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        fs::create_dir_all(root.join(lib).join("kernel/install.d")).unwrap();
+        if links {
+            std::os::unix::fs::symlink("/usr/lib", root.join("lib")).unwrap();
+        }
+        let error = open(root).unwrap_err().to_string();
+        assert!(error.contains("there is no module"), "{error}");
+        // What depmod leaves of a kernel that is gone.
+        let modules = root.join(lib).join("modules");
+        fs::create_dir_all(modules.join("6.0")).unwrap();
+        fs::write(modules.join("6.0/modules.dep"), "").unwrap();
+        let error = open(root).unwrap_err().to_string();
+        assert!(error.ends_with("there are no modules in its lib/modules and usr/lib/modules"), "{error}");
+        tree(&modules.join("6.1.0-1-test"));
+        assert_eq!(open(root).unwrap().root, modules.join("6.1.0-1-test"), "{links}");
+    }
+}
+
+#[test]
+fn a_tree_with_nothing_in_it_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("modules.order"), "").unwrap();
+    let error = open(folder.path()).unwrap_err().to_string();
+    assert!(error.ends_with("and no list of what its kernel has built in (modules.builtin)"), "{error}");
+    fs::write(folder.path().join("modules.builtin"), "kernel/fs/fat/vfat.ko\n").unwrap();
+    assert!(open(folder.path()).unwrap().built_in.names.contains("vfat"));
+}
+
+#[test]
 fn several_kernels_are_listed() {
     let folder = tempfile::tempdir().unwrap();
     for version in ["6.1", "6.2"] {
@@ -93,7 +130,7 @@ fn bad_files_in_a_plain_folder_are_named() {
         let error = open(folder.path()).unwrap_err().to_string();
         assert!(error.contains("bad.ko: ") && error.contains(reason), "{error}");
         // In a kernel's tree it matters only once it is needed.
-        fs::create_dir(folder.path().join("kernel")).unwrap();
+        fs::write(folder.path().join("modules.order"), "").unwrap();
         assert!(open(folder.path()).unwrap().modules["bad"].info.is_err());
     }
 }
@@ -127,6 +164,7 @@ fn links_to_files_count_and_links_to_folders_do_not() {
     write_module(folder.path(), "elsewhere/overlay.ko", "");
     let root = folder.path().join("6.1.0-1-test");
     fs::create_dir_all(root.join("kernel")).unwrap();
+    fs::write(root.join("modules.builtin"), "").unwrap();
     std::os::unix::fs::symlink("../elsewhere", root.join("build")).unwrap();
     assert!(open(&root).unwrap().modules.is_empty());
     std::os::unix::fs::symlink("../../elsewhere/overlay.ko", root.join("kernel/overlay.ko")).unwrap();
