@@ -8,6 +8,7 @@ use oci::{
     self, exclude::Exclude, image::Image, merge::Merge, platform::Platform, reference::Reference, registry::Access,
 };
 use sources::{
+    Substitute,
     busybox::{self, Busybox, Origin, SourceImage, VARIABLE},
     target::Target,
 };
@@ -23,7 +24,13 @@ const IMAGE_MAX: u64 = 1 << 30;
 ///
 /// # Errors
 /// As [`busybox::get`]; for an image as [`Image::open_with`].
-pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Progress) -> Result<Busybox> {
+pub fn get(
+    target: &Target,
+    given: Option<&Path>,
+    cache: &Cache,
+    substitute: Substitute,
+    progress: &Progress,
+) -> Result<Busybox> {
     let given = given.map(Path::to_owned).or_else(|| variable(VARIABLE));
     if let Some(text) = given.as_deref().filter(|path| !path.is_dir()).and_then(Path::to_str)
         && is_named_by(text)?
@@ -31,7 +38,7 @@ pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Prog
         let (bytes, image) = program(text, target, *progress)?;
         return Ok(busybox::examine(bytes, Path::new(text), target, Some(Origin::Image(image)))?);
     }
-    Ok(busybox::get(target, given.as_deref(), cache, progress)?)
+    Ok(busybox::get(target, given.as_deref(), cache, substitute, progress)?)
 }
 
 /// Returns true where `text` names an image, and not a directory.

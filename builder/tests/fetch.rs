@@ -19,11 +19,17 @@ fn a_kernel_for_every_target() {
     }
     let cache = initramfs_overlay::cache::open().unwrap();
     for target in target::all().unwrap() {
-        let kernel = kernel_package::debian(target, &cache, &initramfs_overlay::progress::on_stderr()).unwrap();
+        let kernel = kernel_package::debian(
+            target,
+            &cache,
+            sources::Substitute::Refuse,
+            &initramfs_overlay::progress::on_stderr(),
+        )
+        .unwrap();
         assert!(kernel.modules.join("kernel/fs/overlayfs/overlay.ko").is_file(), "{kernel:?}");
         assert!(kernel.vmlinuz.is_file());
         assert_eq!(kernel.dtb.is_some(), target.kernel.dtb.is_some());
-        let again = kernel_package::debian(target, &cache, &Progress::none()).unwrap();
+        let again = kernel_package::debian(target, &cache, sources::Substitute::Refuse, &Progress::none()).unwrap();
         assert_eq!(kernel, again);
     }
 }

@@ -50,7 +50,8 @@ fn lab() -> Result<Lab, String> {
     vm::share::Daemon::find(None).map_err(|error| error.to_string())?;
     let cache = initramfs_overlay::cache::open().map_err(|error| error.to_string())?;
     let target = target::named("x86_64").map_err(|error| error.to_string())?;
-    let busybox = busybox_image::get(target, None, &cache, &Progress::none()).map_err(|error| error.to_string())?;
+    let busybox = busybox_image::get(target, None, &cache, sources::Substitute::Allow, &Progress::none())
+        .map_err(|error| error.to_string())?;
     let work = tempfile::tempdir().expect("a directory");
     let at = |name: &str| work.path().join(name);
     for name in ["root", "image", "out", "tmp", "cache"] {
@@ -224,7 +225,12 @@ fn the_terminal_is_as_before() {
     fs::write(&initrd, "none").expect("a file");
     fs::write(&disk, [0; 1 << 20]).expect("a file");
     let cache = initramfs_overlay::cache::open().expect("the cache");
-    let kernel = sources::kernel_package::debian(target::named("x86_64").expect("a target"), &cache, &Progress::none());
+    let kernel = sources::kernel_package::debian(
+        target::named("x86_64").expect("a target"),
+        &cache,
+        sources::Substitute::Allow,
+        &Progress::none(),
+    );
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).expect("a terminal");
     grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal");
     let name = ptsname(&master, Vec::new()).expect("a name").into_string().expect("UTF-8");

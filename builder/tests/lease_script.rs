@@ -30,14 +30,19 @@ impl Machine {
             return None;
         }
         let target = target::named("x86_64").unwrap();
-        let busybox =
-            match busybox_image::get(target, None, &initramfs_overlay::cache::open().unwrap(), &Progress::none()) {
-                Ok(busybox) => busybox,
-                Err(error) => {
-                    println!("skipped: lease script: no BusyBox: {error}");
-                    return None;
-                }
-            };
+        let busybox = match busybox_image::get(
+            target,
+            None,
+            &initramfs_overlay::cache::open().unwrap(),
+            sources::Substitute::Allow,
+            &Progress::none(),
+        ) {
+            Ok(busybox) => busybox,
+            Err(error) => {
+                println!("skipped: lease script: no BusyBox: {error}");
+                return None;
+            }
+        };
         let machine = Self { folder: tempfile::tempdir().unwrap() };
         let path = |name: &str| machine.path(name);
         fs::create_dir(path("bin")).unwrap();

@@ -15,6 +15,12 @@ const BOOTS: &str = "run, vm, oci run";
 /// Name, type (nothing for a flag), meaning, commands.
 const OPTIONS: &[(&str, &str, &str, &str)] = &[
     ("accel", "NAME", "accelerator of QEMU", BOOTS),
+    (
+        "allow-substitute",
+        "",
+        "another version than the pinned one may be taken",
+        "build, diskless, run, vm, oci, oci run",
+    ),
     ("append", "STR", "words added to the kernel's command line of one boot", "run, vm, oci run, doctor"),
     ("bare-init", "MODES", "also write init as a file, for these boot modes", "build"),
     ("boot", "DIR", "files of the new partition `boot`", "disk"),

@@ -17,7 +17,13 @@ use self::{
     program::{BootMode, Programs},
 };
 pub(super) use self::{modules::Wanted, program::Program};
-use crate::{Error, Result, busybox_image, command::choice::choice, image::Modules, trust, variant::Variant};
+use crate::{
+    Error, Result, busybox_image,
+    command::{choice::choice, substitute::SubstituteArgs},
+    image::Modules,
+    trust,
+    variant::Variant,
+};
 
 mod artifact;
 mod bare;
@@ -61,6 +67,10 @@ pub struct Args {
     /// Instead of Debian's BusyBox: a folder with `busybox-<target>`, or an OCI image that has it (NAME@sha256:…, oci:DIR)
     #[arg(long, value_name = "DIR|IMAGE")]
     pub busybox: Option<PathBuf>,
+
+    /// The permission for packages other than the pinned ones
+    #[command(flatten)]
+    pub substitute: SubstituteArgs,
 
     /// Kernel modules by name, alias, path or set (`@overlay`), with --module-tree; or one directory of .ko files. Repeatable
     #[arg(long, value_name = "NAMES|DIR", value_delimiter = ',')]
@@ -144,7 +154,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut busyboxes: BTreeMap<&str, Busybox> = BTreeMap::new();
     if variants.iter().any(|variant| variant.has_busybox()) {
         for target in &targets {
-            busyboxes.insert(&target.name, busybox_image::get(target, args.busybox.as_deref(), &cache, &progress)?);
+            busyboxes.insert(
+                &target.name,
+                busybox_image::get(target, args.busybox.as_deref(), &cache, args.substitute.permission(), &progress)?,
+            );
         }
     }
     let mut images = Vec::new();

@@ -22,7 +22,7 @@ use super::build::{
 };
 use crate::{
     Result, busybox_image,
-    command::{choice::choice, output},
+    command::{choice::choice, output, substitute::SubstituteArgs},
     diskless::{self, Parts},
 };
 
@@ -54,6 +54,10 @@ pub struct Args {
     /// Instead of Debian's BusyBox: a folder with `busybox-<target>`, or an OCI image that has it (NAME@sha256:…, oci:DIR)
     #[arg(long, value_name = "DIR|IMAGE")]
     busybox: Option<PathBuf>,
+
+    /// The permission for packages other than the pinned ones
+    #[command(flatten)]
+    substitute: SubstituteArgs,
 
     /// Kernel modules by name, alias, path or set (`@storage`), with --module-tree; or one folder of .ko files. Repeatable
     #[arg(long, value_name = "NAMES|DIR", value_delimiter = ',')]
@@ -116,7 +120,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let (mut lines, mut values) = (Vec::new(), Vec::new());
     let (mut files, mut digests) = (Vec::new(), Vec::new());
     for target in targets {
-        let busybox = busybox_image::get(target, args.busybox.as_deref(), &cache, &progress)?;
+        let busybox =
+            busybox_image::get(target, args.busybox.as_deref(), &cache, args.substitute.permission(), &progress)?;
         let program = programs.with(target, FEATURES)?;
         let merge = diskless::root(&Parts {
             init: &program.path,

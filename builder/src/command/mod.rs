@@ -19,6 +19,7 @@ pub mod man;
 pub mod oci;
 pub mod output;
 pub mod run;
+mod substitute;
 pub mod tether;
 pub mod virtiofs;
 pub mod vm;

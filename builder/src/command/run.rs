@@ -11,9 +11,10 @@ use std::{
 };
 
 use archive::listing;
-use base::{IoContext, cleanup::TempDir, progress::Progress};
+use base::{IoContext, cleanup::TempDir, digest::file_digest, progress::Progress};
 use serde_json::json;
 use sources::{
+    Substitute,
     kernel_package::{self, Kernel},
     target::{self, DiskInterface, Target},
 };
@@ -27,7 +28,7 @@ use crate::{
     Error, Result,
     append_modules::{self, Added},
     busybox_image,
-    command::choice::choice,
+    command::{choice::choice, substitute::SubstituteArgs},
     demo,
     variant::Variant,
 };
@@ -102,6 +103,10 @@ pub struct Args {
     /// Instead of Debian's BusyBox on the demonstration disk: a directory with `busybox-<target>`, or an OCI image that has it
     #[arg(long, value_name = "DIR|IMAGE", conflicts_with = "disk")]
     pub busybox: Option<PathBuf>,
+
+    /// The permission for packages other than the pinned ones
+    #[command(flatten)]
+    pub substitute: SubstituteArgs,
 
     /// Print QEMU's command line and keep the files it names, instead of running it
     #[arg(long)]
@@ -246,10 +251,16 @@ fn accelerator(args: &Args, target: &'static Target) -> Option<Accelerator> {
 /// The kernel, and its modules where there are any to add.
 fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<(Kernel, Option<PathBuf>)> {
     let Some(file) = &args.kernel else {
-        let kernel = match kernel_package::debian(target, &crate::cache::open()?, progress) {
-            Ok(kernel) => kernel,
-            Err(error @ sources::Error::Missing { .. }) => this_machines(target).ok_or(error)?,
-            Err(error) => return Err(error.into()),
+        let substitute = args.substitute.permission();
+        let kernel = match kernel_package::debian(target, &crate::cache::open()?, substitute, progress) {
+            Err(error @ sources::Error::Missing { .. }) if substitute == Substitute::Allow => {
+                let kernel = this_machines(target).ok_or(error)?;
+                let (shown, digest) = (kernel.vmlinuz.display(), file_digest(&kernel.vmlinuz)?);
+                progress
+                    .say(format!("warning: {shown} is used, SHA-256 {digest}, because Debian's kernel cannot be had"));
+                kernel
+            }
+            kernel => kernel?,
         };
         let modules = kernel.modules.clone();
         return Ok((kernel, Some(modules)));
@@ -298,7 +309,13 @@ fn modules_for(target: &Target) -> Vec<&'static str> {
 fn drive(args: &Args, target: &'static Target, work: &Path, progress: &Progress) -> Result<Drive> {
     let interface = target.qemu.disk;
     let Some(disk) = &args.disk else {
-        let busybox = busybox_image::get(target, args.busybox.as_deref(), &crate::cache::open()?, progress)?;
+        let busybox = busybox_image::get(
+            target,
+            args.busybox.as_deref(),
+            &crate::cache::open()?,
+            args.substitute.permission(),
+            progress,
+        )?;
         let path = work.join("demo.img");
         demo::make(&path, &busybox.bytes, interface == DiskInterface::Sd, progress)?;
         return Ok(Drive { path, interface, access: Access::Write });

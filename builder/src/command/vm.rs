@@ -23,6 +23,7 @@ use vm::{
 
 use super::{
     machine::{self, MachineArgs, accelerator_words, memory},
+    substitute::SubstituteArgs,
     virtiofs::chosen_target,
 };
 use crate::{
@@ -76,6 +77,10 @@ pub struct Args {
     /// The kernel's module directory, /lib/modules/VERSION [default: that of its version in the root or on this machine]
     #[arg(long, value_name = "DIR", requires = "kernel", alias = "modules-from")]
     pub module_tree: Option<PathBuf>,
+
+    /// The permission for packages other than the pinned ones
+    #[command(flatten)]
+    pub substitute: SubstituteArgs,
 
     /// More kernel modules by name, alias, path or set (`@virtio`). Repeatable
     #[arg(long, value_name = "NAMES", value_delimiter = ',', alias = "module")]
@@ -194,7 +199,7 @@ fn shares(words: &[String], read_only: bool) -> Vec<Share> {
 fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<root::Kernel> {
     let Some(file) = &args.kernel else { return Ok(root::kernel_in(&args.root)?) };
     if file == Path::new("debian") && !file.exists() {
-        let kernel = kernel_package::debian(target, &crate::cache::open()?, progress)?;
+        let kernel = kernel_package::debian(target, &crate::cache::open()?, args.substitute.permission(), progress)?;
         let modules = args.module_tree.clone().unwrap_or(kernel.modules);
         return Ok(root::Kernel { vmlinuz: kernel.vmlinuz, version: Some(kernel.version), modules: Some(modules) });
     }

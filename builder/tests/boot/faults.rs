@@ -95,7 +95,8 @@ pub fn image_flipped(lab: &Lab) {
 pub fn other_processor(lab: &Lab) {
     let cache = cache::open().expect("the cache");
     let arm = target::named("armv6l").expect("the target");
-    let busybox = busybox_image::get(arm, None, &cache, &Progress::none()).expect("BusyBox").bytes;
+    let busybox =
+        busybox_image::get(arm, None, &cache, sources::Substitute::Allow, &Progress::none()).expect("BusyBox").bytes;
     let put = |root: &Path| {
         busybox_rootfs::put(root, &RootFile { path: "sbin/init", mode: 0o755, content: &busybox }).expect("an init");
     };

@@ -48,8 +48,12 @@ impl Lab {
             format!("{error}{cause}")
         };
         let progress = Progress::none();
-        let kernel = kernel_package::debian(target, &cache, &progress).map_err(|error| chain(error.into()))?;
-        let busybox = initramfs_overlay::busybox_image::get(target, None, &cache, &progress).map_err(chain)?.bytes;
+        let kernel = kernel_package::debian(target, &cache, sources::Substitute::Allow, &progress)
+            .map_err(|error| chain(error.into()))?;
+        let busybox =
+            initramfs_overlay::busybox_image::get(target, None, &cache, sources::Substitute::Allow, &progress)
+                .map_err(chain)?
+                .bytes;
         let work = TempDir::new().map_err(|error| error.to_string())?;
         let lab = Self { target, kernel, busybox, artifacts, work };
         for variant in ["", "-debug", "-slim"] {

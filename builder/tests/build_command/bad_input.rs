@@ -141,10 +141,39 @@ fn parameters_and_modules_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn a_busybox_that_is_not_the_pinned_one_is_refused() {
+    for kind in ["", "-substitute"] {
+        let workshop = Workshop::new();
+        // Whole by the list that lies beside it.
+        keep_busybox(&workshop, kind);
+        let arguments = ["--target", "x86_64", "--init", "init", "--variant", "standard", "--output", "out"];
+        let output = workshop.command(&arguments).env("PATH", "/nonexistent").output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{kind}");
+        let said = said(&output);
+        assert_eq!(said.contains("is damaged"), kind.is_empty(), "{said}");
+        for part in ["cannot get BusyBox for x86_64", "apt is not installed here", "--allow-substitute"] {
+            assert!(said.contains(part), "{kind}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_cache_that_others_may_write_to_is_refused() {
+    let workshop = Workshop::new();
+    let cache = workshop.path("cache");
+    fs::create_dir(&cache).unwrap();
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o777)).unwrap();
+    refused(&workshop, &[], 2, &["others may write to", "mode 0777", "chmod -R go-w ", "INITRAMFS_OVERLAY_CACHE"]);
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o755)).unwrap();
+    workshop.built(&[]);
+}
+
+#[test]
 fn a_truncated_busybox_in_the_cache_is_noticed_and_not_used() {
     let workshop = Workshop::new();
-    let kept = keep_busybox(&workshop, "");
-    let arguments = ["--target", "x86_64", "--init", "init", "--variant", "standard", "--output", "out"];
+    let kept = keep_busybox(&workshop, "-substitute");
+    let arguments =
+        ["--target", "x86_64", "--init", "init", "--variant", "standard", "--output", "out", "--allow-substitute"];
     // Without apt nothing can be fetched.
     let build = || workshop.command(&arguments).env("PATH", "/nonexistent").output().unwrap();
     assert!(build().status.success());

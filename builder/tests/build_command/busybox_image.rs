@@ -71,7 +71,13 @@ fn the_program_of_the_platform_is_taken_and_checked() {
     let name = format!("oci:{}", folder.path().display());
     let cache = Cache::at(folder.path().join("cache"));
     let get = |target: &str| {
-        busybox_image::get(target::named(target).unwrap(), Some(Path::new(&name)), &cache, &Progress::none())
+        busybox_image::get(
+            target::named(target).unwrap(),
+            Some(Path::new(&name)),
+            &cache,
+            sources::Substitute::Allow,
+            &Progress::none(),
+        )
     };
     let got = get("x86_64").unwrap();
     let index: Value = serde_json::from_slice(&fs::read(folder.path().join("index.json")).unwrap()).unwrap();

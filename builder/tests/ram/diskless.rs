@@ -17,8 +17,13 @@ pub const PROMPT: &str = "diskless:~# ";
 
 pub fn kernel(name: &str) -> Kernel {
     let target = target::named(name).expect("a target");
-    kernel_package::debian(target, &initramfs_overlay::cache::open().expect("the cache"), &Progress::none())
-        .expect("a kernel")
+    kernel_package::debian(
+        target,
+        &initramfs_overlay::cache::open().expect("the cache"),
+        sources::Substitute::Allow,
+        &Progress::none(),
+    )
+    .expect("a kernel")
 }
 
 pub fn build(lab: &Lab, name: &str, options: &[&str]) -> (PathBuf, Value) {

@@ -48,7 +48,7 @@ impl Lab {
     pub fn busybox(&self, name: &str) -> Vec<u8> {
         let cache = initramfs_overlay::cache::open().expect("the cache");
         let target = target::named(name).expect("a target");
-        busybox_image::get(target, None, &cache, &Progress::none()).expect("BusyBox").bytes
+        busybox_image::get(target, None, &cache, sources::Substitute::Allow, &Progress::none()).expect("BusyBox").bytes
     }
 
     /// The layer of a small distribution: a shell with its tools, users and groups.
@@ -107,7 +107,7 @@ impl Lab {
     pub fn kernel(&self, name: &str) -> Kernel {
         let target = target::named(name).expect("a target");
         let cache = initramfs_overlay::cache::open().expect("the cache");
-        kernel_package::debian(target, &cache, &Progress::none()).expect("a kernel")
+        kernel_package::debian(target, &cache, sources::Substitute::Allow, &Progress::none()).expect("a kernel")
     }
 
     /// Boots an archive of one's own for a target. Returns what the console showed.

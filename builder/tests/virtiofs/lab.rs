@@ -42,9 +42,9 @@ impl Lab {
         let cache = initramfs_overlay::cache::open().map_err(said)?;
         let progress = Progress::none();
         let host = target::named("x86_64").map_err(|error| error.to_string())?;
-        let kernel = kernel_package::debian(host, &cache, &progress);
+        let kernel = kernel_package::debian(host, &cache, sources::Substitute::Allow, &progress);
         Ok(Self {
-            busybox: busybox_image::get(host, None, &cache, &progress).map_err(said)?.bytes,
+            busybox: busybox_image::get(host, None, &cache, sources::Substitute::Allow, &progress).map_err(said)?.bytes,
             kernel: kernel.map_err(|error| error.to_string())?,
             work: TempDir::new().map_err(|error| error.to_string())?,
         })
@@ -64,7 +64,11 @@ impl Lab {
     pub fn root_of(&self, name: &str) -> PathBuf {
         let cache = initramfs_overlay::cache::open().expect("the cache");
         let target = target::named(name).expect("a target");
-        self.root_with(&busybox_image::get(target, None, &cache, &Progress::none()).expect("BusyBox").bytes)
+        self.root_with(
+            &busybox_image::get(target, None, &cache, sources::Substitute::Allow, &Progress::none())
+                .expect("BusyBox")
+                .bytes,
+        )
     }
 
     fn root_with(&self, busybox: &[u8]) -> PathBuf {

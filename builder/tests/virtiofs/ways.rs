@@ -219,7 +219,8 @@ pub fn network(lab: &Lab) {
 pub fn armv6l(lab: &Lab) {
     let target = target::named("armv6l").expect("a target");
     let cache = initramfs_overlay::cache::open().expect("the cache");
-    let kernel = sources::kernel_package::debian(target, &cache, &base::progress::Progress::none());
+    let kernel =
+        sources::kernel_package::debian(target, &cache, sources::Substitute::Allow, &base::progress::Progress::none());
     let file = lab.folder().join("initrd.gz");
     let made = run(Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
         .args(["virtiofs", "--target", "armv6l", "--json", "--module-tree"])

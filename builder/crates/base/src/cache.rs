@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     io::{self, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
@@ -16,6 +16,11 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, IoContext, Result, cleanup::TempPath, digest::file_digest};
+
+mod owner;
+mod pin;
+
+pub use self::pin::{Pin, tree_digest};
 
 /// In a room: who reads entries there holds a shared lock of it.
 const READERS: &str = ".readers.lock";
@@ -45,19 +50,24 @@ pub struct Shrunk {
 
 /// The thoroughness with which an entry is checked before use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Check {
+pub enum Check<'a> {
     /// Names, sizes and the digest of each file: for what goes into an image.
     Digests,
     /// Names and sizes: for what has thousands of files and shows damage when it is used.
     Sizes,
     /// Names, sizes, and that no file was touched since it was made: for what is too large to be read before each use.
     Stamps,
+    /// Names and digests, by a digest of them all that the command was built with: for what is fetched.
+    Pinned(Pin<'a>),
 }
 
 /// The content of [`LIST`].
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct List {
     files: BTreeMap<String, Listed>,
+    /// The digest that all of them together were found to have, by [`Check::Pinned`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pinned: Option<String>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,12 +104,14 @@ impl Cache {
     /// [`Error::Io`].
     pub fn room(&self, name: &str) -> Result<PathBuf> {
         let folder = self.root.join(name);
-        fs::create_dir_all(&folder).at("create", &folder)?;
+        // Whatever the umask: see `owner`.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder);
+        made.at("create", &folder)?;
         Ok(folder)
     }
 
     /// The entry `key` of `room` if it is there and whole.
-    pub fn find(&self, room: &str, key: &str, check: Check) -> Option<PathBuf> {
+    pub fn find(&self, room: &str, key: &str, check: Check<'_>) -> Option<PathBuf> {
         let entry = self.root.join(room).join(key);
         is_whole(&entry, check).then_some(entry)
     }
@@ -113,7 +125,7 @@ impl Cache {
         &self,
         room: &str,
         key: &str,
-        check: Check,
+        check: Check<'_>,
         make: impl FnOnce(&Path) -> Result<(), E>,
     ) -> Result<PathBuf, E> {
         // A whole entry needs no lock, so a cache that cannot be written to works as long as nothing is missing.
@@ -255,7 +267,10 @@ fn size(entry: &Path) -> u64 {
     files.filter(fs::Metadata::is_file).map(|metadata| metadata.len()).sum()
 }
 
-fn is_whole(entry: &Path, check: Check) -> bool {
+fn is_whole(entry: &Path, check: Check<'_>) -> bool {
+    if let Check::Pinned(pin) = check {
+        return entry.is_dir() && pin.holds(entry);
+    }
     let Ok(text) = fs::read(entry.join(LIST)) else { return false };
     let Ok(list) = serde_json::from_slice::<List>(&text) else { return false };
     list.files.iter().all(|(name, listed)| {
@@ -263,7 +278,7 @@ fn is_whole(entry: &Path, check: Check) -> bool {
         let Ok(metadata) = path.symlink_metadata() else { return false };
         metadata.len() == listed.size
             && match check {
-                Check::Sizes => true,
+                Check::Sizes | Check::Pinned(_) => true,
                 Check::Stamps => listed.stamp == Some(stamp(&metadata)),
                 Check::Digests => {
                     listed.sha256.is_none() || file_digest(&path).is_ok_and(|digest| Some(digest) == listed.sha256)
@@ -273,7 +288,10 @@ fn is_whole(entry: &Path, check: Check) -> bool {
 }
 
 /// Lists what `folder` holds, makes all of it durable, and writes the list.
-fn write_list(folder: &Path, check: Check) -> Result<()> {
+fn write_list(folder: &Path, check: Check<'_>) -> Result<()> {
+    if let Check::Pinned(pin) = check {
+        return pin.confirm(folder);
+    }
     let mut files = BTreeMap::new();
     for item in walkdir::WalkDir::new(folder).min_depth(1) {
         let item = item.map_err(|error| Error::Io {
@@ -297,7 +315,7 @@ fn write_list(folder: &Path, check: Check) -> Result<()> {
         files.insert(name.to_owned(), Listed { size: metadata.len(), sha256, stamp });
     }
     let path = folder.join(LIST);
-    let text = serde_json::to_vec(&List { files }).map_err(io::Error::from).at("write", &path)?;
+    let text = serde_json::to_vec(&List { files, pinned: None }).map_err(io::Error::from).at("write", &path)?;
     let mut file = File::create(&path).at("write", &path)?;
     file.write_all(&text).and_then(|()| file.sync_all()).at("write", &path)
 }

@@ -19,6 +19,16 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Files that were fetched are not those that the command was built for.
+    #[error("the files in {} have the digest {found}, and {expected} is pinned; they are not used", path.display())]
+    NotPinned {
+        /// The directory.
+        path: PathBuf,
+        /// The pinned digest, in hexadecimal.
+        expected: String,
+        /// The digest that was found.
+        found: String,
+    },
     /// Programs of the machine are needed and not there.
     #[error("not installed: {} (on Debian: apt-get install {})", names.join(", "), packages.join(" "))]
     MissingPrograms {

@@ -179,6 +179,11 @@ fn options(state: &Path, architecture: Option<&str>) -> Vec<String> {
         format!("Dir::Etc::sourceparts={state}/parts"),
         format!("Dir::Etc::preferences={state}/preferences"),
         format!("Dir::Etc::preferencesparts={state}/parts"),
+        // A machine may have been told to take what nobody has signed: not for this.
+        "APT::Get::AllowUnauthenticated=false".to_owned(),
+        "Acquire::AllowInsecureRepositories=false".to_owned(),
+        "Acquire::AllowWeakRepositories=false".to_owned(),
+        "Acquire::AllowDowngradeToInsecureRepositories=false".to_owned(),
         // Only root has a user to change to, and that user may not write here.
         "APT::Sandbox::User=root".to_owned(),
         "Acquire::Languages=none".to_owned(),

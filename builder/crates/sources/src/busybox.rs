@@ -8,7 +8,7 @@ use std::{
 
 use base::{
     IoContext,
-    cache::{Cache, Check},
+    cache::{Cache, Check, Pin},
     digest::digest,
     elf,
     progress::Progress,
@@ -16,9 +16,10 @@ use base::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Result,
+    Error, Result, Substitute,
     apt::{Apt, Package},
     deb,
+    substitute::HINT,
     target::{BusyboxPackage, Target},
 };
 
@@ -104,31 +105,41 @@ const ORIGIN: &str = "package.json";
 /// # Errors
 /// [`Error::WrongProgram`] where the given one is not a whole static program for the target; [`Error::Missing`] where
 /// none can be had, with what to do.
-pub fn get(target: &Target, given: Option<&Path>, cache: &Cache, progress: &Progress) -> Result<Busybox> {
+pub fn get(
+    target: &Target,
+    given: Option<&Path>,
+    cache: &Cache,
+    substitute: Substitute,
+    progress: &Progress,
+) -> Result<Busybox> {
     if let Some(folder) = given {
         let path = folder.join(format!("busybox-{}", target.name));
         return read(&path, target, None);
     }
     let package = &target.busybox;
-    let keys = keys(target);
-    for key in &keys {
+    let [pinned, other] = keys(target);
+    let other = (substitute == Substitute::Allow).then_some(other);
+    let find = |(key, check): (&String, _)| {
+        let found = cache.find(ROOM, key, check);
         let entry = cache.root().join(ROOM).join(key);
-        if entry.exists() && cache.find(ROOM, key, Check::Digests).is_none() {
+        if found.is_none() && entry.exists() {
             progress.say(format!("warning: {} is damaged; it is fetched again", entry.display()));
         }
-    }
-    let entry = match kept(target, cache) {
+        found
+    };
+    let others = other.iter().map(|key| (key, Check::Digests));
+    let entry = match [(&pinned, pin(target))].into_iter().chain(others).find_map(find) {
         Some(entry) => entry,
-        None => fetch(target, &keys, cache, progress)?,
+        None => fetch(target, &pinned, other.as_deref(), cache, progress)?,
     };
     let path = entry.join(ORIGIN);
     let text = fs::read(&path).at("read", &path)?;
     let origin: DebianPackage = serde_json::from_slice(&text).map_err(std::io::Error::from).at("read", &path)?;
     if origin.sha256 != package.sha256 {
         progress.say(format!(
-            "warning: {}: BusyBox {} is used, because the mirror did not have the pinned {}; the image differs from one \
-             with the pinned version",
-            target.name, origin.version, package.version
+            "warning: {}: BusyBox {} is used, SHA-256 of its package {}, because the mirror did not have the pinned {}; the image \
+             differs from one with the pinned version",
+            target.name, origin.version, origin.sha256, package.version
         ));
     }
     read(&entry.join(PROGRAM), target, Some(Origin::Debian(origin)))
@@ -142,29 +153,36 @@ fn keys(target: &Target) -> [String; 2] {
     [pinned, substitute]
 }
 
-/// The folder in the cache with Debian's BusyBox for `target`, if it is there and whole.
-pub fn kept(target: &Target, cache: &Cache) -> Option<PathBuf> {
-    keys(target).iter().find_map(|key| cache.find(ROOM, key, Check::Digests))
+/// The check of the entry with the pinned version.
+fn pin(target: &Target) -> Check<'_> {
+    Check::Pinned(Pin { sha256: &target.busybox.files_sha256, parts: &[] })
 }
 
-/// Fetches the pinned version, or, where the mirror has only another one, that; each to its own entry.
-fn fetch(target: &Target, [pinned, substitute]: &[String; 2], cache: &Cache, progress: &Progress) -> Result<PathBuf> {
+/// The folder in the cache with the pinned BusyBox for `target`, if it is there and whole.
+pub fn kept(target: &Target, cache: &Cache) -> Option<PathBuf> {
+    cache.find(ROOM, &keys(target)[0], pin(target))
+}
+
+/// Fetches the pinned version, or, where the mirror has only another one and there is a key for that, that; each to its own entry.
+fn fetch(target: &Target, pinned: &str, other: Option<&str>, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
     let BusyboxPackage { debian_arch, suite, package, version, .. } = &target.busybox;
     let missing = |tried: Vec<String>| Error::Missing {
         what: format!("BusyBox for {} (Debian's {package} {version} for {debian_arch}, from {suite})", target.name),
         tried,
         remedy: format!(
             "give a static BusyBox as the file busybox-{} in a folder named by --busybox or {VARIABLE}; or copy the folder \
-             `{ROOM}` of another machine's cache to {}; or build with --variant slim, which has none",
+             `{ROOM}` of another machine's cache to {}; or build with --variant slim, which has none{}",
             target.name,
-            cache.root().join(ROOM).display()
+            cache.root().join(ROOM).display(),
+            if other.is_none() { HINT } else { "" }
         ),
     };
     let apt = Apt::new(cache, suite, Some(debian_arch))?.map_err(|refusal| missing(vec![refusal]))?;
-    let (found, key) = match apt.find(package, Some(version), progress)? {
-        Ok(found) => (found, pinned),
-        Err(refusal) => match apt.find(package, None, progress)? {
-            Ok(found) => (found, substitute),
+    let (found, key) = match (apt.find(package, Some(version), progress)?, other) {
+        (Ok(found), _) => (found, pinned),
+        (Err(refusal), None) => return Err(missing(vec![refusal])),
+        (Err(refusal), Some(other)) => match apt.find(package, None, progress)? {
+            Ok(found) => (found, other),
             Err(_) => return Err(missing(vec![refusal])),
         },
     };
@@ -174,7 +192,8 @@ fn fetch(target: &Target, [pinned, substitute]: &[String; 2], cache: &Cache, pro
             found.sha256, target.busybox.sha256
         )]));
     }
-    cache.entry(ROOM, key, Check::Digests, |folder| {
+    let check = if key == pinned { pin(target) } else { Check::Digests };
+    cache.entry(ROOM, key, check, |folder| {
         let step = progress.step(format!("{}: fetching BusyBox {}", target.name, found.version));
         let download = tempfile::tempdir_in(folder).at("create a folder in", folder)?;
         let file = apt.download(&found, download.path(), progress)?.map_err(|refusal| missing(vec![refusal]))?;
@@ -292,7 +311,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = target::named("armv6l").unwrap();
         let cache = Cache::at(folder.path().join("cache"));
-        let text = |given: &Path| get(target, Some(given), &cache, &Progress::none()).unwrap_err().to_string();
+        let text = |given: &Path| {
+            get(target, Some(given), &cache, Substitute::Refuse, &Progress::none()).unwrap_err().to_string()
+        };
         assert!(text(folder.path()).contains("busybox-armv6l is not there"), "{}", text(folder.path()));
         fs::write(folder.path().join("busybox-armv6l"), "#!/bin/sh\n").unwrap();
         assert!(text(folder.path()).ends_with("cannot be used as BusyBox for armv6l: it is no ELF program"));

@@ -8,16 +8,18 @@ use std::{
 
 use base::{
     IoContext,
-    cache::{Cache, Check},
+    cache::{Cache, Check, Pin},
+    digest::file_digest,
     environment::variable,
     progress::Progress,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Error, Result,
+    Error, Result, Substitute,
     apt::{Apt, Refusal},
     deb,
+    substitute::HINT,
     target::{KernelPackage, Target},
 };
 
@@ -50,6 +52,9 @@ pub struct Origin {
     pub sha256: String,
 }
 
+/// The room of kernels in the cache.
+const ROOM: &str = "kernel";
+
 /// The file in an entry of the cache that holds its [`Origin`].
 const ORIGIN: &str = "package.json";
 
@@ -60,42 +65,84 @@ pub fn origin_of(modules: &Path) -> Option<Origin> {
     roots.into_iter().find_map(|root| serde_json::from_slice(&fs::read(root.join(ORIGIN)).ok()?).ok())
 }
 
-/// Debian's kernel for `target`; fetched where it is not in the cache.
+/// Debian's kernel for `target`, the pinned one; fetched where it is not in the cache.
 ///
 /// # Errors
 /// [`Error::Missing`] where it cannot be had, with what to do; [`Error::Io`]; [`Error::DebianPackage`].
-pub fn debian(target: &Target, cache: &Cache, progress: &Progress) -> Result<Kernel> {
+pub fn debian(target: &Target, cache: &Cache, substitute: Substitute, progress: &Progress) -> Result<Kernel> {
     if let Some(folder) = variable(VARIABLE) {
         return kernel_in(&folder.join(&target.name), target.kernel.dtb.as_deref());
     }
-    let key = format!("{}-{}-{}", target.name, target.kernel.suite, target.kernel.package);
-    // Whichever version was fetched first stays: a kernel only has to boot. Removing the entry fetches the newest.
-    let entry = cache.entry("kernel", &key, Check::Sizes, |folder| fetch(target, cache, folder, progress))?;
-    kernel_in(&entry, target.kernel.dtb.as_deref())
+    let pinned = &target.kernel;
+    let key = format!("{}-{}-{}", target.name, pinned.suite, pinned.package);
+    let check = Check::Pinned(Pin { sha256: &pinned.files_sha256, parts: &[] });
+    let other = format!("{key}-substitute");
+    let find_other = || cache.find(ROOM, &other, Check::Digests).filter(|_| substitute == Substitute::Allow);
+    let entry = match cache.find(ROOM, &key, check).or_else(find_other) {
+        Some(entry) => entry,
+        None => {
+            let fetch = |key, check, package| {
+                cache.entry(ROOM, key, check, |folder| fetch(target, package, cache, folder, progress))
+            };
+            match (fetch(&key, check, Wanted::Pinned), substitute) {
+                (Err(Error::Missing { .. }), Substitute::Allow) => fetch(&other, Check::Digests, Wanted::Newest)?,
+                (entry, _) => entry?,
+            }
+        }
+    };
+    let kernel = kernel_in(&entry, pinned.dtb.as_deref())?;
+    if let Some(origin) = kernel.origin.as_ref().filter(|origin| origin.sha256 != pinned.sha256) {
+        progress.say(format!(
+            "warning: {}: {} {} is used, SHA-256 of its package {}, because the mirror did not have the pinned {} {}",
+            target.name, origin.package, origin.version, origin.sha256, pinned.release, pinned.version
+        ));
+    }
+    Ok(kernel)
 }
 
-fn fetch(target: &Target, cache: &Cache, folder: &Path, progress: &Progress) -> Result<()> {
-    let KernelPackage { debian_arch, suite, package, .. } = &target.kernel;
+/// The package to fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Pinned,
+    Newest,
+}
+
+fn fetch(target: &Target, wanted: Wanted, cache: &Cache, folder: &Path, progress: &Progress) -> Result<()> {
+    let KernelPackage { debian_arch, suite, package, release, version, sha256, .. } = &target.kernel;
     let missing = |refusal: Refusal| Error::Missing {
-        what: format!("a kernel for {} (Debian's {package} for {debian_arch}, from {suite})", target.name),
+        what: format!(
+            "a kernel for {} (Debian's linux-image-{release} {version} for {debian_arch}, from {suite})",
+            target.name
+        ),
         tried: vec![refusal],
         remedy: format!(
             "copy the folder `kernel` of another machine's cache to {}, or set {VARIABLE} to a folder that has \
-             {}/boot/vmlinuz-VERSION and {0}/lib/modules/VERSION",
-            cache.root().join("kernel").display(),
-            target.name
+             {}/boot/vmlinuz-VERSION and {1}/lib/modules/VERSION{}",
+            cache.root().join(ROOM).display(),
+            target.name,
+            if wanted == Wanted::Pinned { HINT } else { "" }
         ),
     };
     let apt = Apt::new(cache, suite, Some(debian_arch))?.map_err(missing)?;
-    let found = apt.find(package, None, progress)?.map_err(missing)?;
-    let found = match real_package(&found.name, &found.depends) {
-        Some(real) => apt.find(real, None, progress)?.map_err(missing)?,
-        None => found,
+    let found = match wanted {
+        Wanted::Pinned => apt.find(&format!("linux-image-{release}"), Some(version), progress)?.map_err(missing)?,
+        Wanted::Newest => {
+            let found = apt.find(package, None, progress)?.map_err(missing)?;
+            match real_package(&found.name, &found.depends) {
+                Some(real) => apt.find(real, None, progress)?.map_err(missing)?,
+                None => found,
+            }
+        }
     };
     let step = progress.step(format!("{}: fetching {} {}", target.name, found.name, found.version));
-    let download = tempfile::tempdir_in(cache.room("kernel")?).at("create a folder in", cache.root())?;
+    let download = tempfile::tempdir_in(cache.room(ROOM)?).at("create a folder in", cache.root())?;
     let file = apt.download(&found, download.path(), progress)?.map_err(missing)?;
     step.detail("unpacking");
+    let expected = if wanted == Wanted::Pinned { sha256 } else { &found.sha256 };
+    let of_file = file_digest(&file)?;
+    if of_file != *expected {
+        return Err(Error::WrongDigest { path: file, expected: expected.clone(), found: of_file });
+    }
     deb::unpack(&file, folder, is_wanted)?;
     let origin = Origin { package: found.name, version: found.version, sha256: found.sha256 };
     let text = serde_json::to_vec(&origin).map_err(std::io::Error::from).at("write", folder.join(ORIGIN))?;

@@ -22,7 +22,9 @@ pub mod deb;
 mod error;
 pub mod fetch;
 pub mod kernel_package;
+mod substitute;
 pub mod target;
 pub mod toolchain;
 
 pub use error::{Error, Result};
+pub use substitute::Substitute;

@@ -82,6 +82,8 @@ pub struct BusyboxPackage {
     pub version: String,
     /// SHA-256 of the `.deb` of that version, in hexadecimal.
     pub sha256: String,
+    /// Digest of the files that are kept of it, as [`base::cache::tree_digest`] computes it.
+    pub files_sha256: String,
 }
 
 /// A kernel from Debian.
@@ -92,8 +94,16 @@ pub struct KernelPackage {
     pub debian_arch: String,
     /// The release that has the package.
     pub suite: String,
-    /// The binary package, which may only depend on the one with the kernel's version in its name.
+    /// The binary package that depends on the newest kernel's: `linux-image-amd64`.
     pub package: String,
+    /// The pinned kernel's release, as `uname -r` prints it and the name of its package ends.
+    pub release: String,
+    /// The version of that package.
+    pub version: String,
+    /// SHA-256 of its `.deb`, in hexadecimal.
+    pub sha256: String,
+    /// Digest of the files that are kept of it, as [`base::cache::tree_digest`] computes it.
+    pub files_sha256: String,
     /// The device tree's file name, for machines that need one.
     pub dtb: Option<String>,
 }

@@ -26,6 +26,7 @@ use crate::{
         modules::{Wanted, choose as choose_modules},
         source,
     },
+    command::substitute::SubstituteArgs,
     image,
 };
 
@@ -69,6 +70,10 @@ pub struct RunArgs {
     /// Ask every network interface for an address (DHCP), with a BusyBox beside the image that its programs do not see
     #[arg(long)]
     pub network: bool,
+
+    /// The permission for packages other than the pinned ones
+    #[command(flatten)]
+    pub substitute: SubstituteArgs,
 
     /// Kernel modules by name, alias, path or set (`@virtio`), with --module-tree; or one folder of .ko files. Repeatable
     #[arg(long, value_name = "NAMES|DIR", value_delimiter = ',')]
@@ -153,7 +158,8 @@ impl RunArgs {
     /// # Errors
     /// As [`busybox_image::get`].
     pub fn busybox(&self, target: &'static Target, progress: &Progress) -> Result<Option<busybox::Busybox>> {
-        self.network.then(|| busybox_image::get(target, None, &crate::cache::open()?, progress)).transpose()
+        let get = || busybox_image::get(target, None, &crate::cache::open()?, self.substitute.permission(), progress);
+        self.network.then(get).transpose()
     }
 
     /// Puts into `merge` what runs `workload`: init, the kernel's modules and what is beside it.

@@ -213,8 +213,9 @@ fn initramfs(
     progress: Progress,
 ) -> Result<Initramfs> {
     let has_network = args.has_network();
-    let busybox =
-        if has_network { Some(busybox_image::get(target, None, &crate::cache::open()?, &progress)?) } else { None };
+    let substitute = args.ram.substitute.permission();
+    let get = || busybox_image::get(target, None, &crate::cache::open()?, substitute, &progress);
+    let busybox = has_network.then(get).transpose()?;
     let (mut merge, mut workload, disk);
     if args.disk {
         let prepared = disk::prepare(&args.root, &args.ram, image, &args.arguments, busybox.as_ref(), work, progress)?;
@@ -268,7 +269,10 @@ fn ended_with_machine(process: Process, outcome: &Outcome, console: &str) -> Opt
 }
 
 fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<Kernel> {
-    let Some(file) = &args.kernel else { return Ok(kernel_package::debian(target, &crate::cache::open()?, progress)?) };
+    let Some(file) = &args.kernel else {
+        let substitute = args.ram.substitute.permission();
+        return Ok(kernel_package::debian(target, &crate::cache::open()?, substitute, progress)?);
+    };
     if args.dtb.is_none() && target.kernel.dtb.is_some() {
         return Err(Error::Usage(format!(
             "--kernel for {} needs --dtb FILE: this machine has a device tree",

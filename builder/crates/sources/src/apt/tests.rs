@@ -32,6 +32,38 @@ fn apt_reads_and_writes_only_in_its_own_folder() {
     assert!(options.contains(&"APT::Architectures=armel".to_owned()));
 }
 
+/// Skips a machine without apt.
+#[test]
+fn apt_takes_nothing_unsigned_whatever_the_machine_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("apt.conf");
+    let names = [
+        "APT::Get::AllowUnauthenticated",
+        "Acquire::AllowInsecureRepositories",
+        "Acquire::AllowWeakRepositories",
+        "Acquire::AllowDowngradeToInsecureRepositories",
+    ];
+    std::fs::write(&config, names.map(|name| format!("{name} \"true\";\n")).concat()).unwrap();
+    let shown = |options: &[String]| {
+        let mut command = std::process::Command::new("apt-config");
+        command
+            .env("APT_CONFIG", &config)
+            .args(options.iter().map(|option| format!("-o{option}")))
+            .arg("dump")
+            .args(names);
+        Some(String::from_utf8(command.output().ok()?.stdout).unwrap())
+    };
+    let Some(machine) = shown(&[]) else {
+        eprintln!("skipped: apt is not installed");
+        return;
+    };
+    let ours = shown(&options(folder.path(), None)).unwrap();
+    for name in names {
+        assert!(machine.contains(&format!("{name} \"true\"")), "{machine}");
+        assert!(ours.contains(&format!("{name} \"false\"")), "{ours}");
+    }
+}
+
 #[test]
 fn every_mirror_must_show_debians_signature() {
     let mirrors = [Mirror { uri: "http://a.example/debian".to_owned(), signed_by: Some("/own.gpg".to_owned()) }];

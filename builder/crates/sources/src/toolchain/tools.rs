@@ -10,7 +10,7 @@ use std::{
 
 use base::{
     IoContext, ProgramFailure,
-    cache::{Cache, Check},
+    cache::{Cache, Check, Pin},
     environment::variable,
     program,
     progress::Progress,
@@ -32,6 +32,13 @@ pub const ZIGBUILD_VERSION: &str = "0.24.0";
 
 /// The version of libclang.
 const LIBCLANG_VERSION: &str = "18.1.1";
+
+/// The files that are run or compiled, of what pip installs; the rest, such as its own lists, differs from one pip to the next.
+const PARTS: [&str; 3] = ["ziglang", "clang", "bin/cargo-zigbuild"];
+
+/// The digest of these files, for Linux on x86_64 and on aarch64.
+const FILES_X86_64: &str = "bb4dfd0783b7475f9d679d35244b10489449b3843a34386a20486aaaf169ba75";
+const FILES_AARCH64: &str = "b62c53ab23bb85b7e8591ae988e590006abc0ab1206d06b012a9a4e84842de49";
 
 /// Each package with the digests of its files for Linux on x86_64 and on aarch64, as pip takes them.
 fn requirements() -> String {
@@ -73,8 +80,8 @@ pub fn get(cache: &Cache, progress: &Progress) -> Result<Tools> {
         env::consts::OS,
         env::consts::ARCH
     );
-    // 16 000 files: their sizes are looked at, not each byte.
-    let folder = cache.entry("tools", &key, Check::Sizes, |folder| {
+    let sha256 = if env::consts::ARCH == "aarch64" { FILES_AARCH64 } else { FILES_X86_64 };
+    let folder = cache.entry("tools", &key, Check::Pinned(Pin { sha256, parts: &PARTS }), |folder| {
         let step = progress.step(format!("fetching zig {ZIG_VERSION}, cargo-zigbuild and libclang (80 MB, once)"));
         install(folder).map_err(|tried| missing(cache, tried))?;
         find(folder).map_err(|reason| missing(cache, vec![format!("what pip installed is not complete: {reason}")]))?;
