@@ -168,6 +168,35 @@ fn every_filesystem_is_clean_and_holds_what_was_given() {
 }
 
 #[test]
+fn a_finished_image_brings_its_signature_and_fits_its_digest() {
+    if !all_installed(&PROGRAMS) {
+        return;
+    }
+    let folder = inputs();
+    let path = folder.path();
+    program("mksquashfs", "squashfs-tools", path, &["update", "os.img", "-quiet", "-no-progress"]);
+    fs::write(path.join("os.img.minisig"), "signature\n").unwrap();
+    let sum = program("sha256sum", "coreutils", path, &["os.img"]);
+    fs::write(path.join("os.img.sha256"), &sum).unwrap();
+    let line = ["signed.img", "--image", "os.img", "--newimg", "os.img", "--no-boot", "--no-overlay"];
+    let report = make(path, &line);
+    for (label, with_digest) in [("img", false), ("newimg", true)] {
+        let image = extract(path, "signed.img", &report, label);
+        program("e2fsck", "e2fsprogs", path, &["-fn", &image]);
+        assert!(debugfs(path, &image, "cat /root-squashfs.img.minisig").starts_with("signature\n"), "{label}");
+        let names = debugfs(path, &image, "ls -p /");
+        assert_eq!(names.contains("/root-squashfs.img.sha256/"), with_digest, "{label}: {names}");
+    }
+    fs::write(path.join("os.img.sha256"), format!("{}  os.img\n", "0".repeat(64))).unwrap();
+    for line in ["x.img --image os.img", "x.img --root root --newimg os.img"] {
+        let output = command().current_dir(path).arg("disk").args(line.split(' ')).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}: {said}");
+        assert!(said.contains("os.img.sha256 beside it says 0000"), "{line}: {said}");
+    }
+}
+
+#[test]
 fn the_same_inputs_give_the_same_bytes() {
     if !all_installed(&PROGRAMS) {
         return;

@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", required_unless_present = "image", conflicts_with = "image")]
     pub root: Option<PathBuf>,
 
-    /// An OS image that is there already, squashfs or EROFS
+    /// An OS image that is there already, squashfs or EROFS; its .minisig beside it comes along
     #[arg(long, value_name = "FILE")]
     pub image: Option<PathBuf>,
 

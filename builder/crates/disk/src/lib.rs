@@ -27,6 +27,7 @@ pub mod layout;
 mod output;
 mod partition_content;
 pub mod root;
+mod sidecar;
 pub mod size;
 pub mod table;
 pub mod vfat;

@@ -20,7 +20,7 @@ use super::{
     implied,
     inputs::{Boot, Disk, Source},
     layout::{Role, Wish},
-    root, size,
+    root, sidecar, size,
     size::{KIB, MIB},
     vfat,
 };
@@ -109,8 +109,14 @@ fn grown(image: u64) -> u64 {
 
 fn img_part(disk: &Disk, image: &Image) -> Result<Part> {
     let ratio = bytes_per_inode(Role::Img);
-    let entry = Entry::file(disk.image_name.as_bytes(), &image.path)?;
-    let size = image.checked.size.next_multiple_of(4 * KIB);
+    let mut entries = vec![Entry::file(disk.image_name.as_bytes(), &image.path)?];
+    let mut size = image.checked.size.next_multiple_of(4 * KIB);
+    if matches!(disk.source, Source::Image(_)) {
+        sidecar::check_digest(&image.path)?;
+        // A digest would stay behind when the next update takes the image's place, and be wrong.
+        entries.extend(sidecar::entry(&image.path, &disk.image_name, sidecar::SIGNATURE)?);
+        size += 4 * KIB;
+    }
     let (count, reason) = if disk.update_room {
         (
             2,
@@ -126,7 +132,7 @@ fn img_part(disk: &Disk, image: &Image) -> Result<Part> {
     // The second image is written by the machine.
     let size_for = if disk.update_room { ext4::size_for_writing } else { ext4::size_for };
     let least = size_for(count * size, ratio);
-    Ok(part(disk, Role::Img, vec![entry], least, reason, ext4::size_for(usual, ratio)))
+    Ok(part(disk, Role::Img, entries, least, reason, ext4::size_for(usual, ratio)))
 }
 
 fn newimg_part(
@@ -162,14 +168,10 @@ fn newimg_part(
 fn update_files(disk: &Disk, path: &Path) -> Result<Vec<Entry>> {
     image::check(path)?;
     let path = absolute(path)?;
+    sidecar::check_digest(&path)?;
     let mut entries = vec![Entry::file(disk.image_name.as_bytes(), &path)?];
-    for suffix in [".sha256", ".minisig"] {
-        let mut beside = path.clone().into_os_string();
-        beside.push(suffix);
-        let beside = PathBuf::from(beside);
-        if beside.is_file() {
-            entries.push(Entry::file(format!("{}{suffix}", disk.image_name), &beside)?);
-        }
+    for suffix in [sidecar::DIGEST, sidecar::SIGNATURE] {
+        entries.extend(sidecar::entry(&path, &disk.image_name, suffix)?);
     }
     Ok(entries)
 }
