@@ -137,7 +137,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         let Packed { size, sha256, memory } = written;
         // Read back, because the list by which init checks the root is put together only as it is written.
         image.file().rewind().at("read", &path)?;
-        let packed = listing::read(&mut *image.file(), &path)?.files;
+        let packed = listing::read(&mut *image.file(), &path)?;
+        if let Some(problem) = packed.problems.into_iter().next() {
+            return Err(archive::Error::NotInitramfs { path, what: problem.problem }.into());
+        }
         let description = Description {
             target,
             variant: "diskless",
@@ -151,7 +154,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             compression: args.compress,
             mtime,
         };
-        let records = packed.into_iter().map(|listed| listed.record).collect();
+        let records = packed.files.into_iter().map(|listed| listed.record).collect();
         let texts = description.texts(&name, size, &sha256, records);
         digests.push((name.clone(), sha256.clone()));
         files.push(image);

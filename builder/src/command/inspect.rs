@@ -10,7 +10,7 @@ use archive::{
 use base::{IoContext, escape::escape};
 use clap::Args as ClapArgs;
 use indicatif::BinaryBytes;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::{command::output, error::Result};
 
@@ -52,17 +52,33 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn json_text(file: &Name, contents: &Listing) -> String {
-    let value = json!({
-        "file": file.text,
-        "size": contents.size,
-        "release": contents.release,
-        "segments": contents.segments,
-        "totals": Totals::of(&contents.files).to_json(),
-        "files": contents.files,
-        "notes": contents.notes,
-        "problems": contents.problems,
-    });
-    format!("{value:#}\n")
+    // Not as a `Value`, which takes several times what it shows.
+    let mut text = serde_json::to_string_pretty(&Json {
+        file: &file.text,
+        size: contents.size,
+        release: contents.release.as_ref(),
+        segments: &contents.segments,
+        totals: Totals::of(&contents.files),
+        files: &contents.files,
+        notes: &contents.notes,
+        problems: &contents.problems,
+    })
+    .unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// The object that `--json` writes.
+#[derive(Serialize)]
+struct Json<'a> {
+    file: &'a str,
+    size: u64,
+    release: Option<&'a Release>,
+    segments: &'a [Segment],
+    totals: Totals,
+    files: &'a [Listed],
+    notes: &'a [String],
+    problems: &'a [Problem],
 }
 
 fn table(file: &Name, contents: &Listing, with_files: bool) -> String {
@@ -124,15 +140,11 @@ fn about(release: Option<&Release>, is_whole: bool) -> String {
 
 /// As `ls -l` would show them, so nobody has to learn a new table.
 fn files(files: &[Listed]) -> String {
-    let rows: Vec<_> = files
-        .iter()
-        .map(|Listed { record, .. }| {
-            [mode(record), format!("{}:{}", record.uid, record.gid), size(record), path(record)]
-        })
-        .collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let (owners, sizes) = (width(1), width(2));
-    rows.iter().fold(String::new(), |mut text, [mode, owner, size, path]| {
+    let owner = |record: &Record| format!("{}:{}", record.uid, record.gid);
+    let width = |shown: &dyn Fn(&Record) -> String| files.iter().map(|file| shown(&file.record).len()).max();
+    let (owners, sizes) = (width(&owner).unwrap_or(0), width(&size).unwrap_or(0));
+    files.iter().fold(String::new(), |mut text, Listed { record, .. }| {
+        let (mode, owner, size, path) = (mode(record), owner(record), size(record), path(record));
         let _ = writeln!(text, "{mode}  {owner:<owners$}  {size:>sizes$}  {path}");
         text
     })
@@ -189,7 +201,7 @@ fn shown(name: &Name) -> String {
 }
 
 /// Numbers of names by type, and the bytes of all files.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Totals {
     directories: u64,
     files: u64,
@@ -214,19 +226,6 @@ impl Totals {
             *count += 1;
             totals.bytes = totals.bytes.saturating_add(record.size.unwrap_or(0));
             totals
-        })
-    }
-
-    fn to_json(&self) -> serde_json::Value {
-        let Self { directories, files, hard_links, symlinks, devices, others, bytes } = self;
-        json!({
-            "directories": directories,
-            "files": files,
-            "hard_links": hard_links,
-            "symlinks": symlinks,
-            "devices": devices,
-            "others": others,
-            "bytes": bytes,
         })
     }
 }

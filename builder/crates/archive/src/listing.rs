@@ -18,15 +18,17 @@ use crate::{
     decompress::{Format, MAGIC_LENGTH},
     error::{Error, Result},
     manifest::{Name, Record, Type},
-    tree::{Device, PATH_MAX},
+    tree::PATH_MAX,
 };
 
+mod entry;
 mod identify;
 pub mod newc;
 mod parents;
 pub mod release;
 pub mod source;
 
+use entry::{kind, record};
 use identify::identify;
 use newc::{Fault, Header, TYPE_MASK};
 use parents::Parents;
@@ -97,10 +99,14 @@ pub struct Problem {
 ///
 /// # Errors
 /// [`Error::Io`] where `reader` fails, [`Error::NotInitramfs`] where there is no archive at the beginning. A file that
-/// is broken later on gives what could be read, with [`Listing::problems`].
+/// is broken later on, or has more entries than memory should hold, gives what could be read, with [`Listing::problems`].
 pub fn read(reader: impl Read, path: &Path) -> Result<Listing> {
+    read_within(reader, path, entry::BUDGET)
+}
+
+fn read_within(reader: impl Read, path: &Path, budget: u64) -> Result<Listing> {
     let mut file = Source::new(reader);
-    let mut reading = Reading::default();
+    let mut reading = Reading { left: budget, ..Reading::default() };
     match reading.read_segments(&mut file) {
         Ok(()) => {}
         Err(Stop::Problem(problem)) if !file.failed() => reading.contents.problems.push(problem),
@@ -138,6 +144,8 @@ struct Reading {
     /// tells them, and only within one archive.
     first_names: HashMap<((u32, u32, u32), u32), usize>,
     skipped: u64,
+    /// Bytes of memory that further entries may take.
+    left: u64,
 }
 
 impl Default for Reading {
@@ -158,6 +166,7 @@ impl Default for Reading {
             parents: Parents::default(),
             first_names: HashMap::new(),
             skipped: 0,
+            left: 0,
         }
     }
 }
@@ -325,6 +334,12 @@ impl Reading {
             }
         })
         .map_err(|Fault { at, what }| Fault { at, what: format!("{what} (in `{}`)", escape(path)) })?;
+        let Some(left) = self.left.checked_sub(entry::cost(path, &target)) else {
+            let entries = self.contents.files.len();
+            let what = format!("there are more entries than can be listed: {entries} are, the rest is not read");
+            return Err(Fault { at, what });
+        };
+        self.left = left;
         if let (Some(text), Type::File) = (wanted, kind) {
             self.releases.keep(path, text);
         }
@@ -420,36 +435,6 @@ const XZ_MAGIC: &[u8] = b"\xfd7zXZ\0\0";
 
 /// The checks the kernel knows: none and CRC32 (`lib/xz/xz_dec_stream.c`).
 const XZ_CHECKS: [u8; 2] = [0, 1];
-
-fn record(path: &[u8], kind: Type, header: &Header) -> Record {
-    let (major, minor) = header.device;
-    Record {
-        path: Name::new(path),
-        kind,
-        mode: header.mode & 0o7777,
-        uid: header.uid,
-        gid: header.gid,
-        mtime: header.mtime,
-        size: None,
-        sha256: None,
-        target: None,
-        device: matches!(kind, Type::CharDevice | Type::BlockDevice).then_some(Device { major, minor }),
-        hard_link: None,
-    }
-}
-
-fn kind(mode: u32) -> Type {
-    match mode & TYPE_MASK {
-        0o040_000 => Type::Directory,
-        0o100_000 => Type::File,
-        0o120_000 => Type::Symlink,
-        0o020_000 => Type::CharDevice,
-        0o060_000 => Type::BlockDevice,
-        0o010_000 => Type::Fifo,
-        0o140_000 => Type::Socket,
-        _ => Type::Unknown,
-    }
-}
 
 #[cfg(test)]
 mod tests;

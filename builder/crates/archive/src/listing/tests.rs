@@ -5,7 +5,7 @@ use std::{
     path::Path,
 };
 
-use super::{Listing, read};
+use super::{Listing, entry, read, read_within};
 use crate::{
     Error,
     compress::Compression,
@@ -354,4 +354,29 @@ fn a_reader_that_fails_is_no_damage() {
         let error = read(whole[..length].chain(Failing), Path::new("test")).unwrap_err();
         assert!(matches!(error, Error::Base(base::Error::Io { action: "read", .. })), "{length}: {error}");
     }
+}
+
+#[test]
+fn endless_entries_do_not_take_endless_memory() {
+    /// The same entry, over and over.
+    struct Endless(Vec<u8>, usize);
+    impl Read for Endless {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            if self.1 == 0 {
+                return Ok(0);
+            }
+            self.1 -= 1;
+            buffer[..self.0.len()].copy_from_slice(&self.0);
+            Ok(self.0.len())
+        }
+    }
+    let one = entry(b"name", 0o100_644, 1, 1, b"");
+    let cost = entry::cost(b"name", b"");
+    let read = |entries| read_within(Endless(one.clone(), entries), Path::new("test"), 1000 * cost).unwrap();
+    let all = read(1000);
+    assert_eq!((all.files.len(), all.problems.len()), (1000, 0));
+    let some = read(5000);
+    assert_eq!((some.files.len(), some.problems.len()), (1000, 1));
+    assert!(some.problems[0].problem.contains("1000 are, the rest is not read"), "{:?}", some.problems);
+    assert_eq!((some.problems[0].offset, some.size), (1001 * one.len() as u64, 5000 * one.len() as u64));
 }
