@@ -134,6 +134,19 @@ say "lints"
 cargo clippy --quiet --workspace --all-targets -- -D warnings
 cargo clippy --quiet -p initramfs-overlay-init --all-targets --all-features -- -D warnings
 
+say "dependencies"
+# Compiling cargo-deny would take longer than all tests: without it, builder/tests/dependencies.rs reads the same deny.toml.
+if command -v cargo-deny >/dev/null; then
+	cargo deny --offline check bans licenses sources
+	if cargo deny fetch db; then
+		cargo deny check advisories
+	else
+		echo "skipped: advisories: their database cannot be reached"
+	fi
+else
+	echo "skipped: advisories: cargo-deny is not installed; licences, sources and bans are a test (cargo test --test dependencies)"
+fi
+
 say "tests: tables, golden boots, models, real mounts$([ $boots = no ] || echo ', real boots')"
 # What boots in real boots is also what the choice of modules is tested on; the first boots fetch it.
 export INITRAMFS_OVERLAY_TEST_KERNELS=$cache/kernel
