@@ -11,9 +11,9 @@ use contract::hex;
 
 use crate::{Error, Result, content::Entry};
 
-/// What the name of an image's digest ends in.
+/// Suffix of the digest of an image.
 pub const DIGEST: &str = ".sha256";
-/// What the name of an image's signature ends in.
+/// Suffix of the signature of an image.
 pub const SIGNATURE: &str = ".minisig";
 
 /// Bytes of a sidecar that init reads.

@@ -1,4 +1,4 @@
-//! What is done where a pinned package cannot be had.
+//! The treatment of a pinned package that cannot be had.
 
 /// The permission to take another version of a package than the pinned one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
