@@ -8,18 +8,18 @@ use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
-use serde::{Deserialize, Serialize};
-
 use crate::{Error, IoContext, Result, cleanup::TempPath, digest::file_digest};
 
+mod list;
 mod owner;
 mod pin;
 
+use self::list::{LIST, List, Listed, stamp};
 pub use self::pin::{Pin, tree_digest};
 
 /// In a room: who reads entries there holds a shared lock of it.
@@ -27,9 +27,6 @@ const READERS: &str = ".readers.lock";
 
 /// The end of the name of a file that an entry will be made of, kept when its making is interrupted.
 pub const PARTIAL: &str = ".partial";
-
-/// The list of what an entry holds, written last.
-const LIST: &str = ".complete.json";
 
 /// The cache folder.
 #[derive(Debug, Clone)]
@@ -59,32 +56,6 @@ pub enum Check<'a> {
     Stamps,
     /// Names and digests, by a digest of them all that the command was built with: for what is fetched.
     Pinned(Pin<'a>),
-}
-
-/// The content of [`LIST`].
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct List {
-    files: BTreeMap<String, Listed>,
-    /// The digest that all of them together were found to have, by [`Check::Pinned`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pinned: Option<String>,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Listed {
-    /// In bytes; a link's is the length of its target.
-    size: u64,
-    /// In hexadecimal.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sha256: Option<String>,
-    /// The inode, and when that was last changed, which nobody can set: seconds and nanoseconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    stamp: Option<(u64, i64, i64)>,
-}
-
-/// Returns what a file's [`Listed::stamp`] is now.
-fn stamp(metadata: &fs::Metadata) -> (u64, i64, i64) {
-    (metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }
 
 impl Cache {

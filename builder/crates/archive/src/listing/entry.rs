@@ -16,7 +16,7 @@ pub fn cost(path: &[u8], target: &[u8]) -> u64 {
     const TABLES: usize = 160;
     /// The digits of a SHA-256.
     const DIGEST: usize = 64;
-    (size_of::<super::Listed>() + TABLES + DIGEST + 2 * path.len() + target.len()) as u64
+    (size_of::<Record>() + size_of::<usize>() + TABLES + DIGEST + 2 * path.len() + target.len()) as u64
 }
 
 /// Returns the record of the entry with this header, without what its content says.

@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::ffi::OsStrExt, path::Path, thread};
 
-use super::{LIST, List, Listed, stamp};
+use super::list::{LIST, List, Listed, stamp};
 use crate::{
     Error, IoContext, Result,
     atomic_file::write_file,
