@@ -4,62 +4,94 @@
 use std::fmt;
 
 use object::{
-    elf::{self, EM_386, EM_AARCH64, EM_ARM, EM_RISCV, EM_X86_64, ET_DYN, ET_EXEC, PT_INTERP, PT_LOAD},
+    Object, ObjectSegment,
+    elf::{
+        self, EM_386, EM_AARCH64, EM_ARM, EM_LOONGARCH, EM_MIPS, EM_PPC, EM_PPC64, EM_RISCV, EM_S390, EM_X86_64,
+        ET_DYN, ET_EXEC, PT_INTERP, PT_LOAD,
+    },
     read::elf::{FileHeader, ProgramHeader},
 };
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
-/// The machines that a definition of a target can name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Machine {
-    /// 64-bit ARM.
-    Aarch64,
-    /// 32-bit ARM.
-    Arm,
-    /// 32-bit x86.
-    I386,
-    /// 64-bit RISC-V.
-    Riscv64,
-    /// 64-bit x86.
-    #[serde(rename = "x86_64")]
-    X86_64,
+/// A machine, as the header of its ELF files tells it (System V ABI, "ELF Header").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    /// ELF class, in bits.
+    class: u32,
+    e_machine: elf::Machine,
+    is_big_endian: bool,
 }
 
+/// The machines that a definition of a target can name, and their description in messages: all that Linux and Rust have in common.
+const NAMED: [(&str, Machine, &str); 16] = [
+    ("aarch64", Machine::AARCH64, "64-bit ARM"),
+    ("arm", Machine::ARM, "32-bit ARM"),
+    ("i386", Machine::I386, "32-bit x86"),
+    ("loongarch64", Machine::little(64, EM_LOONGARCH), "64-bit LoongArch"),
+    ("mips", Machine::big(32, EM_MIPS), "32-bit MIPS, big-endian"),
+    ("mipsel", Machine::little(32, EM_MIPS), "32-bit MIPS, little-endian"),
+    ("mips64", Machine::big(64, EM_MIPS), "64-bit MIPS, big-endian"),
+    ("mips64el", Machine::little(64, EM_MIPS), "64-bit MIPS, little-endian"),
+    ("ppc", Machine::big(32, EM_PPC), "32-bit PowerPC"),
+    ("ppc64", Machine::big(64, EM_PPC64), "64-bit PowerPC, big-endian"),
+    ("ppc64le", Machine::little(64, EM_PPC64), "64-bit PowerPC, little-endian"),
+    ("riscv32", Machine::little(32, EM_RISCV), "32-bit RISC-V"),
+    ("riscv64", Machine::little(64, EM_RISCV), "64-bit RISC-V"),
+    ("s390x", Machine::big(64, EM_S390), "64-bit S/390"),
+    ("x32", Machine::little(32, EM_X86_64), "64-bit x86 with 32-bit pointers"),
+    ("x86_64", Machine::X86_64, "64-bit x86"),
+];
+
 impl Machine {
-    /// ELF class in bits and `e_machine` (System V ABI, "ELF Header", and `elf.h`).
-    fn identity(self) -> (u32, elf::Machine) {
-        match self {
-            Self::Aarch64 => (64, EM_AARCH64),
-            Self::Arm => (32, EM_ARM),
-            Self::I386 => (32, EM_386),
-            Self::Riscv64 => (64, EM_RISCV),
-            Self::X86_64 => (64, EM_X86_64),
-        }
+    /// 64-bit ARM.
+    pub const AARCH64: Self = Self::little(64, EM_AARCH64);
+    /// 32-bit ARM.
+    pub const ARM: Self = Self::little(32, EM_ARM);
+    /// 32-bit x86.
+    pub const I386: Self = Self::little(32, EM_386);
+    /// 64-bit x86.
+    pub const X86_64: Self = Self::little(64, EM_X86_64);
+
+    const fn little(class: u32, e_machine: elf::Machine) -> Self {
+        Self { class, e_machine, is_big_endian: false }
     }
 
-    /// The machine that an ELF file is for, by its class in bits and its `e_machine`.
-    pub fn with_identity(class: u32, e_machine: elf::Machine) -> Option<Self> {
-        [Self::Aarch64, Self::Arm, Self::I386, Self::Riscv64, Self::X86_64]
-            .into_iter()
-            .find(|machine| machine.identity() == (class, e_machine))
+    const fn big(class: u32, e_machine: elf::Machine) -> Self {
+        Self { class, e_machine, is_big_endian: true }
+    }
+
+    /// Returns the machine that an ELF file with this header is for.
+    pub fn of<H: FileHeader<Endian = object::Endianness>>(header: &H, endian: object::Endianness) -> Self {
+        Self {
+            class: if header.is_type_64() { 64 } else { 32 },
+            e_machine: header.e_machine(endian),
+            is_big_endian: header.is_big_endian(),
+        }
     }
 
     /// Returns true if a kernel for this machine runs programs for `program`: its own, and 32-bit ones of its family.
     #[must_use]
     pub fn runs(self, program: Self) -> bool {
-        self == program || matches!((self, program), (Self::X86_64, Self::I386) | (Self::Aarch64, Self::Arm))
+        self == program || matches!((self, program), (Self::X86_64, Self::I386) | (Self::AARCH64, Self::ARM))
     }
 }
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Aarch64 => "64-bit ARM",
-            Self::Arm => "32-bit ARM",
-            Self::I386 => "32-bit x86",
-            Self::Riscv64 => "64-bit RISC-V",
-            Self::X86_64 => "64-bit x86",
+        match NAMED.iter().find(|(_, machine, _)| machine == self) {
+            Some((_, _, words)) => f.write_str(words),
+            None => write!(f, "{}-bit ELF machine {}", self.class, self.e_machine.0),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Machine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let found = NAMED.iter().find(|(name, ..)| *name == text);
+        found.map(|(_, machine, _)| *machine).ok_or_else(|| {
+            let names: Vec<&str> = NAMED.iter().map(|(name, ..)| *name).collect();
+            de::Error::custom(format!("no ELF machine is called `{text}`; expected one of {}", names.join(", ")))
         })
     }
 }
@@ -80,25 +112,19 @@ pub fn objection(bytes: &[u8], machine: Machine) -> Option<String> {
     }
     // e_ident[EI_CLASS]: 1 is 32-bit, 2 is 64-bit.
     match bytes.get(4) {
-        Some(1) => objection_in::<object::elf::FileHeader32<object::Endianness>>(bytes, 32, machine),
-        Some(2) => objection_in::<object::elf::FileHeader64<object::Endianness>>(bytes, 64, machine),
+        Some(1) => objection_in::<elf::FileHeader32<object::Endianness>>(bytes, machine),
+        Some(2) => objection_in::<elf::FileHeader64<object::Endianness>>(bytes, machine),
         _ => Some("its ELF header is damaged".to_owned()),
     }
 }
 
-fn objection_in<H: FileHeader<Endian = object::Endianness>>(
-    bytes: &[u8],
-    class: u32,
-    machine: Machine,
-) -> Option<String> {
+fn objection_in<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8], machine: Machine) -> Option<String> {
     let damaged = || Some("it is damaged or cut off: its program headers cannot be read".to_owned());
     let Ok(header) = H::parse(bytes) else { return damaged() };
     let Ok(endian) = header.endian() else { return damaged() };
-    let e_machine = header.e_machine(endian);
-    if (class, e_machine) != machine.identity() {
-        let other = Machine::with_identity(class, e_machine);
-        let other = other.map_or_else(|| format!("{class}-bit ELF machine {}", e_machine.0), |other| other.to_string());
-        return Some(format!("it is a program for {other}, not for {machine}"));
+    let found = Machine::of(header, endian);
+    if found != machine {
+        return Some(format!("it is a program for {found}, not for {machine}"));
     }
     if !matches!(header.e_type(endian), ET_EXEC | ET_DYN) {
         return Some("it is an ELF file but no program".to_owned());
@@ -116,6 +142,13 @@ fn objection_in<H: FileHeader<Endian = object::Endianness>>(
         return Some("it is linked dynamically, and the image has no shared libraries".to_owned());
     }
     None
+}
+
+/// Returns the size of the largest memory pages that a kernel can have to map the program `bytes`: the least alignment of its segments
+/// (System V ABI, "Program Loading"). `None` for what is no program.
+pub fn largest_page(bytes: &[u8]) -> Option<u64> {
+    let file = object::File::parse(bytes).ok()?;
+    file.segments().map(|segment| segment.align()).min()
 }
 
 #[cfg(test)]
@@ -153,7 +186,7 @@ mod tests {
         assert_eq!(machine(&whole[..20]), Some(Machine::X86_64));
         assert_eq!([&whole[..19], b"#!/bin/sh and so on", b""].map(machine), [None; 3]);
         let cases: [(&[u8], Machine, &str); 6] = [
-            (&whole, Machine::Arm, "it is a program for 64-bit x86, not for 32-bit ARM"),
+            (&whole, Machine::ARM, "it is a program for 64-bit x86, not for 32-bit ARM"),
             (&whole[..999], Machine::X86_64, "it is cut off: it has 999 bytes of at least 1000"),
             (&whole[..80], Machine::X86_64, "it is damaged or cut off: its program headers cannot be read"),
             (&whole[..10], Machine::X86_64, "it is damaged or cut off: its program headers cannot be read"),
@@ -163,5 +196,32 @@ mod tests {
         for (bytes, machine, expected) in cases {
             assert_eq!(objection(bytes, machine).as_deref(), Some(expected));
         }
+    }
+
+    #[test]
+    fn the_least_alignment_decides_on_pages() {
+        let mut program = program(1000, false);
+        assert_eq!(largest_page(&program), Some(4096));
+        // `p_align` of the only segment.
+        program[64 + 48..64 + 56].copy_from_slice(&65536_u64.to_le_bytes());
+        assert_eq!(largest_page(&program), Some(65536));
+        assert_eq!(largest_page(b"#!/bin/sh"), None);
+    }
+
+    #[test]
+    fn machines_differ_by_class_and_byte_order() {
+        let named = |name: &str| NAMED.iter().find(|(known, ..)| *known == name).unwrap().1;
+        for (place, (name, machine, words)) in NAMED.iter().enumerate() {
+            assert!(NAMED[..place].iter().all(|(_, other, _)| other != machine), "{name} is there twice");
+            assert_eq!(machine.to_string(), *words);
+        }
+        assert_ne!(named("ppc64"), named("ppc64le"));
+        let mut big = program(1000, false);
+        big[5] = 2;
+        // In the other byte order its machine is 62 << 8.
+        assert_eq!(
+            objection(&big, Machine::X86_64).as_deref(),
+            Some("it is a program for 64-bit ELF machine 15872, not for 64-bit x86")
+        );
     }
 }

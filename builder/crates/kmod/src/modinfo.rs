@@ -29,7 +29,7 @@ pub struct ModInfo {
     pub post: Vec<String>,
     /// Patterns of what it serves.
     pub aliases: Vec<String>,
-    /// The machine that the file is for, where that is one that images are built for.
+    /// The machine that the file is for; none before its header is read.
     pub machine: Option<Machine>,
 }
 
@@ -85,12 +85,12 @@ pub fn read<'data, R: ReadRef<'data>>(data: R) -> Result<ModInfo, String> {
         return Err("it is empty".into());
     }
     match FileKind::parse(data) {
-        Ok(FileKind::Elf32) => section::<FileHeader32<Endianness>, R>(data, 32),
-        Ok(FileKind::Elf64) => section::<FileHeader64<Endianness>, R>(data, 64),
+        Ok(FileKind::Elf32) => section::<FileHeader32<Endianness>, R>(data),
+        Ok(FileKind::Elf64) => section::<FileHeader64<Endianness>, R>(data),
         _ => return Err("it is no ELF file".into()),
     }
     .and_then(|(content, machine)| {
-        let info = ModInfo { machine, ..ModInfo::parse(content) };
+        let info = ModInfo { machine: Some(machine), ..ModInfo::parse(content) };
         if info.kernel().is_empty() {
             return Err("its .modinfo has no vermagic, so the kernel would not take it".into());
         }
@@ -99,7 +99,7 @@ pub fn read<'data, R: ReadRef<'data>>(data: R) -> Result<ModInfo, String> {
 }
 
 /// The content of `.modinfo`, and what machine the file is for.
-fn section<'data, Elf, R>(data: R, class: u32) -> Result<(&'data [u8], Option<Machine>), String>
+fn section<'data, Elf, R>(data: R) -> Result<(&'data [u8], Machine), String>
 where
     Elf: FileHeader<Endian = Endianness>,
     R: ReadRef<'data>,
@@ -124,7 +124,7 @@ where
         .section_by_name(endian, b".modinfo")
         .ok_or("it has no .modinfo section, so it is an object file, but no module")?;
     let content = section.data(endian, data).map_err(cut)?;
-    Ok((content, Machine::with_identity(class, header.e_machine(endian))))
+    Ok((content, Machine::of(header, endian)))
 }
 
 #[cfg(test)]

@@ -160,20 +160,21 @@ mod tests {
 
     #[test]
     fn modules_of_another_machine_are_refused() {
-        use Machine::{Aarch64, Arm, I386, X86_64};
+        const ARM: Machine = Machine::ARM;
+        const X86_64: Machine = Machine::X86_64;
         for (image, modules, fits) in [
-            (Arm, Some(Arm), true),
-            (Arm, Some(X86_64), false),
-            (X86_64, Some(I386), false),
-            (I386, Some(X86_64), true),
-            (Arm, Some(Aarch64), true),
-            (Arm, None, true),
+            (ARM, Some(ARM), true),
+            (ARM, Some(X86_64), false),
+            (X86_64, Some(Machine::I386), false),
+            (Machine::I386, Some(X86_64), true),
+            (ARM, Some(Machine::AARCH64), true),
+            (ARM, None, true),
         ] {
             let selection = Selection { machine: modules, version: "6.1".into(), ..Selection::default() };
             assert_eq!(selection.check_machine(image).is_ok(), fits, "{image} {modules:?}");
         }
         let selection = Selection { machine: Some(X86_64), version: "6.1".into(), ..Selection::default() };
-        let error = selection.check_machine(Arm).unwrap_err().to_string();
+        let error = selection.check_machine(ARM).unwrap_err().to_string();
         assert!(
             error.starts_with("the modules of kernel 6.1 are for 64-bit x86, and the image is for 32-bit ARM"),
             "{error}"
