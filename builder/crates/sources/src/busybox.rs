@@ -272,15 +272,14 @@ const APPLETS_MIN: usize = 8;
 /// The names of the applets. BusyBox keeps them in one table, each ended by NUL, strictly sorted (it searches it by
 /// halves; `libbb/appletlib.c`, `applet_names`). It is the longest such run of words in the program.
 fn applets_in(program: &[u8]) -> Vec<String> {
-    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"[_-.".contains(&byte);
     let (mut run, mut best): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());
     for word in program.split(|byte| *byte == 0) {
-        let is_name = !word.is_empty() && word.len() < 32 && word.iter().copied().all(is_letter);
-        if !is_name || run.last().is_some_and(|last| *last >= word) {
+        let name = name_at_end(word);
+        if name.len() < word.len() || run.last().is_some_and(|last| *last >= name) {
             run.clear();
         }
-        if is_name {
-            run.push(word);
+        if !name.is_empty() && name.len() < 32 {
+            run.push(name);
             if run.len() > best.len() {
                 best.clone_from(&run);
             }
@@ -290,6 +289,15 @@ fn applets_in(program: &[u8]) -> Vec<String> {
         return Vec::new();
     }
     best.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect()
+}
+
+/// Returns the name that `word` ends in: nothing need stand between the table and what is before it. A bracket is the beginning of a name.
+fn name_at_end(word: &[u8]) -> &[u8] {
+    let is_letter = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.".contains(byte);
+    let is_bracket = |byte: &u8| *byte == b'[';
+    let is_part: &dyn Fn(&u8) -> bool = if word.ends_with(b"[") { &is_bracket } else { &is_letter };
+    let start = word.iter().rposition(|byte| !is_part(byte)).map_or(0, |place| place + 1);
+    word.get(start..).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -303,6 +311,10 @@ mod tests {
         let table = names.join("\0");
         let program = format!("\x7fELF\0\0error\0a\0b\0c\0Usage: ls\0{table}\0\0a\0b\0\u{1}code");
         assert_eq!(applets_in(program.as_bytes()), names);
+        // In Debian's for riscv64 the table of usages ends without a NUL.
+        for before in ["\u{1} ", "\u{1}a", "0"] {
+            assert_eq!(applets_in(format!("{before}{table}\0\0").as_bytes()), names, "{before:?}");
+        }
         assert_eq!(applets_in(b"a\0b\0c"), Vec::<String>::new());
     }
 
