@@ -182,10 +182,10 @@ fn kernel_in(root: &Path, dtb: Option<&str>) -> Result<Kernel> {
     let modules = ["lib/modules", "usr/lib/modules"].iter().find_map(|folder| only_folder(&root.join(folder)));
     let modules = modules.ok_or_else(|| missing("exactly one folder lib/modules/VERSION"))?;
     let version = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let vmlinuz = root.join(format!("boot/vmlinuz-{version}"));
-    if !vmlinuz.is_file() {
-        return Err(missing(&format!("boot/vmlinuz-{version}")));
-    }
+    // Debian's kernels for some processors (riscv64, ppc64el) are not compressed, and called so.
+    let images = ["vmlinuz", "vmlinux"].map(|name| root.join(format!("boot/{name}-{version}")));
+    let vmlinuz = images.into_iter().find(|image| image.is_file());
+    let vmlinuz = vmlinuz.ok_or_else(|| missing(&format!("boot/vmlinuz-{version}")))?;
     let dtb = dtb.map(|name| {
         let found = walkdir::WalkDir::new(root.join("usr/lib")).into_iter().filter_map(Result::ok);
         let found = found.map(walkdir::DirEntry::into_path).find(|path| path.ends_with(name));
@@ -233,5 +233,7 @@ mod tests {
         assert_eq!(kernel.version, "6.1.0-50-rpi");
         assert_eq!(kernel.modules, root.join("lib/modules/6.1.0-50-rpi"));
         assert!(kernel.dtb.unwrap().ends_with("linux-image-6.1.0-50-rpi/zero.dtb"));
+        fs::rename(root.join("boot/vmlinuz-6.1.0-50-rpi"), root.join("boot/vmlinux-6.1.0-50-rpi")).unwrap();
+        assert_eq!(kernel_in(root, None).unwrap().vmlinuz, root.join("boot/vmlinux-6.1.0-50-rpi"));
     }
 }
