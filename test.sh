@@ -40,7 +40,7 @@ missing=()
 for ((i = 0; i < ${#needed[@]}; i += 2)); do
 	is_there "${needed[i]}" || missing+=("${needed[i + 1]}")
 done
-# Of each target's QEMU, what `targets/` says: the program, and Debian's package.
+# Of each target's QEMU, what `targets/` says: the program, and Debian's packages.
 of_targets() { sed -n "s/^$1 = \"\(.*\)\"\$/\1/p" targets/*.toml | sort -u; }
 mapfile -t machines < <(of_targets program)
 qemu=yes
@@ -49,7 +49,7 @@ for machine in "${machines[@]}"; do is_there "$machine" || qemu=no; done
 if [ ${#missing[@]} -gt 0 ] || { [ $qemu = no ] && [ $boots = yes ]; }; then
 	say "installing what the tests need"
 	packages=("${missing[@]}")
-	[ $qemu = yes ] || [ $boots = no ] || packages+=($(of_targets debian-package) qemu-system-data seabios ipxe-qemu)
+	[ $qemu = yes ] || [ $boots = no ] || packages+=($(of_targets debian-packages) qemu-system-data seabios ipxe-qemu)
 	if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
 		echo "test.sh: missing: ${packages[*]}" >&2
 		echo "test.sh: install these packages (Debian's names), or run it as root on a Debian-like machine" >&2
@@ -122,6 +122,7 @@ if [ $long = yes ]; then
 	prove "Writes of a quiet boot" initramfs-overlay quiet_boot || status=1
 	prove "Commands that are ended" initramfs-overlay interrupted INTERRUPTED=long || status=1
 	prove "Boots of every target, and of every fault" initramfs-overlay boot BOOT_TARGETS=all BOOT_FAULTS=all || status=1
+	prove "The same bytes of every target" initramfs-overlay reproducible BOOT_TARGETS=all || status=1
 	prove "Folders as machines of every target" initramfs-overlay virtiofs BOOT_TARGETS=all || status=1
 	prove "Roots in memory of every target" initramfs-overlay ram BOOT_TARGETS=all || status=1
 	prove "Power cuts on real disks" initramfs-overlay power_cut POWER_CUT=long || status=1

@@ -63,7 +63,7 @@ impl Error {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_)
-            | Self::Sources(sources::Error::Usage(_))
+            | Self::Sources(sources::Error::Usage(_) | sources::Error::TargetDefinition(_))
             | Self::Oci(oci::Error::Usage(_))
             | Self::Disk(disk::Error::Usage(_))
             | Self::Vm(vm::Error::Usage(_))

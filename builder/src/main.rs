@@ -2,11 +2,10 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use initramfs_overlay::command::Cli;
 
 fn main() -> ExitCode {
-    let outcome = Cli::parse().run();
+    let outcome = Cli::read().run();
     base::cleanup::wait_if_interrupted();
     match outcome {
         Ok(code) => code,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use base::elf;
-use object::{Object, ObjectSection, ObjectSegment, elf::FileHeader32, read::elf::AttributesSection};
+use object::{Object, ObjectSection, elf::FileHeader32, read::elf::AttributesSection};
 use sources::target;
 
 const VARIANTS: [&str; 3] = ["", "-debug", "-slim"];
@@ -75,8 +75,11 @@ fn init_runs_on_the_processor_it_is_for() {
         for variant in VARIANTS {
             let program = init(&image(&target.name, variant));
             assert_eq!(elf::objection(&program, target.elf), None, "{}{variant}", target.name);
+            assert!(elf::largest_page(&program) >= Some(target.page_max()), "{}{variant}: alignment", target.name);
             match target.name.as_str() {
-                "armv6l" => check_arm(&program),
+                "armv6l" => check_arm(&program, (ARM_SOFT_FLOAT, 6, 0)),
+                "armv7l" => check_arm(&program, (ARM_HARD_FLOAT, 10, 4)),
+                "riscv64" => check_riscv(&program),
                 "i686" => check_i686(&program),
                 "aarch64" => check_aarch64(&program),
                 _ => {}
@@ -85,12 +88,16 @@ fn init_runs_on_the_processor_it_is_for() {
     }
 }
 
-/// ARM1176 without a floating point unit: ARMv6 instructions, floats in integer registers. What the linker wrote down is the
-/// most of what any object file in it asks for (ARM IHI 0045, "Addenda to the ABI", section 3).
-fn check_arm(program: &[u8]) {
-    // e_flags, at byte 36 of a 32-bit header: EABI 5, and EF_ARM_ABI_FLOAT_SOFT without EF_ARM_ABI_FLOAT_HARD.
-    let flags = u32::from_le_bytes(program[36..40].try_into().unwrap());
-    assert_eq!(flags & 0xff00_0600, 0x0500_0200, "{flags:#x}");
+/// `EF_ARM_ABI_FLOAT_SOFT` and `EF_ARM_ABI_FLOAT_HARD`, each with EABI 5.
+const ARM_SOFT_FLOAT: u32 = 0x0500_0200;
+const ARM_HARD_FLOAT: u32 = 0x0500_0400;
+
+/// Flags, instructions and floating point unit of an ARM program: on an ARM1176 without such a unit ARMv6 and none, floats in integer
+/// registers; on a Cortex-A ARMv7 and VFPv3 with 16 registers. What the linker wrote down is the most of what any object file in it
+/// asks for (ARM IHI 0045, "Addenda to the ABI", section 3).
+fn check_arm(program: &[u8], expected: (u32, u64, u64)) {
+    // e_flags, at byte 36 of a 32-bit header.
+    let flags = u32::from_le_bytes(program[36..40].try_into().unwrap()) & 0xff00_0600;
     let file = object::read::elf::ElfFile32::<object::LittleEndian>::parse(program).unwrap();
     let section = file.section_by_name(".ARM.attributes").unwrap();
     let attributes = AttributesSection::<FileHeader32<_>>::new(object::LittleEndian, section.data().unwrap()).unwrap();
@@ -106,13 +113,19 @@ fn check_arm(program: &[u8]) {
             _ => drop(reader.read_integer().unwrap()),
         }
     }
-    // Tag_CPU_arch 6 is v6; 7 and more are v6KZ, v6T2, v7 and later. Tag_FP_arch 0 is none.
-    assert_eq!((cpu, fp), (Some(6), 0));
+    // Tag_CPU_arch 6 is v6, 10 is v7; 7 and more are v6KZ, v6T2 and later. Tag_FP_arch 0 is none, 4 is VFPv3-D16.
+    assert_eq!((flags, cpu, fp), (expected.0, Some(expected.1), expected.2));
+}
+
+/// rv64gc: compressed instructions, floats in registers of double precision (RISC-V ELF psABI, "File Header").
+fn check_riscv(program: &[u8]) {
+    // e_flags, at byte 48 of a 64-bit header: EF_RISCV_RVC and EF_RISCV_FLOAT_ABI_DOUBLE, neither RVE nor TSO.
+    let flags = u32::from_le_bytes(program[48..52].try_into().unwrap());
+    assert_eq!(flags & 0x1f, 0x5, "{flags:#x}");
 }
 
 /// ARMv8.0, such as a Cortex-A53: no SVE, LSE atomics only right behind the branch around them for processors without (`cbz w16`, of
-/// compiler-rt's outline atomics), and segments that pages of 64 KiB can map (Arm ARM DDI 0487, C4.1;
-/// ELF for the Arm 64-bit architecture, "Program header").
+/// compiler-rt's outline atomics; Arm ARM DDI 0487, C4.1).
 fn check_aarch64(program: &[u8]) {
     let file = object::read::elf::ElfFile64::<object::LittleEndian>::parse(program).unwrap();
     let code = file.section_by_name(".text").unwrap();
@@ -130,9 +143,6 @@ fn check_aarch64(program: &[u8]) {
         for (name, mask, value) in later.into_iter().filter(|_| !is_guarded) {
             assert_ne!(word & mask, value, "{name} at {:#x}: {word:08x}", code.address() + number as u64 * 4);
         }
-    }
-    for segment in file.segments() {
-        assert_eq!(segment.align() % (64 << 10), 0, "a segment at {:#x}", segment.address());
     }
 }
 
@@ -207,7 +217,13 @@ fn busybox_can_do_the_same_everywhere() {
     }
     for target in target::all().unwrap() {
         for variant in ["", "-debug"] {
-            assert_eq!(applets(&target.name, variant), expected, "{}{variant}", target.name);
+            let mut found = applets(&target.name, variant);
+            if target.busybox.suite != target::named("x86_64").unwrap().busybox.suite {
+                // A later release's has more, and `ip neigh` by that name only.
+                found.retain(|name| expected.contains(name));
+                found.insert("ipneigh".to_owned());
+            }
+            assert_eq!(found, expected, "{}{variant}", target.name);
         }
     }
     assert!(applets("x86_64", "-slim").is_empty());

@@ -138,7 +138,7 @@ pub struct Args {
 /// [`Error::Usage`] for what cannot be, and whatever fails on the way. Then nothing of this build is left behind.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let progress = crate::progress::on_stderr();
-    let targets = chosen_targets(&args.target)?;
+    let targets = chosen_targets(&args.target, &progress)?;
     let variants = unique(&args.variant);
     let mtime = archive_time()?;
     check_cmdline("--cmdline", args.cmdline.as_deref(), &variants, &progress)?;
@@ -242,17 +242,27 @@ fn bare_inits<'a>(
 
 /// Returns the help of `--target` for what builds.
 pub(super) fn target_help() -> String {
-    format!("The targets to build for: {}; or all. Repeatable", target::list(|_| true, |target| target.about.clone()))
+    format!(
+        "The targets to build for: {}; or all; or auto, this machine's. Repeatable",
+        target::list(|_| true, |target| target.processor.clone())
+    )
 }
 
-/// The targets of these names, in this order, each once.
-pub(super) fn chosen_targets(names: &[String]) -> Result<Vec<&'static Target>> {
+/// Returns the targets of these names, in this order, each once. Says which one this machine's is.
+///
+/// # Errors
+/// [`Error::Usage`] for a name that no target has.
+pub(super) fn chosen_targets(names: &[String], progress: &Progress) -> Result<Vec<&'static Target>> {
     let mut chosen: Vec<&'static Target> = Vec::new();
     for name in names {
-        if name == "all" {
-            chosen.extend(target::all()?);
-        } else {
-            chosen.push(target::named(name)?);
+        match name.as_str() {
+            "all" => chosen.extend(target::all()?),
+            target::AUTO => {
+                let target = target::of_this_machine()?;
+                progress.say(format!("--target auto: {} ({})", target.name, target.processor));
+                chosen.push(target);
+            }
+            name => chosen.push(target::named(name)?),
         }
     }
     Ok(unique(&chosen))
@@ -314,11 +324,12 @@ mod tests {
     fn targets_come_once_and_in_order() {
         let names = |list: &[&str]| -> Vec<String> {
             let list: Vec<String> = list.iter().map(|name| (*name).to_owned()).collect();
-            chosen_targets(&list).unwrap().iter().map(|target| target.name.clone()).collect()
+            chosen_targets(&list, &Progress::none()).unwrap().iter().map(|target| target.name.clone()).collect()
         };
-        assert_eq!(names(&["all"]), ["aarch64", "armv6l", "i686", "x86_64"]);
-        assert_eq!(names(&["amd64", "all"]), ["x86_64", "aarch64", "armv6l", "i686"]);
-        let error = chosen_targets(&["i685".to_owned()]).unwrap_err().to_string();
+        assert_eq!(names(&["all"]), ["aarch64", "armv6l", "armv7l", "i686", "riscv64", "x86_64"]);
+        assert_eq!(names(&["auto"]), [target::of_this_machine().unwrap().name.clone()]);
+        assert_eq!(names(&["amd64", "all"]), ["x86_64", "aarch64", "armv6l", "armv7l", "i686", "riscv64"]);
+        let error = chosen_targets(&["i685".to_owned()], &Progress::none()).unwrap_err().to_string();
         assert!(error.contains("did you mean `i686`"), "{error}");
     }
 

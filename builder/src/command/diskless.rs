@@ -102,7 +102,7 @@ pub struct Args {
 /// [`Error::Usage`] for what cannot be, and whatever fails on the way. Then no file is left.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let progress = crate::progress::on_stderr();
-    let targets = chosen_targets(&args.target)?;
+    let targets = chosen_targets(&args.target, &progress)?;
     diskless::check_hostname(&args.hostname)?;
     let wanted = Wanted {
         modules: &args.modules,

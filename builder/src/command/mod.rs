@@ -1,9 +1,10 @@
 //! The subcommands, one file each, with an `Args` (clap) and a `run(Args) -> Result<ExitCode>`.
 
-use std::process::ExitCode;
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use base::{cleanup, program};
 use clap::{CommandFactory, Parser, Subcommand};
+use sources::target;
 
 use crate::Result;
 
@@ -20,6 +21,7 @@ pub mod oci;
 pub mod output;
 pub mod run;
 mod substitute;
+pub mod targets;
 pub mod tether;
 pub mod virtiofs;
 pub mod vm;
@@ -30,6 +32,11 @@ pub mod vm;
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// The definitions of the targets [default: $INITRAMFS_OVERLAY_TARGETS, else `targets/` of the
+    /// source tree, else those that are compiled in]
+    #[arg(long, value_name = "DIR", global = true)]
+    targets_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -43,13 +50,41 @@ enum Command {
     Man(man::Args),
     Oci(Box<oci::Args>),
     Run(Box<run::Args>),
+    Targets(targets::Args),
     #[command(hide = true)]
     Tether(tether::Args),
     Virtiofs(Box<virtiofs::Args>),
     Vm(Box<vm::Args>),
 }
 
+/// Returns the directories that a command line names and that targets are read from. They are needed before it is parsed: help and errors
+/// list the targets.
+fn choice(arguments: impl Iterator<Item = OsString>) -> target::Choice {
+    let mut choice = target::Choice::default();
+    let mut words = arguments.skip(1).take_while(|word| word != "--").peekable();
+    while let Some(word) = words.next() {
+        let Some(word) = word.to_str() else { continue };
+        let (option, value) = match word.split_once('=') {
+            Some((option, value)) => (option, Some(value.into())),
+            None => (word, words.peek().map(PathBuf::from)),
+        };
+        match option {
+            "--targets-dir" => choice.targets = value,
+            "--source" => choice.source = value,
+            _ => {}
+        }
+    }
+    choice
+}
+
 impl Cli {
+    /// Reads the command line; prints help, or what is wrong with it, and exits, where there is no more to do.
+    #[must_use]
+    pub fn read() -> Self {
+        target::read_from(choice(std::env::args_os()));
+        Self::parse()
+    }
+
     /// Runs what was asked for.
     ///
     /// # Errors
@@ -70,9 +105,27 @@ impl Cli {
             Command::Man(args) => man::run(&args, Self::command()),
             Command::Oci(args) => oci::run(&args),
             Command::Run(args) => run::run(&args),
+            Command::Targets(args) => targets::run(&args),
             Command::Tether(args) => tether::run(&args),
             Command::Virtiofs(args) => virtiofs::run(&args),
             Command::Vm(args) => vm::run(&args),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_are_found_before_the_command_line_is_parsed() {
+        let choice = |words: &[&str]| {
+            let found = choice(["initramfs-overlay"].iter().chain(words).map(OsString::from));
+            (found.targets, found.source)
+        };
+        assert_eq!(choice(&["build", "--targets-dir", "a"]), (Some("a".into()), None));
+        assert_eq!(choice(&["--targets-dir=a=b", "build", "--source=c"]), (Some("a=b".into()), Some("c".into())));
+        assert_eq!(choice(&["vm", "/", "--", "--targets-dir", "a"]), (None, None));
+        assert_eq!(choice(&["build", "--targets-dir"]), (None, None));
     }
 }

@@ -129,12 +129,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 pub(super) fn chosen_target(name: Option<&str>) -> Result<&'static Target> {
     match name {
         Some(name) => Ok(target::named(name)?),
-        None => target::named(std::env::consts::ARCH).map_err(|_| {
-            Error::Usage(format!(
-                "there is no target for this machine ({}): name one with --target",
-                std::env::consts::ARCH
-            ))
-        }),
+        None => Ok(target::of_this_machine()?),
     }
 }
 

@@ -30,7 +30,7 @@ fn names_that_do_not_exist_are_told_with_the_nearest() {
     own(
         &["--target", "x86_46"],
         2,
-        &["there is no target `x86_46`; did you mean `x86_64`?", "aarch64, armv6l, i686, x86_64"],
+        &["there is no target `x86_46`; did you mean `x86_64`?", "aarch64, armv6l, armv7l, i686, riscv64, x86_64"],
     );
     own(&["--target", "amd46"], 2, &["did you mean `x86_64`?"]);
     own(&["--variant", "debgu"], 2, &["debgu", "standard, debug, slim", "'debug'"]);

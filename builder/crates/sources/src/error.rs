@@ -11,15 +11,9 @@ pub enum Error {
     /// An error of the host.
     #[error(transparent)]
     Base(#[from] base::Error),
-    /// A definition in `targets/` that the command was built with is wrong.
-    #[error("targets/{name}.toml is wrong")]
-    TargetDefinition {
-        /// The target's name.
-        name: &'static str,
-        /// The parser's error.
-        #[source]
-        source: toml::de::Error,
-    },
+    /// A definition of a target that is wrong.
+    #[error("{0}")]
+    TargetDefinition(crate::target::Flaw),
     /// A file that is no Debian package, or a damaged one.
     #[error("{} is no usable Debian package: {reason}", path.display())]
     DebianPackage {

@@ -1,16 +1,19 @@
 //! The machines an image can be built for, one definition each in `targets/*.toml`: what Rust and Zig call them, which
 //! BusyBox runs there, which kernel and which QEMU machine boot them. Only says what they are; builds nothing.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use base::elf::Machine;
 use contract::text::nearest;
 use serde::Deserialize;
 
+pub use self::files::{Choice, Flaw, VARIABLE, read_from};
 use crate::{Error, Result};
 
-/// The definitions as they stood in `targets/` when the command was built: name and TOML.
-static DEFINITIONS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/targets.rs"));
+mod files;
+
+/// The name that stands for the target of this machine.
+pub const AUTO: &str = "auto";
 
 /// A machine to build for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +43,10 @@ impl std::ops::Deref for Target {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Definition {
-    /// The machines it is for, as help and documents show them.
-    pub about: String,
+    /// The processors it is for: `any ARMv8`.
+    pub processor: String,
+    /// The boards and machines it is for, each a row of the documents' table: `Raspberry Pi 2`.
+    pub boards: Vec<String>,
     /// Its names in other tools: `uname -m`, Debian, Docker, Go.
     pub aliases: Vec<String>,
     /// OCI platforms whose programs run on it, its own first. One without a variant stands for all variants.
@@ -60,6 +65,8 @@ pub struct Definition {
     pub zig_cpu: String,
     /// The machine in the header of its ELF files, so that a program for another machine is never packed.
     pub elf: Machine,
+    /// The sizes of memory pages that its kernels have, in KiB. Its programs are aligned for each.
+    pub page_sizes: Vec<u64>,
     /// The BusyBox of its standard and debug images.
     pub busybox: BusyboxPackage,
     /// The kernel that boots it in QEMU.
@@ -106,6 +113,9 @@ pub struct KernelPackage {
     pub files_sha256: String,
     /// The device tree's file name, for machines that need one.
     pub dtb: Option<String>,
+    /// Packages of Debian's kernels for it, by release: `bench/kernels` boots each.
+    #[serde(default)]
+    pub flavours: BTreeMap<String, Vec<String>>,
 }
 
 /// A machine of QEMU's.
@@ -116,8 +126,8 @@ pub struct Qemu {
     pub model: String,
     /// The program.
     pub program: String,
-    /// The Debian package of the program.
-    pub debian_package: String,
+    /// The Debian packages of the program and of the firmware that it starts, separated by spaces.
+    pub debian_packages: String,
     /// Its arguments for the machine itself; kernel, initramfs and disk come on top.
     pub args: Vec<String>,
     /// The device of its console, as `console=` takes it.
@@ -168,22 +178,55 @@ fn yes() -> bool {
     true
 }
 
-static TARGETS: LazyLock<Result<Vec<Target>, (&'static str, toml::de::Error)>> = LazyLock::new(|| {
-    DEFINITIONS.iter().map(|(name, text)| parse(name, text).map_err(|error| (*name, error))).collect()
-});
+impl Definition {
+    /// Returns the first key whose value cannot be right although it is of the right type, with what is expected of it.
+    fn objection(&self) -> Option<(&'static str, String)> {
+        let is_platform = |name: &String| name.starts_with("linux/") && name.split('/').skip(1).all(files::is_plain);
+        let digest = &self.busybox.sha256;
+        let checks = [
+            ("processor", !self.processor.is_empty(), "expected the processors it is for"),
+            ("boards", !self.boards.is_empty(), "expected at least one board"),
+            (
+                "aliases",
+                self.aliases.iter().all(|alias| files::is_plain(alias) && !["all", AUTO].contains(&alias.as_str())),
+                "expected names of lower case letters, digits, `_`, `-` and `.`, neither `all` nor `auto`",
+            ),
+            (
+                "oci",
+                !self.oci.is_empty() && self.oci.iter().all(is_platform),
+                "expected at least one platform, linux/ARCHITECTURE or linux/ARCHITECTURE/VARIANT",
+            ),
+            (
+                "page-sizes",
+                !self.page_sizes.is_empty() && self.page_sizes.iter().all(|kib| *kib >= 4 && kib.is_power_of_two()),
+                "expected sizes in KiB, such as [4, 16, 64]",
+            ),
+            (
+                "busybox.sha256",
+                digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()),
+                "expected 64 hexadecimal digits",
+            ),
+            ("qemu.program", self.qemu.program.starts_with("qemu-system-"), "expected qemu-system-…"),
+        ];
+        checks.into_iter().find(|(_, is_right, _)| !is_right).map(|(key, _, expected)| (key, expected.to_owned()))
+    }
 
-fn parse(name: &str, text: &str) -> Result<Target, toml::de::Error> {
-    Ok(Target { name: name.to_owned(), definition: toml::from_str(text)? })
+    /// Returns the size of the largest pages that its kernels have, in bytes.
+    pub fn page_max(&self) -> u64 {
+        self.page_sizes.iter().max().map_or(4 << 10, |kib| kib << 10)
+    }
 }
+
+static TARGETS: LazyLock<Result<Vec<Target>, Flaw>> = LazyLock::new(files::read);
 
 /// All targets, by name.
 ///
 /// # Errors
-/// [`Error::TargetDefinition`] where the command was built with a definition that is wrong.
+/// [`Error::TargetDefinition`] where a definition is wrong.
 pub fn all() -> Result<&'static [Target]> {
     match &*TARGETS {
         Ok(targets) => Ok(targets),
-        Err((name, source)) => Err(Error::TargetDefinition { name, source: source.clone() }),
+        Err(flaw) => Err(Error::TargetDefinition(flaw.clone())),
     }
 }
 
@@ -205,6 +248,19 @@ pub fn named(name: &str) -> Result<&'static Target> {
     })
 }
 
+/// Returns the target of this machine: of the kernel that runs, as `uname -m` names it.
+///
+/// # Errors
+/// [`Error::Usage`] where there is none.
+pub fn of_this_machine() -> Result<&'static Target> {
+    let uname = rustix::system::uname();
+    let machine = uname.machine().to_string_lossy();
+    all()?
+        .iter()
+        .find(|target| target.is_called(&machine))
+        .ok_or_else(|| Error::Usage(format!("there is no target for this machine ({machine}): name one with --target")))
+}
+
 /// Lists the targets that `is_shown` keeps, each with what `detail` says about it, for a line of help: `i686 (a Pentium II), …`.
 /// Empty where a definition is wrong, which [`all`] reports.
 pub fn list(is_shown: impl Fn(&Target) -> bool, detail: impl Fn(&Target) -> String) -> String {
@@ -220,16 +276,7 @@ mod tests {
     fn the_definitions_are_right() {
         let targets = all().unwrap();
         let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
-        assert_eq!(names, ["aarch64", "armv6l", "i686", "x86_64"]);
-        for target in targets {
-            let called = |name: &str| targets.iter().filter(|target| target.is_called(name)).count();
-            for name in target.aliases.iter().chain([&target.name]) {
-                assert_eq!(called(name), 1, "{name}");
-            }
-            assert!(!target.oci.is_empty(), "{}", target.name);
-            assert_eq!(target.busybox.sha256.len(), 64, "{}", target.name);
-            assert!(target.busybox.sha256.bytes().all(|byte| byte.is_ascii_hexdigit()), "{}", target.name);
-        }
+        assert_eq!(names, ["aarch64", "armv6l", "armv7l", "i686", "riscv64", "x86_64"]);
     }
 
     #[test]
@@ -237,10 +284,13 @@ mod tests {
         let text = |name| named(name).unwrap_err().to_string();
         assert_eq!(
             text("x86_46"),
-            "there is no target `x86_46`; did you mean `x86_64`? There are: aarch64, armv6l, i686, x86_64"
+            "there is no target `x86_46`; did you mean `x86_64`? There are: aarch64, armv6l, armv7l, i686, riscv64, x86_64"
         );
         assert!(text("amd46").contains("did you mean `x86_64`?"), "{}", text("amd46"));
-        assert_eq!(text("sparc"), "there is no target `sparc`. There are: aarch64, armv6l, i686, x86_64");
+        assert_eq!(
+            text("sparc"),
+            "there is no target `sparc`. There are: aarch64, armv6l, armv7l, i686, riscv64, x86_64"
+        );
         assert_eq!(named("i686").unwrap().triple, "i586-unknown-linux-musl");
     }
 
@@ -249,6 +299,7 @@ mod tests {
         for (name, target) in [
             ("arm64", "aarch64"),
             ("armel", "armv6l"),
+            ("armhf", "armv7l"),
             ("i386", "i686"),
             ("386", "i686"),
             ("amd64", "x86_64"),
@@ -256,24 +307,5 @@ mod tests {
         ] {
             assert_eq!(named(name).unwrap().name, target, "{name}");
         }
-    }
-
-    #[test]
-    fn documents_list_every_target_as_its_definition_describes_it() {
-        let tree = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-        for document in ["README.md", "docs/build.md"] {
-            let text = std::fs::read_to_string(tree.join(document)).unwrap();
-            for target in all().unwrap() {
-                let row = format!("| `{}` | {} |", target.name, target.about);
-                assert!(text.contains(&row), "{document} lacks {row}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_misspelt_field_is_an_error() {
-        let (name, text) = DEFINITIONS[0];
-        assert!(parse(name, text).is_ok());
-        assert!(parse(name, &text.replace("zig-cpu", "zig-processor")).is_err());
     }
 }

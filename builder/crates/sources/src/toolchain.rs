@@ -203,7 +203,14 @@ impl<'a> Toolchain<'a> {
 
         let program = output.join(&target.triple).join(PROFILE).join("init");
         let bytes = fs::read(&program).at("read", &program)?;
-        if let Some(reason) = elf::objection(&bytes, target.elf) {
+        let misaligned = elf::largest_page(&bytes).filter(|size| *size < target.page_max()).map(|size| {
+            format!(
+                "it is for pages of {} KiB at most, and its kernels have {} KiB",
+                size >> 10,
+                target.page_max() >> 10
+            )
+        });
+        if let Some(reason) = elf::objection(&bytes, target.elf).or(misaligned) {
             return Err(Error::WrongProgram { path: program, what: format!("init for {}", target.name), reason });
         }
         fs::write(folder.join("init"), &bytes).at("write", folder.join("init"))?;

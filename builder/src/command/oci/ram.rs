@@ -276,11 +276,13 @@ mod tests {
             ("linux/aarch64", "aarch64"),
             ("linux/386", "i686"),
             ("linux/arm/v6", "armv6l"),
-            ("linux/arm", "armv6l"),
+            ("linux/arm", "armv7l"),
+            ("linux/arm/v7", "armv7l"),
+            ("linux/riscv64", "riscv64"),
         ] {
             assert_eq!(name(platform).unwrap(), target, "{platform}");
         }
-        for platform in ["linux/arm/v5", "linux/riscv64"] {
+        for platform in ["linux/arm/v5", "linux/s390x"] {
             assert!(name(platform).unwrap_err().to_string().contains(platform), "{platform}");
         }
     }

@@ -189,10 +189,10 @@ impl Machine {
     }
 }
 
-/// Returns the QEMU of that name with its Debian package, as the targets name it.
+/// Returns the QEMU of that name with its Debian packages, as the targets name them.
 pub fn program(name: &'static str) -> Program {
     let target = target::all().unwrap_or_default().iter().find(|target| target.qemu.program == name);
-    Program { name, package: target.map_or("qemu-system", |target| &target.qemu.debian_package) }
+    Program { name, package: target.map_or("qemu-system", |target| &target.qemu.debian_packages) }
 }
 
 /// `arguments` without the `options` and the value after each.
