@@ -124,7 +124,7 @@ def find_kernel(target: Target, package: Path) -> Machine:
     """The machine with the kernel package that is unpacked in a folder."""
     return Machine(
         target=target,
-        kernel=_only(package, "boot/vmlinuz-*"),
+        kernel=_only(package, "boot/vmlinu[xz]-*"),
         dtb=_only(package, f"usr/lib/linux-image-*/{target.dtb}") if target.dtb else None,
-        modules=_only(package, "lib/modules/*"),
+        modules=_only(package if (package / "lib").exists() else package / "usr", "lib/modules/*"),
     )

@@ -5,6 +5,7 @@ What a module needs is read from its `.modinfo` section, because Debian's packag
 
 from __future__ import annotations
 
+import lzma
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,14 +77,14 @@ def parse_modinfo(content: bytes) -> list[tuple[str, str]]:
 
 def read_module(tree: Path, path: Path) -> Module:
     """Reads one module file of a tree `lib/modules/<kernel-version>`."""
-    content = path.read_bytes()
+    content = lzma.decompress(path.read_bytes()) if path.suffix == ".xz" else path.read_bytes()
     try:
         info = parse_modinfo(section(content, ".modinfo"))
     except (BenchError, struct.error, ValueError, IndexError) as error:
-        raise BenchError(f"{path}: expected an uncompressed kernel module: {error}") from error
+        raise BenchError(f"{path}: expected a kernel module, uncompressed or xz: {error}") from error
     return Module(
         name=module_name(path.name),
-        path=str(path.relative_to(tree)),
+        path=str(path.relative_to(tree)).removesuffix(".xz"),
         depends=tuple(module_name(name) for key, value in info if key == "depends" for name in value.split(",") if name),
         content=content,
     )
@@ -91,7 +92,7 @@ def read_module(tree: Path, path: Path) -> Module:
 
 def closure(tree: Path, named: tuple[str, ...]) -> list[Module]:
     """The named modules and all they depend on, each behind what it needs. What is built in is left out."""
-    files = {module_name(path.name): path for path in tree.glob("kernel/**/*.ko")}
+    files = {module_name(path.name): path for path in tree.glob("kernel/**/*.ko*")}
     builtin = {module_name(Path(line).name) for line in (tree / "modules.builtin").read_text().splitlines()}
     ordered: dict[str, Module] = {}
 
