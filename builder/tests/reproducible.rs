@@ -1,6 +1,6 @@
-//! The same sources give the same bytes: init is compiled once more, in another folder, from another home, with another time
-//! zone and umask and without what was compiled before, and the image with it must be the one that `./build.sh` made.
-//! That takes minutes of processor time, so it runs where `BOOT_TESTS=required`, as `./test.sh` has it.
+//! The same sources give the same bytes: init for x86_64, with `BOOT_TARGETS=all` for every target, is compiled once more, in another
+//! folder, from another home, with another time zone and umask and without what was compiled before, and the image with it must be the
+//! one that `./build.sh` made. That takes minutes of processor time, so it runs where `BOOT_TESTS=required`, as `./test.sh` has it.
 
 use std::{
     env, fs,
@@ -39,9 +39,15 @@ fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
         return skip("BOOT_TESTS is not `required`");
     }
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let name = format!("init-{}-x86_64-slim.gz", env!("CARGO_PKG_VERSION"));
-    let made = env::var_os("BOOT_ARTIFACTS").map_or_else(|| workspace.join("target"), PathBuf::from).join(&name);
-    assert!(made.exists(), "{} is not there; ./build.sh --variant standard,debug,slim", made.display());
+    let is_all = env::var_os("BOOT_TARGETS").is_some_and(|wanted| wanted == "all");
+    let targets: Vec<&str> = sources::target::all().unwrap().iter().map(|target| target.name.as_str()).collect();
+    let targets = if is_all { targets } else { vec!["x86_64"] };
+    let artifacts = env::var_os("BOOT_ARTIFACTS").map_or_else(|| workspace.join("target"), PathBuf::from);
+    let name = |target: &str| format!("init-{}-{target}-slim.gz", env!("CARGO_PKG_VERSION"));
+    for target in &targets {
+        let made = artifacts.join(name(target));
+        assert!(made.exists(), "{} is not there; ./build.sh --variant standard,debug,slim", made.display());
+    }
 
     let folder = tempfile::Builder::new().prefix("another place ").tempdir().unwrap();
     let at = |path: &str| folder.path().join(path);
@@ -74,7 +80,7 @@ fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
             command.env(variable, at("home").join(folder));
         }
     }
-    command.args(["--target", "x86_64", "--output"]).arg(at("out")).arg("--source").arg(at("a/clone"));
+    command.args(["--target", &targets.join(","), "--output"]).arg(at("out")).arg("--source").arg(at("a/clone"));
     command.current_dir(folder.path()).env("HOME", at("home")).env("INITRAMFS_OVERLAY_CACHE", at("cache"));
     command
         .env("TZ", "Asia/Kathmandu")
@@ -84,6 +90,9 @@ fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
     command.env_remove("XDG_CACHE_HOME").env_remove("CARGO_TARGET_DIR");
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // Not assert_eq: nobody wants to read the bytes.
-    assert!(fs::read(at("out").join(&name)).unwrap() == fs::read(made).unwrap(), "{name} differs");
+    for name in targets.iter().map(|target| name(target)) {
+        // Not assert_eq: nobody wants to read the bytes.
+        let read = |directory: &Path| fs::read(directory.join(&name)).unwrap();
+        assert!(read(&at("out")) == read(&artifacts), "{name} differs");
+    }
 }
