@@ -79,6 +79,7 @@ pub fn disk(source: Source, target: &Target) -> Disk {
         sizes: [(Role::Boot, 16 * MIB), (Role::Overlay, 24 * MIB)].into(),
         extent: Extent { power_of_two: sd, ..Extent::default() },
         time: 0,
+        page: None,
     }
 }
 

@@ -55,6 +55,7 @@ pub fn make(output: &Path, busybox: &[u8], sd: bool, progress: &Progress) -> Res
         sizes: [(Role::Boot, 16 * MIB), (Role::Overlay, 64 * MIB)].into(),
         extent: Extent { power_of_two: sd, ..Extent::default() },
         time: 0,
+        page: None,
     };
     let step = progress.step("making a demonstration disk");
     let report = disk::make(&disk, output, true, &Progress::none())?;

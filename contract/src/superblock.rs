@@ -1,6 +1,7 @@
 //! Superblocks of the filesystems that init tells apart by itself: images, and an update partition without a file.
 
 pub mod ext4;
+pub mod pages;
 
 /// Filesystems of an operating system's image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -61,3 +61,12 @@ impl Choice for Accelerator {
         (Self::Kvm, "kvm", "The processor, through /dev/kvm. Where that is there and does not work, guests hang"),
     ];
 }
+/// Reads the size of a memory page: a power of two from 4 KiB to 64 KiB, all that Linux has.
+///
+/// # Errors
+/// The text that clap shows.
+pub fn page_size(text: &str) -> Result<u64, String> {
+    let size =
+        disk::size::parse(text).ok().filter(|size| size.is_power_of_two() && (4 << 10..=64 << 10).contains(size));
+    size.ok_or_else(|| "expected a power of two from 4K to 64K".to_owned())
+}

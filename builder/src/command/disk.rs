@@ -11,7 +11,10 @@ use disk::{
     size,
 };
 
-use crate::{Error, Result, command::choice::choice};
+use crate::{
+    Error, Result,
+    command::choice::{self, choice},
+};
 
 /// Make an appliance disk: a partition table and the partitions that the initramfs looks for, in one file.
 ///
@@ -105,6 +108,10 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", default_value_t = SECTOR, value_parser = sector_size)]
     pub sector_size: u64,
 
+    /// Bytes in a memory page of the kernel that boots it, such as 16K: images that it cannot mount are refused [default: 4K, and a warning]
+    #[arg(long, value_name = "BYTES", value_parser = choice::page_size)]
+    pub page_size: Option<u64>,
+
     /// Round the disk's size up to a power of two, as QEMU wants it of an SD card [default: true with `--table mbr`]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub power_of_two: Option<bool>,
@@ -194,6 +201,7 @@ impl Args {
                 sector: self.sector_size,
             },
             time,
+            page: self.page_size,
         })
     }
 }

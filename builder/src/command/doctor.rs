@@ -26,7 +26,10 @@ use initramfs_overlay_init::{
     config::{Layers, OverlayStore},
 };
 
-use crate::{Error, Result, command::output};
+use crate::{
+    Error, Result,
+    command::{choice, output},
+};
 
 /// Tell what a disk would boot, how far an update on it has come, and what is wrong with it.
 ///
@@ -87,6 +90,10 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", value_parser = sector)]
     pub sector_size: Option<u64>,
 
+    /// Bytes in a memory page of the kernel that boots it, such as 16K for a Raspberry Pi 5 [default: 4K]
+    #[arg(long, value_name = "BYTES", value_parser = choice::page_size)]
+    pub page_size: Option<u64>,
+
     /// Write everything as JSON
     #[arg(long)]
     pub json: bool,
@@ -131,7 +138,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn boots(args: &Args) -> Result<BootInput> {
-    let mut boots = BootInput { cmdline: args.append.join(" "), ..BootInput::default() };
+    let mut boots = BootInput { cmdline: args.append.join(" "), page: args.page_size, ..BootInput::default() };
     if let Some(path) = &args.initramfs {
         let contents = listing::read(File::open(path).at("read", path)?, path)?;
         let variant = contents.release.as_ref().and_then(|release| release.get("VARIANT_ID"));
@@ -297,6 +304,7 @@ fn table(diagnosis: &Diagnosis) -> String {
         line(lead, &escape(finding.as_bytes()).to_string());
         lead = "";
     }
+    line("pages", &format!("of {}, by --page-size", size::show(diagnosis.page_size)));
     line("verdict", &verdict(diagnosis));
     text
 }

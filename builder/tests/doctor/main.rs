@@ -21,6 +21,7 @@ use tempfile::TempDir;
 mod content;
 mod fat;
 mod model;
+mod pages;
 #[path = "../support/mod.rs"]
 mod support;
 mod unknown;

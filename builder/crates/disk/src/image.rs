@@ -9,7 +9,10 @@ use base::{
     IoContext,
     program::{self, MKSQUASHFS, Program},
 };
-use contract::superblock::{self, HEAD, Misfit, Superblock};
+use contract::superblock::{
+    self, HEAD, Misfit, Superblock,
+    pages::{Blocks, Objection},
+};
 use uuid::Uuid;
 
 use crate::{Error, Result};
@@ -120,6 +123,32 @@ pub struct Checked {
     pub format: superblock::Format,
     /// The file's size in bytes, at least what the superblock asks for.
     pub size: u64,
+    /// Its blocks, which not every kernel's memory pages fit.
+    pub blocks: Option<Blocks>,
+}
+
+/// Bytes in a memory page of most kernels.
+const USUAL_PAGE: u64 = 4096;
+
+impl Checked {
+    /// Returns a warning where a kernel with pages of `page` bytes may not mount the image. Where nobody said how large its pages are, they
+    /// are taken to have 4 KiB.
+    ///
+    /// # Errors
+    /// [`Error::Usage`] where no kernel with the pages that were asked for mounts it.
+    pub fn check_pages(&self, name: &str, page: Option<u64>) -> Result<Option<String>> {
+        let assumed = page.unwrap_or(USUAL_PAGE);
+        let Some((blocks, objection)) = self.blocks.and_then(|blocks| Some((blocks, blocks.objection(assumed)?)))
+        else {
+            return Ok(None);
+        };
+        let text = format!("{name}: {}", blocks.describe(assumed, objection));
+        match (objection, page) {
+            (Objection::Never, Some(_)) => Err(Error::Usage(text)),
+            (_, Some(_)) => Ok(Some(text)),
+            (_, None) => Ok(Some(format!("{text}; give the size of the pages with --page-size"))),
+        }
+    }
 }
 
 /// Looks at the beginning of `path` and compares the superblock's size with the file's.
@@ -138,7 +167,7 @@ pub fn check(path: &Path) -> Result<Checked> {
     let found = superblock(&head).map_err(refuse)?;
     let (path, format) = (path.to_owned(), found.format.name());
     match found.misfit(metadata.len()) {
-        None => Ok(Checked { format: found.format, size: metadata.len() }),
+        None => Ok(Checked { format: found.format, size: metadata.len(), blocks: Blocks::read(&head) }),
         Some(Misfit::Truncated) => {
             Err(Error::TruncatedImage { path, format, wanted: found.size, seen: metadata.len() })
         }
@@ -262,7 +291,14 @@ mod tests {
         let text = check(&path).unwrap_err().to_string();
         assert!(text.contains("does not show the last 128"), "{text}");
         std::fs::write(&path, squashfs(4, 1024)).unwrap();
-        assert_eq!(check(&path).unwrap(), Checked { format: superblock::Format::Squashfs, size: 1152 });
+        assert_eq!(
+            check(&path).unwrap(),
+            Checked {
+                format: superblock::Format::Squashfs,
+                size: 1152,
+                blocks: Some(Blocks { filesystem: "squashfs", size: 0 })
+            }
+        );
         assert!(check(folder.path()).unwrap_err().to_string().contains("a folder"));
     }
 
@@ -284,5 +320,23 @@ mod tests {
         assert_eq!(text, "--quiet -T7 -U00000000-0000-0000-0000-000000000001 -zlz4hc");
         packing.compression = Some(Compression::Xz);
         assert!(packing_arguments(&packing).is_err());
+    }
+
+    #[test]
+    fn images_that_pages_do_not_fit_are_warned_of_or_refused() {
+        let check = |filesystem, size: u64, page: Option<u64>| {
+            let blocks = Some(Blocks { filesystem, size: size << 10 });
+            let checked = Checked { format: superblock::Format::Erofs, size: 1, blocks };
+            checked.check_pages("a.img", page.map(|kib| kib << 10)).map_err(|error| error.to_string())
+        };
+        assert_eq!(check("squashfs", 128, None), Ok(None));
+        assert_eq!(check("erofs", 4, None), Ok(None));
+        assert_eq!(check("erofs", 16, Some(16)), Ok(None));
+        let never = "a.img: erofs with blocks of 16 KiB is not mounted by a kernel with pages of 4 KiB";
+        assert_eq!(check("erofs", 16, Some(4)), Err(never.to_owned()));
+        let warning = check("erofs", 16, None).unwrap().unwrap();
+        assert_eq!(warning, format!("{never}; give the size of the pages with --page-size"));
+        let warning = check("erofs", 4, Some(16)).unwrap().unwrap();
+        assert!(warning.ends_with("needs, where pages have 16 KiB, Linux 6.8, without compression 6.4"), "{warning}");
     }
 }

@@ -57,4 +57,6 @@ pub struct Disk {
     pub extent: Extent,
     /// Every time stamp, seconds since 1970.
     pub time: u64,
+    /// Bytes in a memory page of the kernel that boots it; `None` where nobody said.
+    pub page: Option<u64>,
 }

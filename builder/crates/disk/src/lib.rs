@@ -115,6 +115,7 @@ pub fn make(disk: &Disk, output: &Path, force: bool, progress: &Progress) -> Res
         warnings.extend(root::check(root)?);
     }
     let image = partition_content::image(disk, work, progress)?;
+    warnings.extend(image.checked.check_pages(&disk.image_name, disk.page)?);
     let parts = partition_content::gather(disk, &image, work, &mut warnings, progress)?;
     let wishes: Vec<Wish> = parts.iter().map(|part| part.wish.clone()).collect();
     let layout = layout::plan(disk.table, disk.extent, &wishes)?;

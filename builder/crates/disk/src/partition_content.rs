@@ -145,9 +145,10 @@ fn newimg_part(
 ) -> Result<Part> {
     let entries = match update {
         None => Vec::new(),
-        Some(path) if !path.metadata().at("read", path)?.is_dir() => update_files(disk, path)?,
+        Some(path) if !path.metadata().at("read", path)?.is_dir() => update_files(disk, path, warnings)?,
         Some(folder) if folder.join(&disk.image_name).exists() => {
-            image::check(&folder.join(&disk.image_name))?;
+            let checked = image::check(&folder.join(&disk.image_name))?;
+            warnings.extend(checked.check_pages("the update", disk.page)?);
             content::read(&absolute(folder)?, content::Owner::Root)?
         }
         Some(root) => {
@@ -165,8 +166,8 @@ fn newimg_part(
 }
 
 /// An image as an update, with its digest and its signature where they lie beside it.
-fn update_files(disk: &Disk, path: &Path) -> Result<Vec<Entry>> {
-    image::check(path)?;
+fn update_files(disk: &Disk, path: &Path, warnings: &mut Vec<String>) -> Result<Vec<Entry>> {
+    warnings.extend(image::check(path)?.check_pages("the update", disk.page)?);
     let path = absolute(path)?;
     sidecar::check_digest(&path)?;
     let mut entries = vec![Entry::file(disk.image_name.as_bytes(), &path)?];

@@ -16,7 +16,12 @@ pub struct BootInput {
     pub is_debug: bool,
     /// Names of the modules in the initramfs; none where no initramfs is known.
     pub modules: Option<BTreeSet<String>>,
+    /// Bytes in a memory page of the kernel; `None` where nobody said, which is taken for [`USUAL_PAGE`].
+    pub page: Option<u64>,
 }
+
+/// Bytes in a memory page of most kernels.
+pub const USUAL_PAGE: u64 = 4096;
 
 impl BootInput {
     /// Returns what init can do, which follows from its files.

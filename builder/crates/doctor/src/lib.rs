@@ -55,7 +55,7 @@ use serde_json::Value;
 use content::Checked;
 use copy_on_write::Source;
 pub use error::{Error, Result};
-pub use input::BootInput;
+pub use input::{BootInput, USUAL_PAGE};
 use machine::Machine;
 use state::{Places, State};
 use volume::Device;
@@ -156,6 +156,8 @@ pub struct Diagnosis {
     pub failure: Option<Failure>,
     /// The block devices.
     pub partitions: Vec<Partition>,
+    /// Bytes in a memory page of the kernel, as it was said or assumed.
+    pub page_size: u64,
 }
 
 impl Diagnosis {
@@ -226,7 +228,8 @@ pub fn examine(devices: Vec<Device>, input: &BootInput, depth: Depth) -> Diagnos
         (image, failure, outcome) = (image.filter(|image| image.checked.is_none()), None, String::new());
         (changes, log, findings) = Default::default();
     }
-    Diagnosis { verdict, unknown, image, update, outcome, changes, findings, log, failure, partitions }
+    let page_size = input.page.unwrap_or(USUAL_PAGE);
+    Diagnosis { verdict, unknown, image, update, outcome, changes, findings, log, failure, partitions, page_size }
 }
 
 fn strings(value: &Value) -> Vec<String> {

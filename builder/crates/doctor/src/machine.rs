@@ -6,7 +6,7 @@ mod kernel;
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
-    io,
+    io::{self, Read},
     rc::Rc,
     time::Duration,
 };
@@ -16,7 +16,10 @@ use contract::{
     errno::{EINVAL, ENODEV, ENOSPC, EROFS, EUCLEAN},
     inventory::Kind,
     names,
-    superblock::ext4::{self, demands},
+    superblock::{
+        ext4::{self, demands},
+        pages::{self, Blocks, Objection},
+    },
 };
 use initramfs_overlay_init::kernel::Mount;
 use sha2::{Digest as _, Sha256};
@@ -26,7 +29,7 @@ use super::{
     erofs,
     error::{Error, Result},
     filesystem::{Memory, Opaque},
-    input::BootInput,
+    input::{BootInput, USUAL_PAGE},
     overlayfs::Union,
     squashfs,
     volume::Device,
@@ -62,6 +65,8 @@ pub struct Machine {
     gone: bool,
     /// Names of the modules in the initramfs, where that is known.
     modules: Option<BTreeSet<String>>,
+    /// Bytes in a memory page.
+    page: u64,
     /// Reasons why nobody here can tell how the boot goes on.
     pub unknown: Vec<String>,
     /// Sentences of the readers about errors for which the kernel gives a number only.
@@ -86,6 +91,7 @@ impl Machine {
             clock: Duration::ZERO,
             gone: false,
             modules: input.modules.clone(),
+            page: input.page.unwrap_or(USUAL_PAGE),
             unknown: Vec::new(),
             details: Vec::new(),
             changes: Vec::new(),
@@ -271,6 +277,9 @@ impl Machine {
         let role = role(mount.target);
         // This kernel needs no module from `boot`: there init only looks for evidence, once the boot has failed.
         let is_evidence = mount.target == names::BOOT_DIR;
+        let device = self.devices.iter().find(|found| found.volume.path() == mount.source);
+        let head = device.map(|found| found.head(pages::HEAD)).unwrap_or_default();
+        self.check_pages(&head, &format!("{role} ({})", mount.source))?;
         match self.layer(mount.source) {
             Ok(layer) if is_evidence => Ok(layer),
             Err(error) if is_evidence => Err(as_kernel(error)),
@@ -286,6 +295,20 @@ impl Machine {
                 self.details.push(format!("{role} ({}): {error}", mount.source));
                 Err(as_kernel(error))
             }
+        }
+    }
+
+    /// Refuses a filesystem whose blocks do not fit the kernel's memory pages.
+    fn check_pages(&mut self, head: &[u8], name: &str) -> io::Result<()> {
+        let Some(blocks) = Blocks::read(head) else { return Ok(()) };
+        let Some(objection) = blocks.objection(self.page) else { return Ok(()) };
+        let text = format!("{name}: {}", blocks.describe(self.page, objection));
+        if !self.details.contains(&text) {
+            self.details.push(text);
+        }
+        match objection {
+            Objection::Never => Err(io::Error::from_raw_os_error(EINVAL)),
+            Objection::Older(_) => Ok(()),
         }
     }
 
@@ -326,6 +349,9 @@ impl Machine {
     /// Mounts an image in a loop device. One that only the kernel reads may hold anything: it is taken to have an init, and what comes of
     /// the boot is not known.
     fn mount_image(&mut self, filesystem: &str, source: &Source) -> io::Result<Base> {
+        let mut head = Vec::new();
+        source.open()?.take(pages::HEAD as u64).read_to_end(&mut head)?;
+        self.check_pages(&head, "the image")?;
         let opened = source.open_anywhere().map_err(Error::from).and_then(|content| -> Result<Base> {
             Ok(match filesystem {
                 "erofs" => Rc::new(erofs::Image::open(content)?),
