@@ -122,6 +122,7 @@ if [ $long = yes ]; then
 	prove "Writes of a quiet boot" initramfs-overlay quiet_boot || status=1
 	prove "Commands that are ended" initramfs-overlay interrupted INTERRUPTED=long || status=1
 	prove "Boots of every target, and of every fault" initramfs-overlay boot BOOT_TARGETS=all BOOT_FAULTS=all || status=1
+	prove "Kernels with larger pages" initramfs-overlay kernels BOOT_TARGETS=all || status=1
 	prove "The same bytes of every target" initramfs-overlay reproducible BOOT_TARGETS=all || status=1
 	prove "Folders as machines of every target" initramfs-overlay virtiofs BOOT_TARGETS=all || status=1
 	prove "Roots in memory of every target" initramfs-overlay ram BOOT_TARGETS=all || status=1

@@ -26,9 +26,9 @@ pub struct Args {
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
 
-    /// The folder with the images that the sizes are read from [default: `target/` of the source tree, else of the current folder]
+    /// The directory with the images that the sizes are read from [default: `target/` of the source tree, else of the current directory]
     #[arg(long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
+    pub output_dir: Option<PathBuf>,
 
     /// Write JSON
     #[arg(long)]
@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let names = if args.names.is_empty() { &all[..] } else { &args.names };
     let targets = super::build::chosen_targets(names, &crate::progress::on_stderr())?;
     let place = source::locate(None)?;
-    let images = args.output.clone().unwrap_or_else(|| place.default_output());
+    let images = args.output_dir.clone().unwrap_or_else(|| place.default_output());
     let rows: Vec<(&Target, Option<u64>)> =
         targets.iter().map(|target| (*target, init_size(&images, place.version(), &target.name))).collect();
     output::print(if args.json { json_text(&rows) } else { text(&rows) })?;

@@ -34,6 +34,11 @@ pub struct Lab {
 impl Lab {
     /// Finds the artifacts and fetches kernel and BusyBox, or says what is missing.
     pub fn open(name: &str) -> Result<Self, String> {
+        Self::open_with(name, None)
+    }
+
+    /// As [`Self::open`], with another of Debian's kernels: release and package.
+    pub fn open_with(name: &str, flavour: Option<(&str, &str)>) -> Result<Self, String> {
         let target = target::named(name).map_err(|error| error.to_string())?;
         let qemu = &target.qemu.program;
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -48,8 +53,11 @@ impl Lab {
             format!("{error}{cause}")
         };
         let progress = Progress::none();
-        let kernel = kernel_package::debian(target, &cache, sources::Substitute::Allow, &progress)
-            .map_err(|error| chain(error.into()))?;
+        let kernel = match flavour {
+            None => kernel_package::debian(target, &cache, sources::Substitute::Allow, &progress),
+            Some((suite, package)) => kernel_package::flavour(target, suite, package, &cache, &progress),
+        };
+        let kernel = kernel.map_err(|error| chain(error.into()))?;
         let busybox =
             initramfs_overlay::busybox_image::get(target, None, &cache, sources::Substitute::Allow, &progress)
                 .map_err(chain)?

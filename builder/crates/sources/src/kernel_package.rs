@@ -100,6 +100,23 @@ pub fn debian(target: &Target, cache: &Cache, substitute: Substitute, progress: 
     Ok(kernel)
 }
 
+/// Debian's kernel `package` of release `suite` for `target`: one of its [flavours](KernelPackage::flavours), the newest that the mirror
+/// has. As [`debian`].
+///
+/// # Errors
+/// As [`debian`].
+pub fn flavour(target: &Target, suite: &str, package: &str, cache: &Cache, progress: &Progress) -> Result<Kernel> {
+    let mut other = target.clone();
+    suite.clone_into(&mut other.definition.kernel.suite);
+    package.clone_into(&mut other.definition.kernel.package);
+    let key = format!("{}-{suite}-{package}", target.name);
+    // Tests try all kernels that are in the cache by the usual name.
+    let entry = cache.entry("kernel-flavours", &key, Check::Digests, |folder| {
+        fetch(&other, Wanted::Newest, cache, folder, progress)
+    })?;
+    kernel_in(&entry, target.kernel.dtb.as_deref())
+}
+
 /// The package to fetch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {

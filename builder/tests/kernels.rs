@@ -1,0 +1,102 @@
+//! Boots of every kernel that the definitions of the targets name, each once with its writable layer: other releases, other
+//! configurations, modules in other places and packed otherwise, other sizes of memory pages.
+//!
+//! `bench/kernels [NAME PART …]` boots all and writes the table in docs/targets.md. With `BOOT_TARGETS=all` those boot whose memory pages are
+//! larger than usual, else none.
+
+#[path = "cases/bare.rs"]
+#[allow(dead_code, reason = "boots of one kind only")]
+mod bare;
+mod cases;
+#[path = "../../test-images/image.rs"]
+#[allow(dead_code, reason = "boots of one kind only")]
+mod image;
+#[path = "boot/lab.rs"]
+#[allow(dead_code, reason = "boots of one kind only")]
+mod lab;
+#[path = "boot/ways.rs"]
+#[allow(dead_code, reason = "boots of one kind only")]
+mod ways;
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Mutex,
+};
+
+use lab::Lab;
+use sources::target;
+
+/// A kernel: target, release, package.
+type Case = (&'static str, &'static str, &'static str);
+
+/// The page that has the table, and the marks around it.
+const PAGE: &str = "docs/targets.md";
+const BEGIN: &str = "<!-- kernels: from bench/kernels -->\n";
+const END: &str = "<!-- end of kernels -->\n";
+
+fn main() -> ExitCode {
+    let is_all = env::var_os("BOOT_KERNELS").is_some_and(|wish| wish == "all");
+    let has_large_pages = |package: &str| package.ends_with("k") && package.contains("-16") || package.contains("-64k");
+    let mut all: Vec<(String, Case)> = Vec::new();
+    for target in target::all().expect("the targets") {
+        for (suite, packages) in &target.kernel.flavours {
+            for package in packages {
+                if is_all || (cases::all_targets() && has_large_pages(package)) {
+                    all.push((format!("{}: {suite} {package}", target.name), (&target.name, suite, package)));
+                }
+            }
+        }
+    }
+    let rows = Mutex::new(Vec::new());
+    let code = cases::run(
+        "kernel",
+        1,
+        all,
+        || Ok(()),
+        |(), (name, suite, package)| {
+            let lab = Lab::open_with(name, Some((suite, package))).unwrap_or_else(|error| panic!("{error}"));
+            let row = |outcome: &str| {
+                let modules = if is_packed(&lab.kernel.modules) { "xz" } else { "plain" };
+                let place = if lab.kernel.modules.to_string_lossy().contains("/usr/lib/") { "usr/lib" } else { "lib" };
+                format!(
+                    "| `{name}` | {suite} | `{package}` | {} | {modules}, {place} | {outcome} |",
+                    lab.kernel.version
+                )
+            };
+            rows.lock().expect("no panic while it is held").push(row("does not boot"));
+            ways::once(&lab);
+            let mut rows = rows.lock().expect("no panic while it is held");
+            rows.pop();
+            rows.push(row("boots"));
+        },
+    );
+    if is_all {
+        write_table(&rows.into_inner().expect("no panic while it is held"));
+    }
+    code
+}
+
+/// Returns true where the modules of a kernel are compressed.
+fn is_packed(modules: &Path) -> bool {
+    walkdir::WalkDir::new(modules)
+        .into_iter()
+        .flatten()
+        .any(|entry| entry.path().extension().is_some_and(|extension| extension == "xz"))
+}
+
+/// Puts these rows into the page, in the place of those of the same kernels.
+fn write_table(new: &[String]) {
+    let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PAGE);
+    let text = fs::read_to_string(&path).expect("the page");
+    let (before, rest) = text.split_once(BEGIN).expect("the table's begin");
+    let (old, after) = rest.split_once(END).expect("the table's end");
+    let kernel = |row: &str| row.split('|').take(4).collect::<String>();
+    let is_kept = |row: &&str| row.starts_with("| `") && !new.iter().any(|new| kernel(new) == kernel(row));
+    let mut rows: Vec<&str> = old.lines().filter(is_kept).chain(new.iter().map(String::as_str)).collect();
+    rows.sort_unstable();
+    let head = "| target | Debian | package | kernel | modules | |\n| --- | --- | --- | --- | --- | --- |\n";
+    let table: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    fs::write(&path, [before, BEGIN, head, &table, END, after].concat()).expect("the page");
+}
