@@ -9,7 +9,6 @@
 mod bare;
 mod cases;
 #[path = "../../test-images/image.rs"]
-#[allow(dead_code, reason = "boots of one kind only")]
 mod image;
 #[path = "boot/lab.rs"]
 #[allow(dead_code, reason = "boots of one kind only")]
@@ -25,7 +24,7 @@ use std::{
     sync::Mutex,
 };
 
-use lab::Lab;
+use lab::{Lab, has_large_pages};
 use sources::target;
 
 /// A kernel: target, release, package.
@@ -38,7 +37,6 @@ const END: &str = "<!-- end of kernels -->\n";
 
 fn main() -> ExitCode {
     let is_all = env::var_os("BOOT_KERNELS").is_some_and(|wish| wish == "all");
-    let has_large_pages = |package: &str| package.ends_with("k") && package.contains("-16") || package.contains("-64k");
     let mut all: Vec<(String, Case)> = Vec::new();
     for target in target::all().expect("the targets") {
         for (suite, packages) in &target.kernel.flavours {

@@ -27,6 +27,8 @@ pub struct Lab {
     pub target: &'static Target,
     pub kernel: Kernel,
     pub busybox: Vec<u8>,
+    /// The processor, where it is not the target's usual one.
+    cpu: Option<&'static str>,
     artifacts: PathBuf,
     work: TempDir,
 }
@@ -63,7 +65,9 @@ impl Lab {
                 .map_err(chain)?
                 .bytes;
         let work = TempDir::new().map_err(|error| error.to_string())?;
-        let lab = Self { target, kernel, busybox, artifacts, work };
+        let has_large_pages = flavour.is_some_and(|(_, package)| has_large_pages(package));
+        let cpu = target.qemu.large_page_cpu.as_deref().filter(|_| has_large_pages);
+        let lab = Self { target, kernel, busybox, cpu, artifacts, work };
         for variant in ["", "-debug", "-slim"] {
             let artifact = lab.artifact(variant);
             if !artifact.exists() {
@@ -163,6 +167,10 @@ impl Lab {
     /// A machine with an initrd and disks; what is written to them is kept, as tests boot them again.
     pub fn machine(&self, initrd: &Path, disks: &[&Path], append: &str) -> Machine {
         let mut machine = Machine::new(self.target, &self.kernel);
+        if let Some(cpu) = self.cpu {
+            // QEMU takes the last one.
+            machine.arguments.extend(["-cpu".to_owned(), cpu.to_owned()]);
+        }
         machine.initrd = Some(initrd.to_path_buf());
         machine.drives = disks
             .iter()
@@ -195,6 +203,11 @@ impl Lab {
         // A long item goes on in the next line, further to the right.
         (before + &card).replace("\r\n", "\n").replace("\n              ", " ")
     }
+}
+
+/// Returns true for Debian's kernels with pages of more than 4 KiB, by the package's name.
+pub fn has_large_pages(package: &str) -> bool {
+    ["-16k", "-64k"].iter().any(|suffix| package.ends_with(suffix))
 }
 
 /// The partitions of a raw disk by GPT name or by number are found with sfdisk; this is where one begins and how long it is, in

@@ -130,6 +130,8 @@ pub struct Qemu {
     pub debian_packages: String,
     /// Its arguments for the machine itself; kernel, initramfs and disk come on top.
     pub args: Vec<String>,
+    /// The processor for kernels with pages of more than 4 KiB, as `-cpu` takes it, where the one in the arguments has none.
+    pub large_page_cpu: Option<String>,
     /// The device of its console, as `console=` takes it.
     pub console: String,
     /// The interface that the disk is attached to.
