@@ -21,7 +21,6 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::Mutex,
 };
 
 use lab::{Lab, has_large_pages};
@@ -47,8 +46,7 @@ fn main() -> ExitCode {
             }
         }
     }
-    let rows = Mutex::new(Vec::new());
-    let code = cases::run(
+    cases::run(
         "kernel",
         1,
         all,
@@ -63,17 +61,16 @@ fn main() -> ExitCode {
                     lab.kernel.version
                 )
             };
-            rows.lock().expect("no panic while it is held").push(row("does not boot"));
+            let tell = |outcome: &str| {
+                if is_all {
+                    write_table(&row(outcome));
+                }
+            };
+            tell("does not boot");
             ways::once(&lab);
-            let mut rows = rows.lock().expect("no panic while it is held");
-            rows.pop();
-            rows.push(row("boots"));
+            tell("boots");
         },
-    );
-    if is_all {
-        write_table(&rows.into_inner().expect("no panic while it is held"));
-    }
-    code
+    )
 }
 
 /// Returns true where the modules of a kernel are compressed.
@@ -84,15 +81,15 @@ fn is_packed(modules: &Path) -> bool {
         .any(|entry| entry.path().extension().is_some_and(|extension| extension == "xz"))
 }
 
-/// Puts these rows into the page, in the place of those of the same kernels.
-fn write_table(new: &[String]) {
+/// Puts this row into the page, in the place of that of the same kernel.
+fn write_table(new: &str) {
     let path: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PAGE);
     let text = fs::read_to_string(&path).expect("the page");
     let (before, rest) = text.split_once(BEGIN).expect("the table's begin");
     let (old, after) = rest.split_once(END).expect("the table's end");
     let kernel = |row: &str| row.split('|').take(4).collect::<String>();
-    let is_kept = |row: &&str| row.starts_with("| `") && !new.iter().any(|new| kernel(new) == kernel(row));
-    let mut rows: Vec<&str> = old.lines().filter(is_kept).chain(new.iter().map(String::as_str)).collect();
+    let is_kept = |row: &&str| row.starts_with("| `") && kernel(new) != kernel(row);
+    let mut rows: Vec<&str> = old.lines().filter(is_kept).chain([new]).collect();
     rows.sort_unstable();
     let head = "| target | Debian | package | kernel | modules | |\n| --- | --- | --- | --- | --- | --- |\n";
     let table: String = rows.iter().map(|row| format!("{row}\n")).collect();
