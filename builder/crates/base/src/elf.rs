@@ -96,13 +96,17 @@ impl<'de> Deserialize<'de> for Machine {
     }
 }
 
-/// Returns the machine that the ELF file which begins with `head` is for; `None` where it is none, or for a machine that no target has.
+/// Returns the machine that the ELF file which begins with `head` is for; `None` where it is none.
 #[must_use]
 pub fn machine(head: &[u8]) -> Option<Machine> {
-    // e_ident: the magic number, EI_CLASS (1 is 32-bit, 2 is 64-bit), EI_DATA (1 is little-endian); e_machine at 18.
-    let [b'\x7f', b'E', b'L', b'F', class @ (1 | 2), 1, ..] = head else { return None };
-    let e_machine = u16::from_le_bytes(head.get(18..20)?.try_into().ok()?);
-    Machine::with_identity(32 * u32::from(*class), elf::Machine(e_machine))
+    // e_ident: the magic number, EI_CLASS (1 is 32-bit, 2 is 64-bit), EI_DATA (1 is little-endian, 2 big-endian); e_machine at 18.
+    let [b'\x7f', b'E', b'L', b'F', class @ (1 | 2), data @ (1 | 2), ..] = head else { return None };
+    let e_machine: [u8; 2] = head.get(18..20)?.try_into().ok()?;
+    let class = 32 * u32::from(*class);
+    Some(match data {
+        1 => Machine::little(class, elf::Machine(u16::from_le_bytes(e_machine))),
+        _ => Machine::big(class, elf::Machine(u16::from_be_bytes(e_machine))),
+    })
 }
 
 /// Returns the reason why `bytes` is not a complete, statically linked program for `machine`; `None` if it is one.

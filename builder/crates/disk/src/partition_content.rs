@@ -331,6 +331,7 @@ mod tests {
             sizes: BTreeMap::new(),
             extent: super::super::layout::Extent { disk: None, power_of_two: false, sector: 512 },
             time: 0,
+            page: None,
         };
         let text = boot_part(&disk, &boot).err().unwrap().to_string();
         assert!(text.starts_with("--boot ") && text.contains("it is empty"), "{text}");
