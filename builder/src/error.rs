@@ -1,6 +1,11 @@
-//! Everything that can go wrong in the builder: one enum. `Display` says its own level only; `main` prints the chain.
+//! Everything that can go wrong in the builder: one enum. `Display` says its own level only; [`Error::message`] the chain.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::{Path, PathBuf};
+
+use base::{
+    escape::{one_line, shown},
+    in_one_line,
+};
 
 /// The result type of the builder's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -33,7 +38,7 @@ pub enum Error {
     #[error(transparent)]
     Kmod(#[from] kmod::Error),
     /// A program that cannot be part of the image.
-    #[error("{} cannot be used as {what}: {reason}", path.display())]
+    #[error("{} cannot be used as {what}: {reason}", shown(path))]
     WrongProgram {
         /// The file.
         path: PathBuf,
@@ -48,34 +53,68 @@ pub enum Error {
 }
 
 impl Error {
-    /// Says it with its causes, once, to whoever called.
-    pub fn print(&self) {
-        base::cleanup::wait_if_interrupted();
-        eprintln!("initramfs-overlay: {self}");
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            eprintln!("  because: {error}");
-            cause = error.source();
+    /// Returns it with its causes, each once: a line, but for what a machine or a program wrote.
+    #[must_use]
+    pub fn message(&self) -> String {
+        let text = in_one_line(self);
+        // The number says nothing that the words do not.
+        let text = match text.rsplit_once(" (os error ") {
+            Some((words, number)) if number.ends_with(')') && !number.contains(' ') => words.to_owned(),
+            _ => text,
+        };
+        let has_lines = matches!(self.of_host(), Some(base::Error::Program { .. }))
+            || matches!(
+                self,
+                Self::Vm(vm::Error::Guest { .. } | vm::Error::Missing { .. })
+                    | Self::Sources(sources::Error::Missing { .. })
+            );
+        if has_lines { text.lines().map(one_line).collect::<Vec<_>>().join("\n") } else { one_line(&text) }
+    }
+
+    /// Returns the path that is not there, or is no file where one must be or no directory, if that is the error.
+    #[must_use]
+    pub fn absent(&self) -> Option<&Path> {
+        use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
+        match self.of_host()? {
+            base::Error::Io { path, source, .. } => {
+                matches!(source.kind(), NotFound | NotADirectory | IsADirectory).then_some(path)
+            }
+            _ => None,
         }
     }
 
-    /// 2 for usage, 1 for failure.
-    pub fn exit_code(&self) -> ExitCode {
+    fn of_host(&self) -> Option<&base::Error> {
         match self {
-            Self::Usage(_)
-            | Self::Sources(sources::Error::Usage(_) | sources::Error::TargetDefinition(_))
-            | Self::Oci(oci::Error::Usage(_))
-            | Self::Disk(disk::Error::Usage(_))
-            | Self::Vm(vm::Error::Usage(_))
-            | Self::Kmod(
-                kmod::Error::ModuleTree { .. }
-                | kmod::Error::UnknownSet { .. }
-                | kmod::Error::UnknownModule { .. }
-                | kmod::Error::EmptySet { .. }
-                | kmod::Error::ModulesOfOtherMachine { .. }
-                | kmod::Error::SignaturesEnforced { .. },
-            ) => ExitCode::from(2),
-            _ => ExitCode::FAILURE,
+            Self::Base(error)
+            | Self::Vm(vm::Error::Base(error) | vm::Error::Archive(archive::Error::Base(error)))
+            | Self::Disk(disk::Error::Base(error))
+            | Self::Oci(oci::Error::Base(error) | oci::Error::Archive(archive::Error::Base(error)))
+            | Self::Archive(archive::Error::Base(error))
+            | Self::Sources(sources::Error::Base(error))
+            | Self::Kmod(kmod::Error::Base(error)) => Some(error),
+            _ => None,
         }
+    }
+
+    /// Returns true where the command line is wrong.
+    #[must_use]
+    pub fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Usage(_)
+                | Self::Sources(sources::Error::Usage(_) | sources::Error::TargetDefinition(_))
+                | Self::Oci(oci::Error::Usage(_) | oci::Error::NameOfFile { .. })
+                | Self::Disk(disk::Error::Usage(_))
+                | Self::Vm(vm::Error::Usage(_))
+                | Self::Kmod(
+                    kmod::Error::ModuleTree { .. }
+                        | kmod::Error::UnknownSet { .. }
+                        | kmod::Error::UnknownModule { .. }
+                        | kmod::Error::UnknownModules(_)
+                        | kmod::Error::EmptySet { .. }
+                        | kmod::Error::ModulesOfOtherMachine { .. }
+                        | kmod::Error::SignaturesEnforced { .. },
+                )
+        )
     }
 }

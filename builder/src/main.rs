@@ -1,17 +1,7 @@
-//! The command line: parse, run, print the error's chain once.
+//! The command line: parse, run, end with a status.
 
 use std::process::ExitCode;
 
-use initramfs_overlay::command::Cli;
-
 fn main() -> ExitCode {
-    let outcome = Cli::read().run();
-    base::cleanup::wait_if_interrupted();
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            error.print();
-            error.exit_code()
-        }
-    }
+    initramfs_overlay::command::main()
 }

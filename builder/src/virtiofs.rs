@@ -49,9 +49,11 @@ pub struct Chosen {
 pub fn choose(tree: &ModuleTree, target: &Target, more: &[String], strip: bool) -> Result<Chosen> {
     let mut wanted = vec!["virtio_pci".to_owned(), "virtiofs".to_owned()];
     wanted.extend(more.iter().cloned());
+    let is_pci = |error: &kmod::Error| matches!(error, kmod::Error::UnknownModule { name, .. } if *name == wanted[0]);
     let selection = match tree.resolve(&wanted, &[]) {
         // The driver brings what bus there is: virtio_mmio.
-        Err(kmod::Error::UnknownModule { name, .. }) if name == wanted[0] => tree.resolve(&wanted[1..], &[])?,
+        Err(kmod::Error::UnknownModules(errors)) if errors.iter().any(is_pci) => tree.resolve(&wanted[1..], &[])?,
+        Err(error) if is_pci(&error) => tree.resolve(&wanted[1..], &[])?,
         other => other?,
     };
     selection.check_machine(target.elf)?;

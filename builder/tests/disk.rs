@@ -354,7 +354,7 @@ fn bad_input_is_one_clear_error_and_leaves_nothing() {
     for (line, status, words) in [
         ("there.img --root root", 2, "--force"),
         ("o.img --root empty", 2, "is empty"),
-        ("o.img --root nowhere", 1, "cannot read nowhere"),
+        ("o.img --root nowhere", 2, "--root: cannot read nowhere"),
         ("o.img --image noise", 1, "no squashfs or EROFS image: it holds neither magic number"),
         ("o.img --image cut", 1, "is cut off: its squashfs superblock says"),
         ("o.img --image root", 1, "it holds a folder"),
@@ -365,7 +365,7 @@ fn bad_input_is_one_clear_error_and_leaves_nothing() {
         ("o.img --root root --boot-file noise:a --boot-file noise:A", 2, "case does not count"),
         ("o.img --root root --boot-file noise:k --boot-file noise:k", 2, "twice"),
         ("o.img --root root --boot-modules root", 2, "/lib/modules/"),
-        ("o.img --root root --boot nowhere", 1, "nowhere"),
+        ("o.img --root root --boot nowhere", 2, "--boot: cannot"),
         ("o.img --root root --image-name a/b", 2, "--image-name `a/b`"),
         ("o.img --root root --no-boot --size boot=64M", 2, "no partition `boot`"),
         ("nowhere/o.img --root root", 1, "cannot find the folder nowhere"),

@@ -80,13 +80,13 @@ fn what_cannot_be_inspected_is_one_error() {
     let folder = tempfile::tempdir().unwrap();
     let script = folder.path().join("script");
     fs::File::create(&script).unwrap().write_all(b"#!/bin/sh\n").unwrap();
-    for (file, part) in [
-        (script.as_path(), "is no initramfs: it is text"),
-        (&folder.path().join("missing"), "cannot read"),
-        (folder.path(), "cannot read"),
+    for (file, status, part) in [
+        (script.as_path(), 1, "is no initramfs: it is text"),
+        (&folder.path().join("missing"), 2, "cannot read"),
+        (folder.path(), 2, "cannot read"),
     ] {
         let output = inspect(&[], file);
-        assert_eq!((output.status.code(), text(&output.stdout)), (Some(1), ""));
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(status), ""));
         assert!(text(&output.stderr).contains(part), "{}", text(&output.stderr));
     }
     let output = command(&["--fils"], &script).output().unwrap();

@@ -251,21 +251,21 @@ pub(super) fn target_help() -> String {
 /// Returns the targets of these names, in this order, each once. Says which one this machine's is.
 ///
 /// # Errors
-/// [`Error::Usage`] for a name that no target has.
+/// [`Error::Usage`] with all names that no target has.
 pub(super) fn chosen_targets(names: &[String], progress: &Progress) -> Result<Vec<&'static Target>> {
-    let mut chosen: Vec<&'static Target> = Vec::new();
+    let mut chosen: Vec<&str> = Vec::new();
     for name in names {
         match name.as_str() {
-            "all" => chosen.extend(target::all()?),
+            "all" => chosen.extend(target::all()?.iter().map(|target| target.name.as_str())),
             target::AUTO => {
                 let target = target::of_this_machine()?;
                 progress.say(format!("--target auto: {} ({})", target.name, target.processor));
-                chosen.push(target);
+                chosen.push(&target.name);
             }
-            name => chosen.push(target::named(name)?),
+            name => chosen.push(name),
         }
     }
-    Ok(unique(&chosen))
+    Ok(unique(&target::several(&chosen)?))
 }
 
 fn unique<T: PartialEq + Clone>(items: &[T]) -> Vec<T> {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, env, fmt::Write as _, path::PathBuf, process::ExitCode};
 
-use clap::ArgAction;
+use clap::{ArgAction, ArgGroup};
 use contract::names;
 use disk::{
     self, Boot, Disk, Owner, Report, Source,
@@ -20,6 +20,7 @@ use crate::{
 ///
 /// Needs neither root nor loop devices. The same inputs give the same bytes.
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("content").required(true))]
 #[command(after_help = "Examples:
   A disk for a PC or a virtual machine, from a root folder:
     initramfs-overlay disk pc.img --root rootfs/
@@ -33,11 +34,11 @@ pub struct Args {
     pub output: PathBuf,
 
     /// A root folder, packed as the OS image
-    #[arg(long, value_name = "DIR", required_unless_present = "image", conflicts_with = "image")]
+    #[arg(long, value_name = "DIR", group = "content")]
     pub root: Option<PathBuf>,
 
     /// An OS image that is there already, squashfs or EROFS; its .minisig beside it comes along
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", group = "content")]
     pub image: Option<PathBuf>,
 
     /// Format that root directories are packed in

@@ -39,7 +39,7 @@ use crate::{
 #[command(after_help = "Exit status:
   0  it boots and nothing needs a hand
   1  it would not boot, or is no disk that can be read
-  2  the command line is wrong
+  2  the command line is wrong, or names a file that is not there
   3  it boots, and somebody should look at something
   4  nobody here can tell: the reason is said
 

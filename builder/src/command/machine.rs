@@ -14,7 +14,7 @@ use super::output;
 use crate::{Result, command::choice::choice};
 
 /// Exit status where the machine, not the program in it, failed. As `env` and `docker run` have it.
-const FAILED: u8 = 125;
+pub(super) const FAILED: u8 = 125;
 /// Exit status where the time was up, as `timeout` has it.
 const TIMED_OUT: u8 = 124;
 
@@ -122,17 +122,6 @@ impl MachineArgs {
 /// Rounds a time to milliseconds, in seconds.
 pub(super) fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
-}
-
-/// Returns the exit status of a command that boots a machine: a failure other than a usage error is printed here and becomes 125.
-pub(super) fn end(outcome: Result<ExitCode>) -> Result<ExitCode> {
-    match outcome {
-        Err(error) if error.exit_code() == ExitCode::FAILURE => {
-            error.print();
-            Ok(ExitCode::from(FAILED))
-        }
-        other => other,
-    }
 }
 
 /// Reads a size of memory, in MiB.

@@ -3,11 +3,12 @@
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use base::{cleanup, program};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use sources::target;
 
 use crate::Result;
 
+mod arguments;
 pub mod build;
 pub mod choice;
 pub mod completions;
@@ -77,14 +78,39 @@ fn choice(arguments: impl Iterator<Item = OsString>) -> target::Choice {
     choice
 }
 
-impl Cli {
-    /// Reads the command line; prints help, or what is wrong with it, and exits, where there is no more to do.
-    #[must_use]
-    pub fn read() -> Self {
-        target::read_from(choice(std::env::args_os()));
-        Self::parse()
-    }
+/// Exit status for a command line that is wrong, or names a file that is not there.
+const USAGE: u8 = 2;
 
+/// Parses the command line, runs what was asked for and says why it failed. Returns the exit status.
+#[must_use]
+pub fn main() -> ExitCode {
+    target::read_from(choice(std::env::args_os()));
+    let command = Cli::command();
+    let matches = command.clone().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let failed = cli.command.failed();
+    let outcome = cli.run();
+    cleanup::wait_if_interrupted();
+    outcome.unwrap_or_else(|error| {
+        let given = arguments::Arguments::of(&command, &matches);
+        eprintln!("initramfs-overlay: {}", given.explain(&error.message()));
+        let is_usage = error.is_usage() || error.absent().is_some_and(|path| given.name(path));
+        ExitCode::from(if is_usage { USAGE } else { failed })
+    })
+}
+
+impl Command {
+    /// Returns the exit status of its failure: a command that ends as a program in a machine does keeps 1 for that.
+    fn failed(&self) -> u8 {
+        match self {
+            Self::Vm(_) => machine::FAILED,
+            Self::Oci(args) if args.is_run() => machine::FAILED,
+            _ => 1,
+        }
+    }
+}
+
+impl Cli {
     /// Runs what was asked for.
     ///
     /// # Errors

@@ -97,6 +97,13 @@ pub struct Args {
     json: bool,
 }
 
+impl Args {
+    /// Returns true where a machine is asked for.
+    pub(super) fn is_run(&self) -> bool {
+        matches!(self.command, Some(Command::Run(_)))
+    }
+}
+
 /// Options that only an image that runs by itself has.
 const OF_RAM: [&str; 12] = [
     "entrypoint",

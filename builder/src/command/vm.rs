@@ -45,7 +45,7 @@ use crate::{
     initramfs-overlay vm root/ --kernel bzImage --cpus 2 --timeout 5m --init /usr/bin/check
 
 Exit status: the command's own, 128 + N where signal N ended it; 124 when the time was up; 125 when the machine failed, with the reason
-on standard error; 2 for a command line that cannot be; 128 + N when this command itself is ended by signal N.")]
+on standard error; 2 for a command line that cannot be or names a file that is not there; 128 + N when this command itself is ended by signal N.")]
 pub struct Args {
     /// The folder that becomes the machine's root
     pub root: PathBuf,
@@ -127,12 +127,8 @@ fn target_help() -> String {
 /// Boots, and waits for the end.
 ///
 /// # Errors
-/// [`Error::Usage`] for what cannot be. Whatever else fails is told here, and is status 125.
+/// [`Error::Usage`] for what cannot be, and whatever else fails.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    machine::end(boot(args))
-}
-
-fn boot(args: &Args) -> Result<ExitCode> {
     let progress = crate::progress::on_stderr();
     let target = chosen_target(args.target.as_deref())?;
     if target.qemu.disk != DiskInterface::Virtio {

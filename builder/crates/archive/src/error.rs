@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use base::escape::shown;
+
 /// The result of the functions here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -50,7 +52,10 @@ pub enum Error {
         size: u64,
     },
     /// A file on the host that someone writes to.
-    #[error("{} changed while it was read: it had {expected} bytes when the build began; wait until it is complete and try again", path.display())]
+    #[error(
+        "{} changed while it was read: it had {expected} bytes when the build began; wait until it is complete and try again",
+        shown(path)
+    )]
     SizeChanged {
         /// The file on the host.
         path: PathBuf,
@@ -64,7 +69,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A file of the user's in the place of PID 1.
-    #[error("{} would take the place of /init, the program that this initramfs is about; rename it", path.display())]
+    #[error("{} would take the place of /init, the program that this initramfs is about; rename it", shown(path))]
     ShadowsInit {
         /// The file on the host.
         path: PathBuf,
@@ -76,8 +81,16 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// An initramfs is damaged.
+    #[error("{} is damaged {what}", shown(path))]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The place and the defect.
+        what: String,
+    },
     /// A file that was taken for an initramfs.
-    #[error("{} is no initramfs: {what}", path.display())]
+    #[error("{} is no initramfs: {what}", shown(path))]
     NotInitramfs {
         /// The file.
         path: PathBuf,

@@ -189,7 +189,7 @@ impl Reading {
             }
             let Some(format) = Format::detect(head) else {
                 if self.contents.segments.is_empty() {
-                    return Err(Stop::NotInitramfs(identify(head)));
+                    return Err(Stop::NotInitramfs(identify(zeros, head)));
                 }
                 return self.read_rest(file);
             };

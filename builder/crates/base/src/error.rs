@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use crate::escape::shown;
+
 /// The result of the functions here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -9,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file or directory could not be read, written or made.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}", shown(path))]
     Io {
         /// The verb: "read", "write", "create", "rename".
         action: &'static str,

@@ -2,13 +2,29 @@
 //! break a table, an escape sequence would drive the terminal. This room only makes text; what the bytes mean is not
 //! its business.
 
-use std::fmt::{self, Display, Formatter, Write};
+use std::{
+    fmt::{self, Display, Formatter, Write},
+    path::Path,
+};
 
 /// Shows `bytes` as UTF-8 where they are printable UTF-8; a backslash, control and other unprintable characters are
 /// escaped as Rust does (`\n`, `\u{1b}`), bytes that are no UTF-8 as `\xNN`. Two different names never look the same.
 #[must_use]
 pub fn escape(bytes: &[u8]) -> Escaped<'_> {
     Escaped(bytes)
+}
+
+/// Shows a path as [`escape`] shows its bytes.
+#[must_use]
+pub fn shown<P: AsRef<Path> + ?Sized>(path: &P) -> Escaped<'_> {
+    Escaped(path.as_ref().as_os_str().as_encoded_bytes())
+}
+
+/// Escapes what would break a line or drive the terminal in a text that is for people already.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let is_safe = |c: char| !c.is_control() && !('\u{202a}'..='\u{202e}').contains(&c);
+    text.chars().flat_map(|c| if is_safe(c) { vec![c] } else { c.escape_default().collect() }).collect()
 }
 
 /// The result of [`escape`]: prints without allocating.
@@ -35,7 +51,7 @@ impl Display for Escaped<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::escape;
+    use super::{escape, one_line, shown};
 
     #[test]
     fn prints_safely_and_without_losing_anything() {
@@ -52,5 +68,7 @@ mod tests {
         for (bytes, text) in cases {
             assert_eq!(escape(bytes).to_string(), text);
         }
+        assert_eq!(shown("a\nb").to_string(), "a\\nb");
+        assert_eq!(one_line("it's \\ ü\n\x1b[1m\u{202e}"), "it's \\ ü\\n\\u{1b}[1m\\u{202e}");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use base::escape::shown;
+
 /// The result of the functions here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -12,7 +14,7 @@ pub enum Error {
     #[error(transparent)]
     Base(#[from] base::Error),
     /// A file is no OS image.
-    #[error("{} is no squashfs or EROFS image: it holds {seen}", path.display())]
+    #[error("{} is no squashfs or EROFS image: it holds {seen}", shown(path))]
     Image {
         /// The file.
         path: PathBuf,
@@ -23,7 +25,7 @@ pub enum Error {
     #[error(
         "{}: the {format} image has {size} bytes, and a loop device does not show the last {hidden}; make it without -nopad, or lengthen \
          it (`truncate -s %4096`)",
-        path.display()
+        shown(path)
     )]
     UnpaddedImage {
         /// The image.
@@ -36,7 +38,10 @@ pub enum Error {
         hidden: u64,
     },
     /// An OS image is cut off.
-    #[error("{} is cut off: its {format} superblock says {wanted} bytes, the file has {seen}; make or fetch it again", path.display())]
+    #[error(
+        "{} is cut off: its {format} superblock says {wanted} bytes, the file has {seen}; make or fetch it again",
+        shown(path)
+    )]
     TruncatedImage {
         /// The file.
         path: PathBuf,
@@ -48,7 +53,7 @@ pub enum Error {
         seen: u64,
     },
     /// A partition table could not be written.
-    #[error("cannot write the partition table of {}", path.display())]
+    #[error("cannot write the partition table of {}", shown(path))]
     Table {
         /// The disk.
         path: PathBuf,

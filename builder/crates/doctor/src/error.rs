@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use base::escape::shown;
+
 /// The result of the functions here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -18,7 +20,7 @@ pub enum Error {
     #[error("{0}")]
     Unreadable(String),
     /// A file that is no disk.
-    #[error("{} is {seen}; {remedy}", path.display())]
+    #[error("{} is {seen}; {remedy}", shown(path))]
     NotDisk {
         /// The file.
         path: PathBuf,

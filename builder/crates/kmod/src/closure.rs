@@ -46,9 +46,9 @@ pub struct Planned {
 /// that depend on each other in a circle; modules of two kernels.
 pub fn resolve(catalog: &Catalog, wanted: &[String], always: &[String]) -> Result<Plan> {
     let mut plan = Plan { notes: catalog.notes.clone(), ..Plan::default() };
-    let mut asked = Vec::new();
+    let (mut asked, mut wrong) = (Vec::new(), Vec::new());
     for name in wanted {
-        let found = look_up(catalog, name, &mut plan)?;
+        let Some(found) = known(look_up(catalog, name, &mut plan), &mut wrong)? else { continue };
         if !name.starts_with('@') {
             plan.asked.extend(found.iter().cloned());
         }
@@ -56,9 +56,14 @@ pub fn resolve(catalog: &Catalog, wanted: &[String], always: &[String]) -> Resul
     }
     let mut at_start = BTreeSet::new();
     for name in always {
-        let names = look_up(catalog, name, &mut plan)?;
+        let Some(names) = known(look_up(catalog, name, &mut plan), &mut wrong)? else { continue };
         at_start.extend(names.iter().cloned());
         asked.extend(names);
+    }
+    match wrong.len() {
+        0 => {}
+        1 => return Err(wrong.remove(0)),
+        _ => return Err(Error::UnknownModules(wrong)),
     }
     // A file passed over for another is worth a line only where the module is wanted at all.
     let notes = std::mem::take(&mut plan.notes);
@@ -86,6 +91,17 @@ pub fn resolve(catalog: &Catalog, wanted: &[String], always: &[String]) -> Resul
     }
     check_one_kernel(catalog, &plan.modules)?;
     Ok(plan)
+}
+
+/// Moves the error about a name that is unknown to `wrong`, so that all of them are told at once.
+fn known<T>(result: Result<T>, wrong: &mut Vec<Error>) -> Result<Option<T>> {
+    match result {
+        Err(error @ (Error::UnknownModule { .. } | Error::UnknownSet { .. })) => {
+            wrong.push(error);
+            Ok(None)
+        }
+        other => other.map(Some),
+    }
 }
 
 /// Resolves one name given by the user (a set, a path, a module's name or an alias) to modules. Adds built-in ones, and a note about

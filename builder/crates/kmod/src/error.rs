@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use base::elf::Machine;
+use base::{elf::Machine, escape::shown};
 
 /// The result of the functions here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -34,7 +34,7 @@ pub enum Error {
         built_in_known: bool,
     },
     /// A folder does not hold the modules of one kernel.
-    #[error("cannot take kernel modules from {}: {reason}", path.display())]
+    #[error("cannot take kernel modules from {}: {reason}", shown(path))]
     ModuleTree {
         /// The folder.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum Error {
         reason: String,
     },
     /// A file is not a module that can be used.
-    #[error("cannot use the kernel module {}: {reason}", path.display())]
+    #[error("cannot use the kernel module {}: {reason}", shown(path))]
     ModuleFile {
         /// The file.
         path: PathBuf,
@@ -61,6 +61,9 @@ pub enum Error {
         /// True where the tree lists what is built in.
         built_in_known: bool,
     },
+    /// Several names of a request are wrong.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    UnknownModules(Vec<Error>),
     /// A module depends on one that is not there.
     #[error(
         "module {module} depends on {need}, which is neither among the modules of kernel {version} nor built into it. Add the file of {need}, or give the kernel's whole tree"
@@ -82,7 +85,11 @@ pub enum Error {
         version: String,
     },
     /// Modules of two kernels were to go into one image.
-    #[error("the modules are for two kernels: {} is for \"{first_vermagic}\", {} for \"{second_vermagic}\". A kernel takes only its own", first.display(), second.display())]
+    #[error(
+        "the modules are for two kernels: {} is for \"{first_vermagic}\", {} for \"{second_vermagic}\". A kernel takes only its own",
+        shown(first),
+        shown(second)
+    )]
     ModulesOfTwoKernels {
         /// A module.
         first: PathBuf,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use base::escape::shown;
+
 /// The result of the functions here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -50,7 +52,7 @@ pub enum Error {
         reason: String,
     },
     /// A file that does not hold what it should.
-    #[error("{} cannot be used: {reason}", path.display())]
+    #[error("{} cannot be used: {reason}", shown(path))]
     WrongFile {
         /// The file.
         path: PathBuf,
@@ -62,6 +64,19 @@ pub enum Error {
     NoCache {
         /// The image, as the user wrote it.
         image: String,
+    },
+    /// A file was named as an image of a registry is.
+    #[error("image {image}: there is a {kind} of this name (write {}), and no such image in a registry", forms.join(" or "))]
+    NameOfFile {
+        /// The image, as the user wrote it.
+        image: String,
+        /// `file` or `directory`.
+        kind: &'static str,
+        /// References that name it.
+        forms: Vec<String>,
+        /// The error of the name in a registry.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// A request that cannot be met: what, where, what was expected and what to do.
     #[error("{0}")]

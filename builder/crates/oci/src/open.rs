@@ -1,5 +1,7 @@
 //! From a reference to an image. The modules below know the forms in which images come.
 
+use std::path::Path;
+
 use super::{
     blob::{Blob, Place},
     image::{Image, Layer, Root},
@@ -29,14 +31,16 @@ impl Image {
     /// [`Error::Usage`] for a reference that cannot be, [`Error::Image`] for an image that is not there, is for other platforms or
     /// contradicts itself, [`Error::Registry`], [`Error::Io`].
     pub fn open_with(text: &str, platform: &Platform, access: &Access) -> Result<Self> {
-        let reference = Reference::parse(text)?;
+        let reference = Reference::parse(text).map_err(|error| of_file(text, error))?;
         if access.lock.is_some() && !matches!(reference, Reference::Registry(_)) {
             return Err(Error::Usage(format!(
                 "--lock keeps what a name in a registry stands for, and `{text}` is in none; leave --lock out"
             )));
         }
         let image = match reference {
-            Reference::Registry(name) => registry::open(text, name, platform, access)?,
+            Reference::Registry(name) => {
+                registry::open(text, name, platform, access).map_err(|error| of_file(text, error))?
+            }
             Reference::Layout { folder, tag } => {
                 layout::open(text, &layout::Layout { folder }, tag.as_deref(), platform)?
             }
@@ -74,6 +78,21 @@ impl Image {
         }
         Ok(image)
     }
+}
+
+/// Returns `error` about a name in a registry, with the references that name a file or directory of this machine called so.
+fn of_file(text: &str, error: Error) -> Error {
+    let (kind, schemes) = match Path::new(text).metadata() {
+        Ok(metadata) if metadata.is_dir() => ("directory", &["dir:", "oci:"][..]),
+        Ok(_) => ("file", &["tar:", "oci-archive:", "docker-archive:"][..]),
+        Err(_) => return error,
+    };
+    let forms = schemes.iter().map(|scheme| format!("{scheme}{text}")).collect();
+    let source = match error {
+        Error::Registry { source, .. } => source,
+        other => Box::new(other),
+    };
+    Error::NameOfFile { image: text.to_owned(), kind, forms, source }
 }
 
 #[cfg(test)]

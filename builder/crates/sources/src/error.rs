@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use base::escape::shown;
+
 /// The result of the functions here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -15,7 +17,7 @@ pub enum Error {
     #[error("{0}")]
     TargetDefinition(crate::target::Flaw),
     /// A file that is no Debian package, or a damaged one.
-    #[error("{} is no usable Debian package: {reason}", path.display())]
+    #[error("{} is no usable Debian package: {reason}", shown(path))]
     DebianPackage {
         /// The file.
         path: PathBuf,
@@ -33,7 +35,7 @@ pub enum Error {
         remedy: String,
     },
     /// A file that was given or kept has other contents than the pinned ones. It is not used.
-    #[error("{} has SHA-256 {found}, but {expected} is expected; it is not used", path.display())]
+    #[error("{} has SHA-256 {found}, but {expected} is expected; it is not used", shown(path))]
     WrongDigest {
         /// The file.
         path: PathBuf,
@@ -43,7 +45,7 @@ pub enum Error {
         found: String,
     },
     /// A file that does not hold what it should.
-    #[error("{} cannot be used: {reason}", path.display())]
+    #[error("{} cannot be used: {reason}", shown(path))]
     WrongFile {
         /// The file.
         path: PathBuf,
@@ -51,7 +53,7 @@ pub enum Error {
         reason: String,
     },
     /// A program that cannot be part of the image.
-    #[error("{} cannot be used as {what}: {reason}", path.display())]
+    #[error("{} cannot be used as {what}: {reason}", shown(path))]
     WrongProgram {
         /// The file.
         path: PathBuf,

@@ -237,17 +237,40 @@ pub fn all() -> Result<&'static [Target]> {
 /// # Errors
 /// [`Error::Usage`] with all names, and the one that was probably meant.
 pub fn named(name: &str) -> Result<&'static Target> {
+    match several(&[name])?.as_slice() {
+        [target] => Ok(target),
+        _ => Err(Error::Usage(format!("there is no target `{name}`"))),
+    }
+}
+
+/// Returns the targets of these names, in their order.
+///
+/// # Errors
+/// [`Error::Usage`] with every name that no target has, and what there is.
+pub fn several<S: AsRef<str>>(names: &[S]) -> Result<Vec<&'static Target>> {
     let targets = all()?;
-    targets.iter().find(|target| target.is_called(name)).ok_or_else(|| {
-        let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+    let (mut found, mut wrong) = (Vec::new(), Vec::new());
+    for name in names.iter().map(AsRef::as_ref) {
+        match targets.iter().find(|target| target.is_called(name)) {
+            Some(target) => found.push(target),
+            None => wrong.push(name),
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(found);
+    }
+    let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+    let wrong = wrong.into_iter().map(|name| {
         let hint = nearest(name, &names).or_else(|| {
             let aliases: Vec<&str> = targets.iter().flat_map(|target| &target.aliases).map(String::as_str).collect();
             let near = nearest(name, &aliases)?;
             targets.iter().find(|target| target.is_called(near)).map(|target| target.name.as_str())
         });
-        let hint = hint.map_or_else(|| ".".to_owned(), |hint| format!("; did you mean `{hint}`?"));
-        Error::Usage(format!("there is no target `{name}`{hint} There are: {}", names.join(", ")))
-    })
+        let hint = hint.map_or_else(String::new, |hint| format!(" (did you mean `{hint}`?)"));
+        format!("`{name}`{hint}")
+    });
+    let wrong = wrong.collect::<Vec<_>>().join(", no target ");
+    Err(Error::Usage(format!("there is no target {wrong}. There are: {}", names.join(", "))))
 }
 
 /// Returns the target of this machine: of the kernel that runs, as `uname -m` names it.
@@ -286,13 +309,12 @@ mod tests {
         let text = |name| named(name).unwrap_err().to_string();
         assert_eq!(
             text("x86_46"),
-            "there is no target `x86_46`; did you mean `x86_64`? There are: aarch64, armv6l, armv7l, i686, riscv64, x86_64"
+            "there is no target `x86_46` (did you mean `x86_64`?). There are: aarch64, armv6l, armv7l, i686, riscv64, x86_64"
         );
         assert!(text("amd46").contains("did you mean `x86_64`?"), "{}", text("amd46"));
-        assert_eq!(
-            text("sparc"),
-            "there is no target `sparc`. There are: aarch64, armv6l, armv7l, i686, riscv64, x86_64"
-        );
+        let both = several(&["i686", "sparc", "amd46"]).unwrap_err().to_string();
+        assert!(both.starts_with("there is no target `sparc`, no target `amd46` (did you mean"), "{both}");
+        assert_eq!(text("sparc"), "there is no target `sparc`. There are: aarch64, armv6l, armv7l, i686, riscv64, x86_64");
         assert_eq!(named("i686").unwrap().triple, "i586-unknown-linux-musl");
     }
 

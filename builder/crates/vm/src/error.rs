@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use base::escape::shown;
+
 /// The result of the functions here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -33,7 +35,7 @@ pub enum Error {
         remedy: String,
     },
     /// A file that does not hold what it should.
-    #[error("{} cannot be used: {reason}", path.display())]
+    #[error("{} cannot be used: {reason}", shown(path))]
     WrongFile {
         /// The file.
         path: PathBuf,

@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     Error, Result, busybox_image,
-    command::machine::{self, Judged, MachineArgs, accelerator_words, failure, judge, memory, told_on_console},
+    command::machine::{Judged, MachineArgs, accelerator_words, failure, judge, memory, told_on_console},
 };
 
 /// Memory where nothing is said, in MiB, unless the image needs more.
@@ -49,7 +49,7 @@ const MEMORY: u32 = 512;
   initramfs-overlay oci run docker-archive:saved.tar --platform linux/arm/v6 --timeout 2m
 
 Exit status: the program's own, 128 + N where signal N ended it; 124 when the time was up; 125 when the machine failed, with the reason
-on standard error; 2 for a command line that cannot be; 128 + N when this command itself is ended by signal N.")]
+on standard error; 2 for a command line that cannot be or names a file that is not there; 128 + N when this command itself is ended by signal N.")]
 pub struct Args {
     #[command(flatten)]
     root: RootArgs,
@@ -88,19 +88,15 @@ pub struct Args {
 /// Makes, boots, and waits for the end.
 ///
 /// # Errors
-/// [`Error::Usage`] for what cannot be. Whatever else fails is told here, and is status 125.
+/// [`Error::Usage`] for what cannot be, and whatever else fails.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    machine::end(boot(args))
-}
-
-fn boot(args: &Args) -> Result<ExitCode> {
     let progress = crate::progress::on_stderr();
     let (image, platform) = args.root.open()?;
     let target = ram::target_of(&platform)?;
     args.check(target)?;
+    let mounts = mount::shares(&args.mount)?;
     let qemu = qemu::program(&target.qemu.program);
     base::program::require(&[qemu])?;
-    let mounts = mount::shares(&args.mount)?;
     let daemon = (!mounts.is_empty()).then(|| Daemon::find(args.machine.virtiofsd.as_deref())).transpose()?;
     let is_fixed = is_fixed(target);
     let asked =

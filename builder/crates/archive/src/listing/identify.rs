@@ -2,8 +2,14 @@
 
 use base::escape::escape;
 
-/// Returns the kind of file that begins with `head`, its first 2048 bytes, among those commonly mistaken for an initramfs.
-pub fn identify(head: &[u8]) -> String {
+/// Bytes of a file that tell what it is.
+const HEAD: usize = 2048;
+
+/// Returns the kind of file that begins with `zeros` zero bytes and then `head`, 2048 bytes, among those commonly mistaken for an
+/// initramfs.
+pub fn identify(zeros: u64, head: &[u8]) -> String {
+    let zeros = usize::try_from(zeros).map_or(HEAD, |zeros| zeros.min(HEAD));
+    let head = [&vec![0; zeros], head].concat();
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
     let what = if at(0, b"070707") || at(0, b"\xc7\x71") || at(0, b"\x71\xc7") {
         "it is a cpio archive in an old format, and the kernel takes only `newc` (`cpio -H newc`)"
@@ -14,11 +20,11 @@ pub fn identify(head: &[u8]) -> String {
     } else if at(0, b"MZ") {
         "it is an EFI program: a kernel or a unified kernel image"
     } else if at(0, b"hsqs") {
-        "it is a squashfs image"
+        "it is an OS image (squashfs): `mount -o loop` shows what is in it"
     } else if at(1024, b"\xe2\xe1\xf5\xe0") {
-        "it is an EROFS image"
+        "it is an OS image (EROFS): `mount -o loop` shows what is in it"
     } else if at(1080, b"\x53\xef") {
-        "it is an ext4 filesystem"
+        "it is an ext4 filesystem: `initramfs-overlay doctor` reads it"
     } else if at(0, b"\x27\x05\x19\x56") {
         "it is an image for U-Boot: the initramfs in it begins after 64 bytes (`tail -c +65`)"
     } else if at(0, b"\xd0\x0d\xfe\xed") {
@@ -26,9 +32,9 @@ pub fn identify(head: &[u8]) -> String {
     } else if at(0, b"ANDROID!") {
         "it is an Android boot image"
     } else if at(257, b"ustar") {
-        "it is a tar archive"
+        "it is a tar archive: `initramfs-overlay oci tar:FILE` makes an initramfs of it"
     } else if at(510, b"\x55\xaa") {
-        "it is a disk or a filesystem with a boot sector"
+        "it is a disk or a filesystem with a boot sector: `initramfs-overlay doctor` reads it"
     } else if at(0, b"<") || head.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
         "it is text"
     } else {
@@ -57,12 +63,15 @@ mod tests {
             (at(0, b"hsqs"), "squashfs"),
             (at(1080, b"\x53\xef"), "ext4"),
             (at(0, b"\x27\x05\x19\x56"), "U-Boot"),
-            (at(257, b"ustar"), "tar"),
+            (at(257, b"ustar"), "oci tar:"),
+            (at(510, b"\x55\xaa"), "doctor"),
             (b"#!/bin/sh\n".to_vec(), "text"),
             (b"\x01\x02\xff".to_vec(), "`\\u{1}\\u{2}\\xff`"),
         ] {
-            let what = identify(&head);
+            let what = identify(0, &head);
             assert!(what.contains(part), "{part}: {what}");
         }
+        assert!(identify(440, &at(70, b"\x55\xaa")).contains("doctor"));
+        assert!(identify(1 << 40, &at(0, b"\x7fELF")).starts_with("it begins with `\\0"));
     }
 }

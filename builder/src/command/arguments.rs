@@ -1,0 +1,161 @@
+//! The arguments as the user gave them, for errors: which option a path came from, and whether a path that is not there was given at all.
+
+use std::path::{Path, PathBuf};
+
+use base::escape::one_line;
+use clap::{Arg, ArgMatches, Command, parser::ValueSource};
+
+/// A value of the command line that can be a path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Given {
+    /// The option; `None` for a positional argument.
+    option: Option<String>,
+    /// The forms that the path takes in messages.
+    paths: Vec<PathBuf>,
+}
+
+/// The values of a command line that can be paths.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Arguments(Vec<Given>);
+
+impl Arguments {
+    /// Collects those of the subcommand that was chosen.
+    #[must_use]
+    pub fn of(command: &Command, matches: &ArgMatches) -> Self {
+        let mut given = Vec::new();
+        let (mut command, mut matches) = (command, matches);
+        loop {
+            for argument in command.get_arguments().filter(|argument| can_be_path(argument)) {
+                let id = argument.get_id().as_str();
+                if matches.value_source(id) != Some(ValueSource::CommandLine) {
+                    continue;
+                }
+                let option = argument.get_long().map(|name| format!("--{name}"));
+                for value in matches.get_raw(id).into_iter().flatten() {
+                    given.push(Given { option: option.clone(), paths: forms(&value.to_string_lossy()) });
+                }
+            }
+            match matches.subcommand().and_then(|(name, matches)| Some((command.find_subcommand(name)?, matches))) {
+                Some(below) => (command, matches) = below,
+                None => return Self(given),
+            }
+        }
+    }
+
+    /// Returns `message` with the option in front that a path in it was given with, unless it names it.
+    #[must_use]
+    pub fn explain(&self, message: &str) -> String {
+        let named = self.0.iter().filter_map(|given| {
+            let longest = given.paths.iter().filter(|path| mentions(message, path)).map(|path| path.as_os_str().len());
+            Some((longest.max()?, given))
+        });
+        let mut named: Vec<(usize, &Given)> = named.collect();
+        let length = named.iter().map(|(length, _)| *length).max();
+        named.retain(|(own, _)| Some(*own) == length);
+        // The same path from two options is nobody's.
+        match named.as_slice() {
+            [(_, Given { option: Some(option), .. }), others @ ..]
+                if others.iter().all(|(_, other)| other.option.as_ref() == Some(option))
+                    && !message.contains(option.as_str()) =>
+            {
+                format!("{option}: {message}")
+            }
+            _ => message.to_owned(),
+        }
+    }
+
+    /// Returns true where `path` is a value of the command line.
+    #[must_use]
+    pub fn name(&self, path: &Path) -> bool {
+        self.0.iter().any(|given| given.paths.iter().any(|known| known == path))
+    }
+}
+
+fn can_be_path(argument: &Arg) -> bool {
+    let has_path =
+        |name: &str| ["DIR", "FILE", "PATH", "SRC", "IMAGE", "HOST:GUEST"].iter().any(|word| name.contains(word));
+    let names = argument.get_value_names().unwrap_or_default();
+    let is_path = argument.get_value_parser().type_id() == clap::value_parser!(PathBuf).type_id();
+    argument.get_action().takes_values() && (is_path || names.iter().any(|name| has_path(name)))
+}
+
+/// Returns the value as it is, what is before its colons, the same behind its first colon, and each from the root.
+fn forms(value: &str) -> Vec<PathBuf> {
+    fn parts(value: &str) -> impl Iterator<Item = &str> {
+        value.match_indices(':').map(|(at, _)| &value[..at]).chain([value])
+    }
+    let behind = value.split_once(':').map(|(_, behind)| parts(behind));
+    let plain = parts(value).chain(behind.into_iter().flatten()).filter(|part| !part.is_empty());
+    plain.flat_map(|part| [PathBuf::from(part)].into_iter().chain(std::path::absolute(part))).collect()
+}
+
+/// Returns true where `message` has `path` as words of its own, or as the beginning of a longer path.
+fn mentions(message: &str, path: &Path) -> bool {
+    let path = one_line(&path.to_string_lossy());
+    if path.trim_matches(['.', '/']).is_empty() {
+        return false;
+    }
+    let is_part = |c: char| c.is_alphanumeric() || "._-/".contains(c);
+    message.match_indices(&path).any(|(at, _)| {
+        let (before, behind) = (&message[..at], &message[at + path.len()..]);
+        let mut behind = behind.chars();
+        let goes_on = match behind.next() {
+            // The end of a sentence.
+            Some('.') => behind.next().is_some_and(|c| !c.is_whitespace()),
+            Some(c) => c != '/' && is_part(c),
+            None => false,
+        };
+        !before.ends_with(is_part) && !goes_on
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(given: &[(Option<&str>, &str)]) -> Arguments {
+        let given =
+            given.iter().map(|(option, value)| Given { option: option.map(str::to_owned), paths: forms(value) });
+        Arguments(given.collect())
+    }
+
+    #[test]
+    fn an_error_names_the_option_of_its_path() {
+        let here = std::env::current_dir().unwrap().display().to_string();
+        let given = arguments(&[
+            (None, "disk.img"),
+            (Some("--root"), "root"),
+            (Some("--boot-file"), "root/kernel:k.img"),
+            (Some("--newimg"), "."),
+            (Some("--boot"), "both"),
+            (Some("--include"), "both"),
+        ]);
+        for (message, explained) in [
+            ("cannot read root: gone", "--root: cannot read root: gone"),
+            ("cannot read root/etc/x: gone", "--root: cannot read root/etc/x: gone"),
+            ("cannot read root/kernel: gone", "--boot-file: cannot read root/kernel: gone"),
+            ("root is no folder: use --root", "root is no folder: use --root"),
+            ("the rooted tree of /root is not roots", "the rooted tree of /root is not roots"),
+            ("cannot write disk.img: gone", "cannot write disk.img: gone"),
+            ("it is 1. or . of /", "it is 1. or . of /"),
+            ("cannot read both", "cannot read both"),
+        ] {
+            assert_eq!(given.explain(message), explained);
+        }
+        let absolute = format!("cannot read {here}/root/kernel: gone");
+        assert_eq!(given.explain(&absolute), format!("--boot-file: {absolute}"));
+        assert!(given.name(Path::new("root/kernel")) && given.name(Path::new("disk.img")));
+        assert!(!given.name(Path::new("root/etc")));
+    }
+
+    #[test]
+    fn values_come_from_the_command_that_was_chosen() {
+        use clap::CommandFactory;
+        let command = crate::command::Cli::command();
+        let line = ["initramfs-overlay", "oci", "run", "oci:x", "--mount", "a:/b", "--env", "A=/c", "--kernel", "k"];
+        let matches = command.clone().try_get_matches_from(line).unwrap();
+        let given = Arguments::of(&command, &matches);
+        assert!(given.name(Path::new("a")) && given.name(Path::new("k")) && !given.name(Path::new("/c")));
+        assert_eq!(given.explain("k is no kernel"), "--kernel: k is no kernel");
+    }
+}

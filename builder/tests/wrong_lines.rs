@@ -1,0 +1,107 @@
+//! Command lines that are wrong, and files that are not what they should be: the exit status, and the words that help. Status 2 is for a
+//! command line that cannot be, or that names a file that is not there, in every command; 1 is for everything else.
+
+use std::{fs, os::unix::ffi::OsStringExt as _, path::Path, process::Command};
+
+fn command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
+}
+
+/// Runs `line` in `folder`, without a network; its status and what it said.
+fn run(folder: &Path, line: &str) -> (Option<i32>, String) {
+    let mut command = command();
+    command.args(line.split_whitespace()).current_dir(folder).env("INITRAMFS_OVERLAY_CACHE", folder.join("cache"));
+    let output = command.env("https_proxy", "http://127.0.0.1:9").output().unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+/// A folder with a root, a disk and files of other kinds.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir_all(at("root/bin")).unwrap();
+    fs::write(at("root/bin/sh"), "x").unwrap();
+    fs::write(at("text"), "hello\n").unwrap();
+    fs::write(at("disk"), [vec![0; 440], vec![1; 70], b"\x55\xaa".to_vec(), vec![0; 4096]].concat()).unwrap();
+    fs::write(at("a\nb"), "x").unwrap();
+    fs::create_dir_all(at("tree")).unwrap();
+    folder
+}
+
+#[test]
+fn a_wrong_command_line_is_status_2_in_every_command() {
+    let folder = folder();
+    for (line, words) in [
+        ("build --target sparc,m68k", &["no target `sparc`, no target `m68k`", "aarch64"][..]),
+        ("build --target x86_64 --module-tree nowhere --modules ext4", &["--module-tree: ", "nowhere"]),
+        ("build --variant thick", &["--variant"]),
+        ("disk o.img", &["--root <DIR>|--image <FILE>"]),
+        ("disk o.img --root nowhere", &["--root: cannot read nowhere: No such file or directory\n"]),
+        ("disk o.img --image nowhere", &["--image: cannot open nowhere: "]),
+        ("disk o.img --root root --boot-file nowhere:k", &["--boot-file: "]),
+        ("disk o.img --root text", &["--root: text is no folder", "--image"]),
+        ("diskless --hostname a_b!", &["--hostname"]),
+        ("diskless --target sparc", &["no target `sparc`"]),
+        ("doctor nowhere", &["cannot read nowhere: "]),
+        ("doctor --img-dir nowhere", &["--img-dir: cannot read nowhere: "]),
+        ("doctor --img-dir text", &["--img-dir text"]),
+        ("inspect nowhere", &["cannot read nowhere: No such file"]),
+        ("inspect root", &["cannot read root: Is a directory"]),
+        ("man", &["FOLDER"]),
+        ("completions tcl", &["tcl"]),
+        ("oci tar:nowhere -o x", &["cannot read nowhere: "]),
+        ("oci oci:root -o x --platform sparc", &["no target `sparc`"]),
+        ("oci text -o x", &["tar:text or oci-archive:text"]),
+        ("oci ./root -o x", &["dir:./root or oci:./root"]),
+        ("oci inspect ./text", &["tar:./text"]),
+        ("oci prune --keep much", &["--keep"]),
+        ("oci run tar:nowhere", &["cannot read nowhere: "]),
+        ("oci run dir:root --mount nowhere:/a --target arm64", &["--mount nowhere:/a"]),
+        ("run nowhere", &["cannot open nowhere: "]),
+        ("run text nowhere", &["cannot open nowhere: "]),
+        ("run --target sparc", &["no target `sparc`"]),
+        ("run text text --memory 1T", &["--memory"]),
+        ("virtiofs -o x --module-tree nowhere", &["--module-tree: cannot read nowhere: "]),
+        ("virtiofs -o x --target sparc", &["no target `sparc`"]),
+        ("vm nowhere", &["cannot read nowhere: "]),
+        ("vm root --share a nowhere", &["--share a", "nowhere"]),
+        ("vm text", &["text is no folder"]),
+    ] {
+        let (status, said) = run(folder.path(), line);
+        assert_eq!(status, Some(2), "{line}: {said}");
+        for word in words {
+            assert!(said.contains(word), "{line}: {word}: {said}");
+        }
+        assert!(!said.contains("os error"), "{line}: {said}");
+    }
+}
+
+#[test]
+fn a_wrong_file_is_status_1_and_the_command_for_it_is_named() {
+    let folder = folder();
+    for (line, words) in [
+        ("inspect disk", "`initramfs-overlay doctor` reads it"),
+        ("inspect text", "it is text"),
+        ("disk o.img --image text", "--image: text is no squashfs or EROFS image"),
+        ("build --target x86_64 --variant slim --init-program text", "--init-program: text cannot be used as init"),
+        ("oci oci:root -o x", "oci-layout"),
+    ] {
+        let (status, said) = run(folder.path(), line);
+        assert_eq!(status, Some(1), "{line}: {said}");
+        assert!(said.contains(words), "{line}: {words}: {said}");
+    }
+}
+
+#[test]
+fn names_are_escaped() {
+    let folder = folder();
+    for arguments in [&["inspect"][..], &["disk", "o.img", "--root"], &["disk", "o.img", "--image"], &["vm"]] {
+        for name in [b"a\nb".to_vec(), b"\x1b[31m\xff".to_vec()] {
+            let output =
+                command().args(arguments).arg(std::ffi::OsString::from_vec(name)).current_dir(folder.path()).output();
+            let said = output.unwrap().stderr;
+            let lines = said.split(|byte| *byte == b'\n').count();
+            assert!(lines == 2 && !said.contains(&0x1b), "{}", String::from_utf8_lossy(&said));
+        }
+    }
+}
