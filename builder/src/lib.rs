@@ -11,6 +11,7 @@ pub mod error;
 pub mod image;
 pub mod progress;
 pub mod sbom;
+pub mod svg;
 pub mod trust;
 pub mod variant;
 pub mod virtiofs;

@@ -102,3 +102,37 @@ fn a_reader_that_has_seen_enough_is_no_error() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
 }
+
+#[test]
+fn one_file_a_directory_a_comparison_and_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = image(folder.path());
+    let run = |arguments: &[&str]| {
+        let output = command(arguments, &image).current_dir(folder.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), text(&output.stderr).to_owned())
+    };
+    let (_, listed, _) = run(&["--json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let files = listed["files"].as_array().unwrap();
+    let file = files.iter().find(|file| file["size"].as_u64() > Some(0)).unwrap();
+    let (path, size) = (file["path"].as_str().unwrap(), file["size"].as_u64().unwrap());
+    let output = command(&["--cat", path], &image).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len() as u64), (Some(0), size));
+    let (status, _, said) = run(&["--cat", "none\n"]);
+    assert!(status == Some(2) && said.contains("--cat none\\n: there is no such file"), "{said}");
+
+    let (status, told, _) = run(&["--extract", "out", "--json"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((status, &told["left_out"]), (Some(0), &0.into()));
+    assert_eq!(fs::metadata(folder.path().join("out").join(path)).unwrap().len(), size);
+
+    let (status, said, _) = run(&["--diff", image.to_str().unwrap()]);
+    assert_eq!((status, said.as_str()), (Some(0), "No differences.\n"));
+    let other = folder.path().join("other");
+    let script = "mkdir r && cd r && echo x > new && echo new | cpio -o -H newc --quiet > ../other";
+    assert!(Command::new("sh").args(["-ec", script]).current_dir(folder.path()).status().unwrap().success());
+    let (status, said, _) = run(&["--diff", other.to_str().unwrap()]);
+    assert!(status == Some(1) && said.contains("+ new  (2 B)") && said.contains(&format!("- {path}")), "{said}");
+    let (status, picture, _) = run(&["--treemap"]);
+    assert!(status == Some(0) && picture.starts_with("<svg ") && picture.contains(path), "{picture}");
+}

@@ -1,18 +1,37 @@
 //! `inspect`: what is in an initramfs, ours or anybody's, as a table for people or as JSON for scripts. Reading is
-//! [`archive::listing`]'s business; here it is only said.
+//! [`archive::listing`]'s business, unpacking [`archive::extract`]'s; here it is only said.
 
-use std::{fmt::Write as _, fs::File, path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    fmt::Write as _,
+    fs::File,
+    io,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use archive::{
+    cat::{Found, cat},
+    extract::extract,
     listing::{self, Listed, Listing, Problem, Segment, release::Release},
     manifest::{Name, Record, Type},
 };
-use base::{IoContext, escape::escape};
+use base::{
+    IoContext,
+    escape::{escape, shown as shown_path},
+};
 use clap::Args as ClapArgs;
-use indicatif::BinaryBytes;
+use indicatif::{BinaryBytes, HumanCount};
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::{command::output, error::Result};
+use self::{diff::Diff, summary::Summary};
+use crate::{Error, Result, command::output};
+
+mod diff;
+mod summary;
+mod treemap;
 
 /// Show what is in an initramfs: segments, compression, files, sizes and init's version.
 ///
@@ -21,6 +40,10 @@ use crate::{command::output, error::Result};
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "Examples:\n  \
     initramfs-overlay inspect target/init-0.1.0-x86_64.gz --files\n  \
+    initramfs-overlay inspect /boot/initrd.img --cat etc/fstab\n  \
+    initramfs-overlay inspect /boot/initrd.img --extract unpacked/\n  \
+    initramfs-overlay inspect old.img --diff new.img\n  \
+    initramfs-overlay inspect /boot/initrd.img --treemap > initrd.svg\n  \
     initramfs-overlay inspect /boot/initrd.img --json | jq '.files[] | select(.type == \"file\") | .path'")]
 pub struct Args {
     /// The initramfs to read
@@ -28,8 +51,20 @@ pub struct Args {
     /// List every file: mode, owner, size, path
     #[arg(long)]
     files: bool,
+    /// Write the content of one file to standard output
+    #[arg(long, value_name = "NAME", group = "action")]
+    cat: Option<OsString>,
+    /// Unpack it into a directory, which is made. As root with owners and devices; nothing outside of the directory is touched
+    #[arg(long, value_name = "DIR", group = "action")]
+    extract: Option<PathBuf>,
+    /// Compare it with another, newer initramfs; the exit status is 1 where they differ
+    #[arg(long, value_name = "FILE", group = "action")]
+    diff: Option<PathBuf>,
+    /// Write a picture (SVG) of what takes how much of it to standard output
+    #[arg(long, group = "action")]
+    treemap: bool,
     /// Write everything as JSON, with the files and a SHA-256 of each
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["cat", "treemap"])]
     json: bool,
 }
 
@@ -39,9 +74,24 @@ pub struct Args {
 /// [`crate::Error::Io`] where the file cannot be read, [`archive::Error::NotInitramfs`] where it is something else.
 /// Damage inside it is told and gives exit status 1.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let file = File::open(&args.file).at("read", &args.file)?;
-    let contents = listing::read(file, &args.file)?;
+    if let Some(name) = &args.cat {
+        return print_content(&args.file, name.as_bytes());
+    }
+    if let Some(folder) = &args.extract {
+        return unpack(args, folder);
+    }
+    let contents = read(&args.file)?;
     let name = Name::new(args.file.as_os_str().as_encoded_bytes());
+    if let Some(other) = &args.diff {
+        let other = read(other)?;
+        let diff = Diff::of(&contents.files, &other.files);
+        output::print(if args.json { format!("{:#}\n", diff.to_json()) } else { diff.to_string() })?;
+        return Ok(if diff.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
+    if args.treemap {
+        output::print(treemap::draw(&escape(&name.bytes()).to_string(), &contents.files))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let text = if args.json { json_text(&name, &contents) } else { table(&name, &contents, args.files) };
     output::print(text)?;
     for Problem { offset, unpacked_offset, problem } in &contents.problems {
@@ -49,6 +99,52 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         eprintln!("initramfs-overlay: {}: at offset {offset}{unpacked}: {problem}", escape(name.text.as_bytes()));
     }
     Ok(if contents.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn read(path: &Path) -> Result<Listing> {
+    Ok(listing::read(File::open(path).at("read", path)?, path)?)
+}
+
+/// Writes the content of a file to standard output.
+fn print_content(path: &Path, name: &[u8]) -> Result<ExitCode> {
+    let refuse = |reason: &str| Err(Error::Usage(format!("--cat {}: {reason}", escape(name))));
+    match cat(path, name, &mut io::stdout().lock()) {
+        Ok(Found::File) => Ok(ExitCode::SUCCESS),
+        Ok(Found::Link(target)) => refuse(&format!("it is a symbolic link to {}", escape(&target))),
+        Ok(Found::Other) => refuse("it is no file"),
+        Ok(Found::Nothing) => refuse("there is no such file in it; --files lists them"),
+        // A reader that has seen enough.
+        Err(archive::Error::Output { source }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Unpacks it, and tells what came out.
+fn unpack(args: &Args, folder: &Path) -> Result<ExitCode> {
+    let file = File::open(&args.file).at("read", &args.file)?;
+    let told = extract(file, &args.file, folder)?;
+    for reason in &told.refused {
+        eprintln!("initramfs-overlay: left out: {reason}");
+    }
+    let text = if args.json {
+        let value = json!({
+            "directory": folder.to_string_lossy(),
+            "entries": told.entries,
+            "bytes": told.bytes,
+            "devices_left_out": told.devices,
+            "left_out": told.refusals,
+        });
+        format!("{value:#}\n")
+    } else {
+        let devices = match told.devices {
+            0 => String::new(),
+            count => format!("; {count} devices are left out, as only root can make them"),
+        };
+        let entries = HumanCount(told.entries);
+        format!("{}: {entries} entries, {} of content{devices}\n", shown_path(folder), BinaryBytes(told.bytes))
+    };
+    output::print(text)?;
+    Ok(if told.refusals == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn json_text(file: &Name, contents: &Listing) -> String {
@@ -59,6 +155,7 @@ fn json_text(file: &Name, contents: &Listing) -> String {
         release: contents.release.as_ref(),
         segments: &contents.segments,
         totals: Totals::of(&contents.files),
+        summary: Summary::of(&contents.files).to_json(),
         files: &contents.files,
         notes: &contents.notes,
         problems: &contents.problems,
@@ -76,6 +173,7 @@ struct Json<'a> {
     release: Option<&'a Release>,
     segments: &'a [Segment],
     totals: Totals,
+    summary: Value,
     files: &'a [Listed],
     notes: &'a [String],
     problems: &'a [Problem],
@@ -99,6 +197,10 @@ fn table(file: &Name, contents: &Listing, with_files: bool) -> String {
             0 => writeln!(text),
             _ => writeln!(text, "  and {padding} zero bytes"),
         };
+    }
+    let summary = Summary::of(&contents.files).to_string();
+    if !summary.is_empty() {
+        let _ = write!(text, "\n{summary}");
     }
     if with_files {
         let _ = writeln!(text);

@@ -81,6 +81,13 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// Somebody who was given a content could not take it.
+    #[error("cannot write the content")]
+    Output {
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
     /// An initramfs is damaged.
     #[error("{} is damaged {what}", shown(path))]
     Damaged {
