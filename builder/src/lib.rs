@@ -9,6 +9,7 @@ pub mod demo;
 pub mod diskless;
 pub mod error;
 pub mod image;
+pub mod picture;
 pub mod progress;
 pub mod sbom;
 pub mod svg;

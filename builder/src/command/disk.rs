@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, env, fmt::Write as _, path::PathBuf, process::ExitCode};
 
+use base::escape::shown;
 use clap::{ArgAction, ArgGroup};
 use contract::names;
 use disk::{
@@ -13,7 +14,11 @@ use disk::{
 
 use crate::{
     Error, Result,
-    command::choice::{self, choice},
+    command::{
+        choice::{self, choice},
+        output,
+    },
+    picture::{Area, draw},
 };
 
 /// Make an appliance disk: a partition table and the partitions that the initramfs looks for, in one file.
@@ -25,7 +30,8 @@ use crate::{
   A disk for a PC or a virtual machine, from a root folder:
     initramfs-overlay disk pc.img --root rootfs/
   An SD card for a Raspberry Pi, with its firmware, kernel and initramfs in boot/:
-    initramfs-overlay disk sd.img --table mbr --image root-squashfs.img --boot boot/
+    initramfs-overlay disk sd.img --table mbr \\
+        --image root-squashfs.img --boot boot/
   A USB stick that brings an update holds one partition, `newimg`: see docs/disk.md.
 
 The file is copied to a card with `dd if=sd.img of=/dev/mmcblk0 bs=4M conv=fsync`.")]
@@ -121,8 +127,12 @@ pub struct Args {
     #[arg(long)]
     pub force: bool,
 
+    /// Write a picture (SVG) of the disk to standard output: the partitions to scale, used and free
+    #[arg(long)]
+    pub picture: bool,
+
     /// Tell what was made as JSON
-    #[arg(long, action = ArgAction::SetTrue)]
+    #[arg(long, action = ArgAction::SetTrue, conflicts_with = "picture")]
     pub json: bool,
 }
 
@@ -219,12 +229,23 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     for warning in &report.warnings {
         eprintln!("warning: {warning}");
     }
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
-    } else {
-        print!("{}", table(&report, owner, privileged));
-    }
+    output::print(match (args.json, args.picture) {
+        (true, _) => format!("{}\n", serde_json::to_string_pretty(&report).unwrap_or_default()),
+        (_, true) => picture(&report),
+        _ => table(&report, owner, privileged),
+    })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Draws the disk.
+fn picture(report: &Report) -> String {
+    let areas = report.partitions.iter().map(|partition| Area {
+        name: format!("{} {}", partition.number, partition.label),
+        offset: partition.offset,
+        size: partition.size,
+        used: Some(partition.used),
+    });
+    draw(&shown(&report.path).to_string(), report.size, &areas.collect::<Vec<_>>())
 }
 
 /// The report for people.

@@ -10,7 +10,10 @@ use std::{
 };
 
 use archive::listing;
-use base::{IoContext, escape::escape};
+use base::{
+    IoContext,
+    escape::{escape, shown},
+};
 use contract::{
     partitions,
     tag::{Tag, Volume},
@@ -18,7 +21,7 @@ use contract::{
 use disk::size;
 use doctor::{
     self, BootInput, Depth, Diagnosis, Verdict,
-    block_reader::{self, Disk},
+    block_reader::{self, Disk, Shared},
     volume::{self, Device},
 };
 use initramfs_overlay_init::{
@@ -29,6 +32,7 @@ use initramfs_overlay_init::{
 use crate::{
     Error, Result,
     command::{choice, output},
+    picture,
 };
 
 /// Tell what a disk would boot, how far an update on it has come, and what is wrong with it.
@@ -47,8 +51,11 @@ Examples:
   initramfs-overlay doctor sd.img
   sudo initramfs-overlay doctor /dev/sdb --json
   initramfs-overlay doctor sd.img --check
-  initramfs-overlay doctor disk.img stick.img --append rd.newimg=UUID=1234-ABCD
-  initramfs-overlay doctor --img-dir /mnt/img --newimg-dir update/ --append rd.overlay=tmpfs")]
+  initramfs-overlay doctor sd.img --picture > sd.svg
+  initramfs-overlay doctor disk.img stick.img \\
+      --append rd.newimg=UUID=1234-ABCD
+  initramfs-overlay doctor --img-dir /mnt/img \\
+      --newimg-dir update/ --append rd.overlay=tmpfs")]
 pub struct Args {
     /// Disk images or block devices, in the order in which the machine has them
     #[arg(required_unless_present = "img_dir")]
@@ -94,8 +101,12 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", value_parser = choice::page_size)]
     pub page_size: Option<u64>,
 
+    /// Write a picture (SVG) of the disk to standard output: the partitions to scale, used and free. Nothing is examined
+    #[arg(long, requires = "disk")]
+    pub picture: bool,
+
     /// Write everything as JSON
-    #[arg(long)]
+    #[arg(long, conflicts_with = "picture")]
     pub json: bool,
 }
 
@@ -111,6 +122,9 @@ fn sector(text: &str) -> Result<u64, String> {
 /// [`Error::Io`] where something cannot be opened, [`Error::Usage`] for an impossible command line. What is wrong on the disk is
 /// no error of this command: it is told, and the exit status says it.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if args.picture {
+        return draw_disks(args);
+    }
     let boots = boots(args)?;
     let config = boots.config();
     let Some(overlay) = config.mode.overlay() else {
@@ -135,6 +149,25 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         Verdict::Fails => 1,
         Verdict::CannotTell => 4,
     }))
+}
+
+/// Draws the disk.
+///
+/// # Errors
+/// [`Error::Usage`] for several: a picture shows one.
+fn draw_disks(args: &Args) -> Result<ExitCode> {
+    let [path] = args.disk.as_slice() else {
+        return Err(Error::Usage("--picture: a picture shows one disk".to_owned()));
+    };
+    let disk = open(path)?;
+    let sector = args.sector_size.or(disk.sector());
+    let disk: Shared = Arc::new(disk);
+    let areas = picture::areas_of(&disk, sector);
+    if areas.is_empty() {
+        return Err(Error::Usage(format!("--picture: {} has no partitions that are known here", path.display())));
+    }
+    output::print(picture::draw(&shown(path).to_string(), disk.size(), &areas))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn boots(args: &Args) -> Result<BootInput> {

@@ -38,13 +38,14 @@ mod treemap;
 /// Reads any initramfs, not only ours: archives one after the other, compressed or not. Where one is damaged, shows
 /// what could be read, says at which offset what is wrong, and exits with 1.
 #[derive(Debug, ClapArgs)]
-#[command(after_help = "Examples:\n  \
-    initramfs-overlay inspect target/init-0.1.0-x86_64.gz --files\n  \
-    initramfs-overlay inspect /boot/initrd.img --cat etc/fstab\n  \
-    initramfs-overlay inspect /boot/initrd.img --extract unpacked/\n  \
-    initramfs-overlay inspect old.img --diff new.img\n  \
-    initramfs-overlay inspect /boot/initrd.img --treemap > initrd.svg\n  \
-    initramfs-overlay inspect /boot/initrd.img --json | jq '.files[] | select(.type == \"file\") | .path'")]
+#[command(after_help = "Examples:
+  initramfs-overlay inspect initrd.img --files
+  initramfs-overlay inspect initrd.img --cat etc/fstab
+  initramfs-overlay inspect initrd.img --extract unpacked/
+  initramfs-overlay inspect old.img --diff new.img
+  initramfs-overlay inspect initrd.img --treemap > a.svg
+  initramfs-overlay inspect initrd.img --json | jq \\
+      '.summary'")]
 pub struct Args {
     /// The initramfs to read
     file: PathBuf,

@@ -15,11 +15,13 @@ pub mod completions;
 pub mod disk;
 pub mod diskless;
 pub mod doctor;
+pub mod explain;
 pub mod inspect;
 pub mod machine;
 pub mod man;
 pub mod oci;
 pub mod output;
+pub mod report;
 pub mod run;
 mod substitute;
 pub mod targets;
@@ -47,9 +49,11 @@ enum Command {
     Disk(Box<disk::Args>),
     Diskless(Box<diskless::Args>),
     Doctor(doctor::Args),
+    Explain(explain::Args),
     Inspect(inspect::Args),
     Man(man::Args),
     Oci(Box<oci::Args>),
+    Report(report::Args),
     Run(Box<run::Args>),
     Targets(targets::Args),
     #[command(hide = true)]
@@ -57,6 +61,9 @@ enum Command {
     Virtiofs(Box<virtiofs::Args>),
     Vm(Box<vm::Args>),
 }
+
+/// Columns that examples fit: help is never broken narrower, as what is copied from it must run.
+const HELP_COLUMNS: usize = 60;
 
 /// Returns the directories that a command line names and that targets are read from. They are needed before it is parsed: help and errors
 /// list the targets.
@@ -85,7 +92,7 @@ const USAGE: u8 = 2;
 #[must_use]
 pub fn main() -> ExitCode {
     target::read_from(choice(std::env::args_os()));
-    let command = Cli::command();
+    let command = Cli::command().term_width(output::columns().max(HELP_COLUMNS));
     let matches = command.clone().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let failed = cli.command.failed();
@@ -127,9 +134,11 @@ impl Cli {
             Command::Disk(args) => disk::run(&args),
             Command::Diskless(args) => diskless::run(&args),
             Command::Doctor(args) => doctor::run(&args),
+            Command::Explain(args) => explain::run(&args),
             Command::Inspect(args) => inspect::run(&args),
             Command::Man(args) => man::run(&args, Self::command()),
             Command::Oci(args) => oci::run(&args),
+            Command::Report(args) => report::run(&args),
             Command::Run(args) => run::run(&args),
             Command::Targets(args) => targets::run(&args),
             Command::Tether(args) => tether::run(&args),

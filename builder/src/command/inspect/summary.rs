@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// Files that are listed as the largest.
 const LARGEST: usize = 5;
 
-/// What a listing says without being read line by line.
+/// The facts of a listing.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Summary<'a> {
     /// The program that made it.

@@ -2,6 +2,7 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
+use base::escape::one_line;
 use indicatif::BinaryBytes;
 use oci::{image::Image, platform::Platform};
 use serde_json::json;
@@ -22,15 +23,23 @@ pub(super) struct Args {
     #[command(flatten)]
     access: AccessArgs,
 
-    /// As JSON
+    /// As a tree: the image, its platforms, and the layers of the one that was chosen
     #[arg(long)]
+    tree: bool,
+
+    /// As JSON
+    #[arg(long, conflicts_with = "tree")]
     json: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
     let platform = chosen_platform(args.platform.as_deref())?;
     let image = Image::open_with(&args.image, &platform, &args.access.read(&args.image)?)?;
-    output::print(if args.json { as_json(&image) } else { as_text(&image) })?;
+    output::print(match (args.json, args.tree) {
+        (true, _) => as_json(&image),
+        (_, true) => as_tree(&image),
+        _ => as_text(&image),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -55,6 +64,37 @@ fn as_json(image: &Image) -> String {
         "layers": layers,
     });
     format!("{value:#}\n")
+}
+
+/// Returns the image as a tree, for a terminal that shows UTF-8.
+fn as_tree(image: &Image) -> String {
+    let mut text = format!("{}\n", one_line(&image.name));
+    let chosen = image.config.as_ref().map(|config| &config.platform);
+    let mut platforms: Vec<&Platform> = image.platforms.iter().collect();
+    if platforms.is_empty() {
+        platforms.extend(chosen);
+    }
+    let branch = |is_last: bool| if is_last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+    let layers = |text: &mut String, indent: &str| {
+        for (index, layer) in image.layers().iter().enumerate() {
+            let (knot, _) = branch(index + 1 == image.layers().len());
+            let size = BinaryBytes(layer.blob.place.size);
+            let _ = writeln!(text, "{indent}{knot}layer {}: {size}, {}", index + 1, one_line(&layer.label()));
+        }
+    };
+    if platforms.is_empty() {
+        layers(&mut text, "");
+    }
+    for (index, platform) in platforms.iter().enumerate() {
+        let (knot, indent) = branch(index + 1 == platforms.len());
+        let is_chosen = Some(*platform) == chosen;
+        let digest = image.digest.as_ref().filter(|_| is_chosen).map(|digest| format!("  {digest}"));
+        let _ = writeln!(text, "{knot}{platform}{}", digest.unwrap_or_default());
+        if is_chosen {
+            layers(&mut text, indent);
+        }
+    }
+    text
 }
 
 fn as_text(image: &Image) -> String {
