@@ -1,11 +1,14 @@
-//! Progress on standard error: a line that moves on a terminal, plain lines elsewhere. Decides nothing and keeps nothing.
+//! Progress on standard error: a line that moves on a terminal, elsewhere one line for each step, once it is done. Decides nothing and keeps nothing.
 
 use std::{
     io::IsTerminal,
     time::{Duration, Instant},
 };
 
-use base::progress::{Bar, Display, Progress};
+use base::{
+    escape::one_line,
+    progress::{Bar, Display, Progress},
+};
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressStyle};
 
 /// Standard error as a display.
@@ -23,6 +26,8 @@ struct Step {
     bar: Option<ProgressBar>,
     bars: Option<MultiProgress>,
     text: String,
+    /// Bytes of all of it, where that is known.
+    total: Option<u64>,
     started: Instant,
 }
 
@@ -40,16 +45,13 @@ pub fn on_stderr() -> Progress {
 
 impl Display for Stderr {
     fn begin(&self, text: &str, total: Option<u64>) -> Box<dyn Bar> {
-        let bar = self.moves.then(|| new_bar(text, total));
-        if !self.moves {
-            let size = total.map_or_else(String::new, |total| format!(", {}", BinaryBytes(total)));
-            eprintln!("{text}{size} ...");
-        }
+        let text = one_line(text);
+        let bar = self.moves.then(|| new_bar(&text, total));
         let bar = match &self.bars {
             Some(bars) => bar.map(|bar| bars.add(bar)),
             None => bar,
         };
-        Box::new(Step { bar, bars: self.bars.clone(), text: text.to_owned(), started: Instant::now() })
+        Box::new(Step { bar, bars: self.bars.clone(), text, total, started: Instant::now() })
     }
 
     fn group(&self) -> Box<dyn Display> {
@@ -57,7 +59,7 @@ impl Display for Stderr {
     }
 
     fn say(&self, text: &str) {
-        eprintln!("{text}");
+        eprintln!("{}", one_line(text));
     }
 }
 
@@ -66,7 +68,7 @@ fn new_bar(text: &str, total: Option<u64>) -> ProgressBar {
         None => (ProgressBar::new_spinner(), "{spinner:.cyan} {msg} {elapsed:.dim}"),
         Some(total) => (
             ProgressBar::new(total),
-            "{msg} {wide_bar:.cyan} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}",
+            "{msg} {percent:>3} % {wide_bar:.cyan} {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}",
         ),
     };
     let bar = bar.with_message(text.to_owned());
@@ -95,13 +97,22 @@ impl Bar for Step {
     fn finish(&self, result: &str) {
         let took = self.started.elapsed();
         let separator = if result.is_empty() { "" } else { ": " };
-        let time = if took < WORTH_A_TIME { String::new() } else { format!(" ({} s)", took.as_secs()) };
+        let time = if took < WORTH_A_TIME { String::new() } else { told(took, self.total) };
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let say = || eprintln!("{}{separator}{result}{time}", self.text);
+        let say = || eprintln!("{}{separator}{}{time}", self.text, one_line(result));
         // The other bars stay below what is said.
         self.bars.as_ref().map_or_else(say, |bars| bars.suspend(say));
+    }
+}
+
+/// Returns the time that a step took, and the rate where its size is known.
+fn told(took: Duration, total: Option<u64>) -> String {
+    let rate = |total: u64| (total as f64 / took.as_secs_f64()) as u64;
+    match total {
+        Some(total) => format!(" ({} in {} s, {}/s)", BinaryBytes(total), took.as_secs(), BinaryBytes(rate(total))),
+        None => format!(" ({} s)", took.as_secs()),
     }
 }
 
@@ -110,5 +121,17 @@ impl Drop for Step {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_tells_its_time_and_rate() {
+        let took = Duration::from_secs(4);
+        assert_eq!(told(took, None), " (4 s)");
+        assert_eq!(told(took, Some(8 << 20)), " (8.00 MiB in 4 s, 2.00 MiB/s)");
     }
 }

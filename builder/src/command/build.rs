@@ -43,12 +43,16 @@ pub(super) mod source;
   All targets, standard and debug, into target/:
     initramfs-overlay build
   The smallest image for a Raspberry Pi Zero, with parameters baked in:
-    initramfs-overlay build --target armv6l --variant slim --cmdline 'rd.timeout=30s'
+    initramfs-overlay build --target armv6l --variant slim \\
+        --cmdline 'rd.timeout=30s'
   With the modules that lead to the root, from the kernel this machine runs:
-    initramfs-overlay build --target x86_64 --module-tree /lib/modules/$(uname -r) --modules @overlay,@virtio
+    initramfs-overlay build --target x86_64 \\
+        --module-tree /lib/modules/$(uname -r) \\
+        --modules @overlay,@virtio
 
   Init alone, to pack it with files of your own:
-    initramfs-overlay build --target x86_64 --variant slim --bare-init --output-dir out/
+    initramfs-overlay build --target x86_64 --variant slim \\
+        --bare-init --output-dir out/
 
 Each image has a .manifest.json (what it holds) and an .spdx.json (bill of materials) beside it, and SHA256SUMS lists them all.")]
 pub struct Args {

@@ -10,9 +10,15 @@ use crate::Result;
 /// Write completions for a shell to standard output.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bash:  initramfs-overlay completions bash > ~/.local/share/bash-completion/completions/initramfs-overlay
-  zsh:   initramfs-overlay completions zsh > ~/.zfunc/_initramfs-overlay
-  fish:  initramfs-overlay completions fish > ~/.config/fish/completions/initramfs-overlay.fish")]
+  For bash, a line of ~/.bashrc:
+    source <(initramfs-overlay completions bash)
+  For zsh, where ~/.zfunc is in fpath:
+    initramfs-overlay completions zsh > \\
+        ~/.zfunc/_initramfs-overlay
+  For fish:
+    cd ~/.config/fish/completions
+    initramfs-overlay completions fish > \\
+        initramfs-overlay.fish")]
 pub struct Args {
     /// The shell
     pub shell: Shell,

@@ -37,7 +37,9 @@ const FEATURES: &str = "ram";
   For all targets, into target/:
     initramfs-overlay diskless
   A rescue system for a PC, with the modules of its network card and disk, and files of your own:
-    initramfs-overlay diskless --target x86_64 --module-tree /lib/modules/$(uname -r) --modules e1000e,@storage,ext4 --include rescue/")]
+    initramfs-overlay diskless --target x86_64 \\
+        --module-tree /lib/modules/$(uname -r) \\
+        --modules e1000e,@storage,ext4 --include rescue/")]
 pub struct Args {
     /// The targets to build for
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all", help = super::build::target_help())]

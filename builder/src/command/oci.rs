@@ -45,10 +45,16 @@ mod run;
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:
-  initramfs-overlay oci alpine:3.22 --lock images.lock -o alpine.cpio.gz
-  initramfs-overlay oci oci:images:alpine --inject agent:/usr/bin/agent:755 --entrypoint /usr/bin/agent --user nobody -o a.cpio.gz
-  initramfs-overlay oci run alpine:3.22 -- cat /etc/os-release
-  initramfs-overlay oci oci:images:debian --squashfs root-squashfs.img
+  initramfs-overlay oci alpine:3.22 --lock images.lock \\
+      -o alpine.cpio.gz
+  initramfs-overlay oci oci:images:alpine \\
+      --inject agent:/usr/bin/agent:755 \\
+      --entrypoint /usr/bin/agent --user nobody \\
+      -o a.cpio.gz
+  initramfs-overlay oci run alpine:3.22 -- cat \\
+      /etc/os-release
+  initramfs-overlay oci oci:images:debian \\
+      --squashfs root-squashfs.img
   initramfs-overlay oci inspect docker-archive:saved.tar")]
 pub struct Args {
     #[command(subcommand)]

@@ -44,7 +44,8 @@ use crate::{
   The debug variant on a Raspberry Pi Zero, stopping with a shell before the root is switched:
     initramfs-overlay run --target armv6l --variant debug
   A disk of your own, without an overlay partition:
-    initramfs-overlay run target/init-0.1.0-x86_64.gz pc.img --append rd.overlay=tmpfs
+    initramfs-overlay run target/init-0.1.0-x86_64.gz \\
+        pc.img --append rd.overlay=tmpfs
 
 The exit status is 0 when the machine powered off, 1 when the boot failed, the kernel panicked or the time was up, 128 + N when this command
 was ended by signal N.")]

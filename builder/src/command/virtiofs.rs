@@ -39,7 +39,9 @@ const FEATURES: &str = "virtiofs";
   For the kernel that this machine runs:
     initramfs-overlay virtiofs -o initrd.gz
   For another kernel, with the module of a network card:
-    initramfs-overlay virtiofs --module-tree root/usr/lib/modules/6.12.5 --modules virtio_net -o initrd.gz
+    initramfs-overlay virtiofs \\
+        --module-tree root/usr/lib/modules/6.12.5 \\
+        --modules virtio_net -o initrd.gz
 
 Boot it with `rootfs=TAG` (or `rootfstype=virtiofs root=TAG`) on the kernel's command line; `vm` does all of it.")]
 pub struct Args {

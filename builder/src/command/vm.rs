@@ -40,9 +40,11 @@ use crate::{
   A shell in a root folder; leaving it ends the machine:
     initramfs-overlay vm root/
   The tests of the current folder, on this machine's own system, which they cannot change:
-    initramfs-overlay vm / --share work . -- -c 'cd /run/mnt/work && make test'
+    initramfs-overlay vm / --share work . -- \\
+        -c 'cd /run/mnt/work && make test'
   Another kernel, two processors, no longer than five minutes:
-    initramfs-overlay vm root/ --kernel bzImage --cpus 2 --timeout 5m --init /usr/bin/check
+    initramfs-overlay vm root/ --kernel bzImage --cpus 2 \\
+        --timeout 5m --init /usr/bin/check
 
 Exit status: the command's own, 128 + N where signal N ended it; 124 when the time was up; 125 when the machine failed, with the reason
 on standard error; 2 for a command line that cannot be or names a file that is not there; 128 + N when this command itself is ended by signal N.")]

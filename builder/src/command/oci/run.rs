@@ -42,11 +42,15 @@ const MEMORY: u32 = 512;
 /// Boot an image in QEMU; its program's exit status becomes this one's.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  initramfs-overlay oci run oci:images:alpine -- cat /etc/os-release
-  initramfs-overlay oci run oci:images:alpine --platform linux/386 --user nobody --env A=1
-  initramfs-overlay oci run oci:images:large --disk --memory 128M --mount .:/work -- make -C /work test
+  initramfs-overlay oci run oci:images:alpine -- cat \\
+      /etc/os-release
+  initramfs-overlay oci run oci:images:alpine \\
+      --platform linux/386 --user nobody --env A=1
+  initramfs-overlay oci run oci:images:large --disk \\
+      --memory 128M --mount .:/work -- make -C /work test
   initramfs-overlay oci run oci:images:web --publish 8080:80
-  initramfs-overlay oci run docker-archive:saved.tar --platform linux/arm/v6 --timeout 2m
+  initramfs-overlay oci run docker-archive:saved.tar \\
+      --platform linux/arm/v6 --timeout 2m
 
 Exit status: the program's own, 128 + N where signal N ended it; 124 when the time was up; 125 when the machine failed, with the reason
 on standard error; 2 for a command line that cannot be or names a file that is not there; 128 + N when this command itself is ended by signal N.")]
