@@ -79,12 +79,15 @@ struct Extraction {
     privileged: bool,
     archive: u64,
     /// The first name of each set of hard links of this archive.
-    first_names: HashMap<((u32, u32, u32), u32), Vec<u8>>,
+    first_names: HashMap<Inode, Vec<u8>>,
     /// Directories with their mode and time, which what is put into them changes.
     directories: Vec<(Vec<u8>, u32, u32)>,
     open: Option<Open>,
     told: Extracted,
 }
+
+/// An inode as an archive names it: its device, its number, its type.
+type Inode = ((u32, u32, u32), u32);
 
 /// The entry whose content comes.
 struct Open {
