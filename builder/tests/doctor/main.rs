@@ -301,7 +301,7 @@ fn folders_stand_for_partitions() {
         (vec!["--img", &img, "--overlay", &overlay, "--cmdline", "rd.overlay=tmpfs"], 2),
         (vec![], 2),
         (vec![img.as_str()], 1),
-        (vec!["/nowhere/disk"], 1),
+        (vec!["/nowhere/disk"], 2),
         (vec!["--img", &img, "--initramfs", file.to_str().unwrap()], 1),
     ] {
         let output = doctor(&arguments);
