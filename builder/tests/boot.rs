@@ -42,11 +42,14 @@ use sources::target;
 /// A boot test: its name, the target it runs on, what it does.
 type Case = (&'static str, &'static str, fn(&Lab));
 
+/// A fault, and its boot.
+type Fault = (&'static str, fn(&Lab));
+
 /// Targets that every run boots in each of the usual ways; the others boot once, and so too with `BOOT_TARGETS=all`.
 const USUAL: [&str; 3] = ["x86_64", "i686", "armv6l"];
 
 /// Faults that golden boots stand for otherwise: booted as well with `BOOT_FAULTS=all`.
-const FURTHER_FAULTS: [(&str, fn(&Lab)); 30] = [
+const FURTHER_FAULTS: [Fault; 30] = [
     ("fault: no disk", faults::disks::no_disk),
     ("fault: an NVMe controller without a driver", faults::disks::nvme_without_driver),
     ("fault: a SATA controller without a driver", faults::disks::sata_without_driver),

@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn an_error_comes_behind_what_is_good() {
         let folder = tempfile::tempdir().unwrap();
-        let packed = gzip(&(0..10 * PIECE).map(|number| (number * number >> 5) as u8).collect::<Vec<u8>>());
+        let packed = gzip(&(0..10 * PIECE).map(|number| ((number * number) >> 5) as u8).collect::<Vec<u8>>());
         let mut ahead = Ahead::new(&blob(&folder, &packed[..packed.len() / 2]), true).unwrap();
         let mut read = Vec::new();
         assert_eq!(ahead.read_to_end(&mut read).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);

@@ -314,7 +314,10 @@ mod tests {
         assert!(text("amd46").contains("did you mean `x86_64`?"), "{}", text("amd46"));
         let both = several(&["i686", "sparc", "amd46"]).unwrap_err().to_string();
         assert!(both.starts_with("there is no target `sparc`, no target `amd46` (did you mean"), "{both}");
-        assert_eq!(text("sparc"), "there is no target `sparc`. There are: aarch64, armv6l, armv7l, i686, riscv64, x86_64");
+        assert_eq!(
+            text("sparc"),
+            "there is no target `sparc`. There are: aarch64, armv6l, armv7l, i686, riscv64, x86_64"
+        );
         assert_eq!(named("i686").unwrap().triple, "i586-unknown-linux-musl");
     }
 

@@ -39,7 +39,7 @@ pub fn unpadded(lab: &Lab) {
     let file = lab.folder().join("image");
     run(program("mksquashfs").arg(lab.root("A")).arg(&file).args(["-quiet", "-no-progress", "-all-root", "-nopad"]));
     let mut image = fs::read(file).expect("the image");
-    if image.len() % 512 == 0 {
+    if image.len().is_multiple_of(512) {
         image.push(0);
     }
     let words = ["a loop device does not show the last", "try next  make the image without -nopad"];

@@ -41,7 +41,7 @@ pub fn encrypted(lab: &Lab) {
     card(lab, &lab.machine(&lab.initrd(""), &[&disk], ""), "overlay-mount", &words);
 }
 
-/// What must be kept fills the filesystem to its last block.
+/// Fills the filesystem to its last block with files that are kept.
 pub fn full(lab: &Lab) {
     let persistent = lab.persistent("kept");
     let disk = lab.make(&Disk { overlay: Some(Some(persistent)), ..lab.disk() });
@@ -58,7 +58,7 @@ pub fn full(lab: &Lab) {
     card(lab, &lab.machine(&lab.initrd(""), &[&disk], ""), "overlay-unusable", &words);
 }
 
-/// What must be kept has taken every inode.
+/// Takes every inode for files that are kept.
 pub fn without_inodes(lab: &Lab) {
     let disk = remade(lab, "overlay", &["-N", "16"]);
     let alone = cut_out(lab, &disk, "overlay");
