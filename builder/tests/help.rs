@@ -65,7 +65,8 @@ fn examples_are_taken() {
         for line in joined.lines().filter(|line| line.contains("initramfs-overlay ")) {
             // The part of the line that is ours, without what the shell does with it.
             let (_, ours) = line.split_once("initramfs-overlay ").unwrap();
-            let ours = ours.split([')', '>', '|']).next().unwrap().replace("$(uname -r", "x");
+            let ours =
+                ours.split([')', '>', '|']).next().unwrap().replace("$(uname -r", "x").replace("$(uname -m", "x");
             let words = ours.split_whitespace().map(|word| word.trim_matches('\''));
             let taken = cli.clone().try_get_matches_from(["initramfs-overlay"].into_iter().chain(words));
             let is_taken = taken.as_ref().err().is_none_or(|error| !error.use_stderr());

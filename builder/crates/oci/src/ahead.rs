@@ -25,7 +25,7 @@ pub(super) struct Ahead {
     thread: JoinHandle<Packed>,
 }
 
-/// What was read of the layer's own bytes.
+/// A layer's own bytes, once they were read.
 pub(super) struct Packed {
     /// Their number; none where they could not all be read.
     pub(super) count: Option<u64>,

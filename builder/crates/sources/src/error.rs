@@ -15,7 +15,7 @@ pub enum Error {
     Base(#[from] base::Error),
     /// A definition of a target that is wrong.
     #[error("{0}")]
-    TargetDefinition(crate::target::Flaw),
+    TargetDefinition(crate::target::flaw::Flaw),
     /// A file that is no Debian package, or a damaged one.
     #[error("{} is no usable Debian package: {reason}", shown(path))]
     DebianPackage {

@@ -1,7 +1,7 @@
 //! The files that define the targets: which directory they are read from, and what is wrong with one that cannot be used.
 
 use std::{
-    fmt, fs,
+    fs,
     ops::Range,
     path::{Path, PathBuf},
     sync::OnceLock,
@@ -9,7 +9,10 @@ use std::{
 
 use base::environment::variable;
 
-use super::{Definition, Target};
+use super::{
+    definition::{Definition, Target, is_plain},
+    flaw::Flaw,
+};
 use crate::toolchain::SourceTree;
 
 /// A directory of definitions instead of the source tree's.
@@ -34,24 +37,6 @@ pub struct Choice {
 pub fn read_from(choice: Choice) {
     // A second call is too late anyway.
     let _ = CHOSEN.set(choice);
-}
-
-/// A fault of a file, and where it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flaw {
-    /// The file.
-    pub path: PathBuf,
-    /// The line, from 1, and the key or table; empty for a fault of the whole file.
-    pub place: String,
-    /// The fault, with what was expected.
-    pub reason: String,
-}
-
-impl fmt::Display for Flaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let separator = if self.place.is_empty() { "" } else { ", " };
-        write!(f, "{}{separator}{}: {}", self.path.display(), self.place, self.reason)
-    }
 }
 
 /// Reads all definitions: of the directory that was chosen, else of the source tree, else those that are compiled in. By name.
@@ -130,12 +115,6 @@ fn check(targets: Vec<Target>) -> Result<Vec<Target>, Flaw> {
         }
     }
     Ok(targets)
-}
-
-/// Returns true for a name that can be part of a file's name and of an option.
-pub fn is_plain(name: &str) -> bool {
-    let is_letter = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-.".contains(&byte);
-    name.bytes().all(is_letter) && name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric())
 }
 
 /// Says where in `text` a parser's error is: the line and its key, for a missing key the table that lacks it.
