@@ -2,7 +2,7 @@
 # Runs every test: format, lints, tables, golden boots, models, real mounts, real boots in QEMU.
 #
 #   ./test.sh                 everything
-#   ./test.sh --no-boots      all but the real boots
+#   ./test.sh --quick         all but the real boots
 #   ./test.sh --long          only the runs that a sample stands for otherwise, whole; hours. They are written to docs/proof/
 #   ./test.sh -- NAME PART    only the real boots whose name contains a part (cargo test --test boot)
 #
@@ -15,7 +15,7 @@ long=no
 parts=()
 while [ $# -gt 0 ]; do
 	case $1 in
-	--no-boots) boots=no ;;
+	--quick | --no-boots) boots=no ;;
 	--long) long=yes ;;
 	--) shift; parts=("$@"); break ;;
 	-h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
@@ -154,19 +154,37 @@ say "tests: tables, golden boots, models, real mounts$([ $boots = no ] || echo '
 export INITRAMFS_OVERLAY_TEST_KERNELS=$cache/kernel
 [ $boots = yes ] || [ -d "$cache/kernel" ] || unset INITRAMFS_OVERLAY_TEST_KERNELS
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+suites=$(mktemp)
+trap 'rm -f "$log" "$suites"' EXIT
+# Passes the output on, and notes when each suite begins.
+note_suites() {
+	local line suite
+	while IFS= read -r line; do
+		printf '%s\n' "$line"
+		case $line in
+		*Running\ *\(*) suite=${line##*/} suite=${suite%-*} ;;
+		*Doc-tests\ *) suite="${line##* } (documentation)" ;;
+		*) continue ;;
+		esac
+		printf '%s %s\n' "$SECONDS" "$suite" >>"$suites"
+	done
+	printf '%s end\n' "$SECONDS" >>"$suites"
+}
 status=0
 if [ $boots = yes ]; then export BOOT_TESTS=required; else export BOOT_TESTS=none; fi
 if [ ${#parts[@]} -gt 0 ]; then
-	cargo test -p initramfs-overlay --test boot --test virtiofs -- "${parts[@]}" 2>&1 | tee "$log" || status=1
+	cargo test -p initramfs-overlay --test boot --test virtiofs -- "${parts[@]}" 2>&1 | tee "$log" | note_suites || status=1
 else
-	cargo test --workspace --all-features --no-fail-fast 2>&1 | tee "$log" || status=1
+	cargo test --workspace --all-features --no-fail-fast 2>&1 | tee "$log" | note_suites || status=1
 fi
 
 # The closing lines of cargo's test runner and of our own, added up.
 total() { grep -E '^(test result: )?.*[0-9]+ passed[,;]' "$log" | grep -oE "[0-9]+ $1" | awk '{ n += $1 } END { print n + 0 }'; }
 # Single tests that lack a tool say so on a line of their own, past the runner's count.
 skipped=$(($(total skipped) + $(total ignored) + $(grep -ciE '^skipped: ' "$log" || true)))
+say "seconds per suite, of those that take any"
+awk 'NR > 1 && $1 > start { printf "%6d  %s\n", $1 - start, name } { start = $1; name = substr($0, index($0, " ") + 1) }' "$suites" | sort -rn
+
 say "done"
 grep -iE '^skipped: |skipped:|^failed: |\.\.\. FAILED' "$log" || true
 echo "$(total passed) passed, $(total failed) failed, $skipped skipped"
