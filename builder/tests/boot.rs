@@ -49,7 +49,7 @@ type Fault = (&'static str, fn(&Lab));
 const USUAL: [&str; 3] = ["x86_64", "i686", "armv6l"];
 
 /// Faults that golden boots stand for otherwise: booted as well with `BOOT_FAULTS=all`.
-const FURTHER_FAULTS: [Fault; 30] = [
+const FURTHER_FAULTS: [Fault; 31] = [
     ("fault: no disk", faults::disks::no_disk),
     ("fault: an NVMe controller without a driver", faults::disks::nvme_without_driver),
     ("fault: a SATA controller without a driver", faults::disks::sata_without_driver),
@@ -74,6 +74,7 @@ const FURTHER_FAULTS: [Fault; 30] = [
     ("fault: squashfs is forbidden", faults::images::squashfs_forbidden),
     ("fault: the overlay partition folds case", faults::layers::casefold),
     ("fault: the overlay partition is encrypted", faults::layers::encrypted),
+    ("fault: Windows encrypted the overlay partition", faults::layers::encrypted_by_windows),
     ("fault: the overlay partition has no free block", faults::layers::full),
     ("fault: the overlay partition has no free inode", faults::layers::without_inodes),
     ("fault: nothing can be written", faults::layers::write_error),

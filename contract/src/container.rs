@@ -5,6 +5,8 @@
 pub fn describe(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "crypto_LUKS" => "an encrypted container (LUKS)",
+        "BitLocker" => "an encrypted container (BitLocker)",
+        "bcache" => "a device for bcache",
         "LVM2_member" => "a physical volume of LVM",
         "linux_raid_member" => "a member of a Linux RAID",
         "swap" | "swsuspend" => "swap space",
@@ -21,7 +23,7 @@ mod tests {
 
     #[test]
     fn containers_are_told_from_filesystems() {
-        for kind in ["crypto_LUKS", "LVM2_member", "linux_raid_member", "swap"] {
+        for kind in ["crypto_LUKS", "BitLocker", "bcache", "LVM2_member", "linux_raid_member", "swap"] {
             assert!(describe(kind).is_some(), "{kind}");
         }
         for kind in ["ext4", "vfat", "squashfs", "luks", ""] {

@@ -145,7 +145,7 @@ enum Label {
 type Other = (&'static str, u64, &'static [u8], Label, Option<u64>);
 
 /// Filesystems and containers that are told by bytes at an offset (util-linux, libblkid/src/superblocks/).
-const OTHERS: [Other; 14] = [
+const OTHERS: [Other; 17] = [
     ("squashfs", 0, b"hsqs", Label::None, None),
     ("erofs", 1024, &[0xe2, 0xe1, 0xf5, 0xe0], Label::At(1024 + 64, 16), Some(1024 + 48)),
     ("xfs", 0, b"XFSB", Label::At(108, 12), Some(32)),
@@ -153,6 +153,15 @@ const OTHERS: [Other; 14] = [
     ("f2fs", 1024, &[0x10, 0x20, 0xf5, 0xf2], Label::Wide(1024 + 124, 512), Some(1024 + 108)),
     ("crypto_LUKS", 0, b"LUKS\xba\xbe\0\x02", Label::At(24, 48), None),
     ("crypto_LUKS", 0, b"LUKS\xba\xbe", Label::None, None),
+    ("BitLocker", 0, b"\xeb\x52\x90-FVE-FS-", Label::None, None),
+    ("BitLocker", 0, b"\xeb\x58\x90-FVE-FS-", Label::None, None),
+    (
+        "bcache",
+        0x1018,
+        b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca\x82\x65\xf5\x7f\x48\xba\x6d\x81",
+        Label::At(0x1048, 32),
+        Some(0x1028),
+    ),
     ("swap", 4096 - 10, b"SWAPSPACE2", Label::At(1024 + 28, 16), Some(1024 + 12)),
     ("LVM2_member", 512, b"LABELONE", Label::None, None),
     ("linux_raid_member", 4096, &[0xfc, 0x4e, 0x2b, 0xa9], Label::At(4096 + 32, 32), Some(4096 + 16)),
@@ -221,6 +230,18 @@ mod tests {
         assert!(finding.unwrap().starts_with("/dev/sdb: it has neither a partition table"));
         assert_eq!((found[0].volume.path(), found[0].volume.kind.clone()), ("/dev/sdb".to_owned(), None));
         assert!(found[0].open().is_err());
+    }
+
+    #[test]
+    fn bytes_tell_filesystems_and_containers() {
+        for (kind, offset, magic, ..) in OTHERS {
+            let mut disk = vec![0_u8; 128 << 10];
+            disk[usize::try_from(offset).unwrap()..][..magic.len()].copy_from_slice(magic);
+            assert_eq!(devices(Arc::new(disk), "sdb", None).0[0].volume.kind.as_deref(), Some(kind));
+        }
+        // What nothing mounts is said in words.
+        let containers = OTHERS.iter().filter(|(kind, ..)| contract::container::describe(kind).is_some());
+        assert_eq!(containers.count(), 9);
     }
 
     #[test]

@@ -41,6 +41,16 @@ pub fn encrypted(lab: &Lab) {
     card(lab, &lab.machine(&lab.initrd(""), &[&disk], ""), "overlay-mount", &words);
 }
 
+/// Windows encrypts the partition: by the first bytes, as of Vista (libblkid, bitlocker.c).
+pub fn encrypted_by_windows(lab: &Lab) {
+    let disk = lab.make(&lab.disk());
+    let (start, size) = partition(&disk, "overlay");
+    scribble(&disk, start, &vec![0; usize::try_from(size).expect("a size")]);
+    scribble(&disk, start, b"\xeb\x52\x90-FVE-FS-");
+    let words = ["an encrypted container (BitLocker), and nothing in this initramfs opens it", "deletes what it holds"];
+    card(lab, &lab.machine(&lab.initrd(""), &[&disk], "rd.overlay=/dev/vda4"), "overlay-mount", &words);
+}
+
 /// Fills the filesystem to its last block with files that are kept.
 pub fn full(lab: &Lab) {
     let persistent = lab.persistent("kept");

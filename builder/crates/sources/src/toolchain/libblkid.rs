@@ -118,6 +118,8 @@ const PROBERS: [(&str, &[&str]); 3] = [
             "verity_hash",
             "integrity",
             "luks",
+            "bitlocker",
+            "bcache",
             "vfat",
             "swsuspend",
             "swap",
