@@ -10,7 +10,7 @@ pub const SIZE: u64 = 320 << 20;
 /// Makes a filesystem with this label, and what a directory holds, in a file.
 pub type Make = fn(&Path, &str, &Path);
 
-/// Those that an update is installed on, by the kernel's names.
+/// Filesystems that an update is installed on, by the kernel's names.
 pub const OTHERS: [(&str, Make); 3] = [("xfs", xfs), ("btrfs", btrfs), ("f2fs", f2fs)];
 
 fn btrfs(device: &Path, label: &str, folder: &Path) {

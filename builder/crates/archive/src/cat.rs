@@ -30,7 +30,7 @@ pub enum Found {
 /// Writes the content of the file `name` of the initramfs `path` to `out`: of the last one of that name, which is the one that the kernel keeps.
 ///
 /// # Errors
-/// Those of [`entries::visit`]; an error of `out` comes as [`Error::Output`].
+/// As [`entries::visit`]; an error of `out` comes as [`Error::Output`].
 pub fn cat(path: &Path, name: &[u8], out: &mut impl Write) -> Result<Found> {
     let mut search = Search { name: plain(name), number: 0, last: None };
     entries::visit(File::open(path).at("read", path)?, path, &mut search)?;

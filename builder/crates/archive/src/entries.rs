@@ -22,7 +22,7 @@ pub trait Visit {
     /// Begins an entry of archive number `archive`; returns whether its content is wanted.
     ///
     /// # Errors
-    /// What the receiver could not do: the reading ends there.
+    /// A failure of the receiver, which ends the reading.
     fn begin(&mut self, archive: u64, header: &Header) -> Result<bool>;
 
     /// Takes a piece of the content that was asked for.
