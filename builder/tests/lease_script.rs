@@ -1,18 +1,15 @@
 //! The script that udhcpc calls in a diskless system, run on this machine by the same BusyBox: its calls of `ip` are recorded, and its
 //! files are in a directory of the test's.
 
-use std::{
-    fs,
-    os::unix::fs::{PermissionsExt, symlink},
-    path::PathBuf,
-    process::Command,
-};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, process::Command};
 
 use base::progress::Progress;
 use initramfs_overlay::busybox_image;
 use oci::network;
 use sources::target;
 use tempfile::TempDir;
+
+mod support;
 
 /// The machine that the script believes it runs on.
 struct Machine {
@@ -46,8 +43,7 @@ impl Machine {
         let machine = Self { folder: tempfile::tempdir().unwrap() };
         let path = |name: &str| machine.path(name);
         fs::create_dir(path("bin")).unwrap();
-        fs::write(path("bin/busybox"), &busybox.bytes).unwrap();
-        fs::set_permissions(path("bin/busybox"), fs::Permissions::from_mode(0o755)).unwrap();
+        support::write_program(&path("bin/busybox"), &busybox.bytes);
         for applet in network::NEEDED {
             symlink("busybox", path("bin").join(applet)).unwrap();
         }

@@ -14,6 +14,8 @@ use base::elf;
 use object::{Object, ObjectSection, elf::FileHeader32, read::elf::AttributesSection};
 use sources::target;
 
+mod support;
+
 const VARIANTS: [&str; 3] = ["", "-debug", "-slim"];
 
 /// An image's files by name: mode and contents.
@@ -233,8 +235,7 @@ fn busybox_can_do_the_same_everywhere() {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("busybox");
         let bytes = files(&image("x86_64", "")).into_iter().find(|(name, ..)| name == "bin/busybox").unwrap().2;
-        fs::write(&program, bytes).unwrap();
-        fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        support::write_program(&program, &bytes);
         let output = Command::new(&program).arg("--list").output().unwrap();
         let said: BTreeSet<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
         // It is an applet itself, and needs no link.

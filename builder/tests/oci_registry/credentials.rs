@@ -30,8 +30,7 @@ fn a_registry_with_a_password() {
          echo '{{\"Username\":\"user\",\"Secret\":\"secret\"}}'\n",
         registry.address
     );
-    fs::write(&helper, script).unwrap();
-    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    support::write_program(&helper, script.as_bytes());
     fs::create_dir(place.path("docker")).unwrap();
     let path = format!("{}:{}", place.0.path().display(), std::env::var("PATH").unwrap());
     let configured = |config: &Value| {
@@ -143,8 +142,8 @@ fn an_identity_token_is_changed_for_a_token() {
     let elsewhere = format!("http://{}/token", foreign.address);
     let (_, server) = with_tokens(move |_| Answer::new(307, "").with("Location", elsewhere.clone()));
     let helper = place.path("docker-credential-mine");
-    fs::write(&helper, "#!/bin/sh\ncat >/dev/null\necho '{\"Username\":\"<token>\",\"Secret\":\"I/1\"}'\n").unwrap();
-    fs::set_permissions(&helper, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = b"#!/bin/sh\ncat >/dev/null\necho '{\"Username\":\"<token>\",\"Secret\":\"I/1\"}'\n";
+    support::write_program(&helper, script);
     fs::write(place.path("docker/config.json"), json!({ "credsStore": "mine" }).to_string()).unwrap();
     let path = format!("{}:{}", place.0.path().display(), std::env::var("PATH").unwrap());
     let output = place.command(&format!("{}/image", server.address), &[]).env("PATH", &path).output().unwrap();

@@ -4,6 +4,7 @@
 
 use std::{
     io::{self, Write},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -67,6 +68,19 @@ pub fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
     command
+}
+
+/// Writes a program that the test then runs. Another process holds the file while it is written: a child that a test beside this one
+/// forks would inherit a descriptor of ours, and the kernel refuses to run what is open for writing (ETXTBSY).
+pub fn write_program(path: &Path, content: &[u8]) {
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat >\"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    writer.stdin.take().expect("a pipe").write_all(content).expect("a shell that reads");
+    assert!(writer.wait().expect("a child").success(), "write {}", path.display());
 }
 
 /// Runs a program that must succeed; returns everything that it wrote.
