@@ -32,6 +32,7 @@ needed=(
 	sfdisk fdisk  cpio cpio  xz xz-utils  zstd zstd  lz4 lz4  depmod kmod  readelf binutils  pkg-config pkg-config
 	/usr/include/blkid/blkid.h libblkid-dev  umoci umoci  skopeo skopeo
 	docker-registry docker-registry  openssl openssl  ip iproute2  mmdebstrap mmdebstrap
+	zbarimg zbar-tools
 	mkfs.xfs xfsprogs  mkfs.btrfs btrfs-progs  sload.f2fs f2fs-tools
 )
 is_there() { case $1 in /*) [ -e "$1" ] ;; *) command -v "$1" >/dev/null || [ -x "/sbin/$1" ] || [ -x "/usr/sbin/$1" ] ;; esac; }

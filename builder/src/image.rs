@@ -29,6 +29,8 @@ pub struct Parts<'a> {
     pub cmdline: Option<&'a str>,
     /// Parameters that are baked in and cannot be overridden.
     pub cmdline_final: Option<&'a str>,
+    /// The address that a failed boot's QR code begins with.
+    pub support_url: Option<&'a str>,
     /// Keys that images must be signed by, where any are.
     pub trust: &'a [Key],
     /// Folders of the user's, later ones over earlier ones.
@@ -124,6 +126,9 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
     }
     if let Some(cmdline) = parts.cmdline_final {
         put(relative(names::FINAL_CMDLINE), text_file(format!("{cmdline}\n")))?;
+    }
+    if let Some(url) = parts.support_url {
+        put(relative(names::SUPPORT_URL), text_file(format!("{url}\n")))?;
     }
     if let Some(modules) = parts.modules {
         put_modules(&mut tree, modules)?;
@@ -253,6 +258,7 @@ mod tests {
             modules: None,
             cmdline,
             cmdline_final: cmdline.map(|_| "ro"),
+            support_url: None,
             trust: &[],
             include,
         };

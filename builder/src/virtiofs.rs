@@ -92,6 +92,7 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
         modules: None,
         cmdline: parts.cmdline,
         cmdline_final: None,
+        support_url: None,
         include: &[],
         trust: &[],
     })?;

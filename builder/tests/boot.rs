@@ -22,6 +22,8 @@ mod make;
 mod media;
 #[path = "boot/repair.rs"]
 mod repair;
+#[path = "boot/screen.rs"]
+mod screen;
 mod support;
 #[path = "boot/toram.rs"]
 mod toram;
@@ -145,6 +147,9 @@ fn all_cases() -> Vec<Case> {
         ("a bad value is an error, an unknown parameter a warning", errors::parameters),
         ("the debug variant gives a shell on an error", errors::debug_shell),
         ("rd.onerror=reboot reboots", errors::reboot),
+        ("the card stays on the screen, a key holds it, its QR code is read", screen::card),
+        ("card and QR code side by side on a wide display", screen::wide),
+        ("Enter holds the card on a serial line, noise does not", screen::line),
         ("fault: the labels of img and overlay are swapped", faults::labels_swapped),
         ("fault: the partition table is gone", faults::table_gone),
         ("fault: the image is damaged inside", faults::image_flipped),

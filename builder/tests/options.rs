@@ -109,6 +109,7 @@ const OPTIONS: &[(&str, &str, &str, &str)] = &[
     ("source", "DIR", "source tree that init is compiled from", "build, diskless, virtiofs, oci, oci run"),
     ("split", "", "write two archives into one file", "oci"),
     ("squashfs", "FILE", "OS image to write, as squashfs", "oci"),
+    ("support-url", "URL", "address that a failed boot's QR code begins with", "build"),
     ("svg", "", "timeline as a picture", "report"),
     ("strip-modules", "", "remove signatures and debugging sections of modules", "build, diskless, virtiofs"),
     ("table", "TABLE", "partition table", "disk"),

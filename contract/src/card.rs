@@ -2,12 +2,17 @@
 
 use std::fmt;
 
-use crate::{failure::Code, step::Step};
+use crate::{crc32::crc32, failure::Code, step::Step};
 
 /// Columns of a card. Its characters are ASCII: what is not is shown as `?`.
 pub const COLUMNS: usize = 78;
 /// The most lines of a card: three fewer than a screen of 80 by 25 has.
 pub const LINES: usize = 22;
+/// Most bytes of [`Card::support_line`]: a QR code of version 6 and level L holds them (ISO/IEC 18004, table 7), which is the largest
+/// whose modules, two in a character one above the other, fit with their quiet zone on 25 lines.
+pub const SUPPORT_LINE: usize = 134;
+/// Most bytes of an address that [`Card::support_line`] begins with; the longest code, step, version and digest fit behind it.
+pub const SUPPORT_URL: usize = 71;
 
 /// The screen of a failed boot: what a person in front of the machine gets to see, once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +53,21 @@ impl Card {
             ("try next", from_ref(&self.next), 3),
             ("then", from_ref(&self.then), 1),
         ]
+    }
+
+    /// Returns the checksum of the card's text, which tells this card from another (CRC-32).
+    pub fn digest(&self) -> u32 {
+        crc32(self.to_string().as_bytes())
+    }
+
+    /// Returns the line that tells a support desk what failed: behind the address `url`, or as plain text without one.
+    pub fn support_line(&self, url: Option<&str>) -> String {
+        let (code, step, version) = (self.code.name(), self.step.name(), env!("CARGO_PKG_VERSION"));
+        let digest = self.digest();
+        match url {
+            Some(url) => format!("{url}?c={code}&s={step}&v={version}&h={digest:08x}"),
+            None => format!("initramfs-overlay {version}: {code} in step {step}, card {digest:08x}"),
+        }
     }
 
     /// Returns the items that the card has no room for.
@@ -173,6 +193,24 @@ mod tests {
                 assert!(line.len() <= COLUMNS && line.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{line:?}");
             }
         }
+    }
+
+    #[test]
+    fn every_support_line_fits_into_its_code() {
+        let url = "u".repeat(SUPPORT_URL);
+        for code in Code::ALL {
+            for step in Step::ALL {
+                let card = Card { code, step: *step, ..card(&[]) };
+                for url in [None, Some(url.as_str())] {
+                    // Room for a version of up to ten characters.
+                    let spare = 10 - env!("CARGO_PKG_VERSION").len();
+                    assert!(card.support_line(url).len() + spare <= SUPPORT_LINE, "{}", card.support_line(url));
+                }
+            }
+        }
+        let line = card(&["x"]).support_line(Some("https://help.test/b"));
+        assert_eq!(line, format!("https://help.test/b?c=io&s=api&v=0.1.0&h={:08x}", card(&["x"]).digest()));
+        assert_ne!(card(&["x"]).digest(), card(&["y"]).digest());
     }
 
     #[test]

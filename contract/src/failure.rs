@@ -143,7 +143,77 @@ pub enum Code {
     Io,
 }
 
+/// A class of failures, as a light tells it that has nothing else to tell with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// A parameter cannot be read.
+    Parameter,
+    /// A partition, or another source of the root, is missing or not the only one.
+    Missing,
+    /// The image, or the partition that holds it, cannot be used.
+    Image,
+    /// The writable layer cannot be used.
+    Overlay,
+    /// The new root does not start.
+    Root,
+    /// The kernel lacks a module or memory, or refuses what every boot needs.
+    Kernel,
+}
+
+impl Class {
+    /// All of them, as `docs/failures.md` lists them.
+    pub const ALL: [Self; 6] = [Self::Parameter, Self::Missing, Self::Image, Self::Overlay, Self::Root, Self::Kernel];
+
+    /// Returns how many times a light blinks for it before it pauses.
+    pub fn blinks(self) -> u32 {
+        match self {
+            Self::Parameter => 1,
+            Self::Missing => 2,
+            Self::Image => 3,
+            Self::Overlay => 4,
+            Self::Root => 5,
+            Self::Kernel => 6,
+        }
+    }
+}
+
 impl Code {
+    /// Returns the class that it belongs to.
+    pub fn class(self) -> Class {
+        match self {
+            Self::ParameterValue => Class::Parameter,
+            Self::PartitionMissing(_) | Self::PartitionAmbiguous(_) | Self::TagMissing => Class::Missing,
+            Self::Mount(Mounted::Img | Mounted::Boot | Mounted::NewImg | Mounted::Image | Mounted::Virtiofs)
+            | Self::ImageMissing
+            | Self::ImageNotFile
+            | Self::ImgUnusable
+            | Self::ImageUnknown
+            | Self::ImageTruncated
+            | Self::ImageUnpadded
+            | Self::ImageUntrusted
+            | Self::ImageLoop
+            | Self::RootTorn => Class::Image,
+            Self::Mount(Mounted::Overlay | Mounted::Root) | Self::OverlayUnusable => Class::Overlay,
+            Self::MountPointMissing
+            | Self::RootUnreadable
+            | Self::InitMissing
+            | Self::InitUnusable
+            | Self::InitExec
+            | Self::EntrypointNone
+            | Self::EntrypointMissing
+            | Self::EntrypointUnusable
+            | Self::EntrypointExec
+            | Self::UserUnknown => Class::Root,
+            Self::Mount(Mounted::Api)
+            | Self::FilesystemUnsupported
+            | Self::ModuleLoad
+            | Self::ModuleKernel
+            | Self::ModuleUntrusted
+            | Self::MemoryShort
+            | Self::Io => Class::Kernel,
+        }
+    }
+
     /// Every code that a boot can end with.
     pub const ALL: [Self; 38] = [
         Self::ParameterValue,

@@ -26,6 +26,7 @@
 pub mod attributes;
 pub mod card;
 pub mod container;
+pub mod crc32;
 pub mod errno;
 pub mod failure;
 pub mod filesystem;

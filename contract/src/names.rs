@@ -20,12 +20,20 @@ pub const NEWIMG_DIR: &str = "/run/initramfs/newimg";
 pub const REPORT: &str = "/run/initramfs/report.json";
 /// Seconds after which the kernel restarts the machine when it panics (Documentation/admin-guide/sysctl/kernel.rst, panic).
 pub const PANIC: &str = "/proc/sys/kernel/panic";
+/// Loudness that the kernel's messages must have for the consoles (Documentation/admin-guide/sysctl/kernel.rst, printk).
+pub const CONSOLE_LEVEL: &str = "/proc/sys/kernel/printk";
+/// Input devices with their keys (kernel, drivers/input/input.c, input_devices_seq_show).
+pub const INPUT_DEVICES: &str = "/proc/bus/input/devices";
+/// Lights that the kernel can switch (kernel, Documentation/leds/leds-class.rst).
+pub const LEDS: &str = "/sys/class/leds";
 /// Beginning of the line about modules that the command line forbids.
 pub const FORBIDDEN: &str = "the command line forbids to load ";
 /// Parameters baked into the image; the kernel's command line comes after it and wins.
 pub const BAKED_CMDLINE: &str = "/etc/cmdline";
 /// Parameters baked into the image that come last: the kernel's command line cannot override them.
 pub const FINAL_CMDLINE: &str = "/etc/cmdline.final";
+/// Beginning of the line that a failed boot's QR code holds, an address without a query; baked in, or not there.
+pub const SUPPORT_URL: &str = "/etc/support-url";
 /// Says that this is an initramfs, and which one (systemd looks for it).
 pub const INITRD_RELEASE: &str = "/etc/initrd-release";
 /// Folder of the modules, below the root of whatever holds them.

@@ -1,7 +1,7 @@
 //! Parameters of a boot: their names, and how a command line is split. Reading their values is init's.
 
 /// Every parameter whose name begins with `rd.`, those that every build of init knows first. `docs/parameters.md` describes each.
-pub const PARAMETERS: [&str; 22] = [
+pub const PARAMETERS: [&str; 23] = [
     "rd.img",
     "rd.boot",
     "rd.newimg",
@@ -17,6 +17,7 @@ pub const PARAMETERS: [&str; 22] = [
     "rd.newimg.tries",
     "rd.newimg.consume",
     "rd.onerror",
+    "rd.led",
     "rd.break",
     "rd.debug",
     "rd.driver.blacklist",

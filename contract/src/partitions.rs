@@ -10,7 +10,7 @@
 //! assert_eq!((table.state, table.partitions), (State::None, Vec::new()));
 //! ```
 
-use crate::hex;
+use crate::{crc32::crc32, hex};
 
 /// Sizes of a sector in bytes that disks have.
 pub const SECTORS: [u64; 4] = [512, 1024, 2048, 4096];
@@ -201,12 +201,6 @@ fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
 
 fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     field(bytes, at).map(u64::from_le_bytes)
-}
-
-/// Calculates the CRC-32 of UEFI, which is that of gzip.
-fn crc32(bytes: &[u8]) -> u32 {
-    let bit = |crc: u32, _| (crc >> 1) ^ (0xedb8_8320 & 0_u32.wrapping_sub(crc & 1));
-    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), bit))
 }
 
 /// A header of a GPT whose checksums are right, with its entries.

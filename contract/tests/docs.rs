@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use initramfs_overlay_contract::{failure::Code, parameters::PARAMETERS, report::Fact, step::Step};
+use initramfs_overlay_contract::{
+    failure::{Class, Code},
+    parameters::PARAMETERS,
+    report::Fact,
+    step::Step,
+};
 
 fn page(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
@@ -32,6 +37,18 @@ fn each_failure_code_has_its_line() {
             && !codes.contains(*word)
     };
     assert_eq!(described.iter().filter(ended).collect::<Vec<_>>(), Vec::<&String>::new(), "no such code");
+}
+
+#[test]
+fn each_class_of_failures_lists_its_codes() {
+    let page = page("docs/failures.md");
+    for class in Class::ALL {
+        let row = page.lines().find(|line| line.starts_with(&format!("| {} |", class.blinks()))).unwrap();
+        let listed: BTreeSet<&str> = row.rsplit('|').nth(1).unwrap().split('`').skip(1).step_by(2).collect();
+        let codes: BTreeSet<&str> =
+            Code::ALL.into_iter().filter(|code| code.class() == class).map(Code::name).collect();
+        assert_eq!(listed, codes, "{class:?}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub mod block;
 mod evidence;
+pub mod hold;
 pub mod layers;
 pub mod overlay;
 #[cfg(feature = "ram")]
@@ -187,13 +188,22 @@ fn fail(context: &mut Context<'_>, error: &Error, root: Root, arguments: &[Strin
             "start the kernel that this image was built for, or build the image with the modules of this one".into();
     }
     evidence::complete(&mut card, error, context);
+    let consoles = hold::consoles(context.kernel);
+    let end = match context.config.on_error {
+        OnError::End(power, asked) => Some((power, hold::delay(power, asked, &consoles))),
+        OnError::Shell => None,
+    };
+    card.then = match end {
+        Some((power, delay)) => hold::sentence(power, delay),
+        None => "a shell on every console".into(),
+    };
     for line in card.omitted() {
         context.kernel.log(Level::Info, line);
     }
     context.kernel.log(Level::Announcement, &card.to_string());
     // The card is out; a report that cannot be written changes nothing.
     let _ = context.kernel.write(names::REPORT, context.report.to_json(Some(&card)).as_bytes());
-    if context.config.on_error == OnError::Shell {
+    let Some((power, delay)) = end else {
         let banner = "A shell, because the boot failed. If you put a root together at /sysroot, exit boots it; else exit \
                       powers off.";
         match context.kernel.shell(banner) {
@@ -205,10 +215,8 @@ fn fail(context: &mut Context<'_>, error: &Error, root: Root, arguments: &[Strin
             Ok(()) => {}
             Err(error) => context.notice(&format!("no shell: {error}")),
         }
-    }
-    match context.config.on_error {
-        OnError::PowerOff | OnError::Shell => context.kernel.power(Power::Off, Duration::ZERO),
-        OnError::Reboot(after) => context.kernel.power(Power::Reboot, after),
-        OnError::Halt => context.kernel.power(Power::Halt, Duration::ZERO),
-    }
+        return context.kernel.power(Power::Off, Duration::ZERO);
+    };
+    hold::hold(context, &card, power, delay, &consoles);
+    context.kernel.power(power, Duration::ZERO);
 }

@@ -18,12 +18,13 @@ use contract::{
     text::{is_tmpfs_size, nearest, parse_duration},
 };
 
+use crate::boot::hold;
 use crate::boot::overlay::config as overlay;
 #[cfg(feature = "ram")]
 use crate::boot::ram::config as ram;
 #[cfg(feature = "virtiofs")]
 use crate::boot::virtiofs::config as virtiofs;
-use crate::{error::Result, modules::options::Options, switch_root};
+use crate::{error::Result, kernel::Power, modules::options::Options, switch_root};
 use values::{Objections, switch};
 
 /// True for a build that boots the appliance.
@@ -65,12 +66,8 @@ pub enum Repair {
 /// The end of a failed boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnError {
-    /// The machine is powered off.
-    PowerOff,
-    /// The machine starts again after that time.
-    Reboot(Duration),
-    /// The machine stops and stays on.
-    Halt,
+    /// The machine ends so, after that time or the usual one ([`hold::delay`](crate::boot::hold::delay)).
+    End(Power, Option<Duration>),
     /// A shell on every console (debug variant).
     Shell,
 }
@@ -103,6 +100,8 @@ pub struct Common {
     pub on_error: OnError,
     /// Seconds for the kernel's own `panic=`, where it was not given and a failed boot restarts: then the policy outlives init.
     pub panic: Option<u64>,
+    /// The light that tells a failure, by its name in [`names::LEDS`]; without one, the board's own.
+    pub led: Option<String>,
     /// Steps to stop before, with a shell (debug variant).
     pub breaks: Vec<Step>,
     /// The program that becomes PID 1 of the new root.
@@ -188,7 +187,8 @@ impl Common {
             },
             timeout: Duration::from_secs(10),
             panic: None,
-            on_error: if abilities.shell { OnError::Shell } else { OnError::PowerOff },
+            on_error: if abilities.shell { OnError::Shell } else { OnError::End(Power::Off, None) },
+            led: None,
             breaks: if abilities.shell { vec![Step::SwitchRoot] } else { Vec::new() },
             init: names::INIT.into(),
             init_args: Vec::new(),
@@ -349,6 +349,10 @@ impl Reading {
             },
             ("rd.timeout", value) => objections.duration(name, value, &mut self.common.timeout),
             ("rd.onerror", value) => self.on_error(value.unwrap_or_default()),
+            ("rd.led", Some(led)) if !led.is_empty() && !led.contains('/') && !led.starts_with('.') => {
+                self.common.led = Some(led.into());
+            }
+            ("rd.led", value) => objections.warn(name, value, "the name of a light in /sys/class/leds"),
             ("rd.break", value) => self.breaks(value),
             ("rd.exit", value) if STAYS => match value.and_then(exit::Exit::parse) {
                 Some(exit) => self.common.exit = Some(exit),
@@ -381,18 +385,26 @@ impl Reading {
     }
 
     fn on_error(&mut self, value: &str) {
-        let on_error = match value.split_once(':') {
-            None if value == "poweroff" => Some(OnError::PowerOff),
-            None if value == "reboot" => Some(OnError::Reboot(Duration::ZERO)),
-            None if value == "halt" => Some(OnError::Halt),
-            None if value == "shell" && self.abilities.shell => Some(OnError::Shell),
-            Some(("reboot", time)) => parse_duration(time).map(OnError::Reboot),
+        let (name, time) = match value.split_once(':') {
+            Some((name, time)) => (name, Some(time)),
+            None => (value, None),
+        };
+        let power = match name {
+            "poweroff" => Some(Power::Off),
+            "reboot" => Some(Power::Reboot),
+            "halt" => Some(Power::Halt),
             _ => None,
         };
+        let on_error = match (power, time) {
+            (Some(power), None) => Some(OnError::End(power, None)),
+            (Some(power), Some(time)) => parse_duration(time).map(|time| OnError::End(power, Some(time))),
+            (None, None) if name == "shell" && self.abilities.shell => Some(OnError::Shell),
+            (None, _) => None,
+        };
         let wanted = if self.abilities.shell {
-            "poweroff, reboot, reboot:10, halt or shell"
+            "poweroff, reboot or halt, with or without a time (reboot:10), or shell"
         } else {
-            "poweroff, reboot, reboot:10 or halt (a shell is in the debug variant)"
+            "poweroff, reboot or halt, with or without a time (reboot:10); a shell is in the debug variant"
         };
         match on_error {
             Some(_) => self.on_error = on_error,
@@ -429,7 +441,8 @@ impl Reading {
         // Kernel, Documentation/admin-guide/kernel-parameters.txt, panic=: N > 0 seconds, N < 0 at once, 0 waits for ever.
         let from_panic = match self.panic {
             Some(seconds) if seconds != 0 => {
-                Some(OnError::Reboot(Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
+                let after = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+                Some(OnError::End(Power::Reboot, Some(after)))
             }
             _ => None,
         };
@@ -439,8 +452,8 @@ impl Reading {
             (None, OnError::Shell) => OnError::Shell,
             (None, _) => from_panic.unwrap_or(default),
         };
-        if let (OnError::Reboot(after), false) = (&self.common.on_error, self.is_panic_set) {
-            self.common.panic = Some(after.as_secs().max(1));
+        if let (OnError::End(Power::Reboot, after), false) = (&self.common.on_error, self.is_panic_set) {
+            self.common.panic = Some(after.unwrap_or(hold::USUAL).as_secs().max(1));
         }
         let mode = self.mode(is_root);
         let Objections { warnings, error } = self.objections;

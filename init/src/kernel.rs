@@ -293,6 +293,14 @@ pub trait Kernel {
     fn enter_root(&mut self, root: &str) -> io::Result<()>;
     /// Becomes another program: console reopened, signals as they were at the start. Comes back only with an error.
     fn exec(&mut self, program: &str, arguments: &[String]) -> io::Error;
+    /// Returns the columns and rows of a terminal (tty_ioctl(4), TIOCGWINSZ).
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn window(&mut self, terminal: &str) -> io::Result<(u16, u16)>;
+    /// Waits until `deadline` at most (on the clock of [`Kernel::now`]) for somebody who types on one of the `terminals`, which are the
+    /// same at each call. Returns its position among them and the bytes, a key or a few; none where nobody typed.
+    fn typed(&mut self, terminals: &[String], deadline: Duration) -> Option<(usize, Vec<u8>)>;
     /// Waits, then ends the machine. Comes back only on a recorder.
     fn power(&mut self, power: Power, after: Duration);
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
 
 use archive::compress::Compression;
 use base::{IoContext, progress::Progress};
+use contract::card;
 use initramfs_overlay_init::config::{Abilities, Config};
 use sources::{
     busybox::Busybox,
@@ -100,6 +101,10 @@ pub struct Args {
     #[arg(long, value_name = "STRING")]
     pub cmdline_final: Option<String>,
 
+    /// The address that the QR code of a failed boot begins with; code, step, version and a digest of the card follow as its query
+    #[arg(long, value_name = "URL", value_parser = support_url)]
+    pub support_url: Option<String>,
+
     /// Public keys (minisign): the image then installs and boots only what is signed by one of them. Repeatable
     #[arg(long, value_name = "KEY.pub")]
     pub trust: Vec<PathBuf>,
@@ -176,6 +181,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 modules: modules.as_ref(),
                 cmdline: args.cmdline.as_deref(),
                 cmdline_final: args.cmdline_final.as_deref(),
+                support_url: args.support_url.as_deref(),
                 trust: &keys,
                 include: &include,
                 compression: args.compress,
@@ -309,6 +315,23 @@ fn check_cmdline(option: &str, cmdline: Option<&str>, variants: &[Variant], prog
     Ok(())
 }
 
+/// Reads an address that a query can follow, as short as a QR code wants it.
+fn support_url(text: &str) -> std::result::Result<String, String> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains(['?', '#']) {
+        return Err(
+            "expected an address of visible ASCII characters without `?` and `#`: the query comes behind it".into()
+        );
+    }
+    if text.len() > card::SUPPORT_URL {
+        return Err(format!(
+            "it has {} characters, and the QR code holds an address of {}",
+            text.len(),
+            card::SUPPORT_URL
+        ));
+    }
+    Ok(text.to_owned())
+}
+
 fn chosen_modules(args: &Args, targets: &[&Target], progress: &Progress) -> Result<Option<Modules>> {
     let wanted = Wanted {
         modules: &args.modules,
@@ -335,6 +358,17 @@ mod tests {
         assert_eq!(names(&["amd64", "all"]), ["x86_64", "aarch64", "armv6l", "armv7l", "i686", "riscv64"]);
         let error = chosen_targets(&["i685".to_owned()], &Progress::none()).unwrap_err().to_string();
         assert!(error.contains("did you mean `i686`"), "{error}");
+    }
+
+    #[test]
+    fn an_address_of_help_takes_a_query() {
+        assert_eq!(support_url("https://help.test/b").as_deref(), Ok("https://help.test/b"));
+        for (text, part) in
+            [("", "an address"), ("a b", "ASCII"), ("x?y", "query"), ("x#y", "query"), ("\u{e9}", "ASCII")]
+        {
+            assert!(support_url(text).is_err_and(|error| error.contains(part)), "{text}");
+        }
+        assert!(support_url(&"u".repeat(72)).is_err_and(|error| error.contains("72") && error.contains("71")));
     }
 
     #[test]

@@ -152,6 +152,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             modules: modules.as_ref(),
             cmdline: None,
             cmdline_final: None,
+            support_url: None,
             include: &args.include,
             compression: args.compress,
             mtime,

@@ -4,7 +4,6 @@
 use std::{
     fs,
     io::{Read, Write},
-    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Output},
     sync::{

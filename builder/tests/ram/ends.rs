@@ -58,7 +58,7 @@ pub fn cut_short(lab: &Lab) {
         let cut = lab.folder().join("cut");
         std::fs::copy(&file, &cut).expect("a copy");
         std::fs::File::options().write(true).open(&cut).expect("a file").set_len(kept).expect("a length");
-        lab.boot("x86_64", &cut, "rd.exit=console")
+        lab.boot("x86_64", &cut, "rd.exit=console rd.onerror=poweroff:0")
     };
     for kept in [size - 700, size * 3 / 4, size / 2, size / 4] {
         let console = boot_cut(kept);

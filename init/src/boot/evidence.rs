@@ -12,7 +12,7 @@ use contract::{
 };
 
 use crate::{
-    config::{HAS_OVERLAY, OnError},
+    config::HAS_OVERLAY,
     context::Context,
     error::Error,
     kernel::{Machine, read_text},
@@ -84,13 +84,6 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
         let lines = context.report.notices().iter().filter(|line| line.starts_with("parameter ") == is_first);
         card.notices.extend(lines.filter(|line| !line.contains(&cause)).map(|line| names::readable(line, &media)));
     }
-    card.then = match context.config.on_error {
-        OnError::PowerOff => "the machine powers off".into(),
-        OnError::Reboot(after) if after.is_zero() => "the machine restarts".into(),
-        OnError::Reboot(after) => format!("the machine restarts in {} s", after.as_secs()),
-        OnError::Halt => "the machine stops here".into(),
-        OnError::Shell => "a shell on every console".into(),
-    };
 }
 
 /// Returns the mount points of media with their words for people.

@@ -41,7 +41,7 @@ fn nothing_said_gives_the_defaults() {
     let config = parsed("console=ttyS0 BOOT_IMAGE=/vmlinuz");
     assert_eq!(config.common, Common::new(STANDARD));
     assert_eq!(config.mode, ModeConfig::Overlay(overlay::Config::default()));
-    assert_eq!(config.common.on_error, OnError::PowerOff);
+    assert_eq!(config.common.on_error, OnError::End(Power::Off, None));
     assert!(config.common.breaks.is_empty());
     let (debug, result) = Config::parse(["", "", ""], DEBUG, false);
     assert!(result.is_ok());
@@ -135,7 +135,7 @@ fn every_parameter_is_read() {
         (Duration::from_millis(500), Duration::from_secs(5))
     );
     assert_eq!((overlay(&config).newimg_tries, config.common.layers.repair), (3, Repair::Remake));
-    assert_eq!(config.common.on_error, OnError::Reboot(Duration::from_secs(7)));
+    assert_eq!(config.common.on_error, OnError::End(Power::Reboot, Some(Duration::from_secs(7))));
     assert_eq!(config.common.init, "/bin/x");
     assert!(config.warnings.is_empty());
 }
@@ -159,7 +159,7 @@ fn a_bad_value_that_decides_what_is_mounted_is_an_error() {
         let (config, result) = Config::parse(["", &format!("{line} rd.onerror=halt"), ""], STANDARD, false);
         let name = line.split('=').next().unwrap();
         assert!(matches!(&result, Err(Error::Parameter { name: seen, .. }) if seen == name), "{line}: {result:?}");
-        assert_eq!(config.common.on_error, OnError::Halt, "the policy asked for behind it holds");
+        assert_eq!(config.common.on_error, OnError::End(Power::Halt, None), "the policy asked for behind it holds");
     }
 }
 
@@ -193,14 +193,14 @@ fn any_other_bad_value_is_a_warning() {
 
 #[test]
 fn the_kernels_panic_sets_the_policy() {
-    assert_eq!(parsed("panic=5").common.on_error, OnError::Reboot(Duration::from_secs(5)));
-    assert_eq!(parsed("panic=-1").common.on_error, OnError::Reboot(Duration::ZERO));
-    assert_eq!(parsed("panic=0").common.on_error, OnError::PowerOff);
-    assert_eq!(parsed("panic=5 rd.onerror=halt").common.on_error, OnError::Halt);
+    assert_eq!(parsed("panic=5").common.on_error, OnError::End(Power::Reboot, Some(Duration::from_secs(5))));
+    assert_eq!(parsed("panic=-1").common.on_error, OnError::End(Power::Reboot, Some(Duration::ZERO)));
+    assert_eq!(parsed("panic=0").common.on_error, OnError::End(Power::Off, None));
+    assert_eq!(parsed("panic=5 rd.onerror=halt").common.on_error, OnError::End(Power::Halt, None));
     assert_eq!(Config::parse(["", "panic=5", ""], DEBUG, false).0.common.on_error, OnError::Shell);
     assert_eq!(
         Config::parse(["", "panic=5 rd.onerror=reboot", ""], DEBUG, false).0.common.on_error,
-        OnError::Reboot(Duration::ZERO)
+        OnError::End(Power::Reboot, None)
     );
 }
 
@@ -208,7 +208,7 @@ fn the_kernels_panic_sets_the_policy() {
 fn a_policy_that_restarts_outlives_init() {
     for (baked, kernel, wanted) in [
         ("", "rd.onerror=reboot:30", Some(30)),
-        ("", "rd.onerror=reboot", Some(1)),
+        ("", "rd.onerror=reboot", Some(5)),
         ("panic=7", "", Some(7)),
         ("", "panic=7", None),
         ("", "rd.onerror=reboot panic=0", None),

@@ -28,6 +28,7 @@ mod signatures;
 mod supervise;
 #[cfg(feature = "ram")]
 mod system;
+mod typed;
 mod watchdog;
 
 use std::{
@@ -68,6 +69,8 @@ pub struct Linux {
     log_limit: Option<Vec<u8>>,
     /// The process that deletes behind the boot.
     sweeper: Option<Pid>,
+    /// The terminals that keys are waited for on.
+    typed: typed::Typed,
     /// Fed while something takes long.
     watchdog: Watchdog,
 }
@@ -82,6 +85,7 @@ impl Linux {
             logged: 0,
             log_limit: None,
             sweeper: None,
+            typed: typed::Typed::default(),
             watchdog: Watchdog::new(),
         }
     }
@@ -108,6 +112,7 @@ impl Linux {
 
     /// Gives back what init has changed or holds, before another program runs.
     fn leave(&mut self) {
+        self.typed = typed::Typed::default();
         self.watchdog = Watchdog::new();
         if let Some(limit) = self.log_limit.take() {
             // The next program may set it as it likes.
@@ -309,6 +314,14 @@ impl Kernel for Linux {
     fn exec(&mut self, program: &str, arguments: &[String]) -> io::Error {
         self.leave();
         process::exec(program, arguments)
+    }
+
+    fn window(&mut self, terminal: &str) -> io::Result<(u16, u16)> {
+        process::window(terminal)
+    }
+
+    fn typed(&mut self, terminals: &[String], deadline: Duration) -> Option<(usize, Vec<u8>)> {
+        self.typed.next(terminals, deadline, &mut self.watchdog)
     }
 
     fn power(&mut self, power: Power, after: Duration) {

@@ -119,6 +119,10 @@ pub struct Recorder {
     /// Events once it runs, one list per poll; an empty list is a timeout. After the last list the hotplug sources fail with `NotFound`,
     /// and a poll for requests without a deadline returns SIGTERM.
     pub events: std::collections::VecDeque<Vec<Event>>,
+    /// Columns and rows of its terminals, by path.
+    pub windows: BTreeMap<String, (u16, u16)>,
+    /// Keys that somebody types once the boot has failed: when, on which terminal, and the bytes.
+    pub keys: std::collections::VecDeque<(Duration, String, Vec<u8>)>,
     /// The operations, one line each.
     pub record: Vec<String>,
     /// The state of the machine so far.
@@ -131,6 +135,8 @@ pub struct State {
     gone: bool,
     calls: Vec<(injection::Call, Option<usize>)>,
     clock: Duration,
+    /// The time that keys were waited for.
+    held: Duration,
     mounts: Vec<(String, Files, Source)>,
     /// Mounts that are read-only.
     read_only: std::collections::BTreeSet<String>,

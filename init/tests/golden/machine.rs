@@ -40,6 +40,8 @@ pub struct Machine {
     module_needs: BTreeMap<String, String>,
     module_brings: BTreeMap<String, String>,
     module_cards: BTreeMap<String, String>,
+    windows: BTreeMap<String, (u16, u16)>,
+    keys: Vec<(u64, String, String)>,
     mount_fails: BTreeMap<String, i32>,
     loop_fails: Option<i32>,
     files: Directory,
@@ -73,6 +75,8 @@ impl Default for Machine {
             module_needs: BTreeMap::new(),
             module_brings: BTreeMap::new(),
             module_cards: BTreeMap::new(),
+            windows: BTreeMap::new(),
+            keys: Vec::new(),
             mount_fails: BTreeMap::new(),
             loop_fails: None,
             files: BTreeMap::new(),
@@ -394,6 +398,12 @@ pub fn build(machine: Machine) -> Ready {
         module_needs: machine.module_needs,
         module_brings: machine.module_brings,
         module_cards: machine.module_cards,
+        windows: machine.windows,
+        keys: machine
+            .keys
+            .into_iter()
+            .map(|(second, terminal, keys)| (Duration::from_secs(second), terminal, keys.into_bytes()))
+            .collect(),
         has_shell: machine.shell,
         programs: machine.programs,
         shares: directories(&machine.shares),

@@ -474,6 +474,14 @@ impl Kernel for Machine {
         io::ErrorKind::Other.into()
     }
 
+    fn window(&mut self, _: &str) -> io::Result<(u16, u16)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn typed(&mut self, _: &[String], _: Duration) -> Option<(usize, Vec<u8>)> {
+        None
+    }
+
     fn power(&mut self, _power: Power, _after: Duration) {
         if self.result.root {
             return;

@@ -631,5 +631,13 @@ impl Kernel for Model {
         Error::other("booted")
     }
 
+    fn window(&mut self, _: &str) -> Result<(u16, u16)> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    fn typed(&mut self, _: &[String], _: Duration) -> Option<(usize, Vec<u8>)> {
+        None
+    }
+
     fn power(&mut self, _power: Power, _after: Duration) {}
 }

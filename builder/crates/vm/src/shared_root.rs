@@ -79,7 +79,7 @@ impl Vm {
     pub fn command_line(&self) -> Vec<String> {
         let mut words = vec![format!("console={}", self.target.qemu.console), self.target.qemu.append.clone()];
         // A kernel that cannot go on starts again, which ends QEMU.
-        words.push("panic=-1 rd.onerror=poweroff".to_owned());
+        words.push("panic=-1 rd.onerror=poweroff:0".to_owned());
         words.push(if self.debug { "debug" } else { "quiet" }.to_owned());
         words.push(format!("rootfs={ROOT_TAG}"));
         words.push(match self.access {
@@ -225,7 +225,7 @@ mod tests {
              -chardev file,id=exit,path=/dev/fd/9 -device isa-debugcon,iobase=0xf4,chardev=exit \
              -chardev file,id=alive,path=/dev/fd/10 -device isa-debugcon,iobase=0xe9,chardev=alive \
              -accel tcg -m 512 -smp 2 -nic none -serial stdio -monitor none -kernel /k -initrd /dev/fd/7 \
-             -append 'console=ttyS0 no_timer_check panic=-1 rd.onerror=poweroff quiet rootfs=rootfs rw rd.overlay=tmpfs mount=a,b mount-ro=c \
+             -append 'console=ttyS0 no_timer_check panic=-1 rd.onerror=poweroff:0 quiet rootfs=rootfs rw rd.overlay=tmpfs mount=a,b mount-ro=c \
              rd.exit=ioport:0xf4 rd.alive=ioport:0xe9 init=\"/bin/my program\" single'"
         );
         let pipes = Pipes { exit: 9, alive: 10 };

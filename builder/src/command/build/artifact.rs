@@ -50,6 +50,8 @@ pub struct Parts<'a> {
     pub cmdline: Option<&'a str>,
     /// Parameters that are baked in and cannot be overridden.
     pub cmdline_final: Option<&'a str>,
+    /// The address that a failed boot's QR code begins with.
+    pub support_url: Option<&'a str>,
     /// Keys that images must be signed by, where any are.
     pub trust: &'a [Key],
     /// Folders of the user's.
@@ -107,6 +109,7 @@ impl<'a> Image<'a> {
             modules: parts.modules,
             cmdline: parts.cmdline,
             cmdline_final: parts.cmdline_final,
+            support_url: parts.support_url,
             trust: parts.trust,
             include: parts.include,
         })?;
@@ -195,6 +198,7 @@ impl<'a> Image<'a> {
             modules,
             cmdline,
             cmdline_final,
+            support_url,
             include,
             compression,
             mtime,
@@ -209,6 +213,7 @@ impl<'a> Image<'a> {
             modules: *modules,
             cmdline: *cmdline,
             cmdline_final: *cmdline_final,
+            support_url: *support_url,
             include,
             compression: *compression,
             mtime: *mtime,

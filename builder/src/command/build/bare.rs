@@ -103,6 +103,7 @@ impl BareInit<'_> {
             modules: None,
             cmdline: None,
             cmdline_final: None,
+            support_url: None,
             include: &[],
             compression: Compression::None,
             mtime: *mtime,

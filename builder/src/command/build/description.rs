@@ -44,6 +44,8 @@ pub struct Description<'a> {
     pub cmdline: Option<&'a str>,
     /// Parameters that are baked in and cannot be overridden.
     pub cmdline_final: Option<&'a str>,
+    /// The address that a failed boot's QR code begins with.
+    pub support_url: Option<&'a str>,
     /// Folders of the user's.
     pub include: &'a [PathBuf],
     /// Its compression.
@@ -100,6 +102,7 @@ impl Description<'_> {
             modules,
             cmdline,
             cmdline_final,
+            support_url,
             compression,
             mtime,
             ..
@@ -116,6 +119,7 @@ impl Description<'_> {
             "builder": concat!("initramfs-overlay ", env!("CARGO_PKG_VERSION")),
             "cmdline": cmdline,
             "cmdline_final": cmdline_final,
+            "support_url": support_url,
             "init": {
                 "size": program.size,
                 "sha256": program.sha256,

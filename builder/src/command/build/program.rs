@@ -136,7 +136,9 @@ impl<'a> Programs<'a> {
             _ => {}
         }
         let mut features: Vec<&str> = modes.iter().map(|mode| mode.feature()).collect();
-        for (feature, wanted) in [("shell", shell), ("trust", trust)] {
+        // The appliance's own init has the code for displays; one that boots a machine of a host's has none to show it on.
+        let qr = modes == [BootMode::Overlay];
+        for (feature, wanted) in [("qr", qr), ("shell", shell), ("trust", trust)] {
             if wanted {
                 features.push(feature);
             }

@@ -287,7 +287,7 @@ fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<K
 /// Returns the words for the kernel and init on the kernel command line, apart from those that the machine itself needs.
 fn command_line(target: &Target, args: &Args) -> Vec<String> {
     // A kernel that cannot go on starts again, which ends QEMU.
-    let mut words = vec!["panic=-1 rd.onerror=poweroff".to_owned()];
+    let mut words = vec!["panic=-1 rd.onerror=poweroff:0".to_owned()];
     words.push(if args.machine.debug { "debug" } else { "quiet" }.to_owned());
     words.push(vm::told(target));
     words.extend(args.machine.append.iter().cloned());

@@ -4,7 +4,10 @@ use std::{
     ffi::CString,
     fs::{self, File},
     io::{self, Read, Write},
-    os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::OpenOptionsExt,
+    },
     time::Duration,
 };
 
@@ -73,6 +76,16 @@ pub(super) fn write_consoles(text: &str) {
             let _ = tcdrain(&console);
         }
     }
+}
+
+/// Returns the columns and rows of a terminal.
+pub(super) fn window(terminal: &str) -> io::Result<(u16, u16)> {
+    let terminal = File::options().read(true).custom_flags(libc::O_NOCTTY | libc::O_NONBLOCK).open(terminal)?;
+    let mut window = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the kernel writes one such structure (tty_ioctl(4), TIOCGWINSZ), and there is one.
+    let outcome = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ as _, &raw mut window) };
+    nix::errno::Errno::result(outcome)?;
+    Ok((window.ws_col, window.ws_row))
 }
 
 /// Starts this very program as the process that deletes behind the boot. It has the root of the writable partition as its standard input

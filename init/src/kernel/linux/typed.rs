@@ -1,0 +1,100 @@
+//! Terminals that somebody may type on: each key counts at once, and none is shown.
+
+use std::{
+    fs::File,
+    io::Read,
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
+    time::Duration,
+};
+
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::termios::{InputFlags, LocalFlags, SetArg, Termios, tcgetattr, tcsetattr},
+};
+
+use super::{
+    clock::uptime,
+    watchdog::{self, Watchdog},
+};
+
+/// The most bytes that are read at once; keys are a few.
+const MOST: usize = 64;
+
+/// A terminal, and its settings from before.
+#[derive(Debug)]
+struct Terminal {
+    place: usize,
+    file: File,
+    before: Option<Termios>,
+}
+
+impl Terminal {
+    /// Opens a terminal for keys: without waiting for whole lines, for a modem, or for whoever sent it Ctrl-S.
+    fn open(place: usize, path: &str) -> Option<Self> {
+        let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+        let file = File::options().read(true).write(true).custom_flags(flags).open(path).ok()?;
+        let before = tcgetattr(&file).ok();
+        if let Some(mut settings) = before.clone() {
+            settings.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG);
+            settings.input_flags.remove(InputFlags::IXON);
+            // Keys still come, with the next end of a line.
+            let _ = tcsetattr(&file, SetArg::TCSANOW, &settings);
+        }
+        Some(Self { place, file, before })
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            // Whoever comes next sets it up for itself.
+            let _ = tcsetattr(&self.file, SetArg::TCSANOW, before);
+        }
+    }
+}
+
+/// The terminals that keys are waited for on, opened at the first wait.
+#[derive(Debug, Default)]
+pub(super) struct Typed(Option<Vec<Terminal>>);
+
+impl Typed {
+    /// Waits until `deadline` at most for a key, and feeds the watchdog meanwhile. A terminal that fails is not asked again.
+    pub(super) fn next(
+        &mut self,
+        paths: &[String],
+        deadline: Duration,
+        watchdog: &mut Watchdog,
+    ) -> Option<(usize, Vec<u8>)> {
+        let terminals = self.0.get_or_insert_with(|| {
+            paths.iter().enumerate().filter_map(|(place, path)| Terminal::open(place, path)).collect()
+        });
+        loop {
+            watchdog.feed();
+            let wait = deadline.saturating_sub(uptime()).min(watchdog::INTERVAL);
+            let mut asked: Vec<PollFd<'_>> =
+                terminals.iter().map(|terminal| PollFd::new(terminal.file.as_fd(), PollFlags::POLLIN)).collect();
+            // Rounded up: a wait of less than a millisecond would come back at once, again and again.
+            let milliseconds = u16::try_from(wait.as_millis().saturating_add(1)).unwrap_or(u16::MAX);
+            // An error is a signal that came; what is ready is seen at the next turn.
+            let _ = poll(&mut asked, PollTimeout::from(milliseconds));
+            let ready: Vec<bool> = asked.iter().map(|asked| asked.any() == Some(true)).collect();
+            if let Some(at) = ready.iter().position(|ready| *ready)
+                && let Some(terminal) = terminals.get_mut(at)
+            {
+                let mut bytes = vec![0; MOST];
+                match terminal.file.read(&mut bytes) {
+                    Ok(length) if length > 0 => {
+                        bytes.truncate(length);
+                        return Some((terminal.place, bytes));
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                    // Hung up, or no terminal at all.
+                    _ => drop(terminals.remove(at)),
+                }
+            }
+            if uptime() >= deadline {
+                return None;
+            }
+        }
+    }
+}
