@@ -2,6 +2,7 @@
 //! has a module below; [`overlay`] is the appliance.
 
 pub mod block;
+pub mod debug;
 mod evidence;
 pub mod hold;
 pub mod layers;
@@ -22,7 +23,7 @@ use contract::{failure::Mounted, names, report::Fact, step::Step};
 use root::Root;
 
 use crate::{
-    config::{Abilities, Config, HAS_OVERLAY, HAS_RAM, IS_RAM_ONLY, ModeConfig, OnError, STAYS},
+    config::{Abilities, Config, HAS_OVERLAY, HAS_RAM, HAS_SHELL, IS_RAM_ONLY, ModeConfig, OnError, STAYS},
     context::Context,
     error::{Error, Result},
     kernel::{Level, Limits, Machine, Mount, Power, exists, release},
@@ -36,12 +37,16 @@ pub const ABILITIES: Abilities = Abilities { shell: cfg!(feature = "shell"), tru
 /// even be powered off.
 pub fn run(kernel: &mut dyn Machine, arguments: &[String], abilities: Abilities) {
     let mut context = Context::new(kernel, abilities);
-    let (outcome, moved) = match start(&mut context) {
-        Ok(mode) => (boot(&mut context, &mode, arguments), mode.moved()),
-        Err(error) => (Err(error), &switch_root::MOVED[..]),
-    };
-    if let Err(error) = outcome {
-        fail(&mut context, &error, Root { moved }, arguments);
+    let mut tries = debug::Tries::default();
+    loop {
+        let (outcome, moved) = match start(&mut context, &tries) {
+            Ok(mode) => (boot(&mut context, &mode, arguments), mode.moved()),
+            Err(error) => (Err(error), &switch_root::MOVED[..]),
+        };
+        let Err(error) = outcome else { return };
+        if !fail(&mut context, &error, Root { moved }, arguments, &mut tries) {
+            return;
+        }
     }
 }
 
@@ -59,11 +64,19 @@ fn boot(context: &mut Context<'_>, mode: &ModeConfig, arguments: &[String]) -> R
     hand_over(context, root, arguments)
 }
 
-/// Mounts the file systems that every program expects and reads the parameters.
-fn start(context: &mut Context<'_>) -> Result<ModeConfig> {
+/// Mounts the file systems that every program expects, at the first try, and reads the parameters.
+fn start(context: &mut Context<'_>, tries: &debug::Tries) -> Result<ModeConfig> {
     let now = context.kernel.now();
     context.report.begin(Step::Api, now);
     let is_root = IS_RAM_ONLY || HAS_RAM && exists(context.kernel, names::WORKLOAD);
+    if tries.is_first() {
+        mount_api(context, is_root)?;
+    }
+    read_parameters(context, is_root)
+}
+
+/// Mounts the file systems that every program expects, and makes the directories of a boot.
+fn mount_api(context: &mut Context<'_>, is_root: bool) -> Result<()> {
     for (source, target, data, limits) in [
         ("devtmpfs", "/dev", "mode=755", Limits::None),
         ("proc", "/proc", "", Limits::NoSuidDev),
@@ -96,6 +109,11 @@ fn start(context: &mut Context<'_>) -> Result<ModeConfig> {
     for directory in directories.into_iter().take(if is_root { 1 } else { 4 }) {
         context.make_dir(directory)?;
     }
+    Ok(())
+}
+
+/// Reads the parameters, and reports what is odd about them.
+fn read_parameters(context: &mut Context<'_>, is_root: bool) -> Result<ModeConfig> {
     let baked = context.text(names::BAKED_CMDLINE);
     let given = context.text("/proc/cmdline");
     let last = context.text(names::FINAL_CMDLINE);
@@ -176,8 +194,8 @@ fn look_for_persistent(context: &mut Context<'_>, init: &switch_root::Init) {
     }
 }
 
-/// Shows what went wrong, once, and does what the policy wants.
-fn fail(context: &mut Context<'_>, error: &Error, root: Root, arguments: &[String]) {
+/// Shows what went wrong, once, and does what the policy wants. Returns true where the boot shall be tried again.
+fn fail(context: &mut Context<'_>, error: &Error, root: Root, arguments: &[String], tries: &mut debug::Tries) -> bool {
     let now = context.kernel.now();
     context.report.end(now);
     let mut card = error.card(context.report.step());
@@ -204,19 +222,13 @@ fn fail(context: &mut Context<'_>, error: &Error, root: Root, arguments: &[Strin
     // The card is out; a report that cannot be written changes nothing.
     let _ = context.kernel.write(names::REPORT, context.report.to_json(Some(&card)).as_bytes());
     let Some((power, delay)) = end else {
-        let banner = "A shell, because the boot failed. If you put a root together at /sysroot, exit boots it; else exit \
-                      powers off.";
-        match context.kernel.shell(banner) {
-            Ok(()) if switch_root::check_init(context.kernel, names::SYSROOT, &context.config.init).is_ok() => {
-                if let Err(error) = hand_over(context, root, arguments) {
-                    context.kernel.log(Level::Announcement, &error.card(context.report.step()).to_string());
-                }
-            }
-            Ok(()) => {}
-            Err(error) => context.notice(&format!("no shell: {error}")),
+        if HAS_SHELL && debug::after_failure(context, &card, root, arguments, tries) {
+            return true;
         }
-        return context.kernel.power(Power::Off, Duration::ZERO);
+        context.kernel.power(Power::Off, Duration::ZERO);
+        return false;
     };
     hold::hold(context, &card, power, delay, &consoles);
     context.kernel.power(power, Duration::ZERO);
+    false
 }

@@ -33,6 +33,8 @@ pub const HAS_OVERLAY: bool = cfg!(feature = "overlay");
 pub const HAS_RAM: bool = cfg!(feature = "ram");
 /// True for a build that does nothing else.
 pub const IS_RAM_ONLY: bool = HAS_RAM && !HAS_OVERLAY && !cfg!(feature = "virtiofs");
+/// True for a build with a shell for people; one for described machines has what the description says.
+pub const HAS_SHELL: bool = cfg!(any(feature = "shell", not(feature = "linux")));
 /// True for a build whose PID 1 can stay beside a program.
 pub const STAYS: bool = cfg!(feature = "supervise");
 

@@ -5,7 +5,8 @@ use std::io::ErrorKind;
 use contract::{names, report::Report, step::Step};
 
 use crate::{
-    config::{Abilities, Common},
+    boot::debug,
+    config::{Abilities, Common, HAS_SHELL},
     error::{Error, Result},
     kernel::{Level, Machine, read_text},
     modules::{Modules, unlisted},
@@ -39,11 +40,8 @@ impl<'k> Context<'k> {
 
     /// Starts a step; stops before it with a shell if that was asked for.
     pub fn begin(&mut self, step: Step) {
-        if self.config.breaks.contains(&step) {
-            let banner = format!("Stopped before step {}. Leave the shell with exit: the boot goes on.", step.name());
-            if let Err(error) = self.kernel.shell(&banner) {
-                self.notice(&format!("no shell before step {}: {error}", step.name()));
-            }
+        if HAS_SHELL && self.config.breaks.contains(&step) {
+            debug::stop_before(self, step);
         }
         let now = self.kernel.now();
         self.report.begin(step, now);

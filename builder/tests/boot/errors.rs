@@ -121,7 +121,7 @@ pub fn debug_shell(lab: &Lab) {
     guest.send("cat /run/initramfs/report.json\n").expect("typing");
     guest.wait_for("\"status\": \"failed\"", PATIENCE).expect("the report");
     guest.wait_for("# ", PATIENCE).expect("a prompt");
-    guest.send("exit\n").expect("typing");
+    guest.send("poweroff\n").expect("typing");
     let verdict = guest.finish(Some(PATIENCE)).expect("the end");
     assert!(guest.console().contains("Power down"), "{verdict:?}: {}", guest.last_lines());
 }

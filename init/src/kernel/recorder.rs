@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Event, Sources};
+use super::{Event, Power, Sources};
 use contract::{Digest, errno::ENOSPC, tag::Volume};
 
 mod disks;
@@ -116,6 +116,8 @@ pub struct Recorder {
     pub injection: Option<injection::Injection>,
     /// The shell leaves, as if `exit` had been typed; without it, there is no shell.
     pub has_shell: bool,
+    /// The end of the machine that is asked for in each shell, if one is.
+    pub shell_ends: std::collections::VecDeque<Option<Power>>,
     /// Events once it runs, one list per poll; an empty list is a timeout. After the last list the hotplug sources fail with `NotFound`,
     /// and a poll for requests without a deadline returns SIGTERM.
     pub events: std::collections::VecDeque<Vec<Event>>,
@@ -177,6 +179,21 @@ impl Recorder {
             }
             None => (None, path.trim_matches('/').into()),
         }
+    }
+
+    /// Returns the list of mounts, as the kernel gives it (proc(5), `/proc/pid/mounts`).
+    fn mounts(&self) -> String {
+        let line = |(target, _, source): &(String, Files, Source)| {
+            let device = match source {
+                Source::Device(number) => self.devices.get(*number),
+                Source::Other => None,
+            };
+            let name = device.map_or("none".into(), |device| ["/dev/", &device.volume.name].concat());
+            let kind = device.and_then(|device| device.volume.kind.clone()).unwrap_or_else(|| "none".into());
+            let access = if self.state.read_only.contains(target) { "ro" } else { "rw" };
+            format!("{name} {target} {kind} {access} 0 0\n")
+        };
+        self.state.mounts.iter().map(line).collect()
     }
 
     fn files_of(&mut self, mount: Option<usize>) -> &mut Files {

@@ -4,6 +4,8 @@ use std::io;
 
 use contract::workload::Process;
 
+use super::Power;
+
 /// The signal of a lost terminal. These numbers are those of x86, ARM and RISC-V (signal(7)).
 pub const SIGHUP: i32 = 1;
 /// The signal of Ctrl-C.
@@ -116,11 +118,12 @@ pub trait Supervisor {
 
 /// A kernel with a shell for people: that of the debug variant.
 pub trait Shell {
-    /// Runs a shell on every console. Comes back when one of them is left.
+    /// Runs a shell on every console. Comes back when one of them is left, or with the end of the machine that was asked for there
+    /// (`reboot`, `poweroff`, `halt`): then every other program has been killed.
     ///
     /// # Errors
     /// The kernel's reason; also where the build of init has no shell.
-    fn shell(&mut self, _banner: &str) -> io::Result<()> {
+    fn shell(&mut self, _banner: &str) -> io::Result<Option<Power>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

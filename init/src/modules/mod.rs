@@ -5,9 +5,12 @@
 mod fault;
 pub mod file;
 pub mod hardware;
+mod lists;
 mod medium;
 pub mod options;
 pub mod unlisted;
+
+use std::io;
 
 use contract::{
     glob,
@@ -78,6 +81,28 @@ impl Modules {
     /// Returns true where an index names the modules for the running kernel.
     pub fn is_listed(&self) -> bool {
         self.listed
+    }
+
+    /// Returns true once the index was looked for.
+    pub fn is_open(&self) -> bool {
+        !self.folder.is_empty()
+    }
+
+    /// Returns the number of modules that are baked in.
+    pub fn count(&self) -> usize {
+        self.index.modules.len()
+    }
+
+    /// Writes the lists that `modprobe` reads, where an index names the modules.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn write_lists(&self, kernel: &mut dyn Machine) -> io::Result<()> {
+        if !self.listed {
+            return Ok(());
+        }
+        kernel.write(&[&self.folder, "/modules.dep"].concat(), lists::dependencies(&self.index).as_bytes())?;
+        kernel.write(&[&self.folder, "/modules.alias"].concat(), lists::aliases(&self.index).as_bytes())
     }
 
     /// Says so where what is baked in is for other kernels than the one that runs.

@@ -6,7 +6,10 @@ use contract::tag::Volume;
 use initramfs_overlay_init::{
     boot,
     config::Abilities,
-    kernel::recorder::{Device, Files, Node, Recorder},
+    kernel::{
+        Power,
+        recorder::{Device, Files, Node, Recorder},
+    },
 };
 use serde::{
     Deserialize, Deserializer,
@@ -27,6 +30,7 @@ pub struct Machine {
     processors: usize,
     free: Option<u64>,
     shell: bool,
+    shell_ends: Vec<ShellEnd>,
     trust: bool,
     programs: BTreeMap<String, i32>,
     exit_status: Option<u8>,
@@ -62,6 +66,7 @@ impl Default for Machine {
             processors: 1,
             free: None,
             shell: false,
+            shell_ends: Vec::new(),
             trust: false,
             programs: BTreeMap::new(),
             exit_status: None,
@@ -345,6 +350,27 @@ pub fn record(machine: Machine) -> String {
     described.recorder.record.join("\n") + "\n"
 }
 
+/// The way in which a shell is left.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum ShellEnd {
+    Exit,
+    Halt,
+    PowerOff,
+    Reboot,
+}
+
+impl ShellEnd {
+    fn power(self) -> Option<Power> {
+        match self {
+            Self::Exit => None,
+            Self::Halt => Some(Power::Halt),
+            Self::PowerOff => Some(Power::Off),
+            Self::Reboot => Some(Power::Reboot),
+        }
+    }
+}
+
 /// A machine that can boot.
 pub struct Ready {
     pub recorder: Recorder,
@@ -405,6 +431,7 @@ pub fn build(machine: Machine) -> Ready {
             .map(|(second, terminal, keys)| (Duration::from_secs(second), terminal, keys.into_bytes()))
             .collect(),
         has_shell: machine.shell,
+        shell_ends: machine.shell_ends.into_iter().map(ShellEnd::power).collect(),
         programs: machine.programs,
         shares: directories(&machine.shares),
         exit_status: machine.exit_status,

@@ -4,14 +4,17 @@ use std::{
     ffi::OsString,
     fs::File,
     io,
+    os::fd::AsFd,
     process::{Command, Stdio},
 };
 
 use contract::names;
 use nix::{
-    poll::{PollTimeout, poll},
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
-        signal::{Signal, kill},
+        signal::{SigSet, Signal, kill},
+        signalfd::{SfdFlags, SignalFd},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
@@ -22,64 +25,111 @@ use super::{
     process::{consoles, write_consoles},
     watchdog::Watchdog,
 };
-use crate::kernel::supervisor::Shell;
+use crate::kernel::{Power, supervisor::Shell};
+
+/// The signals by which BusyBox's `reboot`, `poweroff` and `halt` ask process 1 for the end (busybox, init/halt.c).
+const REQUESTS: [(Signal, Power); 3] =
+    [(Signal::SIGTERM, Power::Reboot), (Signal::SIGUSR2, Power::Off), (Signal::SIGUSR1, Power::Halt)];
+
+/// All processes but this one (kill(2)).
+const EVERYBODY: Pid = Pid::from_raw(-1);
 
 impl Shell for Linux {
-    fn shell(&mut self, banner: &str) -> io::Result<()> {
-        shell(banner, &mut self.watchdog)
+    fn shell(&mut self, banner: &str) -> io::Result<Option<Power>> {
+        // Who repairs a disk has it alone; what is left to delete the next boot deletes.
+        if let Some(sweeper) = self.sweeper.take() {
+            let _ = kill(sweeper, Signal::SIGKILL);
+            let _ = waitpid(sweeper, None);
+        }
+        write_consoles(&format!("\n{banner}"));
+        let shells = start_all()?;
+        let outcome = wait(&shells, &mut self.watchdog);
+        for pid in shells {
+            // Shells at a prompt ignore SIGTERM; this is how a terminal says goodbye. One of them is reaped already.
+            let _ = kill(pid, Signal::SIGHUP);
+            let _ = waitpid(pid, None);
+        }
+        if matches!(outcome, Ok(Some(_))) {
+            kill_everybody(&mut self.watchdog);
+        }
+        outcome
     }
 }
 
-/// A shell on every console, until one of them is left.
-fn shell(banner: &str, watchdog: &mut Watchdog) -> io::Result<()> {
-    write_consoles(&format!("\n{banner}"));
+/// Kills all other programs: one that has a disk in use would keep it mounted. One that waits for a disk which does not answer
+/// cannot be killed, and is waited for a second.
+fn kill_everybody(watchdog: &mut Watchdog) {
+    let _ = kill(EVERYBODY, Signal::SIGKILL);
+    for _ in 0..10 {
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => break,
+                Ok(_) | Err(Errno::EINTR) => {}
+                // There is no other.
+                Err(_) => return,
+            }
+        }
+        watchdog.feed();
+        let _ = poll(&mut [], PollTimeout::from(100_u8));
+    }
+}
+
+/// Starts a shell on every console.
+fn start_all() -> io::Result<Vec<Pid>> {
     let mut shells = Vec::new();
     let mut outcome = Ok(());
     for console in consoles() {
-        let start = || -> io::Result<Pid> {
-            let tty = File::options().read(true).write(true).open(&console)?;
-            // `setsid -c` makes the console the shell's controlling terminal, so that Ctrl-C works.
-            let child = Command::new(names::BUSYBOX)
-                .args(["setsid", "-c", names::BUSYBOX, "sh"])
-                .env_clear()
-                .env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin")
-                .env("HOME", "/")
-                .env("TERM", std::env::var_os("TERM").unwrap_or_else(|| OsString::from("linux")))
-                .env("PS1", names::PROMPT)
-                .stdin(Stdio::from(tty.try_clone()?))
-                .stdout(Stdio::from(tty.try_clone()?))
-                .stderr(Stdio::from(tty))
-                .spawn()?;
-            Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
-        };
-        match start() {
+        match start(&console) {
             Ok(pid) => shells.push(pid),
             Err(error) => outcome = Err(error),
         }
     }
     if shells.is_empty() {
-        return outcome;
+        outcome?;
     }
-    // Any other child that ends meanwhile is reaped and forgotten.
-    loop {
+    Ok(shells)
+}
+
+fn start(console: &str) -> io::Result<Pid> {
+    let tty = File::options().read(true).write(true).open(console)?;
+    // `setsid -c` makes the console the shell's controlling terminal, so that Ctrl-C works.
+    let child = Command::new(names::BUSYBOX)
+        .args(["setsid", "-c", names::BUSYBOX, "sh"])
+        .env_clear()
+        .env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin")
+        .env("HOME", "/")
+        .env("TERM", std::env::var_os("TERM").unwrap_or_else(|| OsString::from("linux")))
+        .env("PS1", names::PROMPT)
+        .stdin(Stdio::from(tty.try_clone()?))
+        .stdout(Stdio::from(tty.try_clone()?))
+        .stderr(Stdio::from(tty))
+        .spawn()?;
+    Ok(Pid::from_raw(i32::try_from(child.id()).map_err(io::Error::other)?))
+}
+
+/// Waits until one of the shells is left or the end of the machine is asked for. Any other child that ends meanwhile is reaped.
+fn wait(shells: &[Pid], watchdog: &mut Watchdog) -> io::Result<Option<Power>> {
+    // Blocked after the shells were started: they would inherit it. What is blocked reaches process 1 even where it would ignore it.
+    let signals: SigSet = REQUESTS.iter().map(|(signal, _)| *signal).collect();
+    signals.thread_block()?;
+    let requests = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+    let outcome = loop {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) => {
-                watchdog.feed();
-                // Nobody notices that a shell which was left is seen so much later.
-                let _ = poll(&mut [], PollTimeout::from(200_u8));
-            }
-            Ok(status) if status.pid().is_some_and(|pid| shells.contains(&pid)) => {
-                shells.retain(|pid| Some(*pid) != status.pid());
-                break;
-            }
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
+            Ok(WaitStatus::StillAlive) => {}
+            Ok(status) if status.pid().is_some_and(|pid| shells.contains(&pid)) => break Ok(None),
+            Ok(_) | Err(Errno::EINTR) => continue,
+            Err(error) => break Err(error.into()),
         }
-    }
-    for pid in shells {
-        // Shells at a prompt ignore SIGTERM; this is how a terminal says goodbye.
-        let _ = kill(pid, Signal::SIGHUP);
-        let _ = waitpid(pid, None);
-    }
-    Ok(())
+        if let Ok(Some(request)) = requests.read_signal()
+            && let Some((_, power)) =
+                REQUESTS.into_iter().find(|(signal, _)| u32::try_from(*signal as i32) == Ok(request.ssi_signo))
+        {
+            break Ok(Some(power));
+        }
+        watchdog.feed();
+        // Nobody notices that a shell which was left is seen so much later.
+        let _ = poll(&mut [PollFd::new(requests.as_fd(), PollFlags::POLLIN)], PollTimeout::from(200_u8));
+    };
+    let _ = signals.thread_unblock();
+    outcome
 }

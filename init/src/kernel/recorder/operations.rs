@@ -42,6 +42,7 @@ impl Kernel for Recorder {
         self.check_readable(path, offset, u64::try_from(most).unwrap_or(u64::MAX))?;
         let content = match path {
             "/proc/filesystems" => self.filesystems.iter().map(|name| format!("\t{name}\n")).collect::<String>().into(),
+            "/proc/self/mounts" => self.mounts().into(),
             "/proc/version" => format!("Linux version {} (described)\n", self.release).into(),
             "/sys/devices/system/cpu/online" => format!("0-{}\n", self.processors.saturating_sub(1)).into(),
             _ if is_flags(path) => b"0x1002\n".to_vec(),
@@ -360,6 +361,7 @@ impl Kernel for Recorder {
             Power::Halt => "halt",
         };
         self.note(format!("{name} after {} s", self.state.held.saturating_add(after).as_secs()));
+        self.state.gone = true;
     }
 }
 

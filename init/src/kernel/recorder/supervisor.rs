@@ -5,7 +5,10 @@ use std::io::{ErrorKind, Result};
 use contract::workload::SIGTERM;
 
 use super::{Node, Recorder};
-use crate::kernel::supervisor::{self, Attribute, Program, Shell, Supervisor, System};
+use crate::kernel::{
+    Power,
+    supervisor::{self, Attribute, Program, Shell, Supervisor, System},
+};
 
 impl Supervisor for Recorder {
     fn supervise(&mut self, program: &Program) -> Result<u8> {
@@ -49,9 +52,9 @@ impl Supervisor for Recorder {
 }
 
 impl Shell for Recorder {
-    fn shell(&mut self, banner: &str) -> Result<()> {
+    fn shell(&mut self, banner: &str) -> Result<Option<Power>> {
         self.note(format!("shell: {banner}"));
-        if self.has_shell { Ok(()) } else { Err(ErrorKind::NotFound.into()) }
+        if self.has_shell { Ok(self.shell_ends.pop_front().flatten()) } else { Err(ErrorKind::NotFound.into()) }
     }
 }
 
