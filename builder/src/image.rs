@@ -31,6 +31,8 @@ pub struct Parts<'a> {
     pub cmdline_final: Option<&'a str>,
     /// The address that a failed boot's QR code begins with.
     pub support_url: Option<&'a str>,
+    /// The hash of the password that the menu of a failed boot asks for.
+    pub recover_password: Option<&'a str>,
     /// Keys that images must be signed by, where any are.
     pub trust: &'a [Key],
     /// Folders of the user's, later ones over earlier ones.
@@ -130,6 +132,10 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
     if let Some(url) = parts.support_url {
         put(relative(names::SUPPORT_URL), text_file(format!("{url}\n")))?;
     }
+    if let Some(hash) = parts.recover_password {
+        let file = Entry::file(0o600, Content::Bytes(format!("{hash}\n").into_bytes()));
+        tree.insert(relative(names::RECOVER_PASSWORD), file, OnConflict::Refuse)?;
+    }
     if let Some(modules) = parts.modules {
         put_modules(&mut tree, modules)?;
     }
@@ -137,6 +143,14 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
         tree.insert("bin", Entry::directory(0o755), OnConflict::Refuse)?;
         let program = Entry::file(0o755, Content::Bytes(busybox.bytes.clone()));
         tree.insert(relative(names::BUSYBOX), program, OnConflict::Refuse)?;
+        if parts.variant.has_shell() {
+            let script = format!(
+                "#!/bin/sh\n# Leaves this shell for the menu of the boot that failed.\n: >{} && kill -HUP $PPID\n",
+                names::RECOVER_REQUEST
+            );
+            let script = Entry::file(0o755, Content::Bytes(script.into_bytes()));
+            tree.insert("bin/recover", script, OnConflict::Refuse)?;
+        }
     }
     for folder in parts.include {
         tree.include(folder, OnConflict::Replace)?;
@@ -259,6 +273,7 @@ mod tests {
             cmdline,
             cmdline_final: cmdline.map(|_| "ro"),
             support_url: None,
+            recover_password: None,
             trust: &[],
             include,
         };

@@ -93,6 +93,7 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
         cmdline: parts.cmdline,
         cmdline_final: None,
         support_url: None,
+        recover_password: None,
         include: &[],
         trust: &[],
     })?;

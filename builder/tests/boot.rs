@@ -20,6 +20,8 @@ mod lab;
 mod make;
 #[path = "boot/media.rs"]
 mod media;
+#[path = "boot/recover.rs"]
+mod recover;
 #[path = "boot/repair.rs"]
 mod repair;
 #[path = "boot/screen.rs"]
@@ -149,6 +151,8 @@ fn all_cases() -> Vec<Case> {
         ("rd.onerror=reboot reboots", errors::reboot),
         ("the card stays on the screen, a key holds it, its QR code is read", screen::card),
         ("card and QR code side by side on a wide display", screen::wide),
+        ("the menu of a failed boot, with its password", recover::password),
+        ("the menu from the debug variant's shell", recover::old_image),
         ("Enter holds the card on a serial line, noise does not", screen::line),
         ("fault: the labels of img and overlay are swapped", faults::labels_swapped),
         ("fault: the partition table is gone", faults::table_gone),

@@ -99,6 +99,7 @@ const OPTIONS: &[(&str, &str, &str, &str)] = &[
     ("power-of-two", "BOOL", "round the disk's size up", "disk"),
     ("print-command", "", "print QEMU's command line", "run"),
     ("publish", "[ADDRESS:]HOST:GUEST[/udp]", "port of the host that leads to the guest", MACHINES),
+    ("recover-password", "FILE", "hash of the password of a failed boot's menu", "build"),
     ("registry-timeout", "TIME", "patience with a registry", REGISTRIES),
     ("root", "DIR", "root directory to pack", "disk"),
     ("root-owned", "", "root owns every packed file", "disk"),

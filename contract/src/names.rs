@@ -34,6 +34,10 @@ pub const BAKED_CMDLINE: &str = "/etc/cmdline";
 pub const FINAL_CMDLINE: &str = "/etc/cmdline.final";
 /// Beginning of the line that a failed boot's QR code holds, an address without a query; baked in, or not there.
 pub const SUPPORT_URL: &str = "/etc/support-url";
+/// Hash of the password that the menu of a failed boot asks for (crypt(5), sha256crypt); baked in, or not there.
+pub const RECOVER_PASSWORD: &str = "/etc/recover.password";
+/// File by which a shell of the debug variant asks for that menu.
+pub const RECOVER_REQUEST: &str = "/run/initramfs/recover";
 /// Says that this is an initramfs, and which one (systemd looks for it).
 pub const INITRD_RELEASE: &str = "/etc/initrd-release";
 /// Folder of the modules, below the root of whatever holds them.

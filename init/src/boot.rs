@@ -9,6 +9,7 @@ pub mod layers;
 pub mod overlay;
 #[cfg(feature = "ram")]
 pub mod ram;
+pub mod recover;
 pub mod root;
 #[cfg(feature = "supervise")]
 pub mod supervise;
@@ -23,7 +24,9 @@ use contract::{failure::Mounted, names, report::Fact, step::Step};
 use root::Root;
 
 use crate::{
-    config::{Abilities, Config, HAS_OVERLAY, HAS_RAM, HAS_SHELL, IS_RAM_ONLY, ModeConfig, OnError, STAYS},
+    config::{
+        Abilities, Config, HAS_OVERLAY, HAS_RAM, HAS_RECOVER, HAS_SHELL, IS_RAM_ONLY, ModeConfig, OnError, STAYS,
+    },
     context::Context,
     error::{Error, Result},
     kernel::{Level, Limits, Machine, Mount, Power, exists, release},
@@ -39,15 +42,27 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String], abilities: Abilities)
     let mut context = Context::new(kernel, abilities);
     let mut tries = debug::Tries::default();
     loop {
-        let (outcome, moved) = match start(&mut context, &tries) {
-            Ok(mode) => (boot(&mut context, &mode, arguments), mode.moved()),
-            Err(error) => (Err(error), &switch_root::MOVED[..]),
+        let started = start(&mut context, &tries);
+        let (moved, image) = match &started {
+            Ok(mode) => (mode.moved(), mode.overlay().map(|config| config.image.clone())),
+            Err(_) => (&switch_root::MOVED[..], None),
         };
-        let Err(error) = outcome else { return };
-        if !fail(&mut context, &error, Root { moved }, arguments, &mut tries) {
+        let Err(error) = started.and_then(|mode| boot(&mut context, &mode, arguments)) else { return };
+        let failed = Failed { error: &error, root: Root { moved }, image: image.unwrap_or_default(), arguments };
+        if !fail(&mut context, failed, &mut tries) {
             return;
         }
     }
+}
+
+/// A boot that failed.
+struct Failed<'a> {
+    error: &'a Error,
+    /// The root that may be put together by hand.
+    root: Root,
+    /// The name of the image; empty for a boot that has none.
+    image: String,
+    arguments: &'a [String],
 }
 
 /// Puts the root together as its mode wants, and becomes it.
@@ -72,7 +87,7 @@ fn start(context: &mut Context<'_>, tries: &debug::Tries) -> Result<ModeConfig> 
     if tries.is_first() {
         mount_api(context, is_root)?;
     }
-    read_parameters(context, is_root)
+    read_parameters(context, is_root, tries.words())
 }
 
 /// Mounts the file systems that every program expects, and makes the directories of a boot.
@@ -113,11 +128,11 @@ fn mount_api(context: &mut Context<'_>, is_root: bool) -> Result<()> {
 }
 
 /// Reads the parameters, and reports what is odd about them.
-fn read_parameters(context: &mut Context<'_>, is_root: bool) -> Result<ModeConfig> {
+fn read_parameters(context: &mut Context<'_>, is_root: bool, once: &str) -> Result<ModeConfig> {
     let baked = context.text(names::BAKED_CMDLINE);
     let given = context.text("/proc/cmdline");
     let last = context.text(names::FINAL_CMDLINE);
-    let (config, outcome) = Config::parse([&baked, &given, &last], context.abilities, is_root);
+    let (config, outcome) = Config::parse_again([&baked, &given, &last], once, context.abilities, is_root);
     context.config = config.common;
     #[cfg(feature = "supervise")]
     if let Some(place) = context.config.alive.clone() {
@@ -126,6 +141,10 @@ fn read_parameters(context: &mut Context<'_>, is_root: bool) -> Result<ModeConfi
     }
     for warning in config.warnings {
         context.notice(&warning);
+    }
+    if !once.is_empty() {
+        context.notice(&["chosen by hand for this boot: ", once].concat());
+        context.report.degrade();
     }
     let release = release(context.kernel);
     context.report.fact(Fact::Kernel, release);
@@ -195,7 +214,8 @@ fn look_for_persistent(context: &mut Context<'_>, init: &switch_root::Init) {
 }
 
 /// Shows what went wrong, once, and does what the policy wants. Returns true where the boot shall be tried again.
-fn fail(context: &mut Context<'_>, error: &Error, root: Root, arguments: &[String], tries: &mut debug::Tries) -> bool {
+fn fail(context: &mut Context<'_>, failed: Failed<'_>, tries: &mut debug::Tries) -> bool {
+    let error = failed.error;
     let now = context.kernel.now();
     context.report.end(now);
     let mut card = error.card(context.report.step());
@@ -215,6 +235,12 @@ fn fail(context: &mut Context<'_>, error: &Error, root: Root, arguments: &[Strin
         Some((power, delay)) => hold::sentence(power, delay),
         None => "a shell on every console".into(),
     };
+    // Once the root is switched there is nothing left to try again with.
+    let is_offered = HAS_RECOVER && context.config.recover && end.is_some() && card.step < Step::SwitchRoot;
+    let password = if is_offered { recover::password(context) } else { None };
+    if is_offered && password.is_none() {
+        card.notices.push("rd.recover: no password is baked in (build --recover-password), so there is no menu".into());
+    }
     for line in card.omitted() {
         context.kernel.log(Level::Info, line);
     }
@@ -222,13 +248,23 @@ fn fail(context: &mut Context<'_>, error: &Error, root: Root, arguments: &[Strin
     // The card is out; a report that cannot be written changes nothing.
     let _ = context.kernel.write(names::REPORT, context.report.to_json(Some(&card)).as_bytes());
     let Some((power, delay)) = end else {
-        if HAS_SHELL && debug::after_failure(context, &card, root, arguments, tries) {
+        if HAS_SHELL && debug::after_failure(context, &card, failed, &consoles, tries) {
             return true;
         }
         context.kernel.power(Power::Off, Duration::ZERO);
         return false;
     };
-    hold::hold(context, &card, power, delay, &consoles);
+    let mut power = power;
+    if hold::hold(context, &card, power, delay, &consoles, password.is_some()) {
+        match recover::run(context, &card, &failed.image, password, &consoles) {
+            recover::Choice::Again(words) => {
+                tries.again(context, words);
+                return true;
+            }
+            recover::Choice::End(chosen) => power = chosen,
+            recover::Choice::Left => {}
+        }
+    }
     context.kernel.power(power, Duration::ZERO);
     false
 }

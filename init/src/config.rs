@@ -33,6 +33,8 @@ pub const HAS_OVERLAY: bool = cfg!(feature = "overlay");
 pub const HAS_RAM: bool = cfg!(feature = "ram");
 /// True for a build that does nothing else.
 pub const IS_RAM_ONLY: bool = HAS_RAM && !HAS_OVERLAY && !cfg!(feature = "virtiofs");
+/// True for a build with the menu of a failed boot.
+pub const HAS_RECOVER: bool = cfg!(feature = "recover");
 /// True for a build with a shell for people; one for described machines has what the description says.
 pub const HAS_SHELL: bool = cfg!(any(feature = "shell", not(feature = "linux")));
 /// True for a build whose PID 1 can stay beside a program.
@@ -104,6 +106,8 @@ pub struct Common {
     pub panic: Option<u64>,
     /// The light that tells a failure, by its name in [`names::LEDS`]; without one, the board's own.
     pub led: Option<String>,
+    /// A failed boot offers a menu to whoever has its password.
+    pub recover: bool,
     /// Steps to stop before, with a shell (debug variant).
     pub breaks: Vec<Step>,
     /// The program that becomes PID 1 of the new root.
@@ -191,6 +195,7 @@ impl Common {
             panic: None,
             on_error: if abilities.shell { OnError::Shell } else { OnError::End(Power::Off, None) },
             led: None,
+            recover: false,
             breaks: if abilities.shell { vec![Step::SwitchRoot] } else { Vec::new() },
             init: names::INIT.into(),
             init_args: Vec::new(),
@@ -211,13 +216,28 @@ impl Config {
     /// # Errors
     /// The first parameter of ours whose value decides what is mounted and cannot be read. What could be read up to the end
     /// comes back with it, so that the failure policy asked for holds.
-    pub fn parse([baked, kernel, last]: [&str; 3], abilities: Abilities, is_root: bool) -> (Self, Result<()>) {
+    pub fn parse(lines: [&str; 3], abilities: Abilities, is_root: bool) -> (Self, Result<()>) {
+        Self::parse_again(lines, "", abilities, is_root)
+    }
+
+    /// Reads the three command lines as [`Self::parse`] does, and parameters that somebody chose for this `once`: as if they stood behind
+    /// those of the kernel's line.
+    ///
+    /// # Errors
+    /// As for [`Self::parse`].
+    pub fn parse_again(
+        [baked, kernel, last]: [&str; 3],
+        once: &str,
+        abilities: Abilities,
+        is_root: bool,
+    ) -> (Self, Result<()>) {
         let mut reading = Reading::new(abilities);
         let fixed = words(last);
         let ends = fixed.iter().position(|word| word == "--");
         let names: Vec<&str> = fixed.iter().take(ends.unwrap_or(fixed.len())).map(|word| parameter(word)).collect();
         reading.common.init_args_final = ends.is_some();
-        for (origin, line) in [(Origin::Baked, baked), (Origin::Kernel, kernel), (Origin::Baked, last)] {
+        let lines = [(Origin::Baked, baked), (Origin::Kernel, kernel), (Origin::Kernel, once), (Origin::Baked, last)];
+        for (origin, line) in lines {
             let mut rest_is_init = false;
             for word in words(line) {
                 if rest_is_init {
@@ -354,6 +374,10 @@ impl Reading {
             ("rd.led", Some(led)) if !led.is_empty() && !led.contains('/') && !led.starts_with('.') => {
                 self.common.led = Some(led.into());
             }
+            ("rd.recover", value) => match switch(value) {
+                Some(on) => self.common.recover = on,
+                None => objections.warn(name, value, "nothing, yes or no"),
+            },
             ("rd.led", value) => objections.warn(name, value, "the name of a light in /sys/class/leds"),
             ("rd.break", value) => self.breaks(value),
             ("rd.exit", value) if STAYS => match value.and_then(exit::Exit::parse) {

@@ -1,7 +1,12 @@
 //! `initramfs-overlay build`: reads the command line, gathers what goes into each image, has the images made, and tells
 //! what came out. Everything is looked at before the first file is written.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use archive::compress::Compression;
 use base::{IoContext, progress::Progress};
@@ -105,6 +110,11 @@ pub struct Args {
     #[arg(long, value_name = "URL", value_parser = support_url)]
     pub support_url: Option<String>,
 
+    /// A file with the hash of a password, as `openssl passwd -5` makes it: with `rd.recover` a failed boot then has a menu for whoever
+    /// knows the password
+    #[arg(long, value_name = "FILE")]
+    pub recover_password: Option<PathBuf>,
+
     /// Public keys (minisign): the image then installs and boots only what is signed by one of them. Repeatable
     #[arg(long, value_name = "KEY.pub")]
     pub trust: Vec<PathBuf>,
@@ -157,6 +167,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let modules = chosen_modules(args, &targets, &progress)?;
     let keys =
         args.trust.iter().enumerate().map(|(place, path)| trust::read(path, place + 1)).collect::<Result<Vec<_>>>()?;
+    let recover_password = args.recover_password.as_deref().map(read_password).transpose()?;
     let cache = crate::cache::open()?;
     let programs = Programs::new(args.init_program.as_deref(), &place, &targets, &cache, progress)?;
 
@@ -182,6 +193,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 cmdline: args.cmdline.as_deref(),
                 cmdline_final: args.cmdline_final.as_deref(),
                 support_url: args.support_url.as_deref(),
+                recover_password: recover_password.as_deref(),
                 trust: &keys,
                 include: &include,
                 compression: args.compress,
@@ -332,6 +344,36 @@ fn support_url(text: &str) -> std::result::Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Reads the hash of a password.
+fn read_password(path: &Path) -> Result<String> {
+    let text = fs::read_to_string(path).at("read", path)?;
+    match password_objection(text.trim()) {
+        None => Ok(text.trim().to_owned()),
+        Some(reason) => Err(Error::Usage(format!(
+            "--recover-password {}: {reason}; make it with `openssl passwd -5`, which asks for the password",
+            path.display()
+        ))),
+    }
+}
+
+/// Returns the reason why a text is no hash that init reads (crypt(5), sha256crypt).
+fn password_objection(hash: &str) -> Option<&'static str> {
+    let Some(rest) = hash.strip_prefix("$5$") else { return Some("expected a hash that begins with $5$") };
+    let (rounds, rest) = match rest.strip_prefix("rounds=").and_then(|rest| rest.split_once('$')) {
+        Some((rounds, rest)) => (Some(rounds), rest),
+        None => (None, rest),
+    };
+    // A slow board hashes some 10,000 rounds in a second.
+    if rounds.is_some_and(|rounds| !rounds.parse().is_ok_and(|rounds: u32| (1000..=100_000).contains(&rounds))) {
+        return Some("expected 1000 to 100000 rounds");
+    }
+    let is_base64 = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/'));
+    match rest.split_once('$') {
+        Some((salt, hash)) if (1..=16).contains(&salt.len()) && hash.len() == 43 && is_base64(hash) => None,
+        _ => Some("expected a salt of up to 16 characters, `$` and 43 characters"),
+    }
+}
+
 fn chosen_modules(args: &Args, targets: &[&Target], progress: &Progress) -> Result<Option<Modules>> {
     let wanted = Wanted {
         modules: &args.modules,
@@ -358,6 +400,25 @@ mod tests {
         assert_eq!(names(&["amd64", "all"]), ["x86_64", "aarch64", "armv6l", "armv7l", "i686", "riscv64"]);
         let error = chosen_targets(&["i685".to_owned()], &Progress::none()).unwrap_err().to_string();
         assert!(error.contains("did you mean `i686`"), "{error}");
+    }
+
+    #[test]
+    fn a_password_is_hashed_as_init_reads_it() {
+        const HASH: &str = "kpa26zwgX83BPSR8d7w93OIXbFt/d3UOTZaAu5vsTM6";
+        for good in [format!("$5$salt${HASH}"), format!("$5$rounds=50000$s${HASH}")] {
+            assert_eq!(password_objection(&good), None, "{good}");
+        }
+        for bad in [
+            "secret",
+            "",
+            "$6$salt$x",
+            "$5$salt$x",
+            &format!("$5$${HASH}"),
+            &format!("$5$rounds=1$s${HASH}"),
+            &format!("$5$s${HASH}="),
+        ] {
+            assert!(password_objection(bad).is_some(), "{bad}");
+        }
     }
 
     #[test]

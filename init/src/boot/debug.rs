@@ -5,10 +5,14 @@ use std::{io, time::Duration};
 
 use contract::{card::Card, names, report::Report, step::Step};
 
-use super::{hand_over, root::Root};
+use super::{
+    Failed, hand_over,
+    hold::Console,
+    recover::{self, Choice},
+};
 use crate::{
     context::Context,
-    kernel::{Level, Power, exists},
+    kernel::{Kind, Level, Power, exists},
     modules::Modules,
     switch_root,
 };
@@ -31,6 +35,7 @@ const HASTY: u8 = 3;
 pub struct Tries {
     made: u32,
     hasty: u8,
+    words: String,
 }
 
 impl Tries {
@@ -39,9 +44,22 @@ impl Tries {
         self.made == 0
     }
 
+    /// Returns the parameters that somebody chose for this try.
+    pub fn words(&self) -> &str {
+        &self.words
+    }
+
+    /// Prepares another try with these parameters: nothing is mounted, and nothing known.
+    pub fn again(&mut self, context: &mut Context<'_>, words: String) {
+        self.made = self.made.saturating_add(1);
+        self.words = words;
+        release_disks(context);
+        context.report = Report::default();
+        context.modules = Modules::default();
+    }
+
     /// Counts a shell that was open for `time`. Returns true where another try makes sense.
     fn count(&mut self, time: Duration) -> bool {
-        self.made = self.made.saturating_add(1);
         self.hasty = if time < HASTE { self.hasty.saturating_add(1) } else { 0 };
         self.hasty < HASTY
     }
@@ -60,30 +78,46 @@ pub fn stop_before(context: &mut Context<'_>, step: Step) {
 
 /// Runs the shell after a failed boot, and boots the root that was put together there. Returns true where there is none and the boot
 /// shall be tried again: from the parameters on, with nothing mounted, as devices, labels and files may be others by now.
-pub fn after_failure(
+pub(super) fn after_failure(
     context: &mut Context<'_>,
     card: &Card,
-    root: Root,
-    arguments: &[String],
+    failed: Failed<'_>,
+    consoles: &[Console],
     tries: &mut Tries,
 ) -> bool {
     let head = ["The boot failed: ", card.code.name(), ", at step ", card.step.name(), "."].concat();
     let leave = "exit tries the boot again, or boots the root that you put together at /sysroot";
     let screen = screen(context, head, Some(&card.wanted), leave);
-    let start = context.kernel.now();
-    match shell(context, &screen) {
-        Ok(None) => {}
-        Ok(Some(power)) => {
-            end(context, power);
-            return false;
+    let mut start = context.kernel.now();
+    loop {
+        match shell(context, &screen) {
+            Ok(None) if is_asked_for(context) => {}
+            Ok(None) => break,
+            Ok(Some(power)) => {
+                end(context, power);
+                return false;
+            }
+            Err(error) => {
+                context.notice(&format!("no shell: {error}"));
+                return false;
+            }
         }
-        Err(error) => {
-            context.notice(&format!("no shell: {error}"));
-            return false;
+        match recover::run(context, card, &failed.image, None, consoles) {
+            Choice::Again(words) => {
+                tries.again(context, words);
+                return true;
+            }
+            Choice::End(power) => {
+                end(context, power);
+                return false;
+            }
+            Choice::Left => start = context.kernel.now(),
         }
     }
     if switch_root::check_init(context.kernel, names::SYSROOT, &context.config.init).is_ok() {
-        if let Err(error) = hand_over(context, root, arguments) {
+        context.notice("the root was put together by hand in the debug shell");
+        context.report.degrade();
+        if let Err(error) = hand_over(context, failed.root, failed.arguments) {
             context.kernel.log(Level::Announcement, &error.card(context.report.step()).to_string());
         }
         return false;
@@ -93,11 +127,14 @@ pub fn after_failure(
         context.say("each shell ended at once: nobody is there, and the boot is not tried again");
         return false;
     }
-    release_disks(context);
-    context.report = Report::default();
-    context.modules = Modules::default();
+    tries.again(context, String::new());
     context.notice("the boot is tried again from the debug shell");
     true
+}
+
+/// Returns true where the shell was left for the menu, once for each time.
+fn is_asked_for(context: &mut Context<'_>) -> bool {
+    context.kernel.remove(names::RECOVER_REQUEST, Kind::File).is_ok()
 }
 
 /// Runs the shell, with lists of modules for `modprobe`.
@@ -250,6 +287,5 @@ mod tests {
         assert!(tries.is_first() && tries.count(quick) && tries.count(quick));
         assert!(tries.count(HASTE), "somebody was there");
         assert_eq!([quick; 3].map(|time| tries.count(time)), [true, true, false]);
-        assert!(!tries.is_first());
     }
 }

@@ -25,11 +25,20 @@ const HELD: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Console {
     path: String,
-    /// A virtual terminal: a screen, and keyboards.
     is_display: bool,
 }
 
 impl Console {
+    /// Returns its device.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// Returns true for a virtual terminal: a screen, and keyboards.
+    pub fn is_display(&self) -> bool {
+        self.is_display
+    }
+
     fn new(path: String) -> Self {
         let number = path.strip_prefix("/dev/tty").unwrap_or_default();
         let is_display = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
@@ -103,12 +112,12 @@ impl Countdown {
         self.end.saturating_sub(Duration::from_secs(left.saturating_sub(1)))
     }
 
-    /// Returns the line about it; `offer` is the key that holds it.
-    fn line(&self, power: Power, left: u64, offer: Option<&str>) -> String {
+    /// Returns the line about it; `key` is what can be pressed, and `effect` what that does.
+    fn line(&self, power: Power, left: u64, key: Option<&str>, effect: &str) -> String {
         let sentence = sentence(power, Duration::from_secs(left));
-        match offer {
+        match key {
             _ if self.is_held => format!("held: {sentence}"),
-            Some(key) => format!("{sentence}; {key} holds this"),
+            Some(key) => format!("{sentence}; {key} {effect}"),
             None => sentence,
         }
     }
@@ -131,12 +140,22 @@ fn has_keyboard(devices: &str) -> bool {
     })
 }
 
-/// Shows the card until its time is over: counts down on every console, lets a key hold it, and blinks.
-pub fn hold(context: &mut Context<'_>, card: &Card, power: Power, delay: Duration, consoles: &[Console]) {
+/// Shows the card until its time is over: counts down on every console, lets a key hold it, and blinks. With `has_menu` a key ends it;
+/// returns true then.
+pub fn hold(
+    context: &mut Context<'_>,
+    card: &Card,
+    power: Power,
+    delay: Duration,
+    consoles: &[Console],
+    has_menu: bool,
+) -> bool {
     if delay.is_zero() {
-        return;
+        return false;
     }
+    let effect = if has_menu { "opens a menu" } else { "holds this" };
     // What the kernel says from here on would push the card off the screen. All but emergencies stays in its log.
+    let level = context.text(names::CONSOLE_LEVEL);
     let _ = context.kernel.write(names::CONSOLE_LEVEL, b"1");
     let start = context.kernel.now();
     let mut countdown = Countdown { end: start.saturating_add(delay), is_held: false };
@@ -165,7 +184,7 @@ pub fn hold(context: &mut Context<'_>, card: &Card, power: Power, delay: Duratio
                     false => Some("Enter"),
                 };
                 if console.is_display || is_told(left) || told.is_none_or(|(_, before)| before != countdown) {
-                    let text = screens.draw(shown, &countdown.line(power, left, offer));
+                    let text = screens.draw(shown, &countdown.line(power, left, offer, effect));
                     // The other consoles may still be read.
                     let _ = context.kernel.write(&console.path, text.as_bytes());
                 }
@@ -180,6 +199,11 @@ pub fn hold(context: &mut Context<'_>, card: &Card, power: Power, delay: Duratio
             Some((place, bytes)) => {
                 now = context.kernel.now();
                 if consoles.get(place).is_some_and(|console| console.is_meant(&bytes)) {
+                    if has_menu {
+                        let level = level.split_ascii_whitespace().next().unwrap_or_default();
+                        let _ = context.kernel.write(names::CONSOLE_LEVEL, level.as_bytes());
+                        return true;
+                    }
                     countdown.press(now);
                 }
             }
@@ -189,6 +213,7 @@ pub fn hold(context: &mut Context<'_>, card: &Card, power: Power, delay: Duratio
     for console in consoles {
         let _ = context.kernel.write(&console.path, b"\n");
     }
+    false
 }
 
 #[cfg(test)]
@@ -215,13 +240,16 @@ mod tests {
         let mut countdown = Countdown { end: seconds(60), is_held: false };
         assert_eq!(countdown.left(Duration::from_millis(500)), Some(60));
         assert_eq!(countdown.next(60), seconds(1));
-        assert_eq!(countdown.line(Power::Off, 60, Some("Enter")), "the machine powers off in 60 s; Enter holds this");
-        assert_eq!(countdown.line(Power::Reboot, 1, None), "the machine restarts in 1 s");
+        assert_eq!(
+            countdown.line(Power::Off, 60, Some("Enter"), "holds this"),
+            "the machine powers off in 60 s; Enter holds this"
+        );
+        assert_eq!(countdown.line(Power::Reboot, 1, None, ""), "the machine restarts in 1 s");
         countdown.press(seconds(59));
         countdown.press(seconds(100));
         assert_eq!(countdown.left(seconds(100)), Some(559));
         assert_eq!(
-            countdown.line(Power::Halt, 559, Some("Enter")),
+            countdown.line(Power::Halt, 559, Some("Enter"), "holds this"),
             "held: the machine stops here in 9 min 19 s",
             "no second key is offered"
         );

@@ -52,6 +52,8 @@ pub struct Parts<'a> {
     pub cmdline_final: Option<&'a str>,
     /// The address that a failed boot's QR code begins with.
     pub support_url: Option<&'a str>,
+    /// The hash of the password that the menu of a failed boot asks for.
+    pub recover_password: Option<&'a str>,
     /// Keys that images must be signed by, where any are.
     pub trust: &'a [Key],
     /// Folders of the user's.
@@ -110,6 +112,7 @@ impl<'a> Image<'a> {
             cmdline: parts.cmdline,
             cmdline_final: parts.cmdline_final,
             support_url: parts.support_url,
+            recover_password: parts.recover_password,
             trust: parts.trust,
             include: parts.include,
         })?;

@@ -136,9 +136,9 @@ impl<'a> Programs<'a> {
             _ => {}
         }
         let mut features: Vec<&str> = modes.iter().map(|mode| mode.feature()).collect();
-        // The appliance's own init has the code for displays; one that boots a machine of a host's has none to show it on.
-        let qr = modes == [BootMode::Overlay];
-        for (feature, wanted) in [("qr", qr), ("shell", shell), ("trust", trust)] {
+        // The appliance's own init has what people in front of it need; a machine of a host's has none.
+        let appliance = modes == [BootMode::Overlay];
+        for (feature, wanted) in [("qr", appliance), ("recover", appliance), ("shell", shell), ("trust", trust)] {
             if wanted {
                 features.push(feature);
             }

@@ -1,0 +1,97 @@
+//! The menu of a boot that failed, on every console: tries the boot again in another way, shows devices and the log, ends the machine. Each
+//! way is parameters that stand behind those of the kernel's command line for one boot; what is baked in as the last word stays the last.
+
+mod menu;
+
+use std::time::Duration;
+
+use contract::{card::Card, names};
+
+use super::{hold::Console, volumes::Devices};
+use crate::{
+    context::Context,
+    kernel::{Power, read_text},
+};
+use menu::{Action, Menu, Situation, Table};
+
+/// The time after which a menu that nobody uses is left.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// The end of a menu.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The boot is tried again with these parameters.
+    Again(String),
+    /// The machine ends so.
+    End(Power),
+    /// Nobody chose, or was allowed to.
+    Left,
+}
+
+/// Returns the hash of the password that a menu asks for; none where it would ask nobody.
+pub fn password(context: &mut Context<'_>) -> Option<String> {
+    let hash = context.text(names::RECOVER_PASSWORD);
+    let hash = hash.trim();
+    (!hash.is_empty()).then(|| hash.into())
+}
+
+/// Shows the menu until somebody has chosen. Without a `password` all entries are there for anybody: the debug variant's.
+pub fn run(
+    context: &mut Context<'_>,
+    card: &Card,
+    image: &str,
+    password: Option<String>,
+    consoles: &[Console],
+) -> Choice {
+    let situation = Situation { class: card.code.class(), is_trusted: password.is_none(), image };
+    let mut menu = Menu::new(&situation, password, consoles.len());
+    let paths: Vec<String> = consoles.iter().map(|console| console.path().to_owned()).collect();
+    show(context, &menu, consoles);
+    let mut end = context.kernel.now().saturating_add(IDLE);
+    loop {
+        let Some((place, bytes)) = context.kernel.typed(&paths, end) else { return Choice::Left };
+        let Some(console) = consoles.get(place) else { continue };
+        for input in menu.typed(place, console.is_display(), &bytes) {
+            end = context.kernel.now().saturating_add(IDLE);
+            match menu.submit(&input) {
+                Some(Action::Again(words)) => return Choice::Again(words),
+                Some(Action::End(power)) => return Choice::End(power),
+                Some(Action::Leave) => return Choice::Left,
+                Some(Action::Show(table)) => {
+                    let lines = match table {
+                        Table::Devices => devices(context),
+                        Table::Log => log(&read_text(context.kernel, names::KERNEL_LOG)),
+                    };
+                    menu.show(lines);
+                }
+                None => {}
+            }
+            show(context, &menu, consoles);
+        }
+    }
+}
+
+/// Writes the menu to every console.
+fn show(context: &mut Context<'_>, menu: &Menu, consoles: &[Console]) {
+    for console in consoles {
+        let clear = if console.is_display() { "\x1b%G\x1b[0m\x1b[2J\x1b[H" } else { "\r\n" };
+        let text = [clear, &menu.lines().join("\r\n"), " "].concat();
+        // The other consoles may still be read.
+        let _ = context.kernel.write(console.path(), text.as_bytes());
+    }
+}
+
+/// Returns a line about each block device.
+fn devices(context: &mut Context<'_>) -> Vec<String> {
+    let volumes = Devices::default().volumes(context.kernel, true);
+    if volumes.is_empty() {
+        vec!["no block device at all".into()]
+    } else {
+        volumes.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// Returns the messages of the kernel's log, in records of `/dev/kmsg`.
+fn log(records: &str) -> Vec<String> {
+    records.lines().filter_map(|record| record.split_once(';').map(|(_, message)| message.to_owned())).collect()
+}
