@@ -89,7 +89,8 @@ class Machine:
         elif clock is Clock.SMP2:
             arguments = ["tcg,thread=multi" if word == "tcg" else word for word in arguments] + ["-smp", "2"]
         arguments += ["-dtb", str(self.dtb)] if self.dtb else []
-        arguments += ["-nic", "none", "-kernel", str(self.kernel), "-initrd", str(initramfs)]
+        arguments += ["-serial", "stdio", "-monitor", "none", "-nic", "none"]
+        arguments += ["-kernel", str(self.kernel), "-initrd", str(initramfs)]
         arguments += ["-drive", f"file={disk},format=raw,if={self.target.disk},cache=unsafe"]
         return [self.target.program, *arguments, "-append", self.command_line(clock)]
 

@@ -136,6 +136,7 @@ fn all_cases() -> Vec<Case> {
         ("what an earlier repair saved comes back", repair::saved_before),
         ("no programs to mend the overlay partition", repair::without_programs),
         ("an armed watchdog is fed and handed over armed", watchdog::fed),
+        ("rd.watchdog arms the watchdog", watchdog::armed_by_parameter),
         ("an armed watchdog is fed during a repair", watchdog::fed_while_mending),
         ("an image in memory, and the disk pulled", toram::pulled),
         ("an image too large for the memory", toram::short),

@@ -106,6 +106,8 @@ pub struct Common {
     pub panic: Option<u64>,
     /// The light that tells a failure, by its name in [`names::LEDS`]; without one, the board's own.
     pub led: Option<String>,
+    /// Seconds for the watchdog that init arms.
+    pub watchdog: Option<u32>,
     /// A failed boot offers a menu to whoever has its password.
     pub recover: bool,
     /// Steps to stop before, with a shell (debug variant).
@@ -195,6 +197,7 @@ impl Common {
             panic: None,
             on_error: if abilities.shell { OnError::Shell } else { OnError::End(Power::Off, None) },
             led: None,
+            watchdog: None,
             recover: false,
             breaks: if abilities.shell { vec![Step::SwitchRoot] } else { Vec::new() },
             init: names::INIT.into(),
@@ -374,6 +377,7 @@ impl Reading {
             ("rd.led", Some(led)) if !led.is_empty() && !led.contains('/') && !led.starts_with('.') => {
                 self.common.led = Some(led.into());
             }
+            ("rd.watchdog", value) => self.watchdog(value),
             ("rd.recover", value) => match switch(value) {
                 Some(on) => self.common.recover = on,
                 None => objections.warn(name, value, "nothing, yes or no"),
@@ -408,6 +412,15 @@ impl Reading {
         }
         #[cfg(feature = "ram")]
         self.ram.arguments.push(word.into());
+    }
+
+    fn watchdog(&mut self, value: Option<&str>) {
+        // What is shorter no boot can promise to meet; what is longer few drivers take.
+        let seconds = value.and_then(parse_duration).and_then(|time| u32::try_from(time.as_secs()).ok());
+        match seconds.filter(|seconds| (10..=86_400).contains(seconds)) {
+            Some(seconds) => self.common.watchdog = Some(seconds),
+            None => self.objections.warn("rd.watchdog", value, "a time of 10 s to a day, such as 60s"),
+        }
     }
 
     fn on_error(&mut self, value: &str) {

@@ -301,6 +301,12 @@ pub trait Kernel {
     /// Waits until `deadline` at most (on the clock of [`Kernel::now`]) for somebody who types on one of the `terminals`, which are the
     /// same at each call. Returns its position among them and the bytes, a key or a few; none where nobody typed.
     fn typed(&mut self, terminals: &[String], deadline: Duration) -> Option<(usize, Vec<u8>)>;
+    /// Opens the machine's watchdog, which arms it, and asks for that many seconds. It is fed while something takes long and handed over
+    /// armed. Returns the seconds that it took.
+    ///
+    /// # Errors
+    /// The kernel's; there is none.
+    fn arm_watchdog(&mut self, seconds: u32) -> io::Result<u32>;
     /// Waits, then ends the machine. Comes back only on a recorder.
     fn power(&mut self, power: Power, after: Duration);
 }

@@ -66,6 +66,20 @@ pub fn fed(lab: &Lab) {
     assert_eq!((marks.get("image"), &marks.report()["update"]), ("B", &"installed".into()));
 }
 
+/// Armed by a parameter and handed over armed, with the time that was asked for.
+pub fn armed_by_parameter(lab: &Lab) {
+    let disk = lab.make(&lab.disk());
+    let modules = ["ext4", "loop", "squashfs", "overlay", "virtio_pci", "virtio_blk", "i6300esb"];
+    let state = "/sys/class/watchdog/watchdog0";
+    let append = format!("rd.watchdog=60 -- \"run=/bin/busybox cat {state}/state {state}/timeout\"");
+    let mut machine = lab.machine(&lab.initrd_with("", &modules), &[&disk], &append);
+    machine.extra = ["-device", "i6300esb", "-action", "watchdog=poweroff"].iter().map(Into::into).collect();
+    let mut guest = Guest::start(&machine).expect("QEMU");
+    guest.wait_for("MARK end", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    let marks = Marks::parse(&guest.console()).expect("marks");
+    assert_eq!(marks.group("run"), ["active", "60"]);
+}
+
 /// A repair may take much longer than the watchdog waits.
 pub fn fed_while_mending(lab: &Lab) {
     let root = lab.root("A");

@@ -27,6 +27,7 @@ use config::Config;
 pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Root> {
     context.begin(Step::Modules);
     load_drivers(context);
+    arm_watchdog(context);
     context.begin(Step::Devices);
     let found = device::find(context, config)?;
     let mut store = Store::new(found.overlay.as_ref());
@@ -46,6 +47,18 @@ fn load_drivers(context: &mut Context<'_>) {
     context.open_modules();
     let certain = certain(context);
     context.modules.coldplug(context.kernel, &certain);
+}
+
+/// Arms the watchdog, where that is asked for: its driver may have been baked in.
+fn arm_watchdog(context: &mut Context<'_>) {
+    let Some(seconds) = context.config.watchdog else { return };
+    match context.kernel.arm_watchdog(seconds) {
+        Ok(taken) if taken == seconds => {}
+        Ok(taken) => context.notice(&format!("rd.watchdog={seconds}: the watchdog waits {taken} s")),
+        Err(error) => context.notice(&format!(
+            "rd.watchdog={seconds}: there is no watchdog to arm (/dev/watchdog0: {error}); bake its driver in"
+        )),
+    }
 }
 
 /// Loads the modules that this boot is certain to need, together.

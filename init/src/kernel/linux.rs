@@ -113,7 +113,7 @@ impl Linux {
     /// Gives back what init has changed or holds, before another program runs.
     fn leave(&mut self) {
         self.typed = typed::Typed::default();
-        self.watchdog = Watchdog::new();
+        self.watchdog.hand_over();
         if let Some(limit) = self.log_limit.take() {
             // The next program may set it as it likes.
             let _ = fs::write(LOG_LIMIT, limit);
@@ -322,6 +322,10 @@ impl Kernel for Linux {
 
     fn typed(&mut self, terminals: &[String], deadline: Duration) -> Option<(usize, Vec<u8>)> {
         self.typed.next(terminals, deadline, &mut self.watchdog)
+    }
+
+    fn arm_watchdog(&mut self, seconds: u32) -> io::Result<u32> {
+        self.watchdog.arm(seconds)
     }
 
     fn power(&mut self, power: Power, after: Duration) {

@@ -482,6 +482,10 @@ impl Kernel for Machine {
         None
     }
 
+    fn arm_watchdog(&mut self, _: u32) -> io::Result<u32> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn power(&mut self, _power: Power, _after: Duration) {
         if self.result.root {
             return;

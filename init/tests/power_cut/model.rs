@@ -639,5 +639,9 @@ impl Kernel for Model {
         None
     }
 
+    fn arm_watchdog(&mut self, _: u32) -> Result<u32> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
     fn power(&mut self, _power: Power, _after: Duration) {}
 }

@@ -354,6 +354,13 @@ impl Kernel for Recorder {
         Some((terminals.iter().position(|path| *path == terminal)?, bytes))
     }
 
+    fn arm_watchdog(&mut self, seconds: u32) -> Result<u32> {
+        self.strike(Call::Change, "/dev/watchdog0")?;
+        self.node("/dev/watchdog0")?;
+        self.note(format!("watchdog {seconds} s"));
+        Ok(seconds)
+    }
+
     fn power(&mut self, power: Power, after: Duration) {
         let name = match power {
             Power::Off => "poweroff",

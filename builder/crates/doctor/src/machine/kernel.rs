@@ -305,6 +305,10 @@ impl Kernel for Machine {
         None
     }
 
+    fn arm_watchdog(&mut self, _: u32) -> io::Result<u32> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     fn power(&mut self, _: Power, _: Duration) {}
 }
 
