@@ -24,6 +24,7 @@
 )]
 
 pub mod attributes;
+pub mod blackbox;
 pub mod card;
 pub mod container;
 pub mod crc32;

@@ -100,6 +100,13 @@ pub const SCRATCH: &str = ".initramfs-overlay.new";
 /// File that remembers what became of delivered images, on the image partition or else on the overlay partition: see `docs/update.md`.
 pub const UPDATES: &str = "updates.txt";
 
+/// The black box, below [`OVERLAY_DIR`]: see [`crate::blackbox`].
+pub const BLACKBOX: &str = "blackbox";
+/// Directory of the records that the kernel or the firmware keeps of a crash (kernel, Documentation/ABI/testing/pstore).
+pub const PSTORE: &str = "/sys/fs/pstore";
+/// Name of the driver behind them, or `(null)` (kernel, fs/pstore/platform.c).
+pub const PSTORE_BACKEND: &str = "/sys/module/pstore/parameters/backend";
+
 /// File with the boots that an image on trial has left, below [`OVERLAY_DIR`]. Removing it marks the boot good.
 pub const TRIAL: &str = "trial";
 /// Objection to an old kind of signature. Only an init that checks signatures has it: the builder knows one by it.

@@ -22,6 +22,7 @@ pub const PARAMETERS: [&str; 25] = [
     "rd.watchdog",
     "rd.break",
     "rd.debug",
+    "rd.blackbox",
     "rd.driver.blacklist",
     // PID 1 stays, and has something to report.
     "rd.exit",

@@ -3,7 +3,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use crate::{card::Card, step::Step};
+use crate::{blackbox::Ended, card::Card, step::Step};
 
 /// A field of the report that says what was chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +81,8 @@ pub struct Report {
     facts: Vec<(Fact, String)>,
     notices: Vec<String>,
     degraded: bool,
+    /// Boots since the last good one, where a black box tells of them.
+    previous: Option<Vec<Ended>>,
 }
 
 impl Report {
@@ -111,6 +113,11 @@ impl Report {
     /// Notes something odd that does not stop the boot.
     pub fn notice(&mut self, line: &str) {
         self.notices.push(line.into());
+    }
+
+    /// Notes how the boots since the last good one ended.
+    pub fn previous(&mut self, since: Vec<Ended>) {
+        self.previous = Some(since);
     }
 
     /// The system runs, but not the way it was meant to.
@@ -165,6 +172,23 @@ impl Report {
             out.push_str(", \"kernel\": ");
             strings(&mut out, &card.kernel);
             out.push('}');
+        }
+        if let Some(previous) = &self.previous {
+            out.push_str(",\n  \"previous\": [");
+            for (number, ended) in previous.iter().enumerate() {
+                out.push_str(if number == 0 { "{\"end\": " } else { ", {\"end\": " });
+                string(&mut out, ended.end.name());
+                for (name, value) in [("code", &ended.code), ("step", &ended.step)] {
+                    if !value.is_empty() {
+                        out.push_str(", ");
+                        string(&mut out, name);
+                        out.push_str(": ");
+                        string(&mut out, value);
+                    }
+                }
+                out.push('}');
+            }
+            out.push(']');
         }
         out.push_str(",\n  \"notices\": ");
         strings(&mut out, &self.notices);
@@ -222,7 +246,7 @@ fn string(out: &mut String, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Code;
+    use crate::{blackbox::End, failure::Code};
 
     #[test]
     fn the_report_is_json() {
@@ -240,7 +264,13 @@ mod tests {
         assert_eq!(json["steps"][1]["name"], "modules");
         assert!(json["steps"][1].get("duration_us").is_none());
         report.degrade();
-        assert!(report.to_json(None).contains("\"degraded\""));
+        assert!(report.to_json(None).contains("\"degraded\"") && !report.to_json(None).contains("previous"));
+        report.previous(vec![Ended::failed(Code::Io, Step::Image), Ended::plain(End::Crashed)]);
+        let json: serde_json::Value = serde_json::from_str(&report.to_json(None)).unwrap();
+        assert_eq!(
+            json["previous"],
+            serde_json::json!([{"end": "failed", "code": "io", "step": "image"}, {"end": "crashed"}])
+        );
         let card = Card {
             code: Code::Io,
             step: Step::Api,

@@ -3,9 +3,10 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use initramfs_overlay_contract::{
+    card::Card,
     failure::{Class, Code},
     parameters::PARAMETERS,
-    report::Fact,
+    report::{Fact, Report},
     step::Step,
 };
 
@@ -56,6 +57,22 @@ fn each_field_of_the_report_has_its_line() {
     let described = first_column(&page("docs/report.md"));
     let missing: Vec<&str> =
         Fact::ALL.iter().map(|fact| fact.name()).filter(|name| !described.contains(*name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let mut report = Report::default();
+    report.previous(Vec::new());
+    let card = Card {
+        code: Code::Io,
+        step: Step::Api,
+        wanted: String::new(),
+        seen: Vec::new(),
+        kernel: Vec::new(),
+        notices: Vec::new(),
+        next: String::new(),
+        then: String::new(),
+    };
+    let json: serde_json::Value = serde_json::from_str(&report.to_json(Some(&card))).unwrap();
+    let fields = json.as_object().unwrap().keys();
+    let missing: Vec<&String> = fields.filter(|name| !described.contains(*name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
 
