@@ -1,6 +1,7 @@
 //! A boot from the first mount to the hand-over: the steps, their times, and the failure screen of the one that fails. Each boot mode
 //! has a module below; [`overlay`] is the appliance.
 
+pub mod blackbox;
 pub mod block;
 pub mod debug;
 mod evidence;
@@ -148,6 +149,8 @@ fn read_parameters(context: &mut Context<'_>, is_root: bool, once: &str) -> Resu
     }
     let release = release(context.kernel);
     context.report.fact(Fact::Kernel, release);
+    let places = outcome.as_ref().map(|()| blackbox::Places::of(&config.mode, &context.config.layers));
+    context.blackbox = places.unwrap_or_default();
     outcome.map(|()| config.mode)
 }
 
@@ -172,6 +175,7 @@ fn hand_over(context: &mut Context<'_>, root: Root, arguments: &[String]) -> Res
     if STAYS {
         all.extend(context.text(names::BAKED_ARGUMENTS).split_terminator('\0').map(String::from));
     }
+    blackbox::keep_good(context);
     context.write_report();
     if let Some(seconds) = context.config.panic
         && let Err(error) = context.kernel.write(names::PANIC, seconds.to_string().as_bytes())
@@ -247,6 +251,7 @@ fn fail(context: &mut Context<'_>, failed: Failed<'_>, tries: &mut debug::Tries)
     context.kernel.log(Level::Announcement, &card.to_string());
     // The card is out; a report that cannot be written changes nothing.
     let _ = context.kernel.write(names::REPORT, context.report.to_json(Some(&card)).as_bytes());
+    blackbox::keep_failure(context, &card);
     let Some((power, delay)) = end else {
         if HAS_SHELL && debug::after_failure(context, &card, failed, &consoles, tries) {
             return true;

@@ -122,6 +122,8 @@ pub struct Common {
     pub modules: Options,
     /// Log each step and each mount.
     pub debug: bool,
+    /// Keep how the boot ends in the black box.
+    pub blackbox: bool,
     /// The place that takes the status of init's program; with one, this process stays PID 1.
     pub exit: Option<exit::Exit>,
     /// The place that takes a byte as soon as this process runs.
@@ -205,6 +207,7 @@ impl Common {
             init_args_final: false,
             modules: Options::default(),
             debug: false,
+            blackbox: true,
             exit: None,
             alive: None,
         }
@@ -393,6 +396,10 @@ impl Reading {
                 None => objections.warn(name, value, exit::WANTED),
             },
             ("rd.debug", None) => self.common.debug = true,
+            ("rd.blackbox", value) => match switch(value) {
+                Some(on) => self.common.blackbox = on,
+                None => objections.warn(name, value, "yes or no"),
+            },
             _ => self.unknown(name),
         }
     }

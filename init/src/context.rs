@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use contract::{names, report::Report, step::Step};
 
 use crate::{
-    boot::debug,
+    boot::{blackbox::Places, debug},
     config::{Abilities, Common, HAS_SHELL},
     error::{Error, Result},
     kernel::{Level, Machine, read_text},
@@ -24,6 +24,8 @@ pub struct Context<'k> {
     pub modules: Modules,
     /// The abilities of this build of init.
     pub abilities: Abilities,
+    /// The places of the black box.
+    pub blackbox: Places,
 }
 
 impl<'k> Context<'k> {
@@ -35,6 +37,7 @@ impl<'k> Context<'k> {
             report: Report::default(),
             modules: Modules::default(),
             abilities,
+            blackbox: Places::default(),
         }
     }
 

@@ -195,6 +195,11 @@ pub trait Kernel {
     /// # Errors
     /// The kernel's.
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()>;
+    /// Writes to a file or device that is there, at an offset. Not synced.
+    ///
+    /// # Errors
+    /// The kernel's.
+    fn write_at(&mut self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns the names in a directory, sorted; of a directory on a medium at most [`MOST_NAMES`].
     ///
     /// # Errors

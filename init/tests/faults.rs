@@ -29,7 +29,7 @@ const BOOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/boots");
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The number of runs of which one, on average, is in the sample.
-const SAMPLED: u64 = 12;
+const SAMPLED: u64 = 16;
 
 /// The outcomes of the runs of one boot.
 #[derive(Default)]

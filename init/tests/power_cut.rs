@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use contract::hex;
 use initramfs_overlay_init::{boot, config::Abilities};
-use model::{DIRECTORY, Disks, Fault, Files, IMAGE_SIZE, Model, TREE, WORK, image, sum};
+use model::{BLACKBOX, DIRECTORY, Disks, Fault, Files, IMAGE_SIZE, Model, TREE, WORK, image, sum};
 
 const X: &str = "root-squashfs.img";
 const OLD: &str = "root-squashfs-old.img";
@@ -53,6 +53,7 @@ fn overlay() -> Vec<(&'static str, Vec<u8>)> {
         ("spare/upper", DIRECTORY.to_vec()),
         ("spare/work", WORK.to_vec()),
         ("spare/reserve", text("reserve")),
+        ("blackbox", BLACKBOX.to_vec()),
     ]
 }
 
@@ -136,6 +137,7 @@ fn starts() -> Vec<Start> {
             "upper",
             &["spare", "spare/upper", "spare/work", "spare/reserve", "discarded"],
         ),
+        layers("no black box yet", "upper", &["blackbox"]),
     ]
 }
 
@@ -241,6 +243,7 @@ fn explore(start: &Start, forgets: Fault) -> Seen {
             |name: &str| after[2].content(name).is_some_and(|content| content == DIRECTORY || content == WORK);
         let is_ready = ["upper", "work", "spare/upper", "spare/work"].into_iter().all(is_fresh)
             && after[2].content("spare/reserve").is_some()
+            && after[2].content("blackbox").is_some_and(|content| content == BLACKBOX)
             && !after[2].names.keys().any(|name| name.starts_with("discarded/"));
         let is_b = booted.as_ref() == Some(&b);
         let finished = match start.fate {

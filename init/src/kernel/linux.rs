@@ -33,13 +33,13 @@ mod watchdog;
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Seek, SeekFrom, Write},
     os::fd::{AsFd, AsRawFd, OwnedFd},
     time::Duration,
 };
 
 use nix::{
-    fcntl::{AtFlags, renameat},
+    fcntl::{AtFlags, OFlag, renameat},
     mount::MntFlags,
     sys::{
         stat::{Mode, mkdirat},
@@ -172,6 +172,15 @@ impl Kernel for Linux {
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
         if media::is_medium(path) { media::create(path)?.write_all(bytes) } else { fs::write(path, bytes) }
+    }
+
+    fn write_at(&mut self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut file = media::open(path, OFlag::O_WRONLY)?;
+        // Not every device can seek.
+        if offset > 0 {
+            file.seek(SeekFrom::Start(offset))?;
+        }
+        file.write_all(bytes)
     }
 
     fn list(&mut self, path: &str) -> io::Result<Vec<String>> {

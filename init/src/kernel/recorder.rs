@@ -225,6 +225,22 @@ impl Recorder {
         self.files_of(mount).insert(inner, node);
     }
 
+    /// Puts bytes into a file that is there.
+    fn overwrite(&mut self, path: &str, offset: u64, bytes: &[u8]) -> Result<()> {
+        let Node::File(mut content, size, mode) = self.node(path)? else {
+            return Err(ErrorKind::IsADirectory.into());
+        };
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(bytes.len());
+        content.resize(content.len().max(end), 0);
+        for (cell, byte) in content.iter_mut().skip(start).zip(bytes) {
+            *cell = *byte;
+        }
+        let size = size.max(u64::try_from(end).unwrap_or(u64::MAX));
+        self.put(path, Node::File(content, size, mode));
+        Ok(())
+    }
+
     /// The device that holds `path`, and the path on it.
     fn device_of(&mut self, path: &str) -> Option<(&mut Device, String)> {
         let (mount, inner) = self.locate(path);

@@ -100,13 +100,6 @@ pub trait Supervisor {
     fn supervise(&mut self, _program: &Program) -> io::Result<u8> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    /// Writes to a file or device that is there, at an offset.
-    ///
-    /// # Errors
-    /// The kernel's reason.
-    fn write_at(&mut self, _path: &str, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
     /// Makes a symbolic link or a device node.
     ///
     /// # Errors

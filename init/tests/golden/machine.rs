@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use contract::tag::Volume;
+use contract::{
+    blackbox::{self, End, Ended},
+    tag::Volume,
+};
 use initramfs_overlay_init::{
     boot,
     config::Abilities,
@@ -196,7 +199,7 @@ impl<'de> Deserialize<'de> for Entry {
 }
 
 const KINDS: &str = "a file is a text, or one of { program = TEXT }, { elf = MACHINE } with loader = PATH or not, { link = PATH }, { directory = true }, { special = true }, \
-                     { vermagic = VERSION }, { protective = true }, { files = COUNT } with quota = true and casefold = true or not, { image = NAME, size = BYTES }, the last with claims = BYTES or not";
+                     { vermagic = VERSION }, { protective = true }, { ended = [WORDS, …] }, { text = true }, { files = COUNT } with quota = true and casefold = true or not, { image = NAME, size = BYTES }, the last with claims = BYTES or not";
 
 /// All keys that describe a file.
 #[derive(Default, Deserialize)]
@@ -216,6 +219,8 @@ struct Keys {
     image: Option<String>,
     size: Option<u64>,
     claims: Option<u64>,
+    ended: Option<Vec<String>>,
+    text: Option<bool>,
 }
 
 impl Keys {
@@ -238,6 +243,8 @@ impl Keys {
             self.files.map(|files| {
                 Node::file(superblock(files, self.quota.unwrap_or(false), self.casefold.unwrap_or(false)), 0o600)
             }),
+            self.ended.map(|ended| Node::file(black_box(&ended), 0o600)),
+            self.text.filter(|is_so| *is_so).map(|_| Node::file(boot_partition(), 0o600)),
             self.protective.filter(|is_so| *is_so).map(|_| Node::file(protective(), 0o600)),
             self.image.zip(self.size).map(|(mark, size)| image(&mark, size, self.claims.unwrap_or(size))),
         ];
@@ -254,6 +261,55 @@ fn protective() -> Vec<u8> {
     bytes[446 + 12..446 + 16].fill(0xff);
     bytes[510..512].copy_from_slice(&[0x55, 0xaa]);
     bytes
+}
+
+/// A black box after boots that ended so: `good`, `crashed`, or the code and the step of a failure.
+fn black_box(boots: &[String]) -> Vec<u8> {
+    let mut bytes = vec![blackbox::FILL; blackbox::SIZE];
+    for words in boots {
+        let survey = blackbox::survey(&mut |slot| bytes[slot * blackbox::SLOT..][..blackbox::HEAD].to_vec());
+        let ended = match (words.as_str(), words.split_once(' ')) {
+            ("good", _) => Ended::plain(End::Good),
+            (_, Some((code, step))) => Ended { end: End::Failed, code: code.into(), step: step.into() },
+            _ => Ended::plain(End::Crashed),
+        };
+        let next = survey.next(ended.end);
+        let entry = blackbox::encode(next, &ended, "{}", "", "");
+        bytes[next.slot * blackbox::SLOT..][..entry.len()].copy_from_slice(&entry);
+    }
+    bytes
+}
+
+/// The smallest FAT32 filesystem with the text of the black box: 32 sectors, a table of one, and clusters of a sector.
+fn boot_partition() -> Vec<u8> {
+    let clusters = u32::try_from(blackbox::TEXT_SIZE / 512).unwrap();
+    let mut disk = vec![0; (33 + 1 + clusters as usize) * 512];
+    let sectors = u32::try_from(disk.len() / 512).unwrap();
+    let text = blackbox::template();
+    let numbers: [(usize, u32, usize); 9] = [
+        (11, 512, 2),
+        (13, 1, 1),
+        (14, 32, 2),
+        (16, 1, 1),
+        (32, sectors, 4),
+        (36, 1, 4),
+        (44, 2, 4),
+        (510, 0xaa55, 2),
+        (32 * 512 + 8, 0x0fff_ffff, 4),
+    ];
+    for (at, number, width) in numbers {
+        disk[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
+    }
+    for number in 0..clusters {
+        let next = if number + 1 == clusters { 0x0fff_ffff } else { number + 4 };
+        disk[32 * 512 + (number as usize + 3) * 4..][..4].copy_from_slice(&next.to_le_bytes());
+    }
+    let root = 33 * 512;
+    disk[root..root + 11].copy_from_slice(b"BLACKBOXTXT");
+    disk[root + 26] = 3;
+    disk[root + 28..root + 32].copy_from_slice(&u32::try_from(text.len()).unwrap().to_le_bytes());
+    disk[root + 512..].copy_from_slice(&text);
+    disk
 }
 
 /// The start of a program for the processor `machine` (`e_machine`): an ELF header and one program header, which names the loader.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use contract::{Digest, errno::ENOSPC, inventory::Kind, names, tag::Volume};
+use contract::{Digest, blackbox, errno::ENOSPC, inventory::Kind, names, tag::Volume};
 use initramfs_overlay_init::kernel::{
     Event, Kernel, Level, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat,
     disks::{self, Contents, Signatures, Signed},
@@ -40,6 +40,9 @@ impl Files {
 pub const DIRECTORY: &[u8] = b"<directory>";
 pub const TREE: &[u8] = b"<tree>";
 pub const WORK: &[u8] = b"<work>";
+/// Content of a black box that is whole. Its entries are another test's (`blackbox.rs`): no two of them would be equal, and there would be
+/// no end of disks.
+pub const BLACKBOX: &[u8] = b"<blackbox>";
 
 fn is_directory(content: &[u8]) -> bool {
     [DIRECTORY, TREE, WORK].contains(&content)
@@ -413,6 +416,7 @@ impl Kernel for Model {
             "/proc/filesystems" => b"\text4\n\tsquashfs\n\toverlay\n",
             "/proc/version" => b"Linux version 6.1.0",
             "/etc/trust/k.pub" => b"k",
+            path if path.ends_with("/blackbox") && self.content(path)? == BLACKBOX => &[blackbox::FILL; blackbox::HEAD],
             path if path.ends_with("/sbin/init") => b"A",
             "/sys/class/block/vdb/removable" if self.is_removable => b"1\n",
             "/sys/class/block/vdb/removable" => b"0\n",
@@ -431,7 +435,18 @@ impl Kernel for Model {
         if self.content(path).is_ok() {
             return Err(ErrorKind::AlreadyExists.into());
         }
+        let bytes = if path.ends_with("/blackbox") { BLACKBOX } else { bytes };
         self.put(path, bytes.to_vec(), torn(bytes, SMALL_BLOCKS))
+    }
+
+    fn write_at(&mut self, path: &str, offset: u64, bytes: &[u8]) -> Result<()> {
+        assert!(
+            path.ends_with("/blackbox") && offset.is_multiple_of(4096) && bytes.len().is_multiple_of(4096),
+            "{path} is overwritten"
+        );
+        self.content(path)?;
+        self.note();
+        Ok(())
     }
 
     fn list(&mut self, path: &str) -> Result<Vec<String>> {

@@ -49,6 +49,7 @@ impl<'f> Store<'f> {
         if !self.is_open {
             mount_volume(context, volume, names::OVERLAY_DIR, Role::Overlay, false)?;
             self.is_open = true;
+            context.blackbox.is_open = true;
         }
         Ok(true)
     }
@@ -56,6 +57,7 @@ impl<'f> Store<'f> {
     /// Unmounts the partition, if it is mounted.
     pub fn close(&mut self, context: &mut Context<'_>) {
         if std::mem::take(&mut self.is_open) {
+            context.blackbox.is_open = false;
             // One that stays mounted is hidden by what is mounted over it.
             let _ = context.kernel.unmount(names::OVERLAY_DIR);
         }

@@ -113,6 +113,14 @@ fn open_directory(parent: BorrowedFd<'_>, name: &str) -> nix::Result<OwnedFd> {
 /// # Errors
 /// The kernel's; `InvalidInput` for what is no regular file.
 pub(super) fn open_file(path: &str) -> io::Result<File> {
+    open(path, OFlag::O_RDONLY)
+}
+
+/// Opens a file that is there: on a medium only a regular one.
+///
+/// # Errors
+/// As [`open_file`].
+pub(super) fn open(path: &str, flags: OFlag) -> io::Result<File> {
     let place = Place::of(path)?;
     let is_regular = |stat: FileStat| stat.st_mode & libc::S_IFMT == libc::S_IFREG;
     let irregular = || io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
@@ -120,7 +128,7 @@ pub(super) fn open_file(path: &str) -> io::Result<File> {
     if place.is_confined() && !is_regular(place.stat()?) {
         return Err(irregular());
     }
-    let file = place.open(OFlag::O_RDONLY, Mode::empty())?;
+    let file = place.open(flags, Mode::empty())?;
     if place.is_confined() && !is_regular(fstat(&file)?) {
         return Err(irregular());
     }
@@ -135,15 +143,16 @@ pub(super) fn open_listing(path: &str) -> io::Result<File> {
     Place::of(path)?.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())
 }
 
-/// Creates a file that must not exist yet.
+/// Creates a file that must not exist yet. The black box has the kernel's log in it, which not everybody may read.
 ///
 /// # Errors
 /// The kernel's.
 pub(super) fn create(path: &str) -> io::Result<File> {
     let place = Place::of(path)?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
-    match place.open(flags, Mode::from_bits_truncate(0o644)) {
-        Err(error) if is_refused(&error) && place.unlock() => place.open(flags, Mode::from_bits_truncate(0o644)),
+    let mode = Mode::from_bits_truncate(if place.name == names::BLACKBOX { 0o600 } else { 0o644 });
+    match place.open(flags, mode) {
+        Err(error) if is_refused(&error) && place.unlock() => place.open(flags, mode),
         outcome => outcome,
     }
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Write},
     os::unix::fs::{PermissionsExt, symlink},
 };
 
@@ -30,15 +30,6 @@ impl Supervisor for Linux {
         nix::unistd::sync();
         process::drain_consoles();
         Ok(status)
-    }
-
-    fn write_at(&mut self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut device = File::options().write(true).open(path)?;
-        // Not every device can seek.
-        if offset > 0 {
-            device.seek(SeekFrom::Start(offset))?;
-        }
-        device.write_all(bytes)
     }
 
     fn make_node(&mut self, path: &str, node: Node<'_>) -> io::Result<()> {

@@ -55,8 +55,9 @@ impl Kernel for Recorder {
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> Result<()> {
-        // What a console shows while the end is counted down is nothing that was done to the machine.
-        if path.starts_with("/dev/tty") || path == "/dev/console" {
+        // What a console shows while the end is counted down is nothing that was done to the machine; what was written before it became
+        // another program stays.
+        if self.state.gone || path.starts_with("/dev/tty") || path == "/dev/console" {
             return Ok(());
         }
         self.strike(Call::Change, path)?;
@@ -73,6 +74,22 @@ impl Kernel for Recorder {
             self.note(line);
         }
         self.create(path, Node::file(bytes, 0o644))
+    }
+
+    fn write_at(&mut self, path: &str, offset: u64, bytes: &[u8]) -> Result<()> {
+        let is_disk = self.devices.iter().any(|device| device.volume.path() == path);
+        if !is_disk && names::on_medium(path).is_none() {
+            let bytes: Vec<String> = bytes.iter().map(u8::to_string).collect();
+            self.note(format!("tell {path} {offset:#x} {}", bytes.join(" ")));
+            return Ok(());
+        }
+        if self.state.gone {
+            return Ok(());
+        }
+        self.strike(Call::Change, path)?;
+        self.note(format!("overwrite {path} {offset:#x} {} bytes", bytes.len()));
+        self.check_writable(path)?;
+        self.overwrite(path, offset, bytes)
     }
 
     fn list(&mut self, path: &str) -> Result<Vec<String>> {
@@ -230,7 +247,8 @@ impl Kernel for Recorder {
         if let Some(number) = self.mount_fails.get(mount.target) {
             return Err(self.failed(*number));
         }
-        let virtual_one = matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs" | "tmpfs" | "devpts" | "cgroup2");
+        let virtual_one =
+            matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs" | "tmpfs" | "devpts" | "cgroup2" | "pstore");
         if !virtual_one && !self.filesystems.iter().any(|name| name == mount.filesystem) {
             return Err(self.failed(ENODEV));
         }
@@ -249,7 +267,7 @@ impl Kernel for Recorder {
             entry.1 = self.shares.get(mount.source).cloned().ok_or_else(|| self.failed(EINVAL))?;
         } else if mount.filesystem == "overlay" {
             entry.1 = self.layers(mount.data);
-        } else if matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs") {
+        } else if matches!(mount.filesystem, "devtmpfs" | "proc" | "sysfs" | "pstore") {
             // What the case says of it stays visible.
             entry.1 = self.files_at(mount.target);
         }

@@ -26,12 +26,6 @@ impl Supervisor for Recorder {
         self.exit_status.ok_or_else(|| ErrorKind::NotFound.into())
     }
 
-    fn write_at(&mut self, path: &str, offset: u64, bytes: &[u8]) -> Result<()> {
-        let bytes: Vec<String> = bytes.iter().map(u8::to_string).collect();
-        self.note(format!("tell {path} {offset:#x} {}", bytes.join(" ")));
-        Ok(())
-    }
-
     fn make_node(&mut self, path: &str, node: supervisor::Node<'_>) -> Result<()> {
         if self.node(path).is_ok() {
             return Err(ErrorKind::AlreadyExists.into());

@@ -139,12 +139,21 @@ impl Kernel for Machine {
             return Ok(());
         }
         let (layer, inner) = self.writable(path)?;
+        // What the boot says of itself changes nothing for it.
+        if path == names::store(names::BLACKBOX) {
+            return Ok(());
+        }
         if names::on_medium(path).is_some() && layer.borrow().stat(&inner).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         layer.borrow_mut().put(&inner, Source::Bytes(Rc::from(bytes)))?;
         self.note(path, format!("write {}", shown(path)));
         Ok(())
+    }
+
+    /// Only the black box is written to in this way, and nobody here reads it again.
+    fn write_at(&mut self, path: &str, _: u64, _: &[u8]) -> io::Result<()> {
+        self.writable(path).map(drop)
     }
 
     fn list(&mut self, path: &str) -> io::Result<Vec<String>> {
