@@ -337,9 +337,23 @@ fn table(diagnosis: &Diagnosis) -> String {
         line(lead, &escape(finding.as_bytes()).to_string());
         lead = "";
     }
+    let mut lead = "last";
+    for boot in &diagnosis.boots {
+        line(lead, &format!("boot {}", end(boot)));
+        lead = "";
+    }
     line("pages", &format!("of {}, by --page-size", size::show(diagnosis.page_size)));
     line("verdict", &verdict(diagnosis));
     text
+}
+
+/// Returns the number and the end of a boot.
+fn end(boot: &doctor::blackbox::Boot) -> String {
+    match boot.end {
+        "good" => format!("{} went well", boot.number),
+        "failed" => format!("{} failed: {} in step {}", boot.number, boot.code, boot.step),
+        _ => format!("{} or the system after it crashed", boot.number),
+    }
 }
 
 /// Returns the verdict for people, with all that it rests on.

@@ -1,4 +1,6 @@
-//! `initramfs-overlay report`: what `/run/initramfs/report.json` says, in sentences and as a line of time.
+//! `initramfs-overlay report`: what `/run/initramfs/report.json` or the black box of a disk says, in sentences and as a line of time.
+
+mod blackbox;
 
 use std::{
     fmt::Write as _,
@@ -19,16 +21,17 @@ use crate::{
     svg::{Anchor, COLOURS, Svg},
 };
 
-/// Tell how a machine was booted, from its report: in sentences, and how long each step took.
+/// Tell how a machine was booted, from its report or the black box of its disk: in sentences, and how long each step took.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   initramfs-overlay report
   ssh device cat /run/initramfs/report.json |
     initramfs-overlay report -
-  initramfs-overlay report report.json --svg > boot.svg")]
+  initramfs-overlay report report.json --svg > boot.svg
+  initramfs-overlay report /dev/sdb")]
 pub struct Args {
-    /// The report; - is standard input
-    #[arg(value_name = "FILE", default_value = names::REPORT)]
+    /// The report, a disk with a black box (an image or a block device), or a file of one; - is standard input
+    #[arg(value_name = "FILE_OR_DISK", default_value = names::REPORT)]
     file: PathBuf,
 
     /// Write a picture (SVG) of the steps to standard output
@@ -80,9 +83,26 @@ struct Failure {
 /// Reads and tells it.
 ///
 /// # Errors
-/// [`Error::Usage`] for a file that is no report, [`Error::Base`] where it cannot be read.
+/// [`Error::Usage`] for a file that is no report and a disk without a black box, [`Error::Base`] where it cannot be read.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let report = parse(&read(&args.file)?, &args.file)?;
+    let bytes = read(&args.file)?;
+    let found = match blackbox::of_bytes(&bytes) {
+        None if is_disk(&bytes) && args.file != Path::new("-") => Some(blackbox::of_disk(&args.file)?),
+        found => found,
+    };
+    if let Some(found) = found {
+        let picture = || {
+            let report = blackbox::newest_report(&found).map(|report| picture(&report));
+            report.ok_or_else(|| Error::Usage(format!("{} holds no report to draw", args.file.display())))
+        };
+        output::print(match (args.svg, args.json) {
+            (true, _) => picture()?,
+            (_, true) => blackbox::as_json(&found),
+            _ => blackbox::as_text(&found),
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let report = parse(&bytes, &args.file)?;
     let text = match (args.svg, args.json) {
         (true, _) => picture(&report),
         (_, true) => as_json(&report),
@@ -100,12 +120,15 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Returns true for the beginning of a disk or a partition.
+fn is_disk(bytes: &[u8]) -> bool {
+    bytes.get(510..512) == Some(&[0x55, 0xaa]) || bytes.get(1080..1082) == Some(&[0x53, 0xef])
+}
+
 fn parse(bytes: &[u8], path: &Path) -> Result<Report> {
     let refuse = |reason: &str| Error::Usage(format!("{} is no report: {reason}", path.display()));
-    let is_disk = bytes.get(510..512) == Some(&[0x55, 0xaa]) || bytes.get(1080..1082) == Some(&[0x53, 0xef]);
-    if is_disk {
-        let words = "this is a disk, and a report is in the memory of the machine that runs (/run/initramfs/report.json): \
-                     `initramfs-overlay doctor` tells what a disk would boot";
+    if is_disk(bytes) {
+        let words = "this is a disk: give its path, as it cannot be read from standard input; `initramfs-overlay doctor` tells what it would boot";
         return Err(refuse(words));
     }
     if bytes.len() as u64 > LIMIT {

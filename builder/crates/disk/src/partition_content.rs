@@ -8,7 +8,7 @@ use std::{
 };
 
 use base::{IoContext, progress::Progress};
-use contract::names;
+use contract::{blackbox, names};
 use walkdir::WalkDir;
 
 use crate::{Error, Result};
@@ -85,14 +85,14 @@ pub fn gather(
 ) -> Result<Vec<Part>> {
     let mut parts = Vec::with_capacity(4);
     if let Some(boot) = &disk.boot {
-        parts.push(boot_part(disk, boot)?);
+        parts.push(boot_part(disk, boot, work)?);
     }
     parts.push(img_part(disk, image)?);
     if let Some(update) = &disk.newimg {
         parts.push(newimg_part(disk, update.as_deref(), image, work, warnings, progress)?);
     }
     if let Some(persistent) = &disk.overlay {
-        parts.push(overlay_part(disk, persistent.as_deref(), image, warnings)?);
+        parts.push(overlay_part(disk, persistent.as_deref(), image, work, warnings)?);
     }
     Ok(parts)
 }
@@ -177,8 +177,16 @@ fn update_files(disk: &Disk, path: &Path, warnings: &mut Vec<String>) -> Result<
     Ok(entries)
 }
 
-fn overlay_part(disk: &Disk, persistent: Option<&Path>, image: &Image, warnings: &mut Vec<String>) -> Result<Part> {
-    let mut entries = Vec::new();
+fn overlay_part(
+    disk: &Disk,
+    persistent: Option<&Path>,
+    image: &Image,
+    work: &Path,
+    warnings: &mut Vec<String>,
+) -> Result<Part> {
+    // Zeros would be holes, and the file must take an entry when the partition is full.
+    let empty = made(work, names::BLACKBOX, &vec![blackbox::FILL; blackbox::SIZE])?;
+    let mut entries = vec![Entry { mode: 0o600, ..empty }];
     if let Some(folder) = persistent {
         entries.push(Entry::folder(names::PERSISTENT));
         let mut inside = content::read_given("--persistent", &absolute(folder)?, disk.owner)?;
@@ -196,12 +204,12 @@ fn overlay_part(disk: &Disk, persistent: Option<&Path>, image: &Image, warnings:
     }
     let ratio = bytes_per_inode(Role::Overlay);
     let content = ext4::content_size(&entries);
-    let reason = format!("for the persistent files ({}) and a journal", size::show(content));
+    let reason = format!("for the persistent files and the black box ({}) and a journal", size::show(content));
     let usual = USUAL_OVERLAY.max(ext4::size_for(2 * content, ratio));
     Ok(part(disk, Role::Overlay, entries, ext4::size_for(content + MIB, ratio), reason, usual))
 }
 
-fn boot_part(disk: &Disk, boot: &Boot) -> Result<Part> {
+fn boot_part(disk: &Disk, boot: &Boot, work: &Path) -> Result<Part> {
     let mut entries: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
     if let Some(folder) = &boot.folder {
         let folder = absolute(folder)?;
@@ -216,6 +224,11 @@ fn boot_part(disk: &Disk, boot: &Boot) -> Result<Part> {
         let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
         insert(&mut entries, &module, &format!("modules/{version}/{name}"))?;
     }
+    // A copy of another disk's files may have one.
+    if !entries.keys().any(|path| path.eq_ignore_ascii_case(blackbox::TEXT_NAME.as_bytes())) {
+        let text = made(work, blackbox::TEXT_NAME, &blackbox::template())?;
+        entries.insert(text.path.clone(), text);
+    }
     let entries = vfat::accept(entries.into_values().collect(), Path::new("/"))?;
     let sector = disk.extent.sector;
     let least = vfat::size_for(&entries, sector);
@@ -224,6 +237,13 @@ fn boot_part(disk: &Disk, boot: &Boot) -> Result<Part> {
     // Room for the next kernel beside this one.
     let usual = USUAL_BOOT.max((2 * least).next_multiple_of(16 * MIB));
     Ok(part(disk, Role::Boot, entries, least, reason, usual))
+}
+
+/// Returns a file of these bytes, which is made in `work`.
+fn made(work: &Path, name: &str, bytes: &[u8]) -> Result<Entry> {
+    let path = absolute(&work.join(name))?;
+    std::fs::write(&path, bytes).at("write", &path)?;
+    Entry::file(name, &path)
 }
 
 /// Puts the file `source` at `path`, with the folders above it.
@@ -333,10 +353,14 @@ mod tests {
             time: 0,
             page: None,
         };
-        let text = boot_part(&disk, &boot).err().unwrap().to_string();
+        let work = tempfile::tempdir().unwrap();
+        let text = boot_part(&disk, &boot, work.path()).err().unwrap().to_string();
         assert!(text.starts_with("--boot ") && text.contains("it is empty"), "{text}");
         std::fs::write(folder.path().join("kernel.img"), "k").unwrap();
-        assert_eq!(boot_part(&disk, &boot).unwrap().entries.len(), 1);
+        let names = |part: Part| part.entries.iter().map(Entry::shown).collect::<Vec<_>>();
+        assert_eq!(names(boot_part(&disk, &boot, work.path()).unwrap()), ["BLACKBOX.TXT", "kernel.img"]);
+        std::fs::write(folder.path().join("blackbox.txt"), "mine").unwrap();
+        assert_eq!(names(boot_part(&disk, &boot, work.path()).unwrap()), ["blackbox.txt", "kernel.img"]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! [`examine`] is the story. `block_reader`, `table` and `volume` go from a disk to its partitions; `ext4` (with `journal` and
 //! `superblock`), `fat`, `squashfs`, `erofs` and `filesystem` read what is on them; `copy_on_write` and `overlayfs` keep what changes;
-//! `machine` is the kernel that init believes to run on; `state` tells how far an update has come; `content` reads an image as a whole.
+//! `machine` is the kernel that init believes to run on; `state` tells how far an update has come; `content` reads an image as a whole;
+//! `blackbox` reads how the last boots ended.
 //!
 //! ```
 //! use initramfs_overlay_doctor::{BootInput, Depth, Verdict, examine};
@@ -15,6 +16,7 @@
 //! assert_eq!(diagnosis.failure.expect("a card").code, "img-missing");
 //! ```
 
+pub mod blackbox;
 pub mod block_reader;
 pub mod content;
 pub mod copy_on_write;
@@ -158,6 +160,8 @@ pub struct Diagnosis {
     pub partitions: Vec<Partition>,
     /// Bytes in a memory page of the kernel, as it was said or assumed.
     pub page_size: u64,
+    /// The ends of the last boots, the newest first.
+    pub boots: Vec<blackbox::Boot>,
 }
 
 impl Diagnosis {
@@ -174,6 +178,7 @@ pub fn examine(devices: Vec<Device>, input: &BootInput, depth: Depth) -> Diagnos
     let volumes: Vec<Volume> = devices.iter().map(|device| device.volume.clone()).collect();
     let unread: Vec<String> =
         devices.iter().filter(|device| device.has_unread_label).map(|device| device.volume.to_string()).collect();
+    let boots = blackbox::read(&devices, &config).boots();
     let mut machine = Machine::new(devices, &config.common.init, input);
     let found = find(&mut machine, config.common, &overlay, input);
     let partitions = volumes.iter().map(|volume| describe(volume, found.as_ref())).collect();
@@ -229,7 +234,20 @@ pub fn examine(devices: Vec<Device>, input: &BootInput, depth: Depth) -> Diagnos
         (changes, log, findings) = Default::default();
     }
     let page_size = input.page.unwrap_or(USUAL_PAGE);
-    Diagnosis { verdict, unknown, image, update, outcome, changes, findings, log, failure, partitions, page_size }
+    Diagnosis {
+        verdict,
+        unknown,
+        image,
+        update,
+        outcome,
+        changes,
+        findings,
+        log,
+        failure,
+        partitions,
+        page_size,
+        boots,
+    }
 }
 
 fn strings(value: &Value) -> Vec<String> {

@@ -138,7 +138,10 @@ impl<'a> Programs<'a> {
         let mut features: Vec<&str> = modes.iter().map(|mode| mode.feature()).collect();
         // The appliance's own init has what people in front of it need; a machine of a host's has none.
         let appliance = modes == [BootMode::Overlay];
-        for (feature, wanted) in [("qr", appliance), ("recover", appliance), ("shell", shell), ("trust", trust)] {
+        let blackbox = modes.contains(&BootMode::Overlay);
+        let extras =
+            [("blackbox", blackbox), ("qr", appliance), ("recover", appliance), ("shell", shell), ("trust", trust)];
+        for (feature, wanted) in extras {
             if wanted {
                 features.push(feature);
             }
