@@ -5,6 +5,8 @@
 
 #[path = "cases/bare.rs"]
 mod bare;
+#[path = "boot/blackbox.rs"]
+mod blackbox;
 mod cases;
 #[path = "boot/errors.rs"]
 mod errors;
@@ -165,6 +167,7 @@ fn all_cases() -> Vec<Case> {
         ("fault: a disk and its copy", faults::cloned_disks),
         ("fault: the overlay partition has FAT", faults::overlay_vfat),
         ("fault: a write-protected disk with a journal to replay", faults::read_only_disk),
+        ("a failure is read from the disk, and told by the next boot", blackbox::kept),
         ("image, update and writable layer on XFS", filesystems::xfs),
         ("image, update and writable layer on Btrfs", filesystems::btrfs),
         ("image, update and writable layer on F2FS", filesystems::f2fs),

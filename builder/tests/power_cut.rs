@@ -2,7 +2,7 @@
 //! every disk that a cut could have left is examined by the doctor's code, and some are booted. Machines are killed as well. Of
 //! filesystems that the doctor does not read, all disks are booted.
 //!
-//! `cargo test --test power_cut -- [cuts] [kills] [others]` runs a part. `BOOT_TESTS=required|none` as for the boot tests.
+//! `cargo test --test power_cut -- [cuts] [kills] [others] [blackbox]` runs a part. `BOOT_TESTS=required|none` as for the boot tests.
 //! `POWER_CUT=long` takes ten times as many; `POWER_CUT_SEED=N` repeats a run's losses. Debian packages: qemu-system-x86,
 //! e2fsprogs, squashfs-tools, xfsprogs, btrfs-progs, f2fs-tools.
 
@@ -33,6 +33,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use contract::blackbox::{TEXT_SIZE, locate};
 use disk::{Source, layout::Role, size::MIB};
 use doctor::{
     self, BootInput, Depth,
@@ -85,6 +86,9 @@ fn main() -> ExitCode {
     if is_asked("others") {
         parts.extend(examine_others(&lab, &extent, seed));
     }
+    if is_asked("blackbox") {
+        parts.push(examine_black_box(&lab, &extent, seed));
+    }
     println!("power cuts: {:.0} s", start.elapsed().as_secs_f32());
     for failure in parts.iter().flat_map(|failures| failures.iter().take(20)) {
         println!("failed: {failure}");
@@ -94,8 +98,8 @@ fn main() -> ExitCode {
     ExitCode::from(u8::from(failed > 0))
 }
 
-/// Number of parts that are counted as passed or failed: flushes, losses, lies, boots, kills, another filesystem.
-const PARTS: usize = 6;
+/// Number of parts that are counted as passed or failed: flushes, losses, lies, boots, kills, another filesystem, the black box.
+const PARTS: usize = 7;
 
 /// The failures of a part, one line each.
 type Failures = Vec<String>;
@@ -383,4 +387,62 @@ fn kill(lab: &Lab, extent: &Extent, seed: u64) -> Failures {
         }
     });
     tell("machines killed within an update, examined, booted and examined again", killed)
+}
+
+/// Logs a boot that fails after another one did, and examines what cuts left: the disk boots, at most the new entry is torn, and of `boot`
+/// nothing but the text is changed.
+fn examine_black_box(lab: &Lab, extent: &Extent, seed: u64) -> Failures {
+    let initrd = lab.initrd("-slim");
+    let mut disk = lab.disk();
+    disk.sizes = [(Role::Overlay, 16 * MIB)].into();
+    let disk = lab.make(&disk);
+    let mut machine = lab.machine(&initrd, &[&disk], "init=/first");
+    lab.fail(&machine, "init-missing");
+    let (logged, path) = logged(lab, &initrd, &disk, None);
+    machine.drives = logged.drives;
+    machine.extra = logged.extra;
+    machine.append.push("init=/second".into());
+    lab.fail(&machine, "init-missing");
+    let log = Log::read(&disk, &path);
+    let (start, size) = lab::partition(&disk, "boot");
+    let read = |medium: &Shared, at: u64, length: u64| {
+        let mut bytes = vec![0; usize::try_from(length).expect("a length")];
+        medium.read_at(at, &mut bytes).expect("the disk");
+        bytes
+    };
+    let before: Shared = Arc::new(Disk::open(&disk).expect("the disk"));
+    let text = locate(&mut |at, most| Some(read(&before, start + at, most as u64))).expect("the text on boot");
+    let examine = |medium: Shared| {
+        let devices = || volume::devices(medium.clone(), "vda", None).0;
+        let next = doctor::examine(devices(), &BootInput::default(), Depth::Names);
+        if !next.is_well() {
+            return Err(format!("it is not well: {:?} {:?} {:?}", next.failure, next.findings, next.unknown));
+        }
+        let found = doctor::blackbox::read(&devices(), &BootInput::default().config());
+        let content = found.content.clone().unwrap_or_default();
+        let has = |program: &str| content.entries.iter().any(|entry| entry.card.contains(program));
+        if !has("/first") || content.torn > 1 {
+            return Err(format!("an entry is lost: {:?}, {} torn", found.boots(), content.torn));
+        }
+        for (from, to) in [(0, text), (text + TEXT_SIZE as u64, size)] {
+            if read(&before, start + from, to - from) != read(&medium, start + from, to - from) {
+                return Err("boot is changed outside the text".to_owned());
+            }
+        }
+        Ok(match (has("/second"), content.torn) {
+            (true, _) => "the new entry is there".to_owned(),
+            (false, 0) => "the new entry is not there".to_owned(),
+            (false, _) => "the new entry is torn".to_owned(),
+        })
+    };
+    let cuts = side_by_side(extent.cuts / 10, |number| {
+        let mut numbers = Numbers(seed.rotate_left(16) ^ (number as u64) << 32);
+        examine(Arc::new(log.cut(&mut numbers, true))).map_err(|reason| format!("seed {seed}, cut {number}: {reason}"))
+    });
+    let whole = examine(Arc::new(log.whole(log.len())));
+    let mut failures = tell("disks whose power was cut while a failure was kept", cuts);
+    if whole.as_deref() != Ok("the new entry is there") {
+        failures.push(format!("without a cut: {whole:?}"));
+    }
+    failures
 }
