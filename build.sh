@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Builds the images: ./build.sh [options of `initramfs-overlay build`]; see ./build.sh --help and docs/build.md.
+# Builds a bundle for machines without a compiler: ./build.sh --bundle [options of `initramfs-overlay bundle`]
 #
 # Makes the command target/release/initramfs-overlay first, which does the rest: it fetches what is missing (std's
 # sources, Zig, cargo-zigbuild, libclang, libblkid's source, BusyBox) into its cache and builds every image.
@@ -9,6 +10,12 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 toolchain=$(sed -n 's/^channel = "\(.*\)"/\1/p' "$here/rust-toolchain.toml")
 
 say() { printf '%s\n' "$*" >&2; }
+
+subcommand=build
+options=()
+for option; do
+    if [ "$option" = --bundle ]; then subcommand=bundle; else options+=("$option"); fi
+done
 
 # All that is missing at once, with how to get it.
 missing=()
@@ -42,4 +49,4 @@ quiet=()
     exit 1
 }
 
-INITRAMFS_OVERLAY_SOURCE="${INITRAMFS_OVERLAY_SOURCE:-$here}" exec "$here/target/release/initramfs-overlay" build "$@"
+INITRAMFS_OVERLAY_SOURCE="${INITRAMFS_OVERLAY_SOURCE:-$here}" exec "$here/target/release/initramfs-overlay" "$subcommand" "${options[@]}"

@@ -121,6 +121,8 @@ if [ $long = yes ]; then
 	prove "Faults of every call" initramfs-overlay-init faults FAULTS=long || status=1
 	prove "Hostile media, real boots" initramfs-overlay hostile_boots HOSTILE_MEDIA=long || status=1
 	prove "Writes of a quiet boot" initramfs-overlay quiet_boot || status=1
+	prove "A bundle without a compiler" initramfs-overlay bundle BUNDLE=long || status=1
+	prove "What distributions boot, unpacked" initramfs-overlay extract EXTRACT=long || status=1
 	prove "Commands that are ended" initramfs-overlay interrupted INTERRUPTED=long || status=1
 	prove "Boots of every target, and of every fault" initramfs-overlay boot BOOT_TARGETS=all BOOT_FAULTS=all || status=1
 	prove "Kernels with larger pages" initramfs-overlay kernels BOOT_TARGETS=all || status=1

@@ -9,6 +9,7 @@ use oci::{
 };
 use sources::{
     Substitute,
+    bundle::Bundle,
     busybox::{self, Busybox, Origin, SourceImage, VARIABLE},
     target::Target,
 };
@@ -37,6 +38,13 @@ pub fn get(
     {
         let (bytes, image) = program(text, target, *progress)?;
         return Ok(busybox::examine(bytes, Path::new(text), target, Some(Origin::Image(image)))?);
+    }
+    // The pinned bytes are the same wherever they are.
+    if given.is_none()
+        && let Some(bundle) = Bundle::find()?
+        && let Some(busybox) = busybox::pinned(target, &bundle.cache())?
+    {
+        return Ok(busybox);
     }
     Ok(busybox::get(target, given.as_deref(), cache, substitute, progress)?)
 }

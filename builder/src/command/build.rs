@@ -242,10 +242,7 @@ fn bare_inits<'a>(
     modes.sort_unstable();
     modes.dedup();
     if modes.is_empty() {
-        modes.push(BootMode::Overlay);
-        if !trust {
-            modes.push(BootMode::Virtiofs);
-        }
+        modes = program::bare_modes(trust);
     }
     if trust && modes != [BootMode::Overlay] {
         let text = "--bare-init: with --trust, which checks images, the only boot mode is `overlay`";

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Cargo features of the init that knows this way.
-const FEATURES: &str = "ram";
+pub(super) const FEATURES: &str = "ram";
 
 /// Make an initramfs that is the whole system: BusyBox with all its tools, a shell on every console, the network by DHCP.
 ///

@@ -59,15 +59,21 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// Variables of the environment and what they say.
-const ENVIRONMENT: [(&str, &str); 9] = [
+const ENVIRONMENT: [(&str, &str); 15] = [
     ("INITRAMFS_OVERLAY_CACHE", "The cache, instead of the one above."),
+    ("INITRAMFS_OVERLAY_INITS", "A directory with finished inits, as a bundle has it, instead of a compiler."),
     ("INITRAMFS_OVERLAY_SOURCE", "The source tree that init is compiled from."),
+    ("INITRAMFS_OVERLAY_TARGETS", "A directory with the definitions of the targets, as --targets-dir."),
     ("INITRAMFS_OVERLAY_BUSYBOX", "A directory with BusyBox, as --busybox."),
     ("INITRAMFS_OVERLAY_KERNELS", "A directory with kernels, instead of Debian's."),
     ("INITRAMFS_OVERLAY_TOOLS", "A directory with the tools that compile init."),
+    ("INITRAMFS_OVERLAY_UTIL_LINUX", "The source of util-linux, as a tar archive, instead of fetching it."),
     ("INITRAMFS_OVERLAY_DEBIAN_MIRROR", "The mirror of Debian that packages come from."),
     ("SOURCE_DATE_EPOCH", "The time stamp of everything that is made, in seconds since 1970 [default: 0]."),
     ("REGISTRY_AUTH_FILE", "The passwords for registries, as podman login keeps them."),
+    ("DOCKER_CONFIG", "The directory with those of docker login."),
+    ("CONTAINERS_REGISTRIES_CONF", "The file with mirrors of registries, instead of the one above."),
+    ("TMPDIR", "The directory for temporary files."),
     ("COLUMNS", "The width of the terminal."),
 ];
 
@@ -159,6 +165,25 @@ fn roff(text: &str) -> String {
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn every_variable_is_told() {
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let sources = walkdir::WalkDir::new(root).into_iter().filter_map(Result::ok);
+        let mut found = std::collections::BTreeSet::new();
+        let internal = ["INITRAMFS_OVERLAY_STATIC", "INITRAMFS_OVERLAY_TEST_FILE_NEVER_SET"];
+        for entry in sources.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "rs")) {
+            if entry.path().components().any(|part| part.as_os_str() == "src") {
+                let text = fs::read_to_string(entry.path()).unwrap();
+                let names = text.split('"').filter(|word| word.starts_with("INITRAMFS_OVERLAY_")).map(str::to_owned);
+                found.extend(names.filter(|name| !internal.contains(&name.as_str())));
+            }
+        }
+        assert!(found.len() > 8, "{found:?}");
+        for name in found {
+            assert!(ENVIRONMENT.iter().any(|(told, _)| *told == name), "{name}");
+        }
+    }
 
     #[test]
     fn every_page_has_its_sections_and_examples_keep_their_lines() {

@@ -10,6 +10,7 @@ use crate::Result;
 
 mod arguments;
 pub mod build;
+pub mod bundle;
 pub mod choice;
 pub mod completions;
 pub mod disk;
@@ -45,6 +46,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Build(Box<build::Args>),
+    Bundle(bundle::Args),
     Completions(completions::Args),
     Disk(Box<disk::Args>),
     Diskless(Box<diskless::Args>),
@@ -130,6 +132,7 @@ impl Cli {
         }
         match self.command {
             Command::Build(args) => build::run(&args),
+            Command::Bundle(args) => bundle::run(&args),
             Command::Completions(args) => completions::run(&args, Self::command()),
             Command::Disk(args) => disk::run(&args),
             Command::Diskless(args) => diskless::run(&args),

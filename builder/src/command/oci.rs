@@ -31,7 +31,7 @@ mod disk;
 mod inspect;
 mod mount;
 mod prune;
-mod ram;
+pub(super) mod ram;
 mod root;
 
 use archives::{difference, write};

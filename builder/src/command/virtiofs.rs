@@ -15,12 +15,9 @@ use indicatif::BinaryBytes;
 use initramfs_overlay_init::config::{Abilities, Config};
 use kmod::ModuleTree;
 use serde_json::json;
-use sources::{
-    target::{self, Target},
-    toolchain::Toolchain,
-};
+use sources::target::{self, Target};
 
-use super::build::{Program, source};
+use super::build::{Program, program};
 use crate::{
     Error, Result,
     command::{choice::choice, output},
@@ -28,7 +25,7 @@ use crate::{
 };
 
 /// Cargo features of the init that knows this way.
-const FEATURES: &str = "virtiofs";
+pub(super) const FEATURES: &str = "virtiofs";
 
 /// Make the initramfs of a virtual machine whose root is a folder of the host (virtiofs).
 ///
@@ -105,7 +102,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     for note in chosen.iter().flat_map(|chosen| &chosen.notes) {
         progress.say(format!("modules: {note}"));
     }
-    let (program, version) = program(target, args.init_program.as_deref(), args.source.as_deref(), progress)?;
+    let (given, source) = (args.init_program.as_deref(), args.source.as_deref());
+    let (program, version) = program::one(target, FEATURES, given, source, progress)?;
     let tree = virtiofs::tree(&Parts {
         target,
         init: &program.path,
@@ -133,22 +131,6 @@ pub(super) fn chosen_target(name: Option<&str>) -> Result<&'static Target> {
         Some(name) => Ok(target::named(name)?),
         None => Ok(target::of_this_machine()?),
     }
-}
-
-/// The init for this way, the one at `given` or compiled, and its version.
-pub(super) fn program(
-    target: &'static Target,
-    given: Option<&Path>,
-    source: Option<&Path>,
-    progress: Progress,
-) -> Result<(Program, String)> {
-    if let Some(path) = given {
-        return Ok((Program::read(path.to_owned(), target, None)?, env!("CARGO_PKG_VERSION").to_owned()));
-    }
-    let place = source::locate(source)?;
-    let cache = crate::cache::open()?;
-    let init = Toolchain::new(place.source()?, &cache, progress)?.init(target, FEATURES)?;
-    Ok((Program::read(init.path, target, None)?, place.version().to_owned()))
 }
 
 fn chosen_modules(args: &Args, target: &Target) -> Result<Chosen> {

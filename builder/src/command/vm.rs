@@ -22,9 +22,10 @@ use vm::{
 };
 
 use super::{
+    build::program,
     machine::{self, MachineArgs, accelerator_words, memory},
     substitute::SubstituteArgs,
-    virtiofs::chosen_target,
+    virtiofs::{FEATURES, chosen_target},
 };
 use crate::{
     Error, Result,
@@ -229,7 +230,7 @@ fn initramfs(
     if let Some(chosen) = chosen.as_ref().filter(|chosen| !chosen.has_pci) {
         return Err(Error::Usage(chosen.notes.join("; ")));
     }
-    let (program, version) = super::virtiofs::program(target, args.init_program.as_deref(), None, progress)?;
+    let (program, version) = program::one(target, FEATURES, args.init_program.as_deref(), None, progress)?;
     virtiofs::tree(&Parts {
         target,
         init: &program.path,

@@ -132,9 +132,7 @@ pub fn get(
         Some(entry) => entry,
         None => fetch(target, &pinned, other.as_deref(), cache, progress)?,
     };
-    let path = entry.join(ORIGIN);
-    let text = fs::read(&path).at("read", &path)?;
-    let origin: DebianPackage = serde_json::from_slice(&text).map_err(std::io::Error::from).at("read", &path)?;
+    let origin = origin_of(&entry)?;
     if origin.sha256 != package.sha256 {
         progress.say(format!(
             "warning: {}: BusyBox {} is used, SHA-256 of its package {}, because the mirror did not have the pinned {}; the image \
@@ -161,6 +159,36 @@ fn pin(target: &Target) -> Check<'_> {
 /// The folder in the cache with the pinned BusyBox for `target`, if it is there and whole.
 pub fn kept(target: &Target, cache: &Cache) -> Option<PathBuf> {
     cache.find(ROOM, &keys(target)[0], pin(target))
+}
+
+/// Returns the pinned BusyBox for `target` from a cache or a bundle, if it is there and whole. Fetches nothing.
+///
+/// # Errors
+/// As [`get`].
+pub fn pinned(target: &Target, cache: &Cache) -> Result<Option<Busybox>> {
+    let read_entry = |entry: PathBuf| read(&entry.join(PROGRAM), target, Some(Origin::Debian(origin_of(&entry)?)));
+    kept(target, cache).map(read_entry).transpose()
+}
+
+/// Returns the files of the pinned BusyBox for `target`, which is fetched where it is not in the cache: their paths in it, and where each is.
+///
+/// # Errors
+/// As [`get`].
+pub fn files(target: &Target, cache: &Cache, progress: &Progress) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let [key, _] = keys(target);
+    let entry = match kept(target, cache) {
+        Some(entry) => entry,
+        None => fetch(target, &key, None, cache, progress)?,
+    };
+    let names = [PROGRAM, ORIGIN].map(|name| Path::new(ROOM).join(&key).join(name));
+    Ok(names.into_iter().zip([PROGRAM, ORIGIN].map(|name| entry.join(name))).collect())
+}
+
+/// Reads the package of an entry of the cache.
+fn origin_of(entry: &Path) -> Result<DebianPackage> {
+    let path = entry.join(ORIGIN);
+    let text = fs::read(&path).at("read", &path)?;
+    Ok(serde_json::from_slice(&text).map_err(std::io::Error::from).at("read", &path)?)
 }
 
 /// Fetches the pinned version, or, where the mirror has only another one and there is a key for that, that; each to its own entry.

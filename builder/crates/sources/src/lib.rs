@@ -2,7 +2,7 @@
 //! is fetched is pinned by its digest, or said to differ, and goes into the cache that the caller names.
 //!
 //! The modules: `target` reads the definitions in `targets/`, `apt`, `deb` and `fetch` bring what others made, `busybox` and
-//! `kernel_package` choose among it, `toolchain` compiles.
+//! `kernel_package` choose among it, `toolchain` compiles, `bundle` holds what was compiled elsewhere.
 //!
 //! ```
 //! use initramfs_overlay_sources::target;
@@ -17,6 +17,7 @@
 //! ```
 
 pub mod apt;
+pub mod bundle;
 pub mod busybox;
 pub mod deb;
 mod error;

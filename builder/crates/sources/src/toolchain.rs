@@ -27,6 +27,7 @@ pub use self::{
 };
 use crate::{Error, Result, target::Target};
 
+mod command;
 mod crates;
 mod environment;
 pub mod libblkid;
@@ -220,6 +221,16 @@ impl<'a> Toolchain<'a> {
         Ok(())
     }
 
+    /// Directories whose paths are not to be in a program, and what stands for each. rustc takes the last one that fits.
+    fn remapped(&self, sysroot: &Path, registries: &[PathBuf], output: &Path) -> Vec<(PathBuf, &'static str)> {
+        let mut remapped: Vec<(PathBuf, &str)> = cargo_home().map(|home| (home, "/cargo")).into_iter().collect();
+        remapped.extend(registries.iter().map(|registry| (registry.clone(), "/crates")));
+        remapped.push((self.source.root.clone(), "/initramfs-overlay"));
+        remapped.push((output.to_owned(), "/build"));
+        remapped.push((sysroot.to_owned(), "/rust"));
+        remapped
+    }
+
     fn cargo(&self, program: &OsStr) -> Command {
         let mut command = base::program::command(program);
         environment::clean(&mut command);
@@ -229,12 +240,7 @@ impl<'a> Toolchain<'a> {
 
     /// Separated as cargo wants it, so that a folder with a blank in its name works.
     fn rustflags(&self, target: &Target, sysroot: &Path, registries: &[PathBuf], output: &Path) -> OsString {
-        // rustc takes the last one that fits.
-        let mut remapped: Vec<(PathBuf, &str)> = cargo_home().map(|home| (home, "/cargo")).into_iter().collect();
-        remapped.extend(registries.iter().map(|registry| (registry.clone(), "/crates")));
-        remapped.push((self.source.root.clone(), "/initramfs-overlay"));
-        remapped.push((output.to_owned(), "/build"));
-        remapped.push((sysroot.to_owned(), "/rust"));
+        let remapped = self.remapped(sysroot, registries, output);
         let mut flags = OsString::from(RUSTFLAGS.join("\x1f"));
         for flag in &target.rust_flags {
             flags.push("\x1f");

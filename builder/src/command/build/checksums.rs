@@ -40,8 +40,13 @@ pub fn update(output: &Path, version: &str, made: Vec<(String, String)>) -> Resu
     Ok(Some(file))
 }
 
-/// Returns true if `name` is that of an image of this version, of its manifest or of its bill of materials.
+/// Returns true if `name` is that of an image of this version, of its manifest or of its bill of materials, or of a bundle.
 fn is_artifact(name: &str, version: &str) -> bool {
+    let bundle =
+        name.strip_prefix(&format!("initramfs-overlay-{version}-")).and_then(|rest| rest.strip_suffix(".tar.gz"));
+    if let Some(target) = bundle {
+        return !target.contains('-');
+    }
     let image = name.strip_suffix(MANIFEST).or_else(|| name.strip_suffix(BILL)).unwrap_or(name);
     let Some((stem, suffix)) = image.rsplit_once('.') else { return false };
     if suffix != bare::SUFFIX && !Compression::ALL.iter().any(|compression| compression.suffix() == suffix) {
@@ -71,11 +76,13 @@ mod tests {
             "init-1.0-x86_64-debug.elf.manifest.json",
             "diskless-1.0-i686.xz",
             "diskless-1.0-i686.gz.spdx.json",
+            "initramfs-overlay-1.0-x86_64.tar.gz",
         ] {
             assert!(is_artifact(name, "1.0"), "{name}");
         }
         for name in [
             "init-1.0.1-i686.gz",
+            "initramfs-overlay-1.0-rc1-x86_64.tar.gz",
             "diskless-1.0.1-i686.gz",
             "diskless-1.0-rc1-i686.gz",
             "init-1.0-rc1-i686.gz",

@@ -9,11 +9,12 @@ use base::{IoContext, cache::Cache, digest::digest, elf, progress::Progress};
 use clap::ValueEnum;
 use contract::names;
 use sources::{
+    bundle::Bundle,
     target::Target,
     toolchain::{self, Crate, Toolchain},
 };
 
-use super::source::Place;
+use super::source::{self, Place};
 use crate::{Error, Result};
 
 /// An init, ready to be put into an image.
@@ -75,12 +76,14 @@ impl BootMode {
 pub enum Programs<'a> {
     /// The user's.
     Given(Program),
+    /// Finished ones.
+    Bundled(&'a Bundle),
     /// Compiled.
     Compiled(Box<Toolchain<'a>>),
 }
 
 impl<'a> Programs<'a> {
-    /// Checks the program `given`, else looks for the source and the machine's Rust. Compiles nothing yet.
+    /// Checks the program `given`, else takes the bundle, else looks for the source and the machine's Rust. Compiles nothing yet.
     ///
     /// # Errors
     /// [`Error::Usage`] where one program is given for several targets or there is no source, [`Error::WrongProgram`]
@@ -92,8 +95,10 @@ impl<'a> Programs<'a> {
         cache: &'a Cache,
         progress: Progress,
     ) -> Result<Self> {
-        let Some(path) = given else {
-            return Ok(Self::Compiled(Box::new(Toolchain::new(place.source()?, cache, progress)?)));
+        let path = match (given, place) {
+            (Some(path), _) => path,
+            (None, Place::Bundled(bundle)) => return Ok(Self::Bundled(bundle)),
+            (None, _) => return Ok(Self::Compiled(Box::new(Toolchain::new(place.source()?, cache, progress)?))),
         };
         let [target] = targets else {
             return Err(Error::Usage(format!(
@@ -135,39 +140,70 @@ impl<'a> Programs<'a> {
             }
             _ => {}
         }
-        let mut features: Vec<&str> = modes.iter().map(|mode| mode.feature()).collect();
-        // The appliance's own init has what people in front of it need; a machine of a host's has none.
-        let appliance = modes == [BootMode::Overlay];
-        let blackbox = modes.contains(&BootMode::Overlay);
-        let extras =
-            [("blackbox", blackbox), ("qr", appliance), ("recover", appliance), ("shell", shell), ("trust", trust)];
-        for (feature, wanted) in extras {
-            if wanted {
-                features.push(feature);
-            }
-        }
-        self.with(target, &features.join(","))
+        self.with(target, &features(modes, shell, trust))
     }
 
-    /// Returns the init for `target`, compiled with these features; a given one is returned as it is.
+    /// Returns the init for `target`, compiled with these features, now or for the bundle; a given one is returned as it is.
     ///
     /// # Errors
-    /// Any of the compilation's, and of [`Program::read`].
+    /// Any of the compilation's, of [`Bundle::init`] and of [`Program::read`].
     pub fn with(&self, target: &'static Target, features: &str) -> Result<Program> {
-        let toolchain = match self {
+        let (init, rust_release, rust_commit) = match self {
             Self::Given(program) => return Ok(program.clone()),
-            Self::Compiled(toolchain) => toolchain,
+            Self::Bundled(bundle) => {
+                let manifest = &bundle.manifest;
+                (bundle.init(target, features)?, &*manifest.rust_release, &*manifest.rust_commit)
+            }
+            Self::Compiled(toolchain) => {
+                let rust = toolchain.rust();
+                (toolchain.init(target, features)?, &*rust.release, rust.commit())
+            }
         };
-        let init = toolchain.init(target, features)?;
-        let rust = toolchain.rust();
         let build = Build {
             features: features.to_owned(),
             crates: init.crates,
-            rust_release: rust.release.clone(),
-            rust_commit: rust.commit().to_owned(),
+            rust_release: rust_release.to_owned(),
+            rust_commit: rust_commit.to_owned(),
         };
         Program::read(init.path, target, Some(build))
     }
+}
+
+/// Returns the init at `given`, else of the bundle, else compiled from the tree `source` or the one that is found, and its version.
+///
+/// # Errors
+/// As [`Programs::new`] and [`Programs::with`].
+pub fn one(
+    target: &'static Target,
+    features: &str,
+    given: Option<&Path>,
+    source: Option<&Path>,
+    progress: Progress,
+) -> Result<(Program, String)> {
+    if let Some(path) = given {
+        return Ok((Program::read(path.to_owned(), target, None)?, env!("CARGO_PKG_VERSION").to_owned()));
+    }
+    let place = source::locate(source)?;
+    let cache = crate::cache::open()?;
+    let program = Programs::new(None, &place, &[target], &cache, progress)?.with(target, features)?;
+    Ok((program, place.version().to_owned()))
+}
+
+/// Returns the features of an init with these boot modes, with a shell, for signed images only.
+pub fn features(modes: &[BootMode], shell: bool, trust: bool) -> String {
+    // The appliance's own init has what people in front of it need; a machine of a host's has none.
+    let appliance = modes == [BootMode::Overlay];
+    let blackbox = modes.contains(&BootMode::Overlay);
+    let extras =
+        [("blackbox", blackbox), ("qr", appliance), ("recover", appliance), ("shell", shell), ("trust", trust)];
+    let extras = extras.into_iter().filter_map(|(feature, wanted)| wanted.then_some(feature));
+    modes.iter().map(|mode| mode.feature()).chain(extras).collect::<Vec<_>>().join(",")
+}
+
+/// Returns the boot modes of an init that is written alone, where nobody says which.
+pub fn bare_modes(trust: bool) -> Vec<BootMode> {
+    let modes = [BootMode::Overlay, BootMode::Virtiofs];
+    modes.into_iter().filter(|mode| !trust || *mode == BootMode::Overlay).collect()
 }
 
 /// Returns true if the init at `path` contains `words`, a text that only an init with a certain feature has.

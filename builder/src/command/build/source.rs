@@ -4,12 +4,19 @@
 use std::path::{Path, PathBuf};
 
 use base::environment::variable;
-use sources::toolchain::{SOURCE_VARIABLE, SourceTree};
+use sources::{
+    bundle::Bundle,
+    toolchain::{SOURCE_VARIABLE, SourceTree},
+};
 
 use crate::{Error, Result};
 
-/// The source tree that this command was built from; it may be gone, or on another machine.
-const BUILT_FROM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// The source tree that this command was built from; it may be gone, or on another machine. The command of a bundle does not know it: its
+/// bytes are the same wherever it was built.
+const BUILT_FROM: Option<&str> = match option_env!("INITRAMFS_OVERLAY_STATIC") {
+    None => Some(concat!(env!("CARGO_MANIFEST_DIR"), "/..")),
+    Some(_) => None,
+};
 
 /// A folder of the source tree that goes into every image, and where images go.
 const INCLUDE: &str = "src";
@@ -22,6 +29,8 @@ pub enum Place {
     Inside(SourceTree),
     /// Somewhere else; the source tree that this command was built from is still there. Nothing of the user's is in it.
     Outside(SourceTree),
+    /// Anywhere; the inits are finished.
+    Bundled(Bundle),
     /// Without a source tree; the text says where one was looked for.
     Without(String),
 }
@@ -34,6 +43,10 @@ impl Place {
     pub fn source(&self) -> Result<&SourceTree> {
         match self {
             Self::Inside(source) | Self::Outside(source) => Ok(source),
+            Self::Bundled(bundle) => Err(Error::Usage(format!(
+                "the inits of {} are used, and nothing is compiled; name a source tree with --source",
+                bundle.root().display()
+            ))),
             Self::Without(text) => Err(Error::Usage(text.clone())),
         }
     }
@@ -42,6 +55,7 @@ impl Place {
     pub fn version(&self) -> &str {
         match self {
             Self::Inside(source) | Self::Outside(source) => &source.version,
+            Self::Bundled(bundle) => &bundle.manifest.version,
             Self::Without(_) => env!("CARGO_PKG_VERSION"),
         }
     }
@@ -65,17 +79,32 @@ impl Place {
     }
 }
 
-/// The source tree `given` (or `$INITRAMFS_OVERLAY_SOURCE`), else the one that the current folder is in, else the one this
-/// command was built from.
+/// Returns the source tree `given`, else the bundle that `$INITRAMFS_OVERLAY_INITS` names, else the tree that `$INITRAMFS_OVERLAY_SOURCE`
+/// names, else the bundle beside this command, else a tree as [`locate_tree`].
+///
+/// # Errors
+/// [`Error::Usage`] where the given one is none; [`Error::Io`]; as [`Bundle::open`].
+pub fn locate(given: Option<&Path>) -> Result<Place> {
+    let bundle = match given {
+        Some(_) => None,
+        None if variable(SOURCE_VARIABLE).is_some() => Bundle::named()?,
+        None => Bundle::find()?,
+    };
+    bundle.map_or_else(|| locate_tree(given), |bundle| Ok(Place::Bundled(bundle)))
+}
+
+/// Returns the source tree `given` (or `$INITRAMFS_OVERLAY_SOURCE`), else the one that the current folder is in, else the one this command
+/// was built from.
 ///
 /// # Errors
 /// [`Error::Usage`] where the given one is none; [`Error::Io`].
-pub fn locate(given: Option<&Path>) -> Result<Place> {
+pub fn locate_tree(given: Option<&Path>) -> Result<Place> {
     let named = given.is_some() || variable(SOURCE_VARIABLE).is_some();
     match SourceTree::find(given) {
         Ok(source) => Ok(Place::Inside(source)),
         Err(sources::Error::Usage(text)) if !named => {
-            Ok(SourceTree::find(Some(Path::new(BUILT_FROM))).map_or(Place::Without(text), Place::Outside))
+            let built_from = BUILT_FROM.and_then(|path| SourceTree::find(Some(Path::new(path))).ok());
+            Ok(built_from.map_or(Place::Without(text), Place::Outside))
         }
         Err(error) => Err(error.into()),
     }

@@ -16,24 +16,22 @@ use oci::{
 use sources::{
     busybox,
     target::{self, Target},
-    toolchain::Toolchain,
 };
 
 use crate::{
     Error, Result, busybox_image,
     command::build::{
-        Program,
         modules::{Wanted, choose as choose_modules},
-        source,
+        program,
     },
     command::substitute::SubstituteArgs,
     image,
 };
 
 /// Cargo features of the init that runs a root in memory.
-const FEATURES: &str = "ram";
+pub const FEATURES: &str = "ram";
 /// Cargo features of the init that also takes its root from a disk, and directories from the host.
-const ALL_FEATURES: &str = "ram,lower,virtiofs";
+pub const ALL_FEATURES: &str = "ram,lower,virtiofs";
 
 /// Options for running the image, which override its own configuration.
 #[derive(Debug, clap::Args)]
@@ -185,17 +183,11 @@ impl RunArgs {
         if let Some(modules) = choose_modules(&wanted, &[target], "", &progress)? {
             image::put_modules(&mut merge.tree, &modules)?;
         }
-        let init = match &self.init_program {
-            Some(path) => Program::read(path.clone(), target, None)?.path,
-            None => {
-                let features =
-                    if workload.disk.is_empty() && workload.shares.is_empty() { FEATURES } else { ALL_FEATURES };
-                let place = source::locate(self.source.as_deref())?;
-                Toolchain::new(place.source()?, &crate::cache::open()?, progress)?.init(target, features)?.path
-            }
-        };
+        let features = if workload.disk.is_empty() && workload.shares.is_empty() { FEATURES } else { ALL_FEATURES };
+        let (given, source) = (self.init_program.as_deref(), self.source.as_deref());
+        let (program, _) = program::one(target, features, given, source, progress)?;
         let network = beside.busybox.map(|busybox| Busybox { program: &busybox.bytes, applets: &busybox.applets });
-        Ok(ram::put(image, merge, workload, Content::host(init)?, network)?)
+        Ok(ram::put(image, merge, workload, Content::host(program.path)?, network)?)
     }
 }
 
