@@ -14,6 +14,11 @@ use initramfs_overlay_archive::{
     extract::{Extracted, extract},
 };
 
+#[path = "../../../tests/support/described.rs"]
+mod described;
+
+use described::described;
+
 fn sh(folder: &Path, script: &str) {
     let output = Command::new("sh").args(["-ec", script]).current_dir(folder).output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
@@ -21,32 +26,6 @@ fn sh(folder: &Path, script: &str) {
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
-}
-
-/// Every name below `folder` with all that an extraction gives it. Hard links are the same number.
-fn described(folder: &Path) -> Vec<String> {
-    let mut inodes: Vec<u64> = Vec::new();
-    let mut lines = Vec::new();
-    for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
-        let entry = entry.unwrap();
-        let (path, meta) = (entry.path(), entry.path().symlink_metadata().unwrap());
-        let content = if meta.is_file() { fs::read(path).unwrap() } else { Vec::new() };
-        let target = meta.is_symlink().then(|| fs::read_link(path).unwrap());
-        let first = inodes.iter().position(|inode| *inode == meta.ino()).unwrap_or(inodes.len());
-        inodes.push(meta.ino());
-        // GNU cpio leaves the times of links and directories as they come; the kernel sets those of directories last, as we do.
-        let time = if meta.is_file() || meta.mode() & 0o170_000 == 0o010_000 { meta.mtime() } else { 0 };
-        lines.push(format!(
-            "{} {:o} {}:{} {time} {} {first} {target:?} {}",
-            path.strip_prefix(folder).unwrap().display(),
-            meta.mode(),
-            meta.uid(),
-            meta.gid(),
-            meta.rdev(),
-            content.iter().fold(content.len(), |sum, byte| sum.wrapping_mul(31) + usize::from(*byte))
-        ));
-    }
-    lines
 }
 
 /// A root with everything in it, and its archive as `cpio` and `find` make it.
