@@ -123,6 +123,7 @@ if [ $long = yes ]; then
 	prove "Writes of a quiet boot" initramfs-overlay quiet_boot || status=1
 	prove "A bundle without a compiler" initramfs-overlay bundle BUNDLE=long || status=1
 	prove "What distributions boot, unpacked" initramfs-overlay extract EXTRACT=long || status=1
+	prove "The commands of the pages, with their boots" initramfs-overlay readme README=long || status=1
 	prove "Commands that are ended" initramfs-overlay interrupted INTERRUPTED=long || status=1
 	prove "Boots of every target, and of every fault" initramfs-overlay boot BOOT_TARGETS=all BOOT_FAULTS=all || status=1
 	prove "Kernels with larger pages" initramfs-overlay kernels BOOT_TARGETS=all || status=1

@@ -1,6 +1,6 @@
 //! Commands that are ended at random moments leave no process, no temporary file and no half of an output, and say by which signal.
 //!
-//! `INTERRUPTED=long` tries each command with each signal 20 times.
+//! `INTERRUPTED=long` tries each command, and some more, with each signal 20 times; `INTERRUPTED=N` N times.
 
 #[allow(dead_code, reason = "of the boots' helpers few are needed")]
 #[path = "cases/ended.rs"]
@@ -30,6 +30,7 @@ use support::Numbers;
 static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
 /// A command: its name, the time in which it is ended, its arguments and its output.
+#[derive(Clone)]
 struct Case {
     name: &'static str,
     time: Duration,
@@ -43,6 +44,8 @@ struct Case {
 struct Lab {
     work: tempfile::TempDir,
     cases: Vec<Case>,
+    /// Those that others stand for in a short run.
+    more: Vec<Case>,
 }
 
 fn lab() -> Result<Lab, String> {
@@ -98,11 +101,24 @@ fn lab() -> Result<Lab, String> {
         case("oci run", 8, "oci run IMAGE --disk --accel tcg", None, false),
         case("vm", 8, "vm ROOT --kernel debian --accel tcg -- -c sleep", None, false),
         case("run", 8, "run OUT/../initrd --timeout 60s", None, false),
-        case("build", 12, "build --target x86_64 --output OUT", Some("init"), true),
+        case("build", 12, "build --target x86_64 --output-dir OUT", Some("init"), true),
+        case("inspect --extract", 1, "inspect OUT/../large --extract OUT/tree", Some("tree"), false),
     ];
+    let more = vec![
+        case("diskless", 12, "diskless --target x86_64 --output-dir OUT", Some("diskless"), true),
+        case("virtiofs", 12, "virtiofs --no-modules -o OUT/virtiofs.gz", Some("virtiofs.gz"), true),
+        case("bundle", 12, "bundle --target x86_64 --output-dir OUT", Some("bundle"), true),
+        case("oci --erofs", 4, "oci IMAGE --erofs OUT/oci.img", Some("oci.img"), false),
+        case("oci run, from memory", 8, "oci run IMAGE --accel tcg", None, false),
+        case("disk, of an image", 4, "disk OUT/disk.img --image OUT/../system.img", Some("disk.img"), false),
+    ];
+    let mut large = command(&work, &words("oci IMAGE -o OUT/../large --cmd /bin/sh --compress none"), false);
+    ended::run(&mut large).expect(0);
+    let mut system = command(&work, &words("oci IMAGE --squashfs OUT/../system.img"), false);
+    ended::run(&mut system).expect(0);
     let mut initrd = command(&work, &words("oci IMAGE -o OUT/../initrd --exclude noise --cmd /bin/sh"), false);
     ended::run(&mut initrd).expect(0);
-    Ok(Lab { work, cases })
+    Ok(Lab { work, cases, more })
 }
 
 fn command(work: &tempfile::TempDir, arguments: &[String], compiles: bool) -> Command {
@@ -143,7 +159,7 @@ fn descendants() -> Vec<(i32, String)> {
 fn interrupt(lab: &Lab, case: &Case, signal: Signal, after: Duration) {
     let shown = format!("{} by {signal:?} after {after:?}", case.name);
     if let Some(output) = &case.output {
-        let _ = fs::remove_file(output);
+        let _ = fs::remove_file(output).or_else(|_| fs::remove_dir_all(output));
     }
     let log = fs::File::create(lab.work.path().join("log")).expect("a file");
     let errors = log.try_clone().expect("a file");
@@ -192,12 +208,15 @@ fn commands_that_are_ended_leave_nothing() {
     };
     signals::restore();
     set_child_subreaper(Some(rustix::process::getpid())).expect("prctl");
-    let rounds = if std::env::var("INTERRUPTED").is_ok_and(|value| value == "long") { 20 } else { 1 };
+    let wish = std::env::var("INTERRUPTED").ok();
+    let is_long = wish.is_some();
+    let rounds = wish.map_or(1, |wish| wish.parse().unwrap_or(20));
+    let cases: Vec<&Case> = lab.cases.iter().chain(lab.more.iter().filter(|_| is_long)).collect();
     let seed = u64::from(std::process::id());
     println!("seed {seed}");
     let mut numbers = Numbers(seed);
     for _ in 0..rounds {
-        for case in &lab.cases {
+        for case in &cases {
             for signal in [Signal::INT, Signal::TERM, Signal::HUP, Signal::KILL] {
                 let most = usize::try_from(case.time.as_millis()).expect("a number");
                 // The first moments belong to the loader of programs, which knows nothing of signals.

@@ -1,6 +1,12 @@
 //! The commands of README.md and of the pages in docs/, as a new user types them: each is a command line that is taken, and those that need
 //! neither a boot nor a compiler nor a registry are run in order, page by page, in a directory with the files that the page speaks of; once
-//! into a pipe, once on a terminal of 60 columns.
+//! into a pipe, once on a terminal of 60 columns. The others are run with `README=long`.
+
+#[path = "readme/boots.rs"]
+mod boots;
+#[path = "oci_images/layout.rs"]
+mod layout;
+mod support;
 
 use std::{
     fs,

@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base::{IoContext, escape::escape};
+use base::{IoContext, cleanup, escape::escape};
 use rustix::{
     fs::{
         AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, UTIME_OMIT, Uid, chmodat, chownat,
@@ -50,11 +50,12 @@ pub struct Extracted {
 pub const SHOWN: usize = 20;
 
 /// Unpacks an initramfs into the directory `folder`, which is made. As root it keeps owners and makes devices, else everything is the
-/// user's own, without setuid and setgid.
+/// user's own, without setuid and setgid. Interrupted, it takes a directory that it made away again.
 ///
 /// # Errors
 /// [`Error::Damaged`] and [`Error::NotInitramfs`] for the file, [`Error::Base`] where the directory cannot be written.
 pub fn extract(reader: impl Read, path: &Path, folder: &Path) -> Result<Extracted> {
+    let _unfinished = (!folder.exists()).then(|| cleanup::TempPath::new(folder));
     std::fs::create_dir_all(folder).at("create", folder)?;
     let root = open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let mut extraction = Extraction {
@@ -296,6 +297,8 @@ impl Extraction {
 
 impl Visit for Extraction {
     fn begin(&mut self, archive: u64, header: &Header) -> Result<bool> {
+        // What is being taken away gets nothing new.
+        cleanup::wait_if_interrupted();
         if archive != self.archive {
             self.archive = archive;
             self.first_names.clear();

@@ -1,0 +1,324 @@
+//! The commands of the pages that boot, build or ask a registry: in order, page by page, in an empty directory, by a user who is not root,
+//! into a pipe and on a terminal of 60 columns. `README=long`; as root, who makes the user's directory and becomes that user.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader},
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use base::{digest::digest, progress::Progress};
+use initramfs_overlay::{busybox_image, busybox_rootfs, busybox_rootfs::RootFile};
+use serde_json::{Value, json};
+use sources::{
+    Substitute,
+    bundle::{Listed, Manifest},
+    kernel_package::{self, Kernel},
+    target,
+    toolchain::{SourceTree, Toolchain},
+};
+
+use super::{layout, pages, support, workspace};
+
+/// The user: nobody, as Debian numbers it.
+const USER: u32 = 65534;
+/// The inits that the pages' commands ask for.
+const INITS: [(&str, &str); 8] = [
+    ("x86_64", "overlay"),
+    ("x86_64", "overlay,shell"),
+    ("x86_64", "overlay,trust"),
+    ("x86_64", "overlay,shell,trust"),
+    ("x86_64", "ram"),
+    ("x86_64", "ram,lower,virtiofs"),
+    ("x86_64", "virtiofs"),
+    ("armv6l", "overlay"),
+];
+/// Pages whose commands need more than this machine has: an application's own registry, a kernel of the reader's.
+const BOOTED: [&str; 10] = [
+    "README.md",
+    "docs/diskless.md",
+    "docs/oci.md",
+    "docs/parameters.md",
+    "docs/ram.md",
+    "docs/run.md",
+    "docs/threat-model.md",
+    "docs/update.md",
+    "docs/virtiofs.md",
+    "docs/vm.md",
+];
+/// Words that the demonstration's shell is told until its machine is off.
+const POWER_OFF: &str = "(while sleep 5 && echo poweroff; do :; done) 2>/dev/null | ";
+
+/// Debian's docker-registry, which stands for the registries of the pages.
+struct Registry {
+    child: Child,
+    address: String,
+}
+
+impl Registry {
+    fn start(folder: &Path) -> Self {
+        let text = format!(
+            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: '127.0.0.1:0'\n",
+            folder.join("storage").display()
+        );
+        fs::write(folder.join("config.yml"), text).unwrap();
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(folder.join("config.yml")).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, rest) = line.split_once("listening on ")?;
+            Some(rest.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect::<String>())
+        });
+        std::thread::spawn(move || lines.for_each(drop));
+        Self { child, address: address.expect("an address") }
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Everything that is the same for all pages.
+struct Lab {
+    work: tempfile::TempDir,
+    kernel: Kernel,
+    busybox: Vec<u8>,
+    _registry: Registry,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let work = tempfile::Builder::new().permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755)).tempdir();
+        let work = work.unwrap();
+        let cache = initramfs_overlay::cache::open().unwrap();
+        let (x86_64, none) = (target::named("x86_64").unwrap(), Progress::none());
+        let kernel = kernel_package::debian(x86_64, &cache, Substitute::Refuse, &none).unwrap();
+        kernel_package::debian(target::named("armv6l").unwrap(), &cache, Substitute::Refuse, &none).unwrap();
+        let busybox = busybox_image::get(x86_64, None, &cache, Substitute::Refuse, &none).unwrap().bytes;
+        busybox_image::get(target::named("armv6l").unwrap(), None, &cache, Substitute::Refuse, &none).unwrap();
+
+        // What root fetched is root's, and nobody else may write to it; the cache itself is the user's.
+        let own = work.path().join("home/.cache/initramfs-overlay");
+        fs::create_dir_all(&own).unwrap();
+        for room in ["busybox", "kernel"] {
+            let from = cache.root().join(room);
+            support::tool("cp", &["-al", from.to_str().unwrap(), own.to_str().unwrap()]);
+        }
+        inits(&work.path().join("bin"), &cache);
+        let registry = Registry::start(work.path());
+        let mirrors = ["docker.io", "ghcr.io"].map(|name| {
+            format!(
+                "[[registry]]\nlocation = \"{name}\"\n[[registry.mirror]]\nlocation = \"{}\"\ninsecure = true\n",
+                registry.address
+            )
+        });
+        fs::write(work.path().join("registries.conf"), mirrors.concat()).unwrap();
+        let lab = Self { work, kernel, busybox, _registry: registry };
+        let images = lab.work.path().join("images");
+        lab.images(&images);
+        for name in ["library/alpine:3.22", "me/app:1.4"] {
+            let to = format!("docker://{}/{name}", lab._registry.address);
+            let from = format!("oci:{}:debian", images.display());
+            support::tool("skopeo", &["copy", "-q", "--dest-tls-verify=false", &from, &to]);
+        }
+        support::tool("chown", &["-R", &format!("{USER}:{USER}"), lab.work.path().join("home").to_str().unwrap()]);
+        lab
+    }
+
+    /// Makes a root directory that boots, with a kernel in it.
+    fn root(&self, root: &Path) {
+        let init = fs::read(workspace().join("test-images/root/sbin/init")).unwrap();
+        let check = b"#!/bin/sh\necho checked $*\n";
+        let files = [
+            RootFile { path: "sbin/init", mode: 0o755, content: &init },
+            RootFile { path: "usr/bin/check", mode: 0o755, content: check },
+            RootFile { path: "etc/os-release", mode: 0o644, content: b"ID=made\n" },
+            RootFile { path: "etc/image-id", mode: 0o644, content: b"A\n" },
+        ];
+        fs::create_dir_all(root).unwrap();
+        busybox_rootfs::make(root, &self.busybox, &files).unwrap();
+        symlink("busybox", root.join("bin/cat")).unwrap();
+    }
+
+    /// Makes a layout with the images of the pages: a shell and its tools.
+    fn images(&self, folder: &Path) {
+        let root = self.work.path().join("image-root");
+        self.root(&root);
+        let mut layer = tar::Builder::new(Vec::new());
+        layer.follow_symlinks(false);
+        layer.append_dir_all(".", &root).unwrap();
+        let layer = layer.into_inner().unwrap();
+        layout::layout(folder, "amd64", &json!({ "Cmd": ["/bin/cat", "/etc/os-release"] }), &[(layer.clone(), layer)]);
+        let index = folder.join("index.json");
+        let mut value: Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+        let named = |name: &str| {
+            let mut manifest = value["manifests"][0].clone();
+            manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": name });
+            manifest
+        };
+        let manifests = [named("debian"), named("large")];
+        value["manifests"] = json!(manifests);
+        fs::write(index, value.to_string()).unwrap();
+    }
+
+    /// Makes the empty directory of a page, with the files that it speaks of.
+    fn prepare(&self, page: &str) -> PathBuf {
+        let folder = tempfile::Builder::new().tempdir_in(self.work.path()).unwrap().keep();
+        if page == "docs/run.md" {
+            self.root(&folder.join("rootfs"));
+            self.root(&folder.join("rootfs-new"));
+        }
+        if page == "docs/vm.md" || page == "docs/virtiofs.md" {
+            let (root, kernel) = (folder.join("root"), &self.kernel);
+            self.root(&root);
+            fs::create_dir_all(root.join("boot")).unwrap();
+            fs::copy(&kernel.vmlinuz, root.join(format!("boot/vmlinuz-{}", kernel.version))).unwrap();
+            fs::create_dir_all(root.join("usr/lib/modules")).unwrap();
+            let into = root.join("usr/lib/modules").join(&kernel.version);
+            support::tool("cp", &["-a", kernel.modules.to_str().unwrap(), into.to_str().unwrap()]);
+            fs::remove_dir(root.join("lib")).unwrap();
+            symlink("usr/lib", root.join("lib")).unwrap();
+        }
+        fs::write(folder.join("Makefile"), "test:\n\t@echo tested\n").unwrap();
+        fs::write(folder.join("token"), "secret\n").unwrap();
+        fs::create_dir(folder.join("rescue")).unwrap();
+        fs::write(folder.join("rescue/note"), "a file\n").unwrap();
+        let key = "untrusted comment: minisign public key\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
+        fs::write(folder.join("vendor.pub"), key).unwrap();
+        let images = self.work.path().join("images");
+        support::tool("cp", &["-a", images.to_str().unwrap(), folder.to_str().unwrap()]);
+        let (from, to) = (format!("oci:{}/images:debian", folder.display()), folder.join("saved.tar"));
+        support::tool("skopeo", &["copy", "-q", &from, &format!("docker-archive:{}:saved:1", to.display())]);
+        support::tool("chown", &["-R", &format!("{USER}:{USER}"), folder.to_str().unwrap()]);
+        if page == "README.md" || page == "docs/run.md" {
+            // What ./build.sh leaves.
+            let built = self.run(&folder, "initramfs-overlay build --target x86_64,armv6l --variant standard", false);
+            assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        }
+        folder
+    }
+
+    /// Runs a shell command as the user.
+    fn run(&self, folder: &Path, script: &str, on_terminal: bool) -> Output {
+        let mut command = Command::new("setpriv");
+        let user = USER.to_string();
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "sh", "-c"]);
+        command.arg(if on_terminal { "exec script -qec \"$INNER\" /dev/null" } else { script });
+        let bin = self.work.path().join("bin");
+        command.env_clear().env("PATH", format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", bin.display()));
+        command.env("INNER", format!("stty cols 60 rows 24; {script}")).env("HOME", self.work.path().join("home"));
+        command.env("CONTAINERS_REGISTRIES_CONF", self.work.path().join("registries.conf"));
+        command.current_dir(folder).stdin(Stdio::null()).output().unwrap()
+    }
+}
+
+/// Puts the command and its inits into the directory `bin`, as a bundle has them.
+fn inits(bin: &Path, cache: &base::cache::Cache) {
+    let inits = bin.join("inits");
+    fs::create_dir_all(&inits).unwrap();
+    let command = bin.join("initramfs-overlay");
+    if fs::hard_link(env!("CARGO_BIN_EXE_initramfs-overlay"), &command).is_err() {
+        fs::copy(env!("CARGO_BIN_EXE_initramfs-overlay"), &command).unwrap();
+    }
+    let source = SourceTree::find(Some(&workspace())).unwrap();
+    let toolchain = Toolchain::new(&source, cache, Progress::none()).unwrap();
+    let mut manifest = Manifest::new(&source.version, toolchain.rust());
+    for (name, features) in INITS {
+        let init = toolchain.init(target::named(name).unwrap(), features).unwrap();
+        let bytes = fs::read(&init.path).unwrap();
+        let listed = Listed {
+            target: name.to_owned(),
+            features: features.to_owned(),
+            size: bytes.len() as u64,
+            sha256: digest(&bytes),
+            crates: init.crates,
+        };
+        fs::write(inits.join(listed.file()), bytes).unwrap();
+        manifest.inits.push(listed);
+    }
+    fs::write(inits.join("manifest.json"), manifest.to_json().unwrap()).unwrap();
+}
+
+/// Returns a page's command as it can be run here, and the status that it ends with.
+fn adapted(line: &str, kernel: &Kernel) -> (String, i32) {
+    let tree = kernel.modules.display();
+    // Synopses: what may be left out is left out.
+    let line = line.split(" [").next().unwrap().replace("/lib/modules/$(uname -r)", &tree.to_string());
+    let mut line = line.replace("/lib/modules/<kernel-version>", &tree.to_string()).replace("6.12.5", &kernel.version);
+    let (mut before, mut status) = (String::new(), 0);
+    let first = line.split(' ').next().unwrap_or_default().to_owned();
+    let place = line.find(" -- ").unwrap_or(line.len());
+    match &*first {
+        "run" => {
+            line.push_str(" --accel tcg --timeout 400s");
+            before = POWER_OFF.to_owned();
+        }
+        "vm" if line.starts_with("vm / ") => line.insert_str(place, " --kernel debian --accel tcg --timeout 400s"),
+        "vm" => line.insert_str(place, " --accel tcg --timeout 400s"),
+        "oci" if line.starts_with("oci run") => line.insert_str(place, " --accel tcg --timeout 400s"),
+        "virtiofs" if !line.contains("--module-tree") => line.push_str(&format!(" --module-tree {tree}")),
+        "build" if !line.contains("--target") => line.push_str(" --target x86_64"),
+        _ => {}
+    }
+    if line.contains("pc.img --accel") {
+        // The page shows the card of a boot that failed.
+        status = 1;
+    }
+    (format!("{before}initramfs-overlay {line}"), status)
+}
+
+#[test]
+fn commands_that_boot_do_what_the_pages_say() {
+    if std::env::var("README").as_deref() != Ok("long") {
+        return support::skip("the pages' boots are run with README=long");
+    }
+    if !rustix::process::geteuid().is_root() {
+        return support::skip("the pages' boots are prepared by root");
+    }
+    let programs = ["docker-registry", "skopeo", "setpriv", "script", "qemu-system-x86_64", "qemu-system-arm", "make"];
+    if !support::all_installed(&programs) {
+        return;
+    }
+    let lab = Lab::new();
+    let booted: BTreeSet<&str> = BOOTED.into();
+    let (mut failed, mut count) = (Vec::new(), 0);
+    for (page, commands) in pages().into_iter().filter(|(page, _)| booted.contains(page.as_str())) {
+        for on_terminal in [false, true] {
+            let folder = lab.prepare(&page);
+            for line in &commands {
+                if ["doctor ", "report "].iter().any(|other| line.starts_with(other)) {
+                    // Of disks and reports of the reader's; the short run has them.
+                    continue;
+                }
+                if line.starts_with("disk ") {
+                    let _ = fs::remove_file(folder.join(line.split(' ').nth(1).unwrap()));
+                }
+                let (script, status) = adapted(line, &lab.kernel);
+                let output = lab.run(&folder, &script, on_terminal);
+                let said = [&output.stdout[..], &output.stderr].concat();
+                let said = String::from_utf8_lossy(&said);
+                println!("{page} (terminal: {on_terminal}): {script}: {}", output.status);
+                if output.status.code() != Some(status) {
+                    let end: Vec<&str> = said.lines().rev().take(12).collect();
+                    let end: Vec<&str> = end.into_iter().rev().collect();
+                    failed.push(format!(
+                        "{page} (terminal: {on_terminal}): {script}: {}\n{}",
+                        output.status,
+                        end.join("\n")
+                    ));
+                }
+                count += 1;
+            }
+            fs::remove_dir_all(folder).unwrap();
+        }
+    }
+    assert!(failed.is_empty(), "{}", failed.join("\n\n"));
+    assert!(count > 40, "{count}");
+}
