@@ -21,6 +21,8 @@ use sources::{
     toolchain::{SourceTree, Toolchain},
 };
 
+use vm::share::{Daemon, Kind};
+
 use super::{layout, pages, support, workspace};
 
 /// The user: nobody, as Debian numbers it.
@@ -36,7 +38,7 @@ const INITS: [(&str, &str); 8] = [
     ("x86_64", "virtiofs"),
     ("armv6l", "overlay"),
 ];
-/// Pages whose commands need more than this machine has: an application's own registry, a kernel of the reader's.
+/// Pages with commands that boot, build or ask a registry.
 const BOOTED: [&str; 10] = [
     "README.md",
     "docs/diskless.md",
@@ -49,6 +51,8 @@ const BOOTED: [&str; 10] = [
     "docs/virtiofs.md",
     "docs/vm.md",
 ];
+/// Keys that end QEMU, once the demonstration is up.
+const QUIT: &str = "(sleep 120; printf '\\001x') | ";
 /// Words that the demonstration's shell is told until its machine is off.
 const POWER_OFF: &str = "(while sleep 5 && echo poweroff; do :; done) 2>/dev/null | ";
 
@@ -199,22 +203,28 @@ impl Lab {
         support::tool("chown", &["-R", &format!("{USER}:{USER}"), folder.to_str().unwrap()]);
         if page == "README.md" || page == "docs/run.md" {
             // What ./build.sh leaves.
-            let built = self.run(&folder, "initramfs-overlay build --target x86_64,armv6l --variant standard", false);
+            let line = "initramfs-overlay build --target x86_64,armv6l --variant standard";
+            let built = self.run(&folder, line, false, false);
             assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         }
         folder
     }
 
-    /// Runs a shell command as the user.
-    fn run(&self, folder: &Path, script: &str, on_terminal: bool) -> Output {
+    /// Runs a shell command as the user, or as root.
+    fn run(&self, folder: &Path, script: &str, on_terminal: bool, as_root: bool) -> Output {
         let mut command = Command::new("setpriv");
-        let user = USER.to_string();
+        let user = if as_root { "0".to_owned() } else { USER.to_string() };
         command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "sh", "-c"]);
         command.arg(if on_terminal { "exec script -qec \"$INNER\" /dev/null" } else { script });
         let bin = self.work.path().join("bin");
         command.env_clear().env("PATH", format!("{}:/usr/bin:/bin:/usr/sbin:/sbin", bin.display()));
         command.env("INNER", format!("stty cols 60 rows 24; {script}")).env("HOME", self.work.path().join("home"));
         command.env("CONTAINERS_REGISTRIES_CONF", self.work.path().join("registries.conf"));
+        if as_root {
+            // A cache of somebody else's is none of root's.
+            let cache = initramfs_overlay::cache::open().unwrap();
+            command.env("INITRAMFS_OVERLAY_CACHE", cache.root());
+        }
         command.current_dir(folder).stdin(Stdio::null()).output().unwrap()
     }
 }
@@ -257,8 +267,9 @@ fn adapted(line: &str, kernel: &Kernel) -> (String, i32) {
     let place = line.find(" -- ").unwrap_or(line.len());
     match &*first {
         "run" => {
+            // This board's machine cannot power off: Ctrl-A X, as the screen says.
+            before = if line.contains("armv6l") { QUIT } else { POWER_OFF }.to_owned();
             line.push_str(" --accel tcg --timeout 400s");
-            before = POWER_OFF.to_owned();
         }
         "vm" if line.starts_with("vm / ") => line.insert_str(place, " --kernel debian --accel tcg --timeout 400s"),
         "vm" => line.insert_str(place, " --accel tcg --timeout 400s"),
@@ -287,6 +298,8 @@ fn commands_that_boot_do_what_the_pages_say() {
         return;
     }
     let lab = Lab::new();
+    // QEMU's own virtiofsd, in C, runs as root only.
+    let needs_root = Daemon::find(None).is_ok_and(|daemon| daemon.kind == Kind::Qemu);
     let booted: BTreeSet<&str> = BOOTED.into();
     let (mut failed, mut count) = (Vec::new(), 0);
     for (page, commands) in pages().into_iter().filter(|(page, _)| booted.contains(page.as_str())) {
@@ -301,7 +314,7 @@ fn commands_that_boot_do_what_the_pages_say() {
                     let _ = fs::remove_file(folder.join(line.split(' ').nth(1).unwrap()));
                 }
                 let (script, status) = adapted(line, &lab.kernel);
-                let output = lab.run(&folder, &script, on_terminal);
+                let output = lab.run(&folder, &script, on_terminal, needs_root && line.starts_with("vm "));
                 let said = [&output.stdout[..], &output.stderr].concat();
                 let said = String::from_utf8_lossy(&said);
                 println!("{page} (terminal: {on_terminal}): {script}: {}", output.status);
