@@ -1,5 +1,8 @@
 //! The command `initramfs-overlay`: builds, inspects and boots initramfs images.
 
+// They panic where nobody reads any more: `output::print` and `progress::tell` do not.
+#![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
+
 pub mod append_modules;
 pub mod busybox_image;
 pub mod busybox_rootfs;

@@ -7,7 +7,7 @@ use std::{
 
 use base::{
     escape::one_line,
-    progress::{Bar, Display, Progress},
+    progress::{Bar, Display, Progress, tell},
 };
 use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressStyle};
 
@@ -59,7 +59,7 @@ impl Display for Stderr {
     }
 
     fn say(&self, text: &str) {
-        eprintln!("{}", one_line(text));
+        tell(format_args!("{}", one_line(text)));
     }
 }
 
@@ -101,7 +101,7 @@ impl Bar for Step {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        let say = || eprintln!("{}{separator}{}{time}", self.text, one_line(result));
+        let say = || tell(format_args!("{}{separator}{}{time}", self.text, one_line(result)));
         // The other bars stay below what is said.
         self.bars.as_ref().map_or_else(say, |bars| bars.suspend(say));
     }

@@ -184,6 +184,7 @@ fn interrupt(lab: &Lab, case: &Case, signal: Signal, after: Duration) {
     let temporary = lab.work.path().join("tmp");
     let files = [left(&temporary), left(&lab.work.path().join("out"))].concat();
     if signal == Signal::KILL {
+        let files = [files, left(&lab.work.path().join("cache/init"))].concat();
         files.iter().for_each(|path| drop(fs::remove_file(path).or_else(|_| fs::remove_dir_all(path))));
         assert!(has_ended || status.signal() == Some(9), "{shown}: {status}");
         return;

@@ -59,9 +59,10 @@ fn an_os_image_takes_files_that_an_initramfs_cannot() {
         let output = command.current_dir(folder.path()).output().unwrap();
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
-    let (done, said) = run(&["-o", "initrd", "--init", "/bin/true"]);
+    let (done, said) = run(&["-o", "initrd", "--own-init", "/bin/true"]);
     assert!(!done && said.contains("`TRAILER!!!` marks the end"), "{said}");
-    let (done, said) = run(&["-o", "initrd", "--init", "/bin/true", "--exclude", "TRAILER!!!", "--squashfs", "root"]);
+    let (done, said) =
+        run(&["-o", "initrd", "--own-init", "/bin/true", "--exclude", "TRAILER!!!", "--squashfs", "root"]);
     assert!(!done && said.contains("`disk.img`") && said.contains("--squashfs or --erofs alone"), "{said}");
     assert!(!folder.path().join("root").exists() && !folder.path().join("initrd").exists());
     let (done, said) = run(&["--squashfs", "root"]);

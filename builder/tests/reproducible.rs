@@ -80,7 +80,7 @@ fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
             command.env(variable, at("home").join(folder));
         }
     }
-    command.args(["--target", &targets.join(","), "--output"]).arg(at("out")).arg("--source").arg(at("a/clone"));
+    command.args(["--target", &targets.join(","), "--output-dir"]).arg(at("out")).arg("--source").arg(at("a/clone"));
     command.current_dir(folder.path()).env("HOME", at("home")).env("INITRAMFS_OVERLAY_CACHE", at("cache"));
     command
         .env("TZ", "Asia/Kathmandu")

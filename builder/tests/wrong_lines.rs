@@ -1,6 +1,8 @@
 //! Command lines that are wrong, and files that are not what they should be: the exit status, and the words that help. Status 2 is for a
 //! command line that cannot be, or that names a file that is not there, in every command; 1 is for everything else.
 
+mod support;
+
 use std::{fs, os::unix::ffi::OsStringExt as _, path::Path, process::Command};
 
 fn command() -> Command {
@@ -103,5 +105,37 @@ fn names_are_escaped() {
             let lines = said.split(|byte| *byte == b'\n').count();
             assert!(lines == 2 && !said.contains(&0x1b), "{}", String::from_utf8_lossy(&said));
         }
+    }
+}
+
+/// Nobody reads on, as behind `head`: the command goes on and ends as it would.
+#[test]
+fn a_reader_that_is_gone_stops_nothing() {
+    let folder = folder();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir_all(at("tree/etc")).unwrap();
+    for (line, status) in [("disk o.img --root tree", 0), ("inspect nothing", 2), ("oci oci:tree -o x", 1)] {
+        if line.starts_with("disk") && !support::all_installed(&["mksquashfs", "mke2fs"]) {
+            continue;
+        }
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = command();
+        command.args(line.split(' ')).current_dir(folder.path()).stderr(writer);
+        assert_eq!(command.output().unwrap().status.code(), Some(status), "{line}");
+    }
+}
+
+#[test]
+fn a_disk_is_told_whatever_is_asked_of_an_initramfs() {
+    let folder = folder();
+    let mut disk = vec![0; 4096];
+    disk[510..512].copy_from_slice(&[0x55, 0xaa]);
+    std::fs::write(folder.path().join("a.img"), disk).unwrap();
+    for more in [&[][..], &["--extract", "into"], &["--cat", "init"], &["--files"]] {
+        let output = command().args(["inspect", "a.img"]).args(more).current_dir(folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains("is no initramfs") && said.contains("doctor"), "{more:?}: {said}");
+        assert!(!folder.path().join("into").exists(), "{more:?}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, env, fmt::Write as _, path::PathBuf, process::ExitCode};
 
-use base::escape::shown;
+use base::{escape::shown, progress::tell};
 use clap::{ArgAction, ArgGroup};
 use contract::names;
 use disk::{
@@ -227,7 +227,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let disk = args.disk(owner, source_date_epoch()?)?;
     let report = disk::make(&disk, &args.output, args.force, &crate::progress::on_stderr())?;
     for warning in &report.warnings {
-        eprintln!("warning: {warning}");
+        tell(format_args!("warning: {warning}"));
     }
     output::print(match (args.json, args.picture) {
         (true, _) => format!("{}\n", serde_json::to_string_pretty(&report).unwrap_or_default()),

@@ -20,6 +20,7 @@ use archive::{
 use base::{
     IoContext,
     escape::{escape, shown as shown_path},
+    progress::tell,
 };
 use clap::Args as ClapArgs;
 use indicatif::{BinaryBytes, HumanCount};
@@ -97,7 +98,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     output::print(text)?;
     for Problem { offset, unpacked_offset, problem } in &contents.problems {
         let unpacked = unpacked_offset.map_or_else(String::new, |at| format!(" (unpacked: {at})"));
-        eprintln!("initramfs-overlay: {}: at offset {offset}{unpacked}: {problem}", escape(name.text.as_bytes()));
+        tell(format_args!(
+            "initramfs-overlay: {}: at offset {offset}{unpacked}: {problem}",
+            escape(name.text.as_bytes())
+        ));
     }
     Ok(if contents.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -125,7 +129,7 @@ fn unpack(args: &Args, folder: &Path) -> Result<ExitCode> {
     let file = File::open(&args.file).at("read", &args.file)?;
     let told = extract(file, &args.file, folder)?;
     for reason in &told.refused {
-        eprintln!("initramfs-overlay: left out: {reason}");
+        tell(format_args!("initramfs-overlay: left out: {reason}"));
     }
     let text = if args.json {
         let value = json!({

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use base::progress::tell;
 use contract::{names, text::parse_duration};
 use serde_json::json;
 use vm::{
@@ -81,11 +82,11 @@ impl MachineArgs {
         if outcome != Outcome::Hung {
             return Ok((outcome, console, accelerator));
         }
-        eprintln!(
+        tell(format_args!(
             "initramfs-overlay: KVM hangs here: init did not run within {} s. Once more, {} (--accel tcg does so at once)",
             patience.unwrap_or_default().as_secs(),
             accelerator_words(Accelerator::Tcg)
-        );
+        ));
         let (outcome, console) = run(Accelerator::Tcg, Limits { time: self.timeout, patience: None })?;
         Ok((outcome, console, Accelerator::Tcg))
     }
@@ -102,7 +103,7 @@ impl MachineArgs {
         time: Duration,
     ) -> Result<ExitCode> {
         if let Some(reason) = &judged.reason {
-            eprintln!("initramfs-overlay: {reason}");
+            tell(format_args!("initramfs-overlay: {reason}"));
         }
         if self.json {
             let value = json!({

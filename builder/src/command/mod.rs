@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use base::{cleanup, program};
+use base::{cleanup, program, progress::tell};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use sources::target;
 
@@ -102,7 +102,7 @@ pub fn main() -> ExitCode {
     cleanup::wait_if_interrupted();
     outcome.unwrap_or_else(|error| {
         let given = arguments::Arguments::of(&command, &matches);
-        eprintln!("initramfs-overlay: {}", given.explain(&error.message()));
+        tell(format_args!("initramfs-overlay: {}", given.explain(&error.message())));
         let is_usage = error.is_usage() || error.absent().is_some_and(|path| given.name(path));
         ExitCode::from(if is_usage { USAGE } else { failed })
     })

@@ -11,7 +11,12 @@ use std::{
 };
 
 use archive::listing;
-use base::{IoContext, cleanup::TempDir, digest::file_digest, progress::Progress};
+use base::{
+    IoContext,
+    cleanup::TempDir,
+    digest::file_digest,
+    progress::{Progress, tell},
+};
 use serde_json::json;
 use sources::{
     Substitute,
@@ -148,7 +153,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     let words = machine.accelerator.map(|accelerator| format!(", {}", accelerator_words(accelerator)));
     let words = words.unwrap_or_default();
-    eprintln!("Booting {} on {}{words}; Ctrl-A X ends QEMU", initrd.display(), target.name);
+    tell(format_args!("Booting {} on {}{words}; Ctrl-A X ends QEMU", initrd.display(), target.name));
     let started = Instant::now();
     let mut guest = Guest::attach(&machine, if args.json { io::stderr().into() } else { Stdio::inherit() })?;
     if args.accel.is_none() && machine.accelerator == Some(Accelerator::Kvm) {
@@ -157,7 +162,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let verdict = guest.finish(args.timeout)?;
     base::cleanup::wait_if_interrupted();
     let Judged { outcome, text, status } = judge(verdict, &guest.console());
-    eprintln!("\n{text}");
+    tell(format_args!("\n{text}"));
     if args.json {
         let value = json!({
             "status": status,
@@ -350,10 +355,10 @@ fn newest_artifact(folder: &Path, target: &Target, variant: Variant) -> Result<P
 }
 
 fn print_command(machine: &Machine, work: TempDir) -> Result<ExitCode> {
-    println!("{}", machine.command_line(Terminal::Shell));
+    output::print(format!("{}\n", machine.command_line(Terminal::Shell)))?;
     let kept = std::fs::read_dir(work.path()).at("read", work.path())?.count() > 0;
     if kept {
-        eprintln!("The files made for it are kept in {}", work.keep().display());
+        tell(format_args!("The files made for it are kept in {}", work.keep().display()));
     }
     Ok(ExitCode::SUCCESS)
 }

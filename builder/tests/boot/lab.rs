@@ -113,7 +113,7 @@ impl Lab {
         let run = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
             .args(["build", "--variant", "standard", "--target", &self.target.name, "--module-tree"])
             .arg(&self.kernel.modules)
-            .arg("--output")
+            .arg("--output-dir")
             .arg(&output)
             .args(arguments)
             .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")))

@@ -35,7 +35,7 @@ fn names_that_do_not_exist_are_told_with_the_nearest() {
     own(&["--target", "amd46"], 2, &["did you mean `x86_64`?"]);
     own(&["--variant", "debgu"], 2, &["debgu", "standard, debug, slim", "'debug'"]);
     own(&["--compress", "gzp"], 2, &["gzp", "gzip, zstd, xz, lz4, none", "'gzip'"]);
-    own(&["--init", "init"], 2, &["--init-program gives one program", "name it with --target"]);
+    own(&["--init-program", "init"], 2, &["--init-program gives one program", "name it with --target"]);
     own(&["--source", "own"], 2, &["own", "source tree"]);
     assert!(!workshop.path("target").exists() && !workshop.path("cache").exists());
 }
@@ -44,7 +44,7 @@ fn names_that_do_not_exist_are_told_with_the_nearest() {
 fn an_init_with_a_shell_goes_into_the_debug_variant_alone() {
     let workshop = Workshop::new();
     fs::write(workshop.path("shelled"), programs::program(b"..initramfs-overlay:\\w# ..")).unwrap();
-    let arguments = ["--target", "x86_64", "--init", "shelled", "--variant", "slim", "--output", "out"];
+    let arguments = ["--target", "x86_64", "--init-program", "shelled", "--variant", "slim", "--output-dir", "out"];
     let output = workshop.command(&arguments).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(
@@ -61,7 +61,8 @@ fn a_program_that_is_none_for_the_target_is_refused() {
     let whole = programs::program(&[7; 500]);
     fs::write(workshop.path("cut"), &whole[..whole.len() - 1]).unwrap();
     let init = |file: &str, target: &str| {
-        let arguments = ["--target", target, "--init", file, "--variant", "slim", "--output", "out"].map(str::to_owned);
+        let arguments =
+            ["--target", target, "--init-program", file, "--variant", "slim", "--output-dir", "out"].map(str::to_owned);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let output = workshop.command(&arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(if file == "absent" { 2 } else { 1 }));
@@ -104,8 +105,18 @@ fn files_that_cannot_go_in_are_refused() {
 fn a_folder_that_may_not_be_read_is_refused() {
     let workshop = Workshop::new();
     fs::set_permissions(workshop.path("own/etc/motd"), fs::Permissions::from_mode(0o0)).unwrap();
-    let arguments =
-        ["--target", "x86_64", "--init", "init", "--variant", "slim", "--include", "own", "--output", "out"];
+    let arguments = [
+        "--target",
+        "x86_64",
+        "--init-program",
+        "init",
+        "--variant",
+        "slim",
+        "--include",
+        "own",
+        "--output-dir",
+        "out",
+    ];
     let command = workshop.command(&arguments);
     // Root may read everything; in a user namespace of its own it may not.
     let mut unshared = Command::new("unshare");
@@ -146,7 +157,8 @@ fn a_busybox_that_is_not_the_pinned_one_is_refused() {
         let workshop = Workshop::new();
         // Whole by the list that lies beside it.
         keep_busybox(&workshop, kind);
-        let arguments = ["--target", "x86_64", "--init", "init", "--variant", "standard", "--output", "out"];
+        let arguments =
+            ["--target", "x86_64", "--init-program", "init", "--variant", "standard", "--output-dir", "out"];
         let output = workshop.command(&arguments).env("PATH", "/nonexistent").output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{kind}");
         let said = said(&output);
@@ -172,8 +184,17 @@ fn a_cache_that_others_may_write_to_is_refused() {
 fn a_truncated_busybox_in_the_cache_is_noticed_and_not_used() {
     let workshop = Workshop::new();
     let kept = keep_busybox(&workshop, "-substitute");
-    let arguments =
-        ["--target", "x86_64", "--init", "init", "--variant", "standard", "--output", "out", "--allow-substitute"];
+    let arguments = [
+        "--target",
+        "x86_64",
+        "--init-program",
+        "init",
+        "--variant",
+        "standard",
+        "--output-dir",
+        "out",
+        "--allow-substitute",
+    ];
     // Without apt nothing can be fetched.
     let build = || workshop.command(&arguments).env("PATH", "/nonexistent").output().unwrap();
     assert!(build().status.success());
@@ -198,13 +219,13 @@ fn a_full_disk_leaves_nothing_half_written() {
     let command = workshop.command(&[
         "--target",
         "x86_64",
-        "--init",
+        "--init-program",
         "init",
         "--variant",
         "slim",
         "--include",
         "own",
-        "--output",
+        "--output-dir",
         "out",
         "--compress",
         "none",

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Workshop, said, text};
 
 const GIVEN: [&str; 10] =
-    ["--target", "x86_64", "--init", "init", "--busybox", "busybox", "--include", "own", "--output", "out"];
+    ["--target", "x86_64", "--init-program", "init", "--busybox", "busybox", "--include", "own", "--output-dir", "out"];
 
 fn name(rest: &str) -> String {
     format!("diskless-{}-x86_64.gz{rest}", env!("CARGO_PKG_VERSION"))
@@ -56,7 +56,7 @@ fn a_system_that_cannot_be_made_leaves_nothing() {
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("this BusyBox has no awk"), "{}", said(&output));
     assert!(workshop.files().is_empty());
-    let output = workshop.subcommand("diskless", &["--init", "init"]).output().unwrap();
+    let output = workshop.subcommand("diskless", &["--init-program", "init"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(said(&output).contains("--init-program gives one program"), "{}", said(&output));
     let output = workshop.subcommand("diskless", &["--hostname", "a b"]).output().unwrap();

@@ -65,8 +65,18 @@ impl Workshop {
     }
 
     fn build(&self, arguments: &[&str]) -> Output {
-        const GIVEN: [&str; 10] =
-            ["--target", "x86_64", "--init", "init", "--busybox", "busybox", "--include", "own", "--output", "out"];
+        const GIVEN: [&str; 10] = [
+            "--target",
+            "x86_64",
+            "--init-program",
+            "init",
+            "--busybox",
+            "busybox",
+            "--include",
+            "own",
+            "--output-dir",
+            "out",
+        ];
         self.command(&[&GIVEN[..], arguments].concat()).output().unwrap()
     }
 
@@ -146,10 +156,10 @@ fn the_same_inputs_give_the_same_bytes_for_everyone() {
         // As another user's checkout would have it.
         let mode = if umask == "077" { 0o600 } else { 0o664 };
         fs::set_permissions(workshop.path("own/etc/motd"), fs::Permissions::from_mode(mode)).unwrap();
-        let command = workshop.command(&["--target", "x86_64", "--init", "init", "--busybox", "busybox"]);
+        let command = workshop.command(&["--target", "x86_64", "--init-program", "init", "--busybox", "busybox"]);
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("umask {umask} && exec \"$@\""), "sh"]).arg(command.get_program());
-        shell.args(command.get_args()).args(["--include", "own", "--output", "out", "--cmdline", "quiet"]);
+        shell.args(command.get_args()).args(["--include", "own", "--output-dir", "out", "--cmdline", "quiet"]);
         shell.current_dir(workshop.folder.path()).env("TZ", zone).env("USER", user).env("LOGNAME", user);
         for (name, value) in command.get_envs() {
             match value {
@@ -289,7 +299,7 @@ fn the_time_is_fixed_or_the_one_asked_for() {
     workshop.built(&["--variant", "slim"]);
     let name = image("-slim.gz");
     assert_eq!(workshop.inspect(&name)["files"][0]["mtime"], 0);
-    let arguments = ["--target", "x86_64", "--init", "init", "--variant", "slim", "--output", "out"];
+    let arguments = ["--target", "x86_64", "--init-program", "init", "--variant", "slim", "--output-dir", "out"];
     let status = workshop.command(&arguments).env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap().status;
     assert!(status.success());
     assert_eq!(workshop.inspect(&name)["files"][0]["mtime"], 1_700_000_000);
@@ -321,7 +331,7 @@ fn modules_go_in_with_what_they_need_and_in_order() {
 
     // No driver, no filesystem: such a module has to be asked for.
     for (option, is_told) in [("--modules", true), ("--load-modules", false)] {
-        let common = ["--target", "x86_64", "--init", "init", "--variant", "slim", "--output", "out"];
+        let common = ["--target", "x86_64", "--init-program", "init", "--variant", "slim", "--output-dir", "out"];
         let line = [&common[..], &["--module-tree", "modules", option, "upper"]].concat();
         let output = workshop.command(&line).output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
@@ -340,8 +350,17 @@ fn modules_go_in_with_what_they_need_and_in_order() {
 fn a_busybox_of_another_version_is_used_with_a_warning() {
     let workshop = Workshop::new();
     keep_busybox(&workshop, "-substitute");
-    let arguments =
-        ["--target", "x86_64", "--init", "init", "--variant", "standard", "--output", "out", "--allow-substitute"];
+    let arguments = [
+        "--target",
+        "x86_64",
+        "--init-program",
+        "init",
+        "--variant",
+        "standard",
+        "--output-dir",
+        "out",
+        "--allow-substitute",
+    ];
     let output = workshop.command(&arguments).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let warning = "warning: x86_64: BusyBox 9.9 is used, SHA-256 of its package aa,";

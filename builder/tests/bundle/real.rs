@@ -147,6 +147,7 @@ fn boots(machine: &Machine) {
     let kernel = kernel_package::debian(target, &cache, sources::Substitute::Refuse, &none).unwrap();
     let busybox = busybox_image::get(target, None, &cache, sources::Substitute::Refuse, &none).unwrap().bytes;
     let root = machine.path("root");
+    fs::create_dir(&root).unwrap();
     busybox_rootfs::make(&root, &busybox, &[]).unwrap();
     let (vmlinuz, modules) = (kernel.vmlinuz.to_str().unwrap(), kernel.modules.to_str().unwrap());
     let boot = ["--kernel", vmlinuz, "--module-tree", modules, "--accel", "tcg", "--timeout", "300s"];

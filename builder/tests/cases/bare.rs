@@ -12,7 +12,7 @@ use kmod::{ModuleTree, SelectedModule};
 /// Writes an init that knows these boot modes into `folder`. Returns its file.
 pub fn init(folder: &Path, target: &str, modes: &str) -> PathBuf {
     let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
-    command.args(["build", "--variant", "slim", "--target", target, &format!("--bare-init={modes}"), "--output"]);
+    command.args(["build", "--variant", "slim", "--target", target, &format!("--bare-init={modes}"), "--output-dir"]);
     let built = command.arg(folder).current_dir(env!("CARGO_MANIFEST_DIR")).output().expect("the command");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let file = folder.join(format!("init-{}-{target}.elf", env!("CARGO_PKG_VERSION")));

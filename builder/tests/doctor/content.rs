@@ -138,16 +138,16 @@ fn erofs_is_read_and_checked() {
         let disk = disk_with(&bench, &image);
         let (status, json) = examine(&disk, &["--check"]);
         assert_eq!((status, &json["image"]["format"]), (0, &"erofs".into()), "{json:#}");
-        let (status, json) = examine(&disk, &["--cmdline", "init=/lib/a-name-299"]);
+        let (status, json) = examine(&disk, &["--append", "init=/lib/a-name-299"]);
         assert_eq!((status, &json["failure"]["code"]), (1, &"init-unusable".into()), "{json:#}");
-        let (status, json) = examine(&disk, &["--cmdline", "init=/sbin/dynamic"]);
+        let (status, json) = examine(&disk, &["--append", "init=/sbin/dynamic"]);
         assert_eq!(status, 0, "{options:?}: {json:#}");
         for name in ["broken", "small"] {
-            let (status, json) = examine(&disk, &["--cmdline", &format!("init=/sbin/{name}")]);
+            let (status, json) = examine(&disk, &["--append", &format!("init=/sbin/{name}")]);
             assert_eq!((status, &json["failure"]["code"]), (1, &"init-unusable".into()), "{options:?}: {json:#}");
             assert!(json["failure"].to_string().contains("/lib/nowhere"), "{options:?}: {json:#}");
         }
-        let (status, json) = examine(&disk, &["--cmdline", "init=/lib/none"]);
+        let (status, json) = examine(&disk, &["--append", "init=/lib/none"]);
         assert_eq!((status, &json["failure"]["code"]), (1, &"init-missing".into()), "{json:#}");
         bytes[1024 + 64] ^= 1;
         fs::write(&image, &bytes).unwrap();

@@ -188,9 +188,9 @@ fn what_would_not_boot_has_inits_own_card() {
         assert_eq!((&json["verdict"], &json["image"]), (&"fails".into(), &Value::Null));
         json
     };
-    fails(&disk, &["--cmdline", "rd.img=LABEL=elsewhere"], "img-missing");
-    fails(&disk, &["--cmdline", "rd.img=elsewhere"], "parameter-value");
-    fails(&disk, &["--cmdline", "init=/bin/none"], "init-missing");
+    fails(&disk, &["--append", "rd.img=LABEL=elsewhere"], "img-missing");
+    fails(&disk, &["--append", "rd.img=elsewhere"], "parameter-value");
+    fails(&disk, &["--append", "init=/bin/none"], "init-missing");
     // The group descriptors and the inodes: the superblock stays, so the label is found and the mount fails.
     for (start, code) in [(img, "img-mount"), (overlay, "overlay-mount")] {
         scribble(&disk, start + 4096, &[0xff; 16384]);
@@ -265,11 +265,11 @@ fn a_boot_that_needs_a_look_says_at_what() {
     let bench = Bench::new();
     let disk = bench.disk(&["--no-newimg"]);
     let elsewhere = "rd.overlay=LABEL=elsewhere rd.overlay.fallback=tmpfs";
-    let (status, json) = examine(&disk, &["--cmdline", elsewhere]);
+    let (status, json) = examine(&disk, &["--append", elsewhere]);
     assert_eq!((status, &json["verdict"]), (3, &"boots".into()));
     assert!(json["findings"][0].as_str().unwrap().contains("tmpfs"), "{json:#}");
     for cmdline in ["rd.overlay=tmpfs", "rd.overlay=tmpfs rd.toram"] {
-        let (status, json) = examine(&disk, &["--cmdline", cmdline]);
+        let (status, json) = examine(&disk, &["--append", cmdline]);
         assert_eq!((status, &json["changes"]), (0, &Value::Array(Vec::new())), "{json:#}");
     }
 }
@@ -298,7 +298,7 @@ fn folders_stand_for_partitions() {
         (vec!["--img", file.to_str().unwrap()], 2),
         (vec!["--newimg", &newimg], 2),
         (vec!["--img", &img, "disk.img"], 2),
-        (vec!["--img", &img, "--overlay", &overlay, "--cmdline", "rd.overlay=tmpfs"], 2),
+        (vec!["--img", &img, "--overlay", &overlay, "--append", "rd.overlay=tmpfs"], 2),
         (vec![], 2),
         (vec![img.as_str()], 1),
         (vec!["/nowhere/disk"], 2),

@@ -54,7 +54,7 @@ fn persistent_hides_what_it_hides_in_overlayfs() {
         scribble(&disk, start, &std::fs::read(&part).unwrap());
         let (_, json) = examine(&disk, &[]);
         assert_eq!(json["failure"]["code"].as_str(), code, "{line}: {json:#}");
-        let (_, json) = examine(&disk, &["--cmdline", "rd.persistent=no"]);
+        let (_, json) = examine(&disk, &["--append", "rd.persistent=no"]);
         assert_eq!(json["failure"]["code"].as_str(), None, "{line}: {json:#}");
     }
 }

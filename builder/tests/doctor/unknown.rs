@@ -174,10 +174,10 @@ fn labels_of_other_filesystems_are_read() {
         (&ntfs, "the doctor does not read the label of /dev/sda: ntfs"),
     ] {
         fs::write(&disk, content).unwrap();
-        let (status, json) = examine(&disk, &["--cmdline", "rd.overlay=tmpfs rd.timeout=0"]);
+        let (status, json) = examine(&disk, &["--append", "rd.overlay=tmpfs rd.timeout=0"]);
         assert_eq!(status, 4, "{json:#}");
         assert!(json["unknown"][0].as_str().unwrap().starts_with(words), "{json:#}");
-        let output = command().args(["doctor", "--cmdline", "rd.overlay=tmpfs"]).arg(&disk).output().unwrap();
+        let output = command().args(["doctor", "--append", "rd.overlay=tmpfs"]).arg(&disk).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(text.lines().last().unwrap().contains(&format!("cannot tell: {words}")), "{text}");
     }

@@ -28,7 +28,7 @@ pub fn kernel(name: &str) -> Kernel {
 
 pub fn build(lab: &Lab, name: &str, options: &[&str]) -> (PathBuf, Value) {
     let folder = lab.folder();
-    let mut arguments = vec!["--target", name, "--json", "--output", folder.to_str().expect("UTF-8")];
+    let mut arguments = vec!["--target", name, "--json", "--output-dir", folder.to_str().expect("UTF-8")];
     arguments.extend(options);
     let ended = lab.finish("diskless", &arguments);
     ended.expect(0);

@@ -11,7 +11,7 @@ use crate::{
 
 pub fn tag_missing(lab: &Lab) {
     let folder = lab.folder();
-    let shared = ["--mount", "data", folder.to_str().expect("UTF-8")];
+    let shared = ["--share", "data", folder.to_str().expect("UTF-8")];
     let gone = ["--append", "mount-ro=gone rd.timeout=1s"];
     let ended = lab.script(&lab.root(), &[shared.as_slice(), &gone].concat(), "true");
     ended.expect(125);
@@ -108,16 +108,16 @@ pub fn bad_input(lab: &Lab) {
     said(&["--init", "/bin/gone"], "has no /bin/gone; there is /bin/sh");
     said(&["--init", "sh"], "expected an absolute path");
     for tag in ["a/b", "..", "", &long] {
-        said(&["--mount", tag, path], &format!("--share `{tag}`: a tag has 1 to 36 bytes"));
+        said(&["--share", tag, path], &format!("--share `{tag}`: a tag has 1 to 36 bytes"));
     }
-    said(&["--mount", "a", path, "--mount-ro", "a", path], "this tag is given twice");
-    said(&["--mount", "rootfs", path], "the tag of the root");
-    said(&["--mount", "a", "/no/such/folder"], "there is no folder /no/such/folder");
+    said(&["--share", "a", path, "--share-ro", "a", path], "this tag is given twice");
+    said(&["--share", "rootfs", path], "the tag of the root");
+    said(&["--share", "a", "/no/such/folder"], "there is no folder /no/such/folder");
     said(&["--memory", "1M"], "is no size of a memory");
     said(&["--cpus", "0"], "0 is not in 1..=255");
-    said(&["--rw", "--overlay"], "cannot be used with");
+    said(&["--write", "--overlay"], "cannot be used with");
     said(&["--target", "armv6l"], "no PCI bus");
-    said(&["--module", "nonsense"], "has no module nonsense");
+    said(&["--modules", "nonsense"], "has no module nonsense");
     let plain = |root: &std::path::Path, part: &str, status: i32| {
         let ended = run(Command::new(env!("CARGO_BIN_EXE_initramfs-overlay")).arg("vm").arg(root));
         ended.expect(status);

@@ -101,7 +101,7 @@ pub fn guest(lab: &Lab) {
     let [work_at, kept_at] = [&work, &kept].map(|path| path.to_str().expect("UTF-8"));
     // Over the writable layer the root's own directory is the only way.
     for (options, places) in [(&[][..], "/ /run/mnt/kept"), (&["--overlay"], "/tmp/root /tmp/kept")] {
-        let options = [options, &["--mount", "work", work_at, "--mount-ro", "kept", kept_at]].concat();
+        let options = [options, &["--share", "work", work_at, "--share-ro", "kept", kept_at]].concat();
         let script = format!("PLACES='{places}'\n{ATTACK}");
         lab.script(&root, &options, &script).expect(4);
         assert_eq!(fs::read_to_string(work.join("done")).expect("what the guest may write"), "done\n");

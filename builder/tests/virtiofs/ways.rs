@@ -35,7 +35,7 @@ pub fn folders(lab: &Lab) {
         grep -c virtiofs /proc/mounts; ls /dev/fd /dev/fuse /dev/kvm /dev/loop-control > /dev/null && echo nodes
         env | grep -c '^mount\\|^rootfs'; echo at $PWD";
     let paths = [work.to_str().expect("UTF-8"), cache.to_str().expect("UTF-8")];
-    let ended = lab.script(&root, &["--mount", "work", paths[0], "--mount-ro", "cache", paths[1]], script);
+    let ended = lab.script(&root, &["--share", "work", paths[0], "--share-ro", "cache", paths[1]], script);
     ended.expect(0).expect_lines(&[
         "from the host",
         "kept",
@@ -71,7 +71,7 @@ pub fn overlay_aarch64(lab: &Lab) {
 
 pub fn read_write(lab: &Lab) {
     let root = lab.root();
-    lab.script(&root, &["--rw"], "echo here > /etc/new; mkdir /made").expect(0);
+    lab.script(&root, &["--write"], "echo here > /etc/new; mkdir /made").expect(0);
     assert_eq!(fs::read_to_string(root.join("etc/new")).expect("what the guest wrote"), "here\n");
     assert!(root.join("made").is_dir());
 }
@@ -204,7 +204,7 @@ pub fn network(lab: &Lab) {
     let published = format!("{port}:80");
     let script = "busybox ifconfig eth0 10.0.2.15 up || exit 1; busybox httpd -p 80 -h /run/mnt/work
         until [ -e /run/mnt/work/done ]; do sleep 1; done; exit 5";
-    let options = ["--publish", &published, "--mount", "work", work.to_str().expect("UTF-8")];
+    let options = ["--publish", &published, "--share", "work", work.to_str().expect("UTF-8")];
     std::thread::scope(|scope| {
         let machine = scope.spawn(|| lab.script(&root, &options, script));
         let text = http::fetch(port, "/in", || machine.is_finished());

@@ -12,6 +12,7 @@ use crate::{
     Error, Result,
     decompress::Format,
     listing::{
+        identify::{HEAD, identify},
         newc::{self, Fault, Header},
         source::Source,
     },
@@ -46,12 +47,11 @@ pub fn visit(reader: impl Read, path: &Path, visit: &mut impl Visit) -> Result<(
     let mut file = Source::new(reader);
     let mut archives = 0;
     loop {
-        file.skip_zeros().at("read", path)?;
-        let head = file.peek(crate::decompress::MAGIC_LENGTH).at("read", path)?;
+        let zeros = file.skip_zeros().at("read", path)?;
+        let head = file.peek(HEAD).at("read", path)?;
         let Some(format) = Format::detect(head) else {
             if archives == 0 {
-                let what = "it does not begin with an archive that the kernel takes".to_owned();
-                return Err(Error::NotInitramfs { path: path.to_owned(), what });
+                return Err(Error::NotInitramfs { path: path.to_owned(), what: identify(zeros, head) });
             }
             return Ok(());
         };

@@ -55,7 +55,7 @@ pub const SHOWN: usize = 20;
 /// # Errors
 /// [`Error::Damaged`] and [`Error::NotInitramfs`] for the file, [`Error::Base`] where the directory cannot be written.
 pub fn extract(reader: impl Read, path: &Path, folder: &Path) -> Result<Extracted> {
-    let _unfinished = (!folder.exists()).then(|| cleanup::TempPath::new(folder));
+    let made = (!folder.exists()).then(|| cleanup::TempPath::new(folder));
     std::fs::create_dir_all(folder).at("create", folder)?;
     let root = open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let mut extraction = Extraction {
@@ -71,6 +71,9 @@ pub fn extract(reader: impl Read, path: &Path, folder: &Path) -> Result<Extracte
     let outcome = entries::visit(reader, path, &mut extraction);
     // What was unpacked before a defect is as whole as it can be.
     extraction.finish_directories();
+    if made.is_some() && matches!(outcome, Err(Error::NotInitramfs { .. })) {
+        let _ = std::fs::remove_dir(folder);
+    }
     outcome.map(|()| extraction.told)
 }
 

@@ -22,7 +22,7 @@ use crate::{
 };
 
 mod entry;
-mod identify;
+pub(crate) mod identify;
 pub mod newc;
 mod parents;
 pub mod release;
@@ -180,11 +180,7 @@ impl Reading {
             }
             let offset = file.offset();
             let head = file.peek(2048)?;
-            if head.is_empty() && self.contents.segments.is_empty() {
-                let what = if zeros == 0 { "it is empty" } else { "there are only zero bytes in it" };
-                return Err(Stop::NotInitramfs(what.to_owned()));
-            }
-            if head.is_empty() {
+            if head.is_empty() && !self.contents.segments.is_empty() {
                 return Ok(());
             }
             let Some(format) = Format::detect(head) else {

@@ -1,6 +1,14 @@
 //! Progress, for the person who waits. The libraries say what they are at; a [`Display`] of the caller's shows it.
 
-use std::fmt::Debug;
+use std::{
+    fmt::{self, Debug},
+    io::{self, Write},
+};
+
+/// Writes a line to standard error. Nobody reads it there any more: that is no reason to stop.
+pub fn tell(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
 
 /// Shows progress to a person.
 pub trait Display: Debug + Send + Sync {

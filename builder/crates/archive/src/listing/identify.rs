@@ -3,11 +3,14 @@
 use base::escape::escape;
 
 /// Bytes of a file that tell what it is.
-const HEAD: usize = 2048;
+pub const HEAD: usize = 2048;
 
 /// Returns the kind of file that begins with `zeros` zero bytes and then `head`, 2048 bytes, among those commonly mistaken for an
-/// initramfs.
+/// initramfs. What ends with the zero bytes is empty.
 pub fn identify(zeros: u64, head: &[u8]) -> String {
+    if head.is_empty() {
+        return if zeros == 0 { "it is empty" } else { "there are only zero bytes in it" }.to_owned();
+    }
     let zeros = usize::try_from(zeros).map_or(HEAD, |zeros| zeros.min(HEAD));
     let head = [&vec![0; zeros], head].concat();
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use base::{IoContext, program::last_lines};
+use base::{IoContext, program::last_lines, progress::tell};
 use rustix::io::FdFlags;
 
 use crate::{Error, Result, terminal::TerminalState};
@@ -108,7 +108,7 @@ impl Guest {
         thread::spawn(move || {
             if matches!(console.wait(&mut 0, &["\n"], Some(Instant::now() + time)), Waited::TimeOut) {
                 // The terminal is raw.
-                eprint!("{text}\r\n");
+                tell(format_args!("{text}\r"));
             }
         });
     }
