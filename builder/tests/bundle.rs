@@ -1,5 +1,5 @@
 //! Finished inits instead of a compiler: found by their features, beside the command or where a variable says, refused when they were
-//! changed. Every command runs with an empty `PATH` and an empty home. `BUNDLE=long` makes a real bundle, and makes and boots images out of it.
+//! changed. Every command runs with an empty `PATH` and an empty home. `BUNDLE=long` makes a real bundle, and makes and boots images out of it; `BUNDLE=FILE` boots out of a finished one.
 
 use std::{
     fs,
@@ -102,7 +102,9 @@ fn every_command_takes_the_init_that_it_needs() {
     let build = ["build", "--target", "amd64", "--busybox", "busybox", "--output-dir"];
     inits.made(&[&build[..], &["out", "--variant", "standard,debug,slim", "--bare-init"]].concat());
     let image = |rest: &str| format!("out/init-{version}-x86_64{rest}");
-    for (rest, features) in [(".gz", "overlay,qr,recover"), ("-slim.gz", "overlay,qr,recover"), ("-debug.gz", "overlay,qr,recover,shell")] {
+    for (rest, features) in
+        [(".gz", "overlay,qr,recover"), ("-slim.gz", "overlay,qr,recover"), ("-debug.gz", "overlay,qr,recover,shell")]
+    {
         assert_eq!(inits.init_of(&image(rest)), features, "{rest}");
     }
     for (rest, features) in [(".elf", "overlay,virtiofs"), ("-debug.elf", "overlay,virtiofs,shell")] {
@@ -114,7 +116,8 @@ fn every_command_takes_the_init_that_it_needs() {
     let key = "untrusted comment: minisign public key\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
     fs::write(inits.path("key.pub"), key).unwrap();
     inits.made(&[&build[..], &["signed", "--variant", "slim,debug", "--trust", "key.pub"]].concat());
-    for (rest, features) in [("-slim.gz", "overlay,qr,recover,trust"), ("-debug.gz", "overlay,qr,recover,shell,trust")] {
+    for (rest, features) in [("-slim.gz", "overlay,qr,recover,trust"), ("-debug.gz", "overlay,qr,recover,shell,trust")]
+    {
         assert_eq!(inits.init_of(&image(rest).replace("out/", "signed/")), features, "{rest}");
     }
 

@@ -29,14 +29,14 @@ use super::{layout, pages, support, workspace};
 const USER: u32 = 65534;
 /// The inits that the pages' commands ask for.
 const INITS: [(&str, &str); 8] = [
-    ("x86_64", "overlay"),
-    ("x86_64", "overlay,shell"),
-    ("x86_64", "overlay,trust"),
-    ("x86_64", "overlay,shell,trust"),
+    ("x86_64", "overlay,qr,recover"),
+    ("x86_64", "overlay,qr,recover,shell"),
+    ("x86_64", "overlay,qr,recover,trust"),
+    ("x86_64", "overlay,qr,recover,shell,trust"),
     ("x86_64", "ram"),
     ("x86_64", "ram,lower,virtiofs"),
     ("x86_64", "virtiofs"),
-    ("armv6l", "overlay"),
+    ("armv6l", "overlay,qr,recover"),
 ];
 /// Pages with commands that boot, build or ask a registry.
 const BOOTED: [&str; 10] = [
@@ -103,7 +103,7 @@ impl Lab {
         let work = work.unwrap();
         let cache = initramfs_overlay::cache::open().unwrap();
         let (x86_64, none) = (target::named("x86_64").unwrap(), Progress::none());
-        let kernel = kernel_package::debian(x86_64, &cache, Substitute::Refuse, &none).unwrap();
+        let mut kernel = kernel_package::debian(x86_64, &cache, Substitute::Refuse, &none).unwrap();
         kernel_package::debian(target::named("armv6l").unwrap(), &cache, Substitute::Refuse, &none).unwrap();
         let busybox = busybox_image::get(x86_64, None, &cache, Substitute::Refuse, &none).unwrap().bytes;
         busybox_image::get(target::named("armv6l").unwrap(), None, &cache, Substitute::Refuse, &none).unwrap();
@@ -114,6 +114,9 @@ impl Lab {
         for room in ["busybox", "kernel"] {
             let from = cache.root().join(room);
             support::tool("cp", &["-al", from.to_str().unwrap(), own.to_str().unwrap()]);
+        }
+        for path in [&mut kernel.vmlinuz, &mut kernel.modules] {
+            *path = own.join(path.strip_prefix(cache.root()).unwrap());
         }
         inits(&work.path().join("bin"), &cache);
         let registry = Registry::start(work.path());

@@ -1,4 +1,4 @@
-//! What is below a directory, as lines that can be compared.
+//! A description of everything below a directory, as lines that can be compared.
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 

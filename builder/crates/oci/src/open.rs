@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use base::IoContext;
+
 use super::{
     blob::{Blob, Place},
     image::{Image, Layer, Root},
@@ -42,6 +44,7 @@ impl Image {
                 registry::open(text, name, platform, access).map_err(|error| of_file(text, error))?
             }
             Reference::Layout { folder, tag } => {
+                folder.metadata().at("read", &folder)?;
                 layout::open(text, &layout::Layout { folder }, tag.as_deref(), platform)?
             }
             Reference::LayoutArchive { file, tag } => {
@@ -55,7 +58,7 @@ impl Image {
                 Self { unpacked: members.unpacked, ..image }
             }
             Reference::Folder(folder) => {
-                if !folder.is_dir() {
+                if !folder.metadata().at("read", &folder)?.is_dir() {
                     return Err(refusal(text, format!("{} is no folder", folder.display())));
                 }
                 Self::plain(text, Root::Folder(folder))
