@@ -1,7 +1,7 @@
 //! Parameters of a boot: their names, and how a command line is split. Reading their values is init's.
 
 /// Every parameter whose name begins with `rd.`, those that every build of init knows first. `docs/parameters.md` describes each.
-pub const PARAMETERS: [&str; 25] = [
+pub const PARAMETERS: [&str; 26] = [
     "rd.img",
     "rd.boot",
     "rd.newimg",
