@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use archive::tree::{Content, Entry, Kind, OnConflict, Tree};
 use contract::{module_index, names};
 use kmod::{Removed, SelectedModule, Selection};
-use sources::{busybox::Busybox, kernel_package::Origin, target::Target};
+use sources::{busybox::Busybox, kernel_package::Origin, target::Target, toolchain::repair::Tool};
 
 use crate::{Error, Result, trust::Key, variant::Variant};
+
+pub mod repair;
 
 /// The parts of an image.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Parts<'a> {
     pub init: &'a Path,
     /// BusyBox, where the variant has it.
     pub busybox: Option<&'a Busybox>,
+    /// Programs that repair a disk, for the debug variant.
+    pub tools: &'a [Tool],
     /// The kernel modules.
     pub modules: Option<&'a Modules>,
     /// Parameters that are baked in.
@@ -150,6 +154,7 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
             );
             let script = Entry::file(0o755, Content::Bytes(script.into_bytes()));
             tree.insert("bin/recover", script, OnConflict::Refuse)?;
+            repair::put_programs(&mut tree, parts.tools)?;
         }
     }
     for folder in parts.include {
@@ -157,6 +162,9 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
     }
     put_keys(&mut tree, parts.trust)?;
     if let Some(busybox) = parts.busybox {
+        if parts.variant.has_shell() {
+            repair::put_links(&mut tree, parts.tools, &busybox.applets)?;
+        }
         put_links(&mut tree, busybox)?;
     }
     Ok(tree)
@@ -269,6 +277,7 @@ mod tests {
             version: "1.2.3",
             init: &init,
             busybox,
+            tools: &[],
             modules: None,
             cmdline,
             cmdline_final: cmdline.map(|_| "ro"),

@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 use sources::{
     busybox::{Origin, SourceImage},
     kernel_package,
-    toolchain::{Crate, libblkid, tools},
+    toolchain::{Crate, libblkid, repair::Tool, tools},
 };
 use uuid::Uuid;
+
+mod repair;
 
 /// The components of an image, as far as licences go.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub struct Materials<'a> {
     pub init: InitMaterial<'a>,
     /// BusyBox with its SHA-256, and where it comes from if that is known.
     pub busybox: Option<(&'a str, Option<&'a Origin>)>,
+    /// Programs that repair a disk.
+    pub tools: &'a [Tool],
     /// The kernels whose modules are in it.
     pub kernels: &'a [KernelMaterial<'a>],
     /// True if the user's own files are in it.
@@ -86,6 +90,7 @@ pub fn spdx(materials: &Materials<'_>) -> String {
     if let Some((sha256, origin)) = materials.busybox {
         add_busybox(&mut bill, sha256, origin);
     }
+    repair::add(&mut bill, materials.tools);
     for kernel in materials.kernels {
         add_kernel(&mut bill, kernel);
     }
@@ -366,6 +371,7 @@ mod tests {
             created: 0,
             init: InitMaterial { sha256: "bb", build: has_init_build.then_some(build) },
             busybox,
+            tools: &[],
             kernels: &[KernelMaterial { version: "6.1.0-50-686", origin: None, stripped: true }],
             has_included_files: true,
         };

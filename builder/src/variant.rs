@@ -7,7 +7,7 @@ use clap::ValueEnum;
 pub enum Variant {
     /// BusyBox for your own scripts, but never a shell by itself
     Standard,
-    /// Stops with a shell before the root is switched, and on any error
+    /// Stops with a shell before the root is switched, and on any error; with programs that repair a disk
     Debug,
     /// Nothing but init: no BusyBox, no shell at all
     Slim,

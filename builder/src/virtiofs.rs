@@ -84,6 +84,7 @@ pub fn choose(tree: &ModuleTree, target: &Target, more: &[String], strip: bool) 
 /// A file that cannot be read; an argument with a NUL in it.
 pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
     let mut tree = image::tree(&image::Parts {
+        tools: &[],
         target: parts.target,
         variant: Variant::Slim,
         version: parts.version,

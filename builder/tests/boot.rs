@@ -8,6 +8,8 @@ mod bare;
 #[path = "boot/blackbox.rs"]
 mod blackbox;
 mod cases;
+#[path = "boot/debug.rs"]
+mod debug;
 #[path = "boot/errors.rs"]
 mod errors;
 #[path = "boot/faults.rs"]
@@ -151,6 +153,7 @@ fn all_cases() -> Vec<Case> {
         ("a root without init", errors::init_missing),
         ("a bad value is an error, an unknown parameter a warning", errors::parameters),
         ("the debug variant gives a shell on an error", errors::debug_shell),
+        ("repairs are typed in the debug shell, and last", debug::repairs),
         ("rd.onerror=reboot reboots", errors::reboot),
         ("the card stays on the screen, a key holds it, its QR code is read", screen::card),
         ("card and QR code side by side on a wide display", screen::wide),

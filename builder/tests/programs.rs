@@ -11,8 +11,9 @@ use std::{
 };
 
 use base::elf;
+use initramfs_overlay::image::repair::SCRIPTS;
 use object::{Object, ObjectSection, elf::FileHeader32, read::elf::AttributesSection};
-use sources::target;
+use sources::{target, toolchain::repair::PACKAGES};
 
 mod support;
 
@@ -207,8 +208,10 @@ fn busybox_can_do_the_same_everywhere() {
         return;
     }
     let applets = |target: &str, variant: &str| -> BTreeSet<String> {
-        let in_bin = |(name, mode, _): (String, u32, Vec<u8>)| {
-            (mode & 0o170_000 == 0o120_000).then(|| name.strip_prefix("bin/").map(str::to_owned)).flatten()
+        let in_bin = |(name, mode, to): (String, u32, Vec<u8>)| {
+            (mode & 0o170_000 == 0o120_000 && to == b"busybox")
+                .then(|| name.strip_prefix("bin/").map(str::to_owned))
+                .flatten()
         };
         files(&image(target, variant)).into_iter().filter_map(in_bin).collect()
     };
@@ -220,6 +223,12 @@ fn busybox_can_do_the_same_everywhere() {
     for target in target::all().unwrap() {
         for variant in ["", "-debug"] {
             let mut found = applets(&target.name, variant);
+            if variant == "-debug" {
+                // In the place of some applets it has better programs.
+                let own: Vec<String> = own_programs();
+                assert!(own.iter().all(|name| !found.contains(name)));
+                found.extend(own.into_iter().filter(|name| expected.contains(name)));
+            }
             if target.busybox.suite != target::named("x86_64").unwrap().busybox.suite {
                 // A later release's has more, and `ip neigh` by that name only.
                 found.retain(|name| expected.contains(name));
@@ -240,5 +249,52 @@ fn busybox_can_do_the_same_everywhere() {
         let said: BTreeSet<String> = String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect();
         // It is an applet itself, and needs no link.
         assert_eq!(said, expected.into_iter().chain(["busybox".to_owned()]).collect());
+    }
+}
+
+/// The names of the debug variant's programs beside BusyBox.
+fn own_programs() -> Vec<String> {
+    let tools = PACKAGES.iter().flat_map(|package| package.programs());
+    let names = tools.flat_map(|program| program.links.iter().chain([&program.name]));
+    names.copied().chain(SCRIPTS.map(|(name, _)| name)).map(str::to_owned).collect()
+}
+
+/// Each tool is there by all its names, static and for the right processor; together they are no larger than promised.
+#[test]
+fn the_debug_image_can_repair() {
+    if !has_images("the_debug_image_can_repair") {
+        return;
+    }
+    /// Bytes as gzip.
+    const MOST: usize = 6_000_000;
+    for target in target::all().unwrap() {
+        let files = files(&image(&target.name, "-debug"));
+        let find = |name: &str| {
+            let path = format!("bin/{name}");
+            let found = files.iter().find(|(file, ..)| *file == path);
+            found.unwrap_or_else(|| panic!("{}: {path} is missing", target.name))
+        };
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        for program in PACKAGES.iter().flat_map(|package| package.programs()) {
+            let (_, mode, bytes) = find(program.name);
+            assert_eq!((*mode, elf::objection(bytes, target.elf)), (0o100_755, None), "{}", program.name);
+            assert!(elf::largest_page(bytes) >= Some(target.page_max()), "{}: alignment", program.name);
+            packed.write_all(bytes).unwrap();
+            for link in program.links {
+                assert_eq!(find(link).2, program.name.as_bytes(), "{link}");
+            }
+            match (target.name.as_str(), program.name) {
+                ("armv6l", _) => check_arm(bytes, (ARM_SOFT_FLOAT, 6, 0)),
+                ("armv7l", _) => check_arm(bytes, (ARM_HARD_FLOAT, 10, 4)),
+                ("i686", "e2fsck" | "blkid") => check_i686(bytes),
+                _ => {}
+            }
+        }
+        let packed = packed.finish().unwrap().len();
+        println!("{}: {packed} bytes of repair programs as gzip", target.name);
+        assert!(packed <= MOST, "{}: {packed} bytes", target.name);
+        for (name, text) in SCRIPTS {
+            assert_eq!((find(name).1, find(name).2.as_slice()), (0o100_755, text.as_bytes()), "{name}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 const SOURCE: [&str; 7] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "contract", "init", "builder", "targets"];
 
 /// The directories of the cache that hold downloads and nothing compiled, so they may be shared.
-const FETCHED: [&str; 2] = ["tools", "download"];
+const FETCHED: [&str; 3] = ["tools", "download", "busybox"];
 
 fn copy(from: &Path, to: &Path) {
     if from.is_dir() {
@@ -43,9 +43,14 @@ fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
     let targets: Vec<&str> = sources::target::all().unwrap().iter().map(|target| target.name.as_str()).collect();
     let targets = if is_all { targets } else { vec!["x86_64"] };
     let artifacts = env::var_os("BOOT_ARTIFACTS").map_or_else(|| workspace.join("target"), PathBuf::from);
-    let name = |target: &str| format!("init-{}-{target}-slim.gz", env!("CARGO_PKG_VERSION"));
+    // With every target also the debug variant, whose programs are compiled too; its BusyBox is the one that was fetched.
+    let variants: &[&str] = if is_all { &["slim", "debug"] } else { &["slim"] };
+    let mut names = Vec::new();
     for target in &targets {
-        let made = artifacts.join(name(target));
+        names.extend(variants.iter().map(|kind| format!("init-{}-{target}-{kind}.gz", env!("CARGO_PKG_VERSION"))));
+    }
+    for name in &names {
+        let made = artifacts.join(name);
         assert!(made.exists(), "{} is not there; ./build.sh --variant standard,debug,slim", made.display());
     }
 
@@ -71,7 +76,7 @@ fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
         env!("CARGO_BIN_EXE_initramfs-overlay"),
         "build",
         "--variant",
-        "slim",
+        &variants.join(","),
     ]);
     for (variable, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
         let real = env::var_os(variable).map_or_else(|| home.join(folder), PathBuf::from);
@@ -90,7 +95,7 @@ fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
     command.env_remove("XDG_CACHE_HOME").env_remove("CARGO_TARGET_DIR");
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    for name in targets.iter().map(|target| name(target)) {
+    for name in names {
         // Not assert_eq: nobody wants to read the bytes.
         let read = |directory: &Path| fs::read(directory.join(&name)).unwrap();
         assert!(read(&at("out")) == read(&artifacts), "{name} differs");

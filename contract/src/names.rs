@@ -106,6 +106,8 @@ pub const BLACKBOX: &str = "blackbox";
 pub const PSTORE: &str = "/sys/fs/pstore";
 /// Name of the driver behind them, or `(null)` (kernel, fs/pstore/platform.c).
 pub const PSTORE_BACKEND: &str = "/sys/module/pstore/parameters/backend";
+/// The file that the debug variant's shells read first.
+pub const SHELL_SETTINGS: &str = "/etc/debug.rc";
 
 /// File with the boots that an image on trial has left, below [`OVERLAY_DIR`]. Removing it marks the boot good.
 pub const TRIAL: &str = "trial";

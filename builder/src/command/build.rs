@@ -20,13 +20,13 @@ use sources::{
 use self::{
     artifact::Image,
     bare::BareInit,
+    modules::Chosen,
     program::{BootMode, Programs},
 };
 pub(super) use self::{modules::Wanted, program::Program};
 use crate::{
     Error, Result, busybox_image,
     command::{choice::choice, substitute::SubstituteArgs},
-    image::Modules,
     trust,
     variant::Variant,
 };
@@ -37,6 +37,7 @@ pub(super) mod checksums;
 pub(super) mod description;
 pub(super) mod modules;
 pub(super) mod program;
+mod repair;
 mod report;
 pub(super) mod source;
 
@@ -55,6 +56,11 @@ pub(super) mod source;
     initramfs-overlay build --target x86_64 \\
         --module-tree /lib/modules/$(uname -r) \\
         --modules @overlay,@virtio
+
+  For a technician: a shell, e2fsck and the like, drivers for keyboards, sticks and networks:
+    initramfs-overlay build --target x86_64 --variant debug \\
+        --module-tree /lib/modules/$(uname -r) \\
+        --modules @overlay
 
   Init alone, to pack it with files of your own:
     initramfs-overlay build --target x86_64 --variant slim \\
@@ -138,7 +144,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", alias = "output")]
     pub output_dir: Option<PathBuf>,
 
-    /// A finished init for the one target, instead of compiling it
+    /// A finished init for the one target, instead of compiling it. Nothing is compiled then: the debug variant has no e2fsck and the like
     #[arg(long, value_name = "FILE", alias = "init")]
     pub init_program: Option<PathBuf>,
 
@@ -164,7 +170,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     check_cmdline("--cmdline-final", args.cmdline_final.as_deref(), &variants, &progress)?;
     let place = source::locate(args.source.as_deref())?;
     let include = if args.include.is_empty() { place.default_include() } else { args.include.clone() };
-    let modules = chosen_modules(args, &targets, &progress)?;
+    let has_debug = variants.iter().any(|variant| variant.has_shell());
+    let modules = chosen_modules(args, &targets, has_debug, &progress)?;
     let keys =
         args.trust.iter().enumerate().map(|(place, path)| trust::read(path, place + 1)).collect::<Result<Vec<_>>>()?;
     let recover_password = args.recover_password.as_deref().map(read_password).transpose()?;
@@ -180,6 +187,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             );
         }
     }
+    let mut tools = BTreeMap::new();
+    if has_debug {
+        for target in &targets {
+            tools.insert(target.name.as_str(), repair::tools(&programs, target, &progress)?);
+        }
+    }
     let mut images = Vec::new();
     for target in &targets {
         for variant in &variants {
@@ -189,7 +202,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 version: place.version(),
                 program: programs.get(target, variant.has_shell(), !keys.is_empty())?,
                 busybox: busyboxes.get(&*target.name).filter(|_| variant.has_busybox()),
-                modules: modules.as_ref(),
+                tools: tools.get(&*target.name).filter(|_| variant.has_shell()).map_or(&[], Vec::as_slice),
+                modules: modules.of(variant.has_shell()),
                 cmdline: args.cmdline.as_deref(),
                 cmdline_final: args.cmdline_final.as_deref(),
                 support_url: args.support_url.as_deref(),
@@ -371,7 +385,7 @@ fn password_objection(hash: &str) -> Option<&'static str> {
     }
 }
 
-fn chosen_modules(args: &Args, targets: &[&Target], progress: &Progress) -> Result<Option<Modules>> {
+fn chosen_modules(args: &Args, targets: &[&Target], has_debug: bool, progress: &Progress) -> Result<Chosen> {
     let wanted = Wanted {
         modules: &args.modules,
         always: &args.load_modules,
@@ -379,7 +393,7 @@ fn chosen_modules(args: &Args, targets: &[&Target], progress: &Progress) -> Resu
         strip: args.strip_modules,
     };
     let lines: Vec<&str> = [&args.cmdline, &args.cmdline_final].into_iter().flatten().map(String::as_str).collect();
-    modules::choose(&wanted, targets, &lines.join(" "), progress)
+    modules::choose(&wanted, targets, &lines.join(" "), has_debug, progress)
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use sources::{
     bundle::{DIRECTORY, Listed, MANIFEST, Manifest},
     busybox,
     target::{self, Target},
-    toolchain::Toolchain,
+    toolchain::{Toolchain, repair},
 };
 
 use super::{
@@ -105,6 +105,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut manifest = Manifest::new(&tree.version, toolchain.rust());
     for target in &targets {
         for (path, from) in busybox::files(target, &cache, &progress)? {
+            items.push(file(format!("{DIRECTORY}/{}", path.display()), 0o644, from));
+        }
+        toolchain.repair_tools(target)?;
+        for (path, from) in repair::files(target, &cache)? {
             items.push(file(format!("{DIRECTORY}/{}", path.display()), 0o644, from));
         }
         for features in feature_sets() {
@@ -241,12 +245,12 @@ mod tests {
     #[test]
     fn every_init_is_there_once() {
         let sets = [
-            "overlay,qr,recover",
-            "overlay,qr,recover,shell",
-            "overlay,qr,recover,trust",
-            "overlay,qr,recover,shell,trust",
-            "overlay,virtiofs",
-            "overlay,virtiofs,shell",
+            "overlay,blackbox,qr,recover",
+            "overlay,blackbox,qr,recover,shell",
+            "overlay,blackbox,qr,recover,trust",
+            "overlay,blackbox,qr,recover,shell,trust",
+            "overlay,virtiofs,blackbox",
+            "overlay,virtiofs,blackbox,shell",
             "ram",
             "ram,lower,virtiofs",
             "virtiofs",

@@ -112,7 +112,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         tree: args.module_tree.as_deref(),
         strip: args.strip_modules,
     };
-    let modules = modules::choose(&wanted, &targets, "", &progress)?;
+    let modules = modules::choose(&wanted, &targets, "", false, &progress)?.usual;
     let place = source::locate(args.source.as_deref())?;
     let cache = crate::cache::open()?;
     let programs = Programs::new(args.init_program.as_deref(), &place, &targets, &cache, progress)?;
@@ -149,6 +149,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             version: place.version(),
             program: &program,
             busybox: Some(&busybox),
+            tools: &[],
             modules: modules.as_ref(),
             cmdline: None,
             cmdline_final: None,

@@ -134,14 +134,14 @@ impl Apt {
             ]))
         };
         let mut output = fetch()?;
-        if !output.status.success() {
+        let mut found = tarball_in(folder)?;
+        if found.is_none() {
             self.update(progress)?;
             output = fetch()?;
+            found = tarball_in(folder)?;
         }
-        if !output.status.success() {
-            return Ok(Err(format!("apt: {}", program::last_words(&output))));
-        }
-        Ok(only_file(folder, ".orig.tar.xz")?.ok_or_else(|| "apt downloaded no .orig.tar.xz".to_owned()))
+        // A mirror may lack the signature or Debian's own changes; the caller checks the tarball by its digest.
+        Ok(found.ok_or_else(|| format!("apt: {}", program::last_words(&output))))
     }
 
     /// Fetches the index. One that fails (a mirror being synchronised) must not end the build: what counts is whether
@@ -229,6 +229,16 @@ fn mirrors_of_the_machine() -> Result<Vec<Mirror>> {
         }
     }
     Ok(mirrors)
+}
+
+/// The upstream tarball of a source package in `folder`.
+fn tarball_in(folder: &Path) -> Result<Option<PathBuf>> {
+    for suffix in [".orig.tar.xz", ".orig.tar.gz"] {
+        if let Some(file) = only_file(folder, suffix)? {
+            return Ok(Some(file));
+        }
+    }
+    Ok(None)
 }
 
 fn only_file(folder: &Path, suffix: &str) -> Result<Option<PathBuf>> {

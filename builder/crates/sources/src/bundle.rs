@@ -13,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Result,
     target::Target,
-    toolchain::{Crate, Init, Rust},
+    toolchain::{
+        Crate, Init, Rust,
+        repair::{self, Tool},
+    },
 };
 
 /// The variable that names the directory.
@@ -199,7 +202,19 @@ impl Bundle {
         &self.root
     }
 
-    /// Returns the part of it that is kept as in a cache: BusyBox.
+    /// Returns the programs of the debug variant that repair a disk, for `target`.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] where they are not there or not whole.
+    pub fn repair_tools(&self, target: &Target) -> Result<Vec<Tool>> {
+        repair::kept(target, &self.cache())?.ok_or_else(|| Error::Missing {
+            what: format!("programs of the debug variant for {}", target.name),
+            tried: vec![format!("the bundle {} has none that are whole", self.root.display())],
+            remedy: "make the bundle again, or let them be compiled (--source TREE, with Rust)".into(),
+        })
+    }
+
+    /// Returns the part of it that is kept as in a cache: BusyBox, and the programs that repair a disk.
     pub fn cache(&self) -> Cache {
         Cache::at(&self.root)
     }

@@ -27,10 +27,12 @@ pub use self::{
 };
 use crate::{Error, Result, target::Target};
 
+pub mod c;
 mod command;
 mod crates;
 mod environment;
 pub mod libblkid;
+pub mod repair;
 mod rust;
 mod source;
 pub mod tools;
@@ -120,6 +122,14 @@ impl<'a> Toolchain<'a> {
         let text = fs::read(&list).at("read", &list)?;
         let crates = serde_json::from_slice(&text).map_err(std::io::Error::from).at("read", &list)?;
         Ok(Init { path: entry.join("init"), crates })
+    }
+
+    /// Returns the programs of the debug variant that repair a disk, for `target`; compiled where they are not in the cache.
+    ///
+    /// # Errors
+    /// As [`Self::init`].
+    pub fn repair_tools(&self, target: &Target) -> Result<Vec<repair::Tool>> {
+        repair::build(target, || tools::get(self.cache, &self.progress), self.cache, &self.progress)
     }
 
     fn key(&self, target: &Target, features: &str) -> String {

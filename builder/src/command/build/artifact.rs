@@ -18,7 +18,7 @@ use base::{
     digest::{Hashing, file_digest},
     progress::Progress,
 };
-use sources::{busybox::Busybox, target::Target};
+use sources::{busybox::Busybox, target::Target, toolchain::repair::Tool};
 
 use super::{
     description::{BILL, Description, MANIFEST, beside},
@@ -44,6 +44,8 @@ pub struct Parts<'a> {
     pub program: Program,
     /// Its BusyBox, where it has one.
     pub busybox: Option<&'a Busybox>,
+    /// Its programs that repair a disk.
+    pub tools: &'a [Tool],
     /// Its kernel modules, where it has any.
     pub modules: Option<&'a Modules>,
     /// Parameters that are baked in.
@@ -108,6 +110,7 @@ impl<'a> Image<'a> {
             version: parts.version,
             init: &parts.program.path,
             busybox: parts.busybox,
+            tools: parts.tools,
             modules: parts.modules,
             cmdline: parts.cmdline,
             cmdline_final: parts.cmdline_final,
@@ -198,6 +201,7 @@ impl<'a> Image<'a> {
             version,
             program,
             busybox,
+            tools,
             modules,
             cmdline,
             cmdline_final,
@@ -213,6 +217,7 @@ impl<'a> Image<'a> {
             version,
             program,
             busybox: *busybox,
+            tools,
             modules: *modules,
             cmdline: *cmdline,
             cmdline_final: *cmdline_final,

@@ -100,6 +100,7 @@ impl BareInit<'_> {
             version,
             program,
             busybox: None,
+            tools: &[],
             modules: None,
             cmdline: None,
             cmdline_final: None,

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use sources::{
     busybox::{Busybox, Origin},
     target::Target,
-    toolchain::{libblkid, tools},
+    toolchain::{libblkid, repair::Tool, tools as versions},
 };
 
 use super::program::Program;
@@ -38,6 +38,8 @@ pub struct Description<'a> {
     pub program: &'a Program,
     /// Its BusyBox, where it has one.
     pub busybox: Option<&'a Busybox>,
+    /// Its programs that repair a disk.
+    pub tools: &'a [Tool],
     /// Its kernel modules, where it has any.
     pub modules: Option<&'a Modules>,
     /// Parameters that are baked in.
@@ -62,7 +64,7 @@ impl Description<'_> {
     }
 
     fn bill(&self, name: &str, sha256: &str) -> String {
-        let Self { version, program, busybox, modules, include, mtime, .. } = self;
+        let Self { version, program, busybox, tools, modules, include, mtime, .. } = self;
         let kernels: Vec<_> = modules
             .iter()
             .map(|modules| sbom::KernelMaterial {
@@ -86,6 +88,7 @@ impl Description<'_> {
                 }),
             },
             busybox: busybox.map(|busybox| (busybox.sha256.as_str(), busybox.origin.as_ref())),
+            tools,
             kernels: &kernels,
             has_included_files: include.iter().any(|folder| holds_something(folder)),
         })
@@ -99,6 +102,7 @@ impl Description<'_> {
             version,
             program,
             busybox,
+            tools,
             modules,
             cmdline,
             cmdline_final,
@@ -128,8 +132,8 @@ impl Description<'_> {
                     "features": build.features,
                     "rust": build.rust_release,
                     "rust_commit": build.rust_commit,
-                    "zig": tools::ZIG_VERSION,
-                    "musl": tools::MUSL_VERSION,
+                    "zig": versions::ZIG_VERSION,
+                    "musl": versions::MUSL_VERSION,
                     "libblkid": build.has_libblkid().then_some(libblkid::VERSION),
                     "crates": build.crates.iter().map(|found| format!("{} {}", found.name, found.version)).collect::<Vec<_>>(),
                 })),
@@ -141,6 +145,13 @@ impl Description<'_> {
                 "package": busybox.origin.as_ref().and_then(Origin::package),
                 "image": busybox.origin.as_ref().and_then(Origin::image),
             })),
+            "tools": tools.iter().map(|tool| json!({
+                "name": tool.name,
+                "size": tool.size,
+                "sha256": tool.sha256,
+                "package": tool.package.name,
+                "version": tool.package.version,
+            })).collect::<Vec<_>>(),
             "modules": modules.map(|modules| json!({
                 "kernel": modules.version,
                 "package": modules.origin,

@@ -1,9 +1,9 @@
 //! The kernel modules of a build: from what the command line says to their bytes. Choosing them is [`kmod`]'s.
 
-use std::path::Path;
+use std::{path::Path, slice};
 
 use base::progress::Progress;
-use kmod::{ModuleTree, SETS};
+use kmod::{ModuleTree, SETS, Selection};
 use sources::{kernel_package, target::Target};
 
 use crate::{Error, Result, image::Modules};
@@ -21,12 +21,37 @@ pub struct Wanted<'a> {
     pub strip: bool,
 }
 
-/// The modules of the images, `None` where none are wanted. `cmdline` is what is baked in.
+/// What the debug variant has beside what is asked for, as far as the kernel has it: keyboards, disks and sticks, network cards, FAT.
+const DEBUG: [&str; 4] = ["@keyboard", "@storage", "@network", "vfat"];
+
+/// The modules of a build's images.
+#[derive(Debug, Default)]
+pub struct Chosen {
+    /// Those of any variant.
+    pub usual: Option<Modules>,
+    /// Those of the debug variant, where it has more.
+    pub debug: Option<Modules>,
+}
+
+impl Chosen {
+    /// Returns the modules of an image, with a shell or without.
+    pub fn of(&self, has_shell: bool) -> Option<&Modules> {
+        self.debug.as_ref().filter(|_| has_shell).or(self.usual.as_ref())
+    }
+}
+
+/// The modules of the images, none where none are wanted; with `debug`, also those of the debug variant. `cmdline` is what is baked in.
 ///
 /// # Errors
 /// [`Error::Usage`] where the options do not go together, and what [`kmod`] says.
-pub fn choose(wanted: &Wanted<'_>, targets: &[&Target], cmdline: &str, progress: &Progress) -> Result<Option<Modules>> {
-    let Some((folder, names)) = folder_and_names(wanted)? else { return Ok(None) };
+pub fn choose(
+    wanted: &Wanted<'_>,
+    targets: &[&Target],
+    cmdline: &str,
+    debug: bool,
+    progress: &Progress,
+) -> Result<Chosen> {
+    let Some((folder, names)) = folder_and_names(wanted)? else { return Ok(Chosen::default()) };
     let [target] = targets else {
         return Err(Error::Usage(format!(
             "a kernel's modules are for one target, and {} were asked for; name it with --target",
@@ -52,13 +77,24 @@ pub fn choose(wanted: &Wanted<'_>, targets: &[&Target], cmdline: &str, progress:
     for note in selection.notes.iter().chain(&selection.never_loaded()) {
         progress.say(format!("modules: {note}"));
     }
-    let packed = Modules::pack(&selection, wanted.strip, kernel_package::origin_of(folder))?;
-    for module in &packed.files {
-        if let Some(reason) = &module.removed.sections_kept {
-            progress.say(format!("modules: the debugging sections of {} stay: {reason}", module.name));
+    let pack = |selection: &Selection| {
+        let packed = Modules::pack(selection, wanted.strip, kernel_package::origin_of(folder))?;
+        for module in &packed.files {
+            if let Some(reason) = &module.removed.sections_kept {
+                progress.say(format!("modules: the debugging sections of {} stay: {reason}", module.name));
+            }
         }
+        Ok::<_, Error>(packed)
+    };
+    let mut chosen = Chosen { usual: Some(pack(&selection)?), debug: None };
+    if debug && !tree.is_plain() {
+        let mut all = names.to_vec();
+        all.extend(
+            DEBUG.map(str::to_owned).into_iter().filter(|name| tree.resolve(slice::from_ref(name), &[]).is_ok()),
+        );
+        chosen.debug = Some(pack(&tree.resolve(&all, wanted.always)?)?);
     }
-    Ok(Some(packed))
+    Ok(chosen)
 }
 
 /// The folder of modules, and the names asked for.

@@ -11,7 +11,7 @@ use contract::names;
 use sources::{
     bundle::Bundle,
     target::Target,
-    toolchain::{self, Crate, Toolchain},
+    toolchain::{self, Crate, Toolchain, repair::Tool},
 };
 
 use super::source::{self, Place};
@@ -141,6 +141,18 @@ impl<'a> Programs<'a> {
             _ => {}
         }
         self.with(target, &features(modes, shell, trust))
+    }
+
+    /// Returns the programs of the debug variant that repair a disk; none where the init is given and nothing is compiled.
+    ///
+    /// # Errors
+    /// Any of the compilation's, and of [`Bundle::repair_tools`].
+    pub fn repair_tools(&self, target: &Target) -> Result<Vec<Tool>> {
+        match self {
+            Self::Given(_) => Ok(Vec::new()),
+            Self::Bundled(bundle) => Ok(bundle.repair_tools(target)?),
+            Self::Compiled(toolchain) => Ok(toolchain.repair_tools(target)?),
+        }
     }
 
     /// Returns the init for `target`, compiled with these features, now or for the bundle; a given one is returned as it is.

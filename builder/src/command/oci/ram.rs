@@ -180,7 +180,7 @@ impl RunArgs {
         let tree = self.module_tree.as_deref().or(known);
         let modules = if tree.is_some() { &names } else { &self.modules };
         let wanted = Wanted { modules, always: &[], tree, strip: false };
-        if let Some(modules) = choose_modules(&wanted, &[target], "", &progress)? {
+        if let Some(modules) = choose_modules(&wanted, &[target], "", false, &progress)?.usual {
             image::put_modules(&mut merge.tree, &modules)?;
         }
         let features = if workload.disk.is_empty() && workload.shares.is_empty() { FEATURES } else { ALL_FEATURES };

@@ -99,6 +99,7 @@ fn start(console: &str) -> io::Result<Pid> {
         .env("PATH", "/bin:/sbin:/usr/bin:/usr/sbin")
         .env("HOME", "/")
         .env("TERM", std::env::var_os("TERM").unwrap_or_else(|| OsString::from("linux")))
+        .env("ENV", names::SHELL_SETTINGS)
         .env("PS1", names::PROMPT)
         .stdin(Stdio::from(tty.try_clone()?))
         .stdout(Stdio::from(tty.try_clone()?))

@@ -4,30 +4,25 @@
 
 use std::{
     fs,
-    io::BufReader,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
-    sync::{Mutex, PoisonError},
-    thread,
 };
 
 use base::{
-    IoContext, ProgramFailure,
+    IoContext,
     cache::{Cache, Check},
     digest::digest,
-    program,
     progress::Progress,
 };
 
-use super::tools::Tools;
+use super::{c, tools::Tools};
 use crate::{Error, Result, fetch::Pinned, target::Target};
 
 /// The version of util-linux, and so of libblkid.
 pub const VERSION: &str = "2.41.5";
 
 /// The day of that release, as its `configure.ac` has it.
-const DATE: &str = "16-Jun-2026";
+pub const DATE: &str = "16-Jun-2026";
 
 /// The source of libblkid: LGPL-2.1-or-later.
 pub const SOURCE: Pinned = Pinned {
@@ -43,22 +38,6 @@ const CONFIG: &str = include_str!("libblkid-config.h");
 
 /// In place of parts of the C library.
 const LIBC: &str = include_str!("libblkid-libc.c");
-
-/// Compiled for size; every function in its own section, so that the linker takes only what is called. Nothing unwinds
-/// through it, and no path of this machine goes in: it is compiled by relative names, without debugging information.
-const FLAGS: [&str; 11] = [
-    "-Os",
-    "-g0",
-    "-w",
-    "-ffunction-sections",
-    "-fdata-sections",
-    "-fmerge-all-constants",
-    "-fno-exceptions",
-    "-fstack-protector-strong",
-    "-fno-unwind-tables",
-    "-fno-asynchronous-unwind-tables",
-    "-fno-sanitize=all",
-];
 
 /// Included before everything else. libblkid's debugging messages, which only an environment variable could turn on, are left
 /// out: a quarter of the library is these messages. What it reads goes to the heap: a mapping of its own for each block, made
@@ -152,6 +131,9 @@ const LESS: [(&str, &str); 2] = [
     ("return blkid_probe_sprintf_value(pr, \"BLOCK_SIZE\", \"%u\", block_size);", "return 0;"),
 ];
 
+/// The folders of the tarball with libblkid, what it needs and its licence.
+const UNPACKED: [&str; 4] = ["include", "lib", "libblkid/src", "Documentation/licenses"];
+
 /// The files of libcommon that libblkid calls, by file name in `lib/`.
 const COMMON: [&str; 19] = [
     "blkdev",
@@ -191,7 +173,7 @@ pub fn key(target: &Target) -> String {
         super::tools::ZIG_VERSION,
         &target.zig_target,
         &target.zig_cpu,
-        &FLAGS.join(" "),
+        &c::FLAGS.join(" "),
         &COMMON.join(" "),
         CONFIG,
         PRELUDE,
@@ -213,30 +195,12 @@ pub fn build(target: &Target, tools: &Tools, cache: &Cache, progress: &Progress)
         let tarball = SOURCE.get(cache, progress)?;
         let step = progress.step(format!("{}: compiling libblkid {VERSION}", target.name));
         let source = tempfile::tempdir_in(folder).at("create a folder in", folder)?;
-        unpack(&tarball, source.path())?;
+        c::unpack(&tarball, source.path(), &UNPACKED)?;
         compile(source.path(), folder, target, tools, cache)?;
         source.close().at("remove the source in", folder)?;
         step.finish("");
         Ok(())
     })
-}
-
-/// Unpacks libblkid, what it needs and its licence; without the tarball's own top folder.
-fn unpack(tarball: &Path, folder: &Path) -> Result<()> {
-    let file = fs::File::open(tarball).at("read", tarball)?;
-    let mut archive = tar::Archive::new(liblzma::read::XzDecoder::new_multi_decoder(BufReader::new(file)));
-    for entry in archive.entries().at("read", tarball)? {
-        let mut entry = entry.at("read", tarball)?;
-        let path = entry.path().at("read", tarball)?.into_owned();
-        let inner: PathBuf = path.components().skip(1).collect();
-        let wanted = ["include", "lib", "libblkid/src", "Documentation/licenses"];
-        if entry.header().entry_type().is_file() && wanted.iter().any(|folder| inner.starts_with(folder)) {
-            let into = folder.join(&inner);
-            fs::create_dir_all(into.parent().unwrap_or(folder)).at("create the folder of", &into)?;
-            entry.unpack(&into).at("write", &into)?;
-        }
-    }
-    Ok(())
 }
 
 fn compile(source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: &Cache) -> Result<()> {
@@ -267,16 +231,16 @@ fn compile(source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: 
     let files = sources(source)?;
     let objects: Vec<String> = files.iter().map(|file| format!("{}.o", file.replace('/', "_"))).collect();
     let jobs: Vec<(&String, &String)> = files.iter().zip(&objects).collect();
-    in_parallel(&jobs, |(file, object)| {
-        let mut command = zig(tools, cache, source)?;
-        command.args(["cc", "-target", &target.zig_target, &format!("-mcpu={}", target.zig_cpu)]).args(FLAGS);
+    c::in_parallel(&jobs, |(file, object)| {
+        let mut command = c::zig(tools, cache, source)?;
+        command.arg("cc").args(c::target_flags(target)).args(c::FLAGS);
         command.arg(format!("-DLIBBLKID_VERSION=\"{VERSION}\"")).arg(format!("-DLIBBLKID_DATE=\"{DATE}\""));
         command.args(["-include", "prelude.h", "-Iinclude", "-Ilibblkid/src"]).arg("-I").arg(include.as_os_str());
-        run(command.args(["-c", file, "-o", object]), &format!("compiling libblkid's {file} for {}", target.name))
+        c::run(command.args(["-c", file, "-o", object]), &format!("compiling libblkid's {file} for {}", target.name))
     })?;
     // D: no times, owners or modes of this machine in the archive.
     let archive = folder.join("libblkid.a");
-    run(zig(tools, cache, source)?.args(["ar", "rcsD"]).arg(archive).args(&objects), "archiving libblkid")
+    c::run(c::zig(tools, cache, source)?.args(["ar", "rcsD"]).arg(archive).args(&objects), "archiving libblkid")
 }
 
 /// The source text with only `kept` in its list of probers, in the order they stand in there.
@@ -327,53 +291,9 @@ fn sources(source: &Path) -> Result<Vec<String>> {
     Ok(files)
 }
 
-fn zig(tools: &Tools, cache: &Cache, folder: &Path) -> Result<Command> {
-    let mut command = base::program::command(&tools.zig);
-    command.current_dir(folder);
-    super::environment::clean(&mut command);
-    super::environment::keep_zig_in(&mut command, cache)?;
-    Ok(command)
-}
-
-fn run(command: &mut Command, action: &str) -> Result<()> {
-    let output = program::output(command)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let source = ProgramFailure { said: program::last_words(&output) };
-    Err(base::Error::Program { program: action.to_owned(), status: output.status.to_string(), source }.into())
-}
-
-/// Does `work` for each of `items`, as many at a time as there are processors; stops at the first error.
-fn in_parallel<T: Sync>(items: &[T], work: impl Fn(&T) -> Result<()> + Sync) -> Result<()> {
-    let queue = Mutex::new(items.iter());
-    let failure = Mutex::new(None);
-    let lock = |failure: &Mutex<Option<Error>>, error| {
-        failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-    };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some(item) = next else { return };
-                    if let Err(error) = work(item) {
-                        lock(&failure, error);
-                        queue.lock().unwrap_or_else(PoisonError::into_inner).by_ref().for_each(drop);
-                    }
-                }
-            });
-        }
-    });
-    failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{
-        io,
-        sync::atomic::{AtomicUsize, Ordering},
-    };
+    use std::process::Command;
 
     use super::*;
 
@@ -411,29 +331,6 @@ mod tests {
         let made = Command::new("cc").arg("-w").arg("-o").args([&program, &source]).output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         assert_eq!(Command::new(&program).status().unwrap().code(), Some(0));
-    }
-
-    #[test]
-    fn work_is_shared_and_stops_at_an_error() {
-        let items: Vec<usize> = (0..1000).collect();
-        let sum = AtomicUsize::new(0);
-        in_parallel(&items, |item| {
-            sum.fetch_add(*item, Ordering::SeqCst);
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(sum.into_inner(), 499_500);
-
-        let count = AtomicUsize::new(0);
-        let result = in_parallel(&items, |item| {
-            count.fetch_add(1, Ordering::SeqCst);
-            if *item == 3 {
-                Err(io::Error::other("no")).at("compile", "x")?
-            }
-            Ok(())
-        });
-        assert!(result.is_err());
-        assert!(count.into_inner() < 1000, "it went on after the error");
     }
 
     #[test]
