@@ -36,6 +36,11 @@ pub fn target_flags(target: &Target) -> [String; 3] {
     ["-target".to_owned(), target.zig_target.clone(), format!("-mcpu={}", target.zig_cpu)]
 }
 
+/// Returns the flags by which `zig cc` links for `target`: musl, which zig compiles for that, has assembly that is no Thumb.
+pub fn link_flags(target: &Target) -> [String; 3] {
+    target_flags(target).map(|flag| flag.replace("+thumb_mode", ""))
+}
+
 /// Unpacks the files of a tarball (`.tar.xz` or `.tar.gz`) whose path begins with one of `wanted`; without the tarball's own top
 /// folder.
 ///

@@ -210,7 +210,7 @@ impl Package {
         c::in_parallel(&self.programs.iter().collect::<Vec<_>>(), |program| {
             let path = folder.join(program.name);
             let mut command = c::zig(tools, cache, source)?;
-            command.arg("cc").args(c::target_flags(target)).args(["-static", "-s", "-Wl,--gc-sections"]);
+            command.arg("cc").args(c::link_flags(target)).args(["-static", "-s", "-Wl,--gc-sections"]);
             command.arg(format!("-Wl,-z,max-page-size={}", target.page_max()));
             command.args(program.files.iter().map(|unit| object(unit))).arg(LIBRARY).arg("-o").arg(&path);
             c::run(&mut command, &action("linking", program.name))?;

@@ -34,6 +34,8 @@
 #define HAVE_LINUX_MAJOR_H 1
 #define HAVE_LINUX_TYPES_H 1
 #define HAVE_LLISTXATTR 1
+#define HAVE_LSEEK64 1
+#define HAVE_LSEEK64_PROTOTYPE 1
 #define HAVE_MALLOC_H 1
 #define HAVE_MBSTOWCS 1
 #define HAVE_MEMALIGN 1
@@ -110,4 +112,5 @@
 #define SIZEOF_SHORT __SIZEOF_SHORT__
 #define SIZEOF_TIME_T 8
 
+#define lseek64 lseek
 #include "dirpaths.h"
