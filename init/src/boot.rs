@@ -253,8 +253,18 @@ fn fail(context: &mut Context<'_>, failed: Failed<'_>, tries: &mut debug::Tries)
     let _ = context.kernel.write(names::REPORT, context.report.to_json(Some(&card)).as_bytes());
     blackbox::keep_failure(context, &card);
     let Some((power, delay)) = end else {
-        if HAS_SHELL && debug::after_failure(context, &card, failed, &consoles, tries) {
-            return true;
+        if HAS_SHELL {
+            match debug::after_failure(context, &card, &failed.image, &consoles, tries) {
+                debug::Next::Again => return true,
+                debug::Next::HandOver => {
+                    context.notice("the root was put together by hand in the debug shell");
+                    context.report.degrade();
+                    if let Err(error) = hand_over(context, failed.root, failed.arguments) {
+                        context.kernel.log(Level::Announcement, &error.card(context.report.step()).to_string());
+                    }
+                }
+                debug::Next::End => {}
+            }
         }
         context.kernel.power(Power::Off, Duration::ZERO);
         return false;

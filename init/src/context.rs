@@ -5,11 +5,12 @@ use std::io::ErrorKind;
 use contract::{names, report::Report, step::Step};
 
 use crate::{
-    boot::{blackbox::Places, debug},
+    boot::blackbox::Places,
     config::{Abilities, Common, HAS_SHELL},
     error::{Error, Result},
     kernel::{Level, Machine, read_text},
     modules::{Modules, unlisted},
+    shell::{self, Reason},
 };
 
 /// A boot under way.
@@ -44,12 +45,23 @@ impl<'k> Context<'k> {
     /// Starts a step; stops before it with a shell if that was asked for.
     pub fn begin(&mut self, step: Step) {
         if HAS_SHELL && self.config.breaks.contains(&step) {
-            debug::stop_before(self, step);
+            self.stop_before(step);
         }
         let now = self.kernel.now();
         self.report.begin(step, now);
         if self.config.debug {
             self.kernel.log(Level::Info, &format!("step {}", step.name()));
+        }
+    }
+
+    /// Stops before a step with a shell.
+    fn stop_before(&mut self, step: Step) {
+        let head = ["Stopped before step ", step.name(), "."].concat();
+        let reason = Reason { head, wanted: None, leave: "exit goes on with the boot" };
+        match shell::run(self.kernel, &mut self.modules, &self.config.modules, reason) {
+            Ok(None) => {}
+            Ok(Some(power)) => shell::end(self.kernel, power),
+            Err(error) => self.notice(&format!("no shell before step {}: {error}", step.name())),
         }
     }
 

@@ -25,6 +25,7 @@ pub mod kernel;
 pub mod media;
 pub mod modules;
 pub mod progress;
+pub mod shell;
 pub mod sidecar;
 pub mod switch_root;
 pub mod trust;

@@ -57,7 +57,7 @@ pub(super) mod source;
         --module-tree /lib/modules/$(uname -r) \\
         --modules @overlay,@virtio
 
-  For a technician: a shell, e2fsck and the like, drivers for keyboards, sticks and networks:
+  For a technician, with drivers for keyboards, sticks and networks:
     initramfs-overlay build --target x86_64 --variant debug \\
         --module-tree /lib/modules/$(uname -r) \\
         --modules @overlay

@@ -21,7 +21,8 @@ pub struct Wanted<'a> {
     pub strip: bool,
 }
 
-/// What the debug variant has beside what is asked for, as far as the kernel has it: keyboards, disks and sticks, network cards, FAT.
+/// Modules of the debug variant beside those that are asked for, as far as the kernel has them: keyboards, disks and sticks, network
+/// cards, FAT.
 const DEBUG: [&str; 4] = ["@keyboard", "@storage", "@network", "vfat"];
 
 /// The modules of a build's images.
