@@ -9,7 +9,10 @@ use sources::{
 };
 use uuid::Uuid;
 
+mod bill;
 mod repair;
+
+use bill::{Bill, checksums, identifier};
 
 /// The components of an image, as far as licences go.
 #[derive(Debug)]
@@ -118,38 +121,6 @@ pub fn spdx(materials: &Materials<'_>) -> String {
         "relationships": bill.relationships,
     });
     format!("{document:#}\n")
-}
-
-#[derive(Default)]
-struct Bill {
-    packages: Vec<Value>,
-    relationships: Vec<Value>,
-}
-
-impl Bill {
-    /// Adds a package, with what SPDX wants of every one.
-    fn add(&mut self, mut package: Value) {
-        if let Some(fields) = package.as_object_mut() {
-            fields.retain(|_, value| !value.is_null());
-            for (name, value) in [
-                ("downloadLocation", json!("NOASSERTION")),
-                ("filesAnalyzed", json!(false)),
-                ("licenseConcluded", json!("NOASSERTION")),
-                ("copyrightText", json!("NOASSERTION")),
-            ] {
-                fields.entry(name).or_insert(value);
-            }
-        }
-        self.packages.push(package);
-    }
-
-    fn relate(&mut self, element: &str, relationship: &str, related: &str) {
-        self.relationships.push(json!({
-            "spdxElementId": element,
-            "relationshipType": relationship,
-            "relatedSpdxElement": related,
-        }));
-    }
 }
 
 fn add_init(bill: &mut Bill, materials: &Materials<'_>) {
@@ -292,10 +263,6 @@ fn add_kernel(bill: &mut Bill, kernel: &KernelMaterial<'_>) {
     bill.relate("SPDXRef-image", "CONTAINS", &id);
 }
 
-fn checksums(sha256: Option<&str>) -> Value {
-    sha256.map_or(Value::Null, |sha256| json!([{ "algorithm": "SHA256", "checksumValue": sha256 }]))
-}
-
 fn purl(locator: String) -> Option<Value> {
     Some(json!([{
         "referenceCategory": "PACKAGE-MANAGER",
@@ -316,11 +283,6 @@ fn encode(text: &str) -> String {
         byte => format!("%{byte:02X}"),
     };
     text.bytes().map(byte).collect()
-}
-
-/// As SPDX takes it in an identifier: letters, digits, `.` and `-`.
-fn identifier(text: &str) -> String {
-    text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '-' }).collect()
 }
 
 /// Seconds since 1970 as SPDX takes a time: ISO 8601, UTC. The days are counted as in Howard Hinnant's

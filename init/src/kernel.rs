@@ -10,11 +10,13 @@ pub mod disks;
 #[cfg(feature = "linux")]
 pub mod linux;
 pub mod pace;
+pub mod power;
 pub mod recorder;
 pub mod rtnetlink;
 pub mod supervisor;
 
 pub use pace::Pace;
+pub use power::Power;
 
 use disks::{Contents, Disks, Signatures};
 use supervisor::{Shell, Supervisor, System};
@@ -159,17 +161,6 @@ pub enum Sources {
     },
     /// Child processes that exit, and all signals: the system runs, and this process is asked to end it. Ctrl-Alt-Del is a signal too.
     Requests,
-}
-
-/// The end of a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Power {
-    /// Switched off.
-    Off,
-    /// Started again.
-    Reboot,
-    /// Stopped, left on.
-    Halt,
 }
 
 /// Names that are read of a directory on a medium; nothing that init looks for needs more.

@@ -3,7 +3,7 @@
 use serde_json::json;
 use sources::toolchain::{repair::Tool, tools};
 
-use super::{Bill, checksums, identifier};
+use super::bill::{Bill, checksums, identifier};
 
 /// Adds the packages that `programs` are from, and the programs.
 pub fn add(bill: &mut Bill, programs: &[Tool]) {

@@ -4,7 +4,7 @@ use std::io;
 
 use contract::workload::Process;
 
-use super::Power;
+use super::power::Power;
 
 /// The signal of a lost terminal. These numbers are those of x86, ARM and RISC-V (signal(7)).
 pub const SIGHUP: i32 = 1;

@@ -15,50 +15,16 @@ use base::{
     progress::Progress,
 };
 
+pub use self::package::{Package, Program};
 use super::{c, tools::Tools};
-use crate::{Error, Result, fetch::Pinned, target::Target};
+use crate::{Error, Result, target::Target};
 
 mod dosfstools;
 mod e2fsprogs;
 mod error_table;
 mod lrzsz;
+mod package;
 mod util_linux;
-
-/// A package of programs, and how it is compiled.
-#[derive(Debug)]
-pub struct Package {
-    /// Its name.
-    pub name: &'static str,
-    /// Its version.
-    pub version: &'static str,
-    /// The licence of its programs, an SPDX expression.
-    pub licence: &'static str,
-    /// Its tarball.
-    pub source: Pinned,
-    /// Files and folders of the tarball that are needed.
-    unpacked: &'static [&'static str],
-    /// Files that are written beside them: answers of `configure`, headers.
-    written: &'static [(&'static str, &'static str)],
-    /// Makes further files from those of the tarball.
-    prepare: fn(&Path) -> Result<()>,
-    /// Flags for every file.
-    flags: &'static [&'static str],
-    /// Files that all programs may call, each with flags of its own.
-    library: &'static [&'static str],
-    /// The programs.
-    programs: &'static [Program],
-}
-
-/// A program of a package.
-#[derive(Debug)]
-pub struct Program {
-    /// Its name.
-    pub name: &'static str,
-    /// Other names that it answers to.
-    pub links: &'static [&'static str],
-    /// The files of its own, each with flags of its own.
-    files: &'static [&'static str],
-}
 
 /// A program that was compiled.
 #[derive(Debug, Clone)]
@@ -231,15 +197,6 @@ const LIBRARY: &str = "library.a";
 /// The name of a file's object; one that is compiled in two ways has two.
 fn object(unit: &str) -> String {
     format!("{}.o", unit.replace(['/', ' '], "_"))
-}
-
-/// Replaces words in a file of the source tree, in `to` where that is another one.
-fn fill_in(source: &Path, template: &str, to: &str, words: &[(&str, &str)]) -> Result<()> {
-    let path = source.join(template);
-    let text = fs::read_to_string(&path).at("read", &path)?;
-    let text = words.iter().fold(text, |text, (word, with)| text.replace(word, with));
-    fs::write(source.join(to), text).at("write", source.join(to))?;
-    Ok(())
 }
 
 #[cfg(test)]

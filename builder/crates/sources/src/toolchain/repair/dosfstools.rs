@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Package, Program, fill_in};
+use super::package::{Package, Program, fill_in};
 use crate::{Result, fetch::Pinned};
 
 const VERSION: &str = "4.2";

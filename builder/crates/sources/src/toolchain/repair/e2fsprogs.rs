@@ -4,7 +4,10 @@ use std::{fmt::Write, fs, path::Path};
 
 use base::IoContext;
 
-use super::{Package, Program, error_table, fill_in};
+use super::{
+    error_table,
+    package::{Package, Program, fill_in},
+};
 use crate::{Error, Result, fetch::Pinned};
 
 const VERSION: &str = "1.47.2";

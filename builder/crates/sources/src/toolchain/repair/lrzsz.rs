@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Package, Program};
+use super::package::{Package, Program};
 use crate::{Result, fetch::Pinned};
 
 const VERSION: &str = "0.12.21rc";

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use super::{super::libblkid, Package, Program, fill_in};
-use crate::Result;
+use super::package::{Package, Program, fill_in};
+use crate::{Result, toolchain::libblkid};
 
 /// The package.
 pub const PACKAGE: Package = Package {

@@ -1,0 +1,12 @@
+//! The ways in which a machine ends.
+
+/// The end of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Power {
+    /// Switched off.
+    Off,
+    /// Started again.
+    Reboot,
+    /// Stopped, left on.
+    Halt,
+}
