@@ -63,6 +63,8 @@ pub struct Machine {
     digests: BTreeMap<String, Digest>,
     clock: Duration,
     gone: bool,
+    /// The failure card was shown: what a boot does then, it does for the black box.
+    has_failed: bool,
     /// Names of the modules in the initramfs, where that is known.
     modules: Option<BTreeSet<String>>,
     /// Bytes in a memory page.
@@ -90,6 +92,7 @@ impl Machine {
             digests: BTreeMap::new(),
             clock: Duration::ZERO,
             gone: false,
+            has_failed: false,
             modules: input.modules.clone(),
             page: input.page.unwrap_or(USUAL_PAGE),
             unknown: Vec::new(),

@@ -106,6 +106,7 @@ impl Kernel for Machine {
     }
 
     fn log(&mut self, level: Level, line: &str) {
+        self.has_failed |= level == Level::Announcement;
         if !self.gone && level != Level::Announcement {
             self.log.push(line.to_owned());
         }
@@ -255,6 +256,9 @@ impl Kernel for Machine {
             Action::New => {}
             Action::Remount => return self.remount(mount.target, mount.read_only),
             Action::Bind | Action::Move => return Ok(()),
+        }
+        if self.has_failed {
+            return Err(io::ErrorKind::Unsupported.into());
         }
         // What the kernel shows in these was put in at the start.
         if matches!(mount.target, "/dev" | "/proc" | "/sys") {
