@@ -31,6 +31,7 @@ use crate::{
     context::Context,
     error::{Error, Result},
     kernel::{Level, Limits, Machine, Mount, Power, exists, release},
+    places::Places,
     switch_root,
 };
 
@@ -149,7 +150,7 @@ fn read_parameters(context: &mut Context<'_>, is_root: bool, once: &str) -> Resu
     }
     let release = release(context.kernel);
     context.report.fact(Fact::Kernel, release);
-    let places = outcome.as_ref().map(|()| blackbox::Places::of(&config.mode, &context.config.layers));
+    let places = outcome.as_ref().map(|()| Places::of(&config.mode, &context.config.layers));
     context.blackbox = places.unwrap_or_default();
     outcome.map(|()| config.mode)
 }

@@ -18,7 +18,6 @@ use contract::{
     text::{is_tmpfs_size, nearest, parse_duration},
 };
 
-use crate::boot::hold;
 use crate::boot::overlay::config as overlay;
 #[cfg(feature = "ram")]
 use crate::boot::ram::config as ram;
@@ -33,6 +32,10 @@ pub const HAS_OVERLAY: bool = cfg!(feature = "overlay");
 pub const HAS_RAM: bool = cfg!(feature = "ram");
 /// True for a build that does nothing else.
 pub const IS_RAM_ONLY: bool = HAS_RAM && !HAS_OVERLAY && !cfg!(feature = "virtiofs");
+/// True for a build that has a black box.
+pub const HAS_BLACKBOX: bool = cfg!(feature = "blackbox");
+/// The time that a card stays where nothing else is said, on serial lines and the like: whoever records them has it by then.
+pub const CARD_STAYS: Duration = Duration::from_secs(5);
 /// True for a build with the menu of a failed boot.
 pub const HAS_RECOVER: bool = cfg!(feature = "recover");
 /// True for a build with a shell for people; one for described machines has what the description says.
@@ -70,7 +73,7 @@ pub enum Repair {
 /// The end of a failed boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnError {
-    /// The machine ends so, after that time or the usual one ([`hold::delay`](crate::boot::hold::delay)).
+    /// The machine ends so, after that time or the usual one ([`delay`](crate::boot::hold::delay)).
     End(Power, Option<Duration>),
     /// A shell on every console (debug variant).
     Shell,
@@ -499,7 +502,7 @@ impl Reading {
             (None, _) => from_panic.unwrap_or(default),
         };
         if let (OnError::End(Power::Reboot, after), false) = (&self.common.on_error, self.is_panic_set) {
-            self.common.panic = Some(after.unwrap_or(hold::USUAL).as_secs().max(1));
+            self.common.panic = Some(after.unwrap_or(CARD_STAYS).as_secs().max(1));
         }
         let mode = self.mode(is_root);
         let Objections { warnings, error } = self.objections;

@@ -5,11 +5,11 @@ use std::io::ErrorKind;
 use contract::{names, report::Report, step::Step};
 
 use crate::{
-    boot::blackbox::Places,
     config::{Abilities, Common, HAS_SHELL},
     error::{Error, Result},
     kernel::{Level, Machine, read_text},
     modules::{Modules, unlisted},
+    places::Places,
     shell::{self, Reason},
 };
 

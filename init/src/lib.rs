@@ -24,6 +24,7 @@ pub mod error;
 pub mod kernel;
 pub mod media;
 pub mod modules;
+pub mod places;
 pub mod progress;
 pub mod shell;
 pub mod sidecar;

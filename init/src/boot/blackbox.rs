@@ -15,13 +15,10 @@ use contract::{
 
 use super::volumes::{Devices, mount_volume};
 use crate::{
-    config::{Layers, ModeConfig, OverlayStore},
+    config::HAS_BLACKBOX,
     context::Context,
     kernel::{Kind, Limits, Machine, Mount},
 };
-
-/// True for a build of init that has a black box.
-const IS_BUILT: bool = cfg!(feature = "blackbox");
 
 /// Free bytes that the writable partition must have before the file is made: what is left after it is the system's.
 const ROOM: u64 = 4 * SIZE as u64;
@@ -30,31 +27,8 @@ const ROOM: u64 = 4 * SIZE as u64;
 const MOST_RECORDS: usize = 64;
 const RECORD: usize = 64 << 10;
 
-/// The places of the black box in this boot.
-#[derive(Debug, Default)]
-pub struct Places {
-    /// The tag of the writable partition, where this boot mode writes to one.
-    store: Option<Tag>,
-    /// The tag of the partition that may hold the text.
-    boot: Option<Tag>,
-    /// True while the writable partition is mounted.
-    pub is_open: bool,
-}
-
-impl Places {
-    /// Returns the places of a boot with these parameters.
-    pub fn of(mode: &ModeConfig, layers: &Layers) -> Self {
-        let Some(config) = mode.overlay().filter(|_| IS_BUILT) else { return Self::default() };
-        let store = match &layers.overlay {
-            OverlayStore::Partition(tag) => Some(tag.clone()),
-            OverlayStore::Tmpfs(_) => None,
-        };
-        Self { store, boot: Some(config.boot.clone()), is_open: false }
-    }
-}
-
 fn is_wanted(context: &Context<'_>) -> bool {
-    IS_BUILT && context.config.blackbox
+    HAS_BLACKBOX && context.config.blackbox
 }
 
 /// Keeps the report of a boot that went well, unsynced: the kernel writes it behind the boot. The report then tells how the boots before

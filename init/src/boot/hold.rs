@@ -8,15 +8,14 @@ use std::time::Duration;
 use contract::{card::Card, names};
 
 use crate::{
+    config::CARD_STAYS,
     context::Context,
     kernel::{Machine, Power, consoles as listed, exists, read_text},
 };
 use light::Light;
 use screen::Screens;
 
-/// The time that a card stays where nothing else is said, on serial lines and the like: whoever records them has it by then.
-pub const USUAL: Duration = Duration::from_secs(5);
-/// The same on a display, which somebody has to read.
+/// The time that a card stays on a display where nothing else is said, which somebody has to read.
 const ON_DISPLAY: Duration = Duration::from_secs(60);
 /// The time that a key holds a card. Noise on an open line must not hold a machine for ever.
 const HELD: Duration = Duration::from_secs(600);
@@ -60,7 +59,7 @@ pub fn consoles(kernel: &mut dyn Machine) -> Vec<Console> {
 /// Returns the time that the card stays before the machine ends: what was `asked` for, or the usual.
 pub fn delay(power: Power, asked: Option<Duration>, consoles: &[Console]) -> Duration {
     let is_read = power != Power::Reboot && consoles.iter().any(|console| console.is_display);
-    asked.unwrap_or(if is_read { ON_DISPLAY } else { USUAL })
+    asked.unwrap_or(if is_read { ON_DISPLAY } else { CARD_STAYS })
 }
 
 /// Returns the sentence about the end of the machine.

@@ -12,7 +12,7 @@ use doctor::{
 };
 use serde_json::{Value, json};
 
-use super::{Report, as_text as report_text, parse};
+use super::boot::{Report, as_text as report_text, parse};
 use crate::{Error, Result, command::output::wrapped};
 
 /// Reads the black box of a disk.

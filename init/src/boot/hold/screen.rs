@@ -179,7 +179,8 @@ fn screens(card: &str, code: &[Drawn], columns: usize, rows: usize) -> Vec<Scree
     vec![alone(), code]
 }
 
-#[cfg(all(test, feature = "qr"))]
+#[cfg(test)]
+#[cfg(feature = "qr")]
 mod tests {
     use contract::{failure::Code, step::Step};
 
