@@ -184,7 +184,7 @@ fn card_digest(console: &str) -> String {
     let rule = "-".repeat(64);
     let start = console.find(&rule).expect("a card");
     let end = start + rule.len() + console[start + rule.len()..].find(&rule).expect("its end") + rule.len();
-    format!("{:08x}", contract::crc32::crc32(console[start..end].as_bytes()))
+    format!("{:08x}", contract::crc32::crc32(&console.as_bytes()[start..end]))
 }
 
 /// Holds a card on a serial line: noise does not, Enter does; a card that nobody holds ends after five seconds.

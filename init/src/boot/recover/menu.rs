@@ -102,7 +102,7 @@ pub(super) struct Menu {
     entries: Vec<Entry>,
     screen: Screen,
     hash: String,
-    /// What was typed on each console since the last end of a line.
+    /// The characters typed on each console since the last end of a line.
     typed: Vec<String>,
 }
 
