@@ -132,7 +132,8 @@ impl Screen<'_> {
             lines.push(("tools", self.tools.join(" ")));
         }
         lines.push(("leave", [self.reason.leave, ";"].concat()));
-        lines.push(("", "reboot, poweroff and halt unmount the disks and end it".into()));
+        let menu = if self.reason.wanted.is_some() { "recover is a menu; " } else { "" };
+        lines.push(("", [menu, "reboot, poweroff and halt unmount the disks and end it"].concat()));
         let mut text = self.reason.head.clone();
         for (name, line) in lines {
             text.push_str(&format!("\n  {name:<9} {line}"));

@@ -79,7 +79,7 @@ pub fn after_failure(
     let reason = Reason {
         head: ["The boot failed: ", card.code.name(), ", at step ", card.step.name(), "."].concat(),
         wanted: Some(&card.wanted),
-        leave: "exit tries the boot again, or boots the root that you put together at /sysroot; recover is a menu",
+        leave: "exit tries again, or boots the root that you put together at /sysroot",
     };
     let mut start = context.kernel.now();
     loop {
