@@ -83,6 +83,8 @@ pub const WORK: &str = "work";
 pub const PERSISTENT: &str = "persistent";
 /// `persistent` of a damaged overlay partition, on the image partition until it is back.
 pub const SAVED: &str = "persistent-saved";
+/// File by which the running system asks for a factory reset at the next boot, below [`OVERLAY_DIR`].
+pub const RESET_REQUEST: &str = "factory-reset";
 /// Layers of earlier boots, waiting to be deleted, below [`OVERLAY_DIR`].
 pub const DISCARDED: &str = "discarded";
 

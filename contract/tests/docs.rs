@@ -41,6 +41,15 @@ fn each_failure_code_has_its_line() {
 }
 
 #[test]
+fn each_failure_code_has_its_causes() {
+    let page = page("docs/diagnosis.md");
+    let headings = page.lines().filter_map(|line| line.strip_prefix("### ")).flat_map(|heading| heading.split(", "));
+    let described: BTreeSet<&str> = headings.collect();
+    let codes: BTreeSet<&str> = Code::ALL.into_iter().map(Code::name).collect();
+    assert_eq!(described, codes);
+}
+
+#[test]
 fn each_class_of_failures_lists_its_codes() {
     let page = page("docs/failures.md");
     for class in Class::ALL {

@@ -24,6 +24,9 @@ pub fn statuses(lab: &Lab) {
         lab.script(&root, &[], script).expect(status);
     }
     run(lab.command(&root).args(["--init", "/bin/false"])).expect(1);
+    // The kernel gives process 1 no PATH; programs that a shell starts need one.
+    let ended = lab.script(&root, &[], "/bin/busybox env");
+    ended.expect(0).expect_lines(&[&format!("PATH={}", contract::workload::PATH)]);
 }
 
 pub fn folders(lab: &Lab) {

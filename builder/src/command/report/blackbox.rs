@@ -3,7 +3,10 @@
 use std::{fmt::Write as _, path::Path, sync::Arc};
 
 use base::escape::escape;
-use contract::blackbox::{self, Content, End, Entry, Record};
+use contract::{
+    blackbox::{self, Content, End, Entry, Record},
+    crc32::crc32,
+};
 use doctor::{
     BootInput,
     blackbox::BlackBox,
@@ -72,6 +75,11 @@ fn sentences(content: &Content) -> Vec<String> {
     told
 }
 
+/// Returns the checksum of a card, as its QR code has it.
+fn digest(card: &str) -> String {
+    format!("{:08x}", crc32(card.trim_end().as_bytes()))
+}
+
 /// Returns a text line by line, without what would drive a terminal.
 fn lines(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", escape(line.as_bytes()))).collect()
@@ -91,6 +99,7 @@ pub fn as_text(found: &BlackBox) -> String {
         if let Some(bad) = content.entries.iter().find(|entry| entry.ended.end != End::Good) {
             if !bad.card.is_empty() {
                 let _ = write!(text, "\nThe card of boot {}:\n{}", bad.sequence, lines(&bad.card));
+                text.push_str(&wrapped("", &format!("A QR code with h={} was this card's.", digest(&bad.card))));
             }
             let all: Vec<&str> = bad.log.lines().collect();
             let end = all[all.len().saturating_sub(LOG)..].join("\n");
@@ -126,6 +135,7 @@ pub fn as_json(found: &BlackBox) -> String {
             "step": entry.ended.step,
             "report": serde_json::from_str(&entry.report).unwrap_or(Value::Null),
             "card": entry.card,
+            "card_digest": (!entry.card.is_empty()).then(|| digest(&entry.card)),
             "log": entry.log,
         })
     };
@@ -190,6 +200,9 @@ mod tests {
         let value: Value = serde_json::from_str(&as_json(&of_bytes(&bytes).unwrap())).unwrap();
         assert_eq!((&value["boots"][0]["code"], &value["torn"]), (&"image-missing".into(), &1.into()));
         assert_eq!(value["boots"][0]["report"]["format"], 1);
+        let digest = format!("{:08x}", crc32(b" the card\x1b[2J"));
+        assert_eq!(value["boots"][0]["card_digest"], digest);
+        assert!(text.contains(&format!("A QR code with h={digest} was this card's.")), "{text}");
     }
 
     #[test]

@@ -117,8 +117,15 @@ pub fn prepare(context: &mut Context<'_>) -> Result<()> {
         }
     }
     media::clear(context.kernel, &store(names::SCRATCH))?;
-    if context.config.layers.reset {
+    let request = store(names::RESET_REQUEST);
+    let is_requested = context.kernel.stat(&request).is_ok_and(|stat| stat.kind == Kind::File);
+    if context.config.layers.reset || is_requested {
         reset(context)?;
+    }
+    if is_requested {
+        // Until it is gone each boot resets again, so a power cut loses nothing of the request.
+        context.kernel.remove(&request, Kind::File).at("remove", &request)?;
+        context.notice("the running system had asked for the factory reset");
     }
     renew(context, names::UPPER, 0o755, &DISPOSABLE)?;
     renew(context, names::WORK, 0o700, &[names::DISCARDED, names::WORK])?;

@@ -136,6 +136,11 @@ fn become_program(program: &Program) -> io::Error {
         return super::setting::exec(program, setting, "/dev/console");
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+    if std::env::var_os("PATH").is_none() {
+        // The kernel gives process 1 none. A shell has one of its own then, and what it runs has not.
+        // SAFETY: there is no other thread.
+        unsafe { std::env::set_var("PATH", contract::workload::PATH) };
+    }
     process::exec(&program.path, &program.arguments)
 }
 
