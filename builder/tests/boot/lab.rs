@@ -17,7 +17,10 @@ use sources::{
 use tempfile::TempDir;
 use vm::qemu::{Access, Drive, Guest, Machine};
 
-use crate::image;
+use crate::{
+    image,
+    screen::{self, Monitor},
+};
 
 /// The longest that a guest may take for anything. Only a fault takes this long: a boot takes 5 to 20 s on a quiet machine.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -194,13 +197,22 @@ impl Lab {
     /// Boots until the failure card with this code is out. Returns what was on the console, card included.
     pub fn fail(&self, machine: &Machine, code: &str) -> String {
         let mut machine = machine.clone();
+        let screen = screen::is_wanted(self).then(|| self.folder());
         // Nobody reads it but this test; what a machine says about it itself comes behind it and counts.
-        machine.append.insert(0, "rd.onerror=poweroff:0".into());
+        let time = if screen.is_some() { "rd.onerror=poweroff:12" } else { "rd.onerror=poweroff:0" };
+        machine.append.insert(0, time.into());
+        if let Some(folder) = &screen {
+            machine.append.insert(0, "console=tty0".into());
+            Monitor::prepare(&mut machine, folder);
+        }
         let mut guest = Guest::start(&machine).expect("QEMU");
         let before =
             guest.wait_for(&format!("cannot boot: {code}"), PATIENCE).unwrap_or_else(|error| panic!("{error}"));
         let mut card = guest.wait_for("try next", PATIENCE).expect("the card's last line");
         card += &guest.wait_for("----------------", PATIENCE).expect("the card's end");
+        if let Some(folder) = &screen {
+            Monitor::open(folder).expect_card(&guest.console());
+        }
         guest.finish(Some(PATIENCE)).expect("the machine's end");
         assert!(!guest.console().contains("Kernel panic"), "init must not end:\n{}", guest.last_lines());
         // A long item goes on in the next line, further to the right.

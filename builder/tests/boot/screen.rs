@@ -23,7 +23,7 @@ const URL: &str = "https://help.test/b";
 const MODULES: &str = "ext4,loop,squashfs,overlay,virtio_pci,virtio_blk,i8042,atkbd";
 
 /// Talks to QEMU (QEMU, docs/interop/qmp-spec.rst).
-struct Monitor {
+pub struct Monitor {
     stream: UnixStream,
     answers: BufReader<UnixStream>,
     folder: PathBuf,
@@ -31,13 +31,13 @@ struct Monitor {
 
 impl Monitor {
     /// Gives a machine a graphics card and a monitor at a socket in `folder`.
-    fn prepare(machine: &mut Machine, folder: &Path) {
+    pub fn prepare(machine: &mut Machine, folder: &Path) {
         let socket = format!("unix:{},server=on,wait=off", folder.join("qmp").display());
         machine.extra.extend(["-vga", "std", "-qmp"].map(Into::into));
         machine.extra.push(socket.into());
     }
 
-    fn open(folder: &Path) -> Self {
+    pub fn open(folder: &Path) -> Self {
         let stream = UnixStream::connect(folder.join("qmp")).expect("the monitor");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let answers = BufReader::new(stream.try_clone().expect("a copy"));
@@ -94,6 +94,15 @@ impl Monitor {
         }
     }
 
+    /// Compares the screen, five seconds after the card came, with the card on a serial line: all of it is in view.
+    pub fn expect_card(&mut self, console: &str) {
+        thread::sleep(Duration::from_secs(5));
+        let text = self.text().join("\n");
+        for line in card_on(console).lines() {
+            assert!(text.contains(line), "not on the screen: {line}\n{text}");
+        }
+    }
+
     fn press(&mut self, key: &str) {
         self.ask("send-key", &json!({ "keys": [{ "type": "qcode", "data": key }] }));
     }
@@ -106,6 +115,14 @@ impl Monitor {
         output.status.success().then(|| String::from_utf8(output.stdout).expect("UTF-8").trim_end().to_owned())
     }
 
+    /// Keeps a picture of the screen for the documentation, if that is asked for (`SCREENSHOTS=DIRECTORY`).
+    fn keep_picture(&mut self, name: &str) {
+        if let Some(folder) = std::env::var_os("SCREENSHOTS") {
+            let file = Path::new(&folder).join(name);
+            self.ask("screendump", &json!({ "filename": file, "format": "png" }));
+        }
+    }
+
     fn wait_for_code(&mut self) -> String {
         let start = Instant::now();
         loop {
@@ -116,6 +133,11 @@ impl Monitor {
             thread::sleep(Duration::from_millis(500));
         }
     }
+}
+
+/// Returns true where each failure's card is to be read from the screen as well (`BOOT_SCREEN=all`).
+pub fn is_wanted(lab: &Lab) -> bool {
+    lab.target.name == "x86_64" && std::env::var_os("BOOT_SCREEN").is_some_and(|wish| wish == "all")
 }
 
 /// Starts a machine with a screen whose boot fails, and waits for its card on the serial line.
@@ -143,10 +165,12 @@ pub fn card(lab: &Lab) {
     thread::sleep(Duration::from_secs(5));
     let text = monitor.wait("the offer of a key", |text| is_card(text) && text.contains("any key holds this"));
     assert!(text.contains("then      the machine powers off in 60 s"), "{text}");
+    monitor.keep_picture("card.png");
     monitor.press("spc");
     monitor.wait("the held card", |text| text.contains("held: ") && text.contains("powers off in 9 min"));
     if support::installed("zbarimg") {
         check(&monitor.wait_for_code(), &guest);
+        monitor.keep_picture("code.png");
         monitor.wait("the card again", is_card);
     }
     // Nobody gets at the machine that is held.
@@ -162,6 +186,7 @@ pub fn wide(lab: &Lab) {
     }
     let initrd = lab.build(&["--support-url", URL, "--modules", &format!("{MODULES},bochs")]);
     let (mut guest, mut monitor) = fail(lab, &initrd, "", &[]);
+    monitor.keep_picture("wide.png");
     // Neither goes when the other's turn would come.
     for _ in 0..3 {
         check(&monitor.wait_for_code(), &guest);
@@ -178,13 +203,18 @@ fn check(code: &str, guest: &Guest) {
     assert_eq!(digest, card_digest(&guest.console()), "{code}");
 }
 
-/// Returns the digest of the card that is on a console.
-fn card_digest(console: &str) -> String {
+/// Returns the card that is on a console.
+fn card_on(console: &str) -> String {
     let console = console.replace('\r', "");
     let rule = "-".repeat(64);
     let start = console.find(&rule).expect("a card");
     let end = start + rule.len() + console[start + rule.len()..].find(&rule).expect("its end") + rule.len();
-    format!("{:08x}", contract::crc32::crc32(&console.as_bytes()[start..end]))
+    console[start..end].to_owned()
+}
+
+/// Returns the digest of the card that is on a console.
+fn card_digest(console: &str) -> String {
+    format!("{:08x}", contract::crc32::crc32(card_on(console).as_bytes()))
 }
 
 /// Holds a card on a serial line: noise does not, Enter does; a card that nobody holds ends after five seconds.
