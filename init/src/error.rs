@@ -154,7 +154,7 @@ pub enum Error {
         /// Bytes in the last sector.
         hidden: u64,
     },
-    /// No key that is baked in vouches for the image.
+    /// No key that is baked in verifies the image.
     #[error("{path} is not trusted: {reason}")]
     ImageUntrusted {
         /// The image.

@@ -46,7 +46,7 @@ fn with_keys(
     Err(reason)
 }
 
-/// Checks the image at `path` with the first of these signature files that vouches for it.
+/// Checks the image at `path` with these signature files in turn, until one verifies it.
 ///
 /// # Errors
 /// [`Error::ImageUntrusted`].

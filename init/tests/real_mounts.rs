@@ -1,4 +1,4 @@
-//! The rooms that act, on real loop devices, ext4, squashfs and overlayfs, in a mount namespace and below a root of their own: the
+//! The modules that act on disks, on real loop devices, ext4, squashfs and overlayfs, in a mount namespace and below a root of their own: the
 //! machine that runs this sees nothing of it. Needs root, mkfs.ext4, mksquashfs and mkfs.erofs; without them the tests are skipped
 //! and counted as that.
 //!

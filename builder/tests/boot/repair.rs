@@ -1,4 +1,4 @@
-//! An overlay partition whose ext4 is damaged, on a real kernel: the image's own e2fsck mends it, `remake` makes it anew and brings
+//! An overlay partition whose ext4 is damaged, on a real kernel: the image's own e2fsck repairs it, `remake` recreates it and brings
 //! `persistent` back, and what is not allowed or not there is said.
 
 use std::{
@@ -76,7 +76,7 @@ fn repairs(marks: &Marks) -> Vec<String> {
     notices.filter(|notice| !notice.contains("no modules for this kernel")).map(String::from).collect()
 }
 
-/// The default: e2fsck mends it, and nothing is lost. Also where not even the label is left and the partition is named otherwise.
+/// The default: e2fsck repairs it, and nothing is lost. Also where not even the label is left and the partition is named otherwise.
 pub fn checked(lab: &Lab) {
     let initrd = lab.initrd("");
     let whole = disk(lab, root(lab));

@@ -1,4 +1,4 @@
-//! Going back, on a real kernel: an image on trial that never says that it is well, one that does, and a current image that is
+//! Going back, on a real kernel: an image on trial that nobody marks good, one that is marked, and a current image that is
 //! damaged while the old one is not.
 
 use std::path::PathBuf;

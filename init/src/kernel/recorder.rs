@@ -101,10 +101,10 @@ pub struct Recorder {
     pub module_brings: BTreeMap<String, String>,
     /// A module whose path ends so finds a network card, which gets that name.
     pub module_cards: BTreeMap<String, String>,
-    /// A program whose path ends so runs and ends with that status. One that mends or makes a filesystem does so on the device
+    /// A program whose path ends so runs and ends with that status. One that repairs or makes a filesystem does so on the device
     /// it is given, if its status says that it did.
     pub programs: BTreeMap<String, i32>,
-    /// Folders the host shares over virtiofs, by tag.
+    /// Directories that the host shares over virtiofs, by tag.
     pub shares: BTreeMap<String, Files>,
     /// The exit status of a supervised program; without it, it fails to start.
     pub exit_status: Option<u8>,

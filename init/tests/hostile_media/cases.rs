@@ -87,14 +87,14 @@ impl Case {
         title
     }
 
-    /// Returns true where the planted object is the update itself, or what vouches for it.
+    /// Returns true where the planted object is the update itself, or its signature or digest.
     pub fn hits_delivery(&self) -> bool {
         const DELIVERY: [&str; 3] = ["root-squashfs.img", "root-squashfs.img.sha256", "root-squashfs.img.minisig"];
         self.role == Role::NewImg && DELIVERY.contains(&self.name.as_str())
     }
 
     /// Returns true where a failure card is a right answer: the only module that reads the image was replaced, or the only image, or
-    /// what vouches for it.
+    /// its signature.
     pub fn may_fail(&self) -> bool {
         let is_there = self.object.keeps_content();
         match self.role {
