@@ -65,7 +65,7 @@ impl Writer {
         self.count = self.count.saturating_add(1);
     }
 
-    /// The whole list.
+    /// Returns the whole list.
     pub fn finish(mut self) -> Vec<u8> {
         self.text.push_str("end ");
         self.text.push_str(&self.count.to_string());

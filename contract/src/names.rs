@@ -181,12 +181,12 @@ pub fn readable(text: &str, media: &[(&str, String)]) -> String {
     out
 }
 
-/// The name under which the previous image is kept: `root-squashfs.img` → `root-squashfs-old.img`.
+/// Returns the name under which the previous image is kept: `root-squashfs.img` → `root-squashfs-old.img`.
 pub fn old_image(name: &str) -> String {
     beside(name, "-old")
 }
 
-/// The name under which a refused update stays on `newimg`: `root-squashfs.img` → `root-squashfs-rejected.img`.
+/// Returns the name under which a refused update stays on `newimg`: `root-squashfs.img` → `root-squashfs-rejected.img`.
 pub fn rejected_image(name: &str) -> String {
     beside(name, "-rejected")
 }

@@ -112,7 +112,7 @@ mod tests {
         }
     }
 
-    /// An ELF header with one program header of `kind` behind it.
+    /// Returns an ELF header with one program header of `kind` behind it.
     fn elf(is_64: bool, kind: u8) -> Vec<u8> {
         let mut bytes = vec![0_u8; 256];
         bytes[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', 1 + u8::from(is_64), 1]);

@@ -99,7 +99,7 @@ impl Report {
         }
     }
 
-    /// The running step.
+    /// Returns the running step.
     pub fn step(&self) -> Step {
         self.steps.last().map_or(Step::Api, |(step, _, _)| *step)
     }
@@ -120,7 +120,7 @@ impl Report {
         self.previous = Some(since);
     }
 
-    /// The system runs, but not the way it was meant to.
+    /// Notes that the system runs, but not as it was meant to.
     pub fn degrade(&mut self) {
         self.degraded = true;
     }
@@ -140,7 +140,7 @@ impl Report {
         self.steps.first().map_or(Duration::ZERO, |(_, start, _)| *start)
     }
 
-    /// The report as JSON (RFC 8259), times in microseconds since the kernel started.
+    /// Returns the report as JSON (RFC 8259), times in microseconds since the kernel started.
     pub fn to_json(&self, failure: Option<&Card>) -> String {
         let status = match (failure, self.degraded) {
             (Some(_), _) => "failed",

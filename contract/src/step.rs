@@ -58,7 +58,7 @@ impl Step {
         Self::Run,
     ];
 
-    /// The name the user sees and writes.
+    /// Returns the name the user sees and writes.
     pub fn name(self) -> &'static str {
         match self {
             Self::Api => "api",
@@ -80,7 +80,7 @@ impl Step {
         }
     }
 
-    /// The step of that name.
+    /// Returns the step of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|step| step.name() == name)
     }

@@ -13,7 +13,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The kernel's name for it.
+    /// Returns the kernel's name for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Squashfs => "squashfs",

@@ -126,7 +126,7 @@ pub struct Volume {
 }
 
 impl Volume {
-    /// The device node.
+    /// Returns the device node.
     pub fn path(&self) -> String {
         // The kernel writes `!` in sysfs for a `/` in a device's name.
         format!("/dev/{}", self.name.replace('!', "/"))

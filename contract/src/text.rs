@@ -56,7 +56,7 @@ fn split_number(text: &str) -> (&str, &str) {
     text.split_at_checked(end).unwrap_or((text, ""))
 }
 
-/// The one of `names` that is nearest to `word`, if it is near enough to be a slip of the keyboard.
+/// Returns the one of `names` that is nearest to `word`, if it is near enough to be a slip of the keyboard.
 pub fn nearest<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
     let (distance, name) = names.iter().map(|name| (edits(word, name), *name)).min_by_key(|(distance, _)| *distance)?;
     (distance <= 2 && distance < word.len()).then_some(name)

@@ -67,7 +67,7 @@ impl Share {
 }
 
 impl Workload {
-    /// The form in which it lies in the initramfs: `name=value` and a NUL for each thing, lists in order. A value can be anything
+    /// Returns the form in which it lies in the initramfs: `name=value` and a NUL for each thing, lists in order. A value can be anything
     /// that a program can be given, line breaks and quotes among it.
     ///
     /// # Errors
@@ -146,7 +146,7 @@ impl Workload {
         workload
     }
 
-    /// The program and its arguments. `init` takes the place of the entrypoint, and the image's own arguments are not for it;
+    /// Returns the program and its arguments. `init` takes the place of the entrypoint, and the image's own arguments are not for it;
     /// `given` takes the place of these.
     pub fn words(&self, init: Option<&str>, given: &[String]) -> Vec<String> {
         let mut words = match init {
@@ -161,7 +161,7 @@ impl Workload {
         words
     }
 
-    /// The environment: the image's, and what every program expects where it is silent. Without a `hostname` it says none.
+    /// Returns the environment: the image's, and what every program expects where it is silent. Without a `hostname` it says none.
     pub fn environment(&self, home: &str, hostname: &str) -> Vec<String> {
         let mut all = self.env.clone();
         for (name, value) in [("PATH", PATH), ("HOSTNAME", hostname), ("HOME", home), ("TERM", "linux")] {
@@ -172,18 +172,18 @@ impl Workload {
         all
     }
 
-    /// The number of what asks it to end.
+    /// Returns the number of what asks it to end.
     pub fn stop(&self) -> i32 {
         signal(&self.stop_signal).unwrap_or(SIGTERM)
     }
 
-    /// The folder that it starts in.
+    /// Returns the folder that it starts in.
     pub fn folder(&self) -> &str {
         if self.directory.is_empty() { "/" } else { &self.directory }
     }
 }
 
-/// The value of a variable. Of several the last counts.
+/// Returns the value of a variable. Of several the last counts.
 pub fn variable<'a>(environment: &'a [String], name: &str) -> Option<&'a str> {
     environment
         .iter()
@@ -191,7 +191,7 @@ pub fn variable<'a>(environment: &'a [String], name: &str) -> Option<&'a str> {
         .find_map(|entry| entry.split_once('=').filter(|(known, _)| *known == name).map(|(_, value)| value))
 }
 
-/// The number of a signal by its name, with `SIG` or without, in any letters, or by its number, as Docker takes them (moby,
+/// Returns the number of a signal by its name, with `SIG` or without, in any letters, or by its number, as Docker takes them (moby,
 /// `sys/signal`; the numbers are those of x86 and ARM).
 pub fn signal(text: &str) -> Option<i32> {
     const NAMES: [&str; 31] = [

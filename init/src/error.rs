@@ -306,7 +306,7 @@ impl Error {
         }
     }
 
-    /// The error with what the kernel said, for a line of the log.
+    /// Returns the error with what the kernel said, for a line of the log.
     pub fn with_cause(&self) -> String {
         if let Self::Unusable { source, .. } = self {
             // The partition is named already, and where it is mounted now matters to nobody.
@@ -322,7 +322,7 @@ impl Error {
         }
     }
 
-    /// An error of the writable partition `device`, whatever call found it.
+    /// Makes it an error of the writable partition `device`, whatever call found it.
     #[must_use]
     pub fn of_store(self, device: &str) -> Self {
         match self {
@@ -348,7 +348,7 @@ impl Error {
         }
     }
 
-    /// The error number, where the kernel gave one.
+    /// Returns the error number, where the kernel gave one.
     pub fn number(&self) -> Option<i32> {
         match self {
             Self::Unusable { source, .. } => source.number(),
@@ -367,14 +367,14 @@ impl Error {
         }
     }
 
-    /// The card for this failure in `step`.
+    /// Returns the card for this failure in `step`.
     pub fn card(&self, step: Step) -> Card {
         let (wanted, seen, next) = self.words();
         let (kernel, notices) = Default::default();
         Card { code: self.code(), step, wanted, seen, kernel, notices, next, then: String::new() }
     }
 
-    /// Wanted, seen, try next.
+    /// Returns the words of the card: wanted, seen, try next.
     fn words(&self) -> (String, Vec<String>, String) {
         let said = || vec![self.with_cause()];
         match self {
@@ -638,7 +638,7 @@ fn listed(volumes: &[Volume], none: &str) -> Vec<String> {
 
 /// Adds the action and the path to an [`io::Error`].
 pub trait IoContext<T> {
-    /// `action` is a verb in the infinitive, `path` what it was done to.
+    /// Adds `action`, a verb in the infinitive, and `path`, which it was done to.
     ///
     /// # Errors
     /// [`Error::Io`] where there was an error.
@@ -651,7 +651,7 @@ impl<T> IoContext<T> for io::Result<T> {
     }
 }
 
-/// Once in the program, not once for each call that may fail.
+/// Makes the error. Not inlined: it is once in the program, not once for each call that may fail.
 #[cold]
 #[inline(never)]
 fn io_error(source: io::Error, action: &'static str, path: &str) -> Error {

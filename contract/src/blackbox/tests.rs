@@ -181,7 +181,7 @@ fn the_text_is_read_as_it_is_rendered() {
     assert_eq!(window(u64::MAX), None);
 }
 
-/// A FAT filesystem whose root directory holds the file as number `entry`, in clusters of `cluster` bytes from number `first` on.
+/// Returns a FAT filesystem whose root directory holds the file as number `entry`, in clusters of `cluster` bytes from number `first` on.
 fn fat(is_fat32: bool, cluster: usize, entry: usize, first: u32) -> Vec<u8> {
     let sectors = 20_000_u32;
     let mut disk = vec![0; sectors as usize * 512];

@@ -42,7 +42,7 @@ impl Process {
         }
     }
 
-    /// The word for it, on the command line and in the initramfs.
+    /// Returns the word for it, on the command line and in the initramfs.
     pub fn word(self) -> &'static str {
         match self {
             Self::Child => "no",

@@ -44,7 +44,7 @@ impl Console {
         Self { path, is_display }
     }
 
-    /// True for bytes that somebody means: any key of a keyboard; on a line, which may have noise, the end of a line.
+    /// Returns true for bytes that somebody means: any key of a keyboard; on a line, which may have noise, the end of a line.
     fn is_meant(&self, bytes: &[u8]) -> bool {
         self.is_display || bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n'))
     }
@@ -122,7 +122,7 @@ impl Countdown {
     }
 }
 
-/// True for a number of seconds that is told on a line, whose other end may keep all of it: the last ones, and each tenth.
+/// Returns true for a number of seconds that is told on a line, whose other end may keep all of it: the last ones, and each tenth.
 fn is_told(left: u64) -> bool {
     left <= 5 || left.is_multiple_of(10)
 }

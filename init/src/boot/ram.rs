@@ -178,7 +178,7 @@ fn check(context: &mut Context<'_>, workload: &Workload, verify: bool) -> Result
     Err(Fault::Torn { seen, needs: workload.memory, has, full }.into())
 }
 
-/// Bytes of memory (kernel, Documentation/filesystems/proc.rst, meminfo).
+/// Returns the bytes of memory (kernel, Documentation/filesystems/proc.rst, meminfo).
 fn memory(text: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:")).unwrap_or_default();
     let kib: u64 = line.split_ascii_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or(0);
@@ -278,7 +278,7 @@ fn put_file(context: &mut Context<'_>, path: &str, text: &str) {
     }
 }
 
-/// The program with all that it runs with.
+/// Returns the program with all that it runs with.
 fn prepare(context: &mut Context<'_>, config: &Config, workload: &Workload, hostname: &str) -> Result<Program> {
     let mut words = workload.words(config.init.as_deref(), &config.arguments).into_iter();
     let Some(name) = words.next() else { return Err(Fault::Nothing.into()) };

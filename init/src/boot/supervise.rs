@@ -36,7 +36,7 @@ pub fn run(kernel: &mut dyn Machine, exit: &Exit, program: &Program) -> Result<(
     Ok(())
 }
 
-/// The failure of a program that would not start.
+/// Returns the failure of a program that would not start.
 pub fn failed(program: &Program, source: std::io::Error) -> Error {
     let path = program.path.clone();
     #[cfg(feature = "ram")]

@@ -76,7 +76,7 @@ pub struct Linux {
 }
 
 impl Linux {
-    /// The machine, for PID 1 in the mounts that the kernel began with: none of them is shared with anybody (mount_namespaces(7)).
+    /// Returns the machine, for PID 1 in the mounts that the kernel began with: none of them is shared with anybody (mount_namespaces(7)).
     pub fn new() -> Self {
         Self {
             events: events::Events::default(),
@@ -355,7 +355,7 @@ impl super::supervisor::System for Linux {}
 #[cfg(not(feature = "shell"))]
 impl super::supervisor::Shell for Linux {}
 
-/// The arguments of this program, as the C library hands them to `main`.
+/// Returns the arguments of this program, as the C library hands them to `main`.
 ///
 /// # Safety
 /// `arguments` must point to `count` strings that end in a zero byte and live as long as the process.

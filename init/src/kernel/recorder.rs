@@ -32,7 +32,7 @@ pub enum Node {
 }
 
 impl Node {
-    /// A file with that content.
+    /// Returns a file with that content.
     pub fn file(content: impl Into<Vec<u8>>, mode: u32) -> Self {
         let content = content.into();
         let size = content.len() as u64;
@@ -241,7 +241,7 @@ impl Recorder {
         Ok(())
     }
 
-    /// The device that holds `path`, and the path on it.
+    /// Returns the device that holds `path`, and the path on it.
     fn device_of(&mut self, path: &str) -> Option<(&mut Device, String)> {
         let (mount, inner) = self.locate(path);
         match self.state.mounts.get(mount?)? {
@@ -320,7 +320,7 @@ impl Recorder {
         Error::from_raw_os_error(number)
     }
 
-    /// A stand-in for SHA-256: equal content, equal digest; nothing here depends on its strength.
+    /// Returns a stand-in for SHA-256: equal content, equal digest; nothing here depends on its strength.
     fn sum(content: &[u8], size: u64) -> Digest {
         let mut sum = 0xcbf2_9ce4_8422_2325_u64 ^ size;
         for byte in content {

@@ -102,7 +102,7 @@ fn name(bytes: &[u8]) -> Option<String> {
     (!name.is_empty() && !name.starts_with('.') && !name.contains('/')).then(|| name.into())
 }
 
-/// The value of the first attribute of that kind.
+/// Returns the value of the first attribute of that kind.
 fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(u16_at(attributes, 0)?);

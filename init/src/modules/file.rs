@@ -123,7 +123,7 @@ fn unlzma2<'a>(packed: &'a [u8], dictionary: u32, unpacked: &mut Vec<u8>) -> Opt
     }
 }
 
-/// The size of the dictionary that a block's header asks for (3.1 and 5.3.1 of the format), no more than a module can make use of.
+/// Returns the size of the dictionary that a block's header asks for (3.1 and 5.3.1 of the format), no more than a module can make use of.
 fn dictionary(header: &[u8]) -> Option<u32> {
     let [_, flags, rest @ ..] = header else { return None };
     let mut rest = rest;
@@ -142,7 +142,7 @@ fn dictionary(header: &[u8]) -> Option<u32> {
     u32::try_from(size.min(LIMIT as u64)).ok()
 }
 
-/// Length in bytes of the check behind each block (2.1.1.2 of the format).
+/// Returns the length in bytes of the check behind each block (2.1.1.2 of the format).
 fn check_length(kind: u8) -> usize {
     match kind & 15 {
         0 => 0,
@@ -150,7 +150,7 @@ fn check_length(kind: u8) -> usize {
     }
 }
 
-/// A cyclic redundancy check, four bits at a time: `polynomial` with its bits reversed, `ones` as many as it has.
+/// Returns a cyclic redundancy check, four bits at a time: `polynomial` with its bits reversed, `ones` as many as it has.
 fn crc(bytes: &[u8], polynomial: u64, ones: u64) -> u64 {
     let mut table = [0_u64; 16];
     for (sum, cell) in (0..).zip(&mut table) {
@@ -160,7 +160,7 @@ fn crc(bytes: &[u8], polynomial: u64, ones: u64) -> u64 {
     bytes.iter().fold(ones, |sum, byte| step(step(sum ^ u64::from(*byte)))) ^ ones
 }
 
-/// The value of `key` in a module's `.modinfo` section (kernel, include/linux/module.h, MODULE_INFO).
+/// Returns the value of `key` in a module's `.modinfo` section (kernel, include/linux/module.h, MODULE_INFO).
 pub fn modinfo(module: &[u8], key: &str) -> Option<String> {
     section(module, b".modinfo")?.split(|byte| *byte == 0).find_map(|entry| {
         let entry = std::str::from_utf8(entry).ok()?;
@@ -168,7 +168,7 @@ pub fn modinfo(module: &[u8], key: &str) -> Option<String> {
     })
 }
 
-/// The content of a section of a little-endian ELF file, 32 or 64 bits wide (System V ABI, chapter 4).
+/// Returns the content of a section of a little-endian ELF file, 32 or 64 bits wide (System V ABI, chapter 4).
 fn section<'a>(elf: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     let wide = match elf {
         [0x7f, b'E', b'L', b'F', 1, 1, ..] => false,
@@ -205,7 +205,7 @@ fn section<'a>(elf: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     })
 }
 
-/// The files of module `name` and of all it depends on, in load order, as `modules.dep` has them (depmod(8), modules.dep(5)):
+/// Returns the files of module `name` and of all it depends on, in load order, as `modules.dep` has them (depmod(8), modules.dep(5)):
 /// each line names a file and, behind the colon, what must be loaded before it, the last one first. Empty where it is not listed.
 pub fn dependency_order(modules_dep: &str, name: &str) -> Vec<String> {
     for line in modules_dep.lines() {
@@ -220,7 +220,7 @@ pub fn dependency_order(modules_dep: &str, name: &str) -> Vec<String> {
     Vec::new()
 }
 
-/// The kernel's name of the module in a file: `kernel/net/8021q-x.ko.xz` → `8021q_x`.
+/// Returns the kernel's name of the module in a file: `kernel/net/8021q-x.ko.xz` → `8021q_x`.
 pub fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     let stem = SUFFIXES.iter().find_map(|suffix| file.strip_suffix(suffix)).unwrap_or(file);
@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(decompress("a.ko", b"plain".to_vec()).unwrap(), b"plain");
     }
 
-    /// An xz stream with that check, in blocks of so many bytes where it is not 0.
+    /// Returns an xz stream with that check, in blocks of so many bytes where it is not 0.
     fn xz(content: &[u8], check: liblzma::stream::Check, preset: u32, block: u64) -> Vec<u8> {
         use std::io::Write;
         let mut builder = liblzma::stream::MtStreamBuilder::new();

@@ -224,7 +224,7 @@ mod tests {
         Node::file(text, 0o644)
     }
 
-    /// A module that needs others (the smallest ELF file with a `.modinfo`).
+    /// Returns a module that needs others (the smallest ELF file with a `.modinfo`).
     fn module(depends: &str) -> Node {
         let names = b"\0.modinfo\0";
         let info = format!("depends={depends}\0");

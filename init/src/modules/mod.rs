@@ -173,7 +173,7 @@ impl Modules {
         }
     }
 
-    /// The drivers that are not loaded yet and say they serve a device that is there.
+    /// Returns the drivers that are not loaded yet and say they serve a device that is there.
     fn unserved(&self, kernel: &mut dyn Machine) -> Vec<usize> {
         let modaliases = hardware::modaliases(kernel, &self.buses());
         let mut wanted = self.drivers(&modaliases);
@@ -181,7 +181,7 @@ impl Modules {
         wanted
     }
 
-    /// The drivers that say they serve one of these devices.
+    /// Returns the drivers that say they serve one of these devices.
     fn drivers(&self, modaliases: &[String]) -> Vec<usize> {
         positions(&self.index, |module| {
             module.aliases.iter().any(|pattern| modaliases.iter().any(|alias| glob::matches(pattern, alias)))
@@ -189,7 +189,7 @@ impl Modules {
         })
     }
 
-    /// The buses on which the baked-in drivers' devices can be; none where that cannot be told from the aliases.
+    /// Returns the buses on which the baked-in drivers' devices can be; none where that cannot be told from the aliases.
     fn buses(&self) -> Vec<&str> {
         // Only these have all their devices on a bus of the same name (kernel, scripts/mod/file2alias.c).
         const BUSES: [&str; 7] = ["hid", "mmc", "pci", "scsi", "sdio", "usb", "virtio"];
@@ -292,7 +292,8 @@ impl Modules {
         self.load_noting(kernel, wanted, false);
     }
 
-    /// Loads `wanted` and all it needs, `first`: before everything else that wants the processor. What would not load is logged and returned: whether that matters is for the caller.
+    /// Loads `wanted` and all it needs, `first`: before everything else that wants the processor. What would not load is logged and
+    /// returned: whether that matters is for the caller.
     fn load_noting(&mut self, kernel: &mut dyn Machine, wanted: &[usize], first: bool) -> Vec<(usize, Error)> {
         let mut plan = closure(&self.index, wanted);
         plan.retain(|position| !self.loaded.contains(position));
@@ -336,7 +337,7 @@ pub fn knows_filesystem(kernel: &mut dyn Machine, filesystem: &str) -> bool {
     is_listed(&filesystems(kernel), filesystem)
 }
 
-/// The kernel's list of filesystems; empty where it cannot be read.
+/// Returns the kernel's list of filesystems; empty where it cannot be read.
 fn filesystems(kernel: &mut dyn Machine) -> String {
     read_text(kernel, "/proc/filesystems")
 }
@@ -349,7 +350,7 @@ fn positions(index: &Index, wanted: impl Fn(&Module) -> bool) -> Vec<usize> {
     index.modules.iter().enumerate().filter(|(_, module)| wanted(module)).map(|(position, _)| position).collect()
 }
 
-/// `wanted` with all it needs: each behind what it needs, otherwise in the order it was asked for.
+/// Returns `wanted` with all it needs: each behind what it needs, otherwise in the order it was asked for.
 fn closure(index: &Index, wanted: &[usize]) -> Vec<usize> {
     let mut all = Vec::new();
     for position in wanted {

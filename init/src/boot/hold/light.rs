@@ -73,7 +73,7 @@ fn choose<'l>(lights: &'l [String], asked: Option<&str>) -> Option<&'l str> {
     found.next().is_none().then_some(first)
 }
 
-/// True while the light shines that blinks so often.
+/// Returns true while a light that blinks `blinks` times and pauses is lit.
 fn is_lit(blinks: u32, milliseconds: u64) -> bool {
     let blinking = u64::from(blinks).saturating_mul(BLINK);
     let at = milliseconds.checked_rem(blinking.saturating_add(PAUSE)).unwrap_or(0);

@@ -93,7 +93,7 @@ pub fn restore(context: &mut Context<'_>, volume: &Volume, img_volume: &Volume) 
     }
 }
 
-/// True where `persistent` is saved on `img`: a directory, whatever else may stand there.
+/// Returns true where `persistent` is saved on `img`: a directory, whatever else may stand there.
 fn is_saved(kernel: &mut dyn Machine) -> bool {
     kernel.stat(&img(names::SAVED)).is_ok_and(|stat| stat.kind == Kind::Directory)
 }
@@ -140,7 +140,7 @@ fn save(context: &mut Context<'_>, volume: &Volume, img_volume: &Volume) {
     let _ = media::remount(context.kernel, names::IMG_DIR, true);
 }
 
-/// A filesystem that becomes read-only is written out first, all of it.
+/// Writes out all of a filesystem: one that becomes read-only is written out first.
 fn flush(kernel: &mut dyn Machine, target: &str) -> Result<()> {
     media::remount(kernel, target, true).at("write out", target)?;
     make_writable(kernel, target)

@@ -64,7 +64,7 @@ impl<'f> Store<'f> {
     }
 }
 
-/// True for an error that says that a filesystem is full: of blocks, inodes or what a quota allows.
+/// Returns true for an error that says that a filesystem is full: of blocks, inodes or what a quota allows.
 pub fn is_full(error: &Error) -> bool {
     matches!(error.number(), Some(ENOSPC | EDQUOT))
 }
@@ -153,7 +153,7 @@ fn renew(context: &mut Context<'_>, name: &str, mode: u32, disposable: &[&str]) 
     with_room(context, disposable, &mut |kernel| kernel.make_dir(&path, mode).at("create", &path))
 }
 
-/// True for a directory that is as good as new: empty, or with nothing but the empty directory that overlayfs makes in its `work`. That
+/// Returns true for a directory that is as good as new: empty, or with nothing but the empty directory that overlayfs makes in its `work`. That
 /// one goes, as overlayfs would have it go, or mount without a word that nothing can be written.
 fn is_fresh(kernel: &mut dyn Machine, name: &str, path: &str) -> bool {
     match kernel.list(path) {

@@ -90,7 +90,7 @@ fn choose(context: &mut Context<'_>, name: &str, img: &Volume) -> Result<(String
     Ok((best, others))
 }
 
-/// The names an image may have, the best first; whether each is a previous image.
+/// Returns the names that an image may have, the best first, each with true for a previous image.
 pub fn candidates(name: &str) -> Vec<(String, bool)> {
     let mut all = vec![(name.to_string(), false)];
     if name == names::IMAGE {

@@ -61,7 +61,7 @@ fn take_one(context: &mut Context<'_>, config: &Config, found: &Found, partition
     sync(context.kernel, names::OVERLAY_DIR)
 }
 
-/// The old image becomes the current one again, by the same exchange as in an update; the new one stays as rejected.
+/// Makes the old image the current one again, by the same exchange as in an update; the new one stays as rejected.
 fn put_back(
     context: &mut Context<'_>,
     config: &Config,

@@ -19,7 +19,7 @@ pub fn incoming(name: &str) -> String {
     format!("{name}.new")
 }
 
-/// True for a regular file.
+/// Returns true for a regular file.
 pub fn is_file(kernel: &mut dyn Machine, path: &str) -> bool {
     kernel.stat(path).is_ok_and(|stat| stat.kind == Kind::File)
 }

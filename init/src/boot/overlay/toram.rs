@@ -94,7 +94,7 @@ fn fill(context: &mut Context<'_>, from: &str, copy: &str) -> Result<()> {
     Ok(())
 }
 
-/// Memory that can be had without swapping, in bytes (kernel, Documentation/filesystems/proc.rst, `MemAvailable`).
+/// Returns the memory that can be had without swapping, in bytes (kernel, Documentation/filesystems/proc.rst, `MemAvailable`).
 fn available(kernel: &mut dyn Machine) -> Result<u64> {
     const LIST: &str = "/proc/meminfo";
     let text = read_file(kernel, LIST).at("read", LIST)?;

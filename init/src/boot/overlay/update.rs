@@ -97,7 +97,7 @@ fn consumes(context: &mut Context<'_>, consume: Consume, found: &Found, newimg: 
     }
 }
 
-/// True for a disk that says it is removable, or hangs on USB (kernel, Documentation/ABI/stable/sysfs-block).
+/// Returns true for a disk that says it is removable, or hangs on USB (kernel, Documentation/ABI/stable/sysfs-block).
 fn is_removable(kernel: &mut dyn Machine, disk: &str) -> bool {
     let place = format!("/sys/class/block/{disk}");
     read_file(kernel, &format!("{place}/removable")).is_ok_and(|text| text.starts_with(b"1"))
@@ -193,8 +193,8 @@ fn refuse(context: &mut Context<'_>, delivered: &str, reason: &str) {
     context.report.degrade();
 }
 
-/// Returns what is to be remembered of a delivered image; none where it cannot be read. What is no image, or larger than all of `img`, has no digest
-/// and no size: it is told anew from its first bytes, and a file of terabytes, all of them holes, must not be read.
+/// Returns what is to be remembered of a delivered image; none where it cannot be read. What is no image, or larger than all of `img`, has
+/// no digest and no size: it is told anew from its first bytes, and a file of terabytes, all of them holes, must not be read.
 fn entry_of(context: &mut Context<'_>, delivered: &str, verdict: Verdict, reason: &str) -> Option<Entry> {
     let kernel = &mut *context.kernel;
     let most = kernel.space(names::IMG_DIR).ok()?.total;
@@ -274,7 +274,7 @@ fn recover_interrupted_update(context: &mut Context<'_>, found: &Found, name: &s
     }
 }
 
-/// The last step: what was delivered goes. Its sidecars first: one that stayed alone would be held against the next delivery,
+/// Removes what was delivered, the last step. Its sidecars go first: one that stayed alone would be held against the next delivery,
 /// an image that stays alone is seen to be in already.
 fn remove_delivered(kernel: &mut dyn Machine, delivered: &str) -> Result<()> {
     remove_sidecars(kernel, delivered)?;

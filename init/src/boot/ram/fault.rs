@@ -78,7 +78,7 @@ impl Fault {
         }
     }
 
-    /// Wanted, seen, try next.
+    /// Returns the words of the card: wanted, seen, try next.
     pub(crate) fn words(&self) -> (String, Vec<String>, String) {
         match self {
             Self::Torn { seen, needs, has, full } => {

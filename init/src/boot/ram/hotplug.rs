@@ -82,7 +82,7 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String]) {
     }
 }
 
-/// True for a device that may want a driver. A change of a block device may stand for events that were lost.
+/// Returns true for a device that may want a driver. A change of a block device may stand for events that were lost.
 fn may_need_driver(uevent: &Uevent) -> bool {
     match uevent.action.as_str() {
         "add" => uevent.modalias.is_some(),
@@ -121,7 +121,7 @@ impl Network<'_> {
         watch.started(index, started.ok(), kernel.now());
     }
 
-    /// udhcpc for an interface: five questions a second apart, then a pause of five, again and again; and it stays.
+    /// Returns udhcpc for an interface: five questions a second apart, then a pause of five, again and again; and it stays.
     fn client(&self, name: &str) -> Program {
         let mut words = vec!["-f", "-S", "-i", name, "-s", self.script];
         words.extend(["-t", "5", "-T", "1", "-A", "5", "-O", "search", "-O", "staticroutes", "-O", "mtu"]);

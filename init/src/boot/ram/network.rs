@@ -114,13 +114,13 @@ impl Watch {
         }
     }
 
-    /// The next thing to do, if there is one now.
+    /// Returns the next thing to do, if there is one now.
     pub fn next(&mut self, now: Duration) -> Option<Act> {
         self.known.retain(|known| known.link.is_some() || !matches!(known.phase, Phase::Idle | Phase::Resting(_)));
         self.known.iter_mut().find_map(|interface| interface.next(now))
     }
 
-    /// When there is something to do though nothing happens.
+    /// Returns the time at which there is something to do though nothing happens.
     pub fn due(&self) -> Option<Duration> {
         self.known
             .iter()

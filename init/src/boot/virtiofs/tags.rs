@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use crate::kernel::recorder::{Node, Recorder};
 
-    /// A described device of PCI whose window shows `shown`, whatever it is pointed at.
+    /// Returns a described device of PCI whose window shows `shown`, whatever it is pointed at.
     fn machine(device: &str, shown: &[u8; 4]) -> Recorder {
         let mut config = vec![0; 256];
         config[0x34] = 0x40;

@@ -63,7 +63,7 @@ pub(super) fn copy(from: &str, to: &str) -> io::Result<()> {
     Ok(outcome?)
 }
 
-/// The names of a file's extended attributes. A filesystem without any has none.
+/// Returns the names of a file's extended attributes. A filesystem without any has none.
 fn attribute_names(file: &File) -> nix::Result<Vec<CString>> {
     let mut names = vec![0_u8; LIMIT];
     // SAFETY: the kernel writes into the buffer, at most as many bytes as it has (flistxattr(2)).
@@ -79,7 +79,7 @@ fn attribute_names(file: &File) -> nix::Result<Vec<CString>> {
         .collect())
 }
 
-/// True for the attributes that overlayfs keeps for itself: they mean something only where they were made (kernel,
+/// Returns true for the attributes that overlayfs keeps for itself: they mean something only where they were made (kernel,
 /// fs/overlayfs/copy_up.c, ovl_copy_xattr).
 fn is_overlays(name: &CStr) -> bool {
     name.to_bytes().starts_with(b"trusted.overlay.")

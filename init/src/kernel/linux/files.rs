@@ -41,7 +41,7 @@ pub(super) fn text(path: &str) -> String {
     read(path, 0, usize::MAX).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
-/// Up to `limit` names in an open directory, in no order.
+/// Returns up to `limit` names in an open directory, in no order.
 pub(super) fn names_of(directory: &File, limit: usize) -> io::Result<Vec<String>> {
     let mut all = Vec::new();
     list(directory.as_fd(), limit, &mut all)?;
@@ -83,7 +83,7 @@ pub(super) fn list(directory: BorrowedFd<'_>, limit: usize, all: &mut Vec<Entry>
     }
 }
 
-/// The first of the kernel's records (getdents64(2), struct linux_dirent64), and how long it is.
+/// Returns the first of the kernel's records (getdents64(2), struct linux_dirent64), and how long it is.
 fn entry(records: &[u8]) -> Option<(Entry, usize)> {
     let [low, high] = *records.get(16..)?.first_chunk()?;
     let length = usize::from(u16::from_ne_bytes([low, high]));
@@ -104,7 +104,7 @@ pub(super) fn stat(path: &str) -> io::Result<Stat> {
     Ok(Stat { kind, mode: u32::from(stat.st_mode) & 0o7777, size: u64::try_from(stat.st_size).unwrap_or(0) })
 }
 
-/// mount(2). What is empty is left out.
+/// Calls mount(2), without data where that is empty.
 pub(super) fn mount(source: &str, target: &str, filesystem: &str, flags: MountFlags, data: &str) -> io::Result<()> {
     let mut builder = sys_mount::Mount::builder().fstype(filesystem).flags(flags);
     if !data.is_empty() {

@@ -20,7 +20,7 @@ use nix::{
 
 use contract::names;
 
-/// True for a path on a medium.
+/// Returns true for a path on a medium.
 pub(super) fn is_medium(path: &str) -> bool {
     names::on_medium(path).is_some()
 }
@@ -64,12 +64,12 @@ impl<'p> Place<'p> {
         Ok(Self { directory: Some(directory), name })
     }
 
-    /// The directory that holds the name.
+    /// Returns the directory that holds the name.
     pub(super) fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_ref().map_or(AT_FDCWD, AsFd::as_fd)
     }
 
-    /// True on a medium.
+    /// Returns true on a medium.
     pub(super) fn is_confined(&self) -> bool {
         self.directory.is_some()
     }
@@ -194,7 +194,7 @@ pub(super) fn unlock(file: BorrowedFd<'_>) -> bool {
     unsafe { set_flags(file.as_raw_fd(), &raw const flags) }.is_ok()
 }
 
-/// The same by name. Only files and directories have such attributes that can be taken off.
+/// Does the same by name. Only files and directories have such attributes that can be taken off.
 pub(super) fn unlock_name<P: nix::NixPath + ?Sized>(directory: BorrowedFd<'_>, name: &P) -> bool {
     let known = fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW);
     if !known.is_ok_and(|stat| matches!(stat.st_mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR)) {

@@ -56,7 +56,7 @@ unsafe impl Send for Heap {}
 
 static HEAP: Mutex<Heap> = Mutex::new(Heap { lists: [ptr::null_mut(); LISTS], rest: ptr::null_mut(), left: 0 });
 
-/// The length of the block for `size` bytes, header and all, and its list; none where it is a mapping.
+/// Returns the length of the block for `size` bytes, header and all, and its list; none where it is a mapping.
 fn class(size: usize) -> Option<(usize, Option<usize>)> {
     let whole = size.checked_add(HEADER)?.max(SMALLEST);
     if whole >= BIG {
@@ -68,7 +68,7 @@ fn class(size: usize) -> Option<(usize, Option<usize>)> {
     usize::try_from(list).ok().map(|list| (whole, (list < LISTS).then_some(list)))
 }
 
-/// A mapping of memory that nothing else has; null where there is none.
+/// Returns a mapping of memory that nothing else has; null where there is none.
 fn map(length: usize) -> *mut u8 {
     // SAFETY: no address is asked for, so nothing that is there is touched.
     let at = unsafe {
@@ -85,7 +85,7 @@ fn map(length: usize) -> *mut u8 {
 }
 
 impl Heap {
-    /// A block of `whole` bytes from the list or from what is left, and whether it was used before; null where the kernel has no
+    /// Returns a block of `whole` bytes from the list or from what is left, and whether it was used before; null where the kernel has no
     /// more.
     fn take(&mut self, whole: usize, list: usize) -> (*mut u8, bool) {
         let Some(first) = self.lists.get_mut(list) else { return (ptr::null_mut(), false) };
@@ -124,7 +124,7 @@ impl Heap {
     }
 }
 
-/// `size` bytes; null where there are none. `clear`: all of them zero, which costs nothing where they were never used.
+/// Allocates `size` bytes; null where there are none. With `clear` all of them are zero, which costs nothing where they were never used.
 fn allocate(size: usize, clear: bool) -> *mut c_void {
     let Some((whole, list)) = class(size) else { return ptr::null_mut() };
     let (block, used) = match list {
@@ -323,7 +323,7 @@ mod names {
 mod tests {
     use super::*;
 
-    /// Numbers that look like chance and are the same every time (xorshift).
+    /// Returns numbers that look like chance and are the same every time (xorshift).
     fn numbers() -> impl FnMut(usize) -> usize {
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         move |below| {

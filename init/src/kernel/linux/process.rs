@@ -120,7 +120,7 @@ pub(super) fn become_idle() {
     }
 }
 
-/// Before everything else that wants the processor, or in turn with it again.
+/// Raises this process above all others (SCHED_FIFO), or returns it to SCHED_OTHER. Affects timing only.
 pub(super) fn go_first(first: bool) {
     if first { schedule(libc::SCHED_FIFO, 1) } else { schedule(libc::SCHED_OTHER, 0) }
 }

@@ -15,7 +15,7 @@ use crate::kernel::{
 };
 
 impl Signatures for Linux {
-    /// It must be a signature of the content's digest: only those can be verified without all of a file in memory.
+    /// Verifies a signature of the content's digest: only those can be verified without all of a file in memory.
     fn verify(&mut self, signed: Signed<'_>, signature: &str, key: &str, pace: Pace<'_>) -> io::Result<()> {
         let key = PublicKey::decode(key).map_err(reason)?;
         let signature = Signature::decode(signature).map_err(reason)?;

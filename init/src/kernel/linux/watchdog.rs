@@ -21,7 +21,7 @@ mod request {
 pub(super) struct Watchdog(Option<File>);
 
 impl Watchdog {
-    /// Not looked for yet: most of what is done is over before it would matter.
+    /// Returns a watchdog that is not looked for yet: most of what is done is over before it would matter.
     pub(super) fn new() -> Self {
         Self(None)
     }

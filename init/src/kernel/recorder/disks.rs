@@ -31,7 +31,7 @@ impl Contents for Recorder {
 }
 
 impl Signatures for Recorder {
-    /// A stand-in for minisign: the signature of the image or module marked `[B]` by the key `k` reads `B by k`.
+    /// Stands in for minisign: the signature of the image or module marked `[B]` by the key `k` reads `B by k`.
     fn verify(&mut self, signed: Signed<'_>, signature: &str, key: &str, _pace: Pace<'_>) -> Result<()> {
         let content = match signed {
             Signed::File(path) => self.read(path, 0, usize::MAX)?,

@@ -440,7 +440,7 @@ impl Recorder {
     }
 }
 
-/// True for the flags of a network interface.
+/// Returns true for the flags of a network interface.
 fn is_flags(path: &str) -> bool {
     path.starts_with("/sys/class/net/") && path.ends_with("/flags")
 }

@@ -8,7 +8,7 @@ fn attribute_bytes(kind: u16, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A message of that kind about a link, with attributes behind its name.
+/// Returns a message of that kind about a link, with attributes behind its name.
 fn message(kind: u16, hardware: u16, index: u32, flags: u32, name: &[u8], more: &[u8]) -> Vec<u8> {
     let mut body = vec![0, 0];
     body.extend(hardware.to_ne_bytes());

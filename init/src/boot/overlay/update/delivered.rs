@@ -11,7 +11,7 @@ use crate::{
     sidecar::sidecar,
 };
 
-/// A sidecar of the delivered image: as [`sidecar`], but what is no file is held against the delivery.
+/// Reads a sidecar of the delivered image: as [`sidecar`], but what is no file is held against the delivery.
 pub(super) fn delivered_sidecar(kernel: &mut dyn Machine, name: &str) -> Result<Option<String>, Refusal> {
     match sidecar(kernel, &newimg(name)) {
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
@@ -21,7 +21,7 @@ pub(super) fn delivered_sidecar(kernel: &mut dyn Machine, name: &str) -> Result<
     }
 }
 
-/// The digest that the delivered image must have, if one was delivered with it.
+/// Returns the digest that the delivered image must have, if one was delivered with it.
 pub(super) fn wanted_digest(kernel: &mut dyn Machine, delivered: &str) -> Result<Option<Digest>, Refusal> {
     let Some(text) = delivered_sidecar(kernel, &format!("{delivered}.sha256"))? else { return Ok(None) };
     match text.split_ascii_whitespace().next().and_then(hex::digest) {

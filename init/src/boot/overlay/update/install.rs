@@ -130,7 +130,7 @@ fn objection_to(kernel: &mut dyn Machine, img: &Volume) -> Option<String> {
     Some(format!("img, {}, is {kind}, on which a power cut could leave no image at all: {objection}", img.path()))
 }
 
-/// True for a name that stands for a file: an image may be a link to another name beside it.
+/// Returns true for a name that stands for a file: an image may be a link to another name beside it.
 fn is_image(kernel: &mut dyn Machine, path: &str) -> bool {
     matches!(media::resolve(kernel, path), Ok(Resolved::File(_)))
 }
@@ -221,7 +221,7 @@ fn recall(
     Ok(decides.then(|| known.clone()))
 }
 
-/// An image that is in already may have been put in when nobody asked for signatures: the delivered one stays with it.
+/// Keeps the delivered signature of an image that is in already: it may have been put in when nobody asked for signatures.
 fn keep_signature(context: &mut Context<'_>, delivery: &Delivery, image: &str) -> Result<(), Refusal> {
     let Some(signature) = &delivery.signature else { return Ok(()) };
     let path = signature_of(image);
@@ -307,7 +307,7 @@ fn try_bring(context: &mut Context<'_>, update: &Update<'_>, delivery: &Delivery
     Ok(digest)
 }
 
-/// A signature that does not hold: bad if it is for another file, else another key may be the one.
+/// Refuses a signature that does not hold: bad if it is for another file, else another key may be the one.
 fn of_signature(reason: String) -> Refusal {
     if reason == names::WRONG_SIGNATURE { Refusal::Bad(reason) } else { Refusal::Refused(reason) }
 }
@@ -350,7 +350,7 @@ fn is_of_image(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(EINVAL | EUCLEAN | EBADMSG | EOPNOTSUPP))
 }
 
-/// The names that the script used are not needed any more where what they stood for has its documented names. The image goes
+/// Removes the names that the script used, where what they stood for has its documented names. The image goes
 /// last: as long as it is there, this is done again.
 fn drop_script_names(kernel: &mut dyn Machine, name: &str) -> Result<()> {
     let image = img(names::SCRIPT_IMAGE);

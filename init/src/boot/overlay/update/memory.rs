@@ -42,7 +42,7 @@ pub enum Verdict {
 impl Verdict {
     const ALL: [Self; 5] = [Self::Installed, Self::Bad, Self::Unusable, Self::Refused, Self::PutBack];
 
-    /// The word for it in the file.
+    /// Returns the word for it in the file.
     pub fn name(self) -> &'static str {
         match self {
             Self::Installed => "installed",

@@ -21,7 +21,7 @@ fn clear(index: u32, name: &str) -> Act {
     Act::Clear(index, name.into())
 }
 
-/// A watch with one interface that process 10 asks on.
+/// Returns a watch with one interface that process 10 asks on.
 fn asking() -> Watch {
     let mut watch = Watch::default();
     watch.see(card(2, "eth0", true, true));

@@ -37,7 +37,7 @@ impl Prober {
         }
     }
 
-    /// Type, label and UUID.
+    /// Reads type, label and UUID.
     fn superblock(&mut self, path: &str) -> libblkid_rs::Result<Option<[Option<String>; 3]>> {
         // Superblocks are looked for up to here, and at the very end: one read instead of one for each.
         const HEAD: libc::off_t = 68 << 10;
@@ -71,7 +71,7 @@ fn partition(volume: &mut Volume) {
     }
 }
 
-/// PARTUUID: from a GPT the partition's own, from an MBR the disk's signature and the number (libblkid does the same).
+/// Returns the PARTUUID: from a GPT the partition's own, from an MBR the disk's signature and the number (libblkid does the same).
 fn part_uuid(table: &mut BlkidPartlist<'_>, number: libc::c_int) -> Option<String> {
     if let Ok(Some(uuid)) = table.get_partition_by_partno(number).and_then(|partition| partition.get_uuid()) {
         return Some(uuid.to_string());
