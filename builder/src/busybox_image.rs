@@ -67,7 +67,7 @@ fn is_named_by(text: &str) -> Result<bool> {
     }
 }
 
-/// The program in the image `text` for `target`, and which image that is.
+/// Returns the program in the image `text` for `target`, and which image that is.
 fn program(text: &str, target: &Target, progress: Progress) -> Result<(Vec<u8>, SourceImage)> {
     let platform = Platform::parse(target.oci.first().map_or("", String::as_str))?;
     let image = Image::open_with(text, &platform, &Access { cache: of_image(text)?, progress, ..Access::default() })?;

@@ -75,7 +75,7 @@ const FILES: [(&str, u32, &str); 6] = [
 const DEVICES: [(&str, u32, u32, u32); 3] =
     [("dev/console", 0o622, 5, 1), ("dev/null", 0o666, 1, 3), ("dev/tty", 0o666, 5, 0)];
 
-/// The system's root.
+/// Returns the system's root.
 ///
 /// # Errors
 /// [`Error::Usage`] for a BusyBox that lacks what is needed, and what the user's folders say.

@@ -110,7 +110,7 @@ const DIRECTORIES: [&str; 5] = ["dev", "proc", "run", "sys", "sysroot"];
 /// directory holds everything, so `#!/usr/bin/env` and `/sbin/modprobe` work.
 const PROGRAM_FOLDERS: [(&str, &str); 3] = [("sbin", "bin"), ("usr/bin", "../bin"), ("usr/sbin", "../bin")];
 
-/// The tree of the image.
+/// Returns the tree of the image.
 ///
 /// # Errors
 /// A file that cannot be read, one that cannot be in an initramfs, and a file of the user's in the place of `/init`.
@@ -201,7 +201,7 @@ fn put_keys(tree: &mut Tree, keys: &[Key]) -> Result<()> {
     Ok(())
 }
 
-/// A link for every applet, wherever programs are looked for. What the user put there stays.
+/// Adds a link for every applet, wherever programs are looked for. What the user put there stays.
 ///
 /// # Errors
 /// A name that no archive can hold.
@@ -228,7 +228,7 @@ pub fn put_links(tree: &mut Tree, busybox: &Busybox) -> Result<()> {
     Ok(())
 }
 
-/// `/etc/initrd-release`, whose presence tells systemd that this is an initramfs: os-release(5).
+/// Returns the content of `/etc/initrd-release`, whose presence tells systemd that this is an initramfs: os-release(5).
 fn release(parts: &Parts<'_>) -> String {
     let (version, variant, target) = (parts.version, parts.variant.name(), &parts.target.name);
     format!(

@@ -76,7 +76,7 @@ const RELINK: &str = "Linked statically into init; parts of it are left out, as 
                       name another tarball in SOURCE in builder/src/toolchain/libblkid.rs, or change there what is compiled, \
                       and run ./build.sh.";
 
-/// The document, with a newline at its end.
+/// Returns the document, with a newline at its end.
 #[must_use]
 pub fn spdx(materials: &Materials<'_>) -> String {
     let mut bill = Bill::default();
@@ -276,7 +276,7 @@ fn snapshot(source: &str, version: &str) -> String {
     format!("https://snapshot.debian.org/package/{}/{}/", encode(source), encode(version))
 }
 
-/// As an address or a package URL takes it.
+/// Encodes a text for an address or a package URL.
 fn encode(text: &str) -> String {
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
@@ -285,7 +285,7 @@ fn encode(text: &str) -> String {
     text.bytes().map(byte).collect()
 }
 
-/// Seconds since 1970 as SPDX takes a time: ISO 8601, UTC. The days are counted as in Howard Hinnant's
+/// Writes seconds since 1970 as SPDX takes a time: ISO 8601, UTC. The days are counted as in Howard Hinnant's
 /// `civil_from_days` ("chrono-Compatible Low-Level Date Algorithms"): eras of 400 years that begin in March.
 fn timestamp(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);

@@ -28,7 +28,7 @@ impl Svg {
     /// Height of a line of text.
     pub const LINE: f64 = 18.0;
 
-    /// An empty picture of this size.
+    /// Returns an empty picture of this size.
     #[must_use]
     pub fn new(width: f64, height: f64) -> Self {
         Self { width, height, body: String::new() }

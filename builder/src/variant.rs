@@ -14,7 +14,7 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// Its name.
+    /// Returns its name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

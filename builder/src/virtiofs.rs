@@ -78,7 +78,7 @@ pub fn choose(tree: &ModuleTree, target: &Target, more: &[String], strip: bool) 
     Ok(Chosen { modules: Modules::pack(&selection, strip, None)?, notes, has_pci })
 }
 
-/// The tree of the initramfs.
+/// Returns the tree of the initramfs.
 ///
 /// # Errors
 /// A file that cannot be read; an argument with a NUL in it.

@@ -311,7 +311,7 @@ fn unique<T: PartialEq + Clone>(items: &[T]) -> Vec<T> {
     seen
 }
 
-/// The time stamp of everything in an archive, in seconds since 1970.
+/// Returns the time stamp of everything in an archive, in seconds since 1970.
 pub(super) fn archive_time() -> Result<u32> {
     let seconds = super::disk::source_date_epoch()?;
     u32::try_from(seconds)

@@ -149,7 +149,7 @@ fn sector_size(text: &str) -> Result<u64, String> {
     known.ok_or_else(|| format!("expected {SECTOR} or {LARGE_SECTOR}"))
 }
 
-/// `SRC` or `SRC:DEST`; without DEST the file's own name.
+/// Reads `SRC` or `SRC:DEST`; without DEST the file's own name.
 fn boot_file(text: &str) -> Result<(PathBuf, String)> {
     let (source, path) = match text.rsplit_once(':') {
         Some((source, path)) => (PathBuf::from(source), path.to_owned()),
@@ -165,7 +165,7 @@ fn boot_file(text: &str) -> Result<(PathBuf, String)> {
     Ok((source, path))
 }
 
-/// The time stamp of everything: <https://reproducible-builds.org/specs/source-date-epoch/>, else 1970.
+/// Returns the time stamp of everything: <https://reproducible-builds.org/specs/source-date-epoch/>, else 1970.
 pub(super) fn source_date_epoch() -> Result<u64> {
     match env::var("SOURCE_DATE_EPOCH") {
         // squashfs and EROFS packers take 32 bits.
@@ -248,7 +248,7 @@ fn picture(report: &Report) -> String {
     draw(&shown(&report.path).to_string(), report.size, &areas.collect::<Vec<_>>())
 }
 
-/// The report for people.
+/// Returns the report for people.
 fn table(report: &Report, owner: Owner, privileged: bool) -> String {
     let mut rows: Vec<[String; 7]> =
         vec![["", "label", "filesystem", "type", "offset", "size", "used"].map(str::to_owned)];

@@ -245,7 +245,7 @@ fn about(release: Option<&Release>, is_whole: bool) -> String {
     format!("{} (from {})", escape(text.trim().as_bytes()), release.path)
 }
 
-/// As `ls -l` would show them, so nobody has to learn a new table.
+/// Lists files as `ls -l` would, so nobody has to learn a new table.
 fn files(files: &[Listed]) -> String {
     let owner = |record: &Record| format!("{}:{}", record.uid, record.gid);
     let width = |shown: &dyn Fn(&Record) -> String| files.iter().map(|file| shown(&file.record).len()).max();
@@ -302,7 +302,7 @@ fn path(record: &Record) -> String {
     text
 }
 
-/// A name on a terminal: from its bytes, so that nothing is lost where they are no UTF-8.
+/// Returns a name on a terminal: from its bytes, so that nothing is lost where they are no UTF-8.
 fn shown(name: &Name) -> String {
     escape(&name.bytes()).to_string()
 }

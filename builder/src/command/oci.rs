@@ -231,7 +231,7 @@ struct Made {
     erofs: Option<(PathBuf, u64)>,
 }
 
-/// The kernel runs `/init`; without one it looks for a root on a disk, which is not what anybody wants here.
+/// Checks that there is an `/init`, which the kernel runs; without one it looks for a root on a disk, which is not what anybody wants here.
 fn check_init(image: &Image, merge: &Merge) -> Result<()> {
     let reason = match merge.tree.get("init") {
         None => {

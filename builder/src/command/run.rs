@@ -177,7 +177,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::from(status))
 }
 
-/// Everything found or made that the machine needs.
+/// Finds or makes everything that the machine needs.
 fn prepare(args: &Args, target: &'static Target, initrd: &Path, work: &Path, progress: &Progress) -> Result<Machine> {
     // What is not there is said before anything is fetched or made.
     for file in args.disk.iter().map(PathBuf::as_path).chain([initrd]) {
@@ -254,7 +254,7 @@ fn accelerator(args: &Args, target: &'static Target) -> Option<Accelerator> {
     }
 }
 
-/// The kernel, and its modules where there are any to add.
+/// Returns the kernel, and its modules where there are any to add.
 fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<(Kernel, Option<PathBuf>)> {
     let Some(file) = &args.kernel else {
         let substitute = args.substitute.permission();
@@ -288,7 +288,7 @@ fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<(
     Ok((kernel, args.module_tree.clone()))
 }
 
-/// The newest kernel of this machine that has its modules, where this machine is of the target's kind.
+/// Returns the newest kernel of this machine that has its modules, where this machine is of the target's kind.
 fn this_machines(target: &Target) -> Option<Kernel> {
     let same = target.is_called(std::env::consts::ARCH);
     let folders = std::fs::read_dir("/lib/modules").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
@@ -303,7 +303,7 @@ fn this_machines(target: &Target) -> Option<Kernel> {
     newest.filter(|_| same)
 }
 
-/// The modules that a boot from `target`'s disk can need; what is built in counts as there.
+/// Returns the modules that a boot from `target`'s disk can need; what is built in counts as there.
 fn modules_for(target: &Target) -> Vec<&'static str> {
     match target.qemu.disk {
         DiskInterface::Virtio => vec!["@overlay", "virtio_pci", "virtio_blk"],
@@ -311,7 +311,7 @@ fn modules_for(target: &Target) -> Vec<&'static str> {
     }
 }
 
-/// The disk that was given, or a demonstration.
+/// Returns the disk that was given, or a demonstration.
 fn drive(args: &Args, target: &'static Target, work: &Path, progress: &Progress) -> Result<Drive> {
     let interface = target.qemu.disk;
     let Some(disk) = &args.disk else {
@@ -339,7 +339,7 @@ fn drive(args: &Args, target: &'static Target, work: &Path, progress: &Progress)
     Ok(Drive { path: disk.clone(), interface, access })
 }
 
-/// The newest artifact of this version in `folder`.
+/// Returns the newest artifact of this version in `folder`.
 fn newest_artifact(folder: &Path, target: &Target, variant: Variant) -> Result<PathBuf> {
     let name = format!("init-{}-{}{}", env!("CARGO_PKG_VERSION"), target.name, variant.file_suffix());
     let files = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));

@@ -125,7 +125,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The target of that name, else this machine.
+/// Returns the target of that name, else this machine.
 pub(super) fn chosen_target(name: Option<&str>) -> Result<&'static Target> {
     match name {
         Some(name) => Ok(target::named(name)?),

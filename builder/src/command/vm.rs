@@ -205,7 +205,7 @@ fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<r
     Ok(root::kernel_of(file, args.module_tree.as_deref(), &args.root)?)
 }
 
-/// The machine's initramfs.
+/// Returns the machine's initramfs.
 fn initramfs(
     args: &Args,
     target: &'static Target,

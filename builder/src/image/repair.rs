@@ -48,7 +48,7 @@ pub fn put_links(tree: &mut Tree, tools: &[Tool], applets: &[String]) -> Result<
     Ok(tree.insert(names::SHELL_SETTINGS.trim_start_matches('/'), file, OnConflict::Keep)?)
 }
 
-/// The functions that take the place of applets.
+/// Returns the functions that take the place of applets.
 fn settings<'a>(own: impl Iterator<Item = &'a str>, applets: &[String]) -> String {
     let mut own: Vec<&str> = own.filter(|name| applets.iter().any(|applet| applet == name)).collect();
     own.sort_unstable();

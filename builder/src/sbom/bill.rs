@@ -38,12 +38,12 @@ impl Bill {
     }
 }
 
-/// The SHA-256 of a package, where it is known.
+/// Returns the SHA-256 of a package, where it is known.
 pub fn checksums(sha256: Option<&str>) -> Value {
     sha256.map_or(Value::Null, |sha256| json!([{ "algorithm": "SHA256", "checksumValue": sha256 }]))
 }
 
-/// As SPDX takes it in an identifier: letters, digits, `.` and `-`.
+/// Returns a text as SPDX takes it in an identifier: letters, digits, `.` and `-`.
 pub fn identifier(text: &str) -> String {
     text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '-' }).collect()
 }

@@ -46,7 +46,7 @@ impl Compression {
         }
     }
 
-    /// Its name on the command line and in reports.
+    /// Returns its name on the command line and in reports.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -78,8 +78,8 @@ impl Compression {
     }
 }
 
-/// CRC32 because the kernel's reader knows no other check (`lib/xz/xz_dec_stream.c`); no filter for machine code,
-/// because a kernel has only the one for its own architecture, if any.
+/// Returns an xz encoder with CRC32, because the kernel's reader knows no other check (`lib/xz/xz_dec_stream.c`), and no filter for machine
+/// code, because a kernel has only the one for its own architecture, if any.
 fn xz_stream() -> io::Result<liblzma::stream::Stream> {
     use liblzma::stream::{Check, Filters, LzmaOptions, PRESET_EXTREME, Stream};
     let mut options = LzmaOptions::new_preset(9 | PRESET_EXTREME)?;

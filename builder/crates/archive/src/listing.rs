@@ -232,7 +232,7 @@ impl Reading {
         }
     }
 
-    /// All archives of one compressed stream.
+    /// Reads all archives of one compressed stream.
     fn read_compressed(&mut self, file: &mut Source<impl Read>, format: Format, offset: u64) -> Result<(), Stop> {
         let (result, unpacked) = match format.decoder(&mut *file) {
             Ok(decoder) => {
@@ -275,7 +275,7 @@ impl Reading {
         }
     }
 
-    /// Entries up to a trailer, or to something that is none. Returns where the last one ended.
+    /// Reads entries up to a trailer, or to something that is none. Returns where the last one ended.
     fn read_archive(&mut self, stream: &mut Source<impl Read>) -> Result<u64, Fault> {
         self.first_names.clear();
         loop {

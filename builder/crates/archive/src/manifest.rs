@@ -48,7 +48,7 @@ pub struct Name {
 }
 
 impl Name {
-    /// The name that these bytes are.
+    /// Returns the name with these bytes.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         match str::from_utf8(bytes) {
@@ -59,7 +59,7 @@ impl Name {
 }
 
 impl Name {
-    /// The bytes it was made from.
+    /// Returns the bytes it was made from.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
         let digit_pairs = |hex: &String| {
@@ -181,7 +181,7 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// As the file holds it: indented, with a newline at the end.
+    /// Returns it as the file holds it: indented, with a newline at the end.
     #[must_use]
     pub fn to_json(&self) -> String {
         let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
@@ -190,7 +190,7 @@ impl Manifest {
     }
 }
 
-/// The records of a tree as an archive with the fixed time `mtime` will hold it. Reads every content once.
+/// Returns the records of a tree as an archive with the fixed time `mtime` will hold it. Reads every content once.
 ///
 /// # Errors
 /// As [`Content::copy_to`].

@@ -67,12 +67,12 @@ pub struct Writer<W: Write> {
 }
 
 impl<W: Write> Writer<W> {
-    /// An archive without entries.
+    /// Returns an archive without entries.
     pub fn new(sink: W, properties: Properties) -> Self {
         Self { sink: Sink { inner: sink, length: 0, name: Vec::new(), name_at: 0 }, properties, next: 0 }
     }
 
-    /// A number that no entry has yet.
+    /// Returns a number that no entry has yet.
     pub fn number(&mut self) -> u32 {
         self.next += 1;
         self.next

@@ -76,37 +76,37 @@ impl Entry {
         Self { mode: mode & 0o7777, uid: 0, gid: 0, mtime: None, kind }
     }
 
-    /// A directory of root's.
+    /// Returns a directory of root's.
     #[must_use]
     pub fn directory(mode: u32) -> Self {
         Self::new(mode, Kind::Directory)
     }
 
-    /// A regular file of root's.
+    /// Returns a regular file of root's.
     #[must_use]
     pub fn file(mode: u32, content: Content) -> Self {
         Self::new(mode, Kind::File(content))
     }
 
-    /// A symbolic link of root's; its mode is `0o777`, as on every Linux filesystem.
+    /// Returns a symbolic link of root's; its mode is `0o777`, as on every Linux filesystem.
     #[must_use]
     pub fn symlink(target: impl Into<Vec<u8>>) -> Self {
         Self::new(0o777, Kind::Symlink(target.into()))
     }
 
-    /// A character device of root's.
+    /// Returns a character device of root's.
     #[must_use]
     pub fn char_device(mode: u32, major: u32, minor: u32) -> Self {
         Self::new(mode, Kind::CharDevice(Device { major, minor }))
     }
 
-    /// A block device of root's.
+    /// Returns a block device of root's.
     #[must_use]
     pub fn block_device(mode: u32, major: u32, minor: u32) -> Self {
         Self::new(mode, Kind::BlockDevice(Device { major, minor }))
     }
 
-    /// A named pipe of root's.
+    /// Returns a named pipe of root's.
     #[must_use]
     pub fn fifo(mode: u32) -> Self {
         Self::new(mode, Kind::Fifo)
@@ -131,7 +131,7 @@ impl Entry {
 }
 
 impl Kind {
-    /// The kind in the words of the manifest and of error messages.
+    /// Returns the kind in the words of the manifest and of error messages.
     #[must_use]
     pub fn word(&self) -> &'static str {
         match self {
@@ -172,7 +172,7 @@ struct Inode {
 }
 
 impl Tree {
-    /// An empty root.
+    /// Returns an empty root.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -297,14 +297,14 @@ impl Tree {
         self.below(path.as_ref()).next().is_some()
     }
 
-    /// All names in byte order, so a directory comes before what it holds.
+    /// Returns all names in byte order, so a directory comes before what it holds.
     pub fn iter(&self) -> impl Iterator<Item = Node<'_>> {
         self.names.iter().filter_map(|(path, inode)| {
             self.inodes.get(inode).map(|Inode { entry, .. }| Node { path, entry, inode: *inode })
         })
     }
 
-    /// All names in the order in which an archive holds them: `/init` first, then as [`Self::iter`]. A kernel that could not unpack
+    /// Returns all names in the order in which an archive holds them: `/init` first, then as [`Self::iter`]. A kernel that could not unpack
     /// all runs `/init` where it is whole, which can say so, and else the first shell or `init` that it finds (kernel, init/main.c,
     /// `kernel_init`).
     pub fn in_archive_order(&self) -> impl Iterator<Item = Node<'_>> {
@@ -314,7 +314,7 @@ impl Tree {
         first.into_iter().chain(self.iter().filter(move |node| !has_first || node.path != INIT))
     }
 
-    /// The name `path` with what it names.
+    /// Returns the name `path` with what it names.
     #[must_use]
     pub fn node<'a>(&'a self, path: &[u8]) -> Option<Node<'a>> {
         let (path, inode) = self.names.get_key_value(path)?;
@@ -331,7 +331,7 @@ impl Tree {
         }
     }
 
-    /// That each name's parent is a directory of this tree. The kernel drops an entry whose parent it has not seen,
+    /// Checks that each name's parent is a directory of this tree. The kernel drops an entry whose parent it has not seen,
     /// silently.
     ///
     /// # Errors

@@ -57,7 +57,7 @@ impl AtomicFile {
         &self.path
     }
 
-    /// The file itself, for seeking and reading back before it gets its name.
+    /// Returns the file itself, for seeking and reading back before it gets its name.
     #[must_use]
     pub fn file(&mut self) -> &mut File {
         self.file.as_file_mut()
@@ -76,7 +76,7 @@ impl AtomicFile {
         File::open(directory(&path)).and_then(|directory| directory.sync_all()).at("sync the directory of", &path)
     }
 
-    /// A failed write says which file it was, also to someone who only knows a [`Write`].
+    /// Adds the file's name to the error of a failed write, also for a caller that only knows a [`Write`].
     fn name_error(&self, source: io::Error) -> io::Error {
         io::Error::new(source.kind(), Error::Io { action: "write", path: self.path.clone(), source })
     }

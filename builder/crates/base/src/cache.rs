@@ -59,17 +59,17 @@ pub enum Check<'a> {
 }
 
 impl Cache {
-    /// The cache in the folder `root`, which need not exist yet.
+    /// Returns the cache in the folder `root`, which need not exist yet.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
-    /// The folder itself.
+    /// Returns the folder itself.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// A folder that belongs to one program (apt, Zig) and looks after itself. Made if it is not there.
+    /// Returns a folder that belongs to one program (apt, Zig) and looks after itself. Made if it is not there.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -81,7 +81,7 @@ impl Cache {
         Ok(folder)
     }
 
-    /// The entry `key` of `room` if it is there and whole.
+    /// Returns the entry `key` of `room` if it is there and whole.
     pub fn find(&self, room: &str, key: &str, check: Check<'_>) -> Option<PathBuf> {
         let entry = self.root.join(room).join(key);
         is_whole(&entry, check).then_some(entry)

@@ -159,7 +159,7 @@ pub fn largest_page(bytes: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// A 64-bit little-endian x86 program with one segment of `size` bytes and, if wanted, an interpreter.
+    /// Returns a 64-bit little-endian x86 program with one segment of `size` bytes and, if wanted, an interpreter.
     fn program(size: u64, interpreter: bool) -> Vec<u8> {
         let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
         bytes.resize(16, 0);

@@ -28,12 +28,12 @@ pub const MKSQUASHFS: Program = Program { name: "mksquashfs", package: "squashfs
 const ADMINISTRATORS_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 impl Program {
-    /// The program's file: the first in `PATH`, then in the administrators' folders.
+    /// Returns the program's file: the first in `PATH`, then in the administrators' folders.
     pub fn locate(&self) -> Option<PathBuf> {
         locate(self.name)
     }
 
-    /// A command with a fixed environment: plain messages, UTF-8 names, UTC and no settings of the user's.
+    /// Returns a command with a fixed environment: plain messages, UTF-8 names, UTC and no settings of the user's.
     ///
     /// # Errors
     /// [`Error::MissingPrograms`].
@@ -58,7 +58,7 @@ pub fn tether_all() {
     HAS_TETHER.store(true, Ordering::Relaxed);
 }
 
-/// A command for `program` that ends, with all that it starts, when this process ends, however that is.
+/// Returns a command for `program` that ends, with all that it starts, when this process ends, however that is.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let program = program.as_ref();
     let is_there = program.as_encoded_bytes().contains(&b'/') || program.to_str().and_then(locate).is_some();
@@ -79,7 +79,7 @@ fn name_of(command: &Command) -> PathBuf {
     PathBuf::from(tethered.unwrap_or(command.get_program()))
 }
 
-/// The first executable `name` in `PATH` or the administrators' folders.
+/// Returns the first executable `name` in `PATH` or the administrators' folders.
 pub fn locate(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(ADMINISTRATORS_FOLDERS.iter().map(PathBuf::from));
@@ -162,20 +162,20 @@ pub fn run_logged(command: &mut Command, action: &str, log: &Path) -> Result<()>
     Err(Error::Program { program: action.to_owned(), status: status.to_string(), source: ProgramFailure { said } })
 }
 
-/// The last words of a program: its errors, or else its output.
+/// Returns the last words of a program: its errors, or else its output.
 pub fn last_words(output: &Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     let said = if errors.trim().is_empty() { String::from_utf8_lossy(&output.stdout) } else { errors };
     last_lines(&said, 12)
 }
 
-/// The error for `program`, which ended with `status` and said `said`.
+/// Returns the error for `program`, which ended with `status` and said `said`.
 pub fn failure(program: &OsStr, status: String, said: &str) -> Error {
     let program = program.to_string_lossy().into_owned();
     Error::Program { program, status, source: ProgramFailure { said: last_lines(said, 12) } }
 }
 
-/// The last `count` lines of `text` that hold something.
+/// Returns the last `count` lines of `text` that hold something.
 pub fn last_lines(text: &str, count: usize) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")

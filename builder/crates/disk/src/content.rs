@@ -79,12 +79,12 @@ pub enum Kind {
 }
 
 impl Entry {
-    /// A folder of root's with mode 0755.
+    /// Returns a folder of root's with mode 0755.
     pub fn folder(path: impl Into<Vec<u8>>) -> Self {
         Self { path: path.into(), mode: 0o755, uid: 0, gid: 0, kind: Kind::Folder, attributes: Vec::new() }
     }
 
-    /// A file of root's with mode 0644.
+    /// Returns a file of root's with mode 0644.
     ///
     /// # Errors
     /// [`Error::Io`] where `source` cannot be looked at.
@@ -94,7 +94,7 @@ impl Entry {
         Ok(Self { path: path.into(), mode: 0o644, uid: 0, gid: 0, kind, attributes: Vec::new() })
     }
 
-    /// The path for people.
+    /// Returns the path for people.
     pub fn shown(&self) -> String {
         String::from_utf8_lossy(&self.path).into_owned()
     }
@@ -177,7 +177,7 @@ fn kind(source: &Path, metadata: &Metadata) -> Result<Kind> {
     })
 }
 
-/// The extended attributes of `path` itself, sorted. A filesystem without any has none.
+/// Returns the extended attributes of `path` itself, sorted. A filesystem without any has none.
 fn attributes(path: &Path) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
     use rustix::io::Errno;
     // The kernel's limits: XATTR_LIST_MAX and XATTR_SIZE_MAX, 64 KiB each.
@@ -228,7 +228,7 @@ pub fn digest(entries: &[Entry], digest: &mut Sha256) -> Result<()> {
     Ok(())
 }
 
-/// The SHA-256 of a file.
+/// Returns the SHA-256 of a file.
 fn file_digest(path: &Path) -> Result<Vec<u8>> {
     let mut file = std::fs::File::open(path).at("open", path)?;
     let mut digest = Sha256::new();

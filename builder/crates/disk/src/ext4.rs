@@ -67,7 +67,7 @@ pub struct Settings {
     pub time: u64,
 }
 
-/// Bytes of the journal of a filesystem of `size` bytes: what `mke2fs` takes by itself, written down so that no version changes it.
+/// Returns the bytes of the journal of a filesystem of `size` bytes: what `mke2fs` takes by itself, written down so that no version changes it.
 fn journal(size: u64) -> u64 {
     match size {
         s if s < 128 * MIB => 4 * MIB,
@@ -77,7 +77,7 @@ fn journal(size: u64) -> u64 {
     }
 }
 
-/// Bytes that files can surely take in a filesystem of `size` bytes: without journal, inode tables (256 bytes each),
+/// Returns the bytes that files can surely take in a filesystem of `size` bytes: without journal, inode tables (256 bytes each),
 /// descriptors with room to grow (1 % holds for every size up to 16 TiB) and 1 MiB for folders and bitmaps.
 pub fn room(size: u64, bytes_per_inode: u64) -> u64 {
     let inodes = size.div_ceil(bytes_per_inode) * 256;
@@ -86,7 +86,7 @@ pub fn room(size: u64, bytes_per_inode: u64) -> u64 {
     size.saturating_sub(journal(size) + inodes + rounding + size / 100 + MIB)
 }
 
-/// The smallest size, in whole MiB, with [`room`] for `content` bytes.
+/// Returns the smallest size, in whole MiB, with [`room`] for `content` bytes.
 pub fn size_for(content: u64, bytes_per_inode: u64) -> u64 {
     // The journal grows in steps, so a sum is not enough: grow until it fits.
     let mut size = content.next_multiple_of(MIB).max(SMALLEST);
@@ -96,8 +96,8 @@ pub fn size_for(content: u64, bytes_per_inode: u64) -> u64 {
     size
 }
 
-/// Bytes that a mounted filesystem of `size` bytes keeps back from everybody: a fiftieth, at most 4096 blocks (kernel, fs/ext4/super.c,
-/// ext4_set_resv_clusters).
+/// Returns the bytes that a mounted filesystem of `size` bytes keeps back from everybody: a fiftieth, at most 4096 blocks (kernel,
+/// fs/ext4/super.c, ext4_set_resv_clusters).
 fn withheld(size: u64) -> u64 {
     (size / BLOCK / 50).min(4096) * BLOCK
 }
@@ -111,7 +111,7 @@ pub fn size_for_writing(content: u64, bytes_per_inode: u64) -> u64 {
     size
 }
 
-/// Bytes that `entries` take, rounded up to blocks.
+/// Returns the bytes that `entries` take, rounded up to blocks.
 pub fn content_size(entries: &[Entry]) -> u64 {
     entries
         .iter()
@@ -161,7 +161,7 @@ pub fn make(work: &Path, name: &str, settings: &Settings, entries: &[Entry]) -> 
     }
 }
 
-/// The file with the value of the attribute number `index`.
+/// Returns the file with the value of the attribute number `index`.
 fn value_file(values: &Path, index: usize) -> PathBuf {
     values.with_extension(format!("attribute-{index}"))
 }
@@ -185,7 +185,7 @@ fn mke2fs_arguments(settings: &Settings) -> Vec<String> {
     arguments
 }
 
-/// The script that makes `entries`. Values of attributes are expected in [`value_file`]s, in their order.
+/// Returns the script that makes `entries`. Values of attributes are expected in [`value_file`]s, in their order.
 fn script(entries: &[Entry], time: u64, values: &Path) -> Result<Vec<u8>> {
     let mut script = Vec::new();
     let mut line = |parts: &[&[u8]]| {
@@ -259,7 +259,7 @@ fn script(entries: &[Entry], time: u64, values: &Path) -> Result<Vec<u8>> {
     Ok(script)
 }
 
-/// `bytes` as one word of a debugfs command: in quotes, a quote doubled.
+/// Returns `bytes` as one word of a debugfs command: in quotes, a quote doubled.
 fn quote(bytes: &[u8]) -> Result<Vec<u8>> {
     if bytes.contains(&b'\n') {
         return Err(Error::Usage(format!(

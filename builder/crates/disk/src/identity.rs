@@ -5,12 +5,12 @@ use uuid::Uuid;
 
 use super::layout::Role;
 
-/// The namespace of all our disks: a version 5 UUID of the project's name in the namespace for OIDs.
+/// Returns the namespace of all our disks: a version 5 UUID of the project's name in the namespace for OIDs.
 fn namespace() -> Uuid {
     Uuid::new_v5(&Uuid::NAMESPACE_OID, b"initramfs-overlay disk")
 }
 
-/// A fixed identity for something that is not part of a disk, such as an image.
+/// Returns a fixed identity for something that is not part of a disk, such as an image.
 pub fn named(name: &str) -> Uuid {
     Uuid::new_v5(&namespace(), name.as_bytes())
 }
@@ -22,37 +22,37 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// From a digest of everything the disk holds.
+    /// Derives the identities from a digest of everything the disk holds.
     pub fn new(digest: &[u8]) -> Self {
         Self { disk: Uuid::new_v5(&namespace(), digest) }
     }
 
-    /// The GPT's own GUID.
+    /// Returns the GPT's own GUID.
     pub fn disk(&self) -> Uuid {
         self.disk
     }
 
-    /// The MBR's disk signature, from which the kernel makes `PARTUUID=xxxxxxxx-01`. Never 0, which means "none".
+    /// Returns the MBR's disk signature, from which the kernel makes `PARTUUID=xxxxxxxx-01`. Never 0, which means "none".
     pub fn signature(&self) -> u32 {
         self.number("signature").max(1)
     }
 
-    /// A partition's GUID.
+    /// Returns a partition's GUID.
     pub fn partition(&self, role: Role) -> Uuid {
         self.derive("partition", role)
     }
 
-    /// A filesystem's UUID.
+    /// Returns a filesystem's UUID.
     pub fn filesystem(&self, role: Role) -> Uuid {
         self.derive("filesystem", role)
     }
 
-    /// The seed of an ext4 filesystem's folder hashes.
+    /// Returns the seed of an ext4 filesystem's folder hashes.
     pub fn hash_seed(&self, role: Role) -> Uuid {
         self.derive("hash seed", role)
     }
 
-    /// A FAT filesystem's serial number.
+    /// Returns a FAT filesystem's serial number.
     pub fn volume(&self) -> u32 {
         self.number("volume")
     }

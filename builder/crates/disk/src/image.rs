@@ -32,7 +32,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// The name as the kernel has it.
+    /// Returns the name as the kernel has it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Squashfs => superblock::Format::Squashfs.name(),
@@ -40,7 +40,7 @@ impl Format {
         }
     }
 
-    /// The program that makes it.
+    /// Returns the program that makes it.
     pub fn program(self) -> Program {
         match self {
             Self::Squashfs => MKSQUASHFS,
@@ -65,7 +65,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// Its name, on the command line and for the programs that pack.
+    /// Returns its name, on the command line and for the programs that pack.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -190,7 +190,7 @@ pub struct Packing {
     pub uuid: Uuid,
 }
 
-/// The arguments of the program that packs `root` into `image`. Pure.
+/// Returns the arguments of the program that packs `root` into `image`. Pure.
 ///
 /// # Errors
 /// [`Error::Usage`] for a compression that the format does not have.

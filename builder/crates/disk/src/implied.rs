@@ -33,7 +33,7 @@ pub fn directories(image: &Path) -> Result<Option<BTreeMap<Vec<u8>, Directory>>>
     Ok(Some(directories.collect()))
 }
 
-/// True for a directory that says nothing but that it is there: root's, mode 0755, without attributes.
+/// Returns true for a directory that says nothing but that it is there: root's, mode 0755, without attributes.
 pub fn is_implied(entry: &Entry) -> bool {
     let says_nothing = (entry.mode, entry.uid, entry.gid) == (0o755, 0, 0) && entry.attributes.is_empty();
     entry.kind == Kind::Folder && says_nothing

@@ -40,7 +40,7 @@ impl Role {
     /// All of them, in order.
     pub const ALL: [Self; 4] = [Self::Boot, Self::Img, Self::Newimg, Self::Overlay];
 
-    /// The filesystem's label and the partition's name: what `rd.<name>=` defaults to.
+    /// Returns the filesystem's label and the partition's name: what `rd.<name>=` defaults to.
     pub fn label(self) -> &'static str {
         match self {
             Self::Boot => BootRole::Boot.name(),
@@ -50,7 +50,7 @@ impl Role {
         }
     }
 
-    /// The filesystem's name as the kernel has it.
+    /// Returns the filesystem's name as the kernel has it.
     pub fn filesystem(self) -> &'static str {
         if self == Self::Boot { "vfat" } else { "ext4" }
     }

@@ -155,7 +155,7 @@ pub fn make(disk: &Disk, output: &Path, force: bool, progress: &Progress) -> Res
     })
 }
 
-/// The programs that making `disk` needs.
+/// Returns the programs that making `disk` needs.
 fn programs(disk: &Disk) -> Vec<Program> {
     let mut programs = vec![ext4::MKE2FS, ext4::DEBUGFS];
     if disk.boot.is_some() {
@@ -167,7 +167,7 @@ fn programs(disk: &Disk) -> Vec<Program> {
     programs
 }
 
-/// An image's name is a name: no folder, and nothing that the init's command line would cut.
+/// Checks that an image's name is a name: no path, and nothing that the init's command line would cut.
 fn check_name(name: &str) -> Result<()> {
     let bad = name.is_empty() || name.len() > 200 || [".", ".."].contains(&name);
     if bad || name.contains(|c: char| c == '/' || c.is_control() || c.is_whitespace()) {
@@ -179,7 +179,7 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Sizes are only for partitions that the disk has.
+/// Checks that sizes are only for partitions that the disk has.
 fn check_sizes(disk: &Disk) -> Result<()> {
     let absent = |role: &&Role| match role {
         Role::Boot => disk.boot.is_none(),
@@ -193,7 +193,7 @@ fn check_sizes(disk: &Disk) -> Result<()> {
     }
 }
 
-/// A digest of everything the disk's bytes depend on.
+/// Returns a digest of everything the disk's bytes depend on.
 fn digest(disk: &Disk, layout: &Layout, parts: &[Part]) -> Result<Vec<u8>> {
     let mut digest = Sha256::new();
     digest.update(format!("{:?} {} {}\n", layout.table, layout.disk, disk.time));

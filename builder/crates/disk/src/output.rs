@@ -19,7 +19,7 @@ const CHUNK: usize = 1 << 20;
 /// Runs of zeros of this length, and aligned to it, are left out.
 const GRAIN: usize = 4096;
 
-/// A folder beside `path` for files in between, removed when it is dropped.
+/// Returns a folder beside `path` for files in between, removed when it is dropped.
 pub fn work_folder(path: &Path) -> Result<TempDir> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -38,7 +38,7 @@ pub fn place(part: &Path, disk: &File, path: &Path, start: u64, size: u64) -> Re
     Ok(std::fs::remove_file(part).at("remove", part)?)
 }
 
-/// A disk is precious: an existing one is only replaced on demand, and what is no plain file never.
+/// Refuses a name that a disk must not take: an existing one is only replaced on demand, and what is no plain file never.
 pub fn check(path: &Path, force: bool) -> Result<()> {
     let shown = path.display();
     if path.file_name().is_none() {

@@ -53,7 +53,7 @@ pub fn bytes_per_inode(role: Role) -> u64 {
     if role == Role::Overlay { 16 * KIB } else { 64 * KIB }
 }
 
-/// The OS image: the given one, or the packed root folder.
+/// Returns the OS image: the given one, or the packed root folder.
 pub fn image(disk: &Disk, work: &Path, progress: &Progress) -> Result<Image> {
     match &disk.source {
         Source::Image(path) => Ok(Image { path: absolute(path)?, checked: image::check(path)? }),
@@ -75,7 +75,7 @@ fn pack(disk: &Disk, root: &Path, path: PathBuf, progress: &Progress) -> Result<
     Ok(Image { path, checked })
 }
 
-/// All partitions of `disk`, in their order.
+/// Returns all partitions of `disk`, in their order.
 pub fn gather(
     disk: &Disk,
     image: &Image,
@@ -165,7 +165,7 @@ fn newimg_part(
     Ok(part(disk, Role::Newimg, entries, least, reason, usual))
 }
 
-/// An image as an update, with its digest and its signature where they lie beside it.
+/// Returns an image as an update, with its digest and its signature where they lie beside it.
 fn update_files(disk: &Disk, path: &Path, warnings: &mut Vec<String>) -> Result<Vec<Entry>> {
     warnings.extend(image::check(path)?.check_pages("the update", disk.page)?);
     let path = absolute(path)?;
@@ -272,7 +272,7 @@ fn insert(entries: &mut BTreeMap<Vec<u8>, Entry>, source: &Path, path: &str) -> 
     Ok(())
 }
 
-/// The kernel version and the `squashfs.ko` of a kernel's module folder.
+/// Returns the kernel version and the `squashfs.ko` of a kernel's module folder.
 fn squashfs_module(folder: &Path) -> Result<(String, PathBuf)> {
     let folder = absolute(folder)?;
     let version = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -303,7 +303,7 @@ pub fn has_efi(entries: &[Entry]) -> bool {
     entries.iter().any(|entry| entry.path.eq_ignore_ascii_case(b"EFI"))
 }
 
-/// The tools run in another folder.
+/// Returns an absolute path, as the tools run in another directory.
 fn absolute(path: &Path) -> Result<PathBuf> {
     Ok(std::path::absolute(path).at("find", path)?)
 }

@@ -36,7 +36,7 @@ pub fn parse(text: &str) -> Result<u64, String> {
     u64::try_from(bytes).map_err(|_| format!("`{text}` is more than a disk can hold"))
 }
 
-/// `bytes` for people: `40 MiB`, `1.5 GiB`, `512 B`.
+/// Writes `bytes` for people: `40 MiB`, `1.5 GiB`, `512 B`.
 pub fn show(bytes: u64) -> String {
     let (unit, name) = match bytes {
         b if b < KIB => return format!("{b} B"),

@@ -65,7 +65,7 @@ fn gpt_entry(layout: &Layout, slot: &Slot, identity: &Identity, efi: bool) -> Pa
     }
 }
 
-/// The MBR's type of a partition, as a number.
+/// Returns the MBR's type of a partition, as a number.
 fn mbr_type(slot: &Slot, sector: u64) -> u8 {
     match slot.role {
         // FAT32 and FAT16, both with LBA.
@@ -75,7 +75,7 @@ fn mbr_type(slot: &Slot, sector: u64) -> u8 {
     }
 }
 
-/// The kind of a partition for people.
+/// Returns the kind of a partition for people.
 pub fn type_name(layout: &Layout, slot: &Slot, efi: bool) -> &'static str {
     match (layout.table, slot.role) {
         (Table::Gpt, Role::Boot) if efi => "EFI system",

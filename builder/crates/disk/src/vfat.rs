@@ -75,14 +75,14 @@ pub fn is_fat32(size: u64, sector: u64) -> bool {
     geometry(size, sector).0 == 32
 }
 
-/// Bytes that clusters can surely take in a filesystem of `size` bytes: without two tables (4 bytes a cluster in each
+/// Returns the bytes that clusters can surely take in a filesystem of `size` bytes: without two tables (4 bytes a cluster in each
 /// at most) and 128 sectors for boot sectors and FAT16's root directory.
 pub fn room(size: u64, sector: u64) -> u64 {
     let (_, cluster) = geometry(size, sector);
     size.saturating_sub(size / cluster * 8 + 128 * sector)
 }
 
-/// Bytes that `entries` take in a filesystem of `size` bytes, in clusters, with long names in their folders.
+/// Returns the bytes that `entries` take in a filesystem of `size` bytes, in clusters, with long names in their folders.
 pub fn content_size(entries: &[Entry], size: u64, sector: u64) -> u64 {
     let (_, cluster) = geometry(size, sector);
     entries
@@ -99,7 +99,7 @@ pub fn content_size(entries: &[Entry], size: u64, sector: u64) -> u64 {
         .sum()
 }
 
-/// The smallest size, in whole MiB, with [`room`] for `entries`.
+/// Returns the smallest size, in whole MiB, with [`room`] for `entries`.
 pub fn size_for(entries: &[Entry], sector: u64) -> u64 {
     let mut size = if sector > 512 { SMALLEST_LARGE } else { SMALLEST };
     while room(size, sector) < content_size(entries, size, sector) {
@@ -108,7 +108,7 @@ pub fn size_for(entries: &[Entry], sector: u64) -> u64 {
     size
 }
 
-/// `entries` as FAT can hold them: folders and files, links replaced by the file they name.
+/// Returns `entries` as FAT can hold them: folders and files, links replaced by the file they name.
 ///
 /// # Errors
 /// [`Error::Usage`] for a name, a size or a kind of file that FAT does not have, and for two names that differ only in case.
@@ -180,7 +180,7 @@ pub fn make(work: &Path, name: &str, settings: &Settings, entries: &[Entry]) -> 
     Ok(())
 }
 
-/// At most 64 entries at a time, for the length of a command line.
+/// Splits entries into groups of at most 64, for the length of a command line.
 fn groups<'a>(entries: impl Iterator<Item = &'a Entry>) -> Vec<Vec<&'a Entry>> {
     let all: Vec<&Entry> = entries.collect();
     all.chunks(64).map(<[&Entry]>::to_vec).collect()
@@ -194,12 +194,12 @@ fn mtool(program: Program, work: &Path, name: &str, time: u64) -> Result<Command
     Ok(command)
 }
 
-/// `path` as mtools name it inside the image.
+/// Returns `path` as mtools name it inside the image.
 fn inside(path: &[u8]) -> OsString {
     OsString::from_vec([b"::/", path].concat())
 }
 
-/// An absolute path begins with `/`, so that it cannot be an option or a drive.
+/// Returns an absolute path: it begins with `/`, so that it cannot be an option or a drive.
 fn without_option(source: &Path) -> PathBuf {
     std::path::absolute(source).unwrap_or_else(|_| source.to_owned())
 }

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 
 /// Bytes at fixed places, for reading only.
 pub trait Medium: Send + Sync {
-    /// Its size in bytes.
+    /// Returns its size in bytes.
     fn size(&self) -> u64;
     /// Fills `buffer` with what is at `offset`.
     ///
@@ -145,7 +145,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// `size` bytes of `whole` from `start` on, or as many as there are.
+    /// Returns `size` bytes of `whole` from `start` on, or as many as there are.
     pub fn new(whole: Shared, start: u64, size: u64) -> Self {
         let size = size.min(whole.size().saturating_sub(start));
         Self { whole, start, size }
@@ -174,7 +174,7 @@ pub struct Replaced {
 }
 
 impl Replaced {
-    /// `piece` stands over `below` at `start`.
+    /// Lays `piece` over `below` at `start`.
     pub fn new(below: Shared, start: u64, piece: Vec<u8>) -> Self {
         Self { below, start, piece }
     }

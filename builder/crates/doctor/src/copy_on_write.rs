@@ -25,7 +25,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Bytes in it.
+    /// Returns the size in bytes.
     ///
     /// # Errors
     /// The filesystem's.
@@ -36,7 +36,7 @@ impl Source {
         }
     }
 
-    /// The content.
+    /// Opens the content.
     ///
     /// # Errors
     /// The filesystem's.
@@ -47,7 +47,7 @@ impl Source {
         }
     }
 
-    /// The content for another thread.
+    /// Opens the content for another thread.
     ///
     /// # Errors
     /// The filesystem's.
@@ -96,13 +96,13 @@ pub struct Layer {
     dropped: BTreeSet<String>,
 }
 
-/// The directory that holds `path`, and the name in it.
+/// Returns the directory that holds `path`, and the name in it.
 fn split(path: &str) -> (&str, &str) {
     path.rsplit_once('/').unwrap_or(("", path))
 }
 
 impl Layer {
-    /// `base`, unchanged.
+    /// Returns `base`, unchanged.
     pub fn new(base: Base) -> Self {
         Self { base, changes: BTreeMap::new(), dropped: BTreeSet::new() }
     }
@@ -137,12 +137,12 @@ impl Layer {
         }
     }
 
-    /// As [`Filesystem::is_whiteout`].
+    /// Returns the same as [`Filesystem::is_whiteout`].
     pub fn is_whiteout(&self, path: &str) -> bool {
         matches!(self.node(path), Ok(Node::Below(below)) if self.base.is_whiteout(&below))
     }
 
-    /// As [`Filesystem::stat`].
+    /// Returns the same as [`Filesystem::stat`].
     ///
     /// # Errors
     /// As [`Filesystem::stat`].
@@ -155,7 +155,7 @@ impl Layer {
         }
     }
 
-    /// As [`Filesystem::read_link`].
+    /// Returns the same as [`Filesystem::read_link`].
     ///
     /// # Errors
     /// As [`Filesystem::read_link`].
@@ -166,7 +166,7 @@ impl Layer {
         }
     }
 
-    /// As [`Filesystem::list`].
+    /// Returns the same as [`Filesystem::list`].
     ///
     /// # Errors
     /// As [`Filesystem::list`].
@@ -376,12 +376,12 @@ impl Layer {
         (given, gone)
     }
 
-    /// True for content that lies on this filesystem already.
+    /// Returns true for content that lies on this filesystem already.
     fn is_own(&self, source: &Source) -> bool {
         matches!(source, Source::File(base, _) if Rc::ptr_eq(base, &self.base))
     }
 
-    /// True for content that takes no room of its own: another name of a file.
+    /// Returns true for content that takes no room of its own: another name of a file.
     fn is_shared(&self, source: &Source) -> bool {
         let is_same = |node: &Node| matches!(node, Node::File(known) if known.identity() == source.identity());
         self.is_own(source) || source.identity().is_some() && self.changes.values().any(is_same)

@@ -39,7 +39,7 @@ enum Width {
 }
 
 impl Width {
-    /// The most clusters (`MAX_FAT12` and so on).
+    /// Returns the most clusters (`MAX_FAT12` and so on).
     fn clusters_max(self) -> u32 {
         match self {
             Self::Fat12 => 0xff4,
@@ -56,7 +56,7 @@ impl Width {
         }
     }
 
-    /// The number from which on an entry ends a file.
+    /// Returns the number from which on an entry ends a file.
     fn end(self) -> u32 {
         (self.clusters_max() + 4) & !7
     }

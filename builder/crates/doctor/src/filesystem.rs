@@ -130,7 +130,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// The folder itself.
+    /// Returns the filesystem of a directory of this machine.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
@@ -200,7 +200,7 @@ pub struct Opaque {
 }
 
 impl Opaque {
-    /// `init` is what the boot will look for, an absolute path.
+    /// Returns one in which a boot finds `init`, an absolute path.
     pub fn new(init: &str) -> Self {
         Self { init: init.trim_matches('/').to_owned() }
     }

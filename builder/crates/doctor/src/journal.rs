@@ -234,7 +234,7 @@ impl<'a> Log<'a> {
         if place + 1 >= self.end { self.first } else { place + 1 }
     }
 
-    /// For each block of the filesystem that gets another content, the block that has it, and whether that was changed.
+    /// Returns, for each block of the filesystem that gets another content, the block that has it, and whether that was changed.
     fn blocks(&self) -> Result<BTreeMap<u64, (u64, bool)>> {
         let (written, revoked) = self.scan()?;
         let mut blocks = BTreeMap::new();
@@ -247,7 +247,7 @@ impl<'a> Log<'a> {
         Ok(blocks)
     }
 
-    /// Everything that whole transactions wrote and freed, in order.
+    /// Returns everything that whole transactions wrote and freed, in order.
     fn scan(&self) -> Result<(Vec<Written>, BTreeMap<u64, u32>)> {
         let (mut written, mut revoked) = (Vec::new(), BTreeMap::new());
         let (mut new, mut freed): (Vec<Written>, Vec<u64>) = (Vec::new(), Vec::new());

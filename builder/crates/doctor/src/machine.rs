@@ -200,7 +200,7 @@ impl Machine {
         (mounted, path.strip_prefix(mounted.target.as_str()).unwrap_or(path).trim_matches('/').to_owned())
     }
 
-    /// `path` with a symbolic link at its end followed, as open(2) does. Not on a medium: there init follows none.
+    /// Returns `path` with a symbolic link at its end followed, as open(2) does. Not on a medium: there init follows none.
     fn followed(&self, path: &str) -> io::Result<String> {
         let mut path = path.to_owned();
         if names::on_medium(&path).is_some() {
@@ -394,7 +394,7 @@ fn stream(source: &Source, mut sink: impl FnMut(&[u8])) -> io::Result<()> {
     }
 }
 
-/// `name` in `folder`, with its `..` taken away.
+/// Returns `name` in `folder`, with its `..` taken away.
 fn joined(folder: &str, name: &str) -> String {
     let mut parts: Vec<&str> = folder.split('/').collect();
     for part in name.split('/') {

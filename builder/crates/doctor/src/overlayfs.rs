@@ -25,13 +25,13 @@ enum Place {
 }
 
 impl Union {
-    /// The directory `folder` of `store`, if there is one, over `image`.
+    /// Returns the directory `folder` of `store`, if there is one, over `image`.
     pub fn new(store: Rc<RefCell<Layer>>, folder: Option<&str>, image: Rc<RefCell<Layer>>) -> Self {
         Self { store, folder: folder.map(str::to_owned), image }
     }
 
-    /// A name above hides the one below, and one that is no directory hides all below it. The device 0:0 above stands for a name that was
-    /// deleted (kernel, Documentation/filesystems/overlayfs.rst, whiteouts).
+    /// Finds the layer in which a path is. A name above hides the one below, and one that is no directory hides all below it. The device
+    /// 0:0 above stands for a name that was deleted (kernel, Documentation/filesystems/overlayfs.rst, whiteouts).
     fn place(&self, path: &str) -> io::Result<Place> {
         let Some(folder) = &self.folder else { return Ok(Place::Below) };
         let above = |path: &str| if path.is_empty() { folder.clone() } else { format!("{folder}/{path}") };

@@ -151,7 +151,7 @@ impl Catalog {
         if self.built_in.names.contains(&name) { Found::BuiltIn(vec![name]) } else { Found::Nothing }
     }
 
-    /// Names of all modules and of all that is built in.
+    /// Returns the names of all modules and of all that is built in.
     pub fn all_names(&self) -> BTreeSet<&str> {
         self.modules.keys().map(String::as_str).chain(self.built_in.names.iter().map(String::as_str)).collect()
     }
@@ -163,7 +163,7 @@ impl Catalog {
 }
 
 impl Entry {
-    /// The patterns it serves, none where it cannot be read.
+    /// Returns the patterns it serves, none where it cannot be read.
     pub fn aliases(&self) -> &[String] {
         self.info.as_ref().map(|info| info.aliases.as_slice()).unwrap_or_default()
     }

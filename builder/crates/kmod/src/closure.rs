@@ -42,8 +42,8 @@ pub struct Planned {
 /// tree's root, or `@` and the name of a set.
 ///
 /// # Errors
-/// A name that the kernel does not have, a set that it has nothing of; a module that another one depends on and that is not there or cannot be read; modules
-/// that depend on each other in a circle; modules of two kernels.
+/// A name that the kernel does not have, a set that it has nothing of; a module that another one depends on and that is not there or cannot
+/// be read; modules that depend on each other in a circle; modules of two kernels.
 pub fn resolve(catalog: &Catalog, wanted: &[String], always: &[String]) -> Result<Plan> {
     let mut plan = Plan { notes: catalog.notes.clone(), ..Plan::default() };
     let (mut asked, mut wrong) = (Vec::new(), Vec::new());
@@ -215,7 +215,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// A hard dependency: without it the kernel refuses the module.
+    /// Adds a hard dependency: without it the kernel refuses the module.
     fn depend(&mut self, module: &mut Planned, need: &str) -> Result<()> {
         match self.catalog.by_name(need) {
             Found::Modules(names) => {
@@ -243,7 +243,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Modules that should be loaded before this one where that can be.
+    /// Adds modules that should be loaded before this one; behind it, with a note, where they depend on it themselves.
     fn prefer(&mut self, module: &mut Planned, needs: &[String]) -> Result<()> {
         for need in needs {
             let blocked = self.hard_closure(need).iter().any(|name| self.marks.get(name) == Some(&Mark::Open));
@@ -302,7 +302,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The module and all that it cannot be loaded without.
+    /// Returns the module and all that it cannot be loaded without.
     fn hard_closure(&self, name: &str) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
         let mut pending = vec![name.to_string()];
@@ -340,7 +340,7 @@ fn info<'a>(catalog: &'a Catalog, name: &str) -> Result<&'a ModInfo> {
         .map_err(|reason| Error::ModuleFile { path: catalog.root.join(&entry.path), reason: reason.clone() })
 }
 
-/// A kernel loads only modules with its own vermagic, so a mixture cannot work.
+/// Checks that all modules are for one kernel: it loads only those with its own vermagic.
 fn check_one_kernel(catalog: &Catalog, modules: &[Planned]) -> Result<()> {
     let mut first: Option<(&str, &ModInfo)> = None;
     for module in modules {

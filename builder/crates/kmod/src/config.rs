@@ -20,7 +20,7 @@ impl KernelConfig {
         (!values.is_empty()).then_some(Self { values })
     }
 
-    /// The configuration that belongs to a folder of modules: in the folder itself (Fedora), in the kernel's headers beside it, or
+    /// Finds the configuration that belongs to a folder of modules: in the folder itself (Fedora), in the kernel's headers beside it, or
     /// in the `boot` of the root it lies in (Debian). What cannot be read is as good as not there: it only gives better defaults.
     pub fn find(modules: &Path, version: &str) -> Option<Self> {
         let modules = modules.canonicalize().ok()?;
@@ -30,7 +30,7 @@ impl KernelConfig {
         places.iter().find_map(|place| Self::parse(&fs::read_to_string(place).ok()?))
     }
 
-    /// A value without its quotes, `y` or `m` for a switch. `None` where it is not set.
+    /// Returns a value without its quotes, `y` or `m` for a switch. `None` where it is not set.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.values.get(key).map(String::as_str)
     }

@@ -131,7 +131,7 @@ fn not_even_built_in(built_in_known: bool) -> &'static str {
     }
 }
 
-/// ". Did you mean a, b or c?" or nothing.
+/// Returns ". Did you mean a, b or c?" or nothing.
 fn did_you_mean(names: &[String]) -> String {
     match names {
         [] => String::new(),

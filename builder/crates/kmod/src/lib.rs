@@ -71,7 +71,7 @@ impl ModuleTree {
         Ok(Self { catalog: tree::scan(&place)?, plain: place.plain })
     }
 
-    /// The kernel's version, as `uname -r` says it.
+    /// Returns the kernel's version, as `uname -r` says it.
     pub fn version(&self) -> &str {
         &self.catalog.version
     }
@@ -81,7 +81,7 @@ impl ModuleTree {
         self.plain
     }
 
-    /// The names of all modules, sorted.
+    /// Returns the names of all modules, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.catalog.modules.keys().map(String::as_str)
     }

@@ -55,12 +55,12 @@ impl ModInfo {
         info
     }
 
-    /// The kernel's version alone: the first word of the vermagic, what `uname -r` says.
+    /// Returns the kernel's version alone: the first word of the vermagic, what `uname -r` says.
     pub fn kernel(&self) -> &str {
         self.vermagic.split(' ').next().unwrap_or_default()
     }
 
-    /// `pre: a b post: c` (modprobe.d(5)). Words before the first of the two say nothing, as with modprobe.
+    /// Reads a softdep, `pre: a b post: c` (modprobe.d(5)). Words before the first of the two say nothing, as with modprobe.
     fn add_softdep(&mut self, value: &str) {
         let mut list = None;
         for word in value.split_ascii_whitespace() {
@@ -98,7 +98,7 @@ pub fn read<'data, R: ReadRef<'data>>(data: R) -> Result<ModInfo, String> {
     })
 }
 
-/// The content of `.modinfo`, and what machine the file is for.
+/// Returns the content of `.modinfo`, and what machine the file is for.
 fn section<'data, Elf, R>(data: R) -> Result<(&'data [u8], Machine), String>
 where
     Elf: FileHeader<Endian = Endianness>,

@@ -20,12 +20,12 @@ pub fn normalize(name: &str) -> String {
         .collect()
 }
 
-/// Path without the suffix of a module file. `None` where it is not the path of one.
+/// Returns the path without the suffix of a module file. `None` where it is not the path of one.
 pub fn without_suffix(path: &str) -> Option<&str> {
     SUFFIXES.iter().find_map(|suffix| path.strip_suffix(suffix)).filter(|stem| !stem.is_empty() && !stem.ends_with('/'))
 }
 
-/// The kernel's name of the module in a file: `kernel/crypto/crc32c-intel.ko.xz` → `crc32c_intel`.
+/// Returns the kernel's name of the module in a file: `kernel/crypto/crc32c-intel.ko.xz` → `crc32c_intel`.
 pub fn of_file(path: &str) -> Option<String> {
     let stem = without_suffix(path)?;
     Some(normalize(stem.rsplit('/').next().unwrap_or(stem)))
@@ -42,7 +42,7 @@ pub fn alias_serves(pattern: &str, asked: &str) -> bool {
     pattern == asked || glob::matches(&normalize(pattern), &normalize(asked))
 }
 
-/// The names that come near to `name`, the nearest first: slips of the keyboard, and names that begin with it or hold it.
+/// Returns the names that come near to `name`, the nearest first: slips of the keyboard, and names that begin with it or hold it.
 pub fn nearest<'a>(name: &str, all: impl IntoIterator<Item = &'a str>) -> Vec<String> {
     let name = normalize(name);
     let limit = (name.len() / 3).clamp(1, 3);

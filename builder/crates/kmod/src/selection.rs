@@ -101,7 +101,7 @@ impl Selection {
         }
     }
 
-    /// The list that goes to `/lib/modules/<version>/initramfs.modules`.
+    /// Returns the list that goes to `/lib/modules/<version>/initramfs.modules`.
     pub fn index(&self) -> Index {
         Index { modules: self.modules.iter().map(|module| module.entry.clone()).collect() }
     }
@@ -123,7 +123,7 @@ impl SelectedModule {
     }
 }
 
-/// Modules that init loads by their names: loop devices, and what a superblock asks for.
+/// Returns true for modules that init loads by their names: loop devices, and what a superblock asks for.
 fn is_loaded_by_name(name: &str) -> bool {
     name == "loop" || name == "virtiofs" || ext4::ON_DEMAND.iter().any(|(_, module)| *module == name)
 }
@@ -146,7 +146,7 @@ fn never_loaded<'m>(modules: impl Iterator<Item = &'m Module> + Clone) -> Vec<St
     modules.filter(|module| !loaded.contains(module.name.as_str())).map(|module| module.name.clone()).collect()
 }
 
-/// An alias as the image's index has it: without blanks, which part its fields; a pattern's `?` fits them too. `None` for those
+/// Returns an alias as the image's index has it: without blanks, which part its fields; a pattern's `?` fits them too. `None` for those
 /// that init never looks for: it asks for filesystems (`fs-…`) and for devices by their modalias (`bus:…`).
 fn index_alias(alias: &str) -> Option<String> {
     let wanted = alias.starts_with("fs-") || (alias.contains(':') && !alias.starts_with("devname:"));

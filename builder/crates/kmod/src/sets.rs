@@ -93,7 +93,7 @@ pub const SETS: &[Set] = &[
     },
 ];
 
-/// The set with this name, given without its `@`.
+/// Returns the set with this name, given without its `@`.
 pub fn find(name: &str) -> Option<&'static Set> {
     SETS.iter().find(|set| set.name == name)
 }

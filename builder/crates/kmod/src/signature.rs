@@ -31,7 +31,7 @@ pub fn length(module: &[u8]) -> Result<usize, String> {
     Ok(length + INFORMATION + MARK.len())
 }
 
-/// The parameter of a command line that makes the kernel refuse unsigned modules: `module.sig_enforce` (Documentation/admin-guide/
+/// Returns the parameter of a command line that makes the kernel refuse unsigned modules: `module.sig_enforce` (Documentation/admin-guide/
 /// kernel-parameters.txt) or `lockdown=` (kernel_lockdown(7)). `None` where there is none.
 ///
 /// Neither can be taken back by a later parameter, so any one counts.
@@ -46,12 +46,12 @@ pub fn enforced_by_cmdline(cmdline: &str) -> Option<String> {
     })
 }
 
-/// As the kernel's kstrtobool() reads it.
+/// Reads a boolean as the kernel's kstrtobool() does.
 fn is_true(value: &str) -> bool {
     matches!(value.as_bytes(), [b'y' | b'Y' | b't' | b'T' | b'1', ..] | [b'o' | b'O', b'n' | b'N', ..])
 }
 
-/// The line of a kernel's configuration that makes it refuse unsigned modules always.
+/// Returns the line of a kernel's configuration that makes it refuse unsigned modules always.
 pub fn enforced_by_config(config: &KernelConfig) -> Option<String> {
     [
         "CONFIG_MODULE_SIG_FORCE",

@@ -101,7 +101,7 @@ mod tests {
 
     use super::{super::testing, *};
 
-    /// All there is in a module, a line each, without the numbers that may change: the content and the relocations of every
+    /// Lists all there is in a module, a line each, without the numbers that may change: the content and the relocations of every
     /// section, and every symbol, with the section's name in front.
     fn listing(module: &[u8]) -> Vec<String> {
         let file = object::File::parse(module).unwrap();

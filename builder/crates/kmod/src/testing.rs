@@ -17,7 +17,7 @@ pub const ARCHITECTURES: [(Architecture, elf::RelocationType); 3] = [
     (Architecture::Arm, elf::R_ARM_ABS32),
 ];
 
-/// A module of one architecture with code, data, relocations, symbols and sections that only debuggers read.
+/// Returns a module of one architecture with code, data, relocations, symbols and sections that only debuggers read.
 pub fn module(architecture: Architecture, modinfo: &str) -> Vec<u8> {
     let (_, relocation) = ARCHITECTURES.into_iter().find(|(known, _)| *known == architecture).unwrap();
     let mut module = Object::new(BinaryFormat::Elf, architecture, Endianness::Little);
@@ -59,7 +59,7 @@ pub fn module(architecture: Architecture, modinfo: &str) -> Vec<u8> {
     module.write().unwrap()
 }
 
-/// `.modinfo` of a module: the fields given, one a word, a name and a vermagic. `+` stands for a blank in a value.
+/// Returns the `.modinfo` of a module: the fields given, one a word, a name and a vermagic. `+` stands for a blank in a value.
 pub fn modinfo(name: &str, fields: &str) -> String {
     let mut text = format!("name={name}\0");
     if !fields.contains("vermagic=") {

@@ -105,7 +105,7 @@ fn has_module(folder: &Path) -> bool {
     names.into_iter().any(|entry| entry.path().to_str().and_then(names::of_file).is_some())
 }
 
-/// The module files below a folder, relative to it, sorted. A link to a file counts, a link to a folder is not followed: `build`
+/// Returns the module files below a folder, relative to it, sorted. A link to a file counts, a link to a folder is not followed: `build`
 /// leads to the kernel's source.
 fn module_files(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
@@ -179,7 +179,7 @@ fn rank(path: &str) -> usize {
     PRECEDENCE.iter().position(|name| *name == folder).unwrap_or(PRECEDENCE.len())
 }
 
-/// Why a module cannot be listed in an image's index, where blanks and commas part the fields.
+/// Returns why a module cannot be listed in an image's index, where blanks and commas part the fields.
 fn unusable(name: &str, path: &str) -> Option<&'static str> {
     if path.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Some("there is a blank in its path, which the list of modules in an image cannot hold");
@@ -212,7 +212,7 @@ fn check_plain(place: &Place, catalog: &Catalog, name: &str, entry: &Entry) -> R
     Ok(())
 }
 
-/// The kernel's version: the name of the folder where a module in it confirms that, else what the modules say, else the name.
+/// Returns the kernel's version: the name of the folder where a module in it confirms that, else what the modules say, else the name.
 fn version(place: &Place, modules: &BTreeMap<String, Entry>) -> Result<String> {
     let root = place.root.canonicalize().at("read", &place.root)?;
     let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

@@ -82,7 +82,7 @@ pub fn needs(name: &str, aliases: &[String], config: Option<&KernelConfig>) -> V
     needs
 }
 
-/// The tables that FAT asks for when a mount names none: the code page of short names always, the character set of long names for
+/// Returns the tables that FAT asks for when a mount names none: the code page of short names always, the character set of long names for
 /// vfat. Both are constants of the kernel's configuration; where that is not known, the ones of Debian and of the kernel's own
 /// defaults (fs/fat/Kconfig), and UTF-8.
 fn character_sets(long_names: bool, config: Option<&KernelConfig>) -> Vec<String> {

@@ -35,30 +35,30 @@ impl Digest {
         (digits.len() == length && digits.bytes().all(is_digit)).then(|| Self(text.to_owned()))
     }
 
-    /// `sha256` or `sha512`.
+    /// Returns `sha256` or `sha512`.
     #[must_use]
     pub fn algorithm(&self) -> &str {
         self.0.split_once(':').map_or("", |(algorithm, _)| algorithm)
     }
 
-    /// The digits.
+    /// Returns the digits.
     #[must_use]
     pub fn digits(&self) -> &str {
         self.0.split_once(':').map_or("", |(_, digits)| digits)
     }
 
-    /// Enough of it for a table.
+    /// Returns enough of it for a table.
     #[must_use]
     pub fn short(&self) -> &str {
         self.digits().get(..12).unwrap_or_default()
     }
 
-    /// The SHA-256 of `bytes`.
+    /// Returns the SHA-256 of `bytes`.
     pub(super) fn of(bytes: &[u8]) -> Self {
         Self(format!("sha256:{}", base::digest::digest(bytes)))
     }
 
-    /// The digest of `bytes`, by the same algorithm.
+    /// Returns the digest of `bytes`, by the same algorithm.
     pub(super) fn like(&self, bytes: &[u8]) -> Self {
         let mut hash = Hash::new(self);
         hash.0.update(bytes);
@@ -114,7 +114,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// A whole file.
+    /// Returns a whole file.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -127,7 +127,7 @@ impl Place {
         Ok(Self { path, offset: 0, size: metadata.len() })
     }
 
-    /// A reader of these bytes and no others.
+    /// Returns a reader of these bytes and no others.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -148,7 +148,7 @@ pub struct Blob {
 }
 
 impl Blob {
-    /// The whole of a JSON document.
+    /// Returns the whole of a JSON document.
     ///
     /// # Errors
     /// [`Error::Io`], and [`Error::Image`] where it is too long or has another digest.
@@ -171,7 +171,7 @@ impl Blob {
         }
     }
 
-    /// A reader that hashes what it reads.
+    /// Returns a reader that hashes what it reads.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -215,7 +215,7 @@ pub struct Hashed<R> {
 }
 
 impl<R: Read> Hashed<R> {
-    /// A reader of `inner`; without a digest to compare it only counts.
+    /// Returns a reader of `inner`; without a digest to compare it only counts.
     pub fn new(inner: R, wanted: Option<&Digest>) -> Self {
         Self { inner, hash: wanted.map(|wanted| (Hash::new(wanted), wanted.clone())), count: 0 }
     }
@@ -230,7 +230,7 @@ impl<R: Read> Hashed<R> {
         Ok(())
     }
 
-    /// The digest that was seen, where it is not the wanted one.
+    /// Returns the digest that was seen, where it is not the wanted one.
     pub fn difference(self) -> Option<(Digest, Digest)> {
         let (hash, wanted) = self.hash?;
         let seen = hash.finish(&wanted);

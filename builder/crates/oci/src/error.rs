@@ -83,7 +83,7 @@ pub enum Error {
     Usage(String),
 }
 
-/// ", entry `path`" or nothing.
+/// Returns ", entry `path`" or nothing.
 fn at(path: &str) -> String {
     if path.is_empty() { String::new() } else { format!(", entry `{path}`") }
 }

@@ -97,7 +97,7 @@ pub fn read(
     Ok(())
 }
 
-/// `None` for a socket.
+/// Returns the entry of a file of the host; `None` for a socket.
 fn entry(host: &Path, metadata: &Metadata) -> Result<Option<Entry>> {
     let kind = metadata.file_type();
     let device = Device { major: rustix::fs::major(metadata.rdev()), minor: rustix::fs::minor(metadata.rdev()) };

@@ -82,7 +82,7 @@ pub trait Remote: Debug + Send + Sync {
 }
 
 impl Image {
-    /// An image of files without a manifest.
+    /// Returns an image of files without a manifest.
     pub(super) fn plain(name: &str, root: Root) -> Self {
         Self {
             name: name.to_owned(),
@@ -102,7 +102,7 @@ impl Image {
         Self::plain(name, Root::Layers(Vec::new()))
     }
 
-    /// Its layers; none for a folder.
+    /// Returns its layers; none for a folder.
     #[must_use]
     pub fn layers(&self) -> &[Layer] {
         match &self.root {

@@ -33,7 +33,7 @@ impl Inventory {
         self.names.insert(path.to_owned(), (seen, size, digest));
     }
 
-    /// The list.
+    /// Returns the list as bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut writer = inventory::Writer::default();

@@ -26,7 +26,7 @@ pub struct Located<'a> {
 }
 
 impl<'a> Located<'a> {
-    /// An error about this layer.
+    /// Returns an error about this layer.
     #[must_use]
     pub fn error(&self, path: &[u8], reason: impl Into<String>) -> Error {
         Error::Layer {
@@ -108,7 +108,7 @@ impl<'a> Located<'a> {
         }
     }
 
-    /// A reader of its members once more, for their contents.
+    /// Returns a reader of its members once more, for their contents.
     ///
     /// # Errors
     /// [`Error::Layer`], [`Error::Io`].

@@ -95,7 +95,7 @@ pub fn write_lock(image: &Image) -> Result<()> {
     }
 }
 
-/// The content of the file that `path` leads to in the merged root, links followed inside it; `None` where there is no file.
+/// Returns the content of the file that `path` leads to in the merged root, links followed inside it; `None` where there is no file.
 ///
 /// # Errors
 /// As [`merge`] for a layer that has changed, [`Error::Io`].

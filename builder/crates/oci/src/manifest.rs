@@ -95,7 +95,7 @@ impl std::fmt::Display for Role {
 
 /// A source of blobs: a layout, an archive or a registry.
 pub(super) trait Store {
-    /// The blob that `descriptor` names; `None` where it is not there.
+    /// Returns the blob that `descriptor` names; `None` where it is not there.
     fn blob(&self, descriptor: &Descriptor, role: Role) -> Result<Option<Place>>;
 }
 
@@ -131,7 +131,7 @@ impl Search<'_> {
         Err(refusal(self.name, reason))
     }
 
-    /// The blob that `descriptor` names, whose size must be what it says.
+    /// Returns the blob that `descriptor` names, whose size must be what it says.
     fn blob(&self, descriptor: &Descriptor, what: Role) -> Result<Blob> {
         let Descriptor { digest, size, .. } = descriptor;
         let Some(place) = self.store.blob(descriptor, what)? else {
@@ -202,7 +202,7 @@ impl Search<'_> {
         self.choose(manifests, depth, seen)
     }
 
-    /// The image for the platform among `manifests`.
+    /// Returns the image for the platform among `manifests`.
     pub(super) fn image(&self, manifests: &[Descriptor]) -> Result<Image> {
         let mut seen = Seen::default();
         let Some(found) = self.choose(manifests, 0, &mut seen)? else {
@@ -228,8 +228,8 @@ impl Search<'_> {
         })
     }
 
-    /// The best of several. What is no image is passed by: signatures, bills of materials, attestations and other artifacts stand beside
-    /// images, and not always behind them.
+    /// Chooses the best of several. What is no image is passed by: signatures, bills of materials, attestations and other artifacts stand
+    /// beside images, and not always behind them.
     fn choose(&self, manifests: &[Descriptor], depth: u32, seen: &mut Seen) -> Result<Option<Found>> {
         let mut candidates: Vec<(u32, &Descriptor)> = Vec::new();
         for descriptor in manifests {
@@ -310,7 +310,7 @@ pub(super) fn parse_config(image: &str, blob: &Blob) -> Result<Config> {
     Config::parse(&blob.document(image)?).map_err(|error| refusal(image, format!("its config is damaged: {error}")))
 }
 
-/// As many layers as the config has digests of what they unpack to, and no absurd number.
+/// Checks that there are as many layers as the config has digests of what they unpack to, and not absurdly many.
 pub(super) fn check_layers(image: &str, layers: usize, config: &Config) -> Result<Vec<Digest>> {
     let diff_ids = &config.rootfs.diff_ids;
     if diff_ids.len() != layers {

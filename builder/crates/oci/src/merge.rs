@@ -65,7 +65,7 @@ enum AufsLink {
 const XATTRS_MAX: usize = 16 << 20;
 
 impl Merge {
-    /// A new layer begins.
+    /// Begins a new layer.
     pub fn begin_layer(&mut self) {
         self.upper.clear();
         self.aufs_links.clear();
@@ -262,7 +262,7 @@ impl Merge {
         }
     }
 
-    /// The directory that these names lead to from the root. Parts that are not there are what they will be: directories.
+    /// Returns the directory that these names lead to from the root. Parts that are not there are what they will be: directories.
     ///
     /// # Errors
     /// They lead through something that is no directory, or in a circle.
@@ -307,7 +307,7 @@ impl Merge {
         Ok(done)
     }
 
-    /// The content of the file that `path` leads to from the root.
+    /// Returns the content of the file that `path` leads to from the root.
     #[must_use]
     pub fn file(&self, path: &[u8]) -> Option<&Content> {
         match &self.tree.get(self.real_path(path)?)?.kind {
@@ -316,7 +316,7 @@ impl Merge {
         }
     }
 
-    /// The path of what `path` leads to from the root, through all links; `None` where it leads nowhere.
+    /// Returns the path of what `path` leads to from the root, through all links; `None` where it leads nowhere.
     #[must_use]
     pub fn real_path(&self, path: &[u8]) -> Option<Vec<u8>> {
         let mut path = path.to_vec();
@@ -351,7 +351,7 @@ impl Merge {
     }
 }
 
-/// The names on a path, `.` and doubled slashes left out, `..` with the name before it, as all programs that unpack layers have it. A
+/// Returns the names on a path, `.` and doubled slashes left out, `..` with the name before it, as all programs that unpack layers have it. A
 /// leading slash means the root, which all paths begin at.
 ///
 /// # Errors
@@ -373,7 +373,7 @@ fn step<'a>(names: &mut Vec<&'a [u8]>, part: &'a [u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// `folder/name`, with the empty folder for the root.
+/// Returns `folder/name`, with the empty folder for the root.
 #[must_use]
 pub fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }

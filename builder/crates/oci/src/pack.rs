@@ -237,7 +237,7 @@ impl Written {
         self.memory += size.next_multiple_of(PAGE);
     }
 
-    /// The least memory of a machine that boots this, in bytes, when the compressed file has `compressed` bytes. The root may fill half
+    /// Returns the least memory of a machine that boots this, in bytes, when the compressed file has `compressed` bytes. The root may fill half
     /// of the memory that the kernel counts when it mounts its rootfs (`mm/shmem.c`, `shmem_default_max_blocks`), and the file that is
     /// being unpacked is not among it.
     #[must_use]

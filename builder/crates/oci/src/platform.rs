@@ -61,7 +61,7 @@ impl Platform {
             .normal())
     }
 
-    /// That of this machine.
+    /// Returns the platform of this machine.
     #[must_use]
     pub fn of_this_machine() -> Self {
         let architecture = match std::env::consts::ARCH {

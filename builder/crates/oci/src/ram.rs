@@ -195,7 +195,7 @@ pub fn put(
     Ok(merge.tree.insert(path(names::WORKLOAD), Entry::file(0o600, Content::Bytes(bytes)), OnConflict::Replace)?)
 }
 
-/// A name of the contract as the tree has it.
+/// Returns a name of the contract as the tree has it.
 fn path(name: &str) -> &str {
     name.trim_start_matches('/')
 }

@@ -236,7 +236,7 @@ impl Session {
         Ok(Descriptor::new(media_type, digest, document.bytes.len() as u64))
     }
 
-    /// The blob in the cache; made by `make` where it is not there.
+    /// Returns the blob in the cache; made by `make` where it is not there.
     fn keep(&self, digest: &Digest, make: impl FnOnce(&std::path::Path) -> Result<()>) -> Result<PathBuf> {
         let entry = self.cache.entry(ROOM, &key(digest), Check::Sizes, |folder| {
             let _unfinished = TempPath::new(folder);
@@ -250,7 +250,7 @@ impl Session {
         Ok(entry.join(BLOB))
     }
 
-    /// A document that is there and has its digest. One that was damaged is taken away.
+    /// Returns a document that is there and has its digest. One that was damaged is taken away.
     fn document_in_cache(&self, digest: &Digest) -> Result<Option<Place>> {
         let Some(entry) = self.cache.find(ROOM, &key(digest), Check::Sizes) else { return Ok(None) };
         let place = Place::file(entry.join(BLOB))?;
@@ -266,7 +266,7 @@ impl Session {
         Ok(None)
     }
 
-    /// A blob of the registry's, in the cache. It comes as long as nobody says `stop`.
+    /// Fetches a blob of the registry's into the cache, as long as nobody says `stop`.
     fn fetch(
         &self,
         digest: &Digest,

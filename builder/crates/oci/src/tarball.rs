@@ -46,7 +46,7 @@ pub struct Member {
 }
 
 impl Member {
-    /// A member of root's without content.
+    /// Returns a member of root's without content.
     #[cfg(test)]
     pub(super) fn plain(path: &[u8], kind: EntryType, link: &[u8]) -> Self {
         Self {
@@ -124,22 +124,22 @@ fn is_of_member(key: &[u8]) -> bool {
 }
 
 impl<R: Read> Reader<R> {
-    /// A reader of the stream `inner`.
+    /// Returns a reader of the stream `inner`.
     pub fn new(inner: R) -> Self {
         Self { inner, left: 0, padding: 0, path: Vec::new() }
     }
 
-    /// The stream.
+    /// Returns the stream.
     pub fn get_ref(&self) -> &R {
         &self.inner
     }
 
-    /// The stream, wherever it is.
+    /// Returns the stream, wherever it is.
     pub fn into_inner(self) -> R {
         self.inner
     }
 
-    /// The next member; none at the archive's end. What was not read of the one before is skipped.
+    /// Returns the next member; none at the archive's end. What was not read of the one before is skipped.
     ///
     /// # Errors
     /// A [`Fault`]; there is nothing more to be read after it.
@@ -288,7 +288,7 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    /// The blocks that go on with an old GNU header's list, where it is too long for the header.
+    /// Returns the blocks that go on with an old GNU header's list, where it is too long for the header.
     fn gnu_sparse(&mut self, header: &Header) -> Outcome<(u64, Vec<Piece>)> {
         let mut pieces = Vec::new();
         let (size, mut goes_on) = header.sparse(&mut pieces)?;
@@ -303,7 +303,7 @@ impl<R: Read> Reader<R> {
         Ok((size, pieces))
     }
 
-    /// The list at the beginning of a PAX 1.0 sparse file's content: decimal numbers, one a line, filled up to whole blocks.
+    /// Returns the list at the beginning of a PAX 1.0 sparse file's content: decimal numbers, one a line, filled up to whole blocks.
     fn sparse_prefix(&mut self) -> Outcome<Vec<Piece>> {
         let mut prefix = sparse::Prefix::default();
         while !prefix.is_whole() {
@@ -350,7 +350,7 @@ impl<R: Read> Reader<R> {
         if skipped == rest { Ok(()) } else { Err("the layer is cut off in its content".to_owned()) }
     }
 
-    /// The next header; none at the end, which is two blocks of zeros or, as many programs have it, one or none.
+    /// Returns the next header; none at the end, which is two blocks of zeros or, as many programs have it, one or none.
     fn header(&mut self) -> Outcome<Option<Header>> {
         let (block, length) = self.block()?;
         match length {
@@ -413,7 +413,7 @@ fn fill(source: &mut impl Read, bytes: &mut [u8]) -> Outcome<()> {
     })
 }
 
-/// `LENGTH KEY=VALUE\n`, one after the other. Values may hold any byte.
+/// Reads `LENGTH KEY=VALUE\n`, one after the other. Values may hold any byte.
 fn pax_records(mut bytes: &[u8]) -> Outcome<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
@@ -441,7 +441,7 @@ fn pax_records(mut bytes: &[u8]) -> Outcome<Vec<(Vec<u8>, Vec<u8>)>> {
     Ok(records)
 }
 
-/// Whole part of a decimal number; times have fractions.
+/// Returns the whole part of a decimal number; times have fractions.
 fn decimal(bytes: &[u8]) -> Option<i128> {
     let text = str::from_utf8(bytes).ok()?;
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));

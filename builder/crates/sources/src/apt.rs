@@ -52,7 +52,7 @@ pub struct Package {
 pub type Refusal = String;
 
 impl Apt {
-    /// The packages of `suite` for `architecture`, or its sources where that is `None`.
+    /// Returns the packages of `suite` for `architecture`, or its sources where that is `None`.
     ///
     /// # Errors
     /// [`crate::Error::Io`] for the state folder. Where the machine has no apt or no mirror of Debian's: the inner error.
@@ -78,7 +78,7 @@ impl Apt {
         Ok(Ok(Self { options: options(&state, architecture), state }))
     }
 
-    /// The newest version of package `name` in the index, or `version` of it. The index is fetched where it is not
+    /// Finds the newest version of package `name` in the index, or `version` of it. The index is fetched where it is not
     /// there yet or does not have it.
     ///
     /// # Errors
@@ -166,7 +166,7 @@ impl Apt {
     }
 }
 
-/// Everything apt would read or write outside the private folder, turned to it. Its settings (`/etc/apt/apt.conf*`)
+/// Returns the options that turn to the private directory all that apt would read or write outside it. Its settings (`/etc/apt/apt.conf*`)
 /// stay: they hold the proxy.
 fn options(state: &Path, architecture: Option<&str>) -> Vec<String> {
     let state = state.display();
@@ -200,7 +200,7 @@ fn options(state: &Path, architecture: Option<&str>) -> Vec<String> {
     options
 }
 
-/// The lines of a sources.list(5). Each mirror must show Debian's own signature, whoever runs it.
+/// Returns the lines of a sources.list(5). Each mirror must show Debian's own signature, whoever runs it.
 fn source_list(mirrors: &[Mirror], suite: &str, source: bool, has_keyring: bool) -> String {
     let kind = if source { "deb-src" } else { "deb" };
     let line = |mirror: &Mirror| {
@@ -231,7 +231,7 @@ fn mirrors_of_the_machine() -> Result<Vec<Mirror>> {
     Ok(mirrors)
 }
 
-/// The upstream tarball of a source package in `folder`.
+/// Returns the upstream tarball of a source package in `folder`.
 fn tarball_in(folder: &Path) -> Result<Option<PathBuf>> {
     for suffix in [".orig.tar.xz", ".orig.tar.gz"] {
         if let Some(file) = only_file(folder, suffix)? {
@@ -247,7 +247,7 @@ fn only_file(folder: &Path, suffix: &str) -> Result<Option<PathBuf>> {
     Ok(found.find(|path| path.to_string_lossy().ends_with(suffix)))
 }
 
-/// The stanzas of `apt-cache show` for package `name`, newest version first, as apt gives them.
+/// Returns the stanzas of `apt-cache show` for package `name`, newest version first, as apt gives them.
 fn packages_in(text: &str, name: &str) -> Vec<Package> {
     let stanzas = text.split("\n\n").filter_map(|stanza| {
         let field =

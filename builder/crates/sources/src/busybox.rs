@@ -77,7 +77,7 @@ pub struct DebianPackage {
 }
 
 impl Origin {
-    /// The package, where it is one.
+    /// Returns the package, where it is one.
     #[must_use]
     pub fn package(&self) -> Option<&DebianPackage> {
         match self {
@@ -86,7 +86,7 @@ impl Origin {
         }
     }
 
-    /// The image, where it is one.
+    /// Returns the image, where it is one.
     #[must_use]
     pub fn image(&self) -> Option<&SourceImage> {
         match self {
@@ -143,7 +143,7 @@ pub fn get(
     read(&entry.join(PROGRAM), target, Some(Origin::Debian(origin)))
 }
 
-/// The keys in the cache: for the pinned version, and for another one that was all the mirror had.
+/// Returns the keys in the cache: for the pinned version, and for another one that was all the mirror had.
 fn keys(target: &Target) -> [String; 2] {
     let package = &target.busybox;
     let pinned = format!("{}-{}-{}", target.name, package.version, package.sha256.get(..16).unwrap_or_default());
@@ -151,12 +151,12 @@ fn keys(target: &Target) -> [String; 2] {
     [pinned, substitute]
 }
 
-/// The check of the entry with the pinned version.
+/// Returns the check of the entry with the pinned version.
 fn pin(target: &Target) -> Check<'_> {
     Check::Pinned(Pin { sha256: &target.busybox.files_sha256, parts: &[] })
 }
 
-/// The folder in the cache with the pinned BusyBox for `target`, if it is there and whole.
+/// Returns the folder in the cache with the pinned BusyBox for `target`, if it is there and whole.
 pub fn kept(target: &Target, cache: &Cache) -> Option<PathBuf> {
     cache.find(ROOM, &keys(target)[0], pin(target))
 }
@@ -259,7 +259,7 @@ fn origin(architecture: &str, found: &Package) -> DebianPackage {
     }
 }
 
-/// The program at `path`, if it is one that can be used.
+/// Reads the program at `path`, if it is one that can be used.
 fn read(path: &Path, target: &Target, origin: Option<Origin>) -> Result<Busybox> {
     let bytes = match fs::read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -297,7 +297,7 @@ pub fn examine(bytes: Vec<u8>, path: &Path, target: &Target, origin: Option<Orig
 /// A shorter run of words is by chance.
 const APPLETS_MIN: usize = 8;
 
-/// The names of the applets. BusyBox keeps them in one table, each ended by NUL, strictly sorted (it searches it by
+/// Returns the names of the applets. BusyBox keeps them in one table, each ended by NUL, strictly sorted (it searches it by
 /// halves; `libbb/appletlib.c`, `applet_names`). It is the longest such run of words in the program.
 fn applets_in(program: &[u8]) -> Vec<String> {
     let (mut run, mut best): (Vec<&[u8]>, Vec<&[u8]>) = (Vec::new(), Vec::new());

@@ -65,7 +65,7 @@ fn unpack_tar(data: impl Read, folder: &Path, wanted: impl Fn(&Path) -> bool) ->
     Ok(())
 }
 
-/// `./bin/busybox` → `bin/busybox`.
+/// Makes a path relative: `./bin/busybox` → `bin/busybox`.
 fn relative(path: &Path) -> PathBuf {
     path.components().filter(|component| !matches!(component, Component::CurDir | Component::RootDir)).collect()
 }

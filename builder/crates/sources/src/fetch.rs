@@ -31,7 +31,7 @@ pub struct Pinned {
 const ROOM: &str = "download";
 
 impl Pinned {
-    /// The file, on this machine, with its digest checked just now.
+    /// Returns the file, on this machine, with its digest checked just now.
     ///
     /// # Errors
     /// [`Error::WrongDigest`] for a file that the user named; [`Error::Missing`] with every way that was tried.

@@ -58,14 +58,14 @@ const ROOM: &str = "kernel";
 /// The file in an entry of the cache that holds its [`Origin`].
 const ORIGIN: &str = "package.json";
 
-/// The package that the module tree `modules` (`…/lib/modules/<version>`) comes from, where it is in an entry of the cache.
+/// Returns the package that the module tree `modules` (`…/lib/modules/<version>`) comes from, where it is in an entry of the cache.
 pub fn origin_of(modules: &Path) -> Option<Origin> {
     // `/usr/lib/modules/<version>` is one folder deeper.
     let roots = modules.ancestors().skip(3).take(2);
     roots.into_iter().find_map(|root| serde_json::from_slice(&fs::read(root.join(ORIGIN)).ok()?).ok())
 }
 
-/// Debian's kernel for `target`, the pinned one; fetched where it is not in the cache.
+/// Returns Debian's kernel for `target`, the pinned one; fetched where it is not in the cache.
 ///
 /// # Errors
 /// [`Error::Missing`] where it cannot be had, with what to do; [`Error::Io`]; [`Error::DebianPackage`].
@@ -100,8 +100,8 @@ pub fn debian(target: &Target, cache: &Cache, substitute: Substitute, progress: 
     Ok(kernel)
 }
 
-/// Debian's kernel `package` of release `suite` for `target`: one of its [flavours](KernelPackage::flavours), the newest that the mirror
-/// has. As [`debian`].
+/// Returns Debian's kernel `package` of release `suite` for `target`: one of its [flavours](KernelPackage::flavours), the newest that the
+/// mirror has. As [`debian`].
 ///
 /// # Errors
 /// As [`debian`].
@@ -168,7 +168,7 @@ fn fetch(target: &Target, wanted: Wanted, cache: &Cache, folder: &Path, progress
     Ok(())
 }
 
-/// `linux-image-amd64` holds nothing and depends on `linux-image-6.1.0-50-amd64`, which does.
+/// Returns the package that holds the kernel: `linux-image-amd64` holds nothing and depends on `linux-image-6.1.0-50-amd64`, which does.
 fn real_package<'a>(name: &str, depends: &'a [String]) -> Option<&'a str> {
     // 686 is a machine, 6.1.0-50-686 a version.
     let has_version = |name: &str| {
@@ -181,7 +181,7 @@ fn real_package<'a>(name: &str, depends: &'a [String]) -> Option<&'a str> {
     depends.iter().map(String::as_str).find(|name| has_version(name))
 }
 
-/// The kernel, its configuration, its modules and device trees; not its documentation and symbol table.
+/// Returns true for the kernel, its configuration, its modules and device trees; not for its documentation and symbol table.
 fn is_wanted(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     (path.starts_with("boot") && !name.starts_with("System.map"))
@@ -189,7 +189,7 @@ fn is_wanted(path: &Path) -> bool {
         || path.starts_with("usr/lib")
 }
 
-/// The one kernel in `root`, laid out as a package is.
+/// Returns the one kernel in `root`, laid out as a package is.
 fn kernel_in(root: &Path, dtb: Option<&str>) -> Result<Kernel> {
     let missing = |what: &str| Error::Missing {
         what: format!("a kernel from {}", root.display()),

@@ -18,7 +18,7 @@ pub(crate) mod flaw;
 
 static TARGETS: LazyLock<Result<Vec<Target>, Flaw>> = LazyLock::new(files::read);
 
-/// All targets, by name.
+/// Returns all targets, by name.
 ///
 /// # Errors
 /// [`Error::TargetDefinition`] where a definition is wrong.

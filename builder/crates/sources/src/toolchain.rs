@@ -102,12 +102,12 @@ impl<'a> Toolchain<'a> {
         Ok(Self { source, cache, progress, rust, digest, prepared: OnceCell::new() })
     }
 
-    /// The machine's Rust.
+    /// Returns the machine's Rust.
     pub fn rust(&self) -> &Rust {
         &self.rust
     }
 
-    /// Init for `target` with cargo features `features`; built where it is not in the cache.
+    /// Returns init for `target` with cargo features `features`; built where it is not in the cache.
     ///
     /// # Errors
     /// [`Error::Missing`] for what could not be fetched; [`Error::Program`] where something does not compile, with the
@@ -248,7 +248,7 @@ impl<'a> Toolchain<'a> {
         command
     }
 
-    /// Separated as cargo wants it, so that a folder with a blank in its name works.
+    /// Returns rustc's flags, separated as cargo wants it, so that a folder with a blank in its name works.
     fn rustflags(&self, target: &Target, sysroot: &Path, registries: &[PathBuf], output: &Path) -> OsString {
         let remapped = self.remapped(sysroot, registries, output);
         let mut flags = OsString::from(RUSTFLAGS.join("\x1f"));

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 /// The byte that the guest writes to `isa-debug-exit` once it has passed.
 const WORD: u8 = 0x15;
 
-/// The best that works here for the target's QEMU and processor.
+/// Returns the best accelerator that works here for the target's QEMU and processor.
 pub fn best(target: &'static Target) -> Accelerator {
     let is_there = File::options().read(true).write(true).open("/dev/kvm").is_ok();
     let works =

@@ -11,7 +11,7 @@ use rustix::process::{
 
 use crate::read_only;
 
-/// A command for `program` that is killed when the *thread* that starts it ends (prctl(2), `PR_SET_PDEATHSIG`), and so also when
+/// Returns a command for `program` that is killed when the *thread* that starts it ends (prctl(2), `PR_SET_PDEATHSIG`), and so also when
 /// this process is killed.
 pub fn command(program: &Path) -> Command {
     // Also where the file of this command was replaced or removed meanwhile.
@@ -20,7 +20,7 @@ pub fn command(program: &Path) -> Command {
     command
 }
 
-/// A command for `program` as [`command`] gives it, that finds `directory` at [`read_only::place`] and cannot write to it.
+/// Returns a command for `program` as [`command`] gives it, that finds `directory` at [`read_only::place`] and cannot write to it.
 pub fn command_behind(program: &Path, directory: &Path) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg(TETHER).arg(std::process::id().to_string()).arg("--read-only").arg(directory).arg("--").arg(program);

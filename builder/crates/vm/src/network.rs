@@ -41,7 +41,7 @@ impl FromStr for Publish {
     }
 }
 
-/// The arguments that give a machine a network card on QEMU's user network, with these ports (QEMU, `-netdev user`).
+/// Returns the arguments that give a machine a network card on QEMU's user network, with these ports (QEMU, `-netdev user`).
 pub fn arguments(ports: &[Publish]) -> Vec<String> {
     let mut network = "user,id=network".to_owned();
     for Publish { udp, address, host, guest } in ports {

@@ -27,7 +27,7 @@ pub struct Kernel {
 /// The directories below a root that hold modules.
 const MODULES: [&str; 2] = ["usr/lib/modules", "lib/modules"];
 
-/// The newest kernel in `root` that has its modules, else the newest: `/usr/lib/modules/VERSION/vmlinuz` or `/boot/vmlinuz-VERSION`.
+/// Finds the newest kernel in `root` that has its modules, else the newest: `/usr/lib/modules/VERSION/vmlinuz` or `/boot/vmlinuz-VERSION`.
 ///
 /// # Errors
 /// [`Error::Usage`] where there is none, [`Error::Io`] where it cannot be read.
@@ -64,7 +64,7 @@ pub fn kernel_in(root: &Path) -> Result<Kernel> {
     Ok(Kernel { vmlinuz, version: Some(version), modules })
 }
 
-/// The kernel in the file `vmlinuz`, with the modules `given`, else those of its version in `root` or on this machine.
+/// Returns the kernel in the file `vmlinuz`, with the modules `given`, else those of its version in `root` or on this machine.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -104,7 +104,7 @@ fn version_key(version: &str) -> Vec<(u64, String)> {
     parts
 }
 
-/// The version in the header of an x86 kernel (kernel, Documentation/arch/x86/boot.rst: `kernel_version`, a pointer 0x200 bytes
+/// Returns the version in the header of an x86 kernel (kernel, Documentation/arch/x86/boot.rst: `kernel_version`, a pointer 0x200 bytes
 /// short).
 fn version_of(vmlinuz: &Path) -> Option<String> {
     let file = File::open(vmlinuz).ok()?;
@@ -183,7 +183,7 @@ fn check_init(root: &Path, init: &str, shares: &[Share]) -> Result<()> {
     }
 }
 
-/// A folder that this user may list.
+/// Checks that this user may list a directory.
 ///
 /// # Errors
 /// [`Error::Io`].

@@ -175,7 +175,7 @@ fn conduct(
     Ok((outcome, console.text()))
 }
 
-/// The archive, in memory.
+/// Writes the archive to a file in memory.
 fn in_memory(tree: &Tree) -> Result<OwnedFd> {
     let name = Path::new("the initramfs in memory");
     let memory = memfd_create("initramfs", MemfdFlags::CLOEXEC).map_err(std::io::Error::from).at("make", name)?;

@@ -45,7 +45,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// The program at `given`, else the first of the places where distributions keep it, and of `PATH`.
+    /// Finds the program at `given`, else the first of the places where distributions keep it, and of `PATH`.
     ///
     /// # Errors
     /// [`Error::Missing`] with the packages that have it; [`Error::WrongFile`] where it is something else.
@@ -180,7 +180,7 @@ pub fn start(daemon: &Daemon, share: &Share, said: impl FnOnce(String) + Send + 
     Ok(Running { tag: share.tag.clone(), child, socket: Some(socket) })
 }
 
-/// The end of what a program says until it and all it started have ended.
+/// Returns the end of what a program says until it and all it started have ended.
 fn last_words(mut reader: io::PipeReader) -> String {
     const KEPT: usize = 8 << 10;
     let mut kept = Vec::new();
@@ -197,7 +197,7 @@ fn last_words(mut reader: io::PipeReader) -> String {
     program::last_lines(&String::from_utf8_lossy(&kept), 12)
 }
 
-/// A listening socket, and the one connection that will ever be made to it. Its name is in no filesystem and gone with it. The
+/// Returns a listening socket, and the one connection that will ever be made to it. Its name is in no filesystem and gone with it. The
 /// queue has room for one: had somebody else been quicker, connecting would fail.
 fn connected() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

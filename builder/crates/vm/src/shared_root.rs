@@ -75,7 +75,7 @@ pub struct Vm {
 }
 
 impl Vm {
-    /// The words of the kernel's command line.
+    /// Returns the words of the kernel's command line.
     pub fn command_line(&self) -> Vec<String> {
         let mut words = vec![format!("console={}", self.target.qemu.console), self.target.qemu.append.clone()];
         // A kernel that cannot go on starts again, which ends QEMU.
@@ -99,7 +99,7 @@ impl Vm {
         words
     }
 
-    /// The machine for QEMU, which inherits the descriptors: `initrd` to read from, `sockets` of the shares' virtiofsd in their
+    /// Returns the machine for QEMU, which inherits the descriptors: `initrd` to read from, `sockets` of the shares' virtiofsd in their
     /// order, `pipes` to write to.
     pub fn machine(&self, initrd: i32, sockets: &[i32], pipes: Pipes) -> Machine {
         let qemu = &self.target.qemu;
@@ -124,7 +124,7 @@ impl Vm {
     }
 }
 
-/// The arguments that give a machine with `memory` MiB the directories `shares`, whose virtiofsd listen on `sockets`, in this order.
+/// Returns the arguments that give a machine with `memory` MiB the directories `shares`, whose virtiofsd listen on `sockets`, in this order.
 pub fn share_arguments(shares: &[Share], sockets: &[i32], memory: u32) -> Vec<String> {
     if shares.is_empty() {
         return Vec::new();
@@ -140,7 +140,7 @@ pub fn share_arguments(shares: &[Share], sockets: &[i32], memory: u32) -> Vec<St
     arguments
 }
 
-/// The words of the kernel's command line that tell init where the host listens.
+/// Returns the words of the kernel's command line that tell init where the host listens.
 pub fn told(target: &Target) -> String {
     match target.qemu.exit {
         ExitChannel::IsaPort => format!("rd.exit=ioport:{EXIT_PORT} rd.alive=ioport:{ALIVE_PORT}"),
@@ -148,7 +148,7 @@ pub fn told(target: &Target) -> String {
     }
 }
 
-/// The arguments that write what the guest tells to `pipes`. One byte arrives there as it is; isa-debug-exit would halve the range of a
+/// Returns the arguments that write what the guest tells to `pipes`. One byte arrives there as it is; isa-debug-exit would halve the range of a
 /// status. None for a machine without I/O ports.
 pub fn pipe_arguments(target: &Target, pipes: Pipes) -> Vec<String> {
     let mut arguments = Vec::new();
@@ -180,7 +180,7 @@ fn value_of<'a>(target: &'a Target, option: &str) -> Option<&'a str> {
     words.next().map(String::as_str)
 }
 
-/// The processor of a machine, for QEMU's `-cpu`: one that the target asks for is asked for here too; else all that there can be, as
+/// Returns the processor of a machine, for QEMU's `-cpu`: one that the target asks for is asked for here too; else all that there can be, as
 /// distributions need it.
 pub fn processor(target: &Target, accelerator: Accelerator) -> &str {
     match (value_of(target, "-cpu"), accelerator) {

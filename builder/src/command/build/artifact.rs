@@ -93,7 +93,7 @@ pub struct Artifact {
     pub digests: Vec<(String, String)>,
 }
 
-/// The file name of an image: `init-0.1.0-i686-debug.gz`.
+/// Returns the file name of an image: `init-0.1.0-i686-debug.gz`.
 pub fn file_name(version: &str, target: &str, variant: Variant, compression: Compression) -> String {
     format!("init-{version}-{target}{}.{}", variant.file_suffix(), compression.suffix())
 }
@@ -153,7 +153,7 @@ impl<'a> Image<'a> {
         Ok((self.artifact(&name, (length, sha256), false, manifest, bill), files))
     }
 
-    /// Size and digest of the image at `path` with the texts beside it, if all of them are what this image would be: its
+    /// Returns size and digest of the image at `path` with the texts beside it, if all of them are what this image would be: its
     /// manifest lists the same files with the same digests, and the image's own. `None` also where this command was built
     /// after the image, as it may pack otherwise now.
     #[expect(clippy::type_complexity, reason = "a pair of pairs, taken apart at once")]
@@ -193,7 +193,7 @@ impl<'a> Image<'a> {
         }
     }
 
-    /// The manifest and the bill of materials of an image with this name, size and digest.
+    /// Returns the manifest and the bill of materials of an image with this name, size and digest.
     fn texts(&self, name: &str, size: u64, sha256: &str) -> [String; 2] {
         let Parts {
             target,

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 /// The file's name.
 pub const FILE_NAME: &str = "SHA256SUMS";
 
-/// The list for the folder `output`, with the digests of the files made now, by name, and of those that were there; `None`
+/// Returns the list for the folder `output`, with the digests of the files made now, by name, and of those that were there; `None`
 /// where it stands there already.
 ///
 /// # Errors

@@ -57,7 +57,7 @@ pub struct Description<'a> {
 }
 
 impl Description<'_> {
-    /// The manifest and the bill of materials of the image with this name, size and SHA-256, which holds `files`.
+    /// Returns the manifest and the bill of materials of the image with this name, size and SHA-256, which holds `files`.
     pub fn texts(&self, name: &str, size: u64, sha256: &str, files: Vec<Record>) -> [String; 2] {
         let manifest = Manifest { image: self.facts(name, size, sha256), files };
         [manifest.to_json(), self.bill(name, sha256)]
@@ -171,7 +171,7 @@ impl Description<'_> {
     }
 }
 
-/// The path of what lies beside the image at `path` and has `suffix` after its name.
+/// Returns the path of what lies beside the image at `path` and has `suffix` after its name.
 pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);

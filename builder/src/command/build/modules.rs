@@ -41,7 +41,7 @@ impl Chosen {
     }
 }
 
-/// The modules of the images, none where none are wanted; with `debug`, also those of the debug variant. `cmdline` is what is baked in.
+/// Returns the modules of the images, none where none are wanted; with `debug`, also those of the debug variant. `cmdline` is what is baked in.
 ///
 /// # Errors
 /// [`Error::Usage`] where the options do not go together, and what [`kmod`] says.
@@ -98,7 +98,7 @@ pub fn choose(
     Ok(chosen)
 }
 
-/// The folder of modules, and the names asked for.
+/// Returns the folder of modules, and the names asked for.
 fn folder_and_names<'a>(wanted: &Wanted<'a>) -> Result<Option<(&'a Path, &'a [String])>> {
     let Wanted { modules, always, tree, strip } = *wanted;
     let usage = |text: &str| Err(Error::Usage(text.to_owned()));

@@ -225,7 +225,7 @@ fn has(path: &Path, words: &str) -> Result<bool> {
 }
 
 impl Program {
-    /// The program at `path`, if it is one for `target`.
+    /// Returns the program at `path`, if it is one for `target`.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::WrongProgram`] with what it is instead.

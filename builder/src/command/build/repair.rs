@@ -40,7 +40,7 @@ pub fn tools(programs: &Programs<'_>, target: &Target, progress: &Progress) -> R
     Ok(tools)
 }
 
-/// The bytes that they take together when they are compressed with gzip.
+/// Returns the bytes that they take together when they are compressed with gzip.
 fn packed_size(tools: &[Tool]) -> Result<u64> {
     use std::io::Write;
     let failed = |source| archive::Error::WriteArchive { source };

@@ -36,7 +36,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// The source tree.
+    /// Returns the source tree.
     ///
     /// # Errors
     /// [`Error::Usage`] where there is none.
@@ -51,7 +51,7 @@ impl Place {
         }
     }
 
-    /// The version of init and of the images.
+    /// Returns the version of init and of the images.
     pub fn version(&self) -> &str {
         match self {
             Self::Inside(source) | Self::Outside(source) => &source.version,
@@ -60,7 +60,7 @@ impl Place {
         }
     }
 
-    /// The user's files, where they are in the source tree.
+    /// Returns the user's files, where they are in the source tree.
     pub fn default_include(&self) -> Vec<PathBuf> {
         match self {
             Self::Inside(source) => {

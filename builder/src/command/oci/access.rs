@@ -62,7 +62,7 @@ impl AccessArgs {
     }
 }
 
-/// The first line, which must be all there is.
+/// Reads the first line, which must be all there is.
 fn password(input: impl Read) -> Result<String> {
     let mut text = String::new();
     input.take(PASSWORD_MAX + 1).read_to_string(&mut text).at("read the password from", "standard input")?;

@@ -37,7 +37,7 @@ pub(super) struct RootArgs {
 }
 
 impl RootArgs {
-    /// It is there: clap asks for it where there is no subcommand.
+    /// Returns the image's name. It is there: clap asks for it where there is no subcommand.
     pub(super) fn name(&self) -> &str {
         self.image.as_deref().unwrap_or_default()
     }

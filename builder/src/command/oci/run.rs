@@ -157,7 +157,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     args.machine.conclude(&judged, accelerator, Some(&kernel.version), started.elapsed())
 }
 
-/// The machine for a target has a size that cannot be chosen, and no bus to attach anything to.
+/// Returns true where the machine for a target has a size that cannot be chosen, and no bus to attach anything to.
 fn is_fixed(target: &Target) -> bool {
     target.qemu.disk == DiskInterface::Sd
 }

@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// A black box after a good boot, a failure and a crash.
+    /// Returns a black box after a good boot, a failure and a crash.
     fn example() -> Vec<u8> {
         let mut bytes = vec![FILL; SIZE];
         let mut report = report::Report::default();

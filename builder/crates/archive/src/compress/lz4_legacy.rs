@@ -27,7 +27,7 @@ pub struct Encoder<W> {
 }
 
 impl<W: Write> Encoder<W> {
-    /// A frame into `sink`; nothing is written yet.
+    /// Begins a frame into `sink`; nothing is written yet.
     pub fn new(sink: W) -> Self {
         Self { sink, block: Vec::new(), begun: false }
     }

@@ -119,7 +119,7 @@ pub fn read_header(source: &mut Source<impl Read>) -> Result<Header, Fault> {
     Ok(header)
 }
 
-/// The twelfth of the thirteen fields, each of eight digits after six of magic.
+/// Returns the twelfth of the thirteen fields, each of eight digits after six of magic.
 fn name_size(head: &[u8]) -> Option<u32> {
     u32::from_str_radix(str::from_utf8(head.get(94..102)?).ok()?, 16).ok()
 }

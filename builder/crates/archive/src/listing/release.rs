@@ -33,7 +33,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// The value of a key.
+    /// Returns the value of a key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.fields.get(key).and_then(|value| value.as_str())
@@ -57,7 +57,7 @@ impl Text {
 }
 
 impl Candidates {
-    /// Something to read `path` into, if it is one of the files in question.
+    /// Returns something to read `path` into, if it is one of the files in question.
     pub fn watch(&self, path: &[u8]) -> Option<Text> {
         place(path).map(|_| Text::default())
     }
@@ -80,7 +80,7 @@ impl Candidates {
         elf::machine(self.0.get(INIT)?)
     }
 
-    /// The best of them that says anything.
+    /// Returns the best of them that says anything.
     pub fn finish(mut self) -> Option<Release> {
         PLACES.iter().find_map(|path| {
             let fields = parse(&String::from_utf8_lossy(&self.0.remove(*path)?));
@@ -103,7 +103,7 @@ fn parse(text: &str) -> serde_json::Map<String, serde_json::Value> {
         .collect()
 }
 
-/// Single quotes keep everything, in double quotes and outside a backslash keeps the next character.
+/// Takes the quotes off a value: single quotes keep everything, in double quotes and outside a backslash keeps the next character.
 fn unquote(value: &str) -> String {
     let mut text = String::new();
     let mut quote = None;

@@ -16,7 +16,7 @@ pub struct Source<R> {
 }
 
 impl<R: Read> Source<R> {
-    /// At offset 0 of `inner`.
+    /// Starts at offset 0 of `inner`.
     pub fn new(inner: R) -> Self {
         Self { inner, buffer: vec![0; CAPACITY], start: 0, end: 0, offset: 0, failed: false }
     }
@@ -31,7 +31,7 @@ impl<R: Read> Source<R> {
         self.failed
     }
 
-    /// The next bytes without taking them: `length` of them (at most 64 KiB), fewer only at the end.
+    /// Returns the next bytes without taking them: `length` of them (at most 64 KiB), fewer only at the end.
     pub fn peek(&mut self, length: usize) -> io::Result<&[u8]> {
         let length = length.min(CAPACITY);
         if self.end - self.start < length {

@@ -43,7 +43,7 @@ fn paths(contents: &Listing) -> Vec<&str> {
     contents.files.iter().map(|file| file.record.path.text.as_str()).collect()
 }
 
-/// A header by hand, for what the writer would never write.
+/// Returns a header by hand, for what the writer would never write.
 fn entry(name: &[u8], mode: u32, links: u32, inode: u32, content: &[u8]) -> Vec<u8> {
     let mut bytes = format!(
         "070701{inode:08X}{mode:08X}{:08X}{:08X}{links:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}{:08X}",

@@ -35,7 +35,7 @@ pub enum Content {
 }
 
 impl Content {
-    /// The file at `path`, with the size it has now.
+    /// Returns the file at `path`, with the size it has now.
     ///
     /// # Errors
     /// [`Error::Io`] where there is no such file or it may not be read.
@@ -46,7 +46,7 @@ impl Content {
         Ok(Self::Host { path, size })
     }
 
-    /// In bytes.
+    /// Returns the size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         match self {

@@ -99,7 +99,7 @@ fn directory_mode(mode: u32) -> u32 {
     if mode & 0o1000 == 0 { 0o755 } else { 0o1777 }
 }
 
-/// Major and minor from `st_rdev` as glibc and musl lay them out: 32 bits each, in two parts (`sys/sysmacros.h`).
+/// Returns major and minor from `st_rdev` as glibc and musl lay them out: 32 bits each, in two parts (`sys/sysmacros.h`).
 fn device_numbers(rdev: u64) -> (u32, u32) {
     let major = (rdev >> 8) & 0xfff | (rdev >> 32) & 0xffff_f000;
     let minor = rdev & 0xff | (rdev >> 12) & 0xffff_ff00;

@@ -41,12 +41,12 @@ pub(super) fn archive_refusal(path: &[u8]) -> Option<&'static str> {
         .then_some("`TRAILER!!!` marks the end of an archive: the kernel drops a file of that name; rename it")
 }
 
-/// The directory that holds `path`, `None` at the top.
+/// Returns the directory that holds `path`, `None` at the top.
 pub(super) fn parent(path: &[u8]) -> Option<&[u8]> {
     path.iter().rposition(|&byte| byte == b'/').map(|slash| &path[..slash])
 }
 
-/// All directories above `path`, the topmost first.
+/// Returns all directories above `path`, the topmost first.
 pub(super) fn parents(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(slash, _)| &path[..slash])
 }

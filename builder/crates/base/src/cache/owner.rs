@@ -26,7 +26,8 @@ impl Cache {
     }
 }
 
-/// A group with the number of its user is that user's own (Debian's and Fedora's `USERGROUPS_ENAB`), whose umask is 002.
+/// Returns why `user` cannot trust a directory with this owner, group and mode, and the command that helps. A group with the number of its
+/// user is that user's own (Debian's and Fedora's `USERGROUPS_ENAB`), whose umask is 002.
 fn objection(folder: &Path, (owner, group, mode): (u32, u32, u32), user: u32) -> Option<(String, String)> {
     let shown = folder.display();
     if owner != user && owner != 0 {

@@ -22,7 +22,7 @@ use crate::{
     filesystem::Capacity,
 };
 
-/// A path as the lines of changes have it: `img/root-squashfs.img`.
+/// Returns a path as the lines of changes have it: `img/root-squashfs.img`.
 fn shown(path: &str) -> &str {
     path.strip_prefix(names::STATE_DIR).unwrap_or(path).trim_start_matches('/')
 }
@@ -152,7 +152,7 @@ impl Kernel for Machine {
         Ok(())
     }
 
-    /// Only the black box is written to in this way, and nobody here reads it again.
+    /// Accepts a write in place and drops it. Only the black box is written to in this way, and nobody here reads it again.
     fn write_at(&mut self, path: &str, _: u64, _: &[u8]) -> io::Result<()> {
         self.writable(path).map(drop)
     }

@@ -7,7 +7,7 @@ use super::super::{
 };
 use super::*;
 
-/// A catalog from lines of `name field field …`; a path is made from the name.
+/// Returns a catalog from lines of `name field field …`; a path is made from the name.
 fn catalog(lines: &str, built_in: &[&str]) -> Catalog {
     let mut catalog = Catalog { version: "6.1".into(), root: "/m".into(), ..Catalog::default() };
     for line in lines.lines() {

@@ -17,7 +17,7 @@ pub(super) struct Name<'a> {
     pub(super) kind: u8,
 }
 
-/// The directory of these names, sorted by them. How long it is does not depend on the `nid`s.
+/// Returns the directory of these names, sorted by them. How long it is does not depend on the `nid`s.
 pub(super) fn pack(names: &[Name<'_>]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut rest = names;

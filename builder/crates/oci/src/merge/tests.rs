@@ -15,7 +15,7 @@ fn put(merge: &mut Merge, layer: u32, rows: &[Row]) -> Result<(), String> {
     Ok(())
 }
 
-/// Each name with a letter for what it is, and the layer where a file is from.
+/// Returns each name with a letter for what it is, and the layer where a file is from.
 fn merged(layers: &[&[Row]]) -> Result<Vec<String>, String> {
     let mut merge = Merge::default();
     for (layer, rows) in (0..).zip(layers) {

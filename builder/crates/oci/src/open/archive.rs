@@ -97,7 +97,7 @@ impl Members {
         Ok(members)
     }
 
-    /// The file of that name, also behind one link.
+    /// Returns the file of that name, also behind one link.
     pub(super) fn get(&self, name: &str) -> Option<Place> {
         let key = plain_path(name.as_bytes())?;
         self.files.get(&key).or_else(|| self.files.get(self.links.get(&key)?)).cloned()
@@ -136,7 +136,7 @@ fn unpack(name: &str, path: &Path) -> Result<Option<Arc<TempDir>>> {
     Ok(Some(Arc::new(scratch)))
 }
 
-/// A path without `.` and `..`; none where it leads out of the archive.
+/// Returns a path without `.` and `..`; none where it leads out of the archive.
 fn plain_path(path: &[u8]) -> Option<Vec<u8>> {
     let mut parts: Vec<&[u8]> = Vec::new();
     for part in path.split(|byte| *byte == b'/') {

@@ -18,7 +18,7 @@ pub(super) struct Layout {
 
 /// Something with files by name.
 pub(super) trait Files: Store {
-    /// The file of that name at the top.
+    /// Returns the file of that name at the top.
     fn top(&self, name: &str) -> Result<Option<Place>>;
 }
 
@@ -63,7 +63,7 @@ pub(super) fn open(name: &str, files: &impl Files, tag: Option<&str>, platform: 
     Search { name, store: files, platform }.image(&chosen)
 }
 
-/// The manifests of that tag; without one all of them, where they are one image under however many tags.
+/// Returns the manifests of that tag; without one all of them, where they are one image under however many tags.
 fn tagged(name: &str, manifests: &[Descriptor], tag: Option<&str>) -> Result<Vec<Descriptor>> {
     let tag_of = |descriptor: &Descriptor| descriptor.annotations.get(TAG).cloned().flatten();
     let mut tags: Vec<String> = manifests.iter().filter_map(tag_of).collect();

@@ -194,7 +194,7 @@ pub fn token(answer: &[u8]) -> Result<String, String> {
     Ok(token)
 }
 
-/// Something that a server said, short and without what a terminal would act on.
+/// Returns something that a server said, short and without what a terminal would act on.
 pub(super) fn shown(text: &str) -> String {
     text.trim()
         .chars()

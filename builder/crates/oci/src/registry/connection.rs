@@ -190,7 +190,7 @@ impl Connection {
         Ok(self.login.get().and_then(Option::as_ref))
     }
 
-    /// The header that the registry wants.
+    /// Returns the header that the registry wants.
     fn authorize(&self, challenge: Option<&Challenge>) -> Result<Option<String>, Failure> {
         let Some(challenge) = challenge else { return Ok(None) };
         let login = self.login()?;
@@ -347,7 +347,7 @@ impl Connection {
         Failure::Passing(format!("the registry {does} (HTTP {status}){advice}{text}").into(), after)
     }
 
-    /// A manifest or an index, by tag or digest.
+    /// Fetches a manifest or an index, by tag or digest.
     pub(super) fn document(&self, reference: &str, accept: &str, stop: &AtomicBool) -> Result<Document, Fault> {
         self.patiently(stop, |connection| {
             let mut response = connection.get(&format!("manifests/{reference}"), &[("accept", accept)])?;
@@ -368,7 +368,7 @@ impl Connection {
         })
     }
 
-    /// A blob, into `partial`, as long as nobody says `stop`. What does not have that size and digest is an error.
+    /// Fetches a blob into `partial`, as long as nobody says `stop`. What does not have that size and digest is an error.
     pub(super) fn blob(
         &self,
         digest: &Digest,
@@ -555,7 +555,7 @@ fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
     Some((start.trim().parse().ok()?, total))
 }
 
-/// All of a body that has at most `max` bytes.
+/// Reads all of a body that has at most `max` bytes.
 fn bounded(body: &mut Body, max: u64, what: &str) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     let read = body.as_reader().take(max + 1).read_to_end(&mut bytes);

@@ -37,7 +37,7 @@ pub(super) fn kept(name: &Name, progress: Progress) -> Result<Option<Login>> {
     Ok(None)
 }
 
-/// The files, the first that has something counts. One that the user names is the only one.
+/// Returns the files, the first that has something counts. One that the user names is the only one.
 fn files(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
     if let Some(path) = variable("REGISTRY_AUTH_FILE") {
         return vec![path];
@@ -60,7 +60,7 @@ struct Entries {
     cred_helpers: Option<BTreeMap<String, IgnoredAny>>,
 }
 
-/// The entry to ask for: a program for the registry, else what is closest to the image, from its whole name to the registry's.
+/// Returns the entry to ask for: a program for the registry, else what is closest to the image, from its whole name to the registry's.
 fn entry(bytes: &[u8], name: &Name) -> String {
     let login = name.login().to_owned();
     // What is damaged is told by who reads all of it.

@@ -64,13 +64,13 @@ impl Name {
         Ok(Self { registry, repository, tag, digest })
     }
 
-    /// The machine that answers, with its port where it has one.
+    /// Returns the machine that answers, with its port where it has one.
     #[must_use]
     pub fn host(&self) -> &str {
         if self.registry == DOCKER_HUB { "registry-1.docker.io" } else { &self.registry }
     }
 
-    /// The key under which `docker login` keeps a password.
+    /// Returns the key under which `docker login` keeps a password.
     #[must_use]
     pub fn login(&self) -> &str {
         if self.registry == DOCKER_HUB { "https://index.docker.io/v1/" } else { &self.registry }

@@ -116,7 +116,7 @@ impl Prefix {
     }
 }
 
-/// That the pieces come in order, fit into the file, and are just what is stored.
+/// Checks that the pieces come in order, fit into the file, and are just what is stored.
 pub(super) fn check(pieces: &[Piece], size: u64, stored: u64) -> Result<(), String> {
     let mut at = 0_u64;
     let mut sum = 0_u64;

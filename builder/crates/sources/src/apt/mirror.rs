@@ -9,7 +9,7 @@ pub struct Mirror {
     pub signed_by: Option<String>,
 }
 
-/// The mirrors of Debian's archive in a list of sources, in the one-line form or as deb822 stanzas.
+/// Returns the mirrors of Debian's archive in a list of sources, in the one-line form or as deb822 stanzas.
 pub fn mirrors_in(text: &str, is_deb822: bool) -> Vec<Mirror> {
     if is_deb822 { text.split("\n\n").flat_map(stanza).collect() } else { text.lines().filter_map(line).collect() }
 }
@@ -58,7 +58,7 @@ fn stanza(text: &str) -> Vec<Mirror> {
     uris.map(|uri| Mirror { uri: trim(&uri), signed_by: signed_by.clone() }).collect()
 }
 
-/// Debian's archive by the names it uses: an address that ends in `debian`, its component `main`, a release of its own.
+/// Returns true for Debian's archive by the names it uses: an address that ends in `debian`, its component `main`, a release of its own.
 /// Others who publish for Debian may look the same; apt then finds that Debian did not sign it.
 fn is_debian(uri: &str, suites: &[&str], components: &[&str]) -> bool {
     const SUITES: [&str; 12] = [

@@ -160,7 +160,7 @@ pub enum ExitChannel {
 }
 
 impl DiskInterface {
-    /// As `-drive if=` takes it.
+    /// Returns the name that `-drive if=` takes.
     pub fn qemu_name(self) -> &'static str {
         match self {
             Self::Sd => "sd",

@@ -62,7 +62,7 @@ pub fn read() -> Result<Vec<Target>, Flaw> {
     }
 }
 
-/// The definitions in a directory, sorted.
+/// Returns the definitions in a directory, sorted.
 fn files_in(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(directory)?.collect::<Result<Vec<_>, _>>()?;
     let is_definition = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml");
@@ -142,7 +142,7 @@ fn place(text: &str, span: Option<Range<usize>>, message: &str) -> String {
     }
 }
 
-/// As [`place`] for `key`, such as `busybox.sha256`.
+/// Says where a key is, as [`place`] does, for `key`, such as `busybox.sha256`.
 fn place_of_key(text: &str, key: &str) -> String {
     let (table, name) = key.split_once('.').unwrap_or(("", key));
     let header = format!("[{table}]");

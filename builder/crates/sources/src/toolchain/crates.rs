@@ -87,8 +87,8 @@ struct Locked {
     checksum: Option<String>,
 }
 
-/// The crates in init for `triple` with these features, by name, and the folders that sources from registries are in. `cargo` is cargo, ready
-/// to run in the source tree `root`.
+/// Returns the crates in init for `triple` with these features, by name, and the folders that sources from registries are in. `cargo` is
+/// cargo, ready to run in the source tree `root`.
 ///
 /// # Errors
 /// [`Error::Program`] where cargo fails, [`Error::WrongFile`] where it says something unknown.
@@ -107,7 +107,7 @@ pub fn of_init(cargo: &mut Command, root: &Path, triple: &str, features: &str) -
     Ok((compiled_in(&metadata, &locked), registries(&metadata)))
 }
 
-/// Init's normal dependencies, and theirs. Macros run in the compiler and build scripts beside it: neither ends up in
+/// Returns init's normal dependencies, and theirs. Macros run in the compiler and build scripts beside it: neither ends up in
 /// the binary.
 fn compiled_in(metadata: &Metadata, lock: &Lock) -> Vec<Crate> {
     let packages: HashMap<&str, &Package> =

@@ -186,7 +186,7 @@ pub fn key(target: &Target) -> String {
     format!("{}-{}-{}", target.name, VERSION, &digest(parts.join("\n").as_bytes())[..16])
 }
 
-/// The folder with `libblkid.a`, `include/` and a `pkg-config` of its own.
+/// Compiles it where it is not in the cache. Returns the directory with `libblkid.a`, `include/` and a `pkg-config` of its own.
 ///
 /// # Errors
 /// [`Error::Missing`] where the source cannot be had, [`Error::Program`] where it does not compile.
@@ -243,7 +243,7 @@ fn compile(source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: 
     c::run(c::zig(tools, cache, source)?.args(["ar", "rcsD"]).arg(archive).args(&objects), "archiving libblkid")
 }
 
-/// The source text with only `kept` in its list of probers, in the order they stand in there.
+/// Returns the source text with only `kept` in its list of probers, in the order they stand in there.
 fn keep_probers(text: &str, kept: &[&str]) -> Result<String, &'static str> {
     const START: &str = "static const struct blkid_idinfo *idinfos[] =";
     let (before, rest) = text.split_once(START).ok_or("it has no list of probers")?;
@@ -261,7 +261,7 @@ fn keep_probers(text: &str, kept: &[&str]) -> Result<String, &'static str> {
     Ok(format!("{before}{START}\n{{\n{list}}};{after}"))
 }
 
-/// The list of superblocks with [`LESS`] in it.
+/// Returns the list of superblocks with [`LESS`] in it.
 fn ask_for_less(text: String, file: &str) -> Result<String, &'static str> {
     if !file.ends_with("/superblocks.c") {
         return Ok(text);
@@ -275,7 +275,7 @@ fn ask_for_less(text: String, file: &str) -> Result<String, &'static str> {
     })
 }
 
-/// All that has to be compiled, relative to `source`, sorted.
+/// Returns all that has to be compiled, relative to `source`, sorted.
 fn sources(source: &Path) -> Result<Vec<String>> {
     let mut files: Vec<String> = COMMON.iter().map(|name| format!("lib/{name}.c")).collect();
     for folder in ["libblkid/src", "libblkid/src/partitions", "libblkid/src/superblocks", "libblkid/src/topology"] {

@@ -154,7 +154,7 @@ impl Package {
         (self.prepare)(source)
     }
 
-    /// The files to compile, with their flags, each once.
+    /// Returns the files to compile, with their flags, each once.
     fn units(&self) -> Vec<&'static str> {
         let own = self.programs.iter().flat_map(|program| program.files);
         let all: BTreeSet<&str> = self.library.iter().chain(own).copied().collect();
@@ -194,7 +194,7 @@ impl Package {
 /// The archive of a package's library.
 const LIBRARY: &str = "library.a";
 
-/// The name of a file's object; one that is compiled in two ways has two.
+/// Returns the name of a file's object; one that is compiled in two ways has two.
 fn object(unit: &str) -> String {
     format!("{}.o", unit.replace(['/', ' '], "_"))
 }

@@ -22,7 +22,7 @@ pub struct Rust {
 }
 
 impl Rust {
-    /// The compiler that cargo would use in the folder `source`, which must be the pinned one.
+    /// Finds the compiler that cargo would use in the folder `source`, which must be the pinned one.
     ///
     /// # Errors
     /// [`Error::Missing`] where there is none or another one.
@@ -47,12 +47,12 @@ impl Rust {
         Ok(Self { release, identity, source: source.to_owned() })
     }
 
-    /// The commit that the compiler and std were built from.
+    /// Returns the commit that the compiler and std were built from.
     pub fn commit(&self) -> &str {
         self.identity.lines().find_map(|line| line.strip_prefix("commit-hash: ")).unwrap_or("unknown")
     }
 
-    /// The folder of the tool chain, with std's sources in it; added where they are not.
+    /// Returns the folder of the tool chain, with std's sources in it; added where they are not.
     ///
     /// # Errors
     /// [`Error::Missing`] with how to add them by hand.

@@ -23,7 +23,7 @@ pub struct SourceTree {
 }
 
 impl SourceTree {
-    /// The tree at `given`, else at `$INITRAMFS_OVERLAY_SOURCE`, else the one that the current folder is in.
+    /// Finds the tree at `given`, else at `$INITRAMFS_OVERLAY_SOURCE`, else the one that the current folder is in.
     ///
     /// # Errors
     /// [`Error::Usage`] where there is none.
@@ -67,7 +67,7 @@ impl SourceTree {
         }
     }
 
-    /// A digest of every file that goes into the binary: names and contents, in order.
+    /// Returns a digest of every file that goes into the binary: names and contents, in order.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -40,7 +40,7 @@ const PARTS: [&str; 3] = ["ziglang", "clang", "bin/cargo-zigbuild"];
 const FILES_X86_64: &str = "bb4dfd0783b7475f9d679d35244b10489449b3843a34386a20486aaaf169ba75";
 const FILES_AARCH64: &str = "b62c53ab23bb85b7e8591ae988e590006abc0ab1206d06b012a9a4e84842de49";
 
-/// Each package with the digests of its files for Linux on x86_64 and on aarch64, as pip takes them.
+/// Returns each package with the digests of its files for Linux on x86_64 and on aarch64, as pip takes them.
 fn requirements() -> String {
     format!(
         "ziglang=={ZIG_VERSION} \
@@ -66,7 +66,7 @@ pub struct Tools {
     pub libclang: PathBuf,
 }
 
-/// The tools; fetched where they are not in the cache.
+/// Returns the tools; fetched where they are not in the cache.
 ///
 /// # Errors
 /// [`Error::Missing`] with what was tried and how to give them.
@@ -91,7 +91,7 @@ pub fn get(cache: &Cache, progress: &Progress) -> Result<Tools> {
     find(&folder).map_err(|reason| missing(cache, vec![reason]))
 }
 
-/// The tools in `folder`, or what is missing there.
+/// Finds the tools in `folder`, or what is missing there.
 fn find(folder: &Path) -> Result<Tools, String> {
     let packages = packages_folder(folder).ok_or("there is no ziglang in it")?;
     for (package, version) in
@@ -147,7 +147,7 @@ fn install(folder: &Path) -> Result<(), Vec<String>> {
     Err(tried)
 }
 
-/// `pip install --target`: unlike a virtual environment, the folder may be moved and needs no Python afterwards.
+/// Runs `pip install --target`: unlike a virtual environment, the folder may be moved and needs no Python afterwards.
 fn pip_install(python: &Path, requirements: &Path, folder: &Path) -> Result<(), String> {
     let mut pip = base::program::command(python);
     pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--no-deps", "--no-compile", "--require-hashes"]);

@@ -35,7 +35,7 @@ pub enum End {
     Panicked,
 }
 
-/// The first sign of an end in whole lines of `text`. A panic after a power-off is only PID 1 returning from it.
+/// Finds the first sign of an end in whole lines of `text`. A panic after a power-off is only PID 1 returning from it.
 pub fn end_in(text: &[u8]) -> Option<End> {
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(&text[..0], |end| &text[..end]);
     let mut found: Vec<(usize, End)> =
@@ -198,7 +198,7 @@ impl Console {
         self.lock().end
     }
 
-    /// All that is kept.
+    /// Returns all that is kept.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.lock().after(0)).into_owned()
     }
@@ -209,7 +209,7 @@ impl Console {
 }
 
 impl State {
-    /// The kept bytes from the place `from` on.
+    /// Returns the kept bytes from the place `from` on.
     fn after(&self, from: u64) -> Vec<u8> {
         let skip = usize::try_from(from.saturating_sub(self.lost)).unwrap_or(usize::MAX).min(self.bytes.len());
         self.bytes.range(skip..).copied().collect()

@@ -121,7 +121,7 @@ impl Guest {
         self.wait_for_any(&[words], time).map(|(_, text)| text)
     }
 
-    /// As [`Self::wait_for`], for the first of several; which one it was comes with the text.
+    /// Waits as [`Self::wait_for`] does, for the first of several; which one it was comes with the text.
     ///
     /// # Errors
     /// As [`Self::wait_for`].
@@ -185,12 +185,12 @@ impl Guest {
         })
     }
 
-    /// All that the guest wrote, as far as it is kept.
+    /// Returns all that the guest wrote, as far as it is kept.
     pub fn console(&self) -> String {
         self.console.text()
     }
 
-    /// The console's last lines.
+    /// Returns the console's last lines.
     pub fn last_lines(&self) -> String {
         last_lines(&self.console(), SHOWN_LINES)
     }
@@ -212,7 +212,7 @@ impl Drop for Guest {
     }
 }
 
-/// `time` from now, or the `deadline` where that comes first.
+/// Returns the instant `time` from now, or the `deadline` where that comes first.
 fn deadline_within(deadline: Option<Instant>, time: Duration) -> Instant {
     let end = Instant::now() + time;
     deadline.map_or(end, |deadline| deadline.min(end))
@@ -225,7 +225,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(30);
 
-    /// A machine whose QEMU is a shell script: what is tested here is listening, typing and ending.
+    /// Returns a machine whose QEMU is a shell script: what is tested here is listening, typing and ending.
     fn machine(script: &str, powers_off: bool) -> (tempfile::TempDir, Machine) {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("qemu");

@@ -21,7 +21,7 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
-    /// As QEMU calls it.
+    /// Returns QEMU's name for it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tcg => "tcg",
@@ -101,7 +101,7 @@ pub enum Terminal {
 }
 
 impl Machine {
-    /// The machine that boots `kernel` for `target`: nothing attached yet, its console on the kernel's command line.
+    /// Returns the machine that boots `kernel` for `target`: nothing attached yet, its console on the kernel's command line.
     pub fn new(target: &'static Target, kernel: &Kernel) -> Self {
         Self {
             program: &target.qemu.program,
@@ -119,12 +119,12 @@ impl Machine {
         }
     }
 
-    /// The program that runs it, and its Debian package.
+    /// Returns the program that runs it, and its Debian package.
     pub fn program(&self) -> Program {
         program(self.program)
     }
 
-    /// QEMU's arguments. Pure: the same machine gives the same arguments.
+    /// Returns QEMU's arguments. Pure: the same machine gives the same arguments.
     pub fn arguments(&self, terminal: Terminal) -> Vec<OsString> {
         let mut arguments = without(&self.arguments, &self.replaced());
         let mut add = |option: &str, value: &OsStr| arguments.extend([OsString::from(option), value.to_owned()]);
@@ -174,14 +174,14 @@ impl Machine {
         arguments
     }
 
-    /// The options of [`Self::arguments`] that fields stand for.
+    /// Returns the options of [`Self::arguments`] that fields stand for.
     fn replaced(&self) -> Vec<&'static str> {
         let options =
             [("-accel", self.accelerator.is_some()), ("-m", self.memory.is_some()), ("-smp", self.cpus.is_some())];
         options.into_iter().filter_map(|(option, given)| given.then_some(option)).collect()
     }
 
-    /// The command as a line for a shell.
+    /// Returns the command as a line for a shell.
     pub fn command_line(&self, terminal: Terminal) -> String {
         let words = self.arguments(terminal);
         let words = words.iter().map(|word| quote(&word.to_string_lossy()));
@@ -195,7 +195,7 @@ pub fn program(name: &'static str) -> Program {
     Program { name, package: target.map_or("qemu-system", |target| &target.qemu.debian_packages) }
 }
 
-/// `arguments` without the `options` and the value after each.
+/// Returns `arguments` without the `options` and the value after each.
 fn without(arguments: &[String], options: &[&str]) -> Vec<OsString> {
     let mut kept = Vec::with_capacity(arguments.len());
     let mut words = arguments.iter();
@@ -209,7 +209,7 @@ fn without(arguments: &[String], options: &[&str]) -> Vec<OsString> {
     kept
 }
 
-/// In QEMU's option lists a comma in a value is written twice.
+/// Returns the value of `-drive`: in QEMU's option lists a comma in a value is written twice.
 fn drive_value(drive: &Drive) -> OsString {
     let mut value = OsString::from("file=");
     value.push(double_commas(&drive.path));
@@ -228,7 +228,7 @@ fn double_commas(path: &Path) -> OsString {
     OsString::from_vec(bytes.iter().flat_map(|byte| vec![*byte; if *byte == b',' { 2 } else { 1 }]).collect())
 }
 
-/// `word` for a POSIX shell.
+/// Quotes `word` for a POSIX shell.
 fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=,:+@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {

@@ -8,7 +8,7 @@ use disk;
 
 use crate::{Error, Result};
 
-/// The size of a card for `bytes`, in bytes.
+/// Returns the size of a card for `bytes`, in bytes.
 pub fn card_size(bytes: u64) -> u64 {
     bytes.max(1 << 20).next_power_of_two()
 }

@@ -53,7 +53,7 @@ impl<'a> Table<'a> {
         Some(Self { name: name?, errors })
     }
 
-    /// The number of its first error: the letters of its name, six bits each, and eight bits for the errors, as 32 bits with a sign
+    /// Returns the number of its first error: the letters of its name, six bits each, and eight bits for the errors, as 32 bits with a sign
     /// (com_err's `error_table.h`, "ERRCODE_RANGE").
     fn base(&self) -> i32 {
         const LETTERS: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_";
