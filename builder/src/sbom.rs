@@ -23,7 +23,7 @@ pub struct Materials<'a> {
     pub sha256: &'a str,
     /// The version of init and of the image.
     pub version: &'a str,
-    /// When it was made: seconds since 1970, from `SOURCE_DATE_EPOCH` or 0, as the same image has the same bill.
+    /// The time at which it was made, in seconds since 1970: from `SOURCE_DATE_EPOCH` or 0, as the same image has the same bill.
     pub created: u64,
     /// `init`.
     pub init: InitMaterial<'a>,

@@ -15,7 +15,7 @@ pub const COLOURS: [&str; 7] = ["#56b4e9", "#e69f00", "#009e73", "#f0e442", "#cc
 /// The colour of what is empty.
 pub const EMPTY: &str = "#e4e4e4";
 
-/// The place of a text at its point.
+/// The end of a text that lies at its point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Anchor {
     /// It begins there.

@@ -15,7 +15,7 @@ use crate::{crc32::crc32, hex};
 /// Sizes of a sector in bytes that disks have.
 pub const SECTORS: [u64; 4] = [512, 1024, 2048, 4096];
 
-/// Types of an MBR's partitions: the whole disk is a GPT, or others are in it.
+/// Types of partitions in an MBR: one that stands for a whole GPT, and those that hold further tables.
 const PROTECTIVE: u8 = 0xee;
 const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
 /// Bytes of a GPT's header and of an entry.
@@ -56,7 +56,7 @@ pub struct Table {
     pub state: State,
     /// The partitions that the kernel makes of it; none of a table with a fault.
     pub partitions: Vec<Partition>,
-    /// Bytes that the disk is too small for the partitions of an MBR: what is past its end is cut off (kernel, block/partitions/core.c).
+    /// Bytes of an MBR's partitions past the end of the disk, which the kernel cuts off (block/partitions/core.c).
     pub missing: u64,
 }
 
@@ -73,8 +73,8 @@ pub enum State {
     Fault(Fault),
 }
 
-/// The reason why the kernel does not take a table. Of a disk that has a filesystem of its own, without partitions, all but
-/// [`Fault::Gone`] may be the remains of an earlier use.
+/// The reason why the kernel does not take a table. On a disk that is one filesystem as a whole, all but [`Fault::Gone`] may be remains of
+/// an earlier use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A protective MBR announces a GPT, and there is none: neither the table nor its backup.
@@ -144,7 +144,7 @@ pub fn read(disk: &mut Disk<'_>) -> Table {
     Table { state, partitions, missing: 0 }
 }
 
-/// Returns the fault of the table of a disk on which the kernel finds no partition. As [`read`], without the partitions of a table that it takes.
+/// Returns the fault of the table of a disk on which the kernel found no partition: as [`read`], but no partitions are read.
 pub fn fault(disk: &mut Disk<'_>) -> Option<Fault> {
     let records = records(disk, 0).unwrap_or_default();
     gpt(disk, records.iter().any(|record| record.kind == PROTECTIVE && record.first == 1)).err()

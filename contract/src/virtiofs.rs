@@ -7,7 +7,7 @@ pub const ROOT_TAG: &str = "rootfs";
 /// The program that runs where `init=` does not say otherwise.
 pub const INIT: &str = "/bin/sh";
 
-/// Parameters of this boot mode that the kernel does not know. It puts them into the environment, where nobody needs them.
+/// Parameters of this boot mode that the kernel does not know: it puts them into init's environment, and no program is to inherit them.
 pub const ENVIRONMENT: [&[u8]; 3] = [b"rootfs", b"mount", b"mount-ro"];
 
 /// Returns true if `tag` can be a tag and the name of a directory.

@@ -39,7 +39,7 @@ const STORAGE: [(&str, &str, &str); 11] = [
 /// Number of those that are disks themselves.
 const DISKS: usize = 4;
 
-/// Directories that have an entry for each controller of disks that a driver serves.
+/// Directories of sysfs with an entry for each disk controller that has a driver.
 const CONTROLLERS: [&str; 3] = ["/sys/class/scsi_host", "/sys/class/nvme", "/sys/class/mmc_host"];
 
 /// Completes the card of a failed boot with what the machine says.
@@ -151,7 +151,8 @@ fn look_for_controllers(card: &mut Card, is_without_disk: bool, context: &mut Co
     };
 }
 
-/// Names the devices that the root is made of, where it is what is in them that fails.
+/// Names the devices that the root is made of, where the failure is about their content. Layers that do not mount though the writable one
+/// is in memory are the kernel's doing: the next step is another kernel.
 fn name_devices(card: &mut Card, error: &Error, report: &Report) {
     let image = report.chosen(Fact::Image).zip(report.chosen(Fact::Img));
     let image = image.map(|(image, device)| ["the image is ", image, " on ", device].concat());

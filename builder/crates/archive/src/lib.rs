@@ -1,9 +1,8 @@
 //! An initramfs as bytes: its root in memory, written as a newc archive, compressed, and read back.
 //!
 //! The modules: `tree` holds the root that is being built, `newc` writes it, `compress` and `decompress` know the formats that the
-//! kernel takes, `listing` reads any initramfs and says what is in it, `entries` shows its
-//! contents one after the other, `extract` unpacks it, `cat` one
-//! file of it, `manifest` is what both a tree and a listing are as data.
+//! kernel takes, `listing` reads any initramfs and says what is in it, `entries` shows its contents one after the other, `extract` unpacks
+//! it, `cat` one file of it, `manifest` is what both a tree and a listing are as data.
 //!
 //! ```
 //! use initramfs_overlay_archive::{

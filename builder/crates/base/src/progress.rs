@@ -5,14 +5,14 @@ use std::{
     io::{self, Write},
 };
 
-/// Writes a line to standard error. Nobody reads it there any more: that is no reason to stop.
+/// Writes a line to standard error. One that is closed is no reason to stop.
 pub fn tell(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Shows progress to a person.
 pub trait Display: Debug + Send + Sync {
-    /// Begins a step; `text` says what is being done: "armv6l: compiling init". Where `total` is given, so many bytes are to come.
+    /// Begins a step; `text` says what is being done: "armv6l: compiling init". `total` is the number of bytes to come, where that is known.
     fn begin(&self, text: &str, total: Option<u64>) -> Box<dyn Bar>;
 
     /// Returns a display for several steps at the same time.
@@ -22,7 +22,7 @@ pub trait Display: Debug + Send + Sync {
     fn say(&self, text: &str);
 }
 
-/// A step on a display. Dropped before [`Bar::finish`], it leaves the last word to an error.
+/// A step on a display. One that is dropped before [`Bar::finish`] disappears without a word: an error follows.
 pub trait Bar: Debug + Send + Sync {
     /// Says what the step is at just now.
     fn detail(&self, detail: &str);
@@ -42,7 +42,7 @@ pub struct Progress(Option<&'static dyn Display>);
 #[derive(Debug)]
 pub struct Transfers(Option<Box<dyn Display>>);
 
-/// Something that takes a while.
+/// A step under way, shown until it is finished or dropped.
 #[derive(Debug)]
 pub struct Step(Option<Box<dyn Bar>>);
 

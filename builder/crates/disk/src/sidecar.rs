@@ -25,7 +25,7 @@ fn beside(image: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Returns the file beside `image` that ends in `suffix`, for the image's name on the disk; `None` where there is none.
+/// Returns the file beside `image` that ends in `suffix`, named after the image's `name` on the disk; `None` where there is none.
 ///
 /// # Errors
 /// [`Error::Base`] where it cannot be read.

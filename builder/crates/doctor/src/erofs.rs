@@ -74,7 +74,7 @@ struct DirectoryEntry {
 }
 
 const ENTRY: usize = size_of::<DirectoryEntry>();
-/// Bytes of an inode of the other kind, and the alignment of all.
+/// Bytes of an extended inode, and of the slots in which inodes are numbered.
 const EXTENDED: u64 = 64;
 const SLOT: u64 = 32;
 
@@ -102,10 +102,10 @@ const COMPRESSED_FULL: u16 = 1;
 const COMPRESSED_COMPACT: u16 = 3;
 /// Indexes are in packs of sixteen where that is possible (`Z_EROFS_ADVISE_COMPACTED_2B`).
 const COMPACTED_2B: u16 = 0x1;
-/// Kinds of cluster: stored as it is, and the begin of a compressed one (`Z_EROFS_LCLUSTER_TYPE_*`).
+/// Kinds of cluster: stored as it is, and the beginning of a compressed one (`Z_EROFS_LCLUSTER_TYPE_*`).
 const PLAIN: u16 = 0;
 const HEAD: u16 = 1;
-/// The most that comes of a block.
+/// The most bytes that a block unpacks to.
 const CLUSTER_MAX: usize = 2 << 20;
 /// Compressed data ends with its block (`EROFS_FEATURE_INCOMPAT_ZERO_PADDING`).
 const IS_PADDED: u32 = 0x1;
@@ -126,7 +126,7 @@ struct Inode {
     mode: u16,
     size: u64,
     first_block: u64,
-    /// The bytes behind it and its attributes.
+    /// The place in bytes behind it and its attributes.
     behind: u64,
 }
 
@@ -209,7 +209,7 @@ impl Image {
         })
     }
 
-    /// Reads a content that is not compressed: in whole blocks, and for the second kind with its end behind the inode.
+    /// Reads a content that is not compressed: in blocks, or in whole blocks with its end behind the inode (layouts 0 and 2).
     fn data(&self, inode: &Inode, most: u64) -> Result<Vec<u8>> {
         if inode.size > most {
             return Err(damaged("a directory has no end"));

@@ -4,7 +4,8 @@ use contract::partitions::{self, Fault, State, Table};
 
 use super::block_reader::Shared;
 
-/// Reads the table of a disk. `sector`: bytes of its sectors; for an image of a disk it is not known, and those of the table hold.
+/// Reads the table of a disk with sectors of `sector` bytes; of an image of a disk these are not known, and those that its table counts in
+/// hold.
 pub fn read(disk: &Shared, sector: Option<u64>) -> Table {
     match (read_in(disk, sector.unwrap_or(512)), sector) {
         (Table { state: State::Fault(Fault::Sector { table }), .. }, None) => read_in(disk, table),

@@ -157,9 +157,12 @@ fn add_note(notes: &mut Vec<Note>, note: Note, matters: bool) {
     }
 }
 
+/// The state of a module in a walk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
+    /// Its needs are being visited.
     Open,
+    /// It is in the plan.
     Done,
 }
 
@@ -177,6 +180,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Visits all that a module needs, then adds it to the plan.
     fn visit(&mut self, name: &str) -> Result<()> {
         if self.marks.contains_key(name) {
             return Ok(());
@@ -260,6 +264,7 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Adds what a module needs without saying so, as the table says when that is loaded.
     fn add_undeclared(&mut self, module: &mut Planned, undeclared: &undeclared::UndeclaredNeed) -> Result<()> {
         let mut names: Vec<&String> = undeclared.names.iter().collect();
         if undeclared.load == Load::Transport {

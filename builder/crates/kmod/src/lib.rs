@@ -2,8 +2,8 @@
 //! all they need and nothing else. Reads only; what is written into an image, and when init loads it, is decided elsewhere.
 //!
 //! The modules: `tree` finds and reads the folder, `modinfo` what each module says of itself, `catalog` holds that and looks up
-//! names, `undeclared` knows what no module says, `sets` what belongs together, `closure` decides, `selection` hands out the result,
-//! `strip` and `signature` make modules smaller.
+//! names, `undeclared` knows what no module says, `sets` what belongs together, `closure` decides what is loaded in which order, `selection` hands
+//! out the result, `strip` and `signature` make modules smaller.
 //!
 //! ```
 //! use initramfs_overlay_kmod::{Error, ModuleTree};

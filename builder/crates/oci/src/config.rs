@@ -10,7 +10,7 @@ use super::{blob::Digest, platform::Platform};
 /// An image's config.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Config {
-    /// For which machine it is.
+    /// The machine that it is for.
     #[serde(flatten)]
     pub platform: Platform,
     /// The run settings.

@@ -1,4 +1,4 @@
-//! `--inject SRC:DEST[:MODE]`: files and folders of the host put into an image's root, root's own.
+//! `--inject SRC:DEST[:MODE]`: files and directories of the host, put into an image's root and owned by root there.
 
 use std::{
     os::unix::{ffi::OsStrExt, fs::MetadataExt},
@@ -93,6 +93,7 @@ impl Inject {
         Ok(())
     }
 
+    /// Puts all that is in the source below `folder`. Names of one file stay hard links.
     fn apply_folder(&self, merge: &mut Merge, folder: &[u8]) -> Result<()> {
         let refuse = |reason: String| {
             Error::Usage(format!("--inject {}:/{}: {reason}", self.source.display(), self.destination))

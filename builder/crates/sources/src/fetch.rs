@@ -31,7 +31,7 @@ pub struct Pinned {
 const ROOM: &str = "download";
 
 impl Pinned {
-    /// Returns the file, on this machine, with its digest checked just now.
+    /// Returns the file on this machine, fetched where it is not there, its digest checked just now.
     ///
     /// # Errors
     /// [`Error::WrongDigest`] for a file that the user named; [`Error::Missing`] with every way that was tried.
@@ -107,7 +107,7 @@ const CONNECT: &str = "5";
 /// Seconds after which a connection that delivers nothing is given up.
 const STALLED: &str = "20";
 
-/// Downloads `address` to `file` with whatever the machine has for that.
+/// Downloads `address` to `file` with curl, wget or Python, the first that is installed.
 fn download_address(address: &str, file: &Path) -> Result<(), String> {
     let mut curl = base::program::command("curl");
     curl.args(["--fail", "--silent", "--show-error", "--location", "--connect-timeout", CONNECT]);

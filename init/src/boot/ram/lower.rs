@@ -21,7 +21,7 @@ use crate::{
     switch_root::{self, MOVED},
 };
 
-/// The same mounts as [`MOVED`] without `/run`: an image that has something there needs it.
+/// The mounts that move into a root with files in its own `/run`: those of [`MOVED`] but `/run`, which would hide them.
 const KEPT_RUN: [&str; 3] = ["/dev", "/proc", "/sys"];
 
 /// Enters the root whose image is on the disk `device`.
@@ -42,7 +42,7 @@ pub fn enter(context: &mut Context<'_>, device: &str) -> Result<()> {
     context.kernel.mount(&mount).map_err(|source| {
         mount_error(context.kernel, Mounted::Image, &mount, source, served, || context.modules.places())
     })?;
-    // Nothing is kept, so nothing can lie between the two.
+    // Nothing is kept from boot to boot, so there is no `persistent` between image and layer.
     context.config.layers.persistent = false;
     layers::assemble(context, &mut Store::new(None), None)?;
     // The root holds its layers by itself; programs are not to see more than with a root that was unpacked.

@@ -12,14 +12,14 @@ pub const BUDGET: u64 = 256 << 20;
 
 /// Returns the bytes of memory that an entry takes at most: its record, its name there and in a table of names, its digest.
 pub fn cost(path: &[u8], target: &[u8]) -> u64 {
-    /// Of a table's row, and of what an allocator adds to four of them.
+    /// Bytes of a table's row, and of what an allocator adds to the four blocks of an entry.
     const TABLES: usize = 160;
     /// The digits of a SHA-256.
     const DIGEST: usize = 64;
     (size_of::<Record>() + size_of::<usize>() + TABLES + DIGEST + 2 * path.len() + target.len()) as u64
 }
 
-/// Returns the record of the entry with this header, without what its content says.
+/// Returns the record of the entry with this header, without what only its content tells: size, digest, target.
 pub fn record(path: &[u8], kind: Type, header: &Header) -> Record {
     let (major, minor) = header.device;
     Record {

@@ -10,13 +10,13 @@ use crate::manifest::Type;
 /// The names seen so far.
 #[derive(Default)]
 pub struct Parents {
-    /// True for a symbolic link, by name: an entry below one lands in the link's target.
+    /// The names; true for a symbolic link, as an entry below one lands in the link's target.
     seen: HashMap<Vec<u8>, bool>,
     missing: u64,
     first: Option<String>,
 }
 
-/// The kernel's built-in initramfs has these (`usr/default_cpio_list`).
+/// Directories of the kernel's built-in initramfs (`usr/default_cpio_list`).
 const BUILT_IN: [&[u8]; 2] = [b"dev", b"root"];
 
 impl Parents {

@@ -20,17 +20,17 @@ pub struct List {
 /// A file of an entry.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
-    /// In bytes; a link's is the length of its target.
+    /// Its size in bytes; a link's is the length of its target.
     pub size: u64,
-    /// In hexadecimal.
+    /// Its SHA-256, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
-    /// The inode, and when that was last changed, which nobody can set: seconds and nanoseconds.
+    /// The number of its inode, and the time at which that last changed (ctime, in seconds and nanoseconds), which no program can set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<(u64, i64, i64)>,
 }
 
-/// Returns what a file's [`Listed::stamp`] is now.
+/// Returns the present [`Listed::stamp`] of a file.
 pub fn stamp(metadata: &fs::Metadata) -> (u64, i64, i64) {
     (metadata.ino(), metadata.ctime(), metadata.ctime_nsec())
 }

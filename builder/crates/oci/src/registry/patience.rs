@@ -1,5 +1,5 @@
-//! When a registry is asked again: at once behind a connection that brought something, else after a while that doubles, and not at all
-//! once nothing has come for too long. What the registry says itself about waiting counts.
+//! Waits between tries at a registry: none behind a connection that brought something, else one that doubles, and no further try once
+//! nothing has come for too long. A wait that the registry asks for (`Retry-After`) takes precedence.
 
 use std::{
     error::Error as StdError,
@@ -32,14 +32,14 @@ const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 /// A registry that sends the same beginning again and again brings nothing, however fast it is.
 const TRIES: u32 = 20;
-/// The time after which a wait looks whether it is still wanted.
+/// The interval at which a wait checks if it is still wanted.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// The time for which something may still be tried.
 pub(super) struct Patience<'a> {
     limit: Duration,
     stop: &'a AtomicBool,
-    /// When something came last.
+    /// The time at which something came last.
     since: Instant,
     /// Tries since something new came.
     tries: u32,
@@ -59,7 +59,7 @@ impl<'a> Patience<'a> {
         self.since = Instant::now();
     }
 
-    /// Notes that something came which was there already.
+    /// Notes that something came which was there already: the registry answers, and the number of tries stays.
     pub(super) fn prolong(&mut self) {
         self.since = Instant::now();
     }

@@ -15,8 +15,8 @@ use base::{IoContext, ProgramFailure, cache::Cache, program};
 use super::tools::Tools;
 use crate::{Error, Result, target::Target};
 
-/// Compiled for size; every function in its own section, so that the linker takes only what is called. Nothing unwinds
-/// through it, and no path of this machine goes in: it is compiled by relative names, without debugging information.
+/// Flags for size, with every function in its own section, so that the linker takes only what is called. Nothing unwinds through the code,
+/// and no path of this machine goes in: it is compiled by relative names, without debugging information.
 pub const FLAGS: [&str; 11] = [
     "-Os",
     "-g0",
@@ -36,7 +36,7 @@ pub fn target_flags(target: &Target) -> [String; 3] {
     ["-target".to_owned(), target.zig_target.clone(), format!("-mcpu={}", target.zig_cpu)]
 }
 
-/// Returns the flags by which `zig cc` links for `target`: musl, which zig compiles for that, has assembly that is no Thumb.
+/// Returns the flags by which `zig cc` links for `target`, without Thumb: zig compiles musl for that, whose assembly is in ARM instructions.
 pub fn link_flags(target: &Target) -> [String; 3] {
     target_flags(target).map(|flag| flag.replace("+thumb_mode", ""))
 }

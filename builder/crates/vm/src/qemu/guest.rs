@@ -42,6 +42,7 @@ pub struct Guest {
     child: Child,
     console: Arc<Console>,
     keyboard: Option<ChildStdin>,
+    /// The place on the console up to which earlier waits have read.
     place: u64,
     powers_off: bool,
     /// The terminal that its console is on.
@@ -102,7 +103,7 @@ impl Guest {
         Self { child, console, keyboard, place: 0, powers_off: machine.powers_off, terminal }
     }
 
-    /// Tells `text` on standard error where the guest writes nothing for so long.
+    /// Tells `text` on standard error if the guest writes no line within `time`.
     pub fn hint_if_silent(&self, time: Duration, text: &'static str) {
         let console = Arc::clone(&self.console);
         thread::spawn(move || {
