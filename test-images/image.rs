@@ -55,13 +55,13 @@ pub fn put_modules(root: &Path, modules: &Path, wanted: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A folder for `persistent` with `/etc/persistent-mark`, which says `text`.
+/// Makes a directory for `persistent` with `/etc/persistent-mark`, which says `text`.
 pub fn persistent(folder: &Path, text: &str) -> Result<()> {
     let content = format!("{text}\n");
     busybox_rootfs::put(folder, &RootFile { path: "etc/persistent-mark", mode: 0o644, content: content.as_bytes() })
 }
 
-/// A small disk with all four partitions for the target's slot, `newimg` and `persistent` empty: change what the test is about,
+/// Returns a small disk with all four partitions for the target's slot, `newimg` and `persistent` empty: change what the test is about,
 /// then have it made with `disk::make`.
 pub fn disk(source: Source, target: &Target) -> Disk {
     let sd = target.qemu.disk == DiskInterface::Sd;
@@ -99,19 +99,19 @@ impl Marks {
         Some(Self { lines: lines.map(str::to_owned).collect() })
     }
 
-    /// The value of `name=value`; empty where there is no such line.
+    /// Returns the value of `name=value`; empty where there is no such line.
     pub fn get(&self, name: &str) -> &str {
         let value = |line: &'_ String| line.strip_prefix(name)?.strip_prefix('=').map(str::len);
         let found = self.lines.iter().find_map(|line| value(line).map(|length| &line[line.len() - length..]));
         found.unwrap_or_default()
     }
 
-    /// All values of `name=value`, such as the arguments (`arg`).
+    /// Returns all values of `name=value`, such as the arguments (`arg`).
     pub fn values(&self, name: &str) -> Vec<&str> {
         self.lines.iter().filter_map(|line| line.strip_prefix(name)?.strip_prefix('=')).collect()
     }
 
-    /// The lines of a group, `name: line`: `mount`, `layer-img`, `run` and so on.
+    /// Returns the lines of a group, `name: line`: `mount`, `layer-img`, `run` and so on.
     pub fn group(&self, name: &str) -> Vec<&str> {
         let line = |line: &'_ String| {
             let rest = line.strip_prefix(name)?.strip_prefix(':')?;
@@ -120,7 +120,7 @@ impl Marks {
         self.lines.iter().filter_map(|text| line(text).map(|length| &text[text.len() - length..])).collect()
     }
 
-    /// `/run/initramfs/report.json`.
+    /// Returns `/run/initramfs/report.json`.
     pub fn report(&self) -> serde_json::Value {
         let text = self.group("report").join("\n");
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("the report does not parse: {error}\n{text}"))
@@ -133,14 +133,14 @@ impl Marks {
         Some([found.first()?, found.get(2)?, found.get(3)?])
     }
 
-    /// The number of the mount at `place`, from `/proc/self/mountinfo`. A mount that was moved keeps its number, so those of
+    /// Returns the number of the mount at `place`, from `/proc/self/mountinfo`. A mount that was moved keeps its number, so those of
     /// `/dev`, `/proc`, `/sys` and `/run`, made first, are smaller than that of `/`.
     pub fn mount_number(&self, place: &str) -> Option<u32> {
         let found = self.fields("mountinfo").into_iter().rfind(|fields| fields.get(4) == Some(&place))?;
         found.first()?.parse().ok()
     }
 
-    /// The lines of a group, cut at blanks.
+    /// Returns the lines of a group, cut at blanks.
     fn fields(&self, name: &str) -> Vec<Vec<&str>> {
         self.group(name).into_iter().map(|line| line.split(' ').collect()).collect()
     }

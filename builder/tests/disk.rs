@@ -30,7 +30,7 @@ use support::{all_installed, noise};
 const PROGRAMS: [&str; 10] =
     ["mke2fs", "debugfs", "e2fsck", "dumpe2fs", "mkfs.vfat", "fsck.vfat", "mcopy", "mdir", "mksquashfs", "unsquashfs"];
 
-/// The command under test.
+/// Returns the command under test.
 fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
 }
@@ -48,7 +48,7 @@ fn make(folder: &Path, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The names in a folder.
+/// Returns the names in a folder.
 fn names(folder: &Path) -> Vec<String> {
     fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }

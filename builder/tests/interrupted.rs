@@ -131,13 +131,13 @@ fn command(work: &tempfile::TempDir, arguments: &[String], compiles: bool) -> Co
     command
 }
 
-/// Names below a directory that were not there at the beginning.
+/// Returns the names below a directory that were not there at the beginning.
 fn left(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.collect()
 }
 
-/// All processes below this one: what outlives a command comes here.
+/// Returns all processes below this one: what outlives a command comes here.
 fn descendants() -> Vec<(i32, String)> {
     // What has ended and nobody has waited for.
     while let Ok(Some(_)) = wait(WaitOptions::NOHANG) {}

@@ -20,7 +20,7 @@ struct Machine {
 type Outcome = (Vec<String>, String, String);
 
 impl Machine {
-    /// None where there is no BusyBox that runs here.
+    /// Returns none where there is no BusyBox that runs here.
     fn new() -> Option<Self> {
         if !cfg!(target_arch = "x86_64") {
             println!("skipped: lease script: its BusyBox is for x86_64");

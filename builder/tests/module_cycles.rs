@@ -101,7 +101,7 @@ fn is_punct(token: Option<&TokenTree>, wanted: char) -> bool {
     matches!(token, Some(TokenTree::Punct(punct)) if punct.as_char() == wanted)
 }
 
-/// The names that `::` joins from `at` on, and where they end.
+/// Returns the names that `::` joins from `at` on, and where they end.
 fn path(tokens: &[TokenTree], mut at: usize) -> (Vec<String>, usize) {
     let mut names = Vec::new();
     while let Some(TokenTree::Ident(ident)) = tokens.get(at) {
@@ -152,7 +152,7 @@ impl Crate {
         Self(modules)
     }
 
-    /// The module that `path`, as `from` says it, leads to: the one that has the item, through imports of others'.
+    /// Returns the module that `path`, as `from` says it, leads to: the one that has the item, through imports of others'.
     fn resolve(&self, from: &[String], path: &[String], depth: usize) -> Option<Module> {
         let (first, mut rest) = path.split_first()?;
         let mut module = match first.as_str() {
@@ -190,7 +190,7 @@ impl Crate {
         }
     }
 
-    /// The cycles, each with what ties it: `a -> b`.
+    /// Returns the cycles, each with what ties it: `a -> b`.
     fn cycles(&self) -> Vec<Vec<String>> {
         let mut uses: BTreeMap<&Module, BTreeSet<Module>> = BTreeMap::new();
         for (module, file) in &self.0 {

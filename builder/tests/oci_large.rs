@@ -12,7 +12,7 @@ mod support;
 /// More than the ustar header's 8 GiB.
 const SIZE: u64 = (8 << 30) + 4096;
 
-/// A layer with a sparse file of [`SIZE`] and 4 KiB at its end; its stored size stands in a PAX record, as for any file of 8 GiB.
+/// Returns a layer with a sparse file of [`SIZE`] and 4 KiB at its end; its stored size stands in a PAX record, as for any file of 8 GiB.
 fn layer() -> Vec<u8> {
     let mut body = format!("1\n{}\n4096\n", SIZE - 4096).into_bytes();
     body.resize(512, 0);

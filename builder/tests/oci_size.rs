@@ -15,7 +15,7 @@ use support::{installed, tool};
 /// As large as Alpine's minirootfs unpacks to, in bytes.
 const ROOT: u64 = 8 << 20;
 
-/// A root of this machine's programs.
+/// Returns a root of this machine's programs.
 fn root(folder: &Path) -> PathBuf {
     let root = folder.join("root");
     for name in ["bin", "etc", "usr/share/scripts", "lib"] {

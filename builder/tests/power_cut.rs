@@ -104,7 +104,7 @@ const PARTS: usize = 7;
 /// The failures of a part, one line each.
 type Failures = Vec<String>;
 
-/// A disk with image A and the update B, and the digest of B.
+/// Returns a disk with image A and the update B, and the digest of B.
 fn disk(lab: &Lab, update: u64) -> (PathBuf, String) {
     let root = lab.root("B");
     fs::write(root.join("noise"), noise(update as usize)).expect("noise");
@@ -227,7 +227,7 @@ fn examine_cuts(lab: &Lab, extent: &Extent, seed: u64) -> Vec<Failures> {
     parts
 }
 
-/// The doctor's replay of img's journal is that of e2fsck.
+/// Checks that the doctor's replay of img's journal is that of e2fsck.
 fn compare_with_e2fsck(lab: &Lab, disk: &Path) -> Result<(), String> {
     let medium: Shared = Arc::new(Disk::open(disk).expect("the disk"));
     let partitions = table::read(&medium, None).partitions;
@@ -325,7 +325,7 @@ fn examine_other(lab: &Lab, (filesystem, make): (&str, make::Make), cuts: usize,
     tell(&format!("disks with {filesystem} booted without their update medium, and twice with it"), booted)
 }
 
-/// A disk whose img has another filesystem, with image A, and the update B.
+/// Returns a disk whose img has another filesystem, with image A, and the update B.
 fn disk_of(lab: &Lab, make: make::Make) -> PathBuf {
     let mut disk = lab.disk();
     disk.source = Source::Root(lab.root("A"));

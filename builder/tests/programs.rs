@@ -252,7 +252,7 @@ fn busybox_can_do_the_same_everywhere() {
     }
 }
 
-/// The names of the debug variant's programs beside BusyBox.
+/// Returns the names of the debug variant's programs beside BusyBox.
 fn own_programs() -> Vec<String> {
     let tools = PACKAGES.iter().flat_map(|package| package.programs());
     let names = tools.flat_map(|program| program.links.iter().chain([&program.name]));

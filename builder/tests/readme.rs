@@ -108,7 +108,7 @@ fn initramfs() -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A static program for x86_64: an ELF header (ELF-64 Object File Format, 1.5) and a segment that holds it.
+/// Returns a static program for x86_64: an ELF header (ELF-64 Object File Format, 1.5) and a segment that holds it.
 fn program() -> Vec<u8> {
     let mut bytes = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
     for word in [0x40_0078_u64, 64, 0] {

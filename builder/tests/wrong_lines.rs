@@ -17,7 +17,7 @@ fn run(folder: &Path, line: &str) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// A folder with a root, a disk and files of other kinds.
+/// Returns a folder with a root, a disk and files of other kinds.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);

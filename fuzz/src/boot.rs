@@ -21,7 +21,7 @@ use initramfs_overlay_init::{
 
 use super::numbered;
 
-/// Each reader in turn, as all of them take any bytes.
+/// Runs each reader in turn, as all of them take any bytes.
 pub fn run(data: &[u8]) {
     let _ = (Superblock::read(data), is_empty(data), file::modinfo(data, "depends"));
     for name in ["a.ko.gz", "a.ko.xz", "a.ko.zst"] {

@@ -36,7 +36,7 @@ impl Medium for Bytes {
     }
 }
 
-/// The bytes as a disk, and as an image.
+/// Reads the bytes as a disk, and as an image.
 pub fn run(data: &[u8]) {
     let disk: Shared = Arc::new(Bytes(data.to_vec()));
     for device in devices(disk, "sda", None).0 {
@@ -74,7 +74,7 @@ fn walk(filesystem: &dyn Filesystem, folder: &str, depth: usize, seen: &mut usiz
     }
 }
 
-/// Small filesystems as the tools of each make them; those whose tool is not installed are left out.
+/// Returns small filesystems as the tools of each make them; those whose tool is not installed are left out.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let folder = tempfile::tempdir().expect("a folder");
     let root = folder.path().join("root");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::numbered;
 
-/// The config alone, a layout whose index it is, and every name that a user can write.
+/// Reads the config alone, a layout whose index it is, and every name that a user can write.
 pub fn run(data: &[u8]) {
     let _ = Config::parse(data);
     let Ok(text) = std::str::from_utf8(data) else { return };
@@ -56,7 +56,7 @@ fn lay_out(folder: &Path, documents: &[Value]) -> Option<()> {
     Some(())
 }
 
-/// An image with an index in an index, its config alone, and names.
+/// Returns an image with an index in an index, its config alone, and names.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let manifest = "application/vnd.oci.image.manifest.v1+json";
     let config = json!({ "os": "linux", "architecture": "arm", "variant": "v6",

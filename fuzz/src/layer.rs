@@ -9,7 +9,7 @@ use tar::{Builder, EntryType, Header};
 const LARGE: u64 = 1 << 16;
 const BLOCK: usize = 512;
 
-/// The same layer twice: what it has meets itself, whiteouts and links among it.
+/// Merges the same layer twice: what it has meets itself, whiteouts and links among it.
 pub fn run(data: &[u8]) {
     let data = summed(data);
     let mut merge = Merge::default();
@@ -52,7 +52,7 @@ impl io::Write for Counted {
     }
 }
 
-/// Every header has the right sum, which a fuzzer does not guess.
+/// Gives every header the right sum, which a fuzzer does not guess.
 fn summed(data: &[u8]) -> Vec<u8> {
     let mut data = data.to_vec();
     for block in data.chunks_exact_mut(BLOCK).filter(|block| block[257..262] == *b"ustar") {
@@ -132,7 +132,7 @@ const SPARSE: &[u8] = &{
     bytes
 };
 
-/// Each layer as a tar archive.
+/// Returns each layer as a tar archive.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
     let archive = |rows: &[Row]| {
         let mut builder = Builder::new(Vec::new());

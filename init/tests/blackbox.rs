@@ -15,7 +15,7 @@ use initramfs_overlay_init::kernel::{
 };
 use serde_json::{Value, json};
 
-/// A machine whose image is good, or missing.
+/// Returns a machine whose image is good, or missing.
 fn description(is_good: bool, more: &str) -> String {
     let image = if is_good { "\"root-squashfs.img\" = { image = 'A', size = 4096 }" } else { "" };
     format!(

@@ -30,7 +30,7 @@ fn check<S: Strategy>(name: &str, cases: u32, inputs: &S, property: impl Fn(S::V
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// A squashfs superblock of 4096 bytes with a mark by which the recorder knows the image.
+/// Returns a squashfs superblock of 4096 bytes with a mark by which the recorder knows the image.
 fn image(mark: char) -> Vec<u8> {
     let mut bytes = vec![0; 48];
     bytes[..4].copy_from_slice(b"hsqs");
@@ -76,7 +76,7 @@ fn boot_with(delivered: &[(&str, Node)], trust: bool) -> String {
     recorder.record.join("\n")
 }
 
-/// An update with one more file beside it; whether it was installed. The machine boots in any case.
+/// Returns an update with one more file beside it; whether it was installed. The machine boots in any case.
 fn installs(suffix: &str, bytes: &[u8], trust: bool) -> Result<bool, TestCaseError> {
     let beside = format!("{X}.{suffix}");
     let record = boot_with(&[(X, Node::File(image('B'), 4096, 0o644)), (&beside, Node::file(bytes, 0o644))], trust);
@@ -87,7 +87,7 @@ fn installs(suffix: &str, bytes: &[u8], trust: bool) -> Result<bool, TestCaseErr
     Ok(installed)
 }
 
-/// Bytes that are a given text, nearly that, or anything.
+/// Returns bytes that are a given text, nearly that, or anything.
 fn around(text: &str) -> impl Strategy<Value = Vec<u8>> + use<> {
     let good = text.as_bytes().to_vec();
     let (spoiled, cut) = (good.clone(), good.clone());
@@ -151,7 +151,7 @@ fn digests_are_read_back() {
     });
 }
 
-/// The first bytes of a file: of neither filesystem, or with a magic number and anything behind it; and the file's size.
+/// Returns the first bytes of a file: of neither filesystem, or with a magic number and anything behind it; and the file's size.
 fn heads() -> impl Strategy<Value = (Vec<u8>, u64)> {
     (prop::collection::vec(any::<u8>(), 0..HEAD + 50), 0..4_usize, any::<u64>(), 0..8_u32, 0..6_u64).prop_map(
         |(mut bytes, kind, number, shift, near)| {

@@ -59,7 +59,7 @@ fn persistent(ready: &machine::Ready) -> Vec<(String, Node)> {
     all
 }
 
-/// True if the record ends in another program, or in a program that was supervised.
+/// Returns true if the record ends in another program, or in a program that was supervised.
 fn has_booted(record: &[String]) -> bool {
     record.iter().any(|line| line.starts_with("exec ") || line.starts_with("start ") || line.starts_with("supervise "))
 }
@@ -148,7 +148,7 @@ fn explore(name: &str, text: &str, mut is_chosen: impl FnMut() -> bool) -> Tally
     tally
 }
 
-/// Numbers that look random, the same for the same seed (splitmix64).
+/// Returns numbers that look random, the same for the same seed (splitmix64).
 fn numbers(mut state: u64) -> impl FnMut() -> u64 {
     move || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

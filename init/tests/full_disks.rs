@@ -224,7 +224,7 @@ fn all(templates: &Templates) -> Vec<Case> {
     cases
 }
 
-/// Free blocks and inodes that are tried at a time.
+/// Returns the free blocks and inodes that are tried at a time.
 fn levels(time: Time) -> Vec<(Option<u64>, Option<u64>)> {
     let (blocks, inodes): (&[u64], &[u64]) = match time {
         Time::Operation(_) => (&[0, 1, 2], &[0, 1, 2]),

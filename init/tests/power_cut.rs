@@ -42,7 +42,7 @@ struct Start {
     fate: Fate,
 }
 
-/// The writable partition as a boot leaves it that had nothing to do.
+/// Returns the writable partition as a boot leaves it that had nothing to do.
 fn overlay() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("persistent", TREE.to_vec()),
@@ -57,7 +57,7 @@ fn overlay() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// The same after a system ran on it: `used` is full, and what the boot before could not make is missing.
+/// Returns the same after a system ran on it: `used` is full, and what the boot before could not make is missing.
 fn used_overlay(used: &str, without: &[&str]) -> Files {
     let mut files = overlay();
     files.retain(|(name, _)| !without.contains(name));
@@ -141,13 +141,13 @@ fn starts() -> Vec<Start> {
     ]
 }
 
-/// A start without an update, from a partition that a system ran on.
+/// Returns a start without an update, from a partition that a system ran on.
 fn layers(name: &'static str, used: &str, without: &[&str]) -> Start {
     let disks = [Files::new(&[(X, image('A'))]), Files::default(), used_overlay(used, without)];
     Start { disks, ..start(name, &[], &[]) }
 }
 
-/// A line of what is remembered of an image.
+/// Returns a line of what is remembered of an image.
 fn memory(mark: char, verdict: &str) -> Vec<u8> {
     text(&format!("{} {IMAGE_SIZE} {verdict} 6.1.0 {X}\n", hex::encode(&sum(&image(mark)))))
 }

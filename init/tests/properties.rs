@@ -18,7 +18,7 @@ use initramfs_overlay_init::{
 };
 use proptest::prelude::*;
 
-/// Words as they stand in command lines: ours, nearly ours, and anything.
+/// Returns words as they stand in command lines: ours, nearly ours, and anything.
 fn word() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => "rd\\.(img|boot|newimg|overlay|overlay\\.fallback|overlay\\.reset|image|timeout|newimg\\.timeout|onerror|break|x)=[ -~]{0,20}",
@@ -27,7 +27,7 @@ fn word() -> impl Strategy<Value = String> {
     ]
 }
 
-/// The pattern matcher one would write first: right, and slow on many stars.
+/// Returns the pattern matcher one would write first: right, and slow on many stars.
 fn matches_slowly(pattern: &[u8], text: &[u8]) -> bool {
     match (pattern, text) {
         ([], []) => true,

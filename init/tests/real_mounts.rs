@@ -123,7 +123,7 @@ impl Workshop {
         self.dir.join(name)
     }
 
-    /// A folder with files: (path, content).
+    /// Returns a folder with files: (path, content).
     fn folder(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
         let folder = self.path(name);
         fs::create_dir(&folder).unwrap();
@@ -143,7 +143,7 @@ impl Workshop {
         image
     }
 
-    /// An ext4 filesystem of 32 MiB that holds a folder, as a block device.
+    /// Returns an ext4 filesystem of 32 MiB that holds a folder, as a block device.
     fn ext4(&self, name: &str, content: &Path) -> (Volume, LoopDevice) {
         let file = self.path(name);
         fs::File::create(&file).unwrap().set_len(32 << 20).unwrap();
@@ -151,7 +151,7 @@ impl Workshop {
         attach(&file, false)
     }
 
-    /// From here on the machine's root is a folder with nothing but what a boot starts with.
+    /// Enters a root that from here on is a directory with nothing but what a boot starts with.
     fn enter(&self) {
         let root = self.path("machine");
         for folder in ["dev", "proc", "sys", "run/initramfs/img", "run/initramfs/image", "run/initramfs/overlay", "tmp"]

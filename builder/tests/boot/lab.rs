@@ -42,7 +42,7 @@ impl Lab {
         Self::open_with(name, None)
     }
 
-    /// As [`Self::open`], with another of Debian's kernels: release and package.
+    /// Does the same as [`Self::open`], with another of Debian's kernels: release and package.
     pub fn open_with(name: &str, flavour: Option<(&str, &str)>) -> Result<Self, String> {
         let target = target::named(name).map_err(|error| error.to_string())?;
         let qemu = &target.qemu.program;
@@ -83,17 +83,17 @@ impl Lab {
         Ok(lab)
     }
 
-    /// The artifact of a variant: "", "-debug", "-slim".
+    /// Returns the artifact of a variant: "", "-debug", "-slim".
     pub fn artifact(&self, variant: &str) -> PathBuf {
         self.artifacts.join(format!("init-{}-{}{variant}.gz", env!("CARGO_PKG_VERSION"), self.target.name))
     }
 
-    /// A new folder for one test.
+    /// Returns a new folder for one test.
     pub fn folder(&self) -> PathBuf {
         tempfile::Builder::new().tempdir_in(self.work.path()).expect("a folder").keep()
     }
 
-    /// The artifact with all modules that the overlay way needs on this target's kernel.
+    /// Returns the artifact with all modules that the overlay way needs on this target's kernel.
     pub fn initrd(&self, variant: &str) -> PathBuf {
         let wanted: &[&str] = match self.target.qemu.disk {
             DiskInterface::Sd => &["ext4", "loop", "squashfs", "overlay"],
@@ -102,7 +102,7 @@ impl Lab {
         self.initrd_with(variant, wanted)
     }
 
-    /// The artifact with these modules and what they need.
+    /// Returns the artifact with these modules and what they need.
     pub fn initrd_with(&self, variant: &str, wanted: &[&str]) -> PathBuf {
         let output = self.folder().join("initrd");
         append_modules::with_modules(&self.artifact(variant), &self.kernel.modules, wanted, &output)
@@ -110,7 +110,7 @@ impl Lab {
         output
     }
 
-    /// An artifact of its own, made by the command for this target and kernel.
+    /// Returns an artifact of its own, made by the command for this target and kernel.
     pub fn build(&self, arguments: &[&str]) -> PathBuf {
         let output = self.folder();
         let run = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
@@ -132,19 +132,19 @@ impl Lab {
         made.find(is_artifact).expect("an artifact")
     }
 
-    /// The test image `id` as a root folder.
+    /// Returns the test image `id` as a root folder.
     pub fn root(&self, id: &str) -> PathBuf {
         image::root_in(&self.folder(), id, &self.busybox).expect("a root")
     }
 
-    /// A folder for `persistent` whose mark says `text`.
+    /// Returns a folder for `persistent` whose mark says `text`.
     pub fn persistent(&self, text: &str) -> PathBuf {
         let folder = self.folder();
         image::persistent(&folder, text).expect("a persistent folder");
         folder
     }
 
-    /// The usual disk: image A, a persistent mark, an empty newimg.
+    /// Returns the usual disk: image A, a persistent mark, an empty newimg.
     pub fn disk(&self) -> Disk {
         Disk { overlay: Some(Some(self.persistent("kept"))), ..image::disk(Source::Root(self.root("A")), self.target) }
     }
@@ -160,14 +160,14 @@ impl Lab {
         path
     }
 
-    /// A copy of a disk, to be spoiled.
+    /// Returns a copy of a disk, to be spoiled.
     pub fn copy(&self, disk: &Path) -> PathBuf {
         let path = self.folder().join("disk.img");
         fs::copy(disk, &path).expect("a copy of the disk");
         path
     }
 
-    /// A machine with an initrd and disks; what is written to them is kept, as tests boot them again.
+    /// Returns a machine with an initrd and disks; what is written to them is kept, as tests boot them again.
     pub fn machine(&self, initrd: &Path, disks: &[&Path], append: &str) -> Machine {
         let mut machine = Machine::new(self.target, &self.kernel);
         if let Some(cpu) = self.cpu {
@@ -225,7 +225,7 @@ pub fn has_large_pages(package: &str) -> bool {
     ["-16k", "-64k"].iter().any(|suffix| package.ends_with(suffix))
 }
 
-/// The partitions of a raw disk by GPT name or by number are found with sfdisk; this is where one begins and how long it is, in
+/// Finds a partition of a raw disk with sfdisk, by GPT name or by number. Returns where it begins and how long it is, in
 /// bytes.
 pub fn partition(disk: &Path, label: &str) -> (u64, u64) {
     let output = Command::new("sfdisk").arg("--json").arg(disk).output().expect("sfdisk");

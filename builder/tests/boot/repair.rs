@@ -17,7 +17,7 @@ use crate::{
     update::debugfs,
 };
 
-/// Image A with the programs a repair needs.
+/// Returns image A with the programs a repair needs.
 fn root(lab: &Lab) -> PathBuf {
     let root = lab.root("A");
     for program in ["cp", "rm"] {
@@ -42,7 +42,7 @@ fn put_program(root: &Path, program: &Path) {
     }
 }
 
-/// The usual disk, with `persistent` kept on an overlay partition. Its blocks are small, so that it has copies of superblock and
+/// Returns the usual disk, with `persistent` kept on an overlay partition. Its blocks are small, so that it has copies of superblock and
 /// group descriptors, as a larger one has with any blocks.
 fn disk(lab: &Lab, root: PathBuf) -> PathBuf {
     let disk = lab.make(&Disk { source: Source::Root(root), ..lab.disk() });
@@ -69,7 +69,7 @@ fn add_feature(lab: &Lab, disk: &Path, kind: char) {
     put_back(disk, "overlay", &alone);
 }
 
-/// The notices of a boot that are about anything but what the test images lack.
+/// Returns the notices of a boot that are about anything but what the test images lack.
 fn repairs(marks: &Marks) -> Vec<String> {
     let report = marks.report();
     let notices = report["notices"].as_array().expect("notices").iter().filter_map(|notice| notice.as_str());

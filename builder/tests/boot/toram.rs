@@ -36,7 +36,7 @@ pub fn free_medium(lab: &Lab) {
     }
 }
 
-/// A disk whose image has ballast, and `/sbin/init` as given.
+/// Returns a disk whose image has ballast, and `/sbin/init` as given.
 fn large_disk(lab: &Lab, init: Option<&str>) -> PathBuf {
     let root = lab.root("A");
     fs::write(root.join("ballast"), noise(BALLAST)).expect("the ballast");

@@ -13,7 +13,7 @@ use crate::{
 
 const X: &str = "root-squashfs.img";
 
-/// Image A, with B on `newimg`.
+/// Returns image A, with B on `newimg`.
 fn disk(lab: &Lab) -> PathBuf {
     lab.make(&Disk { newimg: Some(Some(lab.root("B"))), ..lab.disk() })
 }

@@ -17,7 +17,7 @@ use crate::{
 
 const X: &str = "root-squashfs.img";
 
-/// The usual disk with these files on `newimg`.
+/// Returns the usual disk with these files on `newimg`.
 pub fn disk(lab: &Lab, files: &[(&str, Vec<u8>)]) -> PathBuf {
     let base = lab.disk();
     let path = lab.make(&Disk { newimg: Some(Some(lab.root("B"))), ..base });
@@ -33,19 +33,19 @@ pub fn disk(lab: &Lab, files: &[(&str, Vec<u8>)]) -> PathBuf {
     path
 }
 
-/// The update B, as it would be delivered.
+/// Returns the update B, as it would be delivered.
 pub fn update(lab: &Lab) -> Vec<u8> {
     image(lab, "B")
 }
 
-/// The squashfs of the test image `id`.
+/// Returns the squashfs of the test image `id`.
 pub fn image(lab: &Lab, id: &str) -> Vec<u8> {
     let image = lab.folder().join("root.img");
     run(Command::new("mksquashfs").arg(lab.root(id)).arg(&image).args(["-quiet", "-no-progress", "-all-root"]));
     fs::read(image).expect("the image")
 }
 
-/// The text of a file on a partition.
+/// Returns the text of a file on a partition.
 pub fn on(lab: &Lab, disk: &Path, partition: &str, name: &str) -> String {
     let alone = cut_out(lab, disk, partition);
     // The machine was switched off while its journal held the last of it.
@@ -311,12 +311,12 @@ impl Signer {
         Self { folder }
     }
 
-    /// The file of the public key.
+    /// Returns the file of the public key.
     pub fn public_key(&self) -> PathBuf {
         self.folder.join("k.pub")
     }
 
-    /// The signature of some bytes.
+    /// Returns the signature of some bytes.
     pub fn sign(&self, content: &[u8]) -> Vec<u8> {
         fs::write(self.folder.join("file"), content).expect("a file to sign");
         run(Command::new("minisign").args(["-S", "-H", "-W", "-s", "k.key", "-m", "file"]).current_dir(&self.folder));

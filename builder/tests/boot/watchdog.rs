@@ -34,7 +34,7 @@ fn armed(machine: &Machine, step: &str) -> Guest {
     guest
 }
 
-/// The machine with the watchdog and these options, which is asked at the end whether it is still armed.
+/// Returns the machine with the watchdog and these options, which is asked at the end whether it is still armed.
 fn machine(lab: &Lab, disk: &Path, append: &str, extra: &[&str]) -> Machine {
     let modules = ["ext4", "loop", "squashfs", "overlay", "virtio_pci", "virtio_blk", "i6300esb"];
     let state = "-- \"run=/bin/busybox cat /sys/class/watchdog/watchdog0/state\"";

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use super::{Workshop, image, keep_busybox, programs, said, skip};
 
-/// That this build fails with this status, says so in one error, and leaves the folder `out` as it was.
+/// Checks that this build fails with this status, says so in one error, and leaves the folder `out` as it was.
 fn refused(workshop: &Workshop, arguments: &[&str], status: i32, parts: &[&str]) {
     let before = workshop.files();
     let output = workshop.build(arguments);

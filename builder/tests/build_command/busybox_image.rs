@@ -13,7 +13,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::programs;
 
-/// A layer in which `/bin` is a link and so is the program.
+/// Returns a layer in which `/bin` is a link and so is the program.
 fn layer(program: &[u8]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (path, kind, content) in [

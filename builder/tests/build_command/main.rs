@@ -48,7 +48,7 @@ impl Workshop {
         self.folder.path().join(name)
     }
 
-    /// A build in the folder, with the given init and nothing of this machine's settings.
+    /// Returns a build in the folder, with the given init and nothing of this machine's settings.
     fn command(&self, arguments: &[&str]) -> Command {
         self.subcommand("build", arguments)
     }
@@ -87,7 +87,7 @@ impl Workshop {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// The files in the folder `out`.
+    /// Returns the files in the folder `out`.
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let Ok(entries) = fs::read_dir(self.path("out")) else { return BTreeMap::new() };
         entries
@@ -112,7 +112,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// The name of an image of this version.
+/// Returns the name of an image of this version.
 fn image(rest: &str) -> String {
     format!("init-{}-x86_64{rest}", env!("CARGO_PKG_VERSION"))
 }
@@ -414,7 +414,7 @@ fn the_applets_of_the_real_busyboxes_are_found() {
     }
 }
 
-/// Past the test's captured output, so that it is seen.
+/// Writes past the test's captured output, so that it is seen.
 fn skip(why: &str) {
     io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).unwrap();
 }

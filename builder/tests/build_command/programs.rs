@@ -8,7 +8,7 @@ pub const APPLETS: [&str; 18] = [
     "udhcpc", "uevent", "zcat",
 ];
 
-/// A whole, static 64-bit x86 program that holds `data`. Header and program header as in the System V ABI.
+/// Returns a whole, static 64-bit x86 program that holds `data`. Header and program header as in the System V ABI.
 pub fn program(data: &[u8]) -> Vec<u8> {
     let size = 120 + data.len() as u64;
     let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
@@ -31,12 +31,12 @@ pub fn program(data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A BusyBox, as far as it can be told from outside.
+/// Returns a BusyBox, as far as it can be told from outside.
 pub fn busybox() -> Vec<u8> {
     program(format!("Usage\0{}\0\0", APPLETS.join("\0")).as_bytes())
 }
 
-/// A kernel module for 64-bit x86 with a section that only debuggers read.
+/// Returns a kernel module for 64-bit x86 with a section that only debuggers read.
 pub fn module(name: &str, depends: &str) -> Vec<u8> {
     let modinfo = format!("license=GPL\0name={name}\0depends={depends}\0vermagic=6.1.0-1-test SMP mod_unload \0");
     let mut module = Object::new(BinaryFormat::Elf, Architecture::X86_64, Endianness::Little);

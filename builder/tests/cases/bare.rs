@@ -20,7 +20,7 @@ pub fn init(folder: &Path, target: &str, modes: &str) -> PathBuf {
     file
 }
 
-/// These modules of a kernel with all they need, in the order in which they load.
+/// Returns these modules of a kernel with all they need, in the order in which they load.
 pub fn modules(tree: &Path, wanted: &[&str]) -> Vec<SelectedModule> {
     let wanted: Vec<String> = wanted.iter().map(|name| (*name).to_owned()).collect();
     ModuleTree::open(tree).and_then(|tree| tree.resolve(&wanted, &[])).expect("modules").modules

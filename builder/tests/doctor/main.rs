@@ -66,7 +66,7 @@ impl Bench {
         self.folder.path().join(name)
     }
 
-    /// A disk with image a, made with these arguments.
+    /// Returns a disk with image a, made with these arguments.
     fn disk(&self, arguments: &[&str]) -> PathBuf {
         let disk = self.at("disk.img");
         let mut command = command();

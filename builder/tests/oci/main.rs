@@ -55,7 +55,7 @@ fn fail(arguments: &[&str]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// An image for this machine whose config asks for something.
+/// Returns an image for this machine whose config asks for something.
 fn layout(folder: &Path, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// Everything that umoci and we both keep, one line a name.
+/// Lists everything that umoci and we both keep, one line a name.
 fn lines_of_folder(root: &Path) -> Vec<String> {
     let mut firsts: BTreeMap<u64, String> = BTreeMap::new();
     let found = walkdir::WalkDir::new(root).sort_by_file_name();

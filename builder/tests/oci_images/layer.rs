@@ -8,7 +8,7 @@ pub const FILE: EntryType = EntryType::Regular;
 /// A name: what it is, its content (where it leads, for a link) and its mode.
 pub type Row<'a> = (&'a str, EntryType, &'a [u8], u32);
 
-/// An uncompressed layer. Every name is root's.
+/// Returns an uncompressed layer. Every name is root's.
 pub fn layer(rows: &[Row<'_>]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (path, kind, content, mode) in rows {
@@ -18,7 +18,7 @@ pub fn layer(rows: &[Row<'_>]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// The header of a row, and what comes after it.
+/// Returns the header of a row, and what comes after it.
 pub fn header<'a>(path: &str, kind: EntryType, content: &'a [u8], mode: u32) -> (Header, &'a [u8]) {
     let mut header = Header::new_gnu();
     header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());

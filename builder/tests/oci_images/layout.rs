@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use base::digest::digest;
 use serde_json::{Value, json};
 
-/// A layout in `folder` with one image for `platform` (`amd64`, `arm/v6`) of these layers, each as it is stored and as it is unpacked.
+/// Returns a layout in `folder` with one image for `platform` (`amd64`, `arm/v6`) of these layers, each as it is stored and as it is unpacked.
 /// Returns how it is called.
 pub fn layout(folder: &Path, platform: &str, config: &Value, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
     let blobs = folder.join("blobs/sha256");

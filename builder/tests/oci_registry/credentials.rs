@@ -52,7 +52,7 @@ fn a_registry_with_a_password() {
     assert!(place.fail(&name, &[]).contains("config.json cannot be used"));
 }
 
-/// A server of tokens, and a registry that sends there.
+/// Returns a server of tokens, and a registry that sends there.
 fn with_tokens(tokens: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> (Server, Server) {
     let tokens = Server::start(tokens);
     let realm = format!("Bearer realm=\"http://{}/token\",service=\"it\"", tokens.address);

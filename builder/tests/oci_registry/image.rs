@@ -34,7 +34,7 @@ impl Blobs {
         (blobs, root, layer)
     }
 
-    /// An image of one layer whose `/init` says `text`; its manifest's descriptor and its layer's digest.
+    /// Returns an image of one layer whose `/init` says `text`; its manifest's descriptor and its layer's digest.
     pub fn image(&mut self, architecture: &str, text: &str) -> (Value, String) {
         let plain = layer(text);
         let layer = self.add("application/vnd.oci.image.layer.v1.tar+gzip", &gzip(&plain));
@@ -42,7 +42,7 @@ impl Blobs {
         (self.manifest(architecture, &plain, layer), name)
     }
 
-    /// An image of several layers, each with a file of its name; its manifest's descriptor and its layers' digests.
+    /// Returns an image of several layers, each with a file of its name; its manifest's descriptor and its layers' digests.
     pub fn image_of_layers(&mut self, architecture: &str, texts: &[&str]) -> (Value, Vec<String>) {
         let plain: Vec<Vec<u8>> = texts.iter().map(|text| layer(text)).collect();
         let layers: Vec<Value> =
@@ -52,7 +52,7 @@ impl Blobs {
         (self.manifest_of(architecture, &diff_ids, &layers), digests)
     }
 
-    /// A manifest of one layer, whatever its descriptor says.
+    /// Returns a manifest of one layer, whatever its descriptor says.
     pub fn manifest(&mut self, architecture: &str, plain: &[u8], layer: Value) -> Value {
         self.manifest_of(architecture, &[format!("sha256:{}", digest(plain))], &[layer])
     }
@@ -70,7 +70,7 @@ impl Blobs {
         self.document(INDEX, &json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests }))
     }
 
-    /// As an OCI layout, for skopeo.
+    /// Writes it as an OCI layout, for skopeo.
     pub fn write_layout(&self, folder: &Path, root: &Value) {
         let blobs = folder.join("blobs/sha256");
         fs::create_dir_all(&blobs).unwrap();
@@ -87,7 +87,7 @@ pub fn digest_of(descriptor: &Value) -> String {
     descriptor["digest"].as_str().unwrap().to_owned()
 }
 
-/// A layer with an `/init` that says `text`, and something that does not compress.
+/// Returns a layer with an `/init` that says `text`, and something that does not compress.
 pub fn layer(text: &str) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     for (path, mode, content) in [("init", 0o755, text.as_bytes()), ("noise", 0o644, &super::noise(200_000))] {

@@ -73,12 +73,12 @@ impl Place {
         said
     }
 
-    /// The cache's whole blobs.
+    /// Returns the cache's whole blobs.
     pub fn kept(&self) -> Vec<String> {
         names(&self.path("cache/oci")).into_iter().filter(|name| !name.starts_with('.')).collect()
     }
 
-    /// Entries of the cache whose blob is not what its name says.
+    /// Returns entries of the cache whose blob is not what its name says.
     pub fn wrong(&self) -> Vec<String> {
         let is_right = |name: &String| {
             let blob = fs::read(self.path("cache/oci").join(name).join("blob")).unwrap();

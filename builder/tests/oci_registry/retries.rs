@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A layer of four mebibytes that do not compress, and the image that it makes.
+/// Returns a layer of four mebibytes that do not compress, and the image that it makes.
 fn large() -> (Blobs, Value, String) {
     let mut blobs = Blobs::default();
     let mut plain = layer("x");

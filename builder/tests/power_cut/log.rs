@@ -116,20 +116,20 @@ impl Log {
         self.entries.iter().filter(|entry| entry.length > 0).map(|entry| (entry.start, entry.length))
     }
 
-    /// The disk after the first `count` entries, all of them written.
+    /// Returns the disk after the first `count` entries, all of them written.
     pub fn whole(&self, count: usize) -> Replay {
         let mut replay = self.nothing();
         self.entries[..count].iter().for_each(|entry| replay.put(entry.start, entry.length, entry.content));
         replay
     }
 
-    /// The disk after a cut at a random moment, with a random part of what was not flushed. `durable`: what was flushed before
+    /// Returns the disk after a cut at a random moment, with a random part of what was not flushed. `durable`: what was flushed before
     /// the cut is on the disk; without it any write may be lost, which no disk that keeps its word does.
     pub fn cut(&self, numbers: &mut Numbers, durable: bool) -> Replay {
         self.cut_at(1 + numbers.below(self.entries.len()), numbers, durable)
     }
 
-    /// As [`Self::cut`], after `count` entries.
+    /// Returns the same as [`Self::cut`], after `count` entries.
     pub fn cut_at(&self, count: usize, numbers: &mut Numbers, durable: bool) -> Replay {
         let flushed = self.entries[..count].iter().rposition(|entry| entry.flags & FLUSH != 0).filter(|_| durable);
         let mut replay = self.whole(flushed.unwrap_or(0));

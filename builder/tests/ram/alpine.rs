@@ -15,7 +15,7 @@ const APPLETS: [&str; 12] =
 /// Its largest file, in bytes: many blocks, of which gzip takes nothing away.
 const NOISE: usize = 5 << 20;
 
-/// A distribution's layer, and one above it that takes away, changes and adds.
+/// Returns a distribution's layer, and one above it that takes away, changes and adds.
 fn image(lab: &Lab) -> String {
     let mut base = Layer::new().folder("bin/", 0o755).file("bin/busybox", 0o755, &lab.busybox("i686"));
     for applet in APPLETS {

@@ -68,7 +68,7 @@ pub fn process_1(lab: &Lab) {
     lab.run(&image, &["--disk", "--pid1", "real"], &[]).expect(0).expect_lines(&["started as process 1"]);
 }
 
-/// A file of a gibibyte, as a sparse member (GNU tar's manual, "Old GNU Format").
+/// Returns a file of a gibibyte, as a sparse member (GNU tar's manual, "Old GNU Format").
 fn gibibyte() -> Layer {
     const SIZE: u64 = 1 << 30;
     const DATA: u64 = 512;
@@ -88,7 +88,7 @@ fn gibibyte() -> Layer {
     Layer::new().member(header, "large", &[b'x'; DATA as usize])
 }
 
-/// A cache whose disks are its own, and all else that of the others.
+/// Returns a cache whose disks are its own, and all else that of the others.
 fn cache_of_its_own(lab: &Lab) -> PathBuf {
     let folder = lab.folder();
     let shared = initramfs_overlay::cache::open().expect("the cache");

@@ -66,7 +66,7 @@ pub fn systemd(lab: &Lab) {
     ended.expect(0).expect_lines(&["state running", "process 1 is systemd with PROBE=own"]);
 }
 
-/// A root of Debian's that is small and has systemd, made once; `None`, which is said, where it cannot be made.
+/// Returns a root of Debian's that is small and has systemd, made once; `None`, which is said, where it cannot be made.
 fn debian() -> Option<String> {
     if let Err(reason) = crate::ended::need(&["mmdebstrap"]) {
         eprintln!("SKIPPED: {reason}");

@@ -11,7 +11,7 @@ use crate::made;
 pub struct Layer(Builder<Vec<u8>>);
 
 impl Layer {
-    /// An empty one.
+    /// Returns an empty one.
     pub fn new() -> Self {
         Self(Builder::new(Vec::new()))
     }
@@ -43,13 +43,13 @@ impl Layer {
         self
     }
 
-    /// An extended attribute of what comes next.
+    /// Returns an extended attribute of what comes next.
     pub fn attribute(mut self, name: &str, value: &[u8]) -> Self {
         self.0.append_pax_extensions([(format!("SCHILY.xattr.{name}").as_str(), value)]).expect("an attribute");
         self
     }
 
-    /// A member with a header of one's own.
+    /// Returns a member with a header of one's own.
     pub fn member(mut self, mut header: Header, path: &str, content: &[u8]) -> Self {
         self.0.append_data(&mut header, path, content).expect("a member");
         self
@@ -60,7 +60,7 @@ impl Layer {
     }
 }
 
-/// A layout with one image in `folder`. Returns how it is called.
+/// Returns a layout with one image in `folder`. Returns how it is called.
 pub fn layout(folder: &Path, platform: &str, config: &Value, layers: Vec<Layer>) -> String {
     let layers: Vec<_> = layers.into_iter().map(Layer::bytes).map(|bytes| (bytes.clone(), bytes)).collect();
     made::layout(folder, platform, config, &layers)

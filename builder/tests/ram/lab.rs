@@ -39,19 +39,19 @@ impl Lab {
         Ok(Self { work: TempDir::new().map_err(|error| error.to_string())? })
     }
 
-    /// A new folder for one test.
+    /// Returns a new folder for one test.
     pub fn folder(&self) -> PathBuf {
         tempfile::Builder::new().tempdir_in(self.work.path()).expect("a folder").keep()
     }
 
-    /// BusyBox for a target.
+    /// Returns BusyBox for a target.
     pub fn busybox(&self, name: &str) -> Vec<u8> {
         let cache = initramfs_overlay::cache::open().expect("the cache");
         let target = target::named(name).expect("a target");
         busybox_image::get(target, None, &cache, sources::Substitute::Allow, &Progress::none()).expect("BusyBox").bytes
     }
 
-    /// The layer of a small distribution: a shell with its tools, users and groups.
+    /// Returns the layer of a small distribution: a shell with its tools, users and groups.
     pub fn base(&self) -> Layer {
         let mut layer = Layer::new().folder("bin/", 0o755).file("bin/busybox", 0o755, &self.busybox("x86_64"));
         for applet in APPLETS {
@@ -64,30 +64,30 @@ impl Lab {
             .folder("tmp/", 0o1777)
     }
 
-    /// An image of that layer which runs a shell.
+    /// Returns an image of that layer which runs a shell.
     pub fn image(&self) -> String {
         self.image_with(&json!({ "Entrypoint": ["/bin/sh", "-c"] }), vec![self.base()])
     }
 
-    /// An image for x86_64.
+    /// Returns an image for x86_64.
     pub fn image_with(&self, config: &Value, layers: Vec<Layer>) -> String {
         layout(&self.folder(), "amd64", config, layers)
     }
 
-    /// A subcommand with these arguments, run to its end.
+    /// Runs a subcommand with these arguments to its end.
     pub fn finish(&self, subcommand: &str, arguments: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
         run(command.arg(subcommand).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()))
     }
 
-    /// `oci` with these arguments.
+    /// Returns `oci` with these arguments.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
         command.arg("oci").args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
         command
     }
 
-    /// `oci run` of an image: options, then what follows `--`.
+    /// Runs `oci run` of an image: options, then what follows `--`.
     pub fn run(&self, image: &str, options: &[&str], arguments: &[&str]) -> Ended {
         let mut command = self.command(&["run", image, "--accel", "tcg", "--timeout", "300s"]);
         command.args(options).arg("--").args(arguments);
@@ -103,7 +103,7 @@ impl Lab {
         (file, serde_json::from_str(&ended.output).expect("JSON"))
     }
 
-    /// Debian's kernel for a target.
+    /// Returns Debian's kernel for a target.
     pub fn kernel(&self, name: &str) -> Kernel {
         let target = target::named(name).expect("a target");
         let cache = initramfs_overlay::cache::open().expect("the cache");

@@ -28,7 +28,7 @@ impl Socket {
         Self(UnixListener::bind(&path).expect("a socket"), path.to_str().expect("UTF-8").to_owned())
     }
 
-    /// QEMU's arguments for it.
+    /// Returns QEMU's arguments for it.
     pub fn arguments(&self) -> [String; 4] {
         [
             "-chardev".into(),
@@ -38,7 +38,7 @@ impl Socket {
         ]
     }
 
-    /// The monitor, once QEMU is there.
+    /// Returns the monitor, once QEMU is there.
     pub fn accept(self) -> Monitor {
         let time = Timespec::try_from(Duration::from_secs(60)).expect("a time");
         let waiting = poll(&mut [PollFd::new(&self.0.as_fd(), PollFlags::IN)], Some(&time));

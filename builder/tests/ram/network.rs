@@ -11,7 +11,7 @@ use crate::{
     monitor::Socket,
 };
 
-/// The system with modules of its kernel.
+/// Returns the system with modules of its kernel.
 pub fn system(lab: &Lab, name: &str, modules: &str) -> PathBuf {
     let tree = kernel(name).modules;
     build(lab, name, &["--module-tree", tree.to_str().expect("UTF-8"), "--modules", modules]).0

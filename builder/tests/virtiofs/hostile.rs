@@ -11,7 +11,7 @@ use base::digest::digest;
 
 use crate::lab::Lab;
 
-/// All names below a directory, with everything that a write would change.
+/// Returns all names below a directory, with everything that a write would change.
 fn look(folder: &Path) -> Vec<String> {
     let mut all = Vec::new();
     let mut pending = vec![folder.to_owned()];

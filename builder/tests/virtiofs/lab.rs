@@ -50,17 +50,17 @@ impl Lab {
         })
     }
 
-    /// A new folder for one test.
+    /// Returns a new folder for one test.
     pub fn folder(&self) -> PathBuf {
         tempfile::Builder::new().tempdir_in(self.work.path()).expect("a folder").keep()
     }
 
-    /// A root folder with a shell.
+    /// Returns a root folder with a shell.
     pub fn root(&self) -> PathBuf {
         self.root_with(&self.busybox)
     }
 
-    /// A root folder with a shell for another target.
+    /// Returns a root folder with a shell for another target.
     pub fn root_of(&self, name: &str) -> PathBuf {
         let cache = initramfs_overlay::cache::open().expect("the cache");
         let target = target::named(name).expect("a target");
@@ -80,7 +80,7 @@ impl Lab {
         root
     }
 
-    /// `vm` on `root` with Debian's kernel under TCG.
+    /// Returns `vm` on `root` with Debian's kernel under TCG.
     pub fn command(&self, root: &Path) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
         command.arg("vm").arg(root).args(["--kernel", "debian", "--accel", "tcg", "--timeout", "300s"]);
@@ -88,7 +88,7 @@ impl Lab {
         command
     }
 
-    /// The same, running `script` in the machine's shell.
+    /// Does the same, running `script` in the machine's shell.
     pub fn script(&self, root: &Path, arguments: &[&str], script: &str) -> Ended {
         run(self.command(root).args(arguments).args(["--", "-c", script]))
     }
@@ -104,7 +104,7 @@ pub fn start_until(command: &mut Command, words: &str) -> Child {
     child
 }
 
-/// All processes below `process`.
+/// Returns all processes below `process`.
 pub fn descendants(process: u32) -> Vec<u32> {
     let mut all = Vec::new();
     let mut pending = vec![process];

@@ -253,7 +253,7 @@ impl Keys {
     }
 }
 
-/// The first sector of a disk with a GPT, and nothing behind it (UEFI 2.10, "Protective MBR").
+/// Returns the first sector of a disk with a GPT, and nothing behind it (UEFI 2.10, "Protective MBR").
 fn protective() -> Vec<u8> {
     let mut bytes = vec![0; 64 << 10];
     bytes[446 + 4] = 0xee;
@@ -263,7 +263,7 @@ fn protective() -> Vec<u8> {
     bytes
 }
 
-/// A black box after boots that ended so: `good`, `crashed`, or the code and the step of a failure.
+/// Returns a black box after boots that ended so: `good`, `crashed`, or the code and the step of a failure.
 fn black_box(boots: &[String]) -> Vec<u8> {
     let mut bytes = vec![blackbox::FILL; blackbox::SIZE];
     for words in boots {
@@ -280,7 +280,7 @@ fn black_box(boots: &[String]) -> Vec<u8> {
     bytes
 }
 
-/// The smallest FAT32 filesystem with the text of the black box: 32 sectors, a table of one, and clusters of a sector.
+/// Returns the smallest FAT32 filesystem with the text of the black box: 32 sectors, a table of one, and clusters of a sector.
 fn boot_partition() -> Vec<u8> {
     let clusters = u32::try_from(blackbox::TEXT_SIZE / 512).unwrap();
     let mut disk = vec![0; (33 + 1 + clusters as usize) * 512];
@@ -312,7 +312,7 @@ fn boot_partition() -> Vec<u8> {
     disk
 }
 
-/// The start of a program for the processor `machine` (`e_machine`): an ELF header and one program header, which names the loader.
+/// Returns the start of a program for the processor `machine` (`e_machine`): an ELF header and one program header, which names the loader.
 fn elf(machine: u16, loader: Option<&str>) -> Vec<u8> {
     let name = loader.map(|loader| format!("{loader}\0")).unwrap_or_default();
     let mut bytes = vec![0; 64 + 56];
@@ -326,7 +326,7 @@ fn elf(machine: u16, loader: Option<&str>) -> Vec<u8> {
     bytes
 }
 
-/// A squashfs superblock that claims `claims` bytes, in a file of `size`; `mark` says which image it is.
+/// Returns a squashfs superblock that claims `claims` bytes, in a file of `size`; `mark` says which image it is.
 fn image(mark: &str, size: u64, claims: u64) -> Node {
     let mut bytes = vec![0; 48];
     bytes[..4].copy_from_slice(b"hsqs");
@@ -335,7 +335,7 @@ fn image(mark: &str, size: u64, claims: u64) -> Node {
     Node::File(bytes, size, 0o644)
 }
 
-/// An ext4 superblock and its first group descriptor, as far as init reads them (kernel,
+/// Returns an ext4 superblock and its first group descriptor, as far as init reads them (kernel,
 /// Documentation/filesystems/ext4/super.rst): clean, 100 inodes, the first of a file being 11.
 fn superblock(files: u32, has_quota: bool, folds_case: bool) -> Vec<u8> {
     let mut bytes = vec![0; 4096];
@@ -357,7 +357,7 @@ fn superblock(files: u32, has_quota: bool, folds_case: bool) -> Vec<u8> {
     bytes
 }
 
-/// The smallest ELF file with a `.modinfo`: a file header, the sections' names and contents, three section headers.
+/// Returns the smallest ELF file with a `.modinfo`: a file header, the sections' names and contents, three section headers.
 fn module(vermagic: &str) -> Vec<u8> {
     let names = b"\0.modinfo\0.shstrtab\0";
     let info = format!("vermagic={vermagic} SMP mod_unload\0");

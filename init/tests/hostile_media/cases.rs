@@ -196,7 +196,7 @@ const QUIET: Scene = Scene {
 /// Names on `img` that are also replaced where no other image is there.
 const ONLY_IMAGE: [&str; 2] = ["root-squashfs.img", "root-squashfs.img.minisig"];
 
-/// The settings in which a medium is replaced, without and with a key.
+/// Returns the settings in which a medium is replaced, without and with a key.
 fn scenes(role: Role) -> Vec<Scene> {
     let good = Scene { update: Update::Good, ..QUIET };
     let bad = Scene { update: Update::Bad, ..QUIET };

@@ -24,7 +24,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Files by name and content; equal content is not linked.
+    /// Returns files by name and content; equal content is not linked.
     pub fn new(files: &[(&str, Vec<u8>)]) -> Self {
         let names = files.iter().enumerate().map(|(number, (name, _))| ((*name).to_string(), number)).collect();
         Self { names, contents: files.iter().map(|(_, content)| content.clone()).collect() }
@@ -106,7 +106,7 @@ impl Filesystem {
         self.renames.clear();
     }
 
-    /// Everything a power cut may leave now.
+    /// Returns everything a power cut may leave now.
     fn cut(&self) -> Vec<Files> {
         let names: Vec<&String> = self.names.keys().collect();
         let may_hold: Vec<&Vec<Option<usize>>> = self.names.values().collect();
@@ -146,7 +146,7 @@ impl Filesystem {
         }
     }
 
-    /// These names, with everything that their files may hold.
+    /// Returns these names, with everything that their files may hold.
     fn files<'n>(&self, there: impl Iterator<Item = (&'n String, usize)>) -> Vec<Files> {
         // Numbered by first appearance, so that equal disks are equal.
         let mut order: Vec<usize> = Vec::new();
@@ -323,7 +323,7 @@ fn torn(content: &[u8], blocks: usize) -> Vec<Vec<u8>> {
     short.chain(zeroed).collect()
 }
 
-/// A stand-in for SHA-256.
+/// Returns a stand-in for SHA-256.
 pub fn sum(content: &[u8]) -> Digest {
     let sum = content
         .iter()
@@ -334,7 +334,7 @@ pub fn sum(content: &[u8]) -> Digest {
 /// Bytes of an image: a whole sector, as a loop device shows no part of one.
 pub const IMAGE_SIZE: usize = 512;
 
-/// An image: a squashfs superblock that claims its length, a mark, and an end that is not zero.
+/// Returns an image: a squashfs superblock that claims its length, a mark, and an end that is not zero.
 pub fn image(mark: char) -> Vec<u8> {
     let mut bytes = vec![b'.'; IMAGE_SIZE];
     bytes[..4].copy_from_slice(b"hsqs");
@@ -364,7 +364,7 @@ impl Signatures for Model {
     }
 }
 
-/// The partitions.
+/// Returns the partitions.
 fn volumes() -> [Volume; 3] {
     let volume = |name: &str, label: &str| Volume {
         name: name.into(),

@@ -28,7 +28,7 @@ fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A root with everything in it, and its archive as `cpio` and `find` make it.
+/// Makes a root with everything in it, and its archive as `cpio` and `find` make it.
 fn make(folder: &Path) {
     let owners = if is_root() {
         "chown 5:6 root/etc root/etc/a; chown -h 7:8 root/sbin; mknod root/dev/null c 1 3; mknod root/dev/sda b 8 0; chmod 640 root/dev/sda"
@@ -108,7 +108,7 @@ fn it_is_as_cpio_unpacks_it() {
     }
 }
 
-/// An entry of a newc archive.
+/// Returns an entry of a newc archive.
 fn entry(name: &str, mode: u32, inode: u32, links: u32, content: &[u8]) -> Vec<u8> {
     let size = content.len();
     let numbers = [inode, mode, 0, 0, links, 9, u32::try_from(size).unwrap(), 0, 0, 0, 0, name.len() as u32 + 1, 0];

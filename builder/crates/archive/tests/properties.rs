@@ -11,7 +11,7 @@ use initramfs_overlay_archive::{
 };
 use proptest::{collection::vec, prelude::*, sample};
 
-/// Few names and odd ones, so that clashes, links and directories in directories happen.
+/// Returns few names and odd ones, so that clashes, links and directories in directories happen.
 fn path() -> impl Strategy<Value = Vec<u8>> {
     let part =
         sample::select(vec![&b"a"[..], b"b", b"a-b", b"new\nline", b"\xff\xfe", "größe".as_bytes(), b"...", b" "]);
@@ -32,7 +32,7 @@ fn entry() -> impl Strategy<Value = Entry> {
         .prop_map(|(entry, mode, uid, gid, mtime)| Entry { mode, uid, gid, mtime, ..entry })
 }
 
-/// A tree, and its names with their entries and what they are hard links of, to put it together once more.
+/// Returns a tree, and its names with their entries and what they are hard links of, to put it together once more.
 fn tree() -> impl Strategy<Value = Tree> {
     (vec((path(), entry()), 0..12), vec((any::<sample::Index>(), path()), 0..6)).prop_map(|(entries, links)| {
         let mut tree = Tree::new();
@@ -60,7 +60,7 @@ fn bytes(tree: &Tree, mtime: u32) -> Vec<u8> {
     bytes
 }
 
-/// As quickly as can be: the reader is tested, not the level. Setting up zstd's highest takes a tenth of a second.
+/// Compresses as quickly as can be: the reader is tested, not the level. Setting up zstd's highest takes a tenth of a second.
 fn compressed(compression: Compression, bytes: &[u8]) -> Vec<u8> {
     match compression {
         Compression::Zstd => zstd::encode_all(bytes, 1).unwrap(),
@@ -72,7 +72,7 @@ fn compressed(compression: Compression, bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The same names, entries and links, inserted in the order that `order` says.
+/// Returns the same names, entries and links, inserted in the order that `order` says.
 fn put_together_again(tree: &Tree, order: &[usize]) -> Tree {
     let nodes: Vec<_> = tree.iter().collect();
     let mut again = Tree::new();

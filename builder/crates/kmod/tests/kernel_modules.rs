@@ -14,7 +14,7 @@ use object::{Object, ObjectSection, ObjectSymbol, RelocationTarget, SectionFlags
 
 const VARIABLE: &str = "INITRAMFS_OVERLAY_TEST_KERNELS";
 
-/// The kernels to test with, read once. Writes past the test's captured output where there are none.
+/// Returns the kernels to test with, read once. Writes past the test's captured output where there are none.
 fn kernels(test: &str) -> &'static [(PathBuf, ModuleTree)] {
     static KERNELS: OnceLock<Vec<(PathBuf, ModuleTree)>> = OnceLock::new();
     let Some(folder) = env::var_os(VARIABLE) else {
@@ -39,7 +39,7 @@ fn resolve(tree: &ModuleTree, wanted: &[&str]) -> Selection {
     tree.resolve(&wanted, &[]).unwrap()
 }
 
-/// The names, after a check that every module stands behind all it needs.
+/// Returns the names, after a check that every module stands behind all it needs.
 fn ordered(selection: &Selection) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for module in selection.index().modules {

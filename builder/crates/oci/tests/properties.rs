@@ -18,7 +18,7 @@ use proptest::{collection::vec, prelude::*, sample};
 use serde_json::{Map, Value, json};
 use tar::{EntryType, Header};
 
-/// Few names and evil ones, so that clashes, links and whiteouts meet.
+/// Returns few names and evil ones, so that clashes, links and whiteouts meet.
 fn path() -> impl Strategy<Value = Vec<u8>> {
     let part =
         sample::select(vec![&b"a"[..], b"b", b"..", b".", b"", b".wh.a", b".wh..wh..opq", b".wh.", b"\xff", b"a-b"]);
@@ -62,7 +62,7 @@ fn read(bytes: &[u8], mut visit: impl FnMut(&initramfs_overlay_oci::tarball::Mem
     count
 }
 
-/// A document with the keys of the specification and values of any kind.
+/// Returns a document with the keys of the specification and values of any kind.
 fn document() -> impl Strategy<Value = Value> {
     let text = || {
         sample::select(vec![

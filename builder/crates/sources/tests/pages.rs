@@ -13,7 +13,7 @@ fn with_table(page: &str, name: &str, table: &str) -> Option<String> {
     Some([before, &begin, table, &end, after].concat())
 }
 
-/// The tables by page and name.
+/// Returns the tables by page and name.
 fn tables() -> [(&'static str, &'static str, String); 3] {
     let targets = target::all().unwrap();
     let short = targets.iter().map(|target| format!("| `{}` | {} |\n", target.name, target.processor));
