@@ -16,7 +16,7 @@ pub struct Key {
     pub text: String,
 }
 
-/// Says what has to be signed for an image with keys: the words of a build.
+/// The words of a build about what has to be signed for an image with keys.
 pub const TO_BE_SIGNED: &str = "to be signed by one of these keys (minisign -S -H -m FILE), with FILE.minisig beside FILE: every image on img \
                                and newimg, and every kernel module on boot that is not baked in (modules/<kernel-version>/squashfs.ko)";
 

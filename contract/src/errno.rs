@@ -11,7 +11,7 @@ pub const ESRCH: i32 = 3;
 pub const EIO: i32 = 5;
 /// No such device or address: the device is gone.
 pub const ENXIO: i32 = 6;
-/// Not an executable that this kernel can run.
+/// Exec format error: not an executable that this kernel can run.
 pub const ENOEXEC: i32 = 8;
 /// Out of memory.
 pub const ENOMEM: i32 = 12;

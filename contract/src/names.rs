@@ -38,7 +38,7 @@ pub const SUPPORT_URL: &str = "/etc/support-url";
 pub const RECOVER_PASSWORD: &str = "/etc/recover.password";
 /// File by which a shell of the debug variant asks for that menu.
 pub const RECOVER_REQUEST: &str = "/run/initramfs/recover";
-/// Says that this is an initramfs, and which one (systemd looks for it).
+/// The file that says that this is an initramfs, and which one (systemd looks for it).
 pub const INITRD_RELEASE: &str = "/etc/initrd-release";
 /// Folder of the modules, below the root of whatever holds them.
 pub const MODULES_DIR: &str = "lib/modules";
@@ -79,7 +79,7 @@ pub const INIT: &str = "/sbin/init";
 pub const UPPER: &str = "upper";
 /// Scratch folder of overlayfs, below [`OVERLAY_DIR`].
 pub const WORK: &str = "work";
-/// Kept read-only layer over the image, below [`OVERLAY_DIR`].
+/// The kept read-only layer over the image, below [`OVERLAY_DIR`].
 pub const PERSISTENT: &str = "persistent";
 /// `persistent` of a damaged overlay partition, on the image partition until it is back.
 pub const SAVED: &str = "persistent-saved";

@@ -73,7 +73,7 @@ impl MachineArgs {
         size: u64,
         mut run: impl FnMut(Accelerator, Limits) -> Result<(Outcome, String), E>,
     ) -> Result<(Outcome, String, Accelerator), E> {
-        /// For a kernel, and for a second of an initramfs that is unpacked, in seconds and bytes.
+        /// The seconds that a kernel gets, and the bytes of an initramfs for which it gets one more to unpack them.
         const KERNEL: u64 = 30;
         const UNPACKED: u64 = 8 << 20;
         let is_chosen = self.accel.is_none() && accelerator == Accelerator::Kvm;

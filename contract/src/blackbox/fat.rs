@@ -4,7 +4,7 @@
 
 use super::text::TEXT_SIZE;
 
-/// Reads so many bytes of a device from an offset on; none where that is not possible.
+/// A function that reads so many bytes of a device from an offset on; none where that is not possible.
 pub type Read<'a> = &'a mut dyn FnMut(u64, usize) -> Option<Vec<u8>>;
 
 /// The name as a directory has it.

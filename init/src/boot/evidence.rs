@@ -223,7 +223,7 @@ fn look_for_write_protection(card: &mut Card, error: &Error, kernel: &mut dyn Ma
 /// Returns the kernel's errors in the records of its log since `start`, in microseconds, the last ones. What init itself and others wrote
 /// there is left out.
 fn complaints(log: &[u8], start: u64) -> Vec<String> {
-    /// As many as a card shows.
+    /// The most lines that a card shows.
     const MOST: usize = 3;
     /// Kernel, include/linux/kern_levels.h, KERN_ERR: that and what is worse.
     const ERROR: u32 = 3;

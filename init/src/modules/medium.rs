@@ -109,7 +109,7 @@ fn refused(path: &str, reason: String) -> Error {
     Error::ModuleLoad { path: path.into(), source: std::io::Error::new(std::io::ErrorKind::InvalidInput, reason) }
 }
 
-/// Takes a file, by its path, out of a directory.
+/// A function that takes a file, by its path, out of a directory.
 type Take<'a> = &'a mut dyn FnMut(&mut dyn Machine, String) -> Result<ModuleFile>;
 
 /// Returns the files of module `name` and of all it needs, in load order. `find` says where the list of all modules is.

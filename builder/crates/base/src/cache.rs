@@ -22,7 +22,7 @@ mod pin;
 use self::list::{LIST, List, Listed, stamp};
 pub use self::pin::{Pin, tree_digest};
 
-/// In a room: who reads entries there holds a shared lock of it.
+/// The file of a room on which those who read entries there hold a shared lock.
 const READERS: &str = ".readers.lock";
 
 /// The end of the name of a file that an entry will be made of, kept when its making is interrupted.

@@ -116,7 +116,7 @@ impl Drop for Hook {
     }
 }
 
-/// Takes the signals, as long as this lives: whoever listens ends the program in order.
+/// A receiver of the signals, as long as it lives: whoever listens ends the program in order.
 #[derive(Debug)]
 pub struct Listener(());
 

@@ -21,7 +21,7 @@ pub struct Program {
     pub package: &'static str,
 }
 
-/// Makes squashfs images.
+/// The program that makes squashfs images.
 pub const MKSQUASHFS: Program = Program { name: "mksquashfs", package: "squashfs-tools" };
 
 /// The directories of administrators' programs on Debian. They are not in the `PATH` of ordinary users.

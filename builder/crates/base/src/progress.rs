@@ -10,7 +10,7 @@ pub fn tell(line: fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Shows progress to a person.
+/// A display that shows progress to a person.
 pub trait Display: Debug + Send + Sync {
     /// Begins a step; `text` says what is being done: "armv6l: compiling init". `total` is the number of bytes to come, where that is known.
     fn begin(&self, text: &str, total: Option<u64>) -> Box<dyn Bar>;

@@ -23,7 +23,7 @@ use super::{
     size::{GIB, KIB, MIB},
 };
 
-/// Makes ext4 filesystems.
+/// The program that makes ext4 filesystems.
 pub const MKE2FS: Program = Program { name: "mke2fs", package: "e2fsprogs" };
 /// Writes into filesystems that are not mounted.
 pub const DEBUGFS: Program = Program { name: "debugfs", package: "e2fsprogs" };

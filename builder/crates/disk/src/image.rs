@@ -19,7 +19,7 @@ use crate::{Error, Result};
 
 use super::content::Owner;
 
-/// Makes EROFS images.
+/// The program that makes EROFS images.
 pub const MKFS_EROFS: Program = Program { name: "mkfs.erofs", package: "erofs-utils" };
 
 /// The two kinds of read-only image that the init mounts.

@@ -22,9 +22,9 @@ use super::{
     size::{GIB, KIB, MIB},
 };
 
-/// Makes FAT filesystems.
+/// The program that makes FAT filesystems.
 pub const MKFS_VFAT: Program = Program { name: "mkfs.vfat", package: "dosfstools" };
-/// Makes folders in FAT filesystems.
+/// The program that makes directories in FAT filesystems.
 pub const MMD: Program = Program { name: "mmd", package: "mtools" };
 /// Copies files into FAT filesystems.
 pub const MCOPY: Program = Program { name: "mcopy", package: "mtools" };

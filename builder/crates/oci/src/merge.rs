@@ -10,7 +10,7 @@ use tar::EntryType;
 
 use super::tarball::Member;
 
-/// As many as Linux follows (`MAXSYMLINKS`, `include/linux/namei.h`).
+/// The most links that are followed, as in Linux (`MAXSYMLINKS`, `include/linux/namei.h`).
 const LINKS_MAX: usize = 40;
 /// More names are not remembered: an image of millions of files is a bomb, not a root.
 pub const NAMES_MAX: usize = 2_000_000;

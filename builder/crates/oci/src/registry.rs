@@ -65,7 +65,7 @@ pub struct Access {
     pub progress: Progress,
 }
 
-/// That time where nobody says another one.
+/// The time without progress after which a registry is given up, where nobody says another one.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 impl Default for Access {
@@ -100,7 +100,7 @@ struct Endpoint {
 /// Blobs in the cache, one entry each.
 const ROOM: &str = "oci";
 const BLOB: &str = "blob";
-/// So many layers come at the same time, as with Docker.
+/// The number of layers that are fetched at the same time, as with Docker.
 const AT_ONCE: usize = 3;
 /// The size of this part of the cache, in bytes, above which the least recently used blobs are removed.
 const ROOM_MAX: u64 = 10 << 30;

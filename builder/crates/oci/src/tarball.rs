@@ -87,7 +87,7 @@ pub struct Fault {
     pub reason: String,
 }
 
-/// Reads members from a tar stream.
+/// A reader of the members of a tar stream.
 pub struct Reader<R> {
     inner: R,
     /// Bytes of the current member that were not read, and its padding.

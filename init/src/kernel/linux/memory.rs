@@ -11,8 +11,8 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// In front of each block: its length with this. Blocks start at multiples of it, as much as C wants for any type. In front of memory
-/// with a larger alignment, which starts inside a block: its distance from the block's own memory, and [`INSIDE`].
+/// Bytes in front of each block, which hold its length, these included. Blocks start at multiples of it, as much as C wants for any type. In
+/// front of memory with a larger alignment, which starts inside a block: its distance from the block's own memory, and [`INSIDE`].
 const HEADER: usize = 16;
 
 /// The bit that no length and no distance has, as both are multiples of [`HEADER`].
@@ -21,7 +21,7 @@ const INSIDE: usize = 1;
 /// The smallest block, and the first list.
 const SMALLEST: usize = 32;
 
-/// From this length on a block is a mapping of its own.
+/// The length from which on a block is a mapping of its own.
 const BIG: usize = 256 << 10;
 
 /// A list for each power of two from [`SMALLEST`] to below [`BIG`].

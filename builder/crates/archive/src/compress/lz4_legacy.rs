@@ -75,7 +75,7 @@ impl<W: Write> Write for Encoder<W> {
     }
 }
 
-/// Reads legacy frames to the end of `source`. Holds one block.
+/// A reader of legacy frames to the end of `source`. Holds one block.
 ///
 /// Nothing marks a frame's end, so whatever follows it must be another frame or zero padding: the kernel's reader takes
 /// the next four bytes for a length, too.

@@ -21,7 +21,7 @@ const GZIP: u16 = 1;
 const NO_XATTR: u16 = 1 << 9;
 /// Metadata comes in blocks of so many bytes before their compression.
 const METADATA: usize = 8192;
-/// In a block's length: it is not compressed.
+/// The bit in a block's length for one that is not compressed.
 const PLAIN: u16 = 1 << 15;
 /// The kind of a directory's inode that is not a [`LargeDirectory`].
 const DIRECTORY: u16 = 1;

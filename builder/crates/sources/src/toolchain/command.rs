@@ -10,7 +10,7 @@ use base::program;
 use super::{Toolchain, cargo_features, crates, environment};
 use crate::{Result, target::Target};
 
-/// Tells the compiled command that it is to know nothing of the machine that builds it.
+/// The variable that tells the compiled command to know nothing of the machine that builds it.
 const VARIABLE: &str = "INITRAMFS_OVERLAY_STATIC";
 
 /// Flags for rustc: the start files come from Zig's musl, as for init.

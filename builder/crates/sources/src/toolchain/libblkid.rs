@@ -36,7 +36,7 @@ pub const SOURCE: Pinned = Pinned {
 
 const CONFIG: &str = include_str!("libblkid-config.h");
 
-/// In place of parts of the C library.
+/// C that takes the place of parts of the C library.
 const LIBC: &str = include_str!("libblkid-libc.c");
 
 /// Included before everything else. libblkid's debugging messages, which only an environment variable could turn on, are left
@@ -64,7 +64,7 @@ static inline void *heap_block(size_t length) { void *block = malloc(length); re
 #define munmap(address, length) free(address)
 "#;
 
-/// In place of libcommon's questions to sysfs. Init lists the block devices itself, and a device mapper's private volumes and
+/// C that takes the place of libcommon's questions to sysfs. Init lists the block devices itself, and a device mapper's private volumes and
 /// CD-ROM drives, which libblkid would ask about for each device, are none of its business.
 const SYSFS: &str = r#"#include "sysfs.h"
 int sysfs_devno_is_dm_private(dev_t devno, char **uuid) { return 0; }
@@ -74,7 +74,7 @@ char *sysfs_devno_to_devpath(dev_t devno, char *path, size_t size) { return NULL
 char *sysfs_chrdev_devno_to_devname(dev_t devno, char *name, size_t size) { return NULL; }
 "#;
 
-/// In place of libcommon's reader of sysfs, which nobody gets one of ([`SYSFS`]): it would bring all of scanf along.
+/// C that takes the place of libcommon's reader of sysfs, which nobody gets one of ([`SYSFS`]): it would bring all of scanf along.
 const PATH: &str = r#"#include "path.h"
 void ul_unref_path(struct path_cxt *pc) { }
 int ul_path_access(struct path_cxt *pc, int mode, const char *path) { return -1; }

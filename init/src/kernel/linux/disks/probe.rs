@@ -12,7 +12,7 @@ use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use crate::kernel::linux::files::text;
 use contract::tag::Volume;
 
-/// Reads the superblock of a device.
+/// A reader of the superblock of a device.
 pub(super) struct Prober(BlkidProbe);
 
 impl Prober {
