@@ -29,7 +29,7 @@ const TREE: [&str; 11] = [
     "targets",
     "README.md",
 ];
-/// Where a machine has QEMU and virtiofsd; rustup's cargo is below the home, which is empty.
+/// The `PATH` of a machine with QEMU and virtiofsd; rustup's cargo is below the home, which is empty.
 const SYSTEM: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Makes a bundle for x86_64 from the source tree `source`; returns its path.
