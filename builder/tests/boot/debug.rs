@@ -34,7 +34,7 @@ pub fn repairs(lab: &Lab) {
     let mut guest = Guest::start(&machine).expect("QEMU");
     guest.wait_for("The boot failed: overlay-missing", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     let screen = guest.wait_for(PROMPT, PATIENCE).expect("a prompt");
-    for line in ["mounted", "modprobe NAME loads one of", "e2fsck e2label", "exit tries the boot again"] {
+    for line in ["mounted", "modprobe NAME loads one of", "e2fsck e2label", "exit tries again"] {
         assert!(screen.contains(line), "{line}: {screen}");
     }
     let said = type_in(&mut guest, "lsblk -n -o NAME,FSTYPE,LABEL; blkid; echo looked=$?", "looked=0");
