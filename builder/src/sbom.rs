@@ -73,7 +73,7 @@ pub struct KernelMaterial<'a> {
 /// The instructions for relinking that section 6 of the LGPL asks for, as libblkid is linked statically.
 const RELINK: &str = "Linked statically into init; parts of it are left out, as docs/licences.md says. To use another libblkid: take \
                       the complete source of init that this image was built from (MIT OR Apache-2.0, so it may be passed on), \
-                      name another tarball in SOURCE in builder/src/toolchain/libblkid.rs, or change there what is compiled, \
+                      name another tarball in SOURCE in builder/crates/sources/src/toolchain/libblkid.rs, or change there what is compiled, \
                       and run ./build.sh.";
 
 /// Returns the document, with a newline at its end.
@@ -132,7 +132,7 @@ fn add_init(bill: &mut Bill, materials: &Materials<'_>) {
         "primaryPackagePurpose": "APPLICATION",
         "licenseDeclared": if build.is_some() { "MIT OR Apache-2.0" } else { "NOASSERTION" },
         "checksums": checksums(Some(sha256)),
-        "comment": build.is_none().then_some("Given by the user with --init; what it is made of is not known here."),
+        "comment": build.is_none().then_some("Given by the user with --init-program; what it is made of is not known here."),
     }));
     bill.relate("SPDXRef-image", "CONTAINS", "SPDXRef-init");
     let Some(build) = build else { return };
