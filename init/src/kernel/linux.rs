@@ -120,6 +120,13 @@ impl Linux {
         }
     }
 
+    /// Stops the process that deletes behind the boot. What is left to delete the next boot deletes.
+    fn stop_sweeper(&mut self) {
+        if let Some(sweeper) = self.sweeper.take() {
+            process::stop(sweeper);
+        }
+    }
+
     fn log_line(&mut self, level: u8, line: &str) {
         self.count_line();
         let line = process::printable(line);
@@ -265,6 +272,10 @@ impl Kernel for Linux {
     }
 
     fn unmount(&mut self, target: &str) -> io::Result<()> {
+        if target == contract::names::OVERLAY_DIR {
+            // It has the partition in use.
+            self.stop_sweeper();
+        }
         Ok(nix::mount::umount2(target, MntFlags::empty())?)
     }
 

@@ -109,6 +109,12 @@ pub(super) fn start_sweeper(store: &str, log: Option<File>) -> io::Result<Pid> {
     }
 }
 
+/// Kills a child and waits for its end. It may have ended long ago.
+pub(super) fn stop(child: Pid) {
+    let _ = kill(child, Signal::SIGKILL);
+    let _ = waitpid(child, None);
+}
+
 /// Takes this process to the lowest priority for processor and disk.
 pub(super) fn become_idle() {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;
@@ -228,9 +234,7 @@ pub(super) fn power(power: Power, after: Duration, sweeper: Option<Pid>) {
     drain_consoles();
     std::thread::sleep(after);
     if let Some(sweeper) = sweeper {
-        // It may have ended long ago.
-        let _ = kill(sweeper, Signal::SIGKILL);
-        let _ = waitpid(sweeper, None);
+        stop(sweeper);
     }
     nix::unistd::sync();
     let mode = match power {

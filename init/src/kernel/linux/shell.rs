@@ -36,11 +36,8 @@ const EVERYBODY: Pid = Pid::from_raw(-1);
 
 impl Shell for Linux {
     fn shell(&mut self, banner: &str) -> io::Result<Option<Power>> {
-        // Who repairs a disk has it alone; what is left to delete the next boot deletes.
-        if let Some(sweeper) = self.sweeper.take() {
-            let _ = kill(sweeper, Signal::SIGKILL);
-            let _ = waitpid(sweeper, None);
-        }
+        // Who repairs a disk has it alone.
+        self.stop_sweeper();
         write_consoles(&format!("\n{banner}"));
         let shells = start_all()?;
         let outcome = wait(&shells, &mut self.watchdog);
