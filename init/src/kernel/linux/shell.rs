@@ -23,6 +23,7 @@ use nix::{
 use super::{
     Linux,
     process::{consoles, write_consoles},
+    typed::Typed,
     watchdog::Watchdog,
 };
 use crate::kernel::{Power, supervisor::Shell};
@@ -38,6 +39,8 @@ impl Shell for Linux {
     fn shell(&mut self, banner: &str) -> io::Result<Option<Power>> {
         // Who repairs a disk has it alone.
         self.stop_sweeper();
+        // A menu before it took keys one by one, unseen; a shell and its programs begin with the terminal as it was.
+        self.typed = Typed::default();
         write_consoles(&format!("\n{banner}"));
         let shells = start_all()?;
         let outcome = wait(&shells, &mut self.watchdog);

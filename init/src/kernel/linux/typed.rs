@@ -55,19 +55,28 @@ impl Drop for Terminal {
 
 /// The terminals that keys are waited for on, opened at the first wait.
 #[derive(Debug, Default)]
-pub(super) struct Typed(Option<Vec<Terminal>>);
+pub(super) struct Typed {
+    /// Paths of those that are open, and of those that failed.
+    paths: Vec<String>,
+    terminals: Vec<Terminal>,
+}
 
 impl Typed {
-    /// Waits until `deadline` at most for a key, and feeds the watchdog meanwhile. A terminal that fails is not asked again.
+    /// Waits until `deadline` at most for a key, and feeds the watchdog meanwhile. A terminal that fails is not asked again, as long as
+    /// the paths stay the same.
     pub(super) fn next(
         &mut self,
         paths: &[String],
         deadline: Duration,
         watchdog: &mut Watchdog,
     ) -> Option<(usize, Vec<u8>)> {
-        let terminals = self.0.get_or_insert_with(|| {
-            paths.iter().enumerate().filter_map(|(place, path)| Terminal::open(place, path)).collect()
-        });
+        if self.paths != paths {
+            // Another try of the boot may have other consoles. The settings from before are back before they are read again.
+            self.terminals.clear();
+            self.terminals = paths.iter().enumerate().filter_map(|(place, path)| Terminal::open(place, path)).collect();
+            self.paths = paths.to_vec();
+        }
+        let terminals = &mut self.terminals;
         loop {
             watchdog.feed();
             let wait = deadline.saturating_sub(uptime()).min(watchdog::INTERVAL);
@@ -96,5 +105,38 @@ impl Typed {
                 return None;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::fd::AsRawFd};
+
+    use nix::{
+        pty::{OpenptyResult, openpty},
+        unistd::write,
+    };
+
+    use super::*;
+
+    #[test]
+    fn other_terminals_are_asked_and_settings_given_back() {
+        let (first, second) = (openpty(None, None).unwrap(), openpty(None, None).unwrap());
+        let path = |pty: &OpenptyResult| {
+            let link = fs::read_link(format!("/proc/self/fd/{}", pty.slave.as_raw_fd())).unwrap();
+            link.into_os_string().into_string().unwrap()
+        };
+        let takes_lines = |pty: &OpenptyResult| tcgetattr(&pty.slave).unwrap().local_flags.contains(LocalFlags::ICANON);
+        let deadline = uptime().saturating_add(Duration::from_secs(10));
+        let (mut typed, mut watchdog) = (Typed::default(), Watchdog::new());
+        write(&second.master, b"x").unwrap();
+        let both = [path(&first), path(&second)];
+        assert_eq!(typed.next(&both, deadline, &mut watchdog), Some((1, b"x".to_vec())));
+        assert!(!takes_lines(&first) && !takes_lines(&second));
+        write(&second.master, b"y").unwrap();
+        assert_eq!(typed.next(&[path(&second)], deadline, &mut watchdog), Some((0, b"y".to_vec())));
+        assert!(takes_lines(&first) && !takes_lines(&second));
+        drop(typed);
+        assert!(takes_lines(&second));
     }
 }
