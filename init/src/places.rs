@@ -11,7 +11,7 @@ pub struct Places {
     pub store: Option<Tag>,
     /// The tag of the partition that may hold the text.
     pub boot: Option<Tag>,
-    /// True while the writable partition is mounted.
+    /// True while a writable partition is mounted.
     pub is_open: bool,
 }
 
@@ -24,5 +24,10 @@ impl Places {
             OverlayStore::Tmpfs(_) => None,
         };
         Self { store, boot: Some(config.boot.clone()), is_open: false }
+    }
+
+    /// Returns true while the writable partition is mounted and this boot mode keeps a black box there.
+    pub fn is_ready(&self) -> bool {
+        self.is_open && self.store.is_some()
     }
 }

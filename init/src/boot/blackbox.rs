@@ -34,7 +34,7 @@ fn is_wanted(context: &Context<'_>) -> bool {
 /// Keeps the report of a boot that went well, unsynced: the kernel writes it behind the boot. The report then tells how the boots before
 /// ended.
 pub fn keep_good(context: &mut Context<'_>) {
-    if !is_wanted(context) || !context.blackbox.is_open {
+    if !is_wanted(context) || !context.blackbox.is_ready() {
         return;
     }
     sweep_records(context);
@@ -65,7 +65,7 @@ pub fn keep_failure(context: &mut Context<'_>, card: &Card) {
         _ => None,
     };
     let (overlay, boot) = (find(&context.blackbox.store), find(&context.blackbox.boot));
-    let was_open = context.blackbox.is_open;
+    let was_open = context.blackbox.is_ready();
     if was_open || overlay.is_some_and(|volume| open(context, &volume)) {
         sweep_records(context);
         let _ = keep(context, &Ended::failed(card.code, card.step), Some(card), &log);
