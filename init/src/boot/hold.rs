@@ -92,10 +92,10 @@ struct Countdown {
 }
 
 impl Countdown {
-    /// Holds the end, once.
+    /// Holds the end, once. An end that is later anyway stays.
     fn press(&mut self, now: Duration) {
         if !std::mem::replace(&mut self.is_held, true) {
-            self.end = now.saturating_add(HELD);
+            self.end = self.end.max(now.saturating_add(HELD));
         }
     }
 
@@ -253,6 +253,9 @@ mod tests {
             "no second key is offered"
         );
         assert_eq!((countdown.left(seconds(659)), countdown.left(seconds(700))), (None, None));
+        let mut later = Countdown { end: seconds(3600), is_held: false };
+        later.press(seconds(1));
+        assert_eq!(later.left(seconds(1)), Some(3599), "a key never brings the end nearer");
     }
 
     #[test]
