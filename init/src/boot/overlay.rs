@@ -11,6 +11,8 @@ mod toram;
 mod trial;
 pub mod update;
 
+use std::io::ErrorKind;
+
 use contract::step::Step;
 
 use super::{
@@ -55,9 +57,11 @@ fn arm_watchdog(context: &mut Context<'_>) {
     match context.kernel.arm_watchdog(seconds) {
         Ok(taken) if taken == seconds => {}
         Ok(taken) => context.notice(&format!("rd.watchdog={seconds}: the watchdog waits {taken} s")),
-        Err(error) => context.notice(&format!(
+        Err(error) if error.kind() == ErrorKind::NotFound => context.notice(&format!(
             "rd.watchdog={seconds}: there is no watchdog to arm (/dev/watchdog0: {error}); bake its driver in"
         )),
+        // One that could be opened is armed, for a time that only its driver knows.
+        Err(error) => context.notice(&format!("rd.watchdog={seconds}: /dev/watchdog0 does not take it: {error}")),
     }
 }
 

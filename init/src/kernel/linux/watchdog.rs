@@ -12,8 +12,9 @@ use std::{
 pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 
 mod request {
-    // Kernel, include/uapi/linux/watchdog.h, WDIOC_SETTIMEOUT.
+    // Kernel, include/uapi/linux/watchdog.h, WDIOC_SETTIMEOUT and WDIOC_GETTIMEOUT.
     nix::ioctl_readwrite!(set_timeout, b'W', 6, libc::c_int);
+    nix::ioctl_read!(timeout, b'W', 7, libc::c_int);
 }
 
 /// The machine's watchdog, if there is one that is armed.
@@ -26,7 +27,7 @@ impl Watchdog {
         Self(None)
     }
 
-    /// Arms it for that many seconds. Returns how many the driver took.
+    /// Arms it for that many seconds. Returns how many the driver took, which has times of its own where it refuses these.
     pub(super) fn arm(&mut self, seconds: u32) -> io::Result<u32> {
         let file = match self.0.take() {
             Some(file) => file,
@@ -34,7 +35,9 @@ impl Watchdog {
         };
         let mut taken = libc::c_int::try_from(seconds).unwrap_or(libc::c_int::MAX);
         // SAFETY: the kernel reads and writes one number, during the call.
-        let outcome = unsafe { request::set_timeout(file.as_raw_fd(), &raw mut taken) };
+        let outcome = unsafe { request::set_timeout(file.as_raw_fd(), &raw mut taken) }
+            // SAFETY: the kernel writes one number, during the call.
+            .or_else(|_| unsafe { request::timeout(file.as_raw_fd(), &raw mut taken) });
         self.0 = Some(file);
         outcome?;
         Ok(u32::try_from(taken).unwrap_or(0))
