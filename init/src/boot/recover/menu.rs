@@ -69,7 +69,10 @@ fn entries(situation: &Situation<'_>) -> Vec<Entry> {
     let is_of_store = has_image && matches!(class, Class::Missing | Class::Overlay);
     add(true, "try again", again(""), false);
     let old = names::old_image(image);
-    add(is_of_image, &format!("boot the old image ({old}) once"), again(&["rd.image=", &old].concat()), false);
+    // A name may have spaces, which would end the parameter; it has no quotes, as words of a command line lose them.
+    let quote = if old.contains(' ') { "\"" } else { "" };
+    let old_once = again(&["rd.image=", quote, &old, quote].concat());
+    add(is_of_image, &format!("boot the old image ({old}) once"), old_once, false);
     add(is_of_image, "boot once without persistent", again("rd.persistent=no"), false);
     add(is_of_store, "boot once with the writable layer in memory", again("rd.overlay=tmpfs"), false);
     let remake = "make the writable partition anew; what cannot be saved of persistent is lost";
@@ -239,6 +242,8 @@ mod tests {
             }
         }
         assert!(labels(Class::Root, false).contains(&"boot the old image (root-squashfs-old.img) once".to_owned()));
+        let spaced = Situation { class: Class::Image, is_trusted: false, image: "our image.img" };
+        assert_eq!(entries(&spaced)[1].action, Action::Again("rd.image=\"our image-old.img\"".into()));
         assert!(labels(Class::Overlay, false).contains(&"boot once with the writable layer in memory".to_owned()));
         // A boot from memory or of a host's directory has no image, and no partitions.
         let bare = Situation { class: Class::Root, is_trusted: true, image: "" };
