@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::{card::Card, names, report::Report};
+use contract::{card::Card, names, report::Report, step::Step};
 
 use super::{
     hold::Console,
@@ -76,14 +76,23 @@ pub fn after_failure(
     consoles: &[Console],
     tries: &mut Tries,
 ) -> Next {
+    // Then nothing of this initramfs is left to try again with, and lists of its modules would replace those of the root.
+    let is_switched = card.step >= Step::SwitchRoot;
+    if is_switched {
+        context.modules = Modules::default();
+    }
     let reason = Reason {
         head: ["The boot failed: ", card.code.name(), ", at step ", card.step.name(), "."].concat(),
-        wanted: Some(&card.wanted),
-        leave: "exit tries again, or boots the root that you put together at /sysroot",
+        wanted: (!is_switched).then_some(card.wanted.as_str()),
+        leave: match is_switched {
+            true => "exit powers off",
+            false => "exit tries again, or boots the root that you put together at /sysroot",
+        },
     };
     let mut start = context.kernel.now();
     loop {
         match shell::run(context.kernel, &mut context.modules, &context.config.modules, reason.clone()) {
+            Ok(None) if is_switched => return Next::End,
             Ok(None) if is_asked_for(context) => {}
             Ok(None) => break,
             Ok(Some(power)) => {
