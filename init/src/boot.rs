@@ -43,8 +43,9 @@ pub const ABILITIES: Abilities = Abilities { shell: cfg!(feature = "shell"), tru
 pub fn run(kernel: &mut dyn Machine, arguments: &[String], abilities: Abilities) {
     let mut context = Context::new(kernel, abilities);
     let mut tries = debug::Tries::default();
+    let mut has_api = false;
     loop {
-        let started = start(&mut context, &tries);
+        let started = start(&mut context, &mut has_api, tries.words());
         let (moved, image) = match &started {
             Ok(mode) => (mode.moved(), mode.overlay().map(|config| config.image.clone())),
             Err(_) => (&switch_root::MOVED[..], None),
@@ -81,15 +82,17 @@ fn boot(context: &mut Context<'_>, mode: &ModeConfig, arguments: &[String]) -> R
     hand_over(context, root, arguments)
 }
 
-/// Mounts the file systems that every program expects, at the first try, and reads the parameters.
-fn start(context: &mut Context<'_>, tries: &debug::Tries) -> Result<ModeConfig> {
+/// Mounts the file systems that every program expects, if no try before did so, and reads the parameters; with those that somebody chose
+/// for this `once`.
+fn start(context: &mut Context<'_>, has_api: &mut bool, once: &str) -> Result<ModeConfig> {
     let now = context.kernel.now();
     context.report.begin(Step::Api, now);
     let is_root = IS_RAM_ONLY || HAS_RAM && exists(context.kernel, names::WORKLOAD);
-    if tries.is_first() {
+    if !*has_api {
         mount_api(context, is_root)?;
+        *has_api = true;
     }
-    read_parameters(context, is_root, tries.words())
+    read_parameters(context, is_root, once)
 }
 
 /// Mounts the file systems that every program expects, and makes the directories of a boot.

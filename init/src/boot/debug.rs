@@ -25,17 +25,11 @@ const HASTY: u8 = 3;
 /// The tries of a boot so far.
 #[derive(Debug, Default)]
 pub struct Tries {
-    made: u32,
     hasty: u8,
     words: String,
 }
 
 impl Tries {
-    /// Returns true at the first try.
-    pub fn is_first(&self) -> bool {
-        self.made == 0
-    }
-
     /// Returns the parameters that somebody chose for this try.
     pub fn words(&self) -> &str {
         &self.words
@@ -43,7 +37,6 @@ impl Tries {
 
     /// Prepares another try with these parameters: nothing is mounted, and nothing known.
     pub fn again(&mut self, context: &mut Context<'_>, words: String) {
-        self.made = self.made.saturating_add(1);
         self.words = words;
         shell::release_disks(context.kernel);
         context.report = Report::default();
@@ -142,7 +135,7 @@ mod tests {
     fn a_console_that_is_closed_does_not_try_for_ever() {
         let mut tries = Tries::default();
         let quick = Duration::from_millis(10);
-        assert!(tries.is_first() && tries.count(quick) && tries.count(quick));
+        assert!(tries.count(quick) && tries.count(quick));
         assert!(tries.count(HASTE), "somebody was there");
         assert_eq!([quick; 3].map(|time| tries.count(time)), [true, true, false]);
     }
