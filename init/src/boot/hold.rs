@@ -199,6 +199,9 @@ pub fn hold(
                 now = context.kernel.now();
                 if consoles.get(place).is_some_and(|console| console.is_meant(&bytes)) {
                     if has_menu {
+                        if let Some(light) = &light {
+                            light.give_back(context.kernel);
+                        }
                         let level = level.split_ascii_whitespace().next().unwrap_or_default();
                         let _ = context.kernel.write(names::CONSOLE_LEVEL, level.as_bytes());
                         return true;

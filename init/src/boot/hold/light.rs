@@ -25,6 +25,9 @@ const ACTIVITY: [&str; 4] = ["ACT", "act", "activity", "led0"];
 #[derive(Debug)]
 pub(super) struct Light {
     brightness: String,
+    trigger: String,
+    /// The trigger from before.
+    before: String,
     full: String,
     blinks: u32,
     is_lit: Option<bool>,
@@ -43,10 +46,21 @@ impl Light {
         };
         let light = [names::LEDS, "/", name].concat();
         let full = read_text(context.kernel, &[&light, "/max_brightness"].concat());
+        let trigger = [&light, "/trigger"].concat();
+        let before = chosen(&context.text(&trigger)).into();
         // Whatever made it shine so far goes on without it.
-        let _ = context.kernel.write(&[&light, "/trigger"].concat(), b"none");
+        let _ = context.kernel.write(&trigger, b"none");
         let full = if full.trim().is_empty() { "1".into() } else { full.trim().into() };
-        Some(Self { brightness: [&light, "/brightness"].concat(), full, blinks: class.blinks(), is_lit: None })
+        let brightness = [&light, "/brightness"].concat();
+        Some(Self { brightness, trigger, before, full, blinks: class.blinks(), is_lit: None })
+    }
+
+    /// Gives the light back, dark, to what made it shine before.
+    pub(super) fn give_back(&self, kernel: &mut dyn Machine) {
+        let _ = kernel.write(&self.brightness, b"0");
+        if !self.before.is_empty() {
+            let _ = kernel.write(&self.trigger, self.before.as_bytes());
+        }
     }
 
     /// Switches the light as it is to be `shown` after that time. Returns the time of the next change.
@@ -60,6 +74,12 @@ impl Light {
         }
         Duration::from_millis((now / GRAIN).saturating_add(1).saturating_mul(GRAIN))
     }
+}
+
+/// Returns the trigger that is on, of all that a light can have: its name stands in brackets.
+fn chosen(triggers: &str) -> &str {
+    let chosen = triggers.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
+    chosen.map_or("", |(name, _)| name)
 }
 
 /// Chooses a light: the one that was asked for, else the only one of the board's activity.
@@ -94,6 +114,13 @@ mod tests {
         assert_eq!(choose(&names(&["green:activity", "red:fault"]), None), Some("green:activity"));
         assert_eq!(choose(&names(&["green:activity", "blue:activity"]), None), None, "which one is not known");
         assert_eq!(choose(&names(&["input3::capslock"]), None), None);
+    }
+
+    #[test]
+    fn the_trigger_that_is_on_is_given_back() {
+        assert_eq!(chosen("none timer [mmc0] heartbeat\n"), "mmc0");
+        assert_eq!(chosen("[none] timer\n"), "none");
+        assert_eq!((chosen(""), chosen("none"), chosen("[none")), ("", "", ""));
     }
 
     #[test]
