@@ -58,10 +58,16 @@ impl<'k> Context<'k> {
     fn stop_before(&mut self, step: Step) {
         let head = ["Stopped before step ", step.name(), "."].concat();
         let reason = Reason { head, wanted: None, leave: "exit goes on with the boot" };
-        match shell::run(self.kernel, &mut self.modules, &self.config.modules, reason) {
-            Ok(None) => {}
-            Ok(Some(power)) => shell::end(self.kernel, power),
-            Err(error) => self.notice(&format!("no shell before step {}: {error}", step.name())),
+        loop {
+            match shell::run(self.kernel, &mut self.modules, &self.config.modules, reason.clone()) {
+                // Left for the menu, which would be there at the end of a later shell, when nobody asks for it any more.
+                Ok(None) if shell::is_for_menu(self.kernel) => {
+                    self.kernel.log(Level::Announcement, "recover: no boot has failed, so there is no menu");
+                }
+                Ok(None) => return,
+                Ok(Some(power)) => return shell::end(self.kernel, power),
+                Err(error) => return self.notice(&format!("no shell before step {}: {error}", step.name())),
+            }
         }
     }
 

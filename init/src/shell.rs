@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use contract::names;
 
 use crate::{
-    kernel::{Level, Machine, Power, exists, read_text},
+    kernel::{Kind, Level, Machine, Power, exists, read_text},
     modules::{Modules, options::Options},
 };
 
@@ -47,6 +47,11 @@ pub fn run(
     let tools = TOOLS.into_iter().filter(|name| exists(kernel, &["/bin/", name].concat())).collect();
     let screen = Screen { reason, mounts: &mounts, tools, modules: modules.count() }.text();
     kernel.shell(&screen)
+}
+
+/// Returns true where the shell was left for the menu, once for each time.
+pub fn is_for_menu(kernel: &mut dyn Machine) -> bool {
+    kernel.remove(names::RECOVER_REQUEST, Kind::File).is_ok()
 }
 
 /// Ends the machine, with every disk unmounted that nothing uses.

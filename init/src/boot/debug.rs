@@ -10,7 +10,6 @@ use super::{
 };
 use crate::{
     context::Context,
-    kernel::Kind,
     modules::Modules,
     shell::{self, Reason},
     switch_root,
@@ -86,7 +85,7 @@ pub fn after_failure(
     loop {
         match shell::run(context.kernel, &mut context.modules, &context.config.modules, reason.clone()) {
             Ok(None) if is_switched => return Next::End,
-            Ok(None) if is_asked_for(context) => {}
+            Ok(None) if shell::is_for_menu(context.kernel) => {}
             Ok(None) => break,
             Ok(Some(power)) => {
                 shell::end(context.kernel, power);
@@ -120,11 +119,6 @@ pub fn after_failure(
     tries.again(context, String::new());
     context.notice("the boot is tried again from the debug shell");
     Next::Again
-}
-
-/// Returns true where the shell was left for the menu, once for each time.
-fn is_asked_for(context: &mut Context<'_>) -> bool {
-    context.kernel.remove(names::RECOVER_REQUEST, Kind::File).is_ok()
 }
 
 #[cfg(test)]
