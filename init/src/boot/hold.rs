@@ -177,16 +177,15 @@ pub fn hold(
                     context.modules.coldplug(context.kernel, &[]);
                 }
             }
+            let is_told = is_told(left) || told.is_none_or(|(_, before)| before != countdown);
             for (console, screens) in consoles.iter().zip(&mut screens) {
-                let offer = match console.is_display {
-                    true => keyboard.then_some("any key"),
-                    false => Some("Enter"),
-                };
-                if console.is_display || is_told(left) || told.is_none_or(|(_, before)| before != countdown) {
-                    let text = screens.draw(shown, &countdown.line(power, left, offer, effect));
-                    // The other consoles may still be read.
-                    let _ = context.kernel.write(&console.path, text.as_bytes());
+                if screens.is_lost || !(console.is_display || is_told) {
+                    continue;
                 }
+                let offer = if console.is_display { keyboard.then_some("any key") } else { Some("Enter") };
+                let text = screens.draw(shown, &countdown.line(power, left, offer, effect));
+                // The other consoles may still be read. One that takes nothing is not waited for again.
+                screens.is_lost = context.kernel.write(&console.path, text.as_bytes()).is_err();
             }
             told = Some((left, countdown));
         }
@@ -212,7 +211,7 @@ pub fn hold(
             None => now = context.kernel.now().max(until),
         }
     }
-    for console in consoles {
+    for (console, _) in consoles.iter().zip(&screens).filter(|(_, screens)| !screens.is_lost) {
         let _ = context.kernel.write(&console.path, b"\n");
     }
     false

@@ -4,6 +4,7 @@
 
 mod attributes;
 mod clock;
+mod console;
 #[cfg(any(feature = "disks", feature = "ram"))]
 mod copies;
 #[cfg(feature = "disks")]
@@ -178,7 +179,11 @@ impl Kernel for Linux {
     }
 
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()> {
-        if media::is_medium(path) { media::create(path)?.write_all(bytes) } else { fs::write(path, bytes) }
+        if media::is_medium(path) {
+            return media::create(path)?.write_all(bytes);
+        }
+        // No file that is replaced is in /dev: consoles are written to.
+        if path.starts_with("/dev/") { console::write(path, bytes) } else { fs::write(path, bytes) }
     }
 
     fn write_at(&mut self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {

@@ -27,6 +27,8 @@ pub(super) struct Screens {
     /// None on a line: what was written there stays, and only the last line changes.
     screens: Vec<Screen>,
     shown: Option<usize>,
+    /// True once the console took nothing.
+    pub(super) is_lost: bool,
 }
 
 impl Screens {
@@ -39,7 +41,7 @@ impl Screens {
             let _ = (kernel, path, is_display, card);
             Vec::new()
         };
-        Self { screens, shown: None }
+        Self { screens, shown: None, is_lost: false }
     }
 
     /// Returns what is to be written: the screen of this time where it is not shown yet, and the line that counts down.
@@ -247,7 +249,7 @@ mod tests {
         {
             let list = screens(&card.to_string(), &code, columns, rows);
             assert_eq!(list.len(), count, "{columns} x {rows}");
-            let mut all = Screens { screens: list, shown: None };
+            let mut all = Screens { screens: list, shown: None, is_lost: false };
             for turn in 0..count {
                 let line = "the machine powers off in 9 min 58 s; any key holds this";
                 // A display of 60 columns has less than a card is wide: the terminal breaks its lines.

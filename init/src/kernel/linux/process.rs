@@ -3,7 +3,7 @@
 use std::{
     ffi::CString,
     fs::{self, File},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::{
         fd::{AsFd, AsRawFd},
         unix::fs::OpenOptionsExt,
@@ -15,13 +15,12 @@ use nix::{
     sys::{
         reboot::{RebootMode, reboot},
         signal::{Signal, kill},
-        termios::tcdrain,
         wait::waitpid,
     },
     unistd::{ForkResult, Pid},
 };
 
-use super::{files::text, media::open_listing};
+use super::{console, files::text, media::open_listing};
 use crate::kernel::Power;
 use contract::names;
 
@@ -69,12 +68,9 @@ pub(super) fn printable(text: &str) -> String {
 /// Writes to every console and waits until it is out.
 pub(super) fn write_consoles(text: &str) {
     let text = printable(text);
-    for console in consoles() {
-        if let Ok(mut console) = File::options().write(true).open(console) {
-            // The other consoles, and the log, may still be read.
-            let _ = console.write_all(format!("{text}\n").as_bytes());
-            let _ = tcdrain(&console);
-        }
+    for path in consoles() {
+        // The other consoles, and the log, may still be read.
+        let _ = console::write_out(&path, format!("{text}\n").as_bytes());
     }
 }
 
@@ -219,19 +215,10 @@ fn clean_environment() {
     }
 }
 
-/// Waits until the last words are out.
-pub(super) fn drain_consoles() {
-    for console in consoles() {
-        if let Ok(console) = File::options().write(true).open(console) {
-            let _ = tcdrain(&console);
-        }
-    }
-}
-
 /// Ends the machine. The `sweeper` deletes until then; what it has freed is on the disk before the power goes.
 pub(super) fn power(power: Power, after: Duration, sweeper: Option<Pid>) {
     nix::unistd::sync();
-    drain_consoles();
+    consoles().iter().for_each(|path| console::drain_path(path));
     std::thread::sleep(after);
     if let Some(sweeper) = sweeper {
         stop(sweeper);

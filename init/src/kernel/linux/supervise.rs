@@ -14,7 +14,7 @@ use nix::{
     sys::{
         signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask},
         stat::{Mode, SFlag, makedev, mknod},
-        termios::{OutputFlags, SetArg, tcgetattr, tcsetattr},
+        termios::{OutputFlags, SetArg, tcdrain, tcgetattr, tcsetattr},
         wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{ForkResult, Pid, fork, pipe2, setsid},
@@ -28,7 +28,7 @@ impl Supervisor for Linux {
         self.leave();
         let status = run(program)?;
         nix::unistd::sync();
-        process::drain_consoles();
+        drain_consoles();
         Ok(status)
     }
 
@@ -41,6 +41,15 @@ impl Supervisor for Linux {
                 // The umask takes bits from what mknod is asked for; chmod it does not touch.
                 fs::set_permissions(path, fs::Permissions::from_mode(mode))
             }
+        }
+    }
+}
+
+/// Waits until the program's last words are out, however slowly the host takes them.
+fn drain_consoles() {
+    for console in process::consoles() {
+        if let Ok(console) = File::options().write(true).open(console) {
+            let _ = tcdrain(&console);
         }
     }
 }
