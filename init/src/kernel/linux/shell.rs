@@ -45,15 +45,28 @@ impl Shell for Linux {
         let shells = start_all()?;
         let outcome = wait(&shells, &mut self.watchdog);
         for pid in shells {
-            // Shells at a prompt ignore SIGTERM; this is how a terminal says goodbye. One of them is reaped already.
-            let _ = kill(pid, Signal::SIGHUP);
-            let _ = waitpid(pid, None);
+            hang_up(pid, &mut self.watchdog);
         }
         if matches!(outcome, Ok(Some(_))) {
             kill_everybody(&mut self.watchdog);
         }
         outcome
     }
+}
+
+/// Ends a shell, which may be reaped already. At a prompt it ignores SIGTERM; this is how a terminal says goodbye. One that ignores that
+/// too is killed, and reaped with what else ends later.
+fn hang_up(shell: Pid, watchdog: &mut Watchdog) {
+    let _ = kill(shell, Signal::SIGHUP);
+    for _ in 0..10 {
+        match waitpid(shell, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
+            _ => return,
+        }
+        watchdog.feed();
+        let _ = poll(&mut [], PollTimeout::from(100_u8));
+    }
+    let _ = kill(shell, Signal::SIGKILL);
 }
 
 /// Kills all other programs: one that has a disk in use would keep it mounted. One that waits for a disk which does not answer
