@@ -59,6 +59,8 @@ pub(super) struct Typed {
     /// Paths of those that are open, and of those that failed.
     paths: Vec<String>,
     terminals: Vec<Terminal>,
+    /// Position of the one that was read last: the next read begins behind it, or noise on one line would drown the keys of all others.
+    last: usize,
 }
 
 impl Typed {
@@ -87,9 +89,12 @@ impl Typed {
             // An error is a signal that came; what is ready is seen at the next turn.
             let _ = poll(&mut asked, PollTimeout::from(milliseconds));
             let ready: Vec<bool> = asked.iter().map(|asked| asked.any() == Some(true)).collect();
-            if let Some(at) = ready.iter().position(|ready| *ready)
+            let mut places = (0..ready.len()).filter(|at| ready.get(*at) == Some(&true));
+            let first = places.clone().next();
+            if let Some(at) = places.find(|at| *at > self.last).or(first)
                 && let Some(terminal) = terminals.get_mut(at)
             {
+                self.last = at;
                 let mut bytes = vec![0; MOST];
                 match terminal.file.read(&mut bytes) {
                     Ok(length) if length > 0 => {
@@ -138,5 +143,24 @@ mod tests {
         assert!(takes_lines(&first) && !takes_lines(&second));
         drop(typed);
         assert!(takes_lines(&second));
+    }
+
+    #[test]
+    fn noise_drowns_no_keys() {
+        let (noise, keys) = (openpty(None, None).unwrap(), openpty(None, None).unwrap());
+        let paths = [&noise, &keys].map(|pty| {
+            let link = fs::read_link(format!("/proc/self/fd/{}", pty.slave.as_raw_fd())).unwrap();
+            link.into_os_string().into_string().unwrap()
+        });
+        let deadline = uptime().saturating_add(Duration::from_secs(10));
+        let (mut typed, mut watchdog) = (Typed::default(), Watchdog::new());
+        write(&noise.master, b"w").unwrap();
+        assert_eq!(typed.next(&paths, deadline, &mut watchdog), Some((0, b"w".to_vec())));
+        write(&keys.master, b"k").unwrap();
+        write(&noise.master, b"x").unwrap();
+        // Both are there by then, whichever came first.
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(typed.next(&paths, deadline, &mut watchdog), Some((1, b"k".to_vec())));
+        assert_eq!(typed.next(&paths, deadline, &mut watchdog), Some((0, b"x".to_vec())));
     }
 }
