@@ -56,12 +56,10 @@ pub(super) mod source;
     initramfs-overlay build --target x86_64 \\
         --module-tree /lib/modules/$(uname -r) \\
         --modules @overlay,@virtio
-
   For a technician, with drivers for keyboards, sticks and networks:
-    initramfs-overlay build --target x86_64 --variant debug \\
-        --module-tree /lib/modules/$(uname -r) \\
-        --modules @overlay
-
+    initramfs-overlay build --target x86_64 \\
+        --variant debug --modules @overlay \\
+        --module-tree /lib/modules/$(uname -r)
   Init alone, to pack it with files of your own:
     initramfs-overlay build --target x86_64 --variant slim \\
         --bare-init --output-dir out/

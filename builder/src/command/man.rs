@@ -59,7 +59,7 @@ const FILES: [(&str, &str); 3] = [
 ];
 
 /// Variables of the environment and what they say.
-const ENVIRONMENT: [(&str, &str); 15] = [
+const ENVIRONMENT: [(&str, &str); 18] = [
     ("INITRAMFS_OVERLAY_CACHE", "The cache, instead of the one above."),
     ("INITRAMFS_OVERLAY_INITS", "A directory with finished inits, as a bundle has it, instead of a compiler."),
     ("INITRAMFS_OVERLAY_SOURCE", "The source tree that init is compiled from."),
@@ -68,6 +68,12 @@ const ENVIRONMENT: [(&str, &str); 15] = [
     ("INITRAMFS_OVERLAY_KERNELS", "A directory with kernels, instead of Debian's."),
     ("INITRAMFS_OVERLAY_TOOLS", "A directory with the tools that compile init."),
     ("INITRAMFS_OVERLAY_UTIL_LINUX", "The source of util-linux, as a tar archive, instead of fetching it."),
+    (
+        "INITRAMFS_OVERLAY_E2FSPROGS",
+        "The source of e2fsprogs, for the debug variant, as a tar archive, instead of fetching it.",
+    ),
+    ("INITRAMFS_OVERLAY_DOSFSTOOLS", "The same of dosfstools."),
+    ("INITRAMFS_OVERLAY_LRZSZ", "The same of lrzsz."),
     ("INITRAMFS_OVERLAY_DEBIAN_MIRROR", "The mirror of Debian that packages come from."),
     ("SOURCE_DATE_EPOCH", "The time stamp of everything that is made, in seconds since 1970 [default: 0]."),
     ("REGISTRY_AUTH_FILE", "The passwords for registries, as podman login keeps them."),
@@ -171,12 +177,15 @@ mod tests {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
         let sources = walkdir::WalkDir::new(root).into_iter().filter_map(Result::ok);
         let mut found = std::collections::BTreeSet::new();
-        let internal = ["INITRAMFS_OVERLAY_STATIC", "INITRAMFS_OVERLAY_TEST_FILE_NEVER_SET"];
+        let is_internal =
+            |name: &str| name == "INITRAMFS_OVERLAY_STATIC" || name.starts_with("INITRAMFS_OVERLAY_TEST_");
         for entry in sources.filter(|entry| entry.path().extension().is_some_and(|extension| extension == "rs")) {
             if entry.path().components().any(|part| part.as_os_str() == "src") {
                 let text = fs::read_to_string(entry.path()).unwrap();
-                let names = text.split('"').filter(|word| word.starts_with("INITRAMFS_OVERLAY_")).map(str::to_owned);
-                found.extend(names.filter(|name| !internal.contains(&name.as_str())));
+                let is_name =
+                    |word: &&str| word.strip_prefix("INITRAMFS_OVERLAY_").is_some_and(|rest| !rest.is_empty());
+                let names = text.split('"').filter(is_name).map(str::to_owned);
+                found.extend(names.filter(|name| !is_internal(name)));
             }
         }
         assert!(found.len() > 8, "{found:?}");

@@ -17,10 +17,12 @@ use sources::{
 use tempfile::TempDir;
 use vm::qemu::{Access, Drive, Guest, Machine};
 
-use crate::{
-    image,
-    screen::{self, Monitor},
-};
+use crate::image;
+
+#[path = "monitor.rs"]
+pub mod monitor;
+
+use monitor::Monitor;
 
 /// The longest that a guest may take for anything. Only a fault takes this long: a boot takes 5 to 20 s on a quiet machine.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -197,7 +199,7 @@ impl Lab {
     /// Boots until the failure card with this code is out. Returns what was on the console, card included.
     pub fn fail(&self, machine: &Machine, code: &str) -> String {
         let mut machine = machine.clone();
-        let screen = screen::is_wanted(self).then(|| self.folder());
+        let screen = monitor::is_wanted(self).then(|| self.folder());
         // Nobody reads it but this test; what a machine says about it itself comes behind it and counts.
         let time = if screen.is_some() { "rd.onerror=poweroff:12" } else { "rd.onerror=poweroff:0" };
         machine.append.insert(0, time.into());
