@@ -7,8 +7,12 @@ use std::{
     process::{Command, Output},
 };
 
-use base::digest::digest;
+use base::{
+    cache::{Cache, Check},
+    digest::digest,
+};
 use serde_json::json;
+use sources::{target, toolchain::repair};
 
 #[path = "oci_images/layout.rs"]
 mod layout;
@@ -21,12 +25,12 @@ mod support;
 
 const COMMAND: &str = env!("CARGO_BIN_EXE_initramfs-overlay");
 const SETS: [&str; 9] = [
-    "overlay,qr,recover",
-    "overlay,qr,recover,shell",
-    "overlay,qr,recover,trust",
-    "overlay,qr,recover,shell,trust",
-    "overlay,virtiofs",
-    "overlay,virtiofs,shell",
+    "overlay,blackbox,qr,recover",
+    "overlay,blackbox,qr,recover,shell",
+    "overlay,blackbox,qr,recover,trust",
+    "overlay,blackbox,qr,recover,shell,trust",
+    "overlay,virtiofs,blackbox",
+    "overlay,virtiofs,blackbox,shell",
     "ram",
     "ram,lower,virtiofs",
     "virtiofs",
@@ -53,6 +57,15 @@ impl Inits {
         fs::write(inits.join("manifest.json"), manifest.to_string()).unwrap();
         fs::create_dir(folder.path().join("busybox")).unwrap();
         fs::write(folder.path().join("busybox/busybox-x86_64"), programs::busybox()).unwrap();
+        let (target, cache) = (target::named("x86_64").unwrap(), Cache::at(&inits));
+        for package in repair::PACKAGES {
+            let make = |folder: &Path| {
+                let write = |name| fs::write(folder.join(name), programs::program(b"tool")).unwrap();
+                package.programs().iter().for_each(|program| write(program.name));
+                Ok::<_, base::Error>(())
+            };
+            cache.entry(repair::ROOM, &package.key(target), Check::Digests, make).unwrap();
+        }
         Self { folder }
     }
 
@@ -102,12 +115,14 @@ fn every_command_takes_the_init_that_it_needs() {
     let build = ["build", "--target", "amd64", "--busybox", "busybox", "--output-dir"];
     inits.made(&[&build[..], &["out", "--variant", "standard,debug,slim", "--bare-init"]].concat());
     let image = |rest: &str| format!("out/init-{version}-x86_64{rest}");
-    for (rest, features) in
-        [(".gz", "overlay,qr,recover"), ("-slim.gz", "overlay,qr,recover"), ("-debug.gz", "overlay,qr,recover,shell")]
-    {
+    for (rest, features) in [
+        (".gz", "overlay,blackbox,qr,recover"),
+        ("-slim.gz", "overlay,blackbox,qr,recover"),
+        ("-debug.gz", "overlay,blackbox,qr,recover,shell"),
+    ] {
         assert_eq!(inits.init_of(&image(rest)), features, "{rest}");
     }
-    for (rest, features) in [(".elf", "overlay,virtiofs"), ("-debug.elf", "overlay,virtiofs,shell")] {
+    for (rest, features) in [(".elf", "overlay,virtiofs,blackbox"), ("-debug.elf", "overlay,virtiofs,blackbox,shell")] {
         assert_eq!(features_of(&fs::read(inits.path(&image(rest))).unwrap()), features, "{rest}");
     }
     let manifest = fs::read_to_string(inits.path(&image(".gz.manifest.json"))).unwrap();
@@ -116,7 +131,8 @@ fn every_command_takes_the_init_that_it_needs() {
     let key = "untrusted comment: minisign public key\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
     fs::write(inits.path("key.pub"), key).unwrap();
     inits.made(&[&build[..], &["signed", "--variant", "slim,debug", "--trust", "key.pub"]].concat());
-    for (rest, features) in [("-slim.gz", "overlay,qr,recover,trust"), ("-debug.gz", "overlay,qr,recover,shell,trust")]
+    for (rest, features) in
+        [("-slim.gz", "overlay,blackbox,qr,recover,trust"), ("-debug.gz", "overlay,blackbox,qr,recover,shell,trust")]
     {
         assert_eq!(inits.init_of(&image(rest).replace("out/", "signed/")), features, "{rest}");
     }

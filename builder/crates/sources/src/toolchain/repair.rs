@@ -46,8 +46,8 @@ pub struct Tool {
 /// Changes when what is done here changes the bytes without changing any of the other inputs.
 const RECIPE: &str = "1";
 
-/// The folder of the cache.
-const ROOM: &str = "repair";
+/// The folder of the cache that has an entry for each package.
+pub const ROOM: &str = "repair";
 
 /// All packages.
 pub const PACKAGES: [&Package; 4] = [&e2fsprogs::PACKAGE, &dosfstools::PACKAGE, &util_linux::PACKAGE, &lrzsz::PACKAGE];
@@ -130,7 +130,7 @@ impl Package {
     }
 
     /// Returns the cache key for `target`, with a digest of all inputs: the same key, the same bytes.
-    fn key(&self, target: &Target) -> String {
+    pub fn key(&self, target: &Target) -> String {
         let parts = [
             RECIPE.to_owned(),
             self.source.sha256.to_owned(),
