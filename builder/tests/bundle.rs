@@ -24,7 +24,9 @@ mod real;
 mod support;
 
 const COMMAND: &str = env!("CARGO_BIN_EXE_initramfs-overlay");
-const SETS: [&str; 9] = [
+const SETS: [&str; 11] = [
+    "overlay",
+    "overlay,trust",
     "overlay,blackbox,qr,recover",
     "overlay,blackbox,qr,recover,shell",
     "overlay,blackbox,qr,recover,trust",
@@ -117,7 +119,7 @@ fn every_command_takes_the_init_that_it_needs() {
     let image = |rest: &str| format!("out/init-{version}-x86_64{rest}");
     for (rest, features) in [
         (".gz", "overlay,blackbox,qr,recover"),
-        ("-slim.gz", "overlay,blackbox,qr,recover"),
+        ("-slim.gz", "overlay"),
         ("-debug.gz", "overlay,blackbox,qr,recover,shell"),
     ] {
         assert_eq!(inits.init_of(&image(rest)), features, "{rest}");
@@ -131,9 +133,7 @@ fn every_command_takes_the_init_that_it_needs() {
     let key = "untrusted comment: minisign public key\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
     fs::write(inits.path("key.pub"), key).unwrap();
     inits.made(&[&build[..], &["signed", "--variant", "slim,debug", "--trust", "key.pub"]].concat());
-    for (rest, features) in
-        [("-slim.gz", "overlay,blackbox,qr,recover,trust"), ("-debug.gz", "overlay,blackbox,qr,recover,shell,trust")]
-    {
+    for (rest, features) in [("-slim.gz", "overlay,trust"), ("-debug.gz", "overlay,blackbox,qr,recover,shell,trust")] {
         assert_eq!(inits.init_of(&image(rest).replace("out/", "signed/")), features, "{rest}");
     }
 

@@ -384,6 +384,9 @@ impl Reading {
                 self.common.led = Some(led.into());
             }
             ("rd.watchdog", value) => self.watchdog(value),
+            ("rd.recover", _) if !HAS_RECOVER => {
+                objections.warnings.push("parameter rd.recover: the slim variant has no menu".into());
+            }
             ("rd.recover", value) => match switch(value) {
                 Some(on) => self.common.recover = on,
                 None => objections.warn(name, value, "nothing, yes or no"),

@@ -172,6 +172,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let modules = chosen_modules(args, &targets, has_debug, &progress)?;
     let keys =
         args.trust.iter().enumerate().map(|(place, path)| trust::read(path, place + 1)).collect::<Result<Vec<_>>>()?;
+    let people =
+        [("--recover-password", args.recover_password.is_some()), ("--support-url", args.support_url.is_some())];
+    if let Some((option, _)) = people.iter().find(|(_, given)| *given)
+        && variants == [Variant::Slim]
+    {
+        return Err(Error::Usage(format!(
+            "{option}: the slim variant has neither a menu nor a QR code; build another one"
+        )));
+    }
     let recover_password = args.recover_password.as_deref().map(read_password).transpose()?;
     let cache = crate::cache::open()?;
     let programs = Programs::new(args.init_program.as_deref(), &place, &targets, &cache, progress)?;
@@ -198,7 +207,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 target,
                 variant: *variant,
                 version: place.version(),
-                program: programs.get(target, variant.has_shell(), !keys.is_empty())?,
+                program: programs.get(target, *variant, !keys.is_empty())?,
                 busybox: busyboxes.get(&*target.name).filter(|_| variant.has_busybox()),
                 tools: tools.get(&*target.name).filter(|_| variant.has_shell()).map_or(&[], Vec::as_slice),
                 modules: modules.of(variant.has_shell()),
@@ -264,7 +273,8 @@ fn bare_inits<'a>(
     let mut inits = Vec::new();
     for target in targets {
         for shell in &shells {
-            let program = programs.get_for(target, &modes, *shell, trust)?;
+            let variant = if *shell { Variant::Debug } else { Variant::Standard };
+            let program = programs.get_for(target, &modes, variant, trust)?;
             inits.push(BareInit { target, shell: *shell, version, program, mtime });
         }
     }

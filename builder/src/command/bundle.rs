@@ -32,7 +32,7 @@ use super::{
     oci::ram,
     output, virtiofs,
 };
-use crate::Result;
+use crate::{Result, variant::Variant};
 
 /// The name of the command in the archive.
 const COMMAND: &str = "initramfs-overlay";
@@ -157,10 +157,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 
 /// Returns the features of every init that a command asks for by itself.
 fn feature_sets() -> Vec<String> {
-    let of = |modes: &[BootMode], trust| [false, true].map(|shell| features(modes, shell, trust));
-    let mut sets = Vec::from(of(&[BootMode::Overlay], false));
-    sets.extend(of(&[BootMode::Overlay], true));
-    sets.extend(of(&bare_modes(false), false));
+    const VARIANTS: [Variant; 3] = [Variant::Standard, Variant::Debug, Variant::Slim];
+    let mut sets = Vec::new();
+    for trust in [false, true] {
+        sets.extend(VARIANTS.map(|variant| features(&[BootMode::Overlay], variant, trust)));
+    }
+    sets.extend(VARIANTS[..2].iter().map(|variant| features(&bare_modes(false), *variant, false)));
     sets.extend([diskless::FEATURES, ram::FEATURES, ram::ALL_FEATURES, virtiofs::FEATURES].map(str::to_owned));
     let mut unique = Vec::new();
     sets.into_iter().for_each(|set| {
@@ -247,8 +249,10 @@ mod tests {
         let sets = [
             "overlay,blackbox,qr,recover",
             "overlay,blackbox,qr,recover,shell",
+            "overlay",
             "overlay,blackbox,qr,recover,trust",
             "overlay,blackbox,qr,recover,shell,trust",
+            "overlay,trust",
             "overlay,virtiofs,blackbox",
             "overlay,virtiofs,blackbox,shell",
             "ram",

@@ -15,7 +15,7 @@ use sources::{
 };
 
 use super::source::{self, Place};
-use crate::{Error, Result};
+use crate::{Error, Result, variant::Variant};
 
 /// An init, ready to be put into an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,20 +109,27 @@ impl<'a> Programs<'a> {
         Ok(Self::Given(Program::read(path.to_owned(), target, None)?))
     }
 
-    /// Returns the init for `target`, with a shell or without, for signed images only or for any. A given one serves for all, but
+    /// Returns the init for `target` and this variant, for signed images only or for any. A given one serves for all, but
     /// it must verify signatures where `trust` is set, and have a shell only where `shell` is.
     ///
     /// # Errors
     /// Any of the compilation's; [`Error::Usage`] for a given one that breaks these rules.
-    pub fn get(&self, target: &'static Target, shell: bool, trust: bool) -> Result<Program> {
-        self.get_for(target, &[BootMode::Overlay], shell, trust)
+    pub fn get(&self, target: &'static Target, variant: Variant, trust: bool) -> Result<Program> {
+        self.get_for(target, &[BootMode::Overlay], variant, trust)
     }
 
     /// Returns an init that knows these boot modes; else as [`Self::get`].
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub fn get_for(&self, target: &'static Target, modes: &[BootMode], shell: bool, trust: bool) -> Result<Program> {
+    pub fn get_for(
+        &self,
+        target: &'static Target,
+        modes: &[BootMode],
+        variant: Variant,
+        trust: bool,
+    ) -> Result<Program> {
+        let shell = variant.has_shell();
         match self {
             Self::Given(program) if !shell && has(&program.path, names::PROMPT)? => {
                 let path = program.path.display();
@@ -140,7 +147,7 @@ impl<'a> Programs<'a> {
             }
             _ => {}
         }
-        self.with(target, &features(modes, shell, trust))
+        self.with(target, &features(modes, variant, trust))
     }
 
     /// Returns the programs of the debug variant that repair a disk; none where the init is given and nothing is compiled.
@@ -201,13 +208,18 @@ pub fn one(
     Ok((program, place.version().to_owned()))
 }
 
-/// Returns the features of an init with these boot modes, with a shell, for signed images only.
-pub fn features(modes: &[BootMode], shell: bool, trust: bool) -> String {
-    // The appliance's own init has what people in front of it need; a machine of a host's has none.
-    let appliance = modes == [BootMode::Overlay];
-    let blackbox = modes.contains(&BootMode::Overlay);
-    let extras =
-        [("blackbox", blackbox), ("qr", appliance), ("recover", appliance), ("shell", shell), ("trust", trust)];
+/// Returns the features of an init of this variant with these boot modes, for signed images only or for any.
+pub fn features(modes: &[BootMode], variant: Variant, trust: bool) -> String {
+    // The appliance's own init has what people in front of it need; a machine of a host's has none, and the smallest image neither.
+    let is_full = variant != Variant::Slim;
+    let appliance = is_full && modes == [BootMode::Overlay];
+    let extras = [
+        ("blackbox", is_full && modes.contains(&BootMode::Overlay)),
+        ("qr", appliance),
+        ("recover", appliance),
+        ("shell", variant.has_shell()),
+        ("trust", trust),
+    ];
     let extras = extras.into_iter().filter_map(|(feature, wanted)| wanted.then_some(feature));
     modes.iter().map(|mode| mode.feature()).chain(extras).collect::<Vec<_>>().join(",")
 }
