@@ -170,7 +170,8 @@ fn images_are_as_small_as_promised() {
     }
     const KIB: u64 = 1024;
     /// Bytes of the slim image and of init: the parts that every appliance downloads and keeps in memory.
-    const SLIM: u64 = 240_000;
+    const SLIM: [(&str, u64); 2] = [("armv6l", 235_000), ("aarch64", 240_000)];
+    const OTHERS: u64 = 245_000;
     /// 400,000 are wanted of aarch64's, and were kept until the menu, the QR code and the black box came.
     const INIT: [(&str, u64); 2] = [("armv6l", 420_000), ("aarch64", 412_000)];
     let size = |target: &str, variant: &str| fs::metadata(image(target, variant)).unwrap().len();
@@ -180,7 +181,8 @@ fn images_are_as_small_as_promised() {
     }
     for target in target::all().unwrap() {
         let (slim, standard) = (size(&target.name, "-slim"), size(&target.name, ""));
-        assert!(slim <= SLIM, "slim for {} has {slim} bytes", target.name);
+        let bar = SLIM.iter().find(|(name, _)| *name == target.name).map_or(OTHERS, |(_, bar)| *bar);
+        assert!(slim <= bar, "slim for {} has {slim} bytes", target.name);
         assert!(standard <= 1300 * KIB, "standard for {} has {standard} bytes", target.name);
     }
 }
