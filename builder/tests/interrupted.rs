@@ -44,7 +44,7 @@ struct Case {
 struct Lab {
     work: tempfile::TempDir,
     cases: Vec<Case>,
-    /// Those that others stand for in a short run.
+    /// The cases that others stand for in a short run.
     more: Vec<Case>,
 }
 

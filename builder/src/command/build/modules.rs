@@ -28,9 +28,9 @@ const DEBUG: [&str; 4] = ["@keyboard", "@storage", "@network", "vfat"];
 /// The modules of a build's images.
 #[derive(Debug, Default)]
 pub struct Chosen {
-    /// Those of any variant.
+    /// The modules of any variant.
     pub usual: Option<Modules>,
-    /// Those of the debug variant, where it has more.
+    /// The modules of the debug variant, where it has more.
     pub debug: Option<Modules>,
 }
 
