@@ -54,6 +54,7 @@ use super::{
     Action, Event, Kernel, Kind, Level, Limits, MOST_NAMES, ModuleFile, Mount, Pace, Power, Removal, Sources, Space,
     Stat,
 };
+use crate::config::IS_RAM_ONLY;
 use clock::uptime;
 use watchdog::Watchdog;
 
@@ -342,15 +343,17 @@ impl Kernel for Linux {
     }
 
     fn window(&mut self, terminal: &str) -> io::Result<(u16, u16)> {
-        process::window(terminal)
+        // A build without a QR code asks for no size.
+        if cfg!(feature = "qr") { process::window(terminal) } else { Err(io::ErrorKind::Unsupported.into()) }
     }
 
     fn typed(&mut self, terminals: &[String], deadline: Duration) -> Option<(usize, Vec<u8>)> {
-        self.typed.next(terminals, deadline, &mut self.watchdog)
+        // A build that does nothing but run a root in memory takes no keys.
+        if IS_RAM_ONLY { None } else { self.typed.next(terminals, deadline, &mut self.watchdog) }
     }
 
     fn arm_watchdog(&mut self, seconds: u32) -> io::Result<u32> {
-        self.watchdog.arm(seconds)
+        if IS_RAM_ONLY { Err(io::ErrorKind::Unsupported.into()) } else { self.watchdog.arm(seconds) }
     }
 
     fn power(&mut self, power: Power, after: Duration) {
