@@ -77,12 +77,16 @@ fn run(text: &str, injection: Injection, usual: bool, tally: &mut Tally) -> Resu
     let device = ready.recorder.calls().get(injection.at).and_then(|(_, device)| *device);
     let device = device.map(|number| ready.recorder.devices[number].volume.path());
     let booted = has_booted(&record);
-    let card = record.iter().find(|line| line.contains(" cannot boot: "));
-    if ready.recorder.clock() > DEADLINE {
+    // The last of them is that of the last try.
+    let card = record.iter().rfind(|line| line.contains(" cannot boot: "));
+    // A card that stays up is no part of the boot.
+    if ready.recorder.clock().saturating_sub(ready.recorder.held()) > DEADLINE {
         return Err(format!("it took {:?}", ready.recorder.clock()));
     }
     match (booted, card) {
         (true, _) => tally.booted += 1,
+        // Somebody ended it in the shell of a breakpoint.
+        (false, None) if record.iter().any(|line| line.starts_with("shell: Stopped")) => tally.cards += 1,
         (false, None) => return Err("neither a new root nor a card".into()),
         (false, Some(card)) => {
             tally.cards += 1;
@@ -110,7 +114,7 @@ fn run(text: &str, injection: Injection, usual: bool, tally: &mut Tally) -> Resu
     ready = build();
     ready.recorder.devices = devices;
     let after = persistent(&ready);
-    let is_reset = text.contains("rd.overlay.reset") || text.contains("remake");
+    let is_reset = ["rd.overlay.reset", "remake", "factory-reset"].iter().any(|word| text.contains(word));
     if before != after && !is_reset {
         return Err(format!("persistent was {before:?} and is {after:?}"));
     }

@@ -316,6 +316,11 @@ impl Recorder {
         }
     }
 
+    /// Returns the time that keys were waited for, with a card on the consoles.
+    pub fn held(&self) -> Duration {
+        self.state.held
+    }
+
     fn failed(&self, number: i32) -> Error {
         Error::from_raw_os_error(number)
     }
