@@ -228,6 +228,33 @@ fn commands_that_are_ended_leave_nothing() {
     }
 }
 
+/// Compilers that are killed leave their temporary files: those are deleted for them.
+#[test]
+fn programs_leave_no_temporary_files() {
+    let _alone = ALONE.lock();
+    signals::restore();
+    let tmp = tempfile::tempdir().expect("a directory");
+    let start = |script: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
+        command.args(["tether", &std::process::id().to_string(), "--tree", "--", "sh", "-c", script]);
+        command.env("TMPDIR", tmp.path()).spawn().expect("the command")
+    };
+    let files = || left(tmp.path()).iter().map(|directory| left(directory).len()).sum::<usize>();
+    assert!(start("echo > $TMPDIR/file").wait().expect("the end").success());
+    assert_eq!(left(tmp.path()), Vec::<PathBuf>::new(), "it ends");
+    assert_eq!(start("echo > $TMPDIR/file; kill -9 $$").wait().expect("the end").signal(), Some(9));
+    assert_eq!(left(tmp.path()), Vec::<PathBuf>::new(), "it is killed");
+    let mut child = start("echo > $TMPDIR/file; sleep 100");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while files() == 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(files(), 1, "a temporary file");
+    kill_process(Pid::from_child(&child), Signal::TERM).expect("a signal");
+    child.wait().expect("the end");
+    assert_eq!(left(tmp.path()), Vec::<PathBuf>::new(), "it is ended");
+}
+
 /// The terminal is as it was, and has seen nothing of the firmware's that would switch it.
 #[test]
 fn the_terminal_is_as_before() {

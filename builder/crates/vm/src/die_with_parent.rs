@@ -49,7 +49,7 @@ pub fn become_program(
 }
 
 /// Runs `program` to its end, and ends it with all that it started when `parent` does or asks for it. Returns its status, and ends as it did
-/// where that was a signal.
+/// where that was a signal. Its temporary files are in a directory of their own, which goes with it: compilers that are killed leave theirs.
 ///
 /// # Errors
 /// [`base::Error::Io`]: the program would not start.
@@ -60,8 +60,11 @@ pub fn run_tree(parent: u32, program: &OsStr, arguments: &[std::ffi::OsString]) 
     // What its programs leave behind becomes this one's, and so can be found.
     set_child_subreaper(Some(getpid())).map_err(std::io::Error::from).at("prepare", program)?;
     tie(parent, Signal::TERM, program)?;
-    let child = command(Path::new(program)).args(arguments).spawn().at("start", program)?;
-    let child = Pid::from_child(&child);
+    // Without one the program finds none either, and says so where it needs one.
+    let temporary = tempfile::tempdir().ok();
+    let mut command = command(Path::new(program));
+    command.args(arguments).envs(temporary.iter().map(|directory| ("TMPDIR", directory.path())));
+    let child = Pid::from_child(&command.spawn().at("start", program)?);
     loop {
         match heard.wait().map_err(std::io::Error::from).at("wait for", program)? {
             SIGCHLD => {
@@ -70,6 +73,7 @@ pub fn run_tree(parent: u32, program: &OsStr, arguments: &[std::ffi::OsString]) 
                         continue;
                     }
                     if let Some(number) = status.terminating_signal() {
+                        drop(temporary);
                         // It ends this process as well, once it is let through.
                         let _ = heard.thread_unblock();
                         let _ = nix::sys::signal::Signal::try_from(number).map(nix::sys::signal::raise);
