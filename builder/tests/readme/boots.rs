@@ -10,36 +10,22 @@ use std::{
     process::{Child, Command, Output, Stdio},
 };
 
-use base::{digest::digest, progress::Progress};
+use base::progress::Progress;
 use initramfs_overlay::{busybox_image, busybox_rootfs, busybox_rootfs::RootFile};
 use serde_json::{Value, json};
 use sources::{
     Substitute,
-    bundle::{Listed, Manifest},
     kernel_package::{self, Kernel},
     target,
-    toolchain::{SourceTree, Toolchain},
 };
-
 use vm::share::{Daemon, Kind};
 
 use super::{layout, pages, support, workspace};
 
 /// The user: nobody, as Debian numbers it.
 const USER: u32 = 65534;
-/// The inits that the pages' commands ask for.
-const INITS: [(&str, &str); 8] = [
-    ("x86_64", "overlay,qr,recover"),
-    ("x86_64", "overlay,qr,recover,shell"),
-    ("x86_64", "overlay,qr,recover,trust"),
-    ("x86_64", "overlay,qr,recover,shell,trust"),
-    ("x86_64", "ram"),
-    ("x86_64", "ram,lower,virtiofs"),
-    ("x86_64", "virtiofs"),
-    ("armv6l", "overlay,qr,recover"),
-];
 /// Pages with commands that boot, build or ask a registry.
-const BOOTED: [&str; 10] = [
+const BOOTED: [&str; 11] = [
     "README.md",
     "docs/diskless.md",
     "docs/oci.md",
@@ -47,6 +33,7 @@ const BOOTED: [&str; 10] = [
     "docs/ram.md",
     "docs/run.md",
     "docs/threat-model.md",
+    "docs/tutorial.md",
     "docs/update.md",
     "docs/virtiofs.md",
     "docs/vm.md",
@@ -118,7 +105,7 @@ impl Lab {
         for path in [&mut kernel.vmlinuz, &mut kernel.modules] {
             *path = own.join(path.strip_prefix(cache.root()).unwrap());
         }
-        inits(&work.path().join("bin"), &cache);
+        unpack_bundle(&work.path().join("bin"));
         let registry = Registry::start(work.path());
         let mirrors = ["docker.io", "ghcr.io"].map(|name| {
             format!(
@@ -178,7 +165,7 @@ impl Lab {
     /// Makes the empty directory of a page, with the files that it speaks of.
     fn prepare(&self, page: &str) -> PathBuf {
         let folder = tempfile::Builder::new().tempdir_in(self.work.path()).unwrap().keep();
-        if page == "docs/run.md" {
+        if ["docs/run.md", "docs/tutorial.md"].contains(&page) {
             self.root(&folder.join("rootfs"));
             self.root(&folder.join("rootfs-new"));
         }
@@ -204,7 +191,7 @@ impl Lab {
         let (from, to) = (format!("oci:{}/images:debian", folder.display()), folder.join("saved.tar"));
         support::tool("skopeo", &["copy", "-q", &from, &format!("docker-archive:{}:saved:1", to.display())]);
         support::tool("chown", &["-R", &format!("{USER}:{USER}"), folder.to_str().unwrap()]);
-        if page == "README.md" || page == "docs/run.md" {
+        if ["README.md", "docs/run.md", "docs/tutorial.md"].contains(&page) {
             // What ./build.sh leaves.
             let line = "initramfs-overlay build --target x86_64,armv6l --variant standard";
             let built = self.run(&folder, line, false, false);
@@ -232,31 +219,18 @@ impl Lab {
     }
 }
 
-/// Puts the command and its inits into the directory `bin`, as a bundle has them.
-fn inits(bin: &Path, cache: &base::cache::Cache) {
-    let inits = bin.join("inits");
-    fs::create_dir_all(&inits).unwrap();
-    let command = bin.join("initramfs-overlay");
-    if fs::hard_link(env!("CARGO_BIN_EXE_initramfs-overlay"), &command).is_err() {
-        fs::copy(env!("CARGO_BIN_EXE_initramfs-overlay"), &command).unwrap();
-    }
-    let source = SourceTree::find(Some(&workspace())).unwrap();
-    let toolchain = Toolchain::new(&source, cache, Progress::none()).unwrap();
-    let mut manifest = Manifest::new(&source.version, toolchain.rust());
-    for (name, features) in INITS {
-        let init = toolchain.init(target::named(name).unwrap(), features).unwrap();
-        let bytes = fs::read(&init.path).unwrap();
-        let listed = Listed {
-            target: name.to_owned(),
-            features: features.to_owned(),
-            size: bytes.len() as u64,
-            sha256: digest(&bytes),
-            crates: init.crates,
-        };
-        fs::write(inits.join(listed.file()), bytes).unwrap();
-        manifest.inits.push(listed);
-    }
-    fs::write(inits.join("manifest.json"), manifest.to_json().unwrap()).unwrap();
+/// Unpacks the command with finished inits into the directory `bin`, as `./build.sh --bundle` makes it.
+fn unpack_bundle(bin: &Path) {
+    let made = tempfile::tempdir().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
+    command.args(["bundle", "--target", "x86_64,armv6l", "--output-dir"]).arg(made.path());
+    let bundled = command.current_dir(workspace()).output().unwrap();
+    assert!(bundled.status.success(), "{}", String::from_utf8_lossy(&bundled.stderr));
+    let mut names = fs::read_dir(made.path()).unwrap().map(|entry| entry.unwrap().path());
+    let archive = names.find(|path| path.extension() == Some("gz".as_ref())).unwrap();
+    fs::create_dir_all(bin).unwrap();
+    let (archive, bin) = (archive.to_str().unwrap(), bin.to_str().unwrap());
+    support::tool("tar", &["-xf", archive, "-C", bin, "--strip-components=1", "--no-same-owner"]);
 }
 
 /// Returns a page's command as it can be run here, and the status that it ends with.
@@ -281,7 +255,9 @@ fn adapted(line: &str, kernel: &Kernel) -> (String, i32) {
         "build" if !line.contains("--target") => line.push_str(" --target x86_64"),
         _ => {}
     }
-    if line.contains("pc.img --accel") {
+    if line.contains("pc.img --accel")
+        || line.contains("broken.img") && !line.contains("rd.overlay=tmpfs") && first == "run"
+    {
         // The page shows the card of a boot that failed.
         status = 1;
     }
@@ -309,7 +285,7 @@ fn commands_that_boot_do_what_the_pages_say() {
         for on_terminal in [false, true] {
             let folder = lab.prepare(&page);
             for line in &commands {
-                if ["doctor ", "report "].iter().any(|other| line.starts_with(other)) {
+                if page != "docs/tutorial.md" && ["doctor ", "report "].iter().any(|other| line.starts_with(other)) {
                     // Of disks and reports of the reader's; the short run has them.
                     continue;
                 }
