@@ -213,7 +213,7 @@ impl Lab {
         let mut card = guest.wait_for("try next", PATIENCE).expect("the card's last line");
         card += &guest.wait_for("----------------", PATIENCE).expect("the card's end");
         if let Some(folder) = &screen {
-            Monitor::open(folder).expect_card(&guest.console());
+            Monitor::open(folder).expect_card(&guest);
         }
         guest.finish(Some(PATIENCE)).expect("the machine's end");
         assert!(!guest.console().contains("Kernel panic"), "init must not end:\n{}", guest.last_lines());

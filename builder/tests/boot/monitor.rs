@@ -13,7 +13,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use vm::qemu::Machine;
+use vm::qemu::{Guest, Machine};
 
 use super::{Lab, PATIENCE};
 
@@ -89,11 +89,13 @@ impl Monitor {
         }
     }
 
-    /// Compares the screen, five seconds after the card came, with the card on a serial line: all of it is in view.
-    pub fn expect_card(&mut self, console: &str) {
+    /// Compares the screen, five seconds after the card came, with the card on the guest's serial line: all of it is in view.
+    pub fn expect_card(&mut self, guest: &Guest) {
         thread::sleep(Duration::from_secs(5));
+        // The end of the card may have come meanwhile.
+        let console = guest.console();
         let text = self.text().join("\n");
-        for line in card_on(console).lines() {
+        for line in card_on(&console).lines() {
             assert!(text.contains(line), "not on the screen: {line}\n{text}");
         }
     }
