@@ -24,9 +24,11 @@ mod real;
 mod support;
 
 const COMMAND: &str = env!("CARGO_BIN_EXE_initramfs-overlay");
-const SETS: [&str; 11] = [
+const SETS: [&str; 13] = [
     "overlay",
     "overlay,trust",
+    "overlay,blackbox,qr",
+    "overlay,blackbox,qr,trust",
     "overlay,blackbox,qr,recover",
     "overlay,blackbox,qr,recover,shell",
     "overlay,blackbox,qr,recover,trust",
@@ -117,11 +119,9 @@ fn every_command_takes_the_init_that_it_needs() {
     let build = ["build", "--target", "amd64", "--busybox", "busybox", "--output-dir"];
     inits.made(&[&build[..], &["out", "--variant", "standard,debug,slim", "--bare-init"]].concat());
     let image = |rest: &str| format!("out/init-{version}-x86_64{rest}");
-    for (rest, features) in [
-        (".gz", "overlay,blackbox,qr,recover"),
-        ("-slim.gz", "overlay"),
-        ("-debug.gz", "overlay,blackbox,qr,recover,shell"),
-    ] {
+    for (rest, features) in
+        [(".gz", "overlay,blackbox,qr"), ("-slim.gz", "overlay"), ("-debug.gz", "overlay,blackbox,qr,recover,shell")]
+    {
         assert_eq!(inits.init_of(&image(rest)), features, "{rest}");
     }
     for (rest, features) in [(".elf", "overlay,virtiofs,blackbox"), ("-debug.elf", "overlay,virtiofs,blackbox,shell")] {
@@ -136,6 +136,14 @@ fn every_command_takes_the_init_that_it_needs() {
     for (rest, features) in [("-slim.gz", "overlay,trust"), ("-debug.gz", "overlay,blackbox,qr,recover,shell,trust")] {
         assert_eq!(inits.init_of(&image(rest).replace("out/", "signed/")), features, "{rest}");
     }
+
+    fs::write(inits.path("hash"), "$5$salt$kpa26zwgX83BPSR8d7w93OIXbFt/d3UOTZaAu5vsTM6\n").unwrap();
+    let menu = ["menu", "--variant", "standard", "--recover-password", "hash", "--cmdline", "rd.recover"];
+    inits.made(&[&build[..], &menu].concat());
+    assert_eq!(inits.init_of(&image(".gz").replace("out/", "menu/")), "overlay,blackbox,qr,recover");
+    let none = inits.run(&[&build[..], &["none", "--variant", "standard", "--cmdline-final", "rd.recover"]].concat());
+    assert_eq!(none.status.code(), Some(2), "{}", said(&none));
+    assert!(said(&none).contains("give its hash with --recover-password"), "{}", said(&none));
 
     inits.made(&["diskless", "--target", "x86_64", "--busybox", "busybox", "--output-dir", "out"]);
     assert_eq!(inits.init_of(&format!("out/diskless-{version}-x86_64.gz")), "ram");

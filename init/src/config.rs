@@ -385,7 +385,9 @@ impl Reading {
             }
             ("rd.watchdog", value) => self.watchdog(value),
             ("rd.recover", _) if !HAS_RECOVER => {
-                objections.warnings.push("parameter rd.recover: the slim variant has no menu".into());
+                objections
+                    .warnings
+                    .push("parameter rd.recover: this image has no menu (build --recover-password)".into());
             }
             ("rd.recover", value) => match switch(value) {
                 Some(on) => self.common.recover = on,

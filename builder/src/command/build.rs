@@ -23,7 +23,10 @@ use self::{
     modules::Chosen,
     program::{BootMode, Programs},
 };
-pub(super) use self::{modules::Wanted, program::Program};
+pub(super) use self::{
+    modules::Wanted,
+    program::{Demands, Program},
+};
 use crate::{
     Error, Result, busybox_image,
     command::{choice::choice, substitute::SubstituteArgs},
@@ -182,6 +185,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         )));
     }
     let recover_password = args.recover_password.as_deref().map(read_password).transpose()?;
+    if recover_password.is_none() && variants.contains(&Variant::Standard) && asks_for_menu(args) {
+        return Err(Error::Usage(
+            "rd.recover: the menu of the standard variant asks for a password; give its hash with --recover-password, or leave the parameter out"
+                .to_owned(),
+        ));
+    }
+    let demands = Demands { trust: !keys.is_empty(), menu: recover_password.is_some() };
     let cache = crate::cache::open()?;
     let programs = Programs::new(args.init_program.as_deref(), &place, &targets, &cache, progress)?;
 
@@ -207,7 +217,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 target,
                 variant: *variant,
                 version: place.version(),
-                program: programs.get(target, *variant, !keys.is_empty())?,
+                program: programs.get(target, *variant, demands)?,
                 busybox: busyboxes.get(&*target.name).filter(|_| variant.has_busybox()),
                 tools: tools.get(&*target.name).filter(|_| variant.has_shell()).map_or(&[], Vec::as_slice),
                 modules: modules.of(variant.has_shell()),
@@ -223,7 +233,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
     }
 
-    let bare = bare_inits(args, &programs, &targets, &variants, place.version(), mtime)?;
+    let bare = bare_inits(args, &programs, &targets, &variants, demands, place.version(), mtime)?;
 
     let output = args.output_dir.clone().unwrap_or_else(|| place.default_output());
     fs::create_dir_all(&output).at("create", &output)?;
@@ -255,11 +265,12 @@ fn bare_inits<'a>(
     programs: &Programs<'_>,
     targets: &[&'static Target],
     variants: &[Variant],
+    demands: Demands,
     version: &'a str,
     mtime: u32,
 ) -> Result<Vec<BareInit<'a>>> {
     let Some(mut modes) = args.bare_init.clone() else { return Ok(Vec::new()) };
-    let trust = !args.trust.is_empty();
+    let trust = demands.trust;
     modes.sort_unstable();
     modes.dedup();
     if modes.is_empty() {
@@ -274,7 +285,7 @@ fn bare_inits<'a>(
     for target in targets {
         for shell in &shells {
             let variant = if *shell { Variant::Debug } else { Variant::Standard };
-            let program = programs.get_for(target, &modes, variant, trust)?;
+            let program = programs.get_for(target, &modes, variant, demands)?;
             inits.push(BareInit { target, shell: *shell, version, program, mtime });
         }
     }
@@ -344,6 +355,13 @@ fn check_cmdline(option: &str, cmdline: Option<&str>, variants: &[Variant], prog
     }
     unique(&said).iter().for_each(|warning| progress.say(warning));
     Ok(())
+}
+
+/// Returns true where the command line that is baked in asks for the menu of a failed boot.
+fn asks_for_menu(args: &Args) -> bool {
+    let line = |line: &Option<String>| line.clone().unwrap_or_default();
+    let lines = [&*line(&args.cmdline), "", &line(&args.cmdline_final)];
+    Config::parse(lines, Abilities { shell: false, trust: false }, false).0.common.recover
 }
 
 /// Reads an address that a query can follow, as short as a QR code wants it.

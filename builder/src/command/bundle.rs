@@ -25,7 +25,7 @@ use sources::{
 use super::{
     build::{
         archive_time, checksums, chosen_targets,
-        program::{BootMode, bare_modes, features},
+        program::{BootMode, Demands, bare_modes, features},
         source, target_help,
     },
     diskless,
@@ -159,10 +159,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn feature_sets() -> Vec<String> {
     const VARIANTS: [Variant; 3] = [Variant::Standard, Variant::Debug, Variant::Slim];
     let mut sets = Vec::new();
-    for trust in [false, true] {
-        sets.extend(VARIANTS.map(|variant| features(&[BootMode::Overlay], variant, trust)));
+    for (trust, menu) in [(false, false), (false, true), (true, false), (true, true)] {
+        sets.extend(VARIANTS.map(|variant| features(&[BootMode::Overlay], variant, Demands { trust, menu })));
     }
-    sets.extend(VARIANTS[..2].iter().map(|variant| features(&bare_modes(false), *variant, false)));
+    sets.extend(VARIANTS[..2].iter().map(|variant| features(&bare_modes(false), *variant, Demands::default())));
     sets.extend([diskless::FEATURES, ram::FEATURES, ram::ALL_FEATURES, virtiofs::FEATURES].map(str::to_owned));
     let mut unique = Vec::new();
     sets.into_iter().for_each(|set| {
@@ -247,12 +247,14 @@ mod tests {
     #[test]
     fn every_init_is_there_once() {
         let sets = [
-            "overlay,blackbox,qr,recover",
+            "overlay,blackbox,qr",
             "overlay,blackbox,qr,recover,shell",
             "overlay",
-            "overlay,blackbox,qr,recover,trust",
+            "overlay,blackbox,qr,recover",
+            "overlay,blackbox,qr,trust",
             "overlay,blackbox,qr,recover,shell,trust",
             "overlay,trust",
+            "overlay,blackbox,qr,recover,trust",
             "overlay,virtiofs,blackbox",
             "overlay,virtiofs,blackbox,shell",
             "ram",

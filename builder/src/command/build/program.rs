@@ -109,13 +109,13 @@ impl<'a> Programs<'a> {
         Ok(Self::Given(Program::read(path.to_owned(), target, None)?))
     }
 
-    /// Returns the init for `target` and this variant, for signed images only or for any. A given one serves for all, but
-    /// it must verify signatures where `trust` is set, and have a shell only where `shell` is.
+    /// Returns the init for `target` and this variant with what is demanded. A given one serves for all, but it must verify signatures where
+    /// that is demanded, and have a shell only in the debug variant.
     ///
     /// # Errors
     /// Any of the compilation's; [`Error::Usage`] for a given one that breaks these rules.
-    pub fn get(&self, target: &'static Target, variant: Variant, trust: bool) -> Result<Program> {
-        self.get_for(target, &[BootMode::Overlay], variant, trust)
+    pub fn get(&self, target: &'static Target, variant: Variant, demands: Demands) -> Result<Program> {
+        self.get_for(target, &[BootMode::Overlay], variant, demands)
     }
 
     /// Returns an init that knows these boot modes; else as [`Self::get`].
@@ -127,7 +127,7 @@ impl<'a> Programs<'a> {
         target: &'static Target,
         modes: &[BootMode],
         variant: Variant,
-        trust: bool,
+        demands: Demands,
     ) -> Result<Program> {
         let shell = variant.has_shell();
         match self {
@@ -138,7 +138,7 @@ impl<'a> Programs<'a> {
                      `shell`, or ask for --variant debug alone"
                 )));
             }
-            Self::Given(program) if trust && !has(&program.path, names::OLD_SIGNATURE)? => {
+            Self::Given(program) if demands.trust && !has(&program.path, names::OLD_SIGNATURE)? => {
                 let path = program.path.display();
                 return Err(Error::Usage(format!(
                     "--init-program {path} takes any image, and --trust asks for signed ones only; give an init that was built with the \
@@ -147,7 +147,7 @@ impl<'a> Programs<'a> {
             }
             _ => {}
         }
-        self.with(target, &features(modes, variant, trust))
+        self.with(target, &features(modes, variant, demands))
     }
 
     /// Returns the programs of the debug variant that repair a disk; none where the init is given and nothing is compiled.
@@ -208,17 +208,27 @@ pub fn one(
     Ok((program, place.version().to_owned()))
 }
 
-/// Returns the features of an init of this variant with these boot modes, for signed images only or for any.
-pub fn features(modes: &[BootMode], variant: Variant, trust: bool) -> String {
-    // The appliance's own init has what people in front of it need; a machine of a host's has none, and the smallest image neither.
+/// Features of an init that follow from what is baked in beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Demands {
+    /// Images, layers and modules have to be signed.
+    pub trust: bool,
+    /// There is a menu, which asks for a password. The debug variant has its own, without one.
+    pub menu: bool,
+}
+
+/// Returns the features of an init of this variant with these boot modes.
+pub fn features(modes: &[BootMode], variant: Variant, demands: Demands) -> String {
+    // The appliance's own init has what people in front of it need; a machine of a host's has none, and the smallest image neither. A menu
+    // that nobody has a password for is 7 KB for nothing.
     let is_full = variant != Variant::Slim;
     let appliance = is_full && modes == [BootMode::Overlay];
     let extras = [
         ("blackbox", is_full && modes.contains(&BootMode::Overlay)),
         ("qr", appliance),
-        ("recover", appliance),
+        ("recover", appliance && (demands.menu || variant.has_shell())),
         ("shell", variant.has_shell()),
-        ("trust", trust),
+        ("trust", demands.trust),
     ];
     let extras = extras.into_iter().filter_map(|(feature, wanted)| wanted.then_some(feature));
     modes.iter().map(|mode| mode.feature()).chain(extras).collect::<Vec<_>>().join(",")
