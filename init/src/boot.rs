@@ -46,12 +46,12 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String], abilities: Abilities)
     let mut has_api = false;
     loop {
         let started = start(&mut context, &mut has_api, tries.words());
-        let (moved, image) = match &started {
-            Ok(mode) => (mode.moved(), mode.overlay().map(|config| config.image.clone())),
-            Err(_) => (&switch_root::MOVED[..], None),
+        let (moved, appliance) = match &started {
+            Ok(mode) => (mode.moved(), recover::Appliance::of(mode, &context.config.layers)),
+            Err(_) => (&switch_root::MOVED[..], recover::Appliance::default()),
         };
         let Err(error) = started.and_then(|mode| boot(&mut context, &mode, arguments)) else { return };
-        let failed = Failed { error: &error, root: Root { moved }, image: image.unwrap_or_default(), arguments };
+        let failed = Failed { error: &error, root: Root { moved }, appliance, arguments };
         if !fail(&mut context, failed, &mut tries) {
             return;
         }
@@ -63,8 +63,8 @@ struct Failed<'a> {
     error: &'a Error,
     /// The root that may be put together by hand.
     root: Root,
-    /// The name of the image; empty for a boot that has none.
-    image: String,
+    /// The appliance that it was.
+    appliance: recover::Appliance,
     arguments: &'a [String],
 }
 
@@ -258,7 +258,7 @@ fn fail(context: &mut Context<'_>, failed: Failed<'_>, tries: &mut debug::Tries)
     blackbox::keep_failure(context, &card);
     let Some((power, delay)) = end else {
         if HAS_SHELL {
-            match debug::after_failure(context, &card, &failed.image, &consoles, tries) {
+            match debug::after_failure(context, &card, &failed.appliance, &consoles, tries) {
                 debug::Next::Again => return true,
                 debug::Next::HandOver => {
                     context.notice("the root was put together by hand in the debug shell");
@@ -280,7 +280,7 @@ fn fail(context: &mut Context<'_>, failed: Failed<'_>, tries: &mut debug::Tries)
     }
     let mut power = power;
     if hold::hold(context, &card, power, delay, &consoles, password.is_some()) {
-        match recover::run(context, &card, &failed.image, password, &consoles) {
+        match recover::run(context, &card, &failed.appliance, password, &consoles) {
             recover::Choice::Again(words) => {
                 tries.again(context, words);
                 return true;

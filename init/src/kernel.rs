@@ -88,6 +88,8 @@ pub enum Limits {
     NoSuidDev,
     /// The same, and no symbolic links (`nosymfollow`, since Linux 5.10): media, as long as init works on them.
     Medium,
+    /// The same, and no programs (`noexec`): sticks of somebody else's, which a technician has something written to.
+    Foreign,
 }
 
 /// The state of a mounted filesystem (statvfs(3)).

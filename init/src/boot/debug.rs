@@ -6,7 +6,7 @@ use contract::{card::Card, names, report::Report, step::Step};
 
 use super::{
     hold::Console,
-    recover::{self, Choice},
+    recover::{self, Appliance, Choice},
 };
 use crate::{
     context::Context,
@@ -64,7 +64,7 @@ pub enum Next {
 pub fn after_failure(
     context: &mut Context<'_>,
     card: &Card,
-    image: &str,
+    appliance: &Appliance,
     consoles: &[Console],
     tries: &mut Tries,
 ) -> Next {
@@ -96,7 +96,7 @@ pub fn after_failure(
                 return Next::End;
             }
         }
-        match recover::run(context, card, image, None, consoles) {
+        match recover::run(context, card, appliance, None, consoles) {
             Choice::Again(words) => {
                 tries.again(context, words);
                 return Next::Again;

@@ -2,17 +2,20 @@
 //! way is parameters that stand behind those of the kernel's command line for one boot; what is baked in as the last word stays the last.
 
 mod menu;
+mod repair;
 
 use std::time::Duration;
 
-use contract::{card::Card, names};
+use contract::{card::Card, failure::Role, names, tag::Tag};
 
 use super::{hold::Console, volumes::Devices};
 use crate::{
+    config::{HAS_SHELL, Layers, ModeConfig, OverlayStore},
     context::Context,
     kernel::{Power, read_text},
 };
 use menu::{Action, Menu, Situation, Table};
+use repair::{Progress, Repair};
 
 /// The time after which a menu that nobody uses is left.
 const IDLE: Duration = Duration::from_secs(600);
@@ -28,6 +31,32 @@ pub enum Choice {
     Left,
 }
 
+/// The appliance whose boot failed; empty for a boot that is none, or whose parameters cannot be read.
+#[derive(Debug, Default)]
+pub struct Appliance {
+    /// The name of the image.
+    pub image: String,
+    /// The tags of its partitions, as far as a repair wants them.
+    pub tags: Vec<(Role, Tag)>,
+}
+
+impl Appliance {
+    /// Returns the appliance that boots with these parameters.
+    pub fn of(mode: &ModeConfig, layers: &Layers) -> Self {
+        let Some(config) = mode.overlay() else { return Self::default() };
+        let mut tags = Vec::new();
+        if HAS_SHELL {
+            if let OverlayStore::Partition(tag) = &layers.overlay {
+                tags.push((Role::Overlay, tag.clone()));
+            }
+            for (role, tag) in [(Role::Img, &config.img), (Role::Boot, &config.boot), (Role::NewImg, &config.newimg)] {
+                tags.push((role, tag.clone()));
+            }
+        }
+        Self { image: config.image.clone(), tags }
+    }
+}
+
 /// Returns the hash of the password that a menu asks for; none where it would ask nobody.
 pub fn password(context: &mut Context<'_>) -> Option<String> {
     let hash = context.text(names::RECOVER_PASSWORD);
@@ -39,12 +68,15 @@ pub fn password(context: &mut Context<'_>) -> Option<String> {
 pub fn run(
     context: &mut Context<'_>,
     card: &Card,
-    image: &str,
+    appliance: &Appliance,
     password: Option<String>,
     consoles: &[Console],
 ) -> Choice {
-    let situation = Situation { class: card.code.class(), is_trusted: password.is_none(), image };
+    let is_trusted = password.is_none();
+    let repairs = if HAS_SHELL && is_trusted { repair::offered(context, card, appliance) } else { Vec::new() };
+    let situation = Situation { class: card.code.class(), is_trusted, image: &appliance.image, repairs: &repairs };
     let mut menu = Menu::new(&situation, password, consoles.len());
+    let mut repair = Repair::new(card, appliance);
     let paths: Vec<String> = consoles.iter().map(|console| console.path().to_owned()).collect();
     show(context, &menu, consoles);
     let mut end = context.kernel.now().saturating_add(IDLE);
@@ -52,22 +84,43 @@ pub fn run(
         let Some((place, bytes)) = context.kernel.typed(&paths, end) else { return Choice::Left };
         let Some(console) = consoles.get(place) else { continue };
         for input in menu.typed(place, console.is_display(), &bytes) {
-            end = context.kernel.now().saturating_add(IDLE);
-            match menu.submit(&input) {
+            let progress = match menu.submit(&input) {
                 Some(Action::Again(words)) => return Choice::Again(words),
                 Some(Action::End(power)) => return Choice::End(power),
                 Some(Action::Leave) => return Choice::Left,
-                Some(Action::Show(table)) => {
-                    let lines = match table {
-                        Table::Devices => devices(context),
-                        Table::Log => log(&read_text(context.kernel, names::KERNEL_LOG)),
-                    };
-                    menu.show(lines);
+                Some(Action::Show(Table::Devices)) => Progress::Show(devices(context)),
+                Some(Action::Show(Table::Log)) => Progress::Show(log(&read_text(context.kernel, names::KERNEL_LOG))),
+                Some(Action::Repair(task)) if HAS_SHELL => {
+                    if let Some(line) = task.patience() {
+                        write(context, consoles, line);
+                    }
+                    repair.start(context, task)
                 }
-                None => {}
+                Some(Action::Answer(answer)) if HAS_SHELL => {
+                    if let Some(line) = repair.patience() {
+                        write(context, consoles, line);
+                    }
+                    repair.answer(context, &answer)
+                }
+                _ => Progress::Back,
+            };
+            match progress {
+                Progress::Show(lines) => menu.show(lines),
+                Progress::Ask(lines, question) => menu.ask(lines, question),
+                Progress::Again => return Choice::Again(String::new()),
+                Progress::Back => {}
             }
+            end = context.kernel.now().saturating_add(IDLE);
             show(context, &menu, consoles);
         }
+    }
+}
+
+/// Writes a line to every console.
+fn write(context: &mut Context<'_>, consoles: &[Console], line: &str) {
+    for console in consoles {
+        // The other consoles may still be read.
+        let _ = context.kernel.write(console.path(), ["\r\n", line, "\r\n"].concat().as_bytes());
     }
 }
 

@@ -205,7 +205,7 @@ pub fn mount_volume(
 ///
 /// # Errors
 /// A module is there and would not load.
-fn load_on_demand(context: &mut Context<'_>, volume: &Volume) -> Result<()> {
+pub fn load_on_demand(context: &mut Context<'_>, volume: &Volume) -> Result<()> {
     if !ext4::ON_DEMAND.iter().any(|(_, module)| context.modules.has(module)) {
         return Ok(());
     }

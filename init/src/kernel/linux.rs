@@ -266,7 +266,8 @@ impl Kernel for Linux {
         };
         flags.set(MountFlags::RDONLY, mount.read_only);
         flags.set(MountFlags::NODEV | MountFlags::NOSUID, mount.limits != Limits::None);
-        flags.set(NOSYMFOLLOW, mount.limits == Limits::Medium);
+        flags.set(NOSYMFOLLOW, matches!(mount.limits, Limits::Medium | Limits::Foreign));
+        flags.set(MountFlags::NOEXEC, mount.limits == Limits::Foreign);
         let outcome = files::mount(mount.source, mount.target, mount.filesystem, flags, mount.data);
         // Mounted or refused, the loop device need not be held any longer.
         self.loops.clear();

@@ -40,6 +40,17 @@ impl Node {
     }
 }
 
+/// The way in which a shell is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShellEnd {
+    /// By `exit`.
+    Exit,
+    /// For the menu, by `recover`.
+    Recover,
+    /// With the end of the machine.
+    Power(Power),
+}
+
 /// The files of one filesystem, by path without a leading slash. The root is "".
 pub type Files = BTreeMap<String, Node>;
 
@@ -116,8 +127,8 @@ pub struct Recorder {
     pub injection: Option<injection::Injection>,
     /// The shell leaves, as if `exit` had been typed; without it, there is no shell.
     pub has_shell: bool,
-    /// The end of the machine that is asked for in each shell, if one is.
-    pub shell_ends: std::collections::VecDeque<Option<Power>>,
+    /// The way in which each shell is left; further ones as by `exit`.
+    pub shell_ends: std::collections::VecDeque<ShellEnd>,
     /// Events once it runs, one list per poll; an empty list is a timeout. After the last list the hotplug sources fail with `NotFound`,
     /// and a poll for requests without a deadline returns SIGTERM.
     pub events: std::collections::VecDeque<Vec<Event>>,

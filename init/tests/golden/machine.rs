@@ -11,7 +11,7 @@ use initramfs_overlay_init::{
     config::Abilities,
     kernel::{
         Power,
-        recorder::{Device, Files, Node, Recorder},
+        recorder::{self, Device, Files, Node, Recorder},
     },
 };
 use serde::{
@@ -414,15 +414,17 @@ enum ShellEnd {
     Halt,
     PowerOff,
     Reboot,
+    Recover,
 }
 
-impl ShellEnd {
-    fn power(self) -> Option<Power> {
-        match self {
-            Self::Exit => None,
-            Self::Halt => Some(Power::Halt),
-            Self::PowerOff => Some(Power::Off),
-            Self::Reboot => Some(Power::Reboot),
+impl From<ShellEnd> for recorder::ShellEnd {
+    fn from(end: ShellEnd) -> Self {
+        match end {
+            ShellEnd::Exit => Self::Exit,
+            ShellEnd::Halt => Self::Power(Power::Halt),
+            ShellEnd::PowerOff => Self::Power(Power::Off),
+            ShellEnd::Reboot => Self::Power(Power::Reboot),
+            ShellEnd::Recover => Self::Recover,
         }
     }
 }
@@ -487,7 +489,7 @@ pub fn build(machine: Machine) -> Ready {
             .map(|(second, terminal, keys)| (Duration::from_secs(second), terminal, keys.into_bytes()))
             .collect(),
         has_shell: machine.shell,
-        shell_ends: machine.shell_ends.into_iter().map(ShellEnd::power).collect(),
+        shell_ends: machine.shell_ends.into_iter().map(Into::into).collect(),
         programs: machine.programs,
         shares: directories(&machine.shares),
         exit_status: machine.exit_status,

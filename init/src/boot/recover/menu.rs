@@ -3,7 +3,11 @@
 use contract::{card::COLUMNS, failure::Class, names};
 use sha_crypt::{Sha256Params, sha256_crypt_b64};
 
-use crate::kernel::Power;
+use super::repair::Task;
+use crate::{config::HAS_SHELL, kernel::Power};
+
+/// The keys of entries, in order: a key of a display counts at once, so that none has two digits.
+const KEYS: &str = "123456789abcdef";
 
 /// The number of passwords that somebody may try.
 const TRIES: u32 = 3;
@@ -28,6 +32,10 @@ pub(super) enum Action {
     Again(String),
     /// A table is shown.
     Show(Table),
+    /// A repair begins.
+    Repair(Task),
+    /// The question of a repair is answered so.
+    Answer(String),
     /// The machine ends so.
     End(Power),
     /// The menu is left.
@@ -43,6 +51,8 @@ pub(super) struct Situation<'a> {
     pub(super) is_trusted: bool,
     /// The name of the image; none where the boot has none.
     pub(super) image: &'a str,
+    /// The repairs that can be done here, the debug variant's.
+    pub(super) repairs: &'a [Task],
 }
 
 /// An entry of the menu.
@@ -54,9 +64,9 @@ struct Entry {
     is_final: bool,
 }
 
-/// Returns the entries that make sense, nine at most.
+/// Returns the entries that make sense: nine at most, or with repairs as many as there are keys.
 fn entries(situation: &Situation<'_>) -> Vec<Entry> {
-    let Situation { class, is_trusted, image } = situation;
+    let Situation { class, is_trusted, image, repairs } = situation;
     let mut entries = Vec::new();
     let mut add = |is_wanted: bool, label: &str, action: Action, is_final: bool| {
         if is_wanted {
@@ -75,6 +85,9 @@ fn entries(situation: &Situation<'_>) -> Vec<Entry> {
     add(is_of_image, &format!("boot the old image ({old}) once"), old_once, false);
     add(is_of_image, "boot once without persistent", again("rd.persistent=no"), false);
     add(is_of_store, "boot once with the writable layer in memory", again("rd.overlay=tmpfs"), false);
+    for task in repairs.iter().filter(|_| HAS_SHELL) {
+        add(true, task.label(), Action::Repair(*task), false);
+    }
     let remake = "make the writable partition anew; what cannot be saved of persistent is lost";
     add(is_of_store && *is_trusted, remake, again("rd.overlay.repair=remake"), true);
     add(has_image, "install an image from a stick: put it in first", again("rd.newimg.timeout=60s"), false);
@@ -97,6 +110,8 @@ enum Screen {
     Sure(usize),
     /// Lines are shown until somebody goes on.
     Table(Vec<String>),
+    /// A repair asks: lines, and the question.
+    Question(Vec<String>, String),
 }
 
 /// The menu.
@@ -150,7 +165,7 @@ impl Menu {
                 }
             }
             Screen::Choice => {
-                let place = input.trim().parse::<usize>().ok()?.checked_sub(1)?;
+                let place = position(input)?;
                 let entry = self.entries.get(place)?;
                 if !entry.is_final {
                     return Some(entry.action.clone());
@@ -163,6 +178,10 @@ impl Menu {
                 return action.filter(|_| input.trim() == "y");
             }
             Screen::Table(_) => self.screen = Screen::Choice,
+            Screen::Question(..) => {
+                self.screen = Screen::Choice;
+                return Some(Action::Answer(input.into()));
+            }
         }
         None
     }
@@ -171,6 +190,12 @@ impl Menu {
     pub(super) fn show(&mut self, mut lines: Vec<String>) {
         lines.drain(..lines.len().saturating_sub(ROWS));
         self.screen = Screen::Table(lines);
+    }
+
+    /// Asks a question below lines, the last ones where they are too many.
+    pub(super) fn ask(&mut self, mut lines: Vec<String>, question: String) {
+        lines.drain(..lines.len().saturating_sub(ROWS));
+        self.screen = Screen::Question(lines, question);
     }
 
     /// Returns the lines to be shown, in 25 lines of 78 ASCII characters; the last is a question.
@@ -183,9 +208,9 @@ impl Menu {
                 lines.push("password:".into());
             }
             Screen::Choice => {
-                let numbered = (1..).zip(&self.entries).map(|(number, entry)| format!("  {number}  {}", entry.label));
-                lines.extend(numbered);
-                lines.extend([String::new(), "number:".into()]);
+                lines.extend(numbered(self.entries.iter().map(|entry| entry.label.as_str())));
+                let question = if self.entries.len() > 9 { "number or letter:" } else { "number:" };
+                lines.extend([String::new(), question.into()]);
             }
             Screen::Sure(place) => {
                 let label = self.entries.get(*place).map(|entry| entry.label.as_str()).unwrap_or_default();
@@ -195,9 +220,24 @@ impl Menu {
                 lines = table.clone();
                 lines.push("Enter goes back:".into());
             }
+            Screen::Question(shown, question) => {
+                lines = shown.clone();
+                lines.extend([String::new(), question.clone()]);
+            }
         }
         lines.into_iter().map(|line| shown(&line)).collect()
     }
+}
+
+/// Returns lines with a key each, as many as there are keys.
+pub(super) fn numbered<'a>(labels: impl Iterator<Item = &'a str>) -> Vec<String> {
+    KEYS.chars().zip(labels).map(|(key, label)| format!("  {key}  {label}")).collect()
+}
+
+/// Returns the position that a key stands for.
+pub(super) fn position(input: &str) -> Option<usize> {
+    let input = input.trim();
+    if input.len() == 1 { KEYS.find(input) } else { None }
 }
 
 /// Returns a line as every console shows it: labels are from anybody.
@@ -226,7 +266,8 @@ mod tests {
     const HASH: &str = "$5$salt$kpa26zwgX83BPSR8d7w93OIXbFt/d3UOTZaAu5vsTM6";
 
     fn labels(class: Class, is_trusted: bool) -> Vec<String> {
-        let situation = Situation { class, is_trusted, image: "root-squashfs.img" };
+        let repairs = if is_trusted { &Task::ALL[..] } else { &[] };
+        let situation = Situation { class, is_trusted, image: "root-squashfs.img", repairs };
         entries(&situation).into_iter().map(|entry| entry.label).collect()
     }
 
@@ -235,18 +276,19 @@ mod tests {
         for class in Class::ALL {
             for is_trusted in [false, true] {
                 let labels = labels(class, is_trusted);
-                assert!(labels.len() <= 9 && labels[0] == "try again", "{class:?}: {labels:?}");
+                let most = if is_trusted { KEYS.len() } else { 9 };
+                assert!(labels.len() <= most && labels[0] == "try again", "{class:?}: {labels:?}");
                 assert!(labels.contains(&"power off".to_owned()), "{class:?}: {labels:?}");
                 let deletes = labels.iter().any(|label| label.contains("anew") || label.contains("reset"));
                 assert_eq!(deletes, is_trusted, "{class:?}: {labels:?}");
             }
         }
         assert!(labels(Class::Root, false).contains(&"boot the old image (root-squashfs-old.img) once".to_owned()));
-        let spaced = Situation { class: Class::Image, is_trusted: false, image: "our image.img" };
+        let spaced = Situation { class: Class::Image, is_trusted: false, image: "our image.img", repairs: &[] };
         assert_eq!(entries(&spaced)[1].action, Action::Again("rd.image=\"our image-old.img\"".into()));
         assert!(labels(Class::Overlay, false).contains(&"boot once with the writable layer in memory".to_owned()));
         // A boot from memory or of a host's directory has no image, and no partitions.
-        let bare = Situation { class: Class::Root, is_trusted: true, image: "" };
+        let bare = Situation { class: Class::Root, is_trusted: true, image: "", repairs: &[] };
         assert_eq!(entries(&bare).len(), 5);
     }
 
@@ -256,7 +298,7 @@ mod tests {
         for broken in ["", "$5$", "$5$salt", "$6$salt$x", "secret", "$5$rounds=x$salt$y"] {
             assert!(!is_password("secret", broken), "{broken:?}");
         }
-        let situation = Situation { class: Class::Image, is_trusted: false, image: "a.img" };
+        let situation = Situation { class: Class::Image, is_trusted: false, image: "a.img", repairs: &[] };
         let menu = || Menu::new(&situation, Some(HASH.into()), 1);
         let mut right = menu();
         assert_eq!(right.submit("wrong"), None);
@@ -269,7 +311,7 @@ mod tests {
 
     #[test]
     fn what_deletes_is_asked_about() {
-        let situation = Situation { class: Class::Kernel, is_trusted: true, image: "a.img" };
+        let situation = Situation { class: Class::Kernel, is_trusted: true, image: "a.img", repairs: &[] };
         let mut menu = Menu::new(&situation, None, 1);
         let reset = menu.entries.iter().position(|entry| entry.is_final).unwrap() + 1;
         for answer in ["n", "", "Y", "1"] {
@@ -279,14 +321,14 @@ mod tests {
         }
         menu.submit(&reset.to_string());
         assert_eq!(menu.submit("y"), Some(Action::Again("rd.overlay.reset".into())));
-        for nothing in ["", "0", "10", "x", "-1", "99999999999999999999"] {
+        for nothing in ["", "0", "z", "A", "12", "10", "x", "-1", "99999999999999999999"] {
             assert_eq!(menu.submit(nothing), None, "{nothing:?}");
         }
     }
 
     #[test]
     fn keys_count_at_once_and_lines_at_their_end() {
-        let situation = Situation { class: Class::Image, is_trusted: true, image: "a.img" };
+        let situation = Situation { class: Class::Image, is_trusted: true, image: "a.img", repairs: &[] };
         let mut menu = Menu::new(&situation, None, 2);
         assert_eq!(menu.typed(0, true, b"3"), ["3"]);
         assert_eq!(menu.typed(1, false, b"\xff2"), Vec::<String>::new());
@@ -302,7 +344,8 @@ mod tests {
     fn every_screen_fits_and_drives_no_terminal() {
         let image = format!("{}\u{1b}[2J", "x".repeat(200));
         for class in Class::ALL {
-            let mut menu = Menu::new(&Situation { class, is_trusted: true, image: &image }, None, 1);
+            let mut menu =
+                Menu::new(&Situation { class, is_trusted: true, image: &image, repairs: &Task::ALL }, None, 1);
             for _ in 0..2 {
                 let lines = menu.lines();
                 assert!(lines.len() <= 25, "{lines:?}");

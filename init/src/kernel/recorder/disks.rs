@@ -73,16 +73,21 @@ impl Disks for Recorder {
 
     fn run(&mut self, root: &str, program: &str, arguments: &[&str]) -> Result<i32> {
         self.note(format!("run in {root}: {program} {}", arguments.join(" ")));
+        // A shell runs a program for its output's sake: `busybox sh -c SCRIPT PROGRAM …`.
+        let program = if program == names::BUSYBOX { arguments.get(3).copied().unwrap_or_default() } else { program };
         let Some((name, status)) = self.programs.iter().find(|(end, _)| program.ends_with(end.as_str())) else {
             return Ok(127);
         };
-        let makes = name.contains("mke2fs");
+        let (makes, labels) = (name.contains("mke2fs"), name.contains("label"));
         for device in self.devices.iter_mut().filter(|device| arguments.contains(&device.volume.path().as_str())) {
             if *status & !3 == 0 {
                 device.mount_fails = None;
                 device.fails.clear();
                 if makes {
                     device.files.clear();
+                }
+                if labels {
+                    device.volume.label = arguments.last().map(|label| (*label).to_owned());
                 }
             }
         }

@@ -235,6 +235,7 @@ impl Kernel for Recorder {
         let access = match (mount.read_only, mount.limits) {
             (true, Limits::Medium) => "ro,limited",
             (false, Limits::Medium) => "rw,limited",
+            (false, Limits::Foreign) => "rw,limited,noexec",
             (true, _) => "ro",
             (false, _) => "rw",
         };

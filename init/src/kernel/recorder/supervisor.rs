@@ -2,9 +2,9 @@
 
 use std::io::{ErrorKind, Result};
 
-use contract::workload::SIGTERM;
+use contract::{names, workload::SIGTERM};
 
-use super::{Node, Recorder};
+use super::{Node, Recorder, ShellEnd};
 use crate::kernel::{
     Power,
     supervisor::{self, Attribute, Program, Shell, Supervisor, System},
@@ -48,7 +48,15 @@ impl Supervisor for Recorder {
 impl Shell for Recorder {
     fn shell(&mut self, banner: &str) -> Result<Option<Power>> {
         self.note(format!("shell: {banner}"));
-        if self.has_shell { Ok(self.shell_ends.pop_front().flatten()) } else { Err(ErrorKind::NotFound.into()) }
+        if !self.has_shell {
+            return Err(ErrorKind::NotFound.into());
+        }
+        match self.shell_ends.pop_front() {
+            Some(ShellEnd::Power(power)) => return Ok(Some(power)),
+            Some(ShellEnd::Recover) => self.put(names::RECOVER_REQUEST, Node::file("", 0o644)),
+            Some(ShellEnd::Exit) | None => {}
+        }
+        Ok(None)
     }
 }
 

@@ -1,0 +1,337 @@
+//! Repairs from the menu of the debug variant: a filesystem is checked, a partition gets its label, the black box is copied to a stick.
+//! Each asks which device it is for. A device that is in use is left alone.
+
+mod copy;
+
+use contract::{
+    card::Card,
+    failure::{Class, Code, Role},
+    filesystem,
+    names::BUSYBOX,
+    tag::{Tag, Volume},
+};
+
+use super::{
+    Appliance,
+    menu::{numbered, position},
+};
+use crate::{
+    boot::block::Probed,
+    context::Context,
+    kernel::{Kind, exists, read_text},
+    shell,
+};
+
+/// The file that takes the words of a program.
+const WORDS: &str = "/run/initramfs/repair.txt";
+/// Lines of a program's words that are shown; the last ones matter.
+const ROWS: usize = 14;
+/// The question for a device.
+const WHICH: &str = "number, anything else goes back:";
+/// The question before something is changed.
+const SURE: &str = "y does it, anything else goes back:";
+
+/// A repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Task {
+    /// A partition gets its label.
+    Label,
+    /// A filesystem is checked, and repaired.
+    Check,
+    /// The black box is copied to a stick.
+    Copy,
+}
+
+impl Task {
+    /// All of them, in the order of the menu.
+    pub(super) const ALL: [Self; 3] = [Self::Label, Self::Check, Self::Copy];
+
+    /// Returns its line in the menu.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Label => "give a partition its label",
+            Self::Check => "check and repair a filesystem",
+            Self::Copy => "copy the black box to a stick",
+        }
+    }
+
+    /// Returns the line to be read while it looks for devices, if that takes long.
+    pub(super) fn patience(self) -> Option<&'static str> {
+        (self == Self::Copy).then_some("looking for a stick, for 30 s at most: put one in")
+    }
+
+    /// Returns the program for a filesystem, with the options that it always has.
+    fn program(self, kind: &str) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Label => Some((filesystem::labeller(kind)?, "")),
+            Self::Check => filesystem::checker(kind)?.split_once(' '),
+            Self::Copy => None,
+        }
+    }
+}
+
+/// The progress of a repair.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Lines are shown, and that was all.
+    Show(Vec<String>),
+    /// A question is asked below lines.
+    Ask(Vec<String>, String),
+    /// The boot is tried again.
+    Again,
+    /// The menu is shown.
+    Back,
+}
+
+impl Progress {
+    /// Asks for one of several things, below a line about them.
+    fn pick<'a>(head: &str, labels: impl Iterator<Item = &'a str>) -> Self {
+        let lines = [head.to_owned(), String::new()].into_iter().chain(numbered(labels)).collect();
+        Self::Ask(lines, WHICH.into())
+    }
+
+    fn show(line: &str) -> Self {
+        Self::Show(vec![line.to_owned()])
+    }
+}
+
+/// The thing that a repair asked for last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Asked {
+    Nothing,
+    /// One of these devices.
+    Device(Task, Vec<Volume>),
+    /// One of these labels for a device.
+    Label(Volume, Vec<String>),
+    /// Permission to give a device this label.
+    Sure(Volume, String),
+    /// Permission to repair all that is wrong with a filesystem.
+    Force(Volume),
+}
+
+/// A repair under way.
+#[derive(Debug)]
+pub(super) struct Repair<'a> {
+    card: &'a Card,
+    appliance: &'a Appliance,
+    asked: Asked,
+}
+
+/// Returns the repairs that make sense after a failure, with the programs and partitions that are there.
+pub(super) fn offered(context: &mut Context<'_>, card: &Card, appliance: &Appliance) -> Vec<Task> {
+    let is_of_disks = matches!(card.code.class(), Class::Missing | Class::Image | Class::Overlay | Class::Root);
+    let volumes = Probed::default().volumes(context.kernel, true);
+    let mut is_offered = |task| match task {
+        Task::Label => {
+            let is_missing = !labels(card, appliance, &volumes).is_empty();
+            is_missing && !able(context, task, &unclaimed(&volumes, appliance)).is_empty()
+        }
+        Task::Check => is_of_disks && !able(context, task, &volumes).is_empty(),
+        Task::Copy => !appliance.tags.is_empty(),
+    };
+    Task::ALL.into_iter().filter(|task| is_offered(*task)).collect()
+}
+
+/// Returns the labels that the boot asks for and no partition has, the one that it failed for first; none where it did not fail for one. An
+/// update medium is not among them: it comes and goes.
+fn labels(card: &Card, appliance: &Appliance, volumes: &[Volume]) -> Vec<String> {
+    let Code::PartitionMissing(missing) = card.code else { return Vec::new() };
+    let mut labels: Vec<String> = Vec::new();
+    for (role, tag) in &appliance.tags {
+        match tag {
+            Tag::Label(label) if *role == missing => labels.insert(0, label.clone()),
+            Tag::Label(label) if *role != Role::NewImg && !volumes.iter().any(|volume| volume.matches(tag)) => {
+                labels.push(label.clone());
+            }
+            _ if *role == missing => return Vec::new(),
+            _ => {}
+        }
+    }
+    labels
+}
+
+/// Returns the devices that no tag of the boot names.
+fn unclaimed(volumes: &[Volume], appliance: &Appliance) -> Vec<Volume> {
+    let is_claimed = |volume: &Volume| appliance.tags.iter().any(|(_, tag)| volume.matches(tag));
+    volumes.iter().filter(|volume| !is_claimed(volume)).cloned().collect()
+}
+
+/// Returns the label as a filesystem keeps it: FAT in capitals. None where it has no room for it (e2label(8), fatlabel(8)).
+fn kept(kind: &str, label: &str) -> Option<String> {
+    let (most, label) = if kind == "vfat" { (11, label.to_ascii_uppercase()) } else { (16, label.into()) };
+    (label.len() <= most).then_some(label)
+}
+
+/// Returns those of the devices that the image has the task's program for.
+fn able(context: &mut Context<'_>, task: Task, volumes: &[Volume]) -> Vec<Volume> {
+    let mut has = |volume: &&Volume| {
+        let program = volume.kind.as_deref().and_then(|kind| task.program(kind));
+        program.is_some_and(|(program, _)| exists(context.kernel, &path(program)))
+    };
+    volumes.iter().filter(&mut has).cloned().collect()
+}
+
+fn path(program: &str) -> String {
+    ["/bin/", program].concat()
+}
+
+impl<'a> Repair<'a> {
+    /// Returns a repair that has not begun.
+    pub(super) fn new(card: &'a Card, appliance: &'a Appliance) -> Self {
+        Self { card, appliance, asked: Asked::Nothing }
+    }
+
+    /// Begins.
+    pub(super) fn start(&mut self, context: &mut Context<'_>, task: Task) -> Progress {
+        let mut volumes = Probed::default().volumes(context.kernel, true);
+        volumes = match task {
+            Task::Copy => copy::wait(context, self.appliance),
+            Task::Label => able(context, task, &unclaimed(&volumes, self.appliance)),
+            Task::Check => able(context, task, &volumes),
+        };
+        if volumes.is_empty() {
+            return Progress::show(match task {
+                Task::Copy => "no stick with FAT or ext4, beside the disks that this machine boots from",
+                _ => "no partition with a filesystem that this image can do that to",
+            });
+        }
+        let lines: Vec<String> = volumes.iter().map(ToString::to_string).collect();
+        self.asked = Asked::Device(task, volumes);
+        Progress::pick(task.label(), lines.iter().map(String::as_str))
+    }
+
+    /// Goes on with an answer.
+    pub(super) fn answer(&mut self, context: &mut Context<'_>, answer: &str) -> Progress {
+        let is_sure = answer.trim() == "y";
+        match std::mem::replace(&mut self.asked, Asked::Nothing) {
+            Asked::Device(task, volumes) => {
+                let Some(volume) = position(answer).and_then(|place| volumes.into_iter().nth(place)) else {
+                    return Progress::Back;
+                };
+                match task {
+                    Task::Label => self.ask_label(context, volume),
+                    Task::Check => self.check(context, volume),
+                    Task::Copy => Progress::Show(vec![copy::copy(context, self.card, &volume)]),
+                }
+            }
+            Asked::Label(volume, labels) => match position(answer).and_then(|place| labels.get(place)) {
+                Some(label) => self.ask_sure(volume, label),
+                None => Progress::Back,
+            },
+            Asked::Sure(volume, label) if is_sure => relabel(context, &volume, &label),
+            Asked::Force(volume) if is_sure => {
+                let (_, lines) = run(context, "e2fsck", &["-f", "-y", &volume.path()]);
+                Progress::Show(lines)
+            }
+            _ => Progress::Back,
+        }
+    }
+
+    /// Returns the line to be read while an answer takes effect, if that takes long.
+    pub(super) fn patience(&self) -> Option<&'static str> {
+        let is_check = matches!(self.asked, Asked::Device(Task::Check, _) | Asked::Force(_));
+        is_check.then_some("working on it; a large filesystem takes minutes")
+    }
+
+    /// Asks for the label, if there is a choice.
+    fn ask_label(&mut self, context: &mut Context<'_>, volume: Volume) -> Progress {
+        let labels = labels(self.card, self.appliance, &Probed::default().volumes(context.kernel, true));
+        if let [label] = labels.as_slice() {
+            return self.ask_sure(volume, label);
+        }
+        let progress =
+            Progress::pick(&["the label for ", &volume.to_string()].concat(), labels.iter().map(String::as_str));
+        self.asked = Asked::Label(volume, labels);
+        progress
+    }
+
+    fn ask_sure(&mut self, volume: Volume, label: &str) -> Progress {
+        let Some(label) = kept(volume.kind.as_deref().unwrap_or_default(), label) else {
+            return Progress::show("that label is longer than this filesystem takes");
+        };
+        let lines = vec![volume.to_string(), ["gets the label ", &label, "; the boot is tried again then"].concat()];
+        self.asked = Asked::Sure(volume, label);
+        Progress::Ask(lines, SURE.into())
+    }
+
+    /// Checks a filesystem and repairs what can be repaired without a loss. Asks before more is done.
+    fn check(&mut self, context: &mut Context<'_>, volume: Volume) -> Progress {
+        let device = volume.path();
+        let Some((program, option)) = volume.kind.as_deref().and_then(|kind| Task::Check.program(kind)) else {
+            return Progress::Back;
+        };
+        if is_in_use(context, &device) {
+            return Progress::Show(vec![in_use(&device)]);
+        }
+        if program != "e2fsck" {
+            let (_, lines) = run(context, program, &[option, &device]);
+            return Progress::Show(lines);
+        }
+        let (status, mut lines) = run(context, program, &[option, "-p", &device]);
+        // e2fsck(8): 0 nothing was wrong, 1 all was repaired, 2 a reboot is advised, which for a partition not in use means nothing.
+        if status & !3 == 0 {
+            return Progress::Show(lines);
+        }
+        lines.push("y repairs all that it finds; what it cannot place it puts into lost+found".into());
+        self.asked = Asked::Force(volume);
+        Progress::Ask(lines, SURE.into())
+    }
+}
+
+/// Gives a device a label.
+fn relabel(context: &mut Context<'_>, volume: &Volume, label: &str) -> Progress {
+    let device = volume.path();
+    let Some((program, _)) = volume.kind.as_deref().and_then(|kind| Task::Label.program(kind)) else {
+        return Progress::Back;
+    };
+    if is_in_use(context, &device) {
+        return Progress::Show(vec![in_use(&device)]);
+    }
+    match run(context, program, &[&device, label]) {
+        (0, _) => Progress::Again,
+        (_, lines) => Progress::Show(lines),
+    }
+}
+
+/// Returns true for a device that stays mounted though everything is unmounted that can be.
+fn is_in_use(context: &mut Context<'_>, device: &str) -> bool {
+    if !is_mounted(context, device) {
+        return false;
+    }
+    shell::release_disks(context.kernel);
+    is_mounted(context, device)
+}
+
+fn is_mounted(context: &mut Context<'_>, device: &str) -> bool {
+    read_text(context.kernel, "/proc/self/mounts").lines().any(|line| line.split(' ').next() == Some(device))
+}
+
+fn in_use(device: &str) -> String {
+    [device, " is in use: leave its directories and end what has files open there"].concat()
+}
+
+/// Runs a program of this image. Returns its status (127 where it would not start) and the last lines of its words, its status below them.
+fn run(context: &mut Context<'_>, program: &str, arguments: &[&str]) -> (i32, Vec<String>) {
+    // The last boot's words are no answer to this one.
+    let _ = context.kernel.remove(WORDS, Kind::File);
+    let script = ["exec \"$0\" \"$@\" >", WORDS, " 2>&1 </dev/null"].concat();
+    let path = path(program);
+    let mut all = vec!["sh", "-c", &script, &path];
+    all.extend_from_slice(arguments);
+    let outcome = context.kernel.run("/", BUSYBOX, &all);
+    let text = read_text(context.kernel, WORDS);
+    let lines = text.split(['\n', '\r']).map(str::trim_end).filter(|line| !line.is_empty());
+    let mut lines: Vec<String> = lines.map(String::from).collect();
+    lines.drain(..lines.len().saturating_sub(ROWS));
+    let command = [&[program], arguments].concat().join(" ");
+    let (status, end) = match outcome {
+        Ok(status) => (status, format!("{command}: exit status {status}")),
+        Err(error) => (127, format!("{command}: would not start: {error}")),
+    };
+    context.say(&end);
+    lines.push(end);
+    (status, lines)
+}
+
+#[cfg(test)]
+mod tests;
