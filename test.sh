@@ -125,7 +125,7 @@ if [ $long = yes ]; then
 	prove "What distributions boot, unpacked" initramfs-overlay extract EXTRACT=long || status=1
 	prove "The commands of the pages, with their boots" initramfs-overlay readme README=long || status=1
 	prove "Commands that are ended" initramfs-overlay interrupted INTERRUPTED=long || status=1
-	prove "Boots of every target, and of every fault" initramfs-overlay boot BOOT_TARGETS=all BOOT_FAULTS=all BOOT_SCREEN=all || status=1
+	prove "Boots of every target, of every fault and every repair" initramfs-overlay boot BOOT_TARGETS=all BOOT_FAULTS=all BOOT_SCREEN=all BOOT_REPAIRS=all || status=1
 	prove "Kernels with larger pages" initramfs-overlay kernels BOOT_TARGETS=all || status=1
 	prove "The same bytes of every target" initramfs-overlay reproducible BOOT_TARGETS=all || status=1
 	prove "Folders as machines of every target" initramfs-overlay virtiofs BOOT_TARGETS=all || status=1

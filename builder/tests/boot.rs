@@ -28,6 +28,8 @@ mod media;
 mod recover;
 #[path = "boot/repair.rs"]
 mod repair;
+#[path = "boot/repairs.rs"]
+mod repairs;
 #[path = "boot/screen.rs"]
 mod screen;
 mod support;
@@ -89,6 +91,20 @@ const FURTHER_FAULTS: [Fault; 31] = [
     ("fault: the overlay partition lost its superblock", faults::layers::superblock_lost),
     ("fault: img is damaged", faults::layers::img_damaged),
     ("fault: the root directory of img cannot be read", faults::layers::img_root_unreadable),
+];
+
+/// Repairs that a technician types: those that `debug::repairs` does not stand for, with `BOOT_REPAIRS=all`.
+const REPAIRS: [Fault; 10] = [
+    ("repair: a label, from the menu", repairs::label_in_menu),
+    ("repair: a filesystem is checked, from the shell", repairs::check_in_shell),
+    ("repair: a filesystem is checked, from the menu", repairs::check_in_menu),
+    ("repair: an image from a stick, from the shell", repairs::image_in_shell),
+    ("repair: an image from a stick, from the menu", repairs::image_in_menu),
+    ("repair: a customisation is undone, from the shell", repairs::customisation_in_shell),
+    ("repair: a customisation is undone, from the menu", repairs::customisation_in_menu),
+    ("repair: the old image, from the shell", repairs::old_image_in_shell),
+    ("repair: the old image, from the menu", repairs::old_image_in_menu),
+    ("repair: the black box is copied to a stick", repairs::copy_in_menu),
 ];
 
 fn all_cases() -> Vec<Case> {
@@ -179,6 +195,9 @@ fn all_cases() -> Vec<Case> {
     }
     if std::env::var_os("BOOT_FAULTS").is_some_and(|wish| wish == "all") {
         all.extend(FURTHER_FAULTS.map(|(name, case)| (name, "x86_64", case)));
+    }
+    if repairs::are_wanted() {
+        all.extend(REPAIRS.map(|(name, case)| (name, "x86_64", case)));
     }
     all
 }

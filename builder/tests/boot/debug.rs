@@ -13,10 +13,10 @@ use crate::{
 const ANSWER: Duration = Duration::from_secs(60);
 
 /// The prompt's end.
-const PROMPT: &str = "# ";
+pub const PROMPT: &str = "# ";
 
 /// Types a command, and returns what was said up to the prompt behind `words`.
-fn type_in(guest: &mut Guest, command: &str, words: &str) -> String {
+pub fn type_in(guest: &mut Guest, command: &str, words: &str) -> String {
     guest.send(&format!("{command}\n")).expect("typing");
     let said = guest.wait_for(words, ANSWER).unwrap_or_else(|error| panic!("{command}: {error}"));
     guest.wait_for(PROMPT, PATIENCE).expect("a prompt");

@@ -18,7 +18,7 @@ fn answer(guest: &mut Guest, words: &str, line: &str) {
 }
 
 /// Reads what the booted root says.
-fn marks(guest: &mut Guest) -> image::Marks {
+pub fn marks(guest: &mut Guest) -> image::Marks {
     let said = guest.wait_for("MARK end", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     image::Marks::parse(&format!("{said}MARK end")).expect("everything was said")
 }

@@ -44,7 +44,7 @@ fn put_program(root: &Path, program: &Path) {
 
 /// Returns the usual disk, with `persistent` kept on an overlay partition. Its blocks are small, so that it has copies of superblock and
 /// group descriptors, as a larger one has with any blocks.
-fn disk(lab: &Lab, root: PathBuf) -> PathBuf {
+pub fn disk(lab: &Lab, root: PathBuf) -> PathBuf {
     let disk = lab.make(&Disk { source: Source::Root(root), ..lab.disk() });
     let content = lab.folder();
     fs::rename(lab.persistent("kept"), content.join("persistent")).expect("persistent");

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Returns a disk with these bytes as its image, whatever they are.
-fn disk_of(lab: &Lab, image: &[u8]) -> PathBuf {
+pub fn disk_of(lab: &Lab, image: &[u8]) -> PathBuf {
     let disk = lab.make(&lab.disk());
     let alone = crate::lab::cut_out(lab, &disk, "img");
     let file = lab.folder().join("image");

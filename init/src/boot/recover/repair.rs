@@ -60,13 +60,25 @@ impl Task {
         (self == Self::Copy).then_some("looking for a stick, for 30 s at most: put one in")
     }
 
-    /// Returns the program for a filesystem, with the options that it always has.
-    fn program(self, kind: &str) -> Option<(&'static str, &'static str)> {
+    /// Returns the program for a filesystem.
+    fn program(self, kind: &str) -> Option<&'static str> {
         match self {
-            Self::Label => Some((filesystem::labeller(kind)?, "")),
-            Self::Check => filesystem::checker(kind)?.split_once(' '),
+            Self::Label => filesystem::labeller(kind),
+            Self::Check => Some(checker(kind)?.0),
             Self::Copy => None,
         }
+    }
+}
+
+/// Returns the program that checks a filesystem, its options for a look that changes nothing, and those that repair all that it finds.
+///
+/// e2fsck's `-p` is left out: on group descriptors that are damaged it drops the journal before it gives up, and the copies of the
+/// descriptors, which `-y` would have taken, are of no use any more.
+fn checker(kind: &str) -> Option<(&'static str, &'static [&'static str], &'static [&'static str])> {
+    match kind {
+        "ext2" | "ext3" | "ext4" => Some(("e2fsck", &["-f", "-n"], &["-f", "-y"])),
+        "vfat" => Some(("fsck.fat", &["-n"], &["-a"])),
+        _ => None,
     }
 }
 
@@ -166,7 +178,7 @@ fn kept(kind: &str, label: &str) -> Option<String> {
 fn able(context: &mut Context<'_>, task: Task, volumes: &[Volume]) -> Vec<Volume> {
     let mut has = |volume: &&Volume| {
         let program = volume.kind.as_deref().and_then(|kind| task.program(kind));
-        program.is_some_and(|(program, _)| exists(context.kernel, &path(program)))
+        program.is_some_and(|program| exists(context.kernel, &path(program)))
     };
     volumes.iter().filter(&mut has).cloned().collect()
 }
@@ -220,8 +232,9 @@ impl<'a> Repair<'a> {
             },
             Asked::Sure(volume, label) if is_sure => relabel(context, &volume, &label),
             Asked::Force(volume) if is_sure => {
-                let (_, lines) = run(context, "e2fsck", &["-f", "-y", &volume.path()]);
-                Progress::Show(lines)
+                let kind = volume.kind.as_deref().unwrap_or_default();
+                let Some((program, _, options)) = checker(kind) else { return Progress::Back };
+                Progress::Show(run(context, program, options, &[&volume.path()]).1)
             }
             _ => Progress::Back,
         }
@@ -254,40 +267,33 @@ impl<'a> Repair<'a> {
         Progress::Ask(lines, SURE.into())
     }
 
-    /// Checks a filesystem and repairs what can be repaired without a loss. Asks before more is done.
+    /// Checks a filesystem, and asks before anything is repaired.
     fn check(&mut self, context: &mut Context<'_>, volume: Volume) -> Progress {
         let device = volume.path();
-        let Some((program, option)) = volume.kind.as_deref().and_then(|kind| Task::Check.program(kind)) else {
-            return Progress::Back;
-        };
         if is_in_use(context, &device) {
             return Progress::Show(vec![in_use(&device)]);
         }
-        if program != "e2fsck" {
-            let (_, lines) = run(context, program, &[option, &device]);
+        let kind = volume.kind.as_deref().unwrap_or_default();
+        let Some((program, options, _)) = checker(kind) else { return Progress::Back };
+        let (status, lines) = run(context, program, options, &[&device]);
+        if status == 0 {
             return Progress::Show(lines);
         }
-        let (status, mut lines) = run(context, program, &[option, "-p", &device]);
-        // e2fsck(8): 0 nothing was wrong, 1 all was repaired, 2 a reboot is advised, which for a partition not in use means nothing.
-        if status & !3 == 0 {
-            return Progress::Show(lines);
-        }
-        lines.push("y repairs all that it finds; what it cannot place it puts into lost+found".into());
         self.asked = Asked::Force(volume);
-        Progress::Ask(lines, SURE.into())
+        Progress::Ask(lines, "y repairs all that it finds, anything else goes back:".into())
     }
 }
 
 /// Gives a device a label.
 fn relabel(context: &mut Context<'_>, volume: &Volume, label: &str) -> Progress {
     let device = volume.path();
-    let Some((program, _)) = volume.kind.as_deref().and_then(|kind| Task::Label.program(kind)) else {
+    let Some(program) = volume.kind.as_deref().and_then(filesystem::labeller) else {
         return Progress::Back;
     };
     if is_in_use(context, &device) {
         return Progress::Show(vec![in_use(&device)]);
     }
-    match run(context, program, &[&device, label]) {
+    match run(context, program, &[], &[&device, label]) {
         (0, _) => Progress::Again,
         (_, lines) => Progress::Show(lines),
     }
@@ -311,19 +317,19 @@ fn in_use(device: &str) -> String {
 }
 
 /// Runs a program of this image. Returns its status (127 where it would not start) and the last lines of its words, its status below them.
-fn run(context: &mut Context<'_>, program: &str, arguments: &[&str]) -> (i32, Vec<String>) {
+fn run(context: &mut Context<'_>, program: &str, options: &[&str], operands: &[&str]) -> (i32, Vec<String>) {
     // The last boot's words are no answer to this one.
     let _ = context.kernel.remove(WORDS, Kind::File);
     let script = ["exec \"$0\" \"$@\" >", WORDS, " 2>&1 </dev/null"].concat();
     let path = path(program);
     let mut all = vec!["sh", "-c", &script, &path];
-    all.extend_from_slice(arguments);
+    all.extend(options.iter().chain(operands));
     let outcome = context.kernel.run("/", BUSYBOX, &all);
     let text = read_text(context.kernel, WORDS);
     let lines = text.split(['\n', '\r']).map(str::trim_end).filter(|line| !line.is_empty());
     let mut lines: Vec<String> = lines.map(String::from).collect();
     lines.drain(..lines.len().saturating_sub(ROWS));
-    let command = [&[program], arguments].concat().join(" ");
+    let command = [&[program], options, operands].concat().join(" ");
     let (status, end) = match outcome {
         Ok(status) => (status, format!("{command}: exit status {status}")),
         Err(error) => (127, format!("{command}: would not start: {error}")),
