@@ -76,7 +76,7 @@ pub fn run(
     let repairs = if HAS_SHELL && is_trusted { repair::offered(context, card, appliance) } else { Vec::new() };
     let situation = Situation { class: card.code.class(), is_trusted, image: &appliance.image, repairs: &repairs };
     let mut menu = Menu::new(&situation, password, consoles.len());
-    let mut repair = Repair::new(card, appliance);
+    let mut repair = HAS_SHELL.then(|| Repair::new(card, appliance));
     let paths: Vec<String> = consoles.iter().map(|console| console.path().to_owned()).collect();
     show(context, &menu, consoles);
     let mut end = context.kernel.now().saturating_add(IDLE);
@@ -84,31 +84,26 @@ pub fn run(
         let Some((place, bytes)) = context.kernel.typed(&paths, end) else { return Choice::Left };
         let Some(console) = consoles.get(place) else { continue };
         for input in menu.typed(place, console.is_display(), &bytes) {
-            let progress = match menu.submit(&input) {
-                Some(Action::Again(words)) => return Choice::Again(words),
-                Some(Action::End(power)) => return Choice::End(power),
-                Some(Action::Leave) => return Choice::Left,
-                Some(Action::Show(Table::Devices)) => Progress::Show(devices(context)),
-                Some(Action::Show(Table::Log)) => Progress::Show(log(&read_text(context.kernel, names::KERNEL_LOG))),
-                Some(Action::Repair(task)) if HAS_SHELL => {
-                    if let Some(line) = task.patience() {
+            match (menu.submit(&input), &mut repair) {
+                (Some(Action::Again(words)), _) => return Choice::Again(words),
+                (Some(Action::End(power)), _) => return Choice::End(power),
+                (Some(Action::Leave), _) => return Choice::Left,
+                (Some(Action::Show(Table::Devices)), _) => menu.show(devices(context)),
+                (Some(Action::Show(Table::Log)), _) => {
+                    menu.show(log(&read_text(context.kernel, names::KERNEL_LOG)));
+                }
+                (Some(action @ (Action::Repair(_) | Action::Answer(_))), Some(repair)) if HAS_SHELL => {
+                    if let Some(line) = repair.patience(&action) {
                         write(context, consoles, line);
                     }
-                    repair.start(context, task)
-                }
-                Some(Action::Answer(answer)) if HAS_SHELL => {
-                    if let Some(line) = repair.patience() {
-                        write(context, consoles, line);
+                    match repair.take(context, &action) {
+                        Progress::Show(lines) => menu.show(lines),
+                        Progress::Ask(lines, question) => menu.ask(lines, question),
+                        Progress::Again => return Choice::Again(String::new()),
+                        Progress::Back => {}
                     }
-                    repair.answer(context, &answer)
                 }
-                _ => Progress::Back,
-            };
-            match progress {
-                Progress::Show(lines) => menu.show(lines),
-                Progress::Ask(lines, question) => menu.ask(lines, question),
-                Progress::Again => return Choice::Again(String::new()),
-                Progress::Back => {}
+                _ => {}
             }
             end = context.kernel.now().saturating_add(IDLE);
             show(context, &menu, consoles);

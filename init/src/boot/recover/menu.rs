@@ -7,7 +7,7 @@ use super::repair::Task;
 use crate::{config::HAS_SHELL, kernel::Power};
 
 /// The keys of entries, in order: a key of a display counts at once, so that none has two digits.
-const KEYS: &str = "123456789abcdef";
+const KEYS: &[u8] = b"123456789abcdef";
 
 /// The number of passwords that somebody may try.
 const TRIES: u32 = 3;
@@ -180,7 +180,7 @@ impl Menu {
             Screen::Table(_) => self.screen = Screen::Choice,
             Screen::Question(..) => {
                 self.screen = Screen::Choice;
-                return Some(Action::Answer(input.into()));
+                return HAS_SHELL.then(|| Action::Answer(input.into()));
             }
         }
         None
@@ -209,7 +209,7 @@ impl Menu {
             }
             Screen::Choice => {
                 lines.extend(numbered(self.entries.iter().map(|entry| entry.label.as_str())));
-                let question = if self.entries.len() > 9 { "number or letter:" } else { "number:" };
+                let question = if HAS_SHELL && self.entries.len() > 9 { "number or letter:" } else { "number:" };
                 lines.extend([String::new(), question.into()]);
             }
             Screen::Sure(place) => {
@@ -220,10 +220,11 @@ impl Menu {
                 lines = table.clone();
                 lines.push("Enter goes back:".into());
             }
-            Screen::Question(shown, question) => {
+            Screen::Question(shown, question) if HAS_SHELL => {
                 lines = shown.clone();
                 lines.extend([String::new(), question.clone()]);
             }
+            Screen::Question(..) => {}
         }
         lines.into_iter().map(|line| shown(&line)).collect()
     }
@@ -231,13 +232,13 @@ impl Menu {
 
 /// Returns lines with a key each, as many as there are keys.
 pub(super) fn numbered<'a>(labels: impl Iterator<Item = &'a str>) -> Vec<String> {
-    KEYS.chars().zip(labels).map(|(key, label)| format!("  {key}  {label}")).collect()
+    KEYS.iter().zip(labels).map(|(key, label)| format!("  {}  {label}", char::from(*key))).collect()
 }
 
 /// Returns the position that a key stands for.
 pub(super) fn position(input: &str) -> Option<usize> {
-    let input = input.trim();
-    if input.len() == 1 { KEYS.find(input) } else { None }
+    let [input] = input.trim().as_bytes() else { return None };
+    KEYS.iter().position(|key| key == input)
 }
 
 /// Returns a line as every console shows it: labels are from anybody.

@@ -13,7 +13,7 @@ use contract::{
 
 use super::{
     Appliance,
-    menu::{numbered, position},
+    menu::{Action, numbered, position},
 };
 use crate::{
     boot::block::Probed,
@@ -53,11 +53,6 @@ impl Task {
             Self::Check => "check and repair a filesystem",
             Self::Copy => "copy the black box to a stick",
         }
-    }
-
-    /// Returns the line to be read while it looks for devices, if that takes long.
-    pub(super) fn patience(self) -> Option<&'static str> {
-        (self == Self::Copy).then_some("looking for a stick, for 30 s at most: put one in")
     }
 
     /// Returns the program for a filesystem.
@@ -193,8 +188,28 @@ impl<'a> Repair<'a> {
         Self { card, appliance, asked: Asked::Nothing }
     }
 
+    /// Returns the line to be read while an action of the menu takes effect, if that takes long.
+    pub(super) fn patience(&self, action: &Action) -> Option<&'static str> {
+        match (action, &self.asked) {
+            (Action::Repair(Task::Copy), _) => Some("looking for a stick, for 30 s at most: put one in"),
+            (Action::Answer(_), Asked::Device(Task::Check, _) | Asked::Force(_)) => {
+                Some("working on it; a large filesystem takes minutes")
+            }
+            _ => None,
+        }
+    }
+
+    /// Begins, or goes on.
+    pub(super) fn take(&mut self, context: &mut Context<'_>, action: &Action) -> Progress {
+        match action {
+            Action::Repair(task) => self.start(context, *task),
+            Action::Answer(answer) => self.answer(context, answer),
+            _ => Progress::Back,
+        }
+    }
+
     /// Begins.
-    pub(super) fn start(&mut self, context: &mut Context<'_>, task: Task) -> Progress {
+    fn start(&mut self, context: &mut Context<'_>, task: Task) -> Progress {
         let mut volumes = Probed::default().volumes(context.kernel, true);
         volumes = match task {
             Task::Copy => copy::wait(context, self.appliance),
@@ -213,7 +228,7 @@ impl<'a> Repair<'a> {
     }
 
     /// Goes on with an answer.
-    pub(super) fn answer(&mut self, context: &mut Context<'_>, answer: &str) -> Progress {
+    fn answer(&mut self, context: &mut Context<'_>, answer: &str) -> Progress {
         let is_sure = answer.trim() == "y";
         match std::mem::replace(&mut self.asked, Asked::Nothing) {
             Asked::Device(task, volumes) => {
@@ -238,12 +253,6 @@ impl<'a> Repair<'a> {
             }
             _ => Progress::Back,
         }
-    }
-
-    /// Returns the line to be read while an answer takes effect, if that takes long.
-    pub(super) fn patience(&self) -> Option<&'static str> {
-        let is_check = matches!(self.asked, Asked::Device(Task::Check, _) | Asked::Force(_));
-        is_check.then_some("working on it; a large filesystem takes minutes")
     }
 
     /// Asks for the label, if there is a choice.

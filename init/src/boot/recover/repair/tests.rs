@@ -21,8 +21,8 @@ fn machine(programs: &[(&str, i32)]) -> Recorder {
         volume("vda3", Some("ext4"), "ovrelay"),
         volume("vda4", None, ""),
     ];
-    let mut kernel = Recorder::default();
-    kernel.devices = volumes.map(|volume| Device { volume, ..Device::default() }).into();
+    let devices = volumes.map(|volume| Device { volume, ..Device::default() }).into();
+    let mut kernel = Recorder { devices, ..Recorder::default() };
     for (program, status) in programs {
         kernel.files.insert(format!("bin/{program}"), Node::file("", 0o755));
         kernel.programs.insert((*program).into(), *status);
