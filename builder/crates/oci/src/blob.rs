@@ -11,14 +11,14 @@ use std::{
 use base::IoContext;
 use contract::hex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Sha256, Sha512, digest::DynDigest};
+use sha2::{Sha256, Sha384, Sha512, digest::DynDigest};
 
 use crate::{Error, Result};
 
 /// The longest JSON document that is read, in bytes: what registries take for a manifest.
 pub const DOCUMENT_MAX: u64 = 4 << 20;
 
-/// `algorithm:hexadecimal`, of the algorithms that the specification registers.
+/// `algorithm:hexadecimal`, of the algorithms that container engines know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Digest(String);
 
@@ -28,6 +28,7 @@ impl Digest {
         let (algorithm, digits) = text.split_once(':')?;
         let length = match algorithm {
             "sha256" => 64,
+            "sha384" => 96,
             "sha512" => 128,
             _ => return None,
         };
@@ -35,7 +36,7 @@ impl Digest {
         (digits.len() == length && digits.bytes().all(is_digit)).then(|| Self(text.to_owned()))
     }
 
-    /// Returns `sha256` or `sha512`.
+    /// Returns `sha256`, `sha384` or `sha512`.
     #[must_use]
     pub fn algorithm(&self) -> &str {
         self.0.split_once(':').map_or("", |(algorithm, _)| algorithm)
@@ -92,6 +93,7 @@ struct Hash(Box<dyn DynDigest + Send>);
 impl Hash {
     fn new(like: &Digest) -> Self {
         Self(match like.algorithm() {
+            "sha384" => Box::new(Sha384::default()),
             "sha512" => Box::new(Sha512::default()),
             _ => Box::new(Sha256::default()),
         })
@@ -258,6 +260,10 @@ mod tests {
         let digits = "0123456789abcdef".repeat(4);
         assert_eq!(Digest::parse(&format!("sha256:{digits}")).unwrap().short(), "0123456789ab");
         assert!(Digest::parse(&format!("sha512:{digits}{digits}")).is_some());
+        // The digest of `abc` (FIPS 180-4).
+        let long =
+            "sha384:cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed8086072ba1e7cc2358baeca134c825a7";
+        assert_eq!(Digest::parse(long).unwrap().like(b"abc").to_string(), long);
         for bad in [
             String::new(),
             digits.clone(),

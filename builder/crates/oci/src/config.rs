@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::{blob::Digest, platform::Platform};
+use super::{blob::Digest, json, platform::Platform};
 
 /// An image's config.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -34,13 +34,13 @@ pub struct RootFs {
 #[serde(rename_all = "PascalCase", default)]
 pub struct Run {
     /// The program and its first arguments.
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub entrypoint: Vec<String>,
     /// More arguments; the program itself where there is no entrypoint.
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub cmd: Vec<String>,
     /// `NAME=VALUE`.
-    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
     /// The folder that it starts in.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
@@ -69,6 +69,12 @@ pub(super) fn or_default<'de, D: serde::Deserializer<'de>, T: Default + Deserial
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
+/// Takes `null` for no words, and a word that is `null` for an empty one, as Go does.
+fn words<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let words: Vec<Option<String>> = or_default(deserializer)?;
+    Ok(words.into_iter().map(Option::unwrap_or_default).collect())
+}
+
 fn keys<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let map: Option<BTreeMap<String, serde::de::IgnoredAny>> = Option::deserialize(deserializer)?;
     Ok(map.unwrap_or_default().into_keys().collect())
@@ -84,7 +90,7 @@ impl Config {
     /// # Errors
     /// The parser's error.
     pub fn parse(bytes: &[u8]) -> serde_json::Result<Self> {
-        serde_json::from_slice(bytes)
+        json::parse(bytes, &json::CONFIG)
     }
 }
 
@@ -112,6 +118,10 @@ mod tests {
             (run.cmd, run.user, run.exposed_ports),
             (vec!["/bin/sh".into()], "nobody".into(), vec!["80/tcp".into()])
         );
+        let text = br#"{"config":{"Entrypoint":["/a",null],"Cmd":[null],"Env":[null,"A=b"]}}"#;
+        let run = Config::parse(text).unwrap().config;
+        assert_eq!((run.entrypoint, run.cmd), (vec!["/a".into(), String::new()], vec![String::new()]));
+        assert_eq!(run.env, ["", "A=b"]);
         for bad in ["[]", "{\"rootfs\":{\"diff_ids\":[\"../x\"]}}", "{\"config\":{\"Cmd\":\"sh\"}}", ""] {
             assert!(Config::parse(bad.as_bytes()).is_err(), "{bad}");
         }

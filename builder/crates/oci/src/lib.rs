@@ -34,6 +34,7 @@ pub mod folder;
 pub mod image;
 pub mod inject;
 pub mod inventory;
+mod json;
 pub mod layer;
 pub mod lower;
 mod manifest;
@@ -77,6 +78,11 @@ pub fn merge(image: &Image, exclude: &Exclude, max_size: u64, progress: Progress
                 Located { image, index, layer }.merge_into(&mut merge, &mut budget)?;
             }
             step.finish(&format!("{} names", merge.tree.len()));
+            if let Some(file) = image.name.strip_prefix("tar:")
+                && let Some(reason) = open::no_tree(&merge.tree, file)
+            {
+                return Err(Error::Image { image: image.name.clone(), reason });
+            }
             write_lock(image)?;
         }
     }

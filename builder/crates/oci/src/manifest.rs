@@ -7,6 +7,7 @@ use super::{
     blob::{Blob, Digest, Place},
     config::{Config, or_default},
     image::{Image, Layer, Root},
+    json,
     platform::Platform,
 };
 use crate::{Error, Result};
@@ -44,14 +45,30 @@ pub(super) struct Document {
     media_type: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     artifact_type: String,
-    #[serde(default)]
-    pub(super) manifests: Option<Vec<Descriptor>>,
+    #[serde(default, deserialize_with = "candidates")]
+    pub(super) manifests: Option<Vec<Candidate>>,
     #[serde(default)]
     config: Option<Descriptor>,
     #[serde(default)]
     layers: Option<Vec<Descriptor>>,
     #[serde(default)]
     fs_layers: Option<serde::de::IgnoredAny>,
+}
+
+/// An entry of an index: a descriptor, or the reason why it is none.
+pub(super) type Candidate = std::result::Result<Descriptor, String>;
+
+/// Reads the entries of an index one by one: one that is of no use, with a digest of an unknown kind for example, hides no others.
+fn candidates<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Vec<Candidate>>, D::Error> {
+    let list: Option<Vec<serde_json::Value>> = Option::deserialize(deserializer)?;
+    let read = |entry: serde_json::Value| {
+        let digest = entry.get("digest").and_then(serde_json::Value::as_str).unwrap_or("an entry").to_owned();
+        Descriptor::deserialize(entry)
+            .map_err(|error| format!("{} of its index is damaged: {error}", digest.escape_debug()))
+    };
+    Ok(list.map(|list| list.into_iter().map(read).collect()))
 }
 
 pub(super) const INDEXES: [&str; 2] =
@@ -68,6 +85,8 @@ pub(super) const LAYERS: [&str; 4] = [
 const COMPRESSIONS: [&str; 4] = ["", "gzip", "zstd", "x-gzip"];
 pub(super) const CONFIGS: [&str; 2] =
     ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+/// Types that registries gave configs by mistake (distribution issue 1621); moby and containerd take them for images.
+const MISTAKEN_CONFIGS: [&str; 3] = ["application/octet-stream", "application/json", "text/html"];
 
 /// Indexes in indexes deeper than this are a trap and no image.
 const DEPTH_MAX: u32 = 4;
@@ -104,6 +123,9 @@ pub(super) struct Search<'a> {
     pub(super) name: &'a str,
     pub(super) store: &'a dyn Store,
     pub(super) platform: &'a Platform,
+    /// True where a second image that fits as well makes the choice a guess: `index.json` lists what is in a layout, an index the
+    /// platforms of one image.
+    pub(super) is_alone: bool,
 }
 
 /// Candidates that were passed by.
@@ -146,7 +168,7 @@ impl Search<'_> {
 
     fn document(&self, descriptor: &Descriptor) -> Result<Document> {
         let bytes = self.blob(descriptor, Role::Manifest)?.document(self.name)?;
-        let parsed: Document = match serde_json::from_slice(&bytes) {
+        let parsed: Document = match json::parse(&bytes, &json::DOCUMENT) {
             Ok(parsed) => parsed,
             Err(error) => return self.refuse(format!("the manifest {} is damaged: {error}", descriptor.digest)),
         };
@@ -203,7 +225,7 @@ impl Search<'_> {
     }
 
     /// Returns the image for the platform among `manifests`.
-    pub(super) fn image(&self, manifests: &[Descriptor]) -> Result<Image> {
+    pub(super) fn image(&self, manifests: &[Candidate]) -> Result<Image> {
         let mut seen = Seen::default();
         let Some(found) = self.choose(manifests, 0, &mut seen)? else {
             return match (seen.platforms.as_slice(), seen.others.as_slice()) {
@@ -230,9 +252,16 @@ impl Search<'_> {
 
     /// Chooses the best of several. What is no image is passed by: signatures, bills of materials, attestations and other artifacts stand
     /// beside images, and not always behind them.
-    fn choose(&self, manifests: &[Descriptor], depth: u32, seen: &mut Seen) -> Result<Option<Found>> {
+    fn choose(&self, manifests: &[Candidate], depth: u32, seen: &mut Seen) -> Result<Option<Found>> {
         let mut candidates: Vec<(u32, &Descriptor)> = Vec::new();
-        for descriptor in manifests {
+        for candidate in manifests {
+            let descriptor = match candidate {
+                Ok(descriptor) => descriptor,
+                Err(reason) => {
+                    seen.others.push(reason.clone());
+                    continue;
+                }
+            };
             match &descriptor.platform {
                 // BuildKit keeps papers about an image beside it, for the platform unknown/unknown.
                 Some(platform)
@@ -250,17 +279,35 @@ impl Search<'_> {
             }
         }
         candidates.sort_by_key(|(rank, _)| *rank);
-        for (_, descriptor) in candidates {
+        let mut best: Option<(u32, Found)> = None;
+        for (rank, descriptor) in candidates {
+            if best.as_ref().is_some_and(|(found, _)| depth > 0 || !self.is_alone || rank > *found) {
+                break;
+            }
             let kind = descriptor.media_type.as_str();
             let is_image = kind.is_empty() || INDEXES.contains(&kind) || MANIFESTS.contains(&kind);
             let kind = if descriptor.artifact_type.is_empty() { kind } else { &descriptor.artifact_type };
             if !is_image || !descriptor.artifact_type.is_empty() {
-                seen.others.push(format!("{} is `{}` and no image", descriptor.digest, kind.escape_debug()));
-            } else if let Some(found) = self.find(descriptor, depth + 1, seen)? {
-                return Ok(Some(found));
+                if best.is_none() {
+                    seen.others.push(format!("{} is `{}` and no image", descriptor.digest, kind.escape_debug()));
+                }
+                continue;
+            }
+            let Some((_, found)) = &best else {
+                best = self.find(descriptor, depth + 1, seen)?.map(|found| (rank, found));
+                continue;
+            };
+            // One that is broken is no other choice.
+            if let Ok(Some(other)) = self.find(descriptor, depth + 1, &mut Seen::default())
+                && other.digest != found.digest
+            {
+                return self.refuse(format!(
+                    "it holds several images for {}: {} and {}; name one by its tag or by its digest",
+                    self.platform, found.digest, other.digest
+                ));
             }
         }
-        Ok(None)
+        Ok(best.map(|(_, found)| found))
     }
 
     /// Reads the image of a manifest; returns the reason where it is none.
@@ -273,8 +320,11 @@ impl Search<'_> {
         if !document.artifact_type.is_empty() {
             return Ok(Err(format!("{digest} is `{}` and no image", document.artifact_type.escape_debug())));
         }
-        if !config.media_type.is_empty() && !CONFIGS.contains(&config.media_type.as_str()) {
-            return Ok(Err(format!("{digest} is no image: its config is `{}`", config.media_type.escape_debug())));
+        let kind = config.media_type.as_str();
+        let no_image = || Ok(Err(format!("{digest} is no image: its config is `{}`", kind.escape_debug())));
+        let is_mistaken = MISTAKEN_CONFIGS.contains(&kind);
+        if !kind.is_empty() && !CONFIGS.contains(&kind) && !is_mistaken {
+            return no_image();
         }
         let layers = document.layers.unwrap_or_default();
         if let Some(layer) = layers.iter().find(|layer| !is_layer(&layer.media_type)) {
@@ -284,7 +334,11 @@ impl Search<'_> {
                 layer.media_type.escape_debug()
             )));
         }
-        let mut parsed = parse_config(self.name, &self.blob(&config, Role::Config)?)?;
+        let mut parsed = match parse_config(self.name, &self.blob(&config, Role::Config)?) {
+            Ok(parsed) if is_mistaken && parsed.rootfs.diff_ids.is_empty() => return no_image(),
+            Err(_) if is_mistaken => return no_image(),
+            parsed => parsed?,
+        };
         if let Some(said) = &descriptor.platform {
             parsed.platform.complete(said);
         }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use base::IoContext;
+use ::archive::tree::{Kind, Tree};
+use base::{IoContext, escape::shown};
 
 use super::{
     blob::{Blob, Place},
@@ -61,6 +62,9 @@ impl Image {
                 if !folder.metadata().at("read", &folder)?.is_dir() {
                     return Err(refusal(text, format!("{} is no folder", folder.display())));
                 }
+                if let Some(reason) = no_root(&folder) {
+                    return Err(refusal(text, reason));
+                }
                 Self::plain(text, Root::Folder(folder))
             }
             Reference::Tar(file) => {
@@ -81,6 +85,35 @@ impl Image {
         }
         Ok(image)
     }
+}
+
+/// Returns the reason why a directory holds an image and is no root.
+fn no_root(folder: &Path) -> Option<String> {
+    let shown = shown(folder);
+    let is_file = |name: &str| folder.join(name).is_file();
+    if is_file("oci-layout") && is_file("index.json") {
+        return Some(format!("it is an image in the OCI layout and no root: write oci:{shown}"));
+    }
+    // skopeo's form of a directory.
+    let version = std::fs::read(folder.join("version")).ok()?;
+    (version.starts_with(b"Directory Transport Version:") && is_file("manifest.json")).then(|| {
+        format!("it is an image in skopeo's own form and no root: `skopeo copy dir:{shown} oci:DIR`, then oci:DIR")
+    })
+}
+
+/// Returns the reason why a tree that was read from a tar file holds an image and is no root.
+pub(super) fn no_tree(tree: &Tree, file: &str) -> Option<String> {
+    let is_file = |name: &str| matches!(tree.get(name).map(|entry| &entry.kind), Some(Kind::File(_)));
+    let scheme = if is_file("oci-layout") && is_file("index.json") {
+        "oci-archive"
+    } else if is_file("manifest.json")
+        && (is_file("repositories") || tree.iter().any(|node| node.path.ends_with(b"/layer.tar")))
+    {
+        "docker-archive"
+    } else {
+        return None;
+    };
+    Some(format!("it is an archive of an image and no root: write {scheme}:{file}"))
 }
 
 /// Returns `error` about a name in a registry, with the references that name a file or directory of this machine called so.

@@ -21,7 +21,7 @@ pub struct Platform {
 }
 
 /// Names that are used for the same machines elsewhere, the targets of this project among them.
-const ALIASES: [(&str, &str, Option<&str>); 9] = [
+const ALIASES: [(&str, &str, Option<&str>); 10] = [
     ("x86_64", "amd64", None),
     ("x86-64", "amd64", None),
     ("i386", "386", None),
@@ -29,6 +29,7 @@ const ALIASES: [(&str, &str, Option<&str>); 9] = [
     ("aarch64", "arm64", None),
     ("armv5l", "arm", Some("v5")),
     ("armv6l", "arm", Some("v6")),
+    ("armel", "arm", Some("v6")),
     ("armhf", "arm", Some("v7")),
     ("armv7l", "arm", Some("v7")),
 ];
@@ -71,10 +72,12 @@ impl Platform {
         Self { os: "linux".to_owned(), architecture: architecture.to_owned(), variant: None }.normal()
     }
 
-    /// Returns the canonical form: aliases are resolved, an `arm` without a variant is `v7`, and `v8` of `arm64` and `v1` of `amd64` are
+    /// Returns the canonical form: in small letters, aliases are resolved, an `arm` without a variant is `v7`, and `v8` of `arm64` and `v1` of `amd64` are
     /// dropped, as container tools do.
     #[must_use]
     pub fn normal(mut self) -> Self {
+        self.os.make_ascii_lowercase();
+        self.architecture.make_ascii_lowercase();
         if let Some((_, architecture, variant)) = ALIASES.iter().find(|(alias, ..)| *alias == self.architecture) {
             self.architecture = (*architecture).to_owned();
             self.variant = self.variant.or_else(|| variant.map(str::to_owned));
@@ -193,6 +196,8 @@ mod tests {
         assert_eq!(platform("linux/arm/v6").rank(&said("", "")), Some(UNSAID));
         assert_eq!(platform("linux/amd64").rank(&said("", "amd64")), Some(0));
         assert_eq!(platform("linux/amd64").rank(&said("windows", "")), None);
+        assert_eq!(platform("linux/amd64").rank(&said("Linux", "X86_64")), Some(0));
+        assert_eq!(platform("linux/arm/v6").rank(&said("linux", "armel")), Some(0));
         assert_eq!(said("", "amd64").to_string(), "unknown/amd64");
     }
 }

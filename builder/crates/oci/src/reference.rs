@@ -40,6 +40,17 @@ pub enum Reference {
 /// The forms, for messages.
 const FORMS: &str = "NAME[:TAG], HOST:PORT/NAME[:TAG], NAME@sha256:DIGITS, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG], dir:DIR or tar:FILE";
 
+/// Places that only container engines know, by the names that skopeo has for them, and how to get an image out of them.
+const OTHERS: [(&str, &str); 4] = [
+    (
+        "containers-storage",
+        "`skopeo copy containers-storage:IMAGE oci:DIR`, or `podman save --format oci-archive -o FILE IMAGE`",
+    ),
+    ("docker-daemon", "`docker save -o FILE IMAGE`, which docker-archive:FILE takes"),
+    ("ostree", "`skopeo copy ostree:IMAGE oci:DIR`"),
+    ("sif", "`skopeo copy sif:FILE oci:DIR`"),
+];
+
 impl Reference {
     /// Reads a reference.
     ///
@@ -49,6 +60,9 @@ impl Reference {
         let refuse = |reason: &str| Err(Error::Usage(format!("image `{text}`: {reason}; expected {FORMS}")));
         let in_registry = |name: &str| Name::parse(name).map(Self::Registry).or_else(refuse);
         let Some((scheme, rest)) = text.split_once(':') else { return in_registry(text) };
+        if let Some((_, form)) = OTHERS.iter().find(|(other, _)| *other == scheme) {
+            return refuse(&format!("`{scheme}:` is a place that is not read here; copy it first: {form}"));
+        }
         if !["oci", "oci-archive", "docker-archive", "dir", "tar", "docker"].contains(&scheme) {
             return in_registry(text);
         }
@@ -112,6 +126,8 @@ mod tests {
             ("oci:", "path is missing"),
             ("oci::tag", "path is missing"),
             ("docker://", "no image's name"),
+            ("containers-storage:alpine", "`skopeo copy containers-storage:IMAGE oci:DIR`"),
+            ("docker-daemon:alpine:latest", "`docker save -o FILE IMAGE`"),
             ("alpine:a/b", "its registry is none"),
             ("alpine@sha256:12", "no digest"),
         ] {

@@ -132,8 +132,8 @@ pub(super) fn open(text: &str, name: Name, platform: &Platform, access: &Access)
     };
     let root = session.root(locked.as_ref())?;
     let resolved = root.digest.clone();
-    let search = Search { name: text, store: &session, platform };
-    let mut image = search.image(&[root])?;
+    let search = Search { name: text, store: &session, platform, is_alone: false };
+    let mut image = search.image(&[Ok(root)])?;
     image.remote = Some(Arc::new(session));
     image.resolved = Some(resolved);
     Ok(image)

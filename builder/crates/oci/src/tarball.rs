@@ -94,6 +94,8 @@ pub struct Reader<R> {
     left: u64,
     padding: u64,
     path: Vec<u8>,
+    /// True once a header was read.
+    is_archive: bool,
 }
 
 /// Values from extension headers for the member that follows them.
@@ -111,6 +113,9 @@ impl Extensions {
     }
 }
 
+/// The reason for which the first block is no header.
+const NO_ARCHIVE: &str = "it does not begin as a tar archive does, plain or packed with gzip, zstd, xz or bzip2";
+
 type Outcome<T> = Result<T, String>;
 
 /// Extended attributes in PAX records.
@@ -126,7 +131,7 @@ fn is_of_member(key: &[u8]) -> bool {
 impl<R: Read> Reader<R> {
     /// Returns a reader of the stream `inner`.
     pub fn new(inner: R) -> Self {
-        Self { inner, left: 0, padding: 0, path: Vec::new() }
+        Self { inner, left: 0, padding: 0, path: Vec::new(), is_archive: false }
     }
 
     /// Returns the stream.
@@ -356,10 +361,14 @@ impl<R: Read> Reader<R> {
         match length {
             0 => return Ok(None),
             BLOCK => {}
+            _ if !self.is_archive => return Err(format!("the layer is cut off in a header: {NO_ARCHIVE}")),
             _ => return Err("the layer is cut off in a header".to_owned()),
         }
         if block != [0; BLOCK] {
-            return Header::parse(block).map(Some);
+            let is_first = !std::mem::replace(&mut self.is_archive, true);
+            return Header::parse(block)
+                .map(Some)
+                .map_err(|reason| if is_first { format!("{NO_ARCHIVE} ({reason})") } else { reason });
         }
         // What is not read of a block is zeros.
         let (block, _) = self.block()?;

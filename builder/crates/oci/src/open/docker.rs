@@ -9,6 +9,7 @@ use crate::{
     blob::{Blob, Digest},
     config::or_default,
     image::{Image, Layer, Root},
+    json,
     manifest::{check_layers, parse_config, refusal},
 };
 
@@ -23,11 +24,16 @@ struct Saved {
 }
 
 pub(super) fn open(name: &str, members: &Members, tag: Option<&str>) -> Result<Image> {
-    let place = members
-        .get("manifest.json")
-        .ok_or_else(|| refusal(name, "there is no manifest.json in it, so `docker save` has not written it"))?;
+    let place = members.get("manifest.json").ok_or_else(|| {
+        let reason = if members.get("repositories").is_some() {
+            "there is no manifest.json in it: a Docker before 1.10 has saved it; load it into a later one and save it again"
+        } else {
+            "there is no manifest.json in it, so `docker save` has not written it"
+        };
+        refusal(name, reason)
+    })?;
     let bytes = Blob { place, digest: None }.document(name)?;
-    let saved: Vec<Saved> = serde_json::from_slice(&bytes)
+    let saved: Vec<Saved> = json::parse(&bytes, &json::SAVED)
         .map_err(|error| refusal(name, format!("its manifest.json is damaged: {error}")))?;
     let tags = |saved: &Saved| saved.repo_tags.clone().unwrap_or_default();
     // `alpine` is `docker.io/library/alpine:latest` to Docker.

@@ -7,7 +7,8 @@ use crate::{
     Error, Result,
     blob::{Blob, Place},
     image::Image,
-    manifest::{Descriptor, Document, Role, Search, Store, refusal},
+    json,
+    manifest::{Candidate, Descriptor, Document, Role, Search, Store, refusal},
     platform::Platform,
 };
 
@@ -41,6 +42,8 @@ impl Store for Layout {
 
 /// The annotation that holds an image's tag in `index.json` (`annotations.md`).
 const TAG: &str = "org.opencontainers.image.ref.name";
+/// The annotation in which containerd and BuildKit note the whole name; their tag alone may be that of several images.
+const NAME: &str = "io.containerd.image.name";
 
 pub(super) fn open(name: &str, files: &impl Files, tag: Option<&str>, platform: &Platform) -> Result<Image> {
     let Some(version) = files.top("oci-layout")? else {
@@ -56,35 +59,36 @@ pub(super) fn open(name: &str, files: &impl Files, tag: Option<&str>, platform: 
         return Err(refusal(name, "there is no file index.json in it"));
     };
     let bytes = Blob { place: index, digest: None }.document(name)?;
-    let index: Document =
-        serde_json::from_slice(&bytes).map_err(|error| refusal(name, format!("its index.json is damaged: {error}")))?;
+    let index: Document = json::parse(&bytes, &json::DOCUMENT)
+        .map_err(|error| refusal(name, format!("its index.json is damaged: {error}")))?;
     let manifests = index.manifests.unwrap_or_default();
     let chosen = tagged(name, &manifests, tag)?;
-    Search { name, store: files, platform }.image(&chosen)
+    Search { name, store: files, platform, is_alone: true }.image(&chosen)
 }
 
-/// Returns the manifests of that tag; without one all of them, where they are one image under however many tags.
-fn tagged(name: &str, manifests: &[Descriptor], tag: Option<&str>) -> Result<Vec<Descriptor>> {
-    let tag_of = |descriptor: &Descriptor| descriptor.annotations.get(TAG).cloned().flatten();
-    let mut tags: Vec<String> = manifests.iter().filter_map(tag_of).collect();
+/// Returns the manifests of that tag, which is also a digest or the whole name that containerd notes; without one all of them, where they
+/// are one image under however many tags. What cannot be read is none of a tag's.
+fn tagged(name: &str, manifests: &[Candidate], tag: Option<&str>) -> Result<Vec<Candidate>> {
+    let note = |descriptor: &Descriptor, key: &str| descriptor.annotations.get(key).cloned().flatten();
+    let known = || manifests.iter().filter_map(|candidate| candidate.as_ref().ok());
+    let mut tags: Vec<String> = known().filter_map(|descriptor| note(descriptor, TAG)).collect();
     tags.sort();
     tags.dedup();
     let listed = || if tags.is_empty() { "none".to_owned() } else { tags.join(", ") };
-    let of = |tag: &str| -> Vec<Descriptor> {
-        manifests.iter().filter(|descriptor| tag_of(descriptor).as_deref() == Some(tag)).cloned().collect()
+    let of = |key: &str, tag: &str| -> Vec<Candidate> {
+        known().filter(|descriptor| note(descriptor, key).as_deref() == Some(tag)).cloned().map(Ok).collect()
     };
-    let digests = |tag: &String| of(tag).into_iter().map(|descriptor| descriptor.digest).collect::<BTreeSet<_>>();
-    match tag {
-        None if tags.iter().map(digests).collect::<BTreeSet<_>>().len() > 1 => {
-            Err(refusal(name, format!("it holds several images; name one by its tag: {}", listed())))
-        }
-        None => Ok(manifests.to_vec()),
-        Some(tag) => {
-            let chosen = of(tag);
-            if chosen.is_empty() {
-                return Err(refusal(name, format!("it has no tag `{}`; its tags: {}", tag.escape_debug(), listed())));
-            }
-            Ok(chosen)
-        }
-    }
+    let digests =
+        |tag: &String| of(TAG, tag).into_iter().flatten().map(|descriptor| descriptor.digest).collect::<BTreeSet<_>>();
+    let Some(tag) = tag else {
+        return match tags.iter().map(digests).collect::<BTreeSet<_>>().len() {
+            0 | 1 => Ok(manifests.to_vec()),
+            _ => Err(refusal(name, format!("it holds several images; name one by its tag: {}", listed()))),
+        };
+    };
+    let by_digest = || known().filter(|descriptor| descriptor.digest.to_string() == tag).cloned().map(Ok).collect();
+    let ways = [of(TAG, tag), of(NAME, tag), by_digest()];
+    ways.into_iter()
+        .find(|chosen: &Vec<Candidate>| !chosen.is_empty())
+        .ok_or_else(|| refusal(name, format!("it has no tag `{}`; its tags: {}", tag.escape_debug(), listed())))
 }

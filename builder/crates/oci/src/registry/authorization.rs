@@ -140,7 +140,9 @@ fn token68(text: &str) -> Option<&str> {
 /// Splits off a parameter's value, quoted or not; returns it with the rest.
 fn value_of(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
-        let (plain, next) = word(text)?;
+        // Addresses come without quotes too, although they are no words then.
+        let end = text.find(|c: char| c == ',' || c == '"' || c.is_whitespace()).unwrap_or(text.len());
+        let (plain, next) = text.split_at_checked(end).filter(|(plain, _)| !plain.is_empty())?;
         return Some((plain.to_owned(), next));
     };
     let mut value = String::new();
@@ -231,6 +233,7 @@ mod tests {
             (vec![r#", ,Bearer realm="https://a/\"q\\",,"#], bearer("https://a/\"q\\", None)),
             (vec![r#"Digest nonce="x, Bearer realm=y", Bearer realm="https://a""#], bearer("https://a", None)),
             (vec!["Bearer\trealm=a"], bearer("a", None)),
+            (vec!["Bearer realm=https://a/t?x=y,service=s:1"], bearer("https://a/t?x=y", Some("s:1"))),
             (vec!["=,\u{7}", "Basic"], Some(Challenge::Basic)),
             (vec!["Bearer service=\"x\"", "Basic realm=x"], Some(Challenge::Basic)),
             (vec!["Bearer realm=\"\"", "Bearer realm=\"https://a\""], bearer("https://a", None)),

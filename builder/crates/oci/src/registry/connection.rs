@@ -66,8 +66,6 @@ const CONNECT: Duration = Duration::from_secs(20);
 const CONNECT_LOCAL: Duration = Duration::from_secs(3);
 /// More redirects are a circle.
 const REDIRECTS_MAX: u32 = 10;
-/// `Retry-After` of answers that pass.
-const PASSING: [u16; 7] = [408, 425, 429, 500, 502, 503, 504];
 
 /// An answer, and whether the registry itself gave it.
 struct Answer {
@@ -232,7 +230,7 @@ impl Connection {
         let mut answer = answer;
         match (answer.status().as_u16(), login) {
             (200, _) => {}
-            (status, _) if PASSING.contains(&status) => return Err(self.passing(&mut answer, "gave no token")),
+            (status, _) if is_passing(status) => return Err(self.passing(&mut answer, "gave no token")),
             (401 | 403, Some(Login::Password(_))) => {
                 return Err(Failure::from("it does not take that name and password"));
             }
@@ -265,7 +263,8 @@ impl Connection {
         let mut at = first.clone();
         for redirects in 0..=REDIRECTS_MAX {
             let is_own = origin(&at) == origin(&first);
-            let mut request = self.agent.get(at.clone());
+            // A digest is of the bytes as they are, and whoever does not say so may get others (RFC 9110, 12.5.3).
+            let mut request = self.agent.get(at.clone()).header("accept-encoding", "identity");
             if redirects == 0 {
                 request = query.iter().fold(request, |request, (key, value)| request.query(key, value));
             }
@@ -279,9 +278,9 @@ impl Connection {
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(Answer { response, is_own });
             }
-            let to = response.headers().get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
-            let odd = || Failure::from(format!("it sends on to `{}`, which is no address", shown(to)));
-            at = joined(&at, to).ok_or_else(odd)?;
+            let to = response.headers().get("location").map(|value| encoded(value.as_bytes())).unwrap_or_default();
+            let odd = || Failure::from(format!("it sends on to `{}`, which is no address", shown(&to)));
+            at = joined(&at, &to).ok_or_else(odd)?;
         }
         Err(Failure::from(format!("it sends on more than {REDIRECTS_MAX} times")))
     }
@@ -297,7 +296,7 @@ impl Connection {
             if matches!(status, 200 | 206 | 416) {
                 return Ok(response);
             }
-            if PASSING.contains(&status) {
+            if is_passing(status) {
                 return Err(self.passing(&mut response, "answers"));
             }
             if status == 401 && is_own && !renewed {
@@ -505,6 +504,12 @@ impl Connection {
     }
 }
 
+/// Returns true for the status of an answer that another try may not get: too early, too much, and every failure of the server or of what
+/// stands before it (Cloudflare has 520 to 530) but those that say that it never will.
+fn is_passing(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..=599) && !matches!(status, 501 | 505 | 511)
+}
+
 /// Sorts the library's errors into those that may pass and those that stay.
 fn passing(error: ureq::Error) -> Failure {
     match error {
@@ -529,6 +534,18 @@ fn origin(address: &Uri) -> (Option<String>, Option<String>, u16) {
     (scheme, address.host().map(lower), port)
 }
 
+/// Returns a location whose writer left bytes as they are that no address has: `%` and two digits stand for each.
+fn encoded(location: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in location.trim_ascii() {
+        match byte {
+            b'!'..=b'~' if !b"\"<>\\^`{|}".contains(byte) => text.push(char::from(*byte)),
+            _ => text += &format!("%{byte:02X}"),
+        }
+    }
+    text
+}
+
 /// Returns the address that `location` means, said at `at`.
 fn joined(at: &Uri, location: &str) -> Option<Uri> {
     let location = location.split('#').next().filter(|location| !location.is_empty())?;
@@ -549,7 +566,8 @@ fn joined(at: &Uri, location: &str) -> Option<Uri> {
 
 /// Reads `Content-Range` (RFC 9110, 14.4): the first byte of the piece, and the length of the whole where that is said.
 fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
-    let (range, total) = value.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (unit, rest) = value.trim().split_once(' ')?;
+    let (range, total) = rest.trim_start().split_once('/').filter(|_| unit.eq_ignore_ascii_case("bytes"))?;
     let (start, _) = range.split_once('-')?;
     let total = if total == "*" { None } else { Some(total.parse().ok()?) };
     Some((start.trim().parse().ok()?, total))
@@ -593,6 +611,12 @@ mod tests {
         ] {
             assert_eq!(joined(&at, location).map(|uri| uri.to_string()).as_deref(), whole, "{location}");
         }
+        for (location, whole) in [
+            (&b" https://cdn.test/a b?f=\"x\"&g=%20 "[..], "https://cdn.test/a%20b?f=%22x%22&g=%20"),
+            (b"https://cdn.test/\xc3\xa4|", "https://cdn.test/%C3%A4%7C"),
+        ] {
+            assert_eq!(joined(&at, &encoded(location)).unwrap().to_string(), whole);
+        }
         let same = |one: &str, other: &str| origin(&one.parse().unwrap()) == origin(&other.parse().unwrap());
         assert!(same("https://a.test/x", "https://A.test:443/y") && same("http://a/x", "http://a:80/"));
         for other in ["http://a.test/x", "https://a.test:444/x", "https://b.test/x", "https://a.test.b/x"] {
@@ -601,10 +625,20 @@ mod tests {
     }
 
     #[test]
+    fn failures_of_servers_pass() {
+        for (status, passes) in
+            [(429, true), (500, true), (507, true), (520, true), (529, true), (501, false), (404, false), (401, false)]
+        {
+            assert_eq!(is_passing(status), passes, "{status}");
+        }
+    }
+
+    #[test]
     fn pieces_say_where_they_begin() {
         for (value, range) in [
             ("bytes 5-9/10", Some((5, Some(10)))),
             ("bytes 0-9/*", Some((0, None))),
+            ("Bytes 5-9/10", Some((5, Some(10)))),
             ("bytes */10", None),
             ("items 5-9/10", None),
             ("bytes 5-9/x", None),

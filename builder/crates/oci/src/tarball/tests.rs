@@ -143,7 +143,10 @@ fn what_can_be_read_in_two_ways_is_refused() {
         (damaged, "wrong checksum"),
         (member("x", EntryType::XHeader, record("path", "a").as_bytes()), "no member after it"),
         (header("f", EntryType::Regular, 9).as_bytes().to_vec(), "cut off in its content"),
-        (header("f", EntryType::Regular, 9).as_bytes()[..100].to_vec(), "cut off in a header"),
+        (
+            header("f", EntryType::Regular, 9).as_bytes()[..100].to_vec(),
+            "cut off in a header: it does not begin as a tar archive does",
+        ),
     ] {
         let mut reader = Reader::new(bytes.as_slice());
         let fault = loop {
