@@ -47,6 +47,14 @@ pub enum Error {
         /// The reason why it cannot be.
         reason: String,
     },
+    /// A file that is no report of a boot.
+    #[error("{} is no report: {reason}", shown(path))]
+    NoReport {
+        /// The file.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
+    },
     /// The user asked for something that cannot be: exit status 2. The text says what, where, what was expected and what to do.
     #[error("{0}")]
     Usage(String),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use base::escape::one_line;
+use base::escape::{escape, one_line};
 use clap::{Arg, ArgMatches, Command, parser::ValueSource};
 
 /// A value of the command line that can be a path.
@@ -12,7 +12,12 @@ struct Given {
     option: Option<String>,
     /// The forms that the path takes in messages.
     paths: Vec<PathBuf>,
+    /// The file that is written, where it is one.
+    output: Option<PathBuf>,
 }
+
+/// The arguments that name a file to write.
+const OUTPUTS: [&str; 3] = ["output", "squashfs", "erofs"];
 
 /// The values of a command line that can be paths.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -32,7 +37,11 @@ impl Arguments {
                 }
                 let option = argument.get_long().map(|name| format!("--{name}"));
                 for value in matches.get_raw(id).into_iter().flatten() {
-                    given.push(Given { option: option.clone(), paths: forms(&value.to_string_lossy()) });
+                    let mut paths = forms(&value.to_string_lossy());
+                    // One whose name is no UTF-8.
+                    paths.push(PathBuf::from(value));
+                    let output = OUTPUTS.contains(&id).then(|| PathBuf::from(value));
+                    given.push(Given { option: option.clone(), paths, output });
                 }
             }
             match matches.subcommand().and_then(|(name, matches)| Some((command.find_subcommand(name)?, matches))) {
@@ -56,7 +65,8 @@ impl Arguments {
         match named.as_slice() {
             [(_, Given { option: Some(option), .. }), others @ ..]
                 if others.iter().all(|(_, other)| other.option.as_ref() == Some(option))
-                    && !message.contains(option.as_str()) =>
+                    && !message.contains(option.as_str())
+                    && !message.starts_with("--") =>
             {
                 format!("{option}: {message}")
             }
@@ -64,11 +74,55 @@ impl Arguments {
         }
     }
 
-    /// Returns true where `path` is a value of the command line.
+    /// Returns the reason why the command must not begin: a file that is written twice, or written and read.
+    #[must_use]
+    pub fn clash(&self) -> Option<String> {
+        let shown = |given: &Given| given.option.clone().unwrap_or_else(|| "the argument".to_owned());
+        for (at, given) in self.0.iter().enumerate() {
+            let Some(path) = &given.output else { continue };
+            let Some(place) = identity(path) else { continue };
+            let name = escape(path.as_os_str().as_encoded_bytes());
+            for (other_at, other) in self.0.iter().enumerate().filter(|(other_at, _)| *other_at != at) {
+                let (is_same, does) = match &other.output {
+                    Some(other) => (other_at > at && identity(other).is_some_and(|other| other == place), "writes"),
+                    None => {
+                        let mut files = other.paths.iter().filter(|path| path.is_file());
+                        (files.any(|file| identity(file).as_ref() == Some(&place)), "reads")
+                    }
+                };
+                if is_same {
+                    return Some(format!(
+                        "{} {name}: {} {does} the same file; name another one to write",
+                        shown(given),
+                        shown(other)
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    /// Returns true where `path` is a value of the command line, or the folder of a file to write.
     #[must_use]
     pub fn name(&self, path: &Path) -> bool {
-        self.0.iter().any(|given| given.paths.iter().any(|known| known == path))
+        let is_folder_of = |output: &PathBuf| {
+            let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
+            folder
+                .is_some_and(|folder| folder == path || std::path::absolute(folder).is_ok_and(|folder| folder == path))
+        };
+        self.0.iter().any(|given| {
+            given.paths.iter().any(|known| known == path) || given.output.as_ref().is_some_and(is_folder_of)
+        })
     }
+}
+
+/// Returns the one path of a file, whatever it is called by, there or not; `None` for what is no plain file, such as `/dev/null`.
+fn identity(path: &Path) -> Option<PathBuf> {
+    if let Ok(metadata) = path.metadata() {
+        return path.canonicalize().ok().filter(|_| metadata.is_file());
+    }
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(parent.canonicalize().ok()?.join(path.file_name()?))
 }
 
 fn can_be_path(argument: &Arg) -> bool {
@@ -114,8 +168,11 @@ mod tests {
     use super::*;
 
     fn arguments(given: &[(Option<&str>, &str)]) -> Arguments {
-        let given =
-            given.iter().map(|(option, value)| Given { option: option.map(str::to_owned), paths: forms(value) });
+        let given = given.iter().map(|(option, value)| Given {
+            option: option.map(str::to_owned),
+            paths: forms(value),
+            output: None,
+        });
         Arguments(given.collect())
     }
 
@@ -139,6 +196,7 @@ mod tests {
             ("cannot write disk.img: gone", "cannot write disk.img: gone"),
             ("it is 1. or . of /", "it is 1. or . of /"),
             ("cannot read both", "cannot read both"),
+            ("--env root: expected NAME=VALUE", "--env root: expected NAME=VALUE"),
         ] {
             assert_eq!(given.explain(message), explained);
         }
@@ -146,6 +204,34 @@ mod tests {
         assert_eq!(given.explain(&absolute), format!("--boot-file: {absolute}"));
         assert!(given.name(Path::new("root/kernel")) && given.name(Path::new("disk.img")));
         assert!(!given.name(Path::new("root/etc")));
+    }
+
+    #[test]
+    fn no_file_is_written_twice_or_over_what_is_read() {
+        use clap::CommandFactory;
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        std::fs::write(at("in.tar"), "x").unwrap();
+        std::os::unix::fs::symlink("in.tar", at("link")).unwrap();
+        let (input, link, out, dotted) = (at("in.tar"), at("link"), at("out"), at("./out"));
+        let image = format!("tar:{input}");
+        let command = crate::command::Cli::command();
+        for (line, words) in [
+            (vec!["oci", &image, "--squashfs", &out, "--erofs", &dotted], Some("--erofs writes the same file")),
+            (vec!["oci", &image, "--erofs", &link], Some("the argument reads the same file")),
+            (vec!["disk", "--image", &input, &input], Some("--image reads the same file")),
+            (vec!["virtiofs", "--init-program", &input, "-o", &input], Some("--init-program reads the same file")),
+            (vec!["oci", &image, "--squashfs", &out, "-o", "/dev/null"], None),
+            (vec!["oci", "x", "--squashfs", "/dev/null", "-o", "/dev/null"], None),
+            (vec!["oci", &image, "--erofs", &out], None),
+        ] {
+            let matches = command.clone().try_get_matches_from(["x"].iter().chain(&line)).unwrap();
+            let clash = Arguments::of(&command, &matches).clash();
+            match words {
+                None => assert_eq!(clash, None),
+                Some(words) => assert!(clash.as_ref().is_some_and(|clash| clash.contains(words)), "{words}: {clash:?}"),
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use archive::compress::Compression;
-use base::{IoContext, progress::Progress};
+use base::{IoContext, bounded, progress::Progress};
 use contract::card;
 use initramfs_overlay_init::config::{Abilities, Config};
 use sources::{
@@ -158,6 +158,14 @@ pub struct Args {
     pub json: bool,
 }
 
+/// Opens the folders to include: what is not there is said before anything is fetched or compiled.
+///
+/// # Errors
+/// [`base::Error::Io`].
+pub(super) fn check_included(folders: &[PathBuf]) -> Result<()> {
+    Ok(folders.iter().try_for_each(|folder| fs::read_dir(folder).at("read", folder).map(drop))?)
+}
+
 /// Builds the images.
 ///
 /// # Errors
@@ -170,6 +178,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     check_cmdline("--cmdline", args.cmdline.as_deref(), &variants, &progress)?;
     check_cmdline("--cmdline-final", args.cmdline_final.as_deref(), &variants, &progress)?;
     let place = source::locate(args.source.as_deref())?;
+    check_included(&args.include)?;
     let include = if args.include.is_empty() { place.default_include() } else { args.include.clone() };
     let has_debug = variants.iter().any(|variant| variant.has_shell());
     let modules = chosen_modules(args, &targets, has_debug, &progress)?;
@@ -383,7 +392,7 @@ fn support_url(text: &str) -> std::result::Result<String, String> {
 
 /// Reads the hash of a password.
 fn read_password(path: &Path) -> Result<String> {
-    let text = fs::read_to_string(path).at("read", path)?;
+    let text = bounded::read_text(path).at("read", path)?;
     match password_objection(text.trim()) {
         None => Ok(text.trim().to_owned()),
         Some(reason) => Err(Error::Usage(format!(

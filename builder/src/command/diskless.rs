@@ -106,6 +106,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let progress = crate::progress::on_stderr();
     let targets = chosen_targets(&args.target, &progress)?;
     diskless::check_hostname(&args.hostname)?;
+    super::build::check_included(&args.include)?;
     let wanted = Wanted {
         modules: &args.modules,
         always: &args.load_modules,

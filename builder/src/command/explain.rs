@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, process::ExitCode};
 
-use contract::failure::Code;
+use contract::{failure::Code, text::nearest};
 use serde_json::json;
 
 use crate::{
@@ -45,11 +45,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let codes: Vec<&str> = Code::ALL.iter().map(|code| code.name()).collect();
     let codes = match &args.code {
         None => codes,
-        // As it is copied from a card.
-        Some(text) => match codes.iter().find(|code| **code == text.trim().trim_matches('`')) {
+        Some(text) => match codes.iter().find(|code| is_called(code, text)) {
             Some(code) => vec![*code],
             None => {
-                let text = format!("there is no failure `{text}`. There are: {}", codes.join(", "));
+                let hint = nearest(&text.to_ascii_lowercase(), &codes);
+                let hint = hint.map_or_else(String::new, |hint| format!(" (did you mean `{hint}`?)"));
+                let text = format!("there is no failure `{text}`{hint}. There are: {}", codes.join(", "));
                 return Err(Error::Usage(text));
             }
         },
@@ -63,6 +64,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     };
     output::print(text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns true for a code as it is copied from a card or typed, in capitals too.
+fn is_called(code: &str, text: &str) -> bool {
+    code.eq_ignore_ascii_case(text.trim().trim_matches('`'))
 }
 
 /// Finds a code in the page's table.

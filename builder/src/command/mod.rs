@@ -6,7 +6,7 @@ use base::{cleanup, program, progress::tell};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use sources::target;
 
-use crate::Result;
+use crate::{Error, Result};
 
 mod arguments;
 pub mod build;
@@ -98,10 +98,10 @@ pub fn main() -> ExitCode {
     let matches = command.clone().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let failed = cli.command.failed();
-    let outcome = cli.run();
+    let given = arguments::Arguments::of(&command, &matches);
+    let outcome = given.clash().map_or_else(|| cli.run(), |reason| Err(Error::Usage(reason)));
     cleanup::wait_if_interrupted();
     outcome.unwrap_or_else(|error| {
-        let given = arguments::Arguments::of(&command, &matches);
         tell(format_args!("initramfs-overlay: {}", given.explain(&error.message())));
         let is_usage = error.is_usage() || error.absent().is_some_and(|path| given.name(path));
         ExitCode::from(if is_usage { USAGE } else { failed })

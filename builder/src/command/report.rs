@@ -45,7 +45,7 @@ pub struct Args {
 /// Reads and tells it.
 ///
 /// # Errors
-/// [`Error::Usage`] for a file that is no report and a disk without a black box, [`Error::Base`] where it cannot be read.
+/// [`Error::NoReport`] for a file that is none, [`Error::Usage`] for a disk without a black box, [`Error::Base`] where it cannot be read.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let bytes = read(&args.file)?;
     let found = match blackbox::of_bytes(&bytes) {

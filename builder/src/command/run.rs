@@ -181,7 +181,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn prepare(args: &Args, target: &'static Target, initrd: &Path, work: &Path, progress: &Progress) -> Result<Machine> {
     // What is not there is said before anything is fetched or made.
     for file in args.disk.iter().map(PathBuf::as_path).chain([initrd]) {
-        File::open(file).at("open", file)?;
+        let metadata = File::open(file).and_then(|file| file.metadata()).at("open", file)?;
+        if metadata.is_dir() {
+            Err::<(), _>(io::Error::from(io::ErrorKind::IsADirectory)).at("read", file)?;
+        }
     }
     check_machine(initrd, target)?;
     let (kernel, modules) = kernel(args, target, progress)?;

@@ -40,6 +40,8 @@ impl AtomicFile {
                 return Err(io::Error::other("there is something that is no regular file")).at("write", path);
             }
             path = path.canonicalize().at("find", &path)?;
+        } else if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory)).at("write", path);
         }
         let mut builder = tempfile::Builder::new();
         builder
@@ -137,6 +139,13 @@ mod tests {
         write_file(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_name_of_a_directory_is_refused_before_anything_is_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = AtomicFile::create(folder.path().join("out/")).unwrap_err();
+        assert!(crate::in_one_line(&error).ends_with("is a directory"), "{error:?}");
     }
 
     #[test]

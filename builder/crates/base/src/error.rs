@@ -74,6 +74,17 @@ pub fn in_one_line(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+/// Returns the system's own error where `tempfile` put it into one that names a temporary file, which tells the user nothing and differs
+/// from run to run. That error has no source: only its text holds the number.
+fn of_system(error: io::Error) -> io::Error {
+    let text = error.to_string();
+    let number = text.rsplit_once(" (os error ").and_then(|(_, rest)| rest.split_once(") at path "));
+    match number.and_then(|(number, _)| number.parse().ok()) {
+        Some(number) => io::Error::from_raw_os_error(number),
+        None => error,
+    }
+}
+
 /// Adds the action and the path to an [`io::Error`].
 pub trait IoContext<T> {
     /// Names what was done, a verb in the infinitive, and the path it was done to.
@@ -85,6 +96,24 @@ pub trait IoContext<T> {
 
 impl<T> IoContext<T> for io::Result<T> {
     fn at(self, action: &'static str, path: impl Into<PathBuf>) -> Result<T> {
-        self.map_err(|source| Error::Io { action, path: path.into(), source })
+        self.map_err(|source| Error::Io { action, path: path.into(), source: of_system(source) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_temporary_files_are_not_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("gone");
+        let error = tempfile::Builder::new().prefix("secret").tempdir_in(&gone).at("create", "out").unwrap_err();
+        let said = in_one_line(&error);
+        assert!(said.starts_with("cannot create out: No such file") && !said.contains("secret"), "{said}");
+        // What names another file of the user's stays.
+        let inner =
+            io::Error::other(Error::Io { action: "read", path: "x".into(), source: io::Error::from_raw_os_error(2) });
+        assert!(in_one_line(&Err::<(), _>(inner).at("write", "out").unwrap_err()).contains("cannot read x"));
     }
 }

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod atomic_file;
+pub mod bounded;
 pub mod cache;
 pub mod children;
 pub mod cleanup;

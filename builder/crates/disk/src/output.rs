@@ -41,7 +41,7 @@ pub fn place(part: &Path, disk: &File, path: &Path, start: u64, size: u64) -> Re
 /// Refuses a name that a disk must not take: an existing one is only replaced on demand, and what is no plain file never.
 pub fn check(path: &Path, force: bool) -> Result<()> {
     let shown = path.display();
-    if path.file_name().is_none() {
+    if path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Err(Error::Usage(format!("{shown} is no file name for a disk")));
     }
     let Ok(metadata) = path.metadata() else { return Ok(()) };

@@ -286,6 +286,8 @@ impl<R: Read> Reader<R> {
             device: if is_device { header.device()? } else { (0, 0) },
             xattrs: records
                 .into_iter()
+                // An empty one is none, to all of Go's programs.
+                .filter(|(_, value)| !value.is_empty())
                 .filter_map(|(key, value)| Some((key.strip_prefix(XATTR)?.to_vec(), value)))
                 .collect(),
             path,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use base::{
-    IoContext,
+    IoContext, bounded,
     cache::{Cache, Check, Pin},
     digest::digest,
     elf,
@@ -261,7 +261,7 @@ fn origin(architecture: &str, found: &Package) -> DebianPackage {
 
 /// Reads the program at `path`, if it is one that can be used.
 fn read(path: &Path, target: &Target, origin: Option<Origin>) -> Result<Busybox> {
-    let bytes = match fs::read(path) {
+    let bytes = match bounded::read(path, bounded::PROGRAM_MAX) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             return Err(Error::Missing {
                 what: format!("BusyBox for {}", target.name),

@@ -1,11 +1,8 @@
 //! The init of each image: the one that the user gives, else compiled. Says what it was made of, for the bill of materials.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
-use base::{IoContext, cache::Cache, digest::digest, elf, progress::Progress};
+use base::{IoContext, bounded, cache::Cache, digest::digest, elf, progress::Progress};
 use clap::ValueEnum;
 use contract::names;
 use sources::{
@@ -242,7 +239,7 @@ pub fn bare_modes(trust: bool) -> Vec<BootMode> {
 
 /// Returns true if the init at `path` contains `words`, a text that only an init with a certain feature has.
 fn has(path: &Path, words: &str) -> Result<bool> {
-    let bytes = fs::read(path).at("read", path)?;
+    let bytes = bounded::read(path, bounded::PROGRAM_MAX).at("read", path)?;
     Ok(bytes.windows(words.len()).any(|window| window == words.as_bytes()))
 }
 
@@ -252,7 +249,7 @@ impl Program {
     /// # Errors
     /// [`Error::Io`]; [`Error::WrongProgram`] with what it is instead.
     pub fn read(path: PathBuf, target: &Target, build: Option<Build>) -> Result<Self> {
-        let bytes = fs::read(&path).at("read", &path)?;
+        let bytes = bounded::read(&path, bounded::PROGRAM_MAX).at("read", &path)?;
         match elf::objection(&bytes, target.elf) {
             Some(reason) => Err(Error::WrongProgram { path, what: format!("init for {}", target.name), reason }),
             None => Ok(Self { path, size: bytes.len() as u64, sha256: digest(&bytes), build }),

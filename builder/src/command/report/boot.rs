@@ -51,7 +51,7 @@ pub(super) fn is_disk(bytes: &[u8]) -> bool {
 }
 
 pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Report> {
-    let refuse = |reason: &str| Error::Usage(format!("{} is no report: {reason}", path.display()));
+    let refuse = |reason: &str| Error::NoReport { path: path.to_owned(), reason: reason.to_owned() };
     if is_disk(bytes) {
         let words = "this is a disk: give its path, as it cannot be read from standard input; `initramfs-overlay doctor` tells what it would boot";
         return Err(refuse(words));
@@ -59,7 +59,12 @@ pub(super) fn parse(bytes: &[u8], path: &Path) -> Result<Report> {
     if bytes.len() as u64 > LIMIT {
         return Err(refuse("it is longer than 1 MiB"));
     }
-    let value: Value = serde_json::from_slice(bytes).map_err(|error| refuse(&error.to_string()))?;
+    let no_json = |error| {
+        format!(
+            "{error}; expected report.json of init, a black box, or the disk that has one (an image or a block device)"
+        )
+    };
+    let value: Value = serde_json::from_slice(bytes).map_err(|error| refuse(&no_json(error)))?;
     match value["format"].as_u64() {
         Some(1) => serde_json::from_value(value).map_err(|error| refuse(&error.to_string())),
         Some(other) => Err(refuse(&format!("its format is {other}, and this command knows 1"))),

@@ -4,11 +4,11 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
-use base::{environment::variable, progress::Progress};
+use base::{bounded, environment::variable, progress::Progress};
 use docker_credential::{CredentialRetrievalError as Failure, DockerCredential, get_credential_from_reader};
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -24,7 +24,7 @@ use crate::{Error, Result};
 /// [`Error::WrongFile`] for a file that cannot be parsed.
 pub(super) fn kept(name: &Name, progress: Progress) -> Result<Option<Login>> {
     for path in files(&variable) {
-        match fs::read(&path) {
+        match bounded::read(&path, bounded::TEXT_MAX) {
             Ok(bytes) => {
                 if let Some(login) = of_file(&bytes, &path, name, progress)? {
                     return Ok(Some(login));

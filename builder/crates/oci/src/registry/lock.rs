@@ -1,9 +1,9 @@
 //! The file that says which digest each tag stood for, so that the next run takes the same image: `{"images":{NAME:DIGEST}}`, sorted.
 //! The digest is that of what the tag names, an index where there is one, so one file serves all platforms.
 
-use std::{collections::BTreeMap, fs, io, path::Path};
+use std::{collections::BTreeMap, io, path::Path};
 
-use base::{IoContext, atomic_file::write_file};
+use base::{IoContext, atomic_file::write_file, bounded};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result, blob::Digest};
@@ -22,7 +22,7 @@ impl Lock {
     /// # Errors
     /// [`Error::WrongFile`], [`Error::Io`].
     pub fn read(path: &Path) -> Result<Self> {
-        match fs::read(path) {
+        match bounded::read(path, bounded::TEXT_MAX) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Ok(Err(error).at("read", path)?),
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| Error::WrongFile {
@@ -51,6 +51,8 @@ impl Lock {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

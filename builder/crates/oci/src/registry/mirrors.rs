@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base::environment::variable;
+use base::{bounded, environment::variable};
 use serde::Deserialize;
 
 use super::name::Name;
@@ -55,7 +55,7 @@ struct Mirror {
 pub(super) fn of(name: &Name) -> Result<Vec<Location>> {
     let mut rules = Vec::new();
     for path in files(&variable) {
-        match fs::read_to_string(&path) {
+        match bounded::read_text(&path) {
             Ok(text) => rules.extend(parse(&text, &path)?),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(wrong(&path, &error)),

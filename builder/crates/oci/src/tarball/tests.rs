@@ -48,6 +48,7 @@ fn pax_records_win_over_the_header() {
         record("uid", "3000000000"),
         record("mtime", "-1.5"),
         record("SCHILY.xattr.user.a", "b=c"),
+        record("SCHILY.xattr.user.none", ""),
         record("size", "3"),
     ];
     let mut bytes = member("x", EntryType::XHeader, records.concat().as_bytes());
@@ -60,6 +61,7 @@ fn pax_records_win_over_the_header() {
         (&b"a/long name"[..], 3_000_000_000, -2, &b"abc"[..])
     );
     assert_eq!(first.xattrs.get(&b"user.a"[..]).unwrap(), b"b=c");
+    assert_eq!(first.xattrs.len(), 1);
     assert_eq!((all[1].0.path.as_slice(), all[1].0.xattrs.len()), (&b"next"[..], 0));
 }
 
