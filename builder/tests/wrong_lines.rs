@@ -63,6 +63,8 @@ fn a_wrong_command_line_is_status_2_in_every_command() {
         ("oci tar:nowhere -o x", &["cannot read nowhere: "]),
         ("oci oci:root -o x --platform sparc", &["no target `sparc`"]),
         ("oci dir:root --squashfs a --erofs ./a", &["--squashfs a: --erofs writes the same file"]),
+        ("oci dir:root --squashfs root/o", &["--squashfs root/o: it lies in ", "name a file outside of it"]),
+        ("disk root/o.img --root root", &["of which --root takes all"]),
         ("oci tar:text --squashfs text", &["the argument reads the same file"]),
         ("oci dir:root --squashfs new/", &["--squashfs: cannot write new/: is a directory"]),
         ("oci dir:root --squashfs nowhere/x", &["--squashfs: cannot create nowhere/x: No such file or directory\n"]),

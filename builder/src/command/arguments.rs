@@ -1,6 +1,9 @@
 //! The arguments as the user gave them, for errors: which option a path came from, and whether a path that is not there was given at all.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use base::escape::{escape, one_line};
 use clap::{Arg, ArgMatches, Command, parser::ValueSource};
@@ -14,10 +17,15 @@ struct Given {
     paths: Vec<PathBuf>,
     /// The file that is written, where it is one.
     output: Option<PathBuf>,
+    /// The directory of which all goes in, where it is one.
+    packed: Option<PathBuf>,
 }
 
 /// The arguments that name a file to write.
 const OUTPUTS: [&str; 3] = ["output", "squashfs", "erofs"];
+
+/// The arguments that name a directory of which all goes in. What is written there meanwhile, the output's beginning too, would go in as well.
+const PACKED: [&str; 6] = ["image", "root", "inject", "boot", "persistent", "newimg"];
 
 /// The values of a command line that can be paths.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,7 +49,8 @@ impl Arguments {
                     // One whose name is no UTF-8.
                     paths.push(PathBuf::from(value));
                     let output = OUTPUTS.contains(&id).then(|| PathBuf::from(value));
-                    given.push(Given { option: option.clone(), paths, output });
+                    let packed = if PACKED.contains(&id) && !leaves_out(matches) { directory(value) } else { None };
+                    given.push(Given { option: option.clone(), paths, output, packed });
                 }
             }
             match matches.subcommand().and_then(|(name, matches)| Some((command.find_subcommand(name)?, matches))) {
@@ -90,6 +99,14 @@ impl Arguments {
                         (files.any(|file| identity(file).as_ref() == Some(&place)), "reads")
                     }
                 };
+                if let Some(folder) = other.packed.as_ref().filter(|folder| place.starts_with(folder)) {
+                    return Some(format!(
+                        "{} {name}: it lies in {}, of which {} takes all; name a file outside of it",
+                        shown(given),
+                        escape(folder.as_os_str().as_encoded_bytes()),
+                        shown(other)
+                    ));
+                }
                 if is_same {
                     return Some(format!(
                         "{} {name}: {} {does} the same file; name another one to write",
@@ -114,6 +131,24 @@ impl Arguments {
             given.paths.iter().any(|known| known == path) || given.output.as_ref().is_some_and(is_folder_of)
         })
     }
+}
+
+/// Returns true where the user leaves something out of what goes in: perhaps the output.
+fn leaves_out(matches: &ArgMatches) -> bool {
+    matches.try_contains_id("exclude").is_ok_and(|has| has)
+}
+
+/// Returns the one path of the directory that `value` names: by itself, behind `dir:`, or before a colon and its place in the image. What
+/// has another scheme, as `oci:DIR`, is read by its list of contents.
+fn directory(value: &OsStr) -> Option<PathBuf> {
+    let text = value.to_string_lossy();
+    let path = match text.split_once(':') {
+        Some(("dir", path)) => path,
+        Some(("oci", _)) => return None,
+        Some((path, _)) => path,
+        None => &text,
+    };
+    Path::new(path).canonicalize().ok().filter(|path| path.is_dir())
 }
 
 /// Returns the one path of a file, whatever it is called by, there or not; `None` for what is no plain file, such as `/dev/null`.
@@ -172,6 +207,7 @@ mod tests {
             option: option.map(str::to_owned),
             paths: forms(value),
             output: None,
+            packed: None,
         });
         Arguments(given.collect())
     }
@@ -215,6 +251,9 @@ mod tests {
         std::os::unix::fs::symlink("in.tar", at("link")).unwrap();
         let (input, link, out, dotted) = (at("in.tar"), at("link"), at("out"), at("./out"));
         let image = format!("tar:{input}");
+        let (folder, inside) = (folder.path().display().to_string(), out.clone());
+        let (root, layout) = (format!("dir:{folder}"), format!("oci:{folder}"));
+        let inject = format!("{folder}:/x");
         let command = crate::command::Cli::command();
         for (line, words) in [
             (vec!["oci", &image, "--squashfs", &out, "--erofs", &dotted], Some("--erofs writes the same file")),
@@ -224,6 +263,12 @@ mod tests {
             (vec!["oci", &image, "--squashfs", &out, "-o", "/dev/null"], None),
             (vec!["oci", "x", "--squashfs", "/dev/null", "-o", "/dev/null"], None),
             (vec!["oci", &image, "--erofs", &out], None),
+            (vec!["oci", &root, "--erofs", &inside], Some("of which the argument takes all")),
+            (vec!["oci", &image, "--inject", &inject, "--erofs", &inside], Some("of which --inject takes all")),
+            (vec!["disk", "--root", &folder, &inside], Some("of which --root takes all")),
+            (vec!["oci", &root, "--exclude", "out", "--erofs", &inside], None),
+            (vec!["oci", &layout, "--erofs", &inside], None),
+            (vec!["oci", &root, "--erofs", "/dev/null"], None),
         ] {
             let matches = command.clone().try_get_matches_from(["x"].iter().chain(&line)).unwrap();
             let clash = Arguments::of(&command, &matches).clash();
