@@ -136,3 +136,22 @@ fn one_file_a_directory_a_comparison_and_a_picture() {
     let (status, picture, _) = run(&["--treemap"]);
     assert!(status == Some(0) && picture.starts_with("<svg ") && picture.contains(path), "{picture}");
 }
+
+#[test]
+fn what_cannot_be_unpacked_is_told_in_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let entry = |mode: u32, name: &str| {
+        let mut fields = [0; 13];
+        (fields[1], fields[11]) = (mode, name.len() as u32 + 1);
+        let header: String = fields.iter().map(|field| format!("{field:08X}")).collect();
+        let mut bytes = format!("070701{header}{name}\0").into_bytes();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let bytes = [entry(0o100_644, &"n".repeat(300)), entry(0, "TRAILER!!!")].concat();
+    let path = folder.path().join("long.cpio");
+    fs::write(&path, bytes).unwrap();
+    let output = inspect(&["--extract", folder.path().join("out").to_str().unwrap()], &path);
+    let said = text(&output.stderr);
+    assert!(said.ends_with(": File name too long\n") && output.status.code() == Some(1), "{said}");
+}

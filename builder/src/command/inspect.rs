@@ -129,7 +129,9 @@ fn unpack(args: &Args, folder: &Path) -> Result<ExitCode> {
     let file = File::open(&args.file).at("read", &args.file)?;
     let told = extract(file, &args.file, folder)?;
     for reason in &told.refused {
-        tell(format_args!("initramfs-overlay: left out: {reason}"));
+        // The number says nothing that the words do not.
+        let words = reason.rsplit_once(" (os error ").map_or(reason.as_str(), |(words, _)| words);
+        tell(format_args!("initramfs-overlay: left out: {words}"));
     }
     let text = if args.json {
         let value = json!({
