@@ -113,6 +113,8 @@ fn a_wrong_file_is_status_1_and_the_command_for_it_is_named() {
             "build --target x86_64 --recover-password /dev/zero",
             "cannot read /dev/zero: it has more than 16777216 bytes",
         ),
+        ("inspect /dev/zero", "cannot read /dev/zero: it is a character device"),
+        ("run /dev/zero", "/dev/zero: it is a character device"),
         ("oci localhost:1/a -o x --lock /dev/zero", "cannot read /dev/zero: it has more than 16777216 bytes"),
         ("report text", "text is no report: expected value at line 1 column 1; expected report.json"),
         ("oci tar:text --squashfs x", "it does not begin as a tar archive does"),

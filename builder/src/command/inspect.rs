@@ -4,7 +4,6 @@
 use std::{
     ffi::OsString,
     fmt::Write as _,
-    fs::File,
     io,
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
@@ -18,7 +17,7 @@ use archive::{
     manifest::{Name, Record, Type},
 };
 use base::{
-    IoContext,
+    IoContext, bounded,
     escape::{escape, shown as shown_path},
     progress::tell,
 };
@@ -107,7 +106,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 }
 
 fn read(path: &Path) -> Result<Listing> {
-    Ok(listing::read(File::open(path).at("read", path)?, path)?)
+    Ok(listing::read(bounded::open(path).at("read", path)?, path)?)
 }
 
 /// Writes the content of a file to standard output.
@@ -126,7 +125,7 @@ fn print_content(path: &Path, name: &[u8]) -> Result<ExitCode> {
 
 /// Unpacks it, and tells what came out.
 fn unpack(args: &Args, folder: &Path) -> Result<ExitCode> {
-    let file = File::open(&args.file).at("read", &args.file)?;
+    let file = bounded::open(&args.file).at("read", &args.file)?;
     let told = extract(file, &args.file, folder)?;
     for reason in &told.refused {
         // The number says nothing that the words do not.

@@ -3,7 +3,6 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
     io,
     path::{Path, PathBuf},
     process::{ExitCode, Stdio},
@@ -12,7 +11,7 @@ use std::{
 
 use archive::listing;
 use base::{
-    IoContext,
+    IoContext, bounded,
     cleanup::TempDir,
     digest::file_digest,
     progress::{Progress, tell},
@@ -181,7 +180,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 fn prepare(args: &Args, target: &'static Target, initrd: &Path, work: &Path, progress: &Progress) -> Result<Machine> {
     // What is not there is said before anything is fetched or made.
     for file in args.disk.iter().map(PathBuf::as_path).chain([initrd]) {
-        let metadata = File::open(file).and_then(|file| file.metadata()).at("open", file)?;
+        let metadata = bounded::open(file).and_then(|file| file.metadata()).at("open", file)?;
         if metadata.is_dir() {
             Err::<(), _>(io::Error::from(io::ErrorKind::IsADirectory)).at("read", file)?;
         }
@@ -218,7 +217,7 @@ fn prepare(args: &Args, target: &'static Target, initrd: &Path, work: &Path, pro
 
 /// Refuses an initramfs whose `/init` the machine cannot run. What has no program there, or cannot be read, is left to the kernel.
 fn check_machine(initrd: &Path, target: &Target) -> Result<()> {
-    let contents = listing::read(File::open(initrd).at("open", initrd)?, initrd);
+    let contents = listing::read(bounded::open(initrd).at("open", initrd)?, initrd);
     match contents.ok().and_then(|contents| contents.machine) {
         Some(machine) if !target.elf.runs(machine) => {
             let fitting = target::all()?.iter().find(|other| other.elf == machine);

@@ -1,12 +1,11 @@
 //! The content of one file of an initramfs. The file is read as often as it takes, and nothing of it is kept.
 
 use std::{
-    fs::File,
     io::{self, Write},
     path::Path,
 };
 
-use base::IoContext;
+use base::{IoContext, bounded};
 
 use crate::{
     Error, Result,
@@ -33,13 +32,13 @@ pub enum Found {
 /// As [`entries::visit`]; an error of `out` comes as [`Error::Output`].
 pub fn cat(path: &Path, name: &[u8], out: &mut impl Write) -> Result<Found> {
     let mut search = Search { name: plain(name), number: 0, last: None };
-    entries::visit(File::open(path).at("read", path)?, path, &mut search)?;
+    entries::visit(bounded::open(path).at("read", path)?, path, &mut search)?;
     let Some(last) = search.last else { return Ok(Found::Nothing) };
     let mut number = last.number;
     if last.links >= 2 && last.kind == FILE {
         // The content of hard links comes with any one of them.
         let mut set = Set { of: last.clone(), number: 0, found: None };
-        entries::visit(File::open(path).at("read", path)?, path, &mut set)?;
+        entries::visit(bounded::open(path).at("read", path)?, path, &mut set)?;
         number = set.found.unwrap_or(number);
     }
     let mut target = Vec::new();
@@ -49,7 +48,7 @@ pub fn cat(path: &Path, name: &[u8], out: &mut impl Write) -> Result<Found> {
         _ => return Ok(Found::Other),
     };
     let mut copy = Copy { wanted: number, number: 0, out: sink };
-    entries::visit(File::open(path).at("read", path)?, path, &mut copy)?;
+    entries::visit(bounded::open(path).at("read", path)?, path, &mut copy)?;
     Ok(if last.kind == LINK { Found::Link(target) } else { Found::File })
 }
 

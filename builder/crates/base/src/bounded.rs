@@ -1,8 +1,9 @@
-//! Files that the user names and that are read whole: a device that never ends must not fill the memory.
+//! Files that the user names and that are read to their end: a device that never ends must neither fill the memory nor keep a command busy.
 
 use std::{
     fs::File,
     io::{self, Read},
+    os::unix::fs::FileTypeExt,
     path::Path,
 };
 
@@ -10,6 +11,18 @@ use std::{
 pub const TEXT_MAX: u64 = 16 << 20;
 /// The longest program that is read whole, in bytes.
 pub const PROGRAM_MAX: u64 = 256 << 20;
+
+/// Opens what is read to its end piece by piece: a file, a pipe or a disk.
+///
+/// # Errors
+/// The system's error; [`io::ErrorKind::InvalidInput`] for a character device, which may have no end.
+pub fn open(path: &Path) -> io::Result<File> {
+    let file = File::open(path)?;
+    if file.metadata()?.file_type().is_char_device() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is a character device, where a file was expected"));
+    }
+    Ok(file)
+}
 
 /// Reads all of a file, or of a pipe, that has at most `max` bytes.
 ///
@@ -45,6 +58,8 @@ mod tests {
         assert_eq!(read(&path, 3).unwrap(), b"abc");
         assert_eq!(read(&path, 2).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
         assert_eq!(read_text(&path).unwrap(), "abc");
+        assert_eq!(open(Path::new("/dev/zero")).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert!(open(&path).is_ok());
         assert!(read_text(Path::new("/dev/zero")).unwrap_err().to_string().contains("more than 16777216 bytes"));
     }
 }

@@ -94,9 +94,12 @@ fn no_root(folder: &Path) -> Option<String> {
     if is_file("oci-layout") && is_file("index.json") {
         return Some(format!("it is an image in the OCI layout and no root: write oci:{shown}"));
     }
+    if !is_file("version") || !is_file("manifest.json") {
+        return None;
+    }
     // skopeo's form of a directory.
-    let version = std::fs::read(folder.join("version")).ok()?;
-    (version.starts_with(b"Directory Transport Version:") && is_file("manifest.json")).then(|| {
+    let version = base::bounded::read(&folder.join("version"), base::bounded::TEXT_MAX).ok()?;
+    version.starts_with(b"Directory Transport Version:").then(|| {
         format!("it is an image in skopeo's own form and no root: `skopeo copy dir:{shown} oci:DIR`, then oci:DIR")
     })
 }
