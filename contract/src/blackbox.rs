@@ -4,14 +4,12 @@
 //! The file has eight slots, which are overwritten in place. Two take good boots in turn, the others failures and crashes: good boots do
 //! not push failures out. Each slot has a head with a checksum of its own, so that a boot learns all it needs from a few heads.
 
-mod fat;
 mod text;
 
 use crate::{crc32::crc32 as checksum, failure::Code, step::Step};
 
-pub use fat::locate;
 pub use text::{
-    Record, TEXT_NAME, TEXT_SIZE, WINDOW, is_named, is_text, kernel_log, record, render, tail, template, window,
+    Record, TEXT_NAME, TEXT_SIZE, WINDOW, is_named, is_text, kernel_log, locate, record, render, tail, template, window,
 };
 
 /// Slots of the file.

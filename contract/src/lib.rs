@@ -30,6 +30,7 @@ pub mod container;
 pub mod crc32;
 pub mod errno;
 pub mod failure;
+pub mod fat;
 pub mod filesystem;
 pub mod glob;
 pub mod hex;

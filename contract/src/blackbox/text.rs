@@ -3,7 +3,10 @@
 
 use std::fmt::Write;
 
-use crate::crc32::crc32 as checksum;
+use crate::{
+    crc32::crc32 as checksum,
+    fat::{self, Name, Read},
+};
 
 /// Name of the file.
 pub const TEXT_NAME: &str = "BLACKBOX.TXT";
@@ -54,6 +57,13 @@ pub fn is_text(content: &[u8], window: u64) -> bool {
     content.len() == TEXT_SIZE
         && is_named(content)
         && [before, behind].iter().all(|part| part.is_some_and(|part| part.iter().all(is_plain)))
+}
+
+/// Returns the byte of a device at which the text begins. None where it is not there, or not as it is made: of its size, in the root
+/// directory, in one piece.
+pub fn locate(read: Read<'_>) -> Option<u64> {
+    let size = u32::try_from(TEXT_SIZE).ok()?;
+    fat::look_up(read, Name::Short(b"BLACKBOXTXT"), size).filter(|place| place.size == size)?.start
 }
 
 /// Returns where the window begins in a file that begins at that byte of its disk.
