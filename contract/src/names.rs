@@ -104,6 +104,8 @@ pub const UPDATES: &str = "updates.txt";
 
 /// The black box, below [`OVERLAY_DIR`]: see [`crate::blackbox`].
 pub const BLACKBOX: &str = "blackbox";
+/// The file of parameters in the root directory of `boot`: see [`crate::parameters::read_file`].
+pub const PARAMETERS_FILE: &str = "initramfs-overlay.txt";
 /// Directory of the records that the kernel or the firmware keeps of a crash (kernel, Documentation/ABI/testing/pstore).
 pub const PSTORE: &str = "/sys/fs/pstore";
 /// Name of the driver behind them, or `(null)` (kernel, fs/pstore/platform.c).

@@ -26,7 +26,8 @@ use root::Root;
 
 use crate::{
     config::{
-        Abilities, Config, HAS_OVERLAY, HAS_RAM, HAS_RECOVER, HAS_SHELL, IS_RAM_ONLY, ModeConfig, OnError, STAYS,
+        Abilities, Config, HAS_OVERLAY, HAS_PARAMETERS, HAS_RAM, HAS_RECOVER, HAS_SHELL, IS_RAM_ONLY, Lines,
+        ModeConfig, OnError, STAYS,
     },
     context::Context,
     error::{Error, Result},
@@ -50,12 +51,27 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String], abilities: Abilities)
             Ok(mode) => (mode.moved(), recover::Appliance::of(mode, &context.config.layers)),
             Err(_) => (&switch_root::MOVED[..], recover::Appliance::default()),
         };
-        let Err(error) = started.and_then(|mode| boot(&mut context, &mode, arguments)) else { return };
+        let error = match started.and_then(|mode| boot(&mut context, &mode, arguments)) {
+            Ok(End::Anew) if HAS_PARAMETERS => {
+                debug::forget(&mut context);
+                continue;
+            }
+            Ok(_) => return,
+            Err(error) => error,
+        };
         let failed = Failed { error: &error, root: Root { moved }, appliance, arguments };
         if !fail(&mut context, failed, &mut tries) {
             return;
         }
     }
+}
+
+/// The end of a try that did not fail.
+enum End {
+    /// The machine has become another program, or ends.
+    Over,
+    /// The boot begins anew, with parameters that were found on the way.
+    Anew,
 }
 
 /// A boot that failed.
@@ -69,17 +85,20 @@ struct Failed<'a> {
 }
 
 /// Puts the root together as its mode wants, and becomes it.
-fn boot(context: &mut Context<'_>, mode: &ModeConfig, arguments: &[String]) -> Result<()> {
+fn boot(context: &mut Context<'_>, mode: &ModeConfig, arguments: &[String]) -> Result<End> {
     let root = match mode {
-        ModeConfig::Overlay(config) if HAS_OVERLAY => overlay::assemble(context, config)?,
+        ModeConfig::Overlay(config) if HAS_OVERLAY => match overlay::assemble(context, config)? {
+            Some(root) => root,
+            None => return Ok(End::Anew),
+        },
         #[cfg(feature = "virtiofs")]
         ModeConfig::Virtiofs(config) => virtiofs::assemble(context, config)?,
         #[cfg(feature = "ram")]
-        ModeConfig::Ram(config) => return ram::run(context, config),
+        ModeConfig::Ram(config) => return ram::run(context, config).map(|()| End::Over),
         // A build without the mode decides on another one, and needs none of its code.
-        ModeConfig::Overlay(_) => return Ok(()),
+        ModeConfig::Overlay(_) => return Ok(End::Over),
     };
-    hand_over(context, root, arguments)
+    hand_over(context, root, arguments).map(|()| End::Over)
 }
 
 /// Mounts the file systems that every program expects, if no try before did so, and reads the parameters; with those that somebody chose
@@ -133,22 +152,32 @@ fn mount_api(context: &mut Context<'_>, is_root: bool) -> Result<()> {
 }
 
 /// Reads the parameters, and reports what is odd about them.
-fn read_parameters(context: &mut Context<'_>, is_root: bool, once: &str) -> Result<ModeConfig> {
+fn read_parameters(context: &mut Context<'_>, is_root: bool, chosen: &str) -> Result<ModeConfig> {
     let baked = context.text(names::BAKED_CMDLINE);
     let given = context.text("/proc/cmdline");
     let last = context.text(names::FINAL_CMDLINE);
-    let (config, outcome) = Config::parse_again([&baked, &given, &last], once, context.abilities, is_root);
+    let lines = Lines { baked: &baked, kernel: &given, file: &context.given.words, chosen, last: &last };
+    let (config, outcome) = Config::parse_lines(&lines, context.abilities, is_root);
     context.config = config.common;
     #[cfg(feature = "supervise")]
     if let Some(place) = context.config.alive.clone() {
         // Without it the host takes the machine for one that hangs.
         let _ = context.kernel.write_at(&place.path, place.offset, &[supervise::ALIVE]);
     }
+    if HAS_PARAMETERS && !context.given.words.is_empty() {
+        let words: Vec<&str> = context.given.words.split_whitespace().collect();
+        let which = if context.given.is_once { " (for this boot): " } else { ": " };
+        let line = ["parameters from ", &context.given.source, which, &words.join(" ")].concat();
+        context.notice(&line);
+        if context.given.is_once {
+            context.report.degrade();
+        }
+    }
     for warning in config.warnings {
         context.notice(&warning);
     }
-    if !once.is_empty() {
-        context.notice(&["chosen by hand for this boot: ", once].concat());
+    if !chosen.is_empty() {
+        context.notice(&["chosen by hand for this boot: ", chosen].concat());
         context.report.degrade();
     }
     let release = release(context.kernel);

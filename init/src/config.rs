@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use contract::{
     names,
-    parameters::{known, words},
+    parameters::{self, known, words},
     step::Step,
     tag::Tag,
     text::{is_tmpfs_size, nearest, parse_duration},
@@ -34,6 +34,8 @@ pub const HAS_RAM: bool = cfg!(feature = "ram");
 pub const IS_RAM_ONLY: bool = HAS_RAM && !HAS_OVERLAY && !cfg!(feature = "virtiofs");
 /// True for a build that has a black box.
 pub const HAS_BLACKBOX: bool = cfg!(feature = "blackbox");
+/// True for a build that reads parameters from a file on `boot`.
+pub const HAS_PARAMETERS: bool = cfg!(feature = "parameters");
 /// The time that a card stays where nothing else is said, on serial lines and the like: whoever records them has it by then.
 pub const CARD_STAYS: Duration = Duration::from_secs(5);
 /// True for a build with the menu of a failed boot.
@@ -127,6 +129,8 @@ pub struct Common {
     pub debug: bool,
     /// Keep how the boot ends in the black box.
     pub blackbox: bool,
+    /// Take parameters from a file on `boot`.
+    pub parameters: bool,
     /// The place that takes the status of init's program; with one, this process stays PID 1.
     pub exit: Option<exit::Exit>,
     /// The place that takes a byte as soon as this process runs.
@@ -211,6 +215,7 @@ impl Common {
             modules: Options::default(),
             debug: false,
             blackbox: true,
+            parameters: true,
             exit: None,
             alive: None,
         }
@@ -225,37 +230,42 @@ impl Config {
     /// # Errors
     /// The first parameter of ours whose value decides what is mounted and cannot be read. What could be read up to the end
     /// comes back with it, so that the failure policy asked for holds.
-    pub fn parse(lines: [&str; 3], abilities: Abilities, is_root: bool) -> (Self, Result<()>) {
-        Self::parse_again(lines, "", abilities, is_root)
+    pub fn parse([baked, kernel, last]: [&str; 3], abilities: Abilities, is_root: bool) -> (Self, Result<()>) {
+        Self::parse_lines(&Lines { baked, kernel, last, ..Lines::default() }, abilities, is_root)
     }
 
-    /// Reads the three command lines as [`Self::parse`] does, and parameters that somebody chose for this `once`: as if they stood behind
-    /// those of the kernel's line.
+    /// Reads the three command lines as [`Self::parse`] does, and the parameters that stand between the kernel's line and the last one.
     ///
     /// # Errors
     /// As for [`Self::parse`].
-    pub fn parse_again(
-        [baked, kernel, last]: [&str; 3],
-        once: &str,
-        abilities: Abilities,
-        is_root: bool,
-    ) -> (Self, Result<()>) {
+    pub fn parse_lines(lines: &Lines<'_>, abilities: Abilities, is_root: bool) -> (Self, Result<()>) {
+        let &Lines { baked, kernel, file, chosen, last } = lines;
+        let is_restricted = abilities.trust || !last.trim().is_empty();
         let mut reading = Reading::new(abilities);
         let fixed = words(last);
         let ends = fixed.iter().position(|word| word == "--");
         let names: Vec<&str> = fixed.iter().take(ends.unwrap_or(fixed.len())).map(|word| parameter(word)).collect();
         reading.common.init_args_final = ends.is_some();
-        let lines = [(Origin::Baked, baked), (Origin::Kernel, kernel), (Origin::Kernel, once), (Origin::Baked, last)];
+        let lines = [
+            (Origin::Baked, baked),
+            (Origin::Kernel, kernel),
+            (Origin::File, if HAS_PARAMETERS { file } else { "" }),
+            (Origin::Kernel, chosen),
+            (Origin::Baked, last),
+        ];
+        let mut ignored = Vec::new();
         for (origin, line) in lines {
             let mut rest_is_init = false;
             for word in words(line) {
-                if rest_is_init {
+                if HAS_PARAMETERS && origin == Origin::File && is_restricted && !is_harmless(&word) {
+                    ignored.push(word);
+                } else if rest_is_init {
                     if origin == Origin::Baked || ends.is_none() {
                         reading.init_argument(origin, &word);
                     }
                 } else if word == "--" {
                     rest_is_init = true;
-                } else if origin == Origin::Kernel && names.contains(&parameter(&word)) {
+                } else if origin != Origin::Baked && names.contains(&parameter(&word)) {
                     let line = format!("{word}: ignored, this initramfs has the last word about it");
                     reading.objections.warnings.push(line);
                 } else {
@@ -263,15 +273,35 @@ impl Config {
                 }
             }
         }
+        if HAS_PARAMETERS && !ignored.is_empty() {
+            let line = ["ignored, as this initramfs takes few parameters from a file: ", &ignored.join(" ")].concat();
+            reading.objections.warnings.push(line);
+        }
         reading.finish(is_root)
     }
 }
 
-/// The command line that a word is from.
+/// The parameters of a boot, from the first to the last word about it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lines<'a> {
+    /// Those baked in.
+    pub baked: &'a str,
+    /// The kernel's command line.
+    pub kernel: &'a str,
+    /// Those in a file on `boot`.
+    pub file: &'a str,
+    /// Those that somebody chose in a menu, for this try.
+    pub chosen: &'a str,
+    /// Those baked in as the last word.
+    pub last: &'a str,
+}
+
+/// The source of a word.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
     Baked,
     Kernel,
+    File,
 }
 
 struct Reading {
@@ -348,7 +378,7 @@ impl Reading {
             }
             // The kernel knows its own parameters and hands what it did not take to init itself; what is baked in it never sees.
             ("quiet", None) => {}
-            (_, None) if origin == Origin::Baked => self.common.init_args.push(word.into()),
+            (_, None) if origin != Origin::Kernel => self.common.init_args.push(word.into()),
             _ => {}
         }
     }
@@ -408,6 +438,12 @@ impl Reading {
                 Some(on) => self.common.blackbox = on,
                 None => objections.warn(name, value, "yes or no"),
             },
+            // One that is baked into images of all variants is no slip in those that have no such file.
+            ("rd.parameters", _) if !HAS_PARAMETERS => {}
+            ("rd.parameters", value) => match switch(value) {
+                Some(on) => self.common.parameters = on,
+                None => objections.warn(name, value, "yes or no"),
+            },
             _ => self.unknown(name),
         }
     }
@@ -422,7 +458,7 @@ impl Reading {
     }
 
     fn init_argument(&mut self, origin: Origin, word: &str) {
-        if origin == Origin::Baked {
+        if origin != Origin::Kernel {
             self.common.init_args.push(word.into());
         }
         #[cfg(feature = "ram")]
@@ -532,6 +568,11 @@ impl Reading {
         let _ = is_root;
         ModeConfig::Overlay(std::mem::take(&mut self.overlay))
     }
+}
+
+/// Returns true for a word that may come from a medium that is not trusted. A shell is for whoever the initramfs gives one.
+fn is_harmless(word: &str) -> bool {
+    parameters::HARMLESS.contains(&parameter(word)) && !word.starts_with("rd.onerror=shell")
 }
 
 /// Returns the name of the parameter in a word.

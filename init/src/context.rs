@@ -7,6 +7,7 @@ use contract::{names, report::Report, step::Step};
 use crate::{
     config::{Abilities, Common, HAS_SHELL},
     error::{Error, Result},
+    given::Given,
     kernel::{Level, Machine, read_text},
     modules::{Modules, unlisted},
     places::Places,
@@ -27,6 +28,8 @@ pub struct Context<'k> {
     pub abilities: Abilities,
     /// The places of the black box.
     pub blackbox: Places,
+    /// The parameters from a file on `boot`.
+    pub given: Given,
 }
 
 impl<'k> Context<'k> {
@@ -39,6 +42,7 @@ impl<'k> Context<'k> {
             modules: Modules::default(),
             abilities,
             blackbox: Places::default(),
+            given: Given::default(),
         }
     }
 

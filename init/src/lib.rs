@@ -21,6 +21,7 @@ pub mod boot;
 pub mod config;
 pub mod context;
 pub mod error;
+pub mod given;
 pub mod kernel;
 pub mod media;
 pub mod modules;

@@ -99,6 +99,29 @@ fn of_boot_nothing_is_written_but_the_text() {
     assert!(text.contains("\n[    0.000005] a line of the log\n"), "{text}");
 }
 
+#[test]
+fn parameters_for_one_boot_cost_four_bytes_of_boot_and_count_once() {
+    let text = description(true, "").replace("{ text = true }", "{ parameters = \"once rd.overlay=tmpfs\" }");
+    let boot = |content: Option<Vec<u8>>| {
+        let mut ready = machine::build(machine::parse(&text).unwrap());
+        if let Some(content) = content {
+            ready.recorder.files.insert("dev/vda1".into(), Node::file(content, 0o600));
+        }
+        let before = ready.recorder.read("/dev/vda1", 0, usize::MAX).unwrap();
+        ready.boot();
+        let report = ready.recorder.read(names::REPORT, 0, usize::MAX).unwrap();
+        let report: Value = serde_json::from_slice(&report).unwrap();
+        let after = ready.recorder.read("/dev/vda1", 0, usize::MAX).unwrap();
+        (before, after, (report["overlay"].clone(), report["status"].clone()))
+    };
+    let (before, after, first) = boot(None);
+    let (_, last, second) = boot(Some(after.clone()));
+    assert_eq!(first, (json!("tmpfs"), json!("degraded")));
+    assert_eq!((second, last == after), ((json!("/dev/vda3"), json!("ok")), true));
+    let differ: Vec<u8> = (0..before.len()).filter(|at| before[*at] != after[*at]).map(|at| after[at]).collect();
+    assert_eq!((differ.as_slice(), after.len()), (&b"don"[..], before.len()), "the e is the same");
+}
+
 /// Returns what a power cut can leave of a write: each sector is the old one, the new one, or zeros.
 fn torn(old: &[u8], new: &[u8]) -> Vec<Vec<u8>> {
     const SECTOR: usize = 512;

@@ -248,11 +248,11 @@ mod tests {
     fn every_init_is_there_once() {
         let sets = [
             "overlay,blackbox,qr",
-            "overlay,blackbox,qr,recover,shell",
+            "overlay,blackbox,parameters,qr,recover,shell",
             "overlay",
             "overlay,blackbox,qr,recover",
             "overlay,blackbox,qr,trust",
-            "overlay,blackbox,qr,recover,shell,trust",
+            "overlay,blackbox,parameters,qr,recover,shell,trust",
             "overlay,trust",
             "overlay,blackbox,qr,recover,trust",
             "overlay,virtiofs,blackbox",

@@ -38,8 +38,7 @@ impl Tries {
     pub fn again(&mut self, context: &mut Context<'_>, words: String) {
         self.words = words;
         shell::release_disks(context.kernel);
-        context.report = Report::default();
-        context.modules = Modules::default();
+        forget(context);
     }
 
     /// Counts a shell that was open for `time`. Returns true where another try makes sense.
@@ -47,6 +46,12 @@ impl Tries {
         self.hasty = if time < HASTE { self.hasty.saturating_add(1) } else { 0 };
         self.hasty < HASTY
     }
+}
+
+/// Forgets what a try has found out, so that another one begins as the first did.
+pub fn forget(context: &mut Context<'_>) {
+    context.report = Report::default();
+    context.modules = Modules::default();
 }
 
 /// The way that a failed boot goes on after its shell.

@@ -7,6 +7,7 @@ mod counting;
 pub mod device;
 pub mod image;
 pub mod img;
+pub mod parameters;
 mod toram;
 mod trial;
 pub mod update;
@@ -22,16 +23,20 @@ use super::{
 use crate::{context::Context, error::Result, switch_root};
 use config::Config;
 
-/// Puts the root together at [`contract::names::SYSROOT`].
+/// Puts the root together at [`contract::names::SYSROOT`]. None where the boot begins anew, with parameters that were found on `boot`.
 ///
 /// # Errors
 /// The first thing the root cannot do without.
-pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Root> {
+pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Option<Root>> {
     context.begin(Step::Modules);
     load_drivers(context);
     arm_watchdog(context);
     context.begin(Step::Devices);
-    let found = device::find(context, config)?;
+    let found = device::find(context, config);
+    if parameters::read(context, config, found.as_ref().ok()) {
+        return Ok(None);
+    }
+    let found = found?;
     let mut store = Store::new(found.overlay.as_ref());
     preload_modules(context);
     device::mount_img(context, &found.img)?;
@@ -41,7 +46,7 @@ pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Root> {
     let image = candidates::start(context, config, &found).map_err(|error| error.of_img(&found.img.path()))?;
     layers::assemble(context, &mut store, Some(&found.img))?;
     toram::release(context, &found, &image);
-    Ok(Root { moved: &switch_root::MOVED })
+    Ok(Some(Root { moved: &switch_root::MOVED }))
 }
 
 /// Loads the drivers of the hardware there is.

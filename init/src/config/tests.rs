@@ -254,3 +254,35 @@ fn a_root_in_memory_is_told_what_to_run() {
     assert!(ram(&config).net == Some(false) && !ram(&config).verify && ram(&config).init.is_none());
     assert_eq!(parsed("rd.net=static").warnings, ["parameter rd.net=static: wanted dhcp or no; the default holds"]);
 }
+
+#[test]
+fn a_file_on_boot_stands_between_the_kernels_line_and_the_last_one() {
+    let read = |kernel: &str, file: &str, chosen: &str, last: &str, abilities| {
+        Config::parse_lines(&Lines { baked: "", kernel, file, chosen, last }, abilities, false).0
+    };
+    let image = |config: &Config| config.mode.overlay().unwrap().image.clone();
+    let free = read("rd.image=a rd.timeout=1s", "rd.image=b single -- x", "", "", STANDARD);
+    assert_eq!((image(&free).as_str(), free.warnings.len()), ("b", 0));
+    assert_eq!(free.common.init_args, ["single", "x"]);
+    assert_eq!(image(&read("rd.image=a", "rd.image=b", "rd.image=c", "", STANDARD)), "c");
+    let signed = Abilities { trust: true, ..DEBUG };
+    let harmless = "rd.timeout=7s rd.onerror=reboot:3 rd.led=x rd.watchdog=60s rd.blackbox=no rd.debug";
+    let others =
+        "rd.image=b rd.img=LABEL=b rd.persistent=no rd.toram=no rd.recover rd.break=image init=/b b ext4.a=1 -- c";
+    for (last, abilities) in [("", signed), ("rd.led=y", STANDARD)] {
+        let config = read("rd.image=a", &[harmless, others].join(" "), "", last, abilities);
+        let common = &config.common;
+        assert_eq!((common.timeout, common.watchdog), (Duration::from_secs(7), Some(60)), "{last}");
+        assert_eq!(common.on_error, OnError::End(Power::Reboot, Some(Duration::from_secs(3))), "{last}");
+        assert!(common.debug && !common.blackbox, "{last}");
+        assert_eq!(common.led.as_deref(), Some(if last.is_empty() { "x" } else { "y" }));
+        let ignored = config.warnings.iter().find(|line| line.starts_with("ignored, ")).unwrap();
+        assert!(ignored.ends_with(&[": ", others].concat()), "{ignored}");
+        let plain = read("rd.image=a", harmless, "", last, abilities);
+        assert_eq!((&plain.mode, &plain.common), (&config.mode, common), "{last}");
+    }
+    for shell in ["rd.onerror=shell", "rd.onerror=shell:1"] {
+        let config = read("rd.onerror=halt", shell, "", "", signed);
+        assert_eq!(config.common.on_error, OnError::End(Power::Halt, None), "{shell}");
+    }
+}

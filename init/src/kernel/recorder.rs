@@ -73,6 +73,8 @@ pub struct Device {
     pub fails: BTreeMap<String, i32>,
     /// The medium is write-protected.
     pub read_only: bool,
+    /// True for a medium that takes what is written to the device itself, and loses it.
+    pub forgetful: bool,
     /// It was not unmounted in order: its journal is to be replayed.
     pub unclean: bool,
     /// Bytes in a sector of the disk.
@@ -241,6 +243,9 @@ impl Recorder {
         let Node::File(mut content, size, mode) = self.node(path)? else {
             return Err(ErrorKind::IsADirectory.into());
         };
+        if self.devices.iter().any(|device| device.forgetful && device.volume.path() == path) {
+            return Ok(());
+        }
         let start = usize::try_from(offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(bytes.len());
         content.resize(content.len().max(end), 0);

@@ -1,5 +1,7 @@
 //! A machine as `machine.toml` describes it, and the record of its boot. `boots/README.md` lists the keys.
 
+mod fat;
+
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use contract::{
@@ -111,6 +113,8 @@ struct Described {
     #[serde(default)]
     read_only: bool,
     #[serde(default)]
+    forgetful: bool,
+    #[serde(default)]
     unclean: bool,
     #[serde(default = "usual_sector")]
     sector: u64,
@@ -154,6 +158,7 @@ impl Described {
             inodes: self.inodes,
             fails: self.fails,
             read_only: self.read_only,
+            forgetful: self.forgetful,
             unclean: self.unclean,
             sector: self.sector,
             block: self.block,
@@ -199,7 +204,7 @@ impl<'de> Deserialize<'de> for Entry {
 }
 
 const KINDS: &str = "a file is a text, or one of { program = TEXT }, { elf = MACHINE } with loader = PATH or not, { link = PATH }, { directory = true }, { special = true }, \
-                     { vermagic = VERSION }, { protective = true }, { ended = [WORDS, …] }, { text = true }, { files = COUNT } with quota = true and casefold = true or not, { image = NAME, size = BYTES }, the last with claims = BYTES or not";
+                     { vermagic = VERSION }, { protective = true }, { ended = [WORDS, …] }, { text = true }, { parameters = TEXT }, { files = COUNT } with quota = true and casefold = true or not, { image = NAME, size = BYTES }, the last with claims = BYTES or not";
 
 /// All keys that describe a file.
 #[derive(Default, Deserialize)]
@@ -221,6 +226,7 @@ struct Keys {
     claims: Option<u64>,
     ended: Option<Vec<String>>,
     text: Option<bool>,
+    parameters: Option<String>,
 }
 
 impl Keys {
@@ -244,7 +250,8 @@ impl Keys {
                 Node::file(superblock(files, self.quota.unwrap_or(false), self.casefold.unwrap_or(false)), 0o600)
             }),
             self.ended.map(|ended| Node::file(black_box(&ended), 0o600)),
-            self.text.filter(|is_so| *is_so).map(|_| Node::file(boot_partition(), 0o600)),
+            self.text.filter(|is_so| *is_so).map(|_| Node::file(fat::boot_partition(None), 0o600)),
+            self.parameters.map(|text| Node::file(fat::boot_partition(Some(&text)), 0o600)),
             self.protective.filter(|is_so| *is_so).map(|_| Node::file(protective(), 0o600)),
             self.image.zip(self.size).map(|(mark, size)| image(&mark, size, self.claims.unwrap_or(size))),
         ];
@@ -278,38 +285,6 @@ fn black_box(boots: &[String]) -> Vec<u8> {
         bytes[next.slot * blackbox::SLOT..][..entry.len()].copy_from_slice(&entry);
     }
     bytes
-}
-
-/// Returns the smallest FAT32 filesystem with the text of the black box: 32 sectors, a table of one, and clusters of a sector.
-fn boot_partition() -> Vec<u8> {
-    let clusters = u32::try_from(blackbox::TEXT_SIZE / 512).unwrap();
-    let mut disk = vec![0; (33 + 1 + clusters as usize) * 512];
-    let sectors = u32::try_from(disk.len() / 512).unwrap();
-    let text = blackbox::template();
-    let numbers: [(usize, u32, usize); 9] = [
-        (11, 512, 2),
-        (13, 1, 1),
-        (14, 32, 2),
-        (16, 1, 1),
-        (32, sectors, 4),
-        (36, 1, 4),
-        (44, 2, 4),
-        (510, 0xaa55, 2),
-        (32 * 512 + 8, 0x0fff_ffff, 4),
-    ];
-    for (at, number, width) in numbers {
-        disk[at..at + width].copy_from_slice(&number.to_le_bytes()[..width]);
-    }
-    for number in 0..clusters {
-        let next = if number + 1 == clusters { 0x0fff_ffff } else { number + 4 };
-        disk[32 * 512 + (number as usize + 3) * 4..][..4].copy_from_slice(&next.to_le_bytes());
-    }
-    let root = 33 * 512;
-    disk[root..root + 11].copy_from_slice(b"BLACKBOXTXT");
-    disk[root + 26] = 3;
-    disk[root + 28..root + 32].copy_from_slice(&u32::try_from(text.len()).unwrap().to_le_bytes());
-    disk[root + 512..].copy_from_slice(&text);
-    disk
 }
 
 /// Returns the start of a program for the processor `machine` (`e_machine`): an ELF header and one program header, which names the loader.

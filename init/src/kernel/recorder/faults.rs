@@ -68,7 +68,8 @@ impl Recorder {
 
     /// Fails where `path` is on a mount that is read-only.
     pub(super) fn check_writable(&self, path: &str) -> Result<()> {
-        if self.space_at(path).read_only { Err(Error::from_raw_os_error(EROFS)) } else { Ok(()) }
+        let is_protected = self.devices.iter().any(|device| device.read_only && device.volume.path() == path);
+        if is_protected || self.space_at(path).read_only { Err(Error::from_raw_os_error(EROFS)) } else { Ok(()) }
     }
 
     /// Fails where the filesystem that holds `path` has no block left for `node`.
