@@ -9,8 +9,13 @@ use std::{
 };
 
 use base::program::{Program, run};
-use contract::partitions::{self, Fault, State};
+use contract::{
+    blackbox, fat,
+    parameters::MOST,
+    partitions::{self, Fault, State},
+};
 use disk::{
+    content::Entry,
     ext4,
     identity::Identity,
     layout::Role,
@@ -378,4 +383,41 @@ fn bad_input_is_one_clear_error_and_leaves_nothing() {
     }
     assert_eq!(fs::read(path.join("there.img")).unwrap(), b"precious");
     assert!(run("there.img --root root --force --no-update-room --size img=17M").status.success());
+}
+
+#[test]
+fn init_finds_its_files_on_every_kind_of_vfat() {
+    if !all_installed(&PROGRAMS) {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    let parameters = b"once rd.overlay=tmpfs\r\n";
+    let entries: Vec<Entry> = [
+        (blackbox::TEXT_NAME, blackbox::template()),
+        (contract::names::PARAMETERS_FILE, parameters.to_vec()),
+        ("a-kernel-with-a-long-name.img", vec![1; 3000]),
+    ]
+    .map(|(name, content)| {
+        fs::write(path.join(name), content).unwrap();
+        Entry::file(name, &path.join(name)).unwrap()
+    })
+    .into();
+    for (mib, sector) in [(16, 512), (64, 512), (300, 512), (64, 4096)] {
+        let label = "boot".to_owned();
+        let settings = vfat::Settings { label, volume: 1, size: mib * MIB, sector, first_sector: 2048, time: 0 };
+        vfat::make(path, "vfat", &settings, &entries).unwrap();
+        let device = File::open(path.join("vfat")).unwrap();
+        let mut read = |at, most| {
+            let mut bytes = vec![0; most];
+            device.read_exact_at(&mut bytes, at).ok().map(|()| bytes)
+        };
+        let text = blackbox::locate(&mut read).unwrap();
+        assert_eq!(read(text, blackbox::TEXT_SIZE), Some(blackbox::template()), "{mib} MiB");
+        let place = fat::look_up(&mut read, fat::Name::Long(contract::names::PARAMETERS_FILE), MOST).unwrap();
+        let start = place.start.unwrap();
+        assert_eq!(read(start, parameters.len()).as_deref(), Some(&parameters[..]), "{mib} MiB");
+        assert!(place.is_apart(&(start / 4096 * 4096..start / 4096 * 4096 + 4096)), "{mib} MiB: it can be struck out");
+        fs::remove_file(path.join("vfat")).unwrap();
+    }
 }
