@@ -27,12 +27,12 @@ const COMMAND: &str = env!("CARGO_BIN_EXE_initramfs-overlay");
 const SETS: [&str; 13] = [
     "overlay",
     "overlay,trust",
-    "overlay,blackbox,qr",
-    "overlay,blackbox,qr,trust",
-    "overlay,blackbox,qr,recover",
-    "overlay,blackbox,qr,recover,shell",
-    "overlay,blackbox,qr,recover,trust",
-    "overlay,blackbox,qr,recover,shell,trust",
+    "overlay,blackbox,parameters,qr",
+    "overlay,blackbox,parameters,qr,trust",
+    "overlay,blackbox,parameters,qr,recover",
+    "overlay,blackbox,parameters,qr,recover,shell",
+    "overlay,blackbox,parameters,qr,recover,trust",
+    "overlay,blackbox,parameters,qr,recover,shell,trust",
     "overlay,virtiofs,blackbox",
     "overlay,virtiofs,blackbox,shell",
     "ram",
@@ -120,7 +120,7 @@ fn every_command_takes_the_init_that_it_needs() {
     inits.made(&[&build[..], &["out", "--variant", "standard,debug,slim", "--bare-init"]].concat());
     let image = |rest: &str| format!("out/init-{version}-x86_64{rest}");
     for (rest, features) in
-        [(".gz", "overlay,blackbox,qr"), ("-slim.gz", "overlay"), ("-debug.gz", "overlay,blackbox,qr,recover,shell")]
+        [(".gz", "overlay,blackbox,parameters,qr"), ("-slim.gz", "overlay"), ("-debug.gz", "overlay,blackbox,parameters,qr,recover,shell")]
     {
         assert_eq!(inits.init_of(&image(rest)), features, "{rest}");
     }
@@ -133,14 +133,14 @@ fn every_command_takes_the_init_that_it_needs() {
     let key = "untrusted comment: minisign public key\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
     fs::write(inits.path("key.pub"), key).unwrap();
     inits.made(&[&build[..], &["signed", "--variant", "slim,debug", "--trust", "key.pub"]].concat());
-    for (rest, features) in [("-slim.gz", "overlay,trust"), ("-debug.gz", "overlay,blackbox,qr,recover,shell,trust")] {
+    for (rest, features) in [("-slim.gz", "overlay,trust"), ("-debug.gz", "overlay,blackbox,parameters,qr,recover,shell,trust")] {
         assert_eq!(inits.init_of(&image(rest).replace("out/", "signed/")), features, "{rest}");
     }
 
     fs::write(inits.path("hash"), "$5$salt$kpa26zwgX83BPSR8d7w93OIXbFt/d3UOTZaAu5vsTM6\n").unwrap();
     let menu = ["menu", "--variant", "standard", "--recover-password", "hash", "--cmdline", "rd.recover"];
     inits.made(&[&build[..], &menu].concat());
-    assert_eq!(inits.init_of(&image(".gz").replace("out/", "menu/")), "overlay,blackbox,qr,recover");
+    assert_eq!(inits.init_of(&image(".gz").replace("out/", "menu/")), "overlay,blackbox,parameters,qr,recover");
     let none = inits.run(&[&build[..], &["none", "--variant", "standard", "--cmdline-final", "rd.recover"]].concat());
     assert_eq!(none.status.code(), Some(2), "{}", said(&none));
     assert!(said(&none).contains("give its hash with --recover-password"), "{}", said(&none));
