@@ -1,19 +1,23 @@
 //! The menu of a boot that failed, on every console: tries the boot again in another way, shows devices and the log, ends the machine. Each
 //! way is parameters that stand behind those of the kernel's command line for one boot; what is baked in as the last word stays the last.
 
+mod appliance;
 mod menu;
+mod mounts;
 mod repair;
+mod task;
 
 use std::time::Duration;
 
-use contract::{card::Card, failure::Role, names, tag::Tag};
+use contract::{card::Card, names};
 
 use super::{hold::Console, volumes::Devices};
 use crate::{
-    config::{HAS_SHELL, Layers, ModeConfig, OverlayStore},
+    config::HAS_SHELL,
     context::Context,
     kernel::{Power, read_text},
 };
+pub use appliance::Appliance;
 use menu::{Action, Menu, Situation, Table};
 use repair::{Progress, Repair};
 
@@ -29,32 +33,6 @@ pub enum Choice {
     End(Power),
     /// Nobody chose, or was allowed to.
     Left,
-}
-
-/// The appliance whose boot failed; empty for a boot that is none, or whose parameters cannot be read.
-#[derive(Debug, Default)]
-pub struct Appliance {
-    /// The name of the image.
-    pub image: String,
-    /// The tags of its partitions, as far as a repair wants them.
-    pub tags: Vec<(Role, Tag)>,
-}
-
-impl Appliance {
-    /// Returns the appliance that boots with these parameters.
-    pub fn of(mode: &ModeConfig, layers: &Layers) -> Self {
-        let Some(config) = mode.overlay() else { return Self::default() };
-        let mut tags = Vec::new();
-        if HAS_SHELL {
-            if let OverlayStore::Partition(tag) = &layers.overlay {
-                tags.push((Role::Overlay, tag.clone()));
-            }
-            for (role, tag) in [(Role::Img, &config.img), (Role::Boot, &config.boot), (Role::NewImg, &config.newimg)] {
-                tags.push((role, tag.clone()));
-            }
-        }
-        Self { image: config.image.clone(), tags }
-    }
 }
 
 /// Returns the hash of the password that a menu asks for; none where it would ask nobody.

@@ -1,5 +1,7 @@
 //! Parameters as they are written, and what they mean.
 
+use contract::parameters::words;
+
 use super::*;
 use crate::error::Error;
 

@@ -3,7 +3,7 @@
 use contract::{card::COLUMNS, failure::Class, names};
 use sha_crypt::{Sha256Params, sha256_crypt_b64};
 
-use super::repair::Task;
+use super::task::Task;
 use crate::{config::HAS_SHELL, kernel::Power};
 
 /// The keys of entries, in order: a key of a display counts at once, so that none has two digits.

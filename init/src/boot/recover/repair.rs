@@ -12,14 +12,15 @@ use contract::{
 };
 
 use super::{
-    Appliance,
+    appliance::Appliance,
     menu::{Action, numbered, position},
+    mounts::{in_use, is_in_use},
+    task::Task,
 };
 use crate::{
     boot::block::Probed,
     context::Context,
     kernel::{Kind, exists, read_text},
-    shell,
 };
 
 /// The file that takes the words of a program.
@@ -31,37 +32,12 @@ const WHICH: &str = "number, anything else goes back:";
 /// The question before something is changed.
 const SURE: &str = "y does it, anything else goes back:";
 
-/// A repair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Task {
-    /// A partition gets its label.
-    Label,
-    /// A filesystem is checked, and repaired.
-    Check,
-    /// The black box is copied to a stick.
-    Copy,
-}
-
-impl Task {
-    /// All of them, in the order of the menu.
-    pub(super) const ALL: [Self; 3] = [Self::Label, Self::Check, Self::Copy];
-
-    /// Returns its line in the menu.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::Label => "give a partition its label",
-            Self::Check => "check and repair a filesystem",
-            Self::Copy => "copy the black box to a stick",
-        }
-    }
-
-    /// Returns the program for a filesystem.
-    fn program(self, kind: &str) -> Option<&'static str> {
-        match self {
-            Self::Label => filesystem::labeller(kind),
-            Self::Check => Some(checker(kind)?.0),
-            Self::Copy => None,
-        }
+/// Returns the program for a filesystem.
+fn program(task: Task, kind: &str) -> Option<&'static str> {
+    match task {
+        Task::Label => filesystem::labeller(kind),
+        Task::Check => Some(checker(kind)?.0),
+        Task::Copy => None,
     }
 }
 
@@ -172,7 +148,7 @@ fn kept(kind: &str, label: &str) -> Option<String> {
 /// Returns those of the devices that the image has the task's program for.
 fn able(context: &mut Context<'_>, task: Task, volumes: &[Volume]) -> Vec<Volume> {
     let mut has = |volume: &&Volume| {
-        let program = volume.kind.as_deref().and_then(|kind| task.program(kind));
+        let program = volume.kind.as_deref().and_then(|kind| program(task, kind));
         program.is_some_and(|program| exists(context.kernel, &path(program)))
     };
     volumes.iter().filter(&mut has).cloned().collect()
@@ -306,23 +282,6 @@ fn relabel(context: &mut Context<'_>, volume: &Volume, label: &str) -> Progress 
         (0, _) => Progress::Again,
         (_, lines) => Progress::Show(lines),
     }
-}
-
-/// Returns true for a device that stays mounted though everything is unmounted that can be.
-fn is_in_use(context: &mut Context<'_>, device: &str) -> bool {
-    if !is_mounted(context, device) {
-        return false;
-    }
-    shell::release_disks(context.kernel);
-    is_mounted(context, device)
-}
-
-fn is_mounted(context: &mut Context<'_>, device: &str) -> bool {
-    read_text(context.kernel, "/proc/self/mounts").lines().any(|line| line.split(' ').next() == Some(device))
-}
-
-fn in_use(device: &str) -> String {
-    [device, " is in use: leave its directories and end what has files open there"].concat()
 }
 
 /// Runs a program of this image. Returns its status (127 where it would not start) and the last lines of its words, its status below them.

@@ -10,8 +10,11 @@ use contract::{
     tag::{Choice, Volume, choose},
 };
 
-use super::{Appliance, is_mounted};
 use crate::{
+    boot::recover::{
+        appliance::Appliance,
+        mounts::{in_use, is_mounted},
+    },
     boot::volumes::{Devices, load_on_demand, mount_error, mount_volume},
     context::Context,
     error::Result,
@@ -56,7 +59,7 @@ fn sticks(volumes: &[Volume], appliance: &Appliance, mounts: &str) -> Vec<Volume
 pub(super) fn copy(context: &mut Context<'_>, card: &Card, volume: &Volume) -> String {
     let device = volume.path();
     if is_mounted(context, &device) {
-        return super::in_use(&device);
+        return in_use(&device);
     }
     let text = text(context, card);
     if let Err(error) = mount(context, volume) {
