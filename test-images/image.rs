@@ -27,7 +27,7 @@ use kmod::ModuleTree;
 use sources::target::{DiskInterface, Target};
 use vm::qemu::{Guest, Machine, Verdict};
 
-/// Makes the root folder of the test image `id` in the empty folder `root`; `busybox` is the program for the
+/// Makes the root directory of the test image `id` in the empty directory `root`; `busybox` is the program for the
 /// target ([`initramfs_overlay::busybox_image::get`]).
 ///
 /// It holds `/sbin/init` (`root/sbin/init` here), `/etc/image-id` with `id` and `/etc/lower-mark` with `image <id>`.
@@ -56,9 +56,9 @@ pub fn put_modules(root: &Path, modules: &Path, wanted: &[&str]) -> Result<()> {
 }
 
 /// Makes a directory for `persistent` with `/etc/persistent-mark`, which says `text`.
-pub fn persistent(folder: &Path, text: &str) -> Result<()> {
+pub fn persistent(directory: &Path, text: &str) -> Result<()> {
     let content = format!("{text}\n");
-    busybox_rootfs::put(folder, &RootFile { path: "etc/persistent-mark", mode: 0o644, content: content.as_bytes() })
+    busybox_rootfs::put(directory, &RootFile { path: "etc/persistent-mark", mode: 0o644, content: content.as_bytes() })
 }
 
 /// Returns a small disk with all four partitions for the target's slot, `newimg` and `persistent` empty: change what the test is about,
@@ -174,10 +174,10 @@ fn reach_init(machine: &Machine, time: Duration) -> Result<Guest> {
     Ok(guest)
 }
 
-/// Makes the root of image `id` in the folder `work` and returns its path.
+/// Makes the root of image `id` in the directory `work` and returns its path.
 pub fn root_in(work: &Path, id: &str, busybox: &[u8]) -> Result<PathBuf> {
     let path = work.join(format!("root-{id}"));
-    fs::create_dir(&path).expect("an empty folder for the root");
+    fs::create_dir(&path).expect("an empty directory for the root");
     root(&path, id, busybox)?;
     Ok(path)
 }

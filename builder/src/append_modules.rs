@@ -85,7 +85,7 @@ mod tests {
     fn compressed(count: usize) -> Vec<u8> {
         let mut tree = Tree::new();
         for number in 0..count {
-            tree.insert(format!("folder-{number}"), Entry::directory(0o755), OnConflict::Refuse).unwrap();
+            tree.insert(format!("directory-{number}"), Entry::directory(0o755), OnConflict::Refuse).unwrap();
         }
         let mut sink = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         newc::write(&tree, Properties::default(), &mut sink).unwrap();
@@ -94,8 +94,8 @@ mod tests {
 
     #[test]
     fn modules_follow_the_initramfs_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
         let modules = path("lib/modules/6.1.0-1-test");
         write_module(&modules, "kernel/fs/ext4/ext4.ko", "depends=crc16");
         write_module(&modules, "kernel/lib/crc16.ko", "");

@@ -89,7 +89,7 @@ mod tests {
     use super::is_named_by;
 
     #[test]
-    fn a_folder_is_no_image() {
+    fn a_directory_is_no_image() {
         for (text, image) in [
             ("busybox", false),
             ("/a/b", false),

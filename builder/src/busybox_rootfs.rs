@@ -1,5 +1,5 @@
-//! Small root folders around a BusyBox: a skeleton and the files that make it do something. What demonstrations and tests
-//! boot. Writes into an empty folder and nowhere else.
+//! Small root directories around a BusyBox: a skeleton and the files that make it do something. What demonstrations and tests
+//! boot. Writes into an empty directory and nowhere else.
 
 use std::{
     fs,
@@ -11,10 +11,10 @@ use base::IoContext;
 
 use crate::Result;
 
-/// A file of a root folder.
+/// A file of a root directory.
 #[derive(Debug, Clone, Copy)]
 pub struct RootFile<'a> {
-    /// Its path below the root, `/` between the names. The folders above it are made.
+    /// Its path below the root, `/` between the names. The directories above it are made.
     pub path: &'a str,
     /// Permission bits.
     pub mode: u32,
@@ -22,8 +22,8 @@ pub struct RootFile<'a> {
     pub content: &'a [u8],
 }
 
-/// Folders that every root has. `dev`, `proc`, `run` and `sys` are where the init moves its mounts to.
-const FOLDERS: [(&str, u32); 14] = [
+/// Directories that every root has. `dev`, `proc`, `run` and `sys` are where the init moves its mounts to.
+const DIRECTORIES: [(&str, u32); 14] = [
     ("bin", 0o755),
     ("dev", 0o755),
     ("etc", 0o755),
@@ -40,15 +40,15 @@ const FOLDERS: [(&str, u32); 14] = [
     ("var/log", 0o755),
 ];
 
-/// Makes the root in the empty folder `root`: folders, `/bin/busybox` with the bytes `busybox`, `/bin/sh`, a user `root`, and
+/// Makes the root in the empty directory `root`: directories, `/bin/busybox` with the bytes `busybox`, `/bin/sh`, a user `root`, and
 /// `files`.
 ///
 /// # Errors
 /// [`crate::Error::Io`].
 pub fn make(root: &Path, busybox: &[u8], files: &[RootFile<'_>]) -> Result<()> {
     set_mode(root, 0o755)?;
-    for (folder, mode) in FOLDERS {
-        let path = root.join(folder);
+    for (directory, mode) in DIRECTORIES {
+        let path = root.join(directory);
         fs::create_dir(&path).at("create", &path)?;
         set_mode(&path, mode)?;
     }
@@ -90,8 +90,8 @@ mod tests {
 
     #[test]
     fn a_small_root_can_be_booted() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
         let made = path.join("root");
         fs::create_dir(&made).unwrap();
         let init = RootFile { path: "sbin/init", mode: 0o755, content: b"#!/bin/sh\n" };

@@ -7,7 +7,7 @@ use oci::reference::Reference;
 
 use crate::{Error, Result};
 
-/// Names the cache folder; see [`open`].
+/// Names the cache directory; see [`open`].
 pub const VARIABLE: &str = "INITRAMFS_OVERLAY_CACHE";
 
 /// Opens the cache at `$INITRAMFS_OVERLAY_CACHE`, else in `$XDG_CACHE_HOME` or `~/.cache` under `initramfs-overlay`.
@@ -20,13 +20,13 @@ pub fn open() -> Result<Cache> {
         Some(parent?.join("initramfs-overlay"))
     });
     let root: PathBuf = root.ok_or_else(|| {
-        Error::Usage(format!("there is no cache folder: neither {VARIABLE} nor HOME is set; set one of them"))
+        Error::Usage(format!("there is no cache directory: neither {VARIABLE} nor HOME is set; set one of them"))
     })?;
     let cache = Cache::at(std::path::absolute(&root).at("find", root)?);
     match cache.objection() {
         None => Ok(cache),
         Some((reason, remedy)) => Err(Error::Usage(format!(
-            "the cache is not used: {reason}, so what is in it may be anybody's. If it is yours alone: {remedy}; or name another folder with \
+            "the cache is not used: {reason}, so what is in it may be anybody's. If it is yours alone: {remedy}; or name another directory with \
              {VARIABLE}"
         ))),
     }

@@ -30,9 +30,9 @@ const FILES: [RootFile<'static>; 4] = [
 /// # Errors
 /// Whatever making a [disk] can say.
 pub fn make(output: &Path, busybox: &[u8], sd: bool, progress: &Progress) -> Result<Report> {
-    let folder = TempDir::new("initramfs-overlay-demo-", None)?;
-    let root = folder.path().join("root");
-    let persistent = folder.path().join("persistent");
+    let directory = TempDir::new("initramfs-overlay-demo-", None)?;
+    let root = directory.path().join("root");
+    let persistent = directory.path().join("persistent");
     for path in [&root, &persistent] {
         std::fs::create_dir(path).at("create", path)?;
     }

@@ -28,12 +28,12 @@ pub struct Parts<'a> {
     pub modules: Option<&'a Modules>,
     /// The machine's name.
     pub hostname: &'a str,
-    /// Folders of the user's, later ones over earlier ones.
+    /// Directories of the user's, later ones over earlier ones.
     pub include: &'a [PathBuf],
 }
 
-/// Folders and their permission bits. `/sbin` and the like lead to `/bin`.
-const FOLDERS: [(&str, u32); 17] = [
+/// Directories and their permission bits. `/sbin` and the like lead to `/bin`.
+const DIRECTORIES: [(&str, u32); 17] = [
     ("bin", 0o755),
     ("dev", 0o755),
     ("etc", 0o755),
@@ -78,13 +78,13 @@ const DEVICES: [(&str, u32, u32, u32); 3] =
 /// Returns the system's root.
 ///
 /// # Errors
-/// [`Error::Usage`] for a BusyBox that lacks what is needed, and what the user's folders say.
+/// [`Error::Usage`] for a BusyBox that lacks what is needed, and what the user's directories say.
 pub fn root(parts: &Parts<'_>) -> Result<Merge> {
     check_busybox(&parts.busybox.applets)?;
     let mut tree = Tree::new();
     let mut put = |path: &str, entry| tree.insert(path, entry, OnConflict::Refuse);
-    for (folder, mode) in FOLDERS {
-        put(folder, Entry::directory(mode))?;
+    for (directory, mode) in DIRECTORIES {
+        put(directory, Entry::directory(mode))?;
     }
     for (path, mode, content) in FILES {
         put(path, Entry::file(mode, Content::Bytes(content.as_bytes().to_vec())))?;
@@ -99,8 +99,8 @@ pub fn root(parts: &Parts<'_>) -> Result<Merge> {
     if let Some(modules) = parts.modules {
         image::put_modules(&mut tree, modules)?;
     }
-    for folder in parts.include {
-        tree.include(folder, OnConflict::Replace)?;
+    for directory in parts.include {
+        tree.include(directory, OnConflict::Replace)?;
     }
     image::put_links(&mut tree, parts.busybox)?;
     // A program of the user's may want cards to be left alone.
@@ -149,10 +149,10 @@ mod tests {
 
     #[test]
     fn a_system_has_all_its_parts() {
-        let folder = tempfile::tempdir().unwrap();
-        let init = folder.path().join("the-init");
+        let directory = tempfile::tempdir().unwrap();
+        let init = directory.path().join("the-init");
         std::fs::write(&init, "init").unwrap();
-        let include = folder.path().join("include");
+        let include = directory.path().join("include");
         std::fs::create_dir_all(include.join("etc")).unwrap();
         std::fs::write(include.join("etc/rc"), "mine").unwrap();
         let busybox = busybox(&[&NEEDED[..], &["ls"]].concat());

@@ -39,7 +39,7 @@ pub struct Parts<'a> {
     pub recover_password: Option<&'a str>,
     /// Keys that images must be signed by, where any are.
     pub trust: &'a [Key],
-    /// Folders of the user's, later ones over earlier ones.
+    /// Directories of the user's, later ones over earlier ones.
     pub include: &'a [PathBuf],
 }
 
@@ -108,7 +108,7 @@ const DIRECTORIES: [&str; 5] = ["dev", "proc", "run", "sys", "sysroot"];
 
 /// The other directories that programs are looked up in, and the targets of their links to `/bin`. As in a merged `/usr`, one
 /// directory holds everything, so `#!/usr/bin/env` and `/sbin/modprobe` work.
-const PROGRAM_FOLDERS: [(&str, &str); 3] = [("sbin", "bin"), ("usr/bin", "../bin"), ("usr/sbin", "../bin")];
+const PROGRAM_DIRECTORIES: [(&str, &str); 3] = [("sbin", "bin"), ("usr/bin", "../bin"), ("usr/sbin", "../bin")];
 
 /// Returns the tree of the image.
 ///
@@ -157,8 +157,8 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
             repair::put_programs(&mut tree, parts.tools)?;
         }
     }
-    for folder in parts.include {
-        tree.include(folder, OnConflict::Replace)?;
+    for directory in parts.include {
+        tree.include(directory, OnConflict::Replace)?;
     }
     put_keys(&mut tree, parts.trust)?;
     if let Some(busybox) = parts.busybox {
@@ -189,9 +189,9 @@ pub fn put_modules(tree: &mut Tree, modules: &Modules) -> Result<()> {
 /// Puts the keys where init looks for them. Only from there: keys that came another way would lie in an image whose init does
 /// not look at them.
 fn put_keys(tree: &mut Tree, keys: &[Key]) -> Result<()> {
-    let folder = relative(names::TRUST_DIR);
-    if tree.get(folder).is_some() {
-        let text = format!("an included folder has {folder}; keys are put into an image with --trust KEY.pub");
+    let directory = relative(names::TRUST_DIR);
+    if tree.get(directory).is_some() {
+        let text = format!("an included directory has {directory}; keys are put into an image with --trust KEY.pub");
         return Err(Error::Usage(text));
     }
     for key in keys {
@@ -206,21 +206,20 @@ fn put_keys(tree: &mut Tree, keys: &[Key]) -> Result<()> {
 /// # Errors
 /// A name that no archive can hold.
 pub fn put_links(tree: &mut Tree, busybox: &Busybox) -> Result<()> {
-    let link_in = |tree: &mut Tree, folder: &str, target: &str| {
-        busybox
-            .applets
-            .iter()
-            .try_for_each(|applet| tree.insert(format!("{folder}/{applet}"), Entry::symlink(target), OnConflict::Keep))
+    let link_in = |tree: &mut Tree, directory: &str, target: &str| {
+        busybox.applets.iter().try_for_each(|applet| {
+            tree.insert(format!("{directory}/{applet}"), Entry::symlink(target), OnConflict::Keep)
+        })
     };
     link_in(tree, "bin", "busybox")?;
-    for (folder, bin) in PROGRAM_FOLDERS {
-        tree.create_parents(folder)?;
-        match tree.get(folder).map(|entry| &entry.kind) {
-            None => tree.insert(folder, Entry::symlink(bin), OnConflict::Refuse)?,
+    for (directory, bin) in PROGRAM_DIRECTORIES {
+        tree.create_parents(directory)?;
+        match tree.get(directory).map(|entry| &entry.kind) {
+            None => tree.insert(directory, Entry::symlink(bin), OnConflict::Refuse)?,
             // The user has files of his own there: the links go beside them.
             Some(Kind::Directory) => {
-                let depth = folder.split('/').count();
-                link_in(tree, folder, &format!("{}bin/busybox", "../".repeat(depth)))?;
+                let depth = directory.split('/').count();
+                link_in(tree, directory, &format!("{}bin/busybox", "../".repeat(depth)))?;
             }
             Some(_) => {}
         }
@@ -267,8 +266,8 @@ mod tests {
         include: &[PathBuf],
         cmdline: Option<&str>,
     ) -> Result<Vec<String>> {
-        let folder = tempfile::tempdir().unwrap();
-        let init = folder.path().join("init");
+        let directory = tempfile::tempdir().unwrap();
+        let init = directory.path().join("init");
         fs::write(&init, "program").unwrap();
         let target = target::named("i686")?;
         let parts = Parts {
@@ -336,8 +335,8 @@ mod tests {
 
     #[test]
     fn the_users_files_win_and_the_links_stay_reachable() {
-        let folder = tempfile::tempdir().unwrap();
-        let own = folder.path().to_owned();
+        let directory = tempfile::tempdir().unwrap();
+        let own = directory.path().to_owned();
         fs::create_dir_all(own.join("usr/bin")).unwrap();
         fs::create_dir_all(own.join("bin")).unwrap();
         fs::write(own.join("bin/awk"), "own").unwrap();

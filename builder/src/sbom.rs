@@ -166,7 +166,7 @@ fn add_init(bill: &mut Bill, materials: &Materials<'_>) {
         "versionInfo": tools::MUSL_VERSION,
         "primaryPackagePurpose": "LIBRARY",
         "licenseDeclared": "MIT",
-        "sourceInfo": format!("as it comes with Zig {}, in its folder lib/libc/musl", tools::ZIG_VERSION),
+        "sourceInfo": format!("as it comes with Zig {}, in its directory lib/libc/musl", tools::ZIG_VERSION),
     }));
     bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-musl");
     bill.add(json!({
@@ -175,7 +175,7 @@ fn add_init(bill: &mut Bill, materials: &Materials<'_>) {
         "versionInfo": tools::ZIG_VERSION,
         "primaryPackagePurpose": "LIBRARY",
         "licenseDeclared": "MIT",
-        "sourceInfo": format!("what the processor cannot do itself; from Zig {}, its folder lib/compiler_rt", tools::ZIG_VERSION),
+        "sourceInfo": format!("what the processor cannot do itself; from Zig {}, its directory lib/compiler_rt", tools::ZIG_VERSION),
     }));
     bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-compiler-rt");
     if build.has_libblkid {

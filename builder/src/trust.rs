@@ -59,16 +59,16 @@ mod tests {
 
     #[test]
     fn a_key_gets_a_name_of_its_own() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("our key.pub");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("our key.pub");
         fs::write(&path, KEY).unwrap();
         assert_eq!(read(&path, 1).unwrap(), Key { path: "etc/trust/1-our_key.pub".into(), text: KEY.into() });
     }
 
     #[test]
     fn what_is_no_key_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("k.pub");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("k.pub");
         let shorter = KEY.replace("GFO3", "");
         let secret = "untrusted comment: minisign encrypted secret key\nRWRTY0Iy";
         for (text, part) in [
@@ -82,7 +82,7 @@ mod tests {
             assert!(matches!(error, Error::Usage(_)));
             assert!(error.to_string().contains(part), "{error}");
         }
-        assert!(read(&folder.path().join("none"), 1).unwrap_err().to_string().contains("No such file"));
-        assert!(read(folder.path(), 1).unwrap_err().to_string().contains("no small regular file"));
+        assert!(read(&directory.path().join("none"), 1).unwrap_err().to_string().contains("No such file"));
+        assert!(read(directory.path(), 1).unwrap_err().to_string().contains("no small regular file"));
     }
 }

@@ -102,9 +102,9 @@ pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
         tree.create_parents(path)?;
         tree.insert(path, Entry::file(0o644, content), OnConflict::Refuse)
     };
-    let folder = names::NUMBERED_MODULES_DIR.trim_start_matches('/');
+    let directory = names::NUMBERED_MODULES_DIR.trim_start_matches('/');
     for (number, module) in parts.modules.iter().flat_map(|modules| &modules.files).enumerate() {
-        put(&format!("{folder}/{number:03}-{}.ko", module.name), module.content.clone())?;
+        put(&format!("{directory}/{number:03}-{}.ko", module.name), module.content.clone())?;
     }
     if !parts.arguments.is_empty() {
         let text: String = parts.arguments.iter().map(|argument| format!("{argument}\0")).collect();
@@ -119,8 +119,8 @@ mod tests {
     use kmod::testing::write_module;
     use sources::target;
 
-    fn kernel(folder: &std::path::Path, files: &[(&str, &str)], built_in: &str) -> ModuleTree {
-        let tree = folder.join("lib/modules/6.1.0");
+    fn kernel(directory: &std::path::Path, files: &[(&str, &str)], built_in: &str) -> ModuleTree {
+        let tree = directory.join("lib/modules/6.1.0");
         std::fs::create_dir_all(tree.join("kernel")).unwrap();
         std::fs::write(tree.join("modules.builtin"), built_in).unwrap();
         for (path, info) in files {
@@ -130,8 +130,8 @@ mod tests {
     }
 
     fn paths(chosen: &Chosen) -> Vec<String> {
-        let folder = tempfile::tempdir().unwrap();
-        let init = folder.path().join("init");
+        let directory = tempfile::tempdir().unwrap();
+        let init = directory.path().join("init");
         std::fs::write(&init, "program").unwrap();
         let parts = Parts {
             target: target::named("x86_64").unwrap(),
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn modules_are_numbered_in_load_order() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let files = [
             ("kernel/fs/fuse/virtiofs.ko", "depends=fuse,virtio alias=fs-virtiofs alias=virtio:d0000001Av*"),
             ("kernel/fs/fuse/fuse.ko", "depends="),
@@ -160,7 +160,7 @@ mod tests {
             ("kernel/drivers/virtio/virtio_mmio.ko", "depends=virtio"),
             ("kernel/fs/overlayfs/overlay.ko", "depends="),
         ];
-        let kernel = kernel(folder.path(), &files, "");
+        let kernel = kernel(directory.path(), &files, "");
         let target = target::named("x86_64").unwrap();
         let chosen = choose(&kernel, target, &["overlay".to_owned()], false).unwrap();
         assert!(chosen.has_pci && chosen.notes.is_empty(), "{:?}", chosen.notes);
@@ -175,24 +175,24 @@ mod tests {
 
     #[test]
     fn what_is_built_in_is_not_missing_and_a_kernel_without_pci_is_told() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let target = target::named("x86_64").unwrap();
         let all = "kernel/fs/fuse/virtiofs.ko\nkernel/drivers/virtio/virtio_pci.ko\n";
-        let chosen = choose(&kernel(folder.path(), &[], all), target, &[], false).unwrap();
+        let chosen = choose(&kernel(directory.path(), &[], all), target, &[], false).unwrap();
         assert!(chosen.has_pci && chosen.modules.files.is_empty());
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let files = [
             ("kernel/fs/fuse/virtiofs.ko", "depends= alias=virtio:d0000001Av*"),
             ("kernel/drivers/virtio/virtio_mmio.ko", "depends="),
         ];
-        let chosen = choose(&kernel(folder.path(), &files, ""), target, &[], false).unwrap();
+        let chosen = choose(&kernel(directory.path(), &files, ""), target, &[], false).unwrap();
         assert!(!chosen.has_pci && chosen.notes.iter().any(|note| note.contains("no PCI bus")), "{:?}", chosen.notes);
         assert_eq!(paths(&chosen).len(), 2);
-        let folder = tempfile::tempdir().unwrap();
-        let error = choose(&kernel(folder.path(), &files[..1], ""), target, &[], false).unwrap_err().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        let error = choose(&kernel(directory.path(), &files[..1], ""), target, &[], false).unwrap_err().to_string();
         assert!(error.contains("neither virtio_pci nor virtio_mmio"), "{error}");
-        let folder = tempfile::tempdir().unwrap();
-        let error = choose(&kernel(folder.path(), &files[1..], ""), target, &[], false).unwrap_err().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        let error = choose(&kernel(directory.path(), &files[1..], ""), target, &[], false).unwrap_err().to_string();
         assert!(error.contains("has no module virtiofs"), "{error}");
     }
 }

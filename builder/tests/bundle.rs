@@ -42,13 +42,13 @@ const SETS: [&str; 13] = [
 
 /// A directory of inits for x86_64, each of which says what it was compiled with.
 struct Inits {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Inits {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let inits = folder.path().join("inits");
+        let directory = tempfile::tempdir().unwrap();
+        let inits = directory.path().join("inits");
         fs::create_dir(&inits).unwrap();
         let list = SETS.map(|set| {
             let bytes = programs::program(set.as_bytes());
@@ -59,28 +59,28 @@ impl Inits {
         let manifest =
             json!({ "format": 1, "version": version, "rust_release": "1.2.3", "rust_commit": "c0ffee", "inits": list });
         fs::write(inits.join("manifest.json"), manifest.to_string()).unwrap();
-        fs::create_dir(folder.path().join("busybox")).unwrap();
-        fs::write(folder.path().join("busybox/busybox-x86_64"), programs::busybox()).unwrap();
+        fs::create_dir(directory.path().join("busybox")).unwrap();
+        fs::write(directory.path().join("busybox/busybox-x86_64"), programs::busybox()).unwrap();
         let (target, cache) = (target::named("x86_64").unwrap(), Cache::at(&inits));
         for package in repair::PACKAGES {
-            let make = |folder: &Path| {
-                let write = |name| fs::write(folder.join(name), programs::program(b"tool")).unwrap();
+            let make = |directory: &Path| {
+                let write = |name| fs::write(directory.join(name), programs::program(b"tool")).unwrap();
                 package.programs().iter().for_each(|program| write(program.name));
                 Ok::<_, base::Error>(())
             };
             cache.entry(repair::ROOM, &package.key(target), Check::Digests, make).unwrap();
         }
-        Self { folder }
+        Self { directory }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Returns the command on a machine that has nothing.
     fn bare(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
-        command.env_clear().env("PATH", "").env("HOME", self.path("home")).current_dir(self.folder.path());
+        command.env_clear().env("PATH", "").env("HOME", self.path("home")).current_dir(self.directory.path());
         command.args(arguments);
         command
     }
@@ -119,9 +119,11 @@ fn every_command_takes_the_init_that_it_needs() {
     let build = ["build", "--target", "amd64", "--busybox", "busybox", "--output-dir"];
     inits.made(&[&build[..], &["out", "--variant", "standard,debug,slim", "--bare-init"]].concat());
     let image = |rest: &str| format!("out/init-{version}-x86_64{rest}");
-    for (rest, features) in
-        [(".gz", "overlay,blackbox,parameters,qr"), ("-slim.gz", "overlay"), ("-debug.gz", "overlay,blackbox,parameters,qr,recover,shell")]
-    {
+    for (rest, features) in [
+        (".gz", "overlay,blackbox,parameters,qr"),
+        ("-slim.gz", "overlay"),
+        ("-debug.gz", "overlay,blackbox,parameters,qr,recover,shell"),
+    ] {
         assert_eq!(inits.init_of(&image(rest)), features, "{rest}");
     }
     for (rest, features) in [(".elf", "overlay,virtiofs,blackbox"), ("-debug.elf", "overlay,virtiofs,blackbox,shell")] {
@@ -133,7 +135,9 @@ fn every_command_takes_the_init_that_it_needs() {
     let key = "untrusted comment: minisign public key\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
     fs::write(inits.path("key.pub"), key).unwrap();
     inits.made(&[&build[..], &["signed", "--variant", "slim,debug", "--trust", "key.pub"]].concat());
-    for (rest, features) in [("-slim.gz", "overlay,trust"), ("-debug.gz", "overlay,blackbox,parameters,qr,recover,shell,trust")] {
+    for (rest, features) in
+        [("-slim.gz", "overlay,trust"), ("-debug.gz", "overlay,blackbox,parameters,qr,recover,shell,trust")]
+    {
         assert_eq!(inits.init_of(&image(rest).replace("out/", "signed/")), features, "{rest}");
     }
 

@@ -45,17 +45,17 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Runs `disk`, expects success and returns its JSON.
-fn make(folder: &Path, arguments: &[&str]) -> Value {
+fn make(directory: &Path, arguments: &[&str]) -> Value {
     let mut command = command();
     let output =
-        command.current_dir(folder).arg("disk").args(arguments).args(["--json", "--root-owned"]).output().unwrap();
+        command.current_dir(directory).arg("disk").args(arguments).args(["--json", "--root-owned"]).output().unwrap();
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Returns the names in a folder.
-fn names(folder: &Path) -> Vec<String> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+/// Returns the names in a directory.
+fn names(directory: &Path) -> Vec<String> {
+    fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
 }
 
 #[test]
@@ -64,9 +64,9 @@ fn an_interrupted_command_leaves_nothing_behind() {
         return;
     }
     signals::restore();
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("root");
-    let output = folder.path().join("output");
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    let output = directory.path().join("output");
     fs::create_dir_all(root.join("sbin")).unwrap();
     fs::create_dir(&output).unwrap();
     // Compressing this takes far longer than it takes to see that it has begun.
@@ -84,17 +84,17 @@ fn an_interrupted_command_leaves_nothing_behind() {
     assert_eq!(names(&output), Vec::<String>::new());
 }
 
-fn program(name: &'static str, package: &'static str, folder: &Path, arguments: &[&str]) -> String {
+fn program(name: &'static str, package: &'static str, directory: &Path, arguments: &[&str]) -> String {
     let mut command = Program { name, package }.command().unwrap();
-    let written = run(command.current_dir(folder).args(arguments))
+    let written = run(command.current_dir(directory).args(arguments))
         .unwrap_or_else(|error| panic!("{name} {arguments:?}: {error}: {:?}", std::error::Error::source(&error)));
     written.stdout + &written.stderr
 }
 
-/// Writes a small root folder, an update, persistent files with odd names, and files for `boot`.
+/// Writes a small root directory, an update, persistent files with odd names, and files for `boot`.
 fn inputs() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |path: &str| folder.path().join(path);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |path: &str| directory.path().join(path);
     for path in ["root/sbin", "root/etc", "update/sbin", "persistent/etc", "persistent/a \"b\"", "boot/overlays"] {
         fs::create_dir_all(at(path)).unwrap();
     }
@@ -108,23 +108,23 @@ fn inputs() -> TempDir {
     symlink("/etc/a b", at("persistent/link")).unwrap();
     fs::write(at("boot/config.txt"), "initramfs initrd.gz followkernel\n").unwrap();
     fs::write(at("boot/overlays/vc4.dtbo"), noise(5000)).unwrap();
-    folder
+    directory
 }
 
 /// Copies the partition `label` into a file beside the disk.
-fn extract(folder: &Path, disk: &str, report: &Value, label: &str) -> String {
+fn extract(directory: &Path, disk: &str, report: &Value, label: &str) -> String {
     let partitions = report["partitions"].as_array().unwrap();
     let partition = partitions.iter().find(|partition| partition["label"] == label).unwrap();
     let number = |name: &str| partition[name].as_u64().unwrap();
     let mut bytes = vec![0; usize::try_from(number("size")).unwrap()];
-    File::open(folder.join(disk)).unwrap().read_exact_at(&mut bytes, number("offset")).unwrap();
+    File::open(directory.join(disk)).unwrap().read_exact_at(&mut bytes, number("offset")).unwrap();
     let name = format!("{disk}.{label}");
-    fs::write(folder.join(&name), bytes).unwrap();
+    fs::write(directory.join(&name), bytes).unwrap();
     name
 }
 
-fn debugfs(folder: &Path, image: &str, request: &str) -> String {
-    program("debugfs", "e2fsprogs", folder, &["-R", request, image])
+fn debugfs(directory: &Path, image: &str, request: &str) -> String {
+    program("debugfs", "e2fsprogs", directory, &["-R", request, image])
 }
 
 #[test]
@@ -132,8 +132,8 @@ fn every_filesystem_is_clean_and_holds_what_was_given() {
     if !all_installed(&PROGRAMS) {
         return;
     }
-    let folder = inputs();
-    let path = folder.path();
+    let directory = inputs();
+    let path = directory.path();
     for table in ["gpt", "mbr"] {
         let disk = format!("{table}.img");
         let arguments = "--root root --newimg update --persistent persistent --boot boot --boot-file root/etc/large:k/kernel.img --size overlay=16M,boot=16M";
@@ -177,8 +177,8 @@ fn a_finished_image_brings_its_signature_and_fits_its_digest() {
     if !all_installed(&PROGRAMS) {
         return;
     }
-    let folder = inputs();
-    let path = folder.path();
+    let directory = inputs();
+    let path = directory.path();
     program("mksquashfs", "squashfs-tools", path, &["update", "os.img", "-quiet", "-no-progress"]);
     fs::write(path.join("os.img.minisig"), "signature\n").unwrap();
     let sum = program("sha256sum", "coreutils", path, &["os.img"]);
@@ -216,15 +216,15 @@ fn the_same_inputs_give_the_same_bytes() {
     let large = File::options().append(true).open(second.path().join("root/etc/large")).unwrap();
     large.set_modified(std::time::UNIX_EPOCH).unwrap();
     for format in ["squashfs", "erofs"] {
-        let make = |folder: &Path, start: &str| {
+        let make = |directory: &Path, start: &str| {
             let line = format!(
                 "{start}; exec {} disk disk.img --force --root root --newimg update --persistent persistent --boot boot \
                  --root-owned --size overlay=16M,boot=16M --image-format {format}",
                 env!("CARGO_BIN_EXE_initramfs-overlay")
             );
-            let output = Command::new("sh").current_dir(folder).args(["-c", &line]).output().unwrap();
+            let output = Command::new("sh").current_dir(directory).args(["-c", &line]).output().unwrap();
             assert!(output.status.success(), "{}", text(&output.stderr));
-            fs::read(folder.join("disk.img")).unwrap()
+            fs::read(directory.join("disk.img")).unwrap()
         };
         let one = make(first.path(), "umask 022; export TZ=UTC");
         let two =
@@ -289,8 +289,8 @@ fn a_disk_for_large_sectors_counts_in_them() {
     if !all_installed(&PROGRAMS) {
         return;
     }
-    let folder = inputs();
-    let path = folder.path();
+    let directory = inputs();
+    let path = directory.path();
     fs::create_dir(path.join("root/bin")).unwrap();
     fs::copy(path.join("root/sbin/init"), path.join("root/bin/sh")).unwrap();
     for table in ["gpt", "mbr"] {
@@ -341,8 +341,8 @@ fn bad_input_is_one_clear_error_and_leaves_nothing() {
     if !all_installed(&PROGRAMS) {
         return;
     }
-    let folder = inputs();
-    let path = folder.path();
+    let directory = inputs();
+    let path = directory.path();
     fs::write(path.join("there.img"), "precious").unwrap();
     fs::write(path.join("noise"), noise(4096)).unwrap();
     fs::create_dir(path.join("empty")).unwrap();
@@ -362,7 +362,7 @@ fn bad_input_is_one_clear_error_and_leaves_nothing() {
         ("o.img --root nowhere", 2, "--root: cannot read nowhere"),
         ("o.img --image noise", 1, "no squashfs or EROFS image: it holds neither magic number"),
         ("o.img --image cut", 1, "is cut off: its squashfs superblock says"),
-        ("o.img --image root", 1, "it holds a folder"),
+        ("o.img --image root", 1, "it holds a directory"),
         ("o.img --root root --newimg noise", 1, "neither magic number"),
         ("o.img --root root --size img=17M", 2, "for two images of"),
         ("o.img --root root --size overlay=15M", 2, "`overlay` needs 16 MiB"),
@@ -373,7 +373,7 @@ fn bad_input_is_one_clear_error_and_leaves_nothing() {
         ("o.img --root root --boot nowhere", 2, "--boot: cannot"),
         ("o.img --root root --image-name a/b", 2, "--image-name `a/b`"),
         ("o.img --root root --no-boot --size boot=64M", 2, "no partition `boot`"),
-        ("nowhere/o.img --root root", 1, "cannot find the folder nowhere"),
+        ("nowhere/o.img --root root", 2, "cannot find the directory nowhere"),
     ] {
         let output = run(line);
         let said = text(&output.stderr);
@@ -390,8 +390,8 @@ fn init_finds_its_files_on_every_kind_of_vfat() {
     if !all_installed(&PROGRAMS) {
         return;
     }
-    let folder = TempDir::new().unwrap();
-    let path = folder.path();
+    let directory = TempDir::new().unwrap();
+    let path = directory.path();
     let parameters = b"once rd.overlay=tmpfs\r\n";
     let entries: Vec<Entry> = [
         (blackbox::TEXT_NAME, blackbox::template()),

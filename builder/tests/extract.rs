@@ -28,8 +28,8 @@ const MADE: [(&str, &str, &[&str]); 3] = [
 ];
 
 /// Runs a script that must succeed.
-fn sh(folder: &Path, script: &str) {
-    support::run(Command::new("sh").args(["-euc", script]).current_dir(folder));
+fn sh(directory: &Path, script: &str) {
+    support::run(Command::new("sh").args(["-euc", script]).current_dir(directory));
 }
 
 /// Returns the directory with what distributions boot, made once.
@@ -38,8 +38,8 @@ fn distributions() -> Result<PathBuf, String> {
     let make = Path::new(env!("CARGO_MANIFEST_DIR")).join("../test-images/initramfs/make");
     let script = fs::read(&make).expect("the script");
     let key = format!("initramfs-bookworm-{}", &base::digest::digest(&script)[..16]);
-    let made = cache.entry("test-roots", &key, Check::Sizes, |folder| {
-        let output = Command::new(&make).arg("bookworm").arg(folder).output();
+    let made = cache.entry("test-roots", &key, Check::Sizes, |directory| {
+        let output = Command::new(&make).arg("bookworm").arg(directory).output();
         let is_made = output.is_ok_and(|output| output.status.success());
         let failed = || base::Error::MissingPrograms { names: vec!["mmdebstrap".to_owned()], packages: Vec::new() };
         is_made.then_some(()).ok_or_else(failed)
@@ -74,8 +74,8 @@ fn what_distributions_boot_is_as_cpio_unpacks_it() {
     let work = tempfile::tempdir().unwrap();
     let at = |name: &str| work.path().join(name);
     for (name, decompress, known) in MADE {
-        for folder in ["cpio", "own", "theirs"] {
-            let _ = fs::remove_dir_all(at(folder));
+        for directory in ["cpio", "own", "theirs"] {
+            let _ = fs::remove_dir_all(at(directory));
         }
         let archive = made.join(name);
         let script = format!(

@@ -19,12 +19,12 @@ fn targets_take_what_they_start_from_and_what_was_found() {
         }
         assert!(inputs.len() > 3, "{target}");
         if let Some(corpus) = std::env::var_os("FUZZ_CORPUS") {
-            let folder = Path::new(&corpus).join(target);
-            fs::create_dir_all(&folder).unwrap();
-            inputs.iter().for_each(|(name, bytes)| fs::write(folder.join(format!("seed-{name}")), bytes).unwrap());
+            let directory = Path::new(&corpus).join(target);
+            fs::create_dir_all(&directory).unwrap();
+            inputs.iter().for_each(|(name, bytes)| fs::write(directory.join(format!("seed-{name}")), bytes).unwrap());
         }
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/found").join(target);
-        for entry in fs::read_dir(folder).into_iter().flatten() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/found").join(target);
+        for entry in fs::read_dir(directory).into_iter().flatten() {
             let path = entry.unwrap().path();
             inputs.push((path.display().to_string(), fs::read(path).unwrap()));
         }

@@ -138,7 +138,7 @@ fn main() -> ExitCode {
 
 /// Makes the disk of a case and boots it twice.
 fn boot_twice(lab: &Lab, hostile: &Hostile) {
-    let (disk, canary) = (make(lab, hostile), lab.folder().join("canary.img"));
+    let (disk, canary) = (make(lab, hostile), lab.directory().join("canary.img"));
     let content: Vec<u8> = (0..1_u32 << 20).map(|place| (place * 7 / 3 % 251) as u8).collect();
     fs::write(&canary, &content).expect("a canary");
     let initrd = match hostile.label {
@@ -183,8 +183,8 @@ fn make(lab: &Lab, hostile: &Hostile) -> PathBuf {
         disk.boot = Some(boot_with_junk(lab));
     }
     let path = lab.make(&disk);
-    let folder = lab.folder();
-    let (junk, digest) = (folder.join("junk"), folder.join("digest"));
+    let directory = lab.directory();
+    let (junk, digest) = (directory.join("junk"), directory.join("digest"));
     fs::write(&junk, "junk\n".repeat(1000)).expect("junk");
     fs::write(&digest, format!("{}  root-squashfs.img\n", "0".repeat(64))).expect("a digest");
     if hostile.update == Update::Bad {
@@ -201,7 +201,7 @@ fn make(lab: &Lab, hostile: &Hostile) -> PathBuf {
 
 /// Returns the content of a `boot` with squashfs' module, xz-compressed, a directory and junk under the names beside it.
 fn boot_with_junk(lab: &Lab) -> Boot {
-    let modules = lab.folder();
+    let modules = lab.directory();
     let directory = modules.join("modules").join(&lab.kernel.version);
     fs::create_dir_all(directory.join("modules.dep")).expect("a directory");
     let module = walkdir::WalkDir::new(&lab.kernel.modules)
@@ -211,13 +211,13 @@ fn boot_with_junk(lab: &Lab) -> Boot {
         .expect("squashfs' module");
     fs::copy(module.path(), directory.join("squashfs.ko")).expect("the module on boot");
     fs::write(directory.join("squashfs.ko.xz"), "junk").expect("junk on boot");
-    Boot { folder: Some(modules), ..Boot::default() }
+    Boot { directory: Some(modules), ..Boot::default() }
 }
 
 /// Has debugfs change a partition.
 fn plant(lab: &Lab, disk: &Path, label: &str, commands: &[&str]) {
     let alone = lab::cut_out(lab, disk, label);
-    let script = lab.folder().join("script");
+    let script = lab.directory().join("script");
     fs::write(&script, commands.join("\n")).expect("a script");
     let output = support::program("debugfs").args(["-w", "-f"]).arg(&script).arg(&alone).output();
     // It says its version there, and what went wrong.

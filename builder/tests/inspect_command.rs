@@ -13,7 +13,7 @@ use archive::{
     tree::{Content, Entry, OnConflict, Tree},
 };
 
-fn image(folder: &Path) -> PathBuf {
+fn image(directory: &Path) -> PathBuf {
     let mut tree = Tree::new();
     tree.create_parents("etc/initrd-release").unwrap();
     let release = Content::Bytes(b"NAME=initramfs-overlay\nVERSION=0.1.0\n".into());
@@ -25,7 +25,7 @@ fn image(folder: &Path) -> PathBuf {
     }
     let mut encoder = Compression::Gzip.encoder(Vec::new()).unwrap();
     newc::write(&tree, Properties::default(), &mut encoder).unwrap();
-    let path = folder.join("init.gz");
+    let path = directory.join("init.gz");
     fs::write(&path, encoder.finish().unwrap()).unwrap();
     path
 }
@@ -46,8 +46,8 @@ fn text(bytes: &[u8]) -> &str {
 
 #[test]
 fn a_whole_image() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = image(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let file = image(directory.path());
     let output = inspect(&[], &file);
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
     assert!(text(&output.stdout).contains("initramfs-overlay 0.1.0"), "{}", text(&output.stdout));
@@ -61,8 +61,8 @@ fn a_whole_image() {
 
 #[test]
 fn a_damaged_image_is_listed_and_exits_with_1() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = image(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let file = image(directory.path());
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     for arguments in [&["--files"][..], &["--json"]] {
@@ -77,13 +77,13 @@ fn a_damaged_image_is_listed_and_exits_with_1() {
 
 #[test]
 fn what_cannot_be_inspected_is_one_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let script = folder.path().join("script");
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("script");
     fs::File::create(&script).unwrap().write_all(b"#!/bin/sh\n").unwrap();
     for (file, status, part) in [
         (script.as_path(), 1, "is no initramfs: it is text"),
-        (&folder.path().join("missing"), 2, "cannot read"),
-        (folder.path(), 2, "cannot read"),
+        (&directory.path().join("missing"), 2, "cannot read"),
+        (directory.path(), 2, "cannot read"),
     ] {
         let output = inspect(&[], file);
         assert_eq!((output.status.code(), text(&output.stdout)), (Some(status), ""));
@@ -95,9 +95,9 @@ fn what_cannot_be_inspected_is_one_error() {
 
 #[test]
 fn a_reader_that_has_seen_enough_is_no_error() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut child =
-        command(&["--json"], &image(folder.path())).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command(&["--json"], &image(directory.path())).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), ""));
@@ -105,10 +105,10 @@ fn a_reader_that_has_seen_enough_is_no_error() {
 
 #[test]
 fn one_file_a_directory_a_comparison_and_a_picture() {
-    let folder = tempfile::tempdir().unwrap();
-    let image = image(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let image = image(directory.path());
     let run = |arguments: &[&str]| {
-        let output = command(arguments, &image).current_dir(folder.path()).output().unwrap();
+        let output = command(arguments, &image).current_dir(directory.path()).output().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap(), text(&output.stderr).to_owned())
     };
     let (_, listed, _) = run(&["--json"]);
@@ -124,13 +124,13 @@ fn one_file_a_directory_a_comparison_and_a_picture() {
     let (status, told, _) = run(&["--extract", "out", "--json"]);
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!((status, &told["left_out"]), (Some(0), &0.into()));
-    assert_eq!(fs::metadata(folder.path().join("out").join(path)).unwrap().len(), size);
+    assert_eq!(fs::metadata(directory.path().join("out").join(path)).unwrap().len(), size);
 
     let (status, said, _) = run(&["--diff", image.to_str().unwrap()]);
     assert_eq!((status, said.as_str()), (Some(0), "No differences.\n"));
-    let other = folder.path().join("other");
+    let other = directory.path().join("other");
     let script = "mkdir r && cd r && echo x > new && echo new | cpio -o -H newc --quiet > ../other";
-    assert!(Command::new("sh").args(["-ec", script]).current_dir(folder.path()).status().unwrap().success());
+    assert!(Command::new("sh").args(["-ec", script]).current_dir(directory.path()).status().unwrap().success());
     let (status, said, _) = run(&["--diff", other.to_str().unwrap()]);
     assert!(status == Some(1) && said.contains("+ new  (2 B)") && said.contains(&format!("- {path}")), "{said}");
     let (status, picture, _) = run(&["--treemap"]);
@@ -139,7 +139,7 @@ fn one_file_a_directory_a_comparison_and_a_picture() {
 
 #[test]
 fn what_cannot_be_unpacked_is_told_in_words() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let entry = |mode: u32, name: &str| {
         let mut fields = [0; 13];
         (fields[1], fields[11]) = (mode, name.len() as u32 + 1);
@@ -149,9 +149,9 @@ fn what_cannot_be_unpacked_is_told_in_words() {
         bytes
     };
     let bytes = [entry(0o100_644, &"n".repeat(300)), entry(0, "TRAILER!!!")].concat();
-    let path = folder.path().join("long.cpio");
+    let path = directory.path().join("long.cpio");
     fs::write(&path, bytes).unwrap();
-    let output = inspect(&["--extract", folder.path().join("out").to_str().unwrap()], &path);
+    let output = inspect(&["--extract", directory.path().join("out").to_str().unwrap()], &path);
     let said = text(&output.stderr);
     assert!(said.ends_with(": File name too long\n") && output.status.code() == Some(1), "{said}");
 }

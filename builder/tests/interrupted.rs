@@ -132,8 +132,8 @@ fn command(work: &tempfile::TempDir, arguments: &[String], compiles: bool) -> Co
 }
 
 /// Returns the names below a directory that were not there at the beginning.
-fn left(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+fn left(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
     entries.collect()
 }
 

@@ -13,7 +13,7 @@ mod support;
 
 /// The machine that the script believes it runs on.
 struct Machine {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 /// The words of `ip`, one line a call; the last line on the console without its time; all of `resolv.conf`.
@@ -40,7 +40,7 @@ impl Machine {
                 return None;
             }
         };
-        let machine = Self { folder: tempfile::tempdir().unwrap() };
+        let machine = Self { directory: tempfile::tempdir().unwrap() };
         let path = |name: &str| machine.path(name);
         fs::create_dir(path("bin")).unwrap();
         support::write_program(&path("bin/busybox"), &busybox.bytes);
@@ -48,10 +48,10 @@ impl Machine {
             symlink("busybox", path("bin").join(applet)).unwrap();
         }
         for (number, interface) in [(2, "eth0"), (10, "eth1"), (3, "usb0")] {
-            let folder = path("sys").join(interface);
-            fs::create_dir_all(&folder).unwrap();
-            fs::write(folder.join("ifindex"), format!("{number}\n")).unwrap();
-            fs::write(folder.join("mtu"), "1500\n").unwrap();
+            let directory = path("sys").join(interface);
+            fs::create_dir_all(&directory).unwrap();
+            fs::write(directory.join("ifindex"), format!("{number}\n")).unwrap();
+            fs::write(directory.join("mtu"), "1500\n").unwrap();
         }
         let place = |name: &str| path(name).to_str().unwrap().to_owned();
         // A function comes before BusyBox's own `ip`, which comes before any other.
@@ -68,7 +68,7 @@ impl Machine {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn text(&self, name: &str) -> String {

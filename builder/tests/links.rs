@@ -1,5 +1,8 @@
 //! The links of the pages: each leads to a file, and to a heading where it names one; each picture is on a page.
 
+#[path = "support/pages.rs"]
+mod pages;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -8,27 +11,6 @@ use std::{
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
-}
-
-/// Returns the pages of the source tree.
-fn pages() -> Vec<PathBuf> {
-    let (top, mut pages) = (workspace(), Vec::new());
-    let mut pending: Vec<PathBuf> =
-        ["docs", "init", "contract", "builder", ".github"].map(|name| top.join(name)).into();
-    let is_page = |path: &Path| path.extension().is_some_and(|end| end == "md");
-    pages.extend(
-        fs::read_dir(&top).expect("the workspace").flatten().map(|entry| entry.path()).filter(|path| is_page(path)),
-    );
-    while let Some(directory) = pending.pop() {
-        for path in fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()) {
-            if path.is_dir() {
-                pending.push(path);
-            } else if is_page(&path) {
-                pages.push(path);
-            }
-        }
-    }
-    pages
 }
 
 /// Returns the text of a page without its blocks of code.
@@ -52,7 +34,7 @@ fn targets(text: &str) -> Vec<String> {
 #[test]
 fn links_lead_to_files_and_headings() {
     let (mut wrong, mut count, mut shown) = (Vec::new(), 0, BTreeSet::new());
-    for page in pages() {
+    for page in pages::all(&workspace()) {
         for target in targets(&prose(&page)) {
             count += 1;
             let (path, heading) = target.split_once('#').unwrap_or((&target, ""));

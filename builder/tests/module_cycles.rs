@@ -130,16 +130,16 @@ fn after_attribute(tokens: &[TokenTree], at: usize) -> usize {
 }
 
 impl Crate {
-    /// Reads all files below `folder` but those of tests.
-    fn read(folder: &Path) -> Self {
+    /// Reads all files below `directory` but those of tests.
+    fn read(directory: &Path) -> Self {
         let mut modules = BTreeMap::new();
-        for entry in walkdir::WalkDir::new(folder) {
-            let entry = entry.expect("a readable folder");
+        for entry in walkdir::WalkDir::new(directory) {
+            let entry = entry.expect("a readable directory");
             let path = entry.path();
             if path.extension().is_none_or(|extension| extension != "rs") {
                 continue;
             }
-            let relative = path.strip_prefix(folder).expect("below it").with_extension("");
+            let relative = path.strip_prefix(directory).expect("below it").with_extension("");
             let mut module: Module = relative.iter().map(|name| name.to_str().expect("UTF-8").to_owned()).collect();
             if matches!(module.last().map(String::as_str), Some("tests" | "testing")) {
                 continue;

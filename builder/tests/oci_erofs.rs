@@ -99,20 +99,14 @@ fn root(path: &Path) -> Listed {
         &[("security.capability", b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), ("user.colour", b"red")],
     );
     root.add("bin/alias", EntryType::Link, 0, b"bin/su", &[]);
-    root.add(
-        "bin/empty",
-        EntryType::Regular,
-        0o600,
-        b"x",
-        &[("user.none", b""), ("user.long", &noise[..3000]), ("trusted.a", b"b")],
-    );
+    root.add("bin/empty", EntryType::Regular, 0o600, b"x", &[("user.long", &noise[..3000]), ("trusted.a", b"b")]);
     root.add("dev/", EntryType::Directory, 0o1777, b"", &[("user.dir", b"yes")]);
     for (name, kind) in [("c", EntryType::Char), ("b", EntryType::Block), ("p", EntryType::Fifo)] {
         root.add(&format!("dev/{name}"), kind, 0o620, b"", &[]);
     }
     root.add("lib", EntryType::Symlink, 0, b"usr/lib", &[]);
     root.add("long", EntryType::Symlink, 0, "t/".repeat(1500).as_bytes(), &[]);
-    // Names that sort before the dots and after them, in more than one block, and a folder in a folder.
+    // Names that sort before the dots and after them, in more than one block, and a directory in a directory.
     root.add("many/", EntryType::Directory, 0o700, b"", &[]);
     root.add("many/deep/", EntryType::Directory, 0o755, b"", &[]);
     for number in 0..400 {
@@ -147,9 +141,9 @@ done = subprocess.run(["mount", "-t", "erofs", "-o", "loop,ro", image, place], c
 if done.returncode != 0:
     sys.exit("mount: " + done.stderr)
 listed = {}
-for folder, folders, files in os.walk(place):
-    for name in folders + files + ([""] if folder == place else []):
-        path = os.path.join(folder, name)
+for directory, directories, files in os.walk(place):
+    for name in directories + files + ([""] if directory == place else []):
+        path = os.path.join(directory, name)
         found = os.lstat(path)
         what = ""
         if stat.S_ISREG(found.st_mode):
@@ -174,8 +168,8 @@ fn the_kernel_finds_what_was_put_in_with_tails() {
 }
 
 fn finds(options: &[&str]) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
     let expected = root(&path("root.tar"));
     let (image, place) = (path("image"), path("place"));
     let told = write(&path("root.tar"), &image, options);
@@ -217,8 +211,8 @@ fn finds(options: &[&str]) {
 
 #[test]
 fn an_attribute_without_a_place_is_an_error() {
-    let folder = tempfile::tempdir().unwrap();
-    let (tar, image) = (folder.path().join("tar"), folder.path().join("image"));
+    let directory = tempfile::tempdir().unwrap();
+    let (tar, image) = (directory.path().join("tar"), directory.path().join("image"));
     let mut builder = Builder::new(fs::File::create(&tar).unwrap());
     let mut header = Header::new_ustar();
     header.set_size(0);
@@ -246,14 +240,14 @@ fn new_blocks(old: &Path, new: &Path) -> usize {
 }
 
 /// Makes a root like a distribution's: many small files, some large ones.
-fn distribution(folder: &Path, release: usize) {
+fn distribution(directory: &Path, release: usize) {
     let mut state = 5_u32;
     let mut next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 8) as usize
     };
     for number in 0..1500 {
-        let place = folder.join(format!("usr/share/d{}", number % 40));
+        let place = directory.join(format!("usr/share/d{}", number % 40));
         fs::create_dir_all(&place).unwrap();
         // From a few bytes to some ten thousand, most of them small.
         let length = (next() % 200 + 1) * (next() % 200 + 1);
@@ -272,8 +266,8 @@ fn tails_make_the_image_as_small_as_mkfs_erofs_makes_it() {
     if !has_tool {
         return skip("mkfs.erofs is not installed");
     }
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
     let size = |name: &str| fs::metadata(path(name)).unwrap().len();
     for release in [1, 2] {
         let root = path(&format!("root{release}"));

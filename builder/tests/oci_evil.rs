@@ -28,15 +28,15 @@ const LINK: EntryType = EntryType::Symlink;
 const HARD: EntryType = EntryType::Link;
 const PAX: EntryType = EntryType::XHeader;
 
-/// A folder with an image in it, and beside it something that no image may reach.
+/// A directory with an image in it, and beside it something that no image may reach.
 struct Place(tempfile::TempDir);
 
 impl Place {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("outside")).unwrap();
-        fs::write(folder.path().join("outside/secret"), "untouched").unwrap();
-        Self(folder)
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("outside")).unwrap();
+        fs::write(directory.path().join("outside/secret"), "untouched").unwrap();
+        Self(directory)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -80,9 +80,9 @@ impl Place {
     }
 }
 
-fn names(folder: &Path) -> Vec<String> {
+fn names(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -231,7 +231,7 @@ fn links_reach_nothing_but_the_root() {
             &[],
         ),
         (
-            "a folder that becomes a link between two of its files",
+            "a directory that becomes a link between two of its files",
             &[("d/a", FILE, b"", 0o644), ("d", LINK, b"etc", 0o777), ("d/passwd", FILE, b"evil", 0o600)],
             &["d 777 -> etc", "etc/passwd 600"],
             &["etc/passwd"],
@@ -244,7 +244,7 @@ fn links_reach_nothing_but_the_root() {
             &["etc/passwd"],
         ),
         ("a hard link to a link that leads out", &[("h", HARD, b"dangling", 0o777)], &["h 777 -> ../../nowhere"], &[]),
-        ("a link over a folder", &[("etc", LINK, b"/", 0o777)], &["etc 777 -> /"], &["etc", "etc/passwd"]),
+        ("a link over a directory", &[("etc", LINK, b"/", 0o777)], &["etc 777 -> /"], &["etc", "etc/passwd"]),
     ];
     for (what, rows, changed, gone) in rows {
         assert_eq!(packed(rows), with(changed, gone), "{what}");

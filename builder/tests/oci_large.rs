@@ -50,13 +50,13 @@ fn an_os_image_takes_files_that_an_initramfs_cannot() {
     if !["mksquashfs", "unsquashfs"].into_iter().all(support::installed) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let layer = layer();
-    let image = made::layout(&folder.path().join("image"), "amd64", &json!({}), &[(layer.clone(), layer)]);
+    let image = made::layout(&directory.path().join("image"), "amd64", &json!({}), &[(layer.clone(), layer)]);
     let run = |more: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
         command.args(["oci", &image, "--platform", "linux/amd64", "--max-size", "9000"]).args(more);
-        let output = command.current_dir(folder.path()).output().unwrap();
+        let output = command.current_dir(directory.path()).output().unwrap();
         (output.status.success(), String::from_utf8(output.stderr).unwrap())
     };
     let (done, said) = run(&["-o", "initrd", "--own-init", "/bin/true"]);
@@ -64,11 +64,11 @@ fn an_os_image_takes_files_that_an_initramfs_cannot() {
     let (done, said) =
         run(&["-o", "initrd", "--own-init", "/bin/true", "--exclude", "TRAILER!!!", "--squashfs", "root"]);
     assert!(!done && said.contains("`disk.img`") && said.contains("--squashfs or --erofs alone"), "{said}");
-    assert!(!folder.path().join("root").exists() && !folder.path().join("initrd").exists());
+    assert!(!directory.path().join("root").exists() && !directory.path().join("initrd").exists());
     let (done, said) = run(&["--squashfs", "root"]);
     assert!(done, "{said}");
-    let listed = Command::new("unsquashfs").args(["-lln", "root"]).current_dir(folder.path()).output().unwrap();
+    let listed = Command::new("unsquashfs").args(["-lln", "root"]).current_dir(directory.path()).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(listed.contains(&format!("{SIZE} ")) && listed.contains("squashfs-root/TRAILER!!!"), "{listed}");
-    assert!(fs::metadata(folder.path().join("root")).unwrap().len() < 10 << 20);
+    assert!(fs::metadata(directory.path().join("root")).unwrap().len() < 10 << 20);
 }

@@ -16,8 +16,8 @@ use support::{installed, tool};
 const ROOT: u64 = 8 << 20;
 
 /// Returns a root of this machine's programs.
-fn root(folder: &Path) -> PathBuf {
-    let root = folder.join("root");
+fn root(directory: &Path) -> PathBuf {
+    let root = directory.join("root");
     for name in ["bin", "etc", "usr/share/scripts", "lib"] {
         fs::create_dir_all(root.join(name)).unwrap();
     }
@@ -46,10 +46,10 @@ fn an_archive_is_as_small_as_what_the_usual_programs_make() {
     if !installed("cpio") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let root = root(folder.path());
+    let directory = tempfile::tempdir().unwrap();
+    let root = root(directory.path());
     let make = |name: &str, environment: &str| {
-        let output = folder.path().join(name);
+        let output = directory.path().join(name);
         let program = env!("CARGO_BIN_EXE_initramfs-overlay");
         let script =
             format!("{environment} exec {program} oci dir:{} --image-init -o {}", root.display(), output.display());
@@ -57,7 +57,7 @@ fn an_archive_is_as_small_as_what_the_usual_programs_make() {
         fs::read(output).unwrap()
     };
     let ours = make("one", "");
-    // Another umask, clock, folder and language.
+    // Another umask, clock, directory and language.
     assert_eq!(ours, make("two", "umask 077; cd /; TZ=Asia/Tokyo LC_ALL=C.UTF-8"), "something of the machine is in it");
     let theirs = |script: &str| {
         let output = Command::new("sh").args(["-c", script]).current_dir(&root).output().unwrap();

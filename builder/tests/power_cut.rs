@@ -108,7 +108,7 @@ type Failures = Vec<String>;
 fn disk(lab: &Lab, update: u64) -> (PathBuf, String) {
     let root = lab.root("B");
     fs::write(root.join("noise"), noise(update as usize)).expect("noise");
-    let packed = lab.folder().join("root-squashfs.img");
+    let packed = lab.directory().join("root-squashfs.img");
     let mut mksquashfs = Command::new("mksquashfs");
     let made = mksquashfs.arg(&root).arg(&packed).args(["-noappend", "-quiet", "-no-progress", "-all-root"]).output();
     assert!(made.expect("mksquashfs").status.success());
@@ -217,7 +217,7 @@ fn examine_cuts(lab: &Lab, extent: &Extent, seed: u64) -> Vec<Failures> {
         .push(is_blind.then(|| "disks that lost what was flushed are taken for good".to_owned()).into_iter().collect());
     let booted = side_by_side(extent.boots, |number| {
         let mut numbers = Numbers(!seed ^ (number as u64) << 32);
-        let file = lab.folder().join("cut.img");
+        let file = lab.directory().join("cut.img");
         log.cut(&mut numbers, true).write(&file);
         compare_with_e2fsck(lab, &file)
             .and_then(|()| boot_twice(lab, &initrd, &file))
@@ -238,7 +238,7 @@ fn compare_with_e2fsck(lab: &Lab, disk: &Path) -> Result<(), String> {
         medium.read_at(0, &mut bytes).expect("the partition");
         bytes
     };
-    let copy = lab.folder().join("img");
+    let copy = lab.directory().join("img");
     fs::write(&copy, read(&part)).expect("the partition");
     let run = |name: &str, arguments: &[&str]| said(program(name).args(arguments).arg(&copy));
     // Before the replay a bitmap's checksum may be wrong; `-c` reads none.
@@ -310,7 +310,7 @@ fn examine_other(lab: &Lab, (filesystem, make): (&str, make::Make), cuts: usize,
         log.flushes().len() - 1
     );
     let booted = side_by_side(cuts, |number| {
-        let file = lab.folder().join("cut.img");
+        let file = lab.directory().join("cut.img");
         let put = || log.cut(&mut Numbers(seed ^ (number as u64) << 32), true).write(&file);
         put();
         let state = boot_either(lab, &initrd, &file, "rd.newimg=LABEL=nowhere", &["A", "B"])
@@ -333,12 +333,12 @@ fn disk_of(lab: &Lab, make: make::Make) -> PathBuf {
     disk.boot = None;
     disk.sizes = [(Role::Img, make::SIZE), (Role::Overlay, 16 * MIB)].into();
     let disk = lab.make(&disk);
-    let (alone, folder) = (lab.folder().join("img"), lab.folder());
+    let (alone, directory) = (lab.directory().join("img"), lab.directory());
     let image = lab::cut_out(lab, &disk, "img");
-    let dumped = folder.join("root-squashfs.img");
+    let dumped = directory.join("root-squashfs.img");
     run(program("debugfs").arg("-R").arg(format!("dump root-squashfs.img {}", dumped.display())).arg(&image));
     fs::File::create(&alone).and_then(|file| file.set_len(make::SIZE)).expect("room");
-    make(&alone, "img", &folder);
+    make(&alone, "img", &directory);
     lab::put_back(&disk, "img", &alone);
     disk
 }
@@ -374,7 +374,7 @@ fn kill(lab: &Lab, extent: &Extent, seed: u64) -> Failures {
         let state = numbers.0;
         let reason = |reason| format!("seed {seed}, kill {number} after {moment:?}, {count} entries: {reason}");
         judge(log.cut_at(count, &mut Numbers(state), true), &update).map_err(reason)?;
-        let file = lab.folder().join("killed.img");
+        let file = lab.directory().join("killed.img");
         log.cut_at(count, &mut Numbers(state), true).write(&file);
         let (done, _) = boot(lab, &initrd, &file).map_err(reason)?;
         let state = judge(Disk::open(&file).expect("the disk"), &update).map_err(reason)?;

@@ -27,8 +27,8 @@ fn workspace() -> PathBuf {
 }
 
 fn image(target: &str, variant: &str) -> PathBuf {
-    let folder = env::var_os("BOOT_ARTIFACTS").map_or_else(|| workspace().join("target"), PathBuf::from);
-    folder.join(format!("init-{}-{target}{variant}.gz", env!("CARGO_PKG_VERSION")))
+    let directory = env::var_os("BOOT_ARTIFACTS").map_or_else(|| workspace().join("target"), PathBuf::from);
+    directory.join(format!("init-{}-{target}{variant}.gz", env!("CARGO_PKG_VERSION")))
 }
 
 /// Goes past the capture of the test runner, so that it is seen.
@@ -244,8 +244,8 @@ fn busybox_can_do_the_same_everywhere() {
 
     // Where this machine can run it, it says so itself.
     if env::consts::ARCH == "x86_64" {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("busybox");
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("busybox");
         let bytes = files(&image("x86_64", "")).into_iter().find(|(name, ..)| name == "bin/busybox").unwrap().2;
         support::write_program(&program, &bytes);
         let output = Command::new(&program).arg("--list").output().unwrap();

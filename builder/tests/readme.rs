@@ -128,21 +128,21 @@ fn program() -> Vec<u8> {
 }
 
 /// Makes the files that the pages speak of.
-fn prepare(folder: &Path) {
+fn prepare(directory: &Path) {
     for root in ["rootfs", "rootfs-new"] {
-        fs::create_dir_all(folder.join(root).join("sbin")).unwrap();
-        let init = folder.join(root).join("sbin/init");
+        fs::create_dir_all(directory.join(root).join("sbin")).unwrap();
+        let init = directory.join(root).join("sbin/init");
         fs::write(&init, program()).unwrap();
         fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    fs::create_dir_all(folder.join("target")).unwrap();
+    fs::create_dir_all(directory.join("target")).unwrap();
     for name in ["initrd.img", "init.gz", "target/init-0.1.0-x86_64.gz"] {
-        fs::write(folder.join(name), initramfs()).unwrap();
+        fs::write(directory.join(name), initramfs()).unwrap();
     }
     let report = r#"{"format": 1, "init": "0.1.0", "status": "ok", "steps": [{"name": "api", "start_us": 5, "duration_us": 3}]}"#;
-    fs::write(folder.join("report.json"), report).unwrap();
+    fs::write(directory.join("report.json"), report).unwrap();
     let run = |script: &str| {
-        let output = shell(folder, script).output().unwrap();
+        let output = shell(directory, script).output().unwrap();
         assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
     };
     // An image of a page that begins with one, and its disk.
@@ -151,18 +151,18 @@ fn prepare(folder: &Path) {
 }
 
 /// Returns a shell that finds this command under its name.
-fn shell(folder: &Path, script: &str) -> Command {
+fn shell(directory: &Path, script: &str) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
     let path = std::env::var("PATH").unwrap_or_default();
     let mut command = Command::new("sh");
-    command.args(["-c", script]).current_dir(folder);
+    command.args(["-c", script]).current_dir(directory);
     command.env("PATH", format!("{}:{path}", program.parent().unwrap().display())).env("SOURCE_DATE_EPOCH", "0");
     command
 }
 
-fn on_terminal(folder: &Path, script: &str) -> Output {
+fn on_terminal(directory: &Path, script: &str) -> Output {
     let inner = format!("stty cols 60 rows 24; {script}");
-    shell(folder, "exec script -qec \"$INNER\" /dev/null").env("INNER", inner).output().unwrap()
+    shell(directory, "exec script -qec \"$INNER\" /dev/null").env("INNER", inner).output().unwrap()
 }
 
 #[test]
@@ -174,17 +174,17 @@ fn commands_without_a_boot_do_what_the_pages_say() {
             continue;
         }
         for is_terminal in [false, true] {
-            let folder = tempfile::tempdir().unwrap();
-            prepare(folder.path());
+            let directory = tempfile::tempdir().unwrap();
+            prepare(directory.path());
             for line in &commands {
                 // A page that makes a disk of a name twice shows two disks.
                 let made = line.split_whitespace().nth(1).filter(|_| line.starts_with("disk ")).unwrap_or("none");
-                let _ = fs::remove_file(folder.path().join(made));
+                let _ = fs::remove_file(directory.path().join(made));
                 let input = if line == "report -" { "< report.json" } else { "" };
                 let script = format!("initramfs-overlay {line} {input}");
                 let output = match is_terminal {
-                    false => shell(folder.path(), &script).output().unwrap(),
-                    true => on_terminal(folder.path(), &script),
+                    false => shell(directory.path(), &script).output().unwrap(),
+                    true => on_terminal(directory.path(), &script),
                 };
                 let said =
                     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
@@ -199,7 +199,7 @@ fn commands_without_a_boot_do_what_the_pages_say() {
 
 #[test]
 fn help_fits_a_narrow_terminal_and_a_pipe() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let wide = |output: &Output| {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         // Bold and underlined take no columns.
@@ -212,7 +212,8 @@ fn help_fits_a_narrow_terminal_and_a_pipe() {
     };
     for command in ["--help", "disk -h", "oci run -h", "explain img-missing"] {
         let script = format!("initramfs-overlay {command}");
-        let (pipe, terminal) = (shell(folder.path(), &script).output().unwrap(), on_terminal(folder.path(), &script));
+        let (pipe, terminal) =
+            (shell(directory.path(), &script).output().unwrap(), on_terminal(directory.path(), &script));
         assert!(pipe.status.success() && terminal.status.success(), "{command}");
         assert!(!pipe.stdout.contains(&0x1b), "{command}: escape sequences in a pipe");
         assert_eq!(wide(&terminal), [""; 0], "{command}");

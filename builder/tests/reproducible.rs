@@ -1,5 +1,5 @@
 //! The same sources give the same bytes: init for x86_64, with `BOOT_TARGETS=all` for every target, is compiled once more, in another
-//! folder, from another home, with another time zone and umask and without what was compiled before, and the image with it must be the
+//! directory, from another home, with another time zone and umask and without what was compiled before, and the image with it must be the
 //! one that `./build.sh` made. That takes minutes of processor time, so it runs where `BOOT_TESTS=required`, as `./test.sh` has it.
 
 use std::{
@@ -34,7 +34,7 @@ fn skip(reason: &str) {
 }
 
 #[test]
-fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
+fn another_directory_home_time_zone_and_umask_give_the_same_bytes() {
     if env::var_os("BOOT_TESTS").is_none_or(|wanted| wanted != "required") {
         return skip("BOOT_TESTS is not `required`");
     }
@@ -54,8 +54,8 @@ fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
         assert!(made.exists(), "{} is not there; ./build.sh --variant standard,debug,slim", made.display());
     }
 
-    let folder = tempfile::Builder::new().prefix("another place ").tempdir().unwrap();
-    let at = |path: &str| folder.path().join(path);
+    let directory = tempfile::Builder::new().prefix("another place ").tempdir().unwrap();
+    let at = |path: &str| directory.path().join(path);
     fs::create_dir_all(at("a/clone")).unwrap();
     for part in SOURCE {
         copy(&workspace.join(part), &at("a/clone").join(part));
@@ -78,15 +78,15 @@ fn another_folder_home_time_zone_and_umask_give_the_same_bytes() {
         "--variant",
         &variants.join(","),
     ]);
-    for (variable, folder) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
-        let real = env::var_os(variable).map_or_else(|| home.join(folder), PathBuf::from);
+    for (variable, directory) in [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")] {
+        let real = env::var_os(variable).map_or_else(|| home.join(directory), PathBuf::from);
         if real.exists() {
-            symlink(real, at("home").join(folder)).unwrap();
-            command.env(variable, at("home").join(folder));
+            symlink(real, at("home").join(directory)).unwrap();
+            command.env(variable, at("home").join(directory));
         }
     }
     command.args(["--target", &targets.join(","), "--output-dir"]).arg(at("out")).arg("--source").arg(at("a/clone"));
-    command.current_dir(folder.path()).env("HOME", at("home")).env("INITRAMFS_OVERLAY_CACHE", at("cache"));
+    command.current_dir(directory.path()).env("HOME", at("home")).env("INITRAMFS_OVERLAY_CACHE", at("cache"));
     command
         .env("TZ", "Asia/Kathmandu")
         .env("LANG", "tr_TR.UTF-8")

@@ -63,20 +63,20 @@ fn debian() -> Option<std::path::PathBuf> {
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
     let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or("stable");
     let cache = initramfs_overlay::cache::open().ok()?;
-    let made = cache.entry("test-roots", &format!("debian-systemd-{suite}"), Check::Sizes, |folder| {
+    let made = cache.entry("test-roots", &format!("debian-systemd-{suite}"), Check::Sizes, |directory| {
         let options = ["--variant=minbase", "--include=systemd-sysv,dbus", "--format=tar", suite];
         let mut command = Command::new("mmdebstrap");
-        let output = command.args(options).arg(folder.join("root.tar")).output();
+        let output = command.args(options).arg(directory.join("root.tar")).output();
         let is_made = output.is_ok_and(|output| output.status.success());
         let failed = || base::Error::MissingPrograms { names: vec!["mmdebstrap".to_owned()], packages: Vec::new() };
         is_made.then_some(()).ok_or_else(failed)
     });
-    made.ok().map(|folder| folder.join("root.tar"))
+    made.ok().map(|directory| directory.join("root.tar"))
 }
 
-fn run(folder: &Path, script: &str, root: &Path) -> Output {
+fn run(directory: &Path, script: &str, root: &Path) -> Output {
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-euc", script]).current_dir(folder);
+    command.args(["--mount", "--propagation", "private", "sh", "-euc", script]).current_dir(directory);
     command.env("ROOT", root).env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap()
 }
 
@@ -87,10 +87,10 @@ fn every_command_of_the_page_works_on_a_debian_root() {
         return skip("they need root and loop devices");
     }
     let Some(root) = debian() else { return skip("there is no Debian root, and mmdebstrap cannot make one") };
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     fs::write(at("commands"), commands).unwrap();
-    let output = run(folder.path(), AROUND, &root);
+    let output = run(directory.path(), AROUND, &root);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
 

@@ -49,8 +49,8 @@ fn a_disk_of_two_images_is_made_for_every_target() {
     if !support::all_installed(&["mke2fs", "debugfs", "mkfs.vfat", "mmd", "mcopy", "mksquashfs"]) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let work = folder.path();
+    let directory = tempfile::tempdir().unwrap();
+    let work = directory.path();
     let busybox = b"a program";
     let kept = work.join("kept");
     image::persistent(&kept, "kept").unwrap();

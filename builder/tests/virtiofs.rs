@@ -1,4 +1,4 @@
-//! Real boots from a folder: `virtiofs` and `vm` as they are called, Debian's kernels in QEMU, virtiofsd as this machine has it.
+//! Real boots from a directory: `virtiofs` and `vm` as they are called, Debian's kernels in QEMU, virtiofsd as this machine has it.
 //!
 //! `cargo test --test virtiofs -- [NAME PART …]` runs the cases whose name contains a part; see `cases/`.
 
@@ -29,7 +29,7 @@ type Case = (&'static str, fn(&Lab));
 
 const CASES: &[Case] = &[
     ("the command's status is vm's own", ways::statuses),
-    ("a read-only root, folders to write and to read", ways::folders),
+    ("a read-only root, directories to write and to read", ways::directories),
     ("i686: a writable layer over the root", ways::overlay),
     ("a root that may be written to", ways::read_write),
     ("arguments arrive as they were given", ways::arguments),

@@ -9,30 +9,33 @@ fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
 }
 
-/// Runs `line` in `folder`, without a network; its status and what it said.
-fn run(folder: &Path, line: &str) -> (Option<i32>, String) {
+/// Runs `line` in `directory`, without a network; its status and what it said.
+fn run(directory: &Path, line: &str) -> (Option<i32>, String) {
     let mut command = command();
-    command.args(line.split_whitespace()).current_dir(folder).env("INITRAMFS_OVERLAY_CACHE", folder.join("cache"));
+    command
+        .args(line.split_whitespace())
+        .current_dir(directory)
+        .env("INITRAMFS_OVERLAY_CACHE", directory.join("cache"));
     let output = command.env("https_proxy", "http://127.0.0.1:9").output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-/// Returns a folder with a root, a disk and files of other kinds.
-fn folder() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+/// Returns a directory with a root, a disk and files of other kinds.
+fn directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     fs::create_dir_all(at("root/bin")).unwrap();
     fs::write(at("root/bin/sh"), "x").unwrap();
     fs::write(at("text"), "hello\n").unwrap();
     fs::write(at("disk"), [vec![0; 440], vec![1; 70], b"\x55\xaa".to_vec(), vec![0; 4096]].concat()).unwrap();
     fs::write(at("a\nb"), "x").unwrap();
     fs::create_dir_all(at("tree")).unwrap();
-    folder
+    directory
 }
 
 #[test]
 fn a_wrong_command_line_is_status_2_in_every_command() {
-    let folder = folder();
+    let directory = directory();
     for (line, words) in [
         ("build --target sparc,m68k", &["no target `sparc`, no target `m68k`", "aarch64"][..]),
         ("build --target x86_64 --module-tree nowhere --modules ext4", &["--module-tree: ", "nowhere"]),
@@ -41,8 +44,8 @@ fn a_wrong_command_line_is_status_2_in_every_command() {
         ("disk o.img --root nowhere", &["--root: cannot read nowhere: No such file or directory\n"]),
         ("disk o.img --image nowhere", &["--image: cannot open nowhere: "]),
         ("disk o.img --root root --boot-file nowhere:k", &["--boot-file: "]),
-        ("disk o.img --root text", &["--root: text is no folder", "--image"]),
-        ("disk nowhere/o.img --root root", &["cannot find the folder nowhere: No such file"]),
+        ("disk o.img --root text", &["--root: text is not a directory", "--image"]),
+        ("disk nowhere/o.img --root root", &["cannot find the directory nowhere: No such file"]),
         ("disk o.img/ --root root", &["no file name for a disk"]),
         ("disk disk --image disk --force", &["--image reads the same file"]),
         ("build --target x86_64 --include nowhere", &["--include: cannot read nowhere: No such file"]),
@@ -58,7 +61,7 @@ fn a_wrong_command_line_is_status_2_in_every_command() {
         ("doctor --img-dir text", &["--img-dir text"]),
         ("inspect nowhere", &["cannot read nowhere: No such file"]),
         ("inspect root", &["cannot read root: Is a directory"]),
-        ("man", &["FOLDER"]),
+        ("man", &["<DIR>"]),
         ("completions tcl", &["tcl"]),
         ("oci tar:nowhere -o x", &["cannot read nowhere: "]),
         ("oci oci:root -o x --platform sparc", &["no target `sparc`"]),
@@ -85,9 +88,9 @@ fn a_wrong_command_line_is_status_2_in_every_command() {
         ("virtiofs -o x --target sparc", &["no target `sparc`"]),
         ("vm nowhere", &["cannot read nowhere: "]),
         ("vm root --share a nowhere", &["--share a", "nowhere"]),
-        ("vm text", &["text is no folder"]),
+        ("vm text", &["text is not a directory"]),
     ] {
-        let (status, said) = run(folder.path(), line);
+        let (status, said) = run(directory.path(), line);
         assert_eq!(status, Some(2), "{line}: {said}");
         for word in words {
             assert!(said.contains(word), "{line}: {word}: {said}");
@@ -98,7 +101,7 @@ fn a_wrong_command_line_is_status_2_in_every_command() {
 
 #[test]
 fn a_wrong_file_is_status_1_and_the_command_for_it_is_named() {
-    let folder = folder();
+    let directory = directory();
     for (line, words) in [
         ("inspect disk", "`initramfs-overlay doctor` reads it"),
         ("inspect text", "it is text"),
@@ -119,7 +122,7 @@ fn a_wrong_file_is_status_1_and_the_command_for_it_is_named() {
         ("report text", "text is no report: expected value at line 1 column 1; expected report.json"),
         ("oci tar:text --squashfs x", "it does not begin as a tar archive does"),
     ] {
-        let (status, said) = run(folder.path(), line);
+        let (status, said) = run(directory.path(), line);
         assert_eq!(status, Some(1), "{line}: {said}");
         assert!(said.contains(words), "{line}: {words}: {said}");
     }
@@ -127,11 +130,14 @@ fn a_wrong_file_is_status_1_and_the_command_for_it_is_named() {
 
 #[test]
 fn names_are_escaped() {
-    let folder = folder();
+    let directory = directory();
     for arguments in [&["inspect"][..], &["disk", "o.img", "--root"], &["disk", "o.img", "--image"], &["vm"]] {
         for name in [b"a\nb".to_vec(), b"\x1b[31m\xff".to_vec()] {
-            let output =
-                command().args(arguments).arg(std::ffi::OsString::from_vec(name)).current_dir(folder.path()).output();
+            let output = command()
+                .args(arguments)
+                .arg(std::ffi::OsString::from_vec(name))
+                .current_dir(directory.path())
+                .output();
             let said = output.unwrap().stderr;
             let lines = said.split(|byte| *byte == b'\n').count();
             assert!(lines == 2 && !said.contains(&0x1b), "{}", String::from_utf8_lossy(&said));
@@ -142,8 +148,8 @@ fn names_are_escaped() {
 /// Nobody reads on, as behind `head`: the command goes on and ends as it would.
 #[test]
 fn a_reader_that_is_gone_stops_nothing() {
-    let folder = folder();
-    let at = |name: &str| folder.path().join(name);
+    let directory = directory();
+    let at = |name: &str| directory.path().join(name);
     std::fs::create_dir_all(at("tree/etc")).unwrap();
     for (line, status) in [("disk o.img --root tree", 0), ("inspect nothing", 2), ("oci oci:tree -o x", 1)] {
         if line.starts_with("disk") && !support::all_installed(&["mksquashfs", "mke2fs"]) {
@@ -152,21 +158,21 @@ fn a_reader_that_is_gone_stops_nothing() {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = command();
-        command.args(line.split(' ')).current_dir(folder.path()).stderr(writer);
+        command.args(line.split(' ')).current_dir(directory.path()).stderr(writer);
         assert_eq!(command.output().unwrap().status.code(), Some(status), "{line}");
     }
 }
 
 #[test]
 fn a_disk_is_told_whatever_is_asked_of_an_initramfs() {
-    let folder = folder();
+    let directory = directory();
     let mut disk = vec![0; 4096];
     disk[510..512].copy_from_slice(&[0x55, 0xaa]);
-    std::fs::write(folder.path().join("a.img"), disk).unwrap();
+    std::fs::write(directory.path().join("a.img"), disk).unwrap();
     for more in [&[][..], &["--extract", "into"], &["--cat", "init"], &["--files"]] {
-        let output = command().args(["inspect", "a.img"]).args(more).current_dir(folder.path()).output().unwrap();
+        let output = command().args(["inspect", "a.img"]).args(more).current_dir(directory.path()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains("is no initramfs") && said.contains("doctor"), "{more:?}: {said}");
-        assert!(!folder.path().join("into").exists(), "{more:?}");
+        assert!(!directory.path().join("into").exists(), "{more:?}");
     }
 }

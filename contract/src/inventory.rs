@@ -32,7 +32,7 @@ pub struct Record<'a> {
     pub path: &'a str,
 }
 
-/// Folders that something is mounted on before anybody could look: what the archive has below them is not listed.
+/// Directories that something is mounted on before anybody could look: what the archive has below them is not listed.
 pub const HIDDEN: [&str; 4] = ["dev/", "proc/", "sys/", "run/"];
 
 /// Writes the list.

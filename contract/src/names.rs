@@ -1,4 +1,4 @@
-//! The names of the boot contract: files, folders, labels. What the builder writes and init reads is spelt here once.
+//! The names of the boot contract: files, directories, labels. What the builder writes and init reads is spelt here once.
 
 /// The root that is being put together, before it is switched to.
 pub const SYSROOT: &str = "/sysroot";
@@ -40,7 +40,7 @@ pub const RECOVER_PASSWORD: &str = "/etc/recover.password";
 pub const RECOVER_REQUEST: &str = "/run/initramfs/recover";
 /// The file that says that this is an initramfs, and which one (systemd looks for it).
 pub const INITRD_RELEASE: &str = "/etc/initrd-release";
-/// Folder of the modules, below the root of whatever holds them.
+/// Directory of the modules, below the root of whatever holds them.
 pub const MODULES_DIR: &str = "lib/modules";
 /// Modules that are loaded in the order of their names, whatever they are (virtiofs way).
 pub const NUMBERED_MODULES_DIR: &str = "/usr/lib/modules";
@@ -77,7 +77,7 @@ pub const INIT: &str = "/sbin/init";
 
 /// Writable top layer, below [`OVERLAY_DIR`].
 pub const UPPER: &str = "upper";
-/// Scratch folder of overlayfs, below [`OVERLAY_DIR`].
+/// Scratch directory of overlayfs, below [`OVERLAY_DIR`].
 pub const WORK: &str = "work";
 /// The kept read-only layer over the image, below [`OVERLAY_DIR`].
 pub const PERSISTENT: &str = "persistent";
@@ -121,7 +121,7 @@ pub const OLD_SIGNATURE: &str = "the signature is of minisign's old kind: sign a
 pub const WRONG_SIGNATURE: &str = "the signature is for another file";
 /// The prompt of the debug variant's shell. Only an init that has a shell has it: the builder knows one by it.
 pub const PROMPT: &str = "initramfs-overlay:\\w# ";
-/// Folder of the public keys baked into the image, one file each.
+/// Directory of the public keys baked into the image, one file each.
 pub const TRUST_DIR: &str = "/etc/trust";
 
 /// `argv[0]` of the process that deletes [`DISCARDED`]. The `@` asks systemd to let it live

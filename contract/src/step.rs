@@ -21,7 +21,7 @@ pub enum Step {
     Image,
     /// The root is mounted (virtiofs).
     Root,
-    /// Other folders of the host are mounted (virtiofs).
+    /// Other directories of the host are mounted (virtiofs).
     Mounts,
     /// `upper`, `work` and `persistent`.
     Layers,

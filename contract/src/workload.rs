@@ -20,7 +20,7 @@ pub struct Workload {
     pub cmd: Vec<String>,
     /// `NAME=VALUE`.
     pub env: Vec<String>,
-    /// The folder that it starts in; `/` where it is empty.
+    /// The directory that it starts in; `/` where it is empty.
     pub directory: String,
     /// `user`, `uid`, `user:group`, …; root where it is empty.
     pub user: String,
@@ -42,7 +42,7 @@ pub struct Workload {
     pub disk: String,
     /// Directories of the host, in the order in which they are mounted.
     pub shares: Vec<Share>,
-    /// That program sees to the network: each card is switched on as soon as its driver is in, for many take seconds from there to
+    /// That program sees to the network: each card is brought up as soon as its driver is in, for many take seconds from there to
     /// find out who is at the other end of the wire.
     pub switches_on: bool,
 }
@@ -177,8 +177,8 @@ impl Workload {
         signal(&self.stop_signal).unwrap_or(SIGTERM)
     }
 
-    /// Returns the folder that it starts in.
-    pub fn folder(&self) -> &str {
+    /// Returns the directory that it starts in.
+    pub fn directory(&self) -> &str {
         if self.directory.is_empty() { "/" } else { &self.directory }
     }
 }

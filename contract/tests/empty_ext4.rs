@@ -24,8 +24,8 @@ const KINDS: [&[&str]; 9] = [
 ];
 
 fn program(name: &str) -> Command {
-    let folder = ["/sbin", "/usr/sbin"].into_iter().map(Path::new).find(|folder| folder.join(name).exists());
-    Command::new(folder.map_or_else(|| PathBuf::from(name), |folder| folder.join(name)))
+    let directory = ["/sbin", "/usr/sbin"].into_iter().map(Path::new).find(|directory| directory.join(name).exists());
+    Command::new(directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name)))
 }
 
 /// Returns true if the programs are installed; says that the test is skipped if they are not.
@@ -69,12 +69,12 @@ fn only_what_holds_nothing_is_empty() {
     if !has_programs() {
         return;
     }
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("empty-ext4");
-    let _ = fs::remove_dir_all(&folder);
-    let content = folder.join("content");
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("empty-ext4");
+    let _ = fs::remove_dir_all(&directory);
+    let content = directory.join("content");
     fs::create_dir_all(&content).unwrap();
-    let image = folder.join("image");
-    let file = folder.join("file");
+    let image = directory.join("image");
+    let file = directory.join("file");
     fs::write(&file, [7; 5000]).unwrap();
     let write = format!("write {} root-squashfs.img", file.display());
 
@@ -97,14 +97,14 @@ fn only_what_holds_nothing_is_empty() {
         change(&image, "symlink root-squashfs.img elsewhere");
         assert!(!look(&image), "{kind:?}: a symbolic link");
         make(&image, kind, None);
-        change(&image, "mkdir folder");
-        assert!(!look(&image), "{kind:?}: a folder");
+        change(&image, "mkdir directory");
+        assert!(!look(&image), "{kind:?}: a directory");
         make(&image, kind, None);
         change(&image, "mknod pipe p");
         assert!(!look(&image), "{kind:?}: a fifo");
     }
 
-    // Files and folders in many groups.
+    // Files and directories in many groups.
     for number in 0..40 {
         fs::create_dir_all(content.join(format!("{number}"))).unwrap();
         fs::write(content.join(format!("{number}/file")), "x").unwrap();
@@ -120,10 +120,10 @@ fn what_was_not_unmounted_in_order_is_looked_at() {
     if !has_programs() {
         return;
     }
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("empty-ext4-state");
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    let image = folder.join("image");
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("empty-ext4-state");
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).unwrap();
+    let image = directory.join("image");
     for change_of in [
         "set_super_value state 0",
         "set_super_value state 3",
@@ -155,10 +155,10 @@ fn features_that_call_for_a_module_are_seen() {
     if !has_programs() {
         return;
     }
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("ext4-features");
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder).unwrap();
-    let image = folder.join("image");
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("ext4-features");
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).unwrap();
+    let image = directory.join("image");
     let none: &[&str] = &[];
     for (kind, wanted) in [
         (&["-t", "ext4"][..], none),

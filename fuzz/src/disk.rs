@@ -15,7 +15,7 @@ use doctor::{
     volume::devices,
 };
 
-/// More names are not looked at: a folder may hold itself.
+/// More names are not looked at: a directory may hold itself.
 const NAMES_MAX: usize = 200;
 const DEPTH_MAX: usize = 6;
 /// More of a file is not read.
@@ -55,14 +55,14 @@ pub fn run(data: &[u8]) {
     }
 }
 
-fn walk(filesystem: &dyn Filesystem, folder: &str, depth: usize, seen: &mut usize) {
-    let Ok(names) = filesystem.list(folder) else { return };
+fn walk(filesystem: &dyn Filesystem, directory: &str, depth: usize, seen: &mut usize) {
+    let Ok(names) = filesystem.list(directory) else { return };
     for name in names {
         *seen += 1;
         if *seen > NAMES_MAX {
             return;
         }
-        let path = if folder.is_empty() { name } else { format!("{folder}/{name}") };
+        let path = if directory.is_empty() { name } else { format!("{directory}/{name}") };
         let _ =
             (filesystem.stat(&path), filesystem.read_link(&path), filesystem.identity(&path), filesystem.links(&path));
         if let Ok(content) = filesystem.open(&path) {
@@ -76,9 +76,9 @@ fn walk(filesystem: &dyn Filesystem, folder: &str, depth: usize, seen: &mut usiz
 
 /// Returns small filesystems as the tools of each make them; those whose tool is not installed are left out.
 pub fn seeds() -> Vec<(String, Vec<u8>)> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let root = folder.path().join("root");
-    fs::create_dir_all(root.join("sub")).expect("a folder");
+    let directory = tempfile::tempdir().expect("a directory");
+    let root = directory.path().join("root");
+    fs::create_dir_all(root.join("sub")).expect("a directory");
     fs::write(root.join("root-squashfs.img"), "image").expect("a file");
     fs::write(root.join("sub/file"), [7; 3000]).expect("a file");
     std::os::unix::fs::symlink("sub/file", root.join("link")).expect("a link");
@@ -95,7 +95,7 @@ pub fn seeds() -> Vec<(String, Vec<u8>)> {
         ("erofs", format!("mkfs.erofs --quiet -T0 -zlz4 FILE {root}")),
     ];
     for (name, script) in rows {
-        let file = folder.path().join(name);
+        let file = directory.path().join(name);
         let script = script.replace("FILE", file.to_str().expect("UTF-8"));
         let mut command = Command::new("sh");
         command.args(["-c", &script]).stdout(Stdio::null()).stderr(Stdio::null());

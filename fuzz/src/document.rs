@@ -27,19 +27,20 @@ pub fn run(data: &[u8]) {
     }
     // Documents that belong together: an index, and below it what its lines are.
     if let Ok(Value::Object(documents)) = serde_json::from_str(text) {
-        let folder = tempfile::tempdir().expect("a folder");
-        if lay_out(folder.path(), &documents.into_iter().map(|(_, document)| document).collect::<Vec<_>>()).is_some() {
-            let name = format!("oci:{}", folder.path().display());
+        let directory = tempfile::tempdir().expect("a directory");
+        if lay_out(directory.path(), &documents.into_iter().map(|(_, document)| document).collect::<Vec<_>>()).is_some()
+        {
+            let name = format!("oci:{}", directory.path().display());
             let _ = Image::open(&name, &Platform::parse("linux/amd64").expect("a platform"));
         }
     }
 }
 
 /// Writes each document as a blob; where one says `$N` in the place of a digest and a size, that is blob N.
-fn lay_out(folder: &Path, documents: &[Value]) -> Option<()> {
-    let blobs = folder.join("blobs/sha256");
+fn lay_out(directory: &Path, documents: &[Value]) -> Option<()> {
+    let blobs = directory.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).ok()?;
-    std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).ok()?;
+    std::fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).ok()?;
     let mut known: Vec<(String, usize)> = Vec::new();
     for document in documents.iter().take(16) {
         let mut text = document.to_string();
@@ -51,7 +52,7 @@ fn lay_out(folder: &Path, documents: &[Value]) -> Option<()> {
         std::fs::write(blobs.join(&digest), &text).ok()?;
         known.push((digest, text.len()));
         // The last is the index.
-        std::fs::write(folder.join("index.json"), text).ok()?;
+        std::fs::write(directory.join("index.json"), text).ok()?;
     }
     Some(())
 }

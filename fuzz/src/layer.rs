@@ -35,7 +35,7 @@ pub fn run(data: &[u8]) {
         assert!(!node.path.split(|byte| *byte == b'/').any(is_odd), "{}", String::from_utf8_lossy(node.path));
         let _ = merge.file(node.path);
     }
-    merge.tree.check_parents().expect("every entry has its folder");
+    merge.tree.check_parents().expect("every entry has its directory");
     assert!(merge.xattrs.keys().all(|path| merge.tree.get(path).is_some()));
 }
 

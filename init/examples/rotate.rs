@@ -43,8 +43,8 @@ fn run(img: &str, newimg: &str) -> Result<String, Box<dyn std::error::Error>> {
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     nix::mount::mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
     nix::mount::mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), None::<&str>)?;
-    for folder in ["img", "image", "newimg"] {
-        fs::create_dir_all(Path::new("/run/initramfs").join(folder))?;
+    for directory in ["img", "image", "newimg"] {
+        fs::create_dir_all(Path::new("/run/initramfs").join(directory))?;
     }
     let volume = |device: &str| {
         let name = device.trim_start_matches("/dev/").to_string();

@@ -201,7 +201,7 @@ mod tests {
             ("d/up", link("..")),
             ("d/chain", link("near")),
             ("d/gone", link("nothing")),
-            ("d/folder", Node::Directory),
+            ("d/directory", Node::Directory),
         ] {
             kernel.files.insert(path.to_string(), node);
         }
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(outcome("up"), "is a symbolic link to .., out of its directory");
         assert_eq!(outcome("chain"), "is a symbolic link to near, which is no regular file");
         assert_eq!(outcome("gone"), "is a symbolic link to nothing, which is not there");
-        assert_eq!(outcome("folder"), "is a directory");
+        assert_eq!(outcome("directory"), "is a directory");
         assert_eq!(outcome("none"), "cannot read /d/none");
     }
 

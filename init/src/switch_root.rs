@@ -184,9 +184,9 @@ pub fn resolve(kernel: &mut dyn Machine, root: &str, path: &str) -> Result<Strin
 
 /// Returns the present place of a path of the new root: the mounts that are going to move into it are not there yet.
 fn place(root: &str, walked: &str) -> String {
-    let is_moving = MOVED
-        .iter()
-        .any(|folder| walked.strip_prefix(folder).is_some_and(|below| below.is_empty() || below.starts_with('/')));
+    let is_moving = MOVED.iter().any(|directory| {
+        walked.strip_prefix(directory).is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    });
     [if is_moving { "" } else { root }, if walked.is_empty() { "/" } else { walked }].concat()
 }
 
@@ -195,10 +195,10 @@ fn place(root: &str, walked: &str) -> String {
 /// # Errors
 /// [`Error::RootUnreadable`] with the kernel's reason. Mounts that were moved by then are not moved back.
 pub fn switch(kernel: &mut dyn Machine, root: &str, moved: &[&str]) -> Result<()> {
-    for folder in moved {
-        let target = [root, folder].concat();
-        let mount = Mount { action: Action::Move, source: folder, target: &target, ..Mount::default() };
-        kernel.mount(&mount).map_err(|source| Error::RootUnreadable { path: (*folder).into(), source })?;
+    for directory in moved {
+        let target = [root, directory].concat();
+        let mount = Mount { action: Action::Move, source: directory, target: &target, ..Mount::default() };
+        kernel.mount(&mount).map_err(|source| Error::RootUnreadable { path: (*directory).into(), source })?;
     }
     kernel.enter_root(root).map_err(|source| Error::RootUnreadable { path: "/".into(), source })
 }
@@ -221,7 +221,7 @@ mod tests {
             ("r/abs", link("/usr/bin/real")),
             ("r/up", link("../../../usr//bin/./real")),
             ("r/usr/bin/near", link("real")),
-            ("r/usr/bin/folder", link("/")),
+            ("r/usr/bin/directory", link("/")),
             ("r/loop", link("loop")),
             ("r/gone", link("nowhere")),
             ("r/on", link("/run/there")),
@@ -236,7 +236,7 @@ mod tests {
             ("/bin/real", Some("/r/usr/bin/real")),
             ("/bin/near", Some("/r/usr/bin/real")),
             ("/bin/../../..", Some("/r/")),
-            ("/bin/folder/abs", Some("/r/usr/bin/real")),
+            ("/bin/directory/abs", Some("/r/usr/bin/real")),
             ("/abs", Some("/r/usr/bin/real")),
             ("/up", Some("/r/usr/bin/real")),
             ("/on", Some("/run/there")),

@@ -274,9 +274,9 @@ mod signatures {
     #[test]
     fn a_changed_signature_or_file_is_refused() {
         let mut kernel = Linux::new();
-        let folder = std::env::temp_dir().join(format!("delivered-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let path = folder.join("image");
+        let directory = std::env::temp_dir().join(format!("delivered-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("image");
         let name = path.to_str().unwrap().to_owned();
         fs::write(&path, CONTENT).unwrap();
         kernel.verify(Signed::File(&name), SIGNATURE, KEY, &mut |_, _| None).expect("the signature is good");
@@ -308,6 +308,6 @@ mod signatures {
             );
             Ok(())
         });
-        fs::remove_dir_all(&folder).unwrap();
+        fs::remove_dir_all(&directory).unwrap();
     }
 }

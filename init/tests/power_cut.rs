@@ -302,13 +302,13 @@ fn a_forgotten_sync_is_noticed() {
     let signed = starts().into_iter().find(|start| start.name == "signatures, an old image").unwrap();
     let faults: [(&str, &Start, Fault); 4] = [
         ("of the copy, before it gets its name", plain, |path| path.ends_with(".img.new")),
-        ("of img's folder", plain, |path| path.ends_with("/img")),
-        ("of newimg's folder", plain, |path| path.ends_with("/newimg")),
+        ("of img's directory", plain, |path| path.ends_with("/img")),
+        ("of newimg's directory", plain, |path| path.ends_with("/newimg")),
         ("of the signature that comes with the image", &signed, |path| path.ends_with(".minisig")),
     ];
     for (what, start, fault) in faults {
         let seen = explore(start, fault);
-        let expected = what != "of newimg's folder";
+        let expected = what != "of newimg's directory";
         assert_eq!(seen.faults() > 0, expected, "a forgotten sync {what}: {} faults", seen.faults());
     }
 }

@@ -123,27 +123,27 @@ impl Workshop {
         self.dir.join(name)
     }
 
-    /// Returns a folder with files: (path, content).
-    fn folder(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
-        let folder = self.path(name);
-        fs::create_dir(&folder).unwrap();
+    /// Returns a directory with files: (path, content).
+    fn directory(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let directory = self.path(name);
+        fs::create_dir(&directory).unwrap();
         for (path, content) in files {
-            let path = folder.join(path);
+            let path = directory.join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, content).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        folder
+        directory
     }
 
     fn squashfs(&self, name: &str, mark: &str) -> PathBuf {
-        let root = self.folder(&format!("{name}.root"), &[("sbin/init", mark), ("etc/mark", mark)]);
+        let root = self.directory(&format!("{name}.root"), &[("sbin/init", mark), ("etc/mark", mark)]);
         let image = self.path(name);
         run(Command::new("mksquashfs").arg(root).arg(&image).args(["-quiet", "-no-progress"]));
         image
     }
 
-    /// Returns an ext4 filesystem of 32 MiB that holds a folder, as a block device.
+    /// Returns an ext4 filesystem of 32 MiB that holds a directory, as a block device.
     fn ext4(&self, name: &str, content: &Path) -> (Volume, LoopDevice) {
         let file = self.path(name);
         fs::File::create(&file).unwrap().set_len(32 << 20).unwrap();
@@ -154,22 +154,23 @@ impl Workshop {
     /// Enters a root that from here on is a directory with nothing but what a boot starts with.
     fn enter(&self) {
         let root = self.path("machine");
-        for folder in ["dev", "proc", "sys", "run/initramfs/img", "run/initramfs/image", "run/initramfs/overlay", "tmp"]
+        for directory in
+            ["dev", "proc", "sys", "run/initramfs/img", "run/initramfs/image", "run/initramfs/overlay", "tmp"]
         {
-            fs::create_dir_all(root.join(folder)).unwrap();
+            fs::create_dir_all(root.join(directory)).unwrap();
         }
         // The sweeper is this program once more, which here is linked to the machine's libraries.
-        for folder in ["usr", "lib", "lib64"] {
-            let folder = root.join(folder);
-            fs::create_dir_all(folder).unwrap();
+        for directory in ["usr", "lib", "lib64"] {
+            let directory = root.join(directory);
+            fs::create_dir_all(directory).unwrap();
         }
-        for folder in ["dev", "proc", "sys", "usr", "lib", "lib64"] {
-            if !Path::new("/").join(folder).exists() {
+        for directory in ["dev", "proc", "sys", "usr", "lib", "lib64"] {
+            if !Path::new("/").join(directory).exists() {
                 continue;
             }
-            let target = root.join(folder);
+            let target = root.join(directory);
             nix::mount::mount(
-                Some(&Path::new("/").join(folder)),
+                Some(&Path::new("/").join(directory)),
                 &target,
                 None::<&str>,
                 MsFlags::MS_BIND | MsFlags::MS_REC,
@@ -184,7 +185,7 @@ impl Workshop {
 
 impl Drop for Workshop {
     fn drop(&mut self) {
-        // Mounts go with the namespace, which goes with the thread; the empty folder behind them is taken away if it can be.
+        // Mounts go with the namespace, which goes with the thread; the empty directory behind them is taken away if it can be.
         let _ = fs::remove_dir(&self.dir);
     }
 }
@@ -250,7 +251,7 @@ fn layers_become_one_root(shop: &Workshop) {
     let img = shop.path("img.d");
     fs::create_dir(&img).unwrap();
     fs::rename(shop.path("root-squashfs.img"), img.join("root-squashfs.img")).unwrap();
-    let overlay = shop.folder("overlay.d", &[("persistent/etc/kept", "kept"), ("persistent/etc/mark", "over")]);
+    let overlay = shop.directory("overlay.d", &[("persistent/etc/kept", "kept"), ("persistent/etc/mark", "over")]);
     let (img, _img) = shop.ext4("img", &img);
     let (overlay, _overlay) = shop.ext4("overlay", &overlay);
     shop.enter();
@@ -285,7 +286,7 @@ fn layers_become_one_root(shop: &Workshop) {
 }
 
 fn root_has_attributes(shop: &Workshop) {
-    let root = shop.folder("root", &[("sbin/init", "A")]);
+    let root = shop.directory("root", &[("sbin/init", "A")]);
     // Python's standard library has the calls, and the tests need it anyway.
     let python = |code: &str| {
         let output = Command::new("/usr/bin/env").args(["python3", "-c", code]).output().unwrap();
@@ -303,7 +304,7 @@ fn root_has_attributes(shop: &Workshop) {
     // Root may set these on every filesystem that has any.
     python(&format!("import os; os.setxattr('{}', 'trusted.label', b'of the image')", root.display()));
     run(Command::new("mksquashfs").arg(&root).arg(img.join("root-squashfs.img")).args(["-quiet", "-no-progress"]));
-    let overlay = shop.folder("overlay.d", &[("upper/x", ""), ("persistent/y", "")]);
+    let overlay = shop.directory("overlay.d", &[("upper/x", ""), ("persistent/y", "")]);
     let (img, _img) = shop.ext4("img", &img);
     let (overlay, _overlay) = shop.ext4("overlay", &overlay);
     shop.enter();
@@ -335,9 +336,9 @@ fn root_has_attributes(shop: &Workshop) {
 
 fn reset_counts_what_stays(shop: &Workshop) {
     let content =
-        shop.folder("overlay.d", &[("persistent/etc/secret", "s"), ("persistent/etc/other", "o"), ("upper/x", "")]);
+        shop.directory("overlay.d", &[("persistent/etc/secret", "s"), ("persistent/etc/other", "o"), ("upper/x", "")]);
     std::os::unix::fs::symlink("nowhere", content.join("persistent/etc/link")).unwrap();
-    let (img, _img) = shop.ext4("img", &shop.folder("img.d", &[]));
+    let (img, _img) = shop.ext4("img", &shop.directory("img.d", &[]));
     let (overlay, _overlay) = shop.ext4("overlay", &content);
     // chattr(1) does that to files and directories, debugfs to links as well, whose attribute nothing takes off again.
     let device = overlay.path();
@@ -364,20 +365,20 @@ fn reset_counts_what_stays(shop: &Workshop) {
 }
 
 fn erofs_is_mounted(shop: &Workshop) {
-    let root = shop.folder("root", &[("sbin/init", "E")]);
+    let root = shop.directory("root", &[("sbin/init", "E")]);
     let img = shop.path("img.d");
     fs::create_dir(&img).unwrap();
     run(Command::new("mkfs.erofs").arg(img.join("root-squashfs.img")).arg(root));
     let (img, _img) = shop.ext4("img", &img);
-    let (overlay, _overlay) = shop.ext4("overlay", &shop.folder("overlay.d", &[]));
+    let (overlay, _overlay) = shop.ext4("overlay", &shop.directory("overlay.d", &[]));
     shop.enter();
     boot_with(found(img, Some(overlay), None), mount_all);
     assert_eq!(fs::read_to_string("/sysroot/sbin/init").unwrap(), "E");
 }
 
 fn overlay_only(shop: &Workshop, files: &[(&str, &str)], act: impl FnOnce(&mut Context<'_>, &Found)) -> LoopDevice {
-    let (img, device) = shop.ext4("img", &shop.folder("img.d", &[]));
-    let (overlay, other) = shop.ext4("overlay", &shop.folder("overlay.d", files));
+    let (img, device) = shop.ext4("img", &shop.directory("img.d", &[]));
+    let (overlay, other) = shop.ext4("overlay", &shop.directory("overlay.d", files));
     shop.enter();
     boot_with(found(img, Some(overlay), None), act);
     drop(other);
@@ -420,7 +421,7 @@ fn clearing_does_not_depend_on_content(shop: &Workshop) {
 fn with_update(shop: &Workshop, sidecar: Option<&str>) -> (Found, [LoopDevice; 2]) {
     let image = shop.squashfs("a.img", "A");
     let update = shop.squashfs("b.img", "B");
-    let (img_dir, new_dir) = (shop.folder("img.d", &[]), shop.folder("newimg.d", &[]));
+    let (img_dir, new_dir) = (shop.directory("img.d", &[]), shop.directory("newimg.d", &[]));
     fs::rename(image, img_dir.join("root-squashfs.img")).unwrap();
     if let Some(sidecar) = sidecar {
         fs::write(new_dir.join("root-squashfs.img.sha256"), sidecar).unwrap();

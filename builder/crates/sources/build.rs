@@ -3,11 +3,11 @@
 use std::{env, fmt::Write, fs, path::Path};
 
 fn main() {
-    let folder = Path::new(&env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../../targets");
-    println!("cargo::rerun-if-changed={}", folder.display());
-    let mut files: Vec<_> = fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("cannot read {}: {error}", folder.display()))
-        .map(|entry| entry.expect("a readable folder").path())
+    let directory = Path::new(&env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it")).join("../../../targets");
+    println!("cargo::rerun-if-changed={}", directory.display());
+    let mut files: Vec<_> = fs::read_dir(&directory)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}", directory.display()))
+        .map(|entry| entry.expect("a readable directory").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .collect();
     files.sort();
@@ -18,5 +18,5 @@ fn main() {
     }
     list.push(']');
     let output = Path::new(&env::var_os("OUT_DIR").expect("cargo sets it")).join("targets.rs");
-    fs::write(output, list).expect("cargo's own folder is writable");
+    fs::write(output, list).expect("cargo's own directory is writable");
 }

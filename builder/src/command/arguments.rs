@@ -99,11 +99,11 @@ impl Arguments {
                         (files.any(|file| identity(file).as_ref() == Some(&place)), "reads")
                     }
                 };
-                if let Some(folder) = other.packed.as_ref().filter(|folder| place.starts_with(folder)) {
+                if let Some(directory) = other.packed.as_ref().filter(|directory| place.starts_with(directory)) {
                     return Some(format!(
                         "{} {name}: it lies in {}, of which {} takes all; name a file outside of it",
                         shown(given),
-                        escape(folder.as_os_str().as_encoded_bytes()),
+                        escape(directory.as_os_str().as_encoded_bytes()),
                         shown(other)
                     ));
                 }
@@ -119,16 +119,17 @@ impl Arguments {
         None
     }
 
-    /// Returns true where `path` is a value of the command line, or the folder of a file to write.
+    /// Returns true where `path` is a value of the command line, or the directory of a file to write.
     #[must_use]
     pub fn name(&self, path: &Path) -> bool {
-        let is_folder_of = |output: &PathBuf| {
-            let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty());
-            folder
-                .is_some_and(|folder| folder == path || std::path::absolute(folder).is_ok_and(|folder| folder == path))
+        let is_directory_of = |output: &PathBuf| {
+            let directory = output.parent().filter(|directory| !directory.as_os_str().is_empty());
+            directory.is_some_and(|directory| {
+                directory == path || std::path::absolute(directory).is_ok_and(|directory| directory == path)
+            })
         };
         self.0.iter().any(|given| {
-            given.paths.iter().any(|known| known == path) || given.output.as_ref().is_some_and(is_folder_of)
+            given.paths.iter().any(|known| known == path) || given.output.as_ref().is_some_and(is_directory_of)
         })
     }
 }
@@ -227,7 +228,7 @@ mod tests {
             ("cannot read root: gone", "--root: cannot read root: gone"),
             ("cannot read root/etc/x: gone", "--root: cannot read root/etc/x: gone"),
             ("cannot read root/kernel: gone", "--boot-file: cannot read root/kernel: gone"),
-            ("root is no folder: use --root", "root is no folder: use --root"),
+            ("root is not a directory: use --root", "root is not a directory: use --root"),
             ("the rooted tree of /root is not roots", "the rooted tree of /root is not roots"),
             ("cannot write disk.img: gone", "cannot write disk.img: gone"),
             ("it is 1. or . of /", "it is 1. or . of /"),
@@ -245,15 +246,15 @@ mod tests {
     #[test]
     fn no_file_is_written_twice_or_over_what_is_read() {
         use clap::CommandFactory;
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name).display().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name).display().to_string();
         std::fs::write(at("in.tar"), "x").unwrap();
         std::os::unix::fs::symlink("in.tar", at("link")).unwrap();
         let (input, link, out, dotted) = (at("in.tar"), at("link"), at("out"), at("./out"));
         let image = format!("tar:{input}");
-        let (folder, inside) = (folder.path().display().to_string(), out.clone());
-        let (root, layout) = (format!("dir:{folder}"), format!("oci:{folder}"));
-        let inject = format!("{folder}:/x");
+        let (directory, inside) = (directory.path().display().to_string(), out.clone());
+        let (root, layout) = (format!("dir:{directory}"), format!("oci:{directory}"));
+        let inject = format!("{directory}:/x");
         let command = crate::command::Cli::command();
         for (line, words) in [
             (vec!["oci", &image, "--squashfs", &out, "--erofs", &dotted], Some("--erofs writes the same file")),
@@ -265,7 +266,7 @@ mod tests {
             (vec!["oci", &image, "--erofs", &out], None),
             (vec!["oci", &root, "--erofs", &inside], Some("of which the argument takes all")),
             (vec!["oci", &image, "--inject", &inject, "--erofs", &inside], Some("of which --inject takes all")),
-            (vec!["disk", "--root", &folder, &inside], Some("of which --root takes all")),
+            (vec!["disk", "--root", &directory, &inside], Some("of which --root takes all")),
             (vec!["oci", &root, "--exclude", "out", "--erofs", &inside], None),
             (vec!["oci", &layout, "--erofs", &inside], None),
             (vec!["oci", &root, "--erofs", "/dev/null"], None),

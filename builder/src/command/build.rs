@@ -77,11 +77,11 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_values = ["standard", "debug"])]
     pub variant: Vec<Variant>,
 
-    /// A folder whose files go into every image, over ours. Repeatable [default: `src/` of the source tree, where there is one]
+    /// A directory whose files go into every image, over ours. Repeatable [default: `src/` of the source tree, where there is one]
     #[arg(long, value_name = "DIR")]
     pub include: Vec<PathBuf>,
 
-    /// Instead of Debian's BusyBox: a folder with `busybox-<target>`, or an OCI image that has it (NAME@sha256:…, oci:DIR)
+    /// Instead of Debian's BusyBox: a directory with `busybox-<target>`, or an OCI image that has it (NAME@sha256:…, oci:DIR)
     #[arg(long, value_name = "DIR|IMAGE")]
     pub busybox: Option<PathBuf>,
 
@@ -97,7 +97,7 @@ pub struct Args {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     pub load_modules: Vec<String>,
 
-    /// The kernel's module folder, /lib/modules/<version>, or a root that holds it
+    /// The kernel's module directory, /lib/modules/<version>, or a root that holds it
     #[arg(long, value_name = "DIR")]
     pub module_tree: Option<PathBuf>,
 
@@ -149,7 +149,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", alias = "init")]
     pub init_program: Option<PathBuf>,
 
-    /// The source tree that init is compiled from [default: the one that the current folder is in]
+    /// The source tree that init is compiled from [default: the one that the current directory is in]
     #[arg(long, value_name = "DIR")]
     pub source: Option<PathBuf>,
 
@@ -158,12 +158,12 @@ pub struct Args {
     pub json: bool,
 }
 
-/// Opens the folders to include: what is not there is said before anything is fetched or compiled.
+/// Opens the directories to include: what is not there is said before anything is fetched or compiled.
 ///
 /// # Errors
 /// [`base::Error::Io`].
-pub(super) fn check_included(folders: &[PathBuf]) -> Result<()> {
-    Ok(folders.iter().try_for_each(|folder| fs::read_dir(folder).at("read", folder).map(drop))?)
+pub(super) fn check_included(directories: &[PathBuf]) -> Result<()> {
+    Ok(directories.iter().try_for_each(|directory| fs::read_dir(directory).at("read", directory).map(drop))?)
 }
 
 /// Builds the images.

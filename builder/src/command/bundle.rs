@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     output_dir: Option<PathBuf>,
 
-    /// The source tree that init is compiled from [default: the one that the current folder is in]
+    /// The source tree that init is compiled from [default: the one that the current directory is in]
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
 

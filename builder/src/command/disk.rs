@@ -27,7 +27,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("content").required(true))]
 #[command(after_help = "Examples:
-  A disk for a PC or a virtual machine, from a root folder:
+  A disk for a PC or a virtual machine, from a root directory:
     initramfs-overlay disk pc.img --root rootfs/
   An SD card for a Raspberry Pi, with its firmware, kernel and initramfs in boot/:
     initramfs-overlay disk sd.img --table mbr \\
@@ -39,7 +39,7 @@ pub struct Args {
     /// The disk's file. A block device is never written
     pub output: PathBuf,
 
-    /// A root folder, packed as the OS image
+    /// A root directory, packed as the OS image
     #[arg(long, value_name = "DIR", group = "content")]
     pub root: Option<PathBuf>,
 
@@ -63,7 +63,7 @@ pub struct Args {
     #[arg(long)]
     pub root_owned: bool,
 
-    /// An update to put into `newimg`: an image (its .sha256 and .minisig beside it come along), a folder with one, or a root folder
+    /// An update to put into `newimg`: an image (its .sha256 and .minisig beside it come along), a directory with one, or a root directory
     #[arg(long, value_name = "FILE_OR_DIR", conflicts_with = "no_newimg")]
     pub newimg: Option<PathBuf>,
 
@@ -75,7 +75,7 @@ pub struct Args {
     #[arg(long)]
     pub no_update_room: bool,
 
-    /// A folder whose files go into `boot`
+    /// A directory whose files go into `boot`
     #[arg(long, value_name = "DIR", conflicts_with = "no_boot")]
     pub boot: Option<PathBuf>,
 
@@ -83,7 +83,7 @@ pub struct Args {
     #[arg(long, value_name = "SRC[:DEST]", conflicts_with = "no_boot")]
     pub boot_file: Vec<String>,
 
-    /// A kernel's module folder, /lib/modules/VERSION: its squashfs.ko goes into `boot`. Repeatable
+    /// A kernel's module directory, /lib/modules/VERSION: its squashfs.ko goes into `boot`. Repeatable
     #[arg(long, value_name = "DIR", conflicts_with = "no_boot")]
     pub boot_modules: Vec<PathBuf>,
 
@@ -91,7 +91,7 @@ pub struct Args {
     #[arg(long)]
     pub no_boot: bool,
 
-    /// A folder whose files lie over the image from the first boot on: `persistent` in `overlay`
+    /// A directory whose files lie over the image from the first boot on: `persistent` in `overlay`
     #[arg(long, value_name = "DIR", conflicts_with = "no_overlay")]
     pub persistent: Option<PathBuf>,
 
@@ -185,7 +185,7 @@ impl Args {
             }
         }
         let boot = Boot {
-            folder: self.boot.clone(),
+            directory: self.boot.clone(),
             files: self.boot_file.iter().map(|text| boot_file(text)).collect::<Result<_>>()?,
             modules: self.boot_modules.clone(),
         };
@@ -290,7 +290,7 @@ fn table(report: &Report, owner: Owner, privileged: bool) -> String {
         size::show(report.image_size)
     );
     let owners = match (owner, privileged) {
-        (Owner::AsIs, _) => "Owners are those of the folders (--root-owned: all root).",
+        (Owner::AsIs, _) => "Owners are those of the directories (--root-owned: all root).",
         (Owner::Root, true) => "Root owns every file.",
         (Owner::Root, false) => "Root owns every file, as this command does not run as root.",
     };

@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all", help = super::build::target_help())]
     target: Vec<String>,
 
-    /// A folder whose files go into it, over ours. Repeatable
+    /// A directory whose files go into it, over ours. Repeatable
     #[arg(long, value_name = "DIR")]
     include: Vec<PathBuf>,
 
@@ -53,7 +53,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "diskless")]
     hostname: String,
 
-    /// Instead of Debian's BusyBox: a folder with `busybox-<target>`, or an OCI image that has it (NAME@sha256:…, oci:DIR)
+    /// Instead of Debian's BusyBox: a directory with `busybox-<target>`, or an OCI image that has it (NAME@sha256:…, oci:DIR)
     #[arg(long, value_name = "DIR|IMAGE")]
     busybox: Option<PathBuf>,
 
@@ -61,7 +61,7 @@ pub struct Args {
     #[command(flatten)]
     substitute: SubstituteArgs,
 
-    /// Kernel modules by name, alias, path or set (`@storage`), with --module-tree; or one folder of .ko files. Repeatable
+    /// Kernel modules by name, alias, path or set (`@storage`), with --module-tree; or one directory of .ko files. Repeatable
     #[arg(long, value_name = "NAMES|DIR", value_delimiter = ',')]
     modules: Vec<String>,
 
@@ -69,7 +69,7 @@ pub struct Args {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     load_modules: Vec<String>,
 
-    /// The kernel's module folder, /lib/modules/<version>, or a root that holds it
+    /// The kernel's module directory, /lib/modules/<version>, or a root that holds it
     #[arg(long, value_name = "DIR")]
     module_tree: Option<PathBuf>,
 
@@ -89,7 +89,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", alias = "init")]
     init_program: Option<PathBuf>,
 
-    /// The source tree that init is compiled from [default: the one that the current folder is in]
+    /// The source tree that init is compiled from [default: the one that the current directory is in]
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
 

@@ -38,7 +38,7 @@ use crate::{
 /// Tell what a disk would boot, how far an update on it has come, and what is wrong with it.
 ///
 /// Runs init's own code on the disk, with everything that it would change kept in memory: nothing is written, and no root is
-/// needed. A disk is a file or a block device, as a whole or one partition of it; folders can stand for partitions.
+/// needed. A disk is a file or a block device, as a whole or one partition of it; directories can stand for partitions.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit status:
   0  it boots and nothing needs a hand
@@ -61,19 +61,19 @@ pub struct Args {
     #[arg(required_unless_present = "img_dir")]
     pub disk: Vec<PathBuf>,
 
-    /// A folder in the place of the partition `img`
+    /// A directory in the place of the partition `img`
     #[arg(long, value_name = "DIR", conflicts_with = "disk", alias = "img")]
     pub img_dir: Option<PathBuf>,
 
-    /// A folder in the place of the partition `overlay`
+    /// A directory in the place of the partition `overlay`
     #[arg(long, value_name = "DIR", requires = "img_dir", alias = "overlay")]
     pub overlay_dir: Option<PathBuf>,
 
-    /// A folder in the place of the partition `newimg`
+    /// A directory in the place of the partition `newimg`
     #[arg(long, value_name = "DIR", alias = "newimg")]
     pub newimg_dir: Option<PathBuf>,
 
-    /// A folder in the place of the partition `boot`
+    /// A directory in the place of the partition `boot`
     #[arg(long, value_name = "DIR", alias = "boot")]
     pub boot_dir: Option<PathBuf>,
 
@@ -225,27 +225,27 @@ fn devices(args: &Args, layers: &Layers, config: &Config) -> Result<(Vec<Device>
         }
         OverlayStore::Tmpfs(_) => Tag::Label("overlay".into()),
     };
-    for (name, folder, tag) in [
+    for (name, directory, tag) in [
         ("img", &args.img_dir, &config.img),
         ("overlay", &args.overlay_dir, &overlay),
         ("newimg", &args.newimg_dir, &config.newimg),
         ("boot", &args.boot_dir, &config.boot),
     ] {
-        if let Some(path) = folder {
+        if let Some(path) = directory {
             if !path.metadata().at("read", path)?.is_dir() {
                 return Err(Error::Usage(format!(
                     "--{name}-dir {}: it is not a directory; give a disk without --{name}-dir",
                     path.display()
                 )));
             }
-            devices.push(folder_device(name, path, tag));
+            devices.push(directory_device(name, path, tag));
         }
     }
     Ok((devices, faults))
 }
 
 /// Makes a partition that answers to `tag` of a directory.
-fn folder_device(name: &str, path: &Path, tag: &Tag) -> Device {
+fn directory_device(name: &str, path: &Path, tag: &Tag) -> Device {
     let kind = if name == "boot" { "vfat" } else { "ext4" };
     let mut volume =
         Volume { name: name.to_owned(), disk: "folders".to_owned(), kind: Some(kind.to_owned()), ..Volume::default() };
@@ -256,7 +256,7 @@ fn folder_device(name: &str, path: &Path, tag: &Tag) -> Device {
         Tag::PartUuid(uuid) => volume.part_uuid = Some(uuid.clone()),
         Tag::Path(path) => volume.name = path.trim_start_matches("/dev/").to_owned(),
     }
-    Device::folder(volume, path.to_owned())
+    Device::directory(volume, path.to_owned())
 }
 
 /// Returns the kernel's names for disk images: those disks first that the parameters name by a path.

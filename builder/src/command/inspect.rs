@@ -78,8 +78,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if let Some(name) = &args.cat {
         return print_content(&args.file, name.as_bytes());
     }
-    if let Some(folder) = &args.extract {
-        return unpack(args, folder);
+    if let Some(directory) = &args.extract {
+        return unpack(args, directory);
     }
     let contents = read(&args.file)?;
     let name = Name::new(args.file.as_os_str().as_encoded_bytes());
@@ -124,9 +124,9 @@ fn print_content(path: &Path, name: &[u8]) -> Result<ExitCode> {
 }
 
 /// Unpacks it, and tells what came out.
-fn unpack(args: &Args, folder: &Path) -> Result<ExitCode> {
+fn unpack(args: &Args, directory: &Path) -> Result<ExitCode> {
     let file = bounded::open(&args.file).at("read", &args.file)?;
-    let told = extract(file, &args.file, folder)?;
+    let told = extract(file, &args.file, directory)?;
     for reason in &told.refused {
         // The number says nothing that the words do not.
         let words = reason.rsplit_once(" (os error ").map_or(reason.as_str(), |(words, _)| words);
@@ -134,7 +134,7 @@ fn unpack(args: &Args, folder: &Path) -> Result<ExitCode> {
     }
     let text = if args.json {
         let value = json!({
-            "directory": folder.to_string_lossy(),
+            "folder": directory.to_string_lossy(),
             "entries": told.entries,
             "bytes": told.bytes,
             "devices_left_out": told.devices,
@@ -147,7 +147,7 @@ fn unpack(args: &Args, folder: &Path) -> Result<ExitCode> {
             count => format!("; {count} devices are left out, as only root can make them"),
         };
         let entries = HumanCount(told.entries);
-        format!("{}: {entries} entries, {} of content{devices}\n", shown_path(folder), BinaryBytes(told.bytes))
+        format!("{}: {entries} entries, {} of content{devices}\n", shown_path(directory), BinaryBytes(told.bytes))
     };
     output::print(text)?;
     Ok(if told.refusals == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -13,7 +13,8 @@ use crate::Result;
   man initramfs-overlay-build")]
 pub struct Args {
     /// The directory; made where it is not there
-    pub folder: PathBuf,
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 /// Exit statuses of every command.
@@ -92,9 +93,9 @@ const OTHERS: [(&str, u8); 5] =
 /// # Errors
 /// [`crate::Error::Io`].
 pub fn run(args: &Args, command: clap::Command) -> Result<ExitCode> {
-    fs::create_dir_all(&args.folder).at("create", &args.folder)?;
+    fs::create_dir_all(&args.directory).at("create", &args.directory)?;
     for (name, page) in pages(command) {
-        let path = args.folder.join(format!("{name}.1"));
+        let path = args.directory.join(format!("{name}.1"));
         write_file(path, page?.as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)

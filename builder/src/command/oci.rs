@@ -40,8 +40,8 @@ mod run;
 
 /// Make an initramfs of an OCI image: its layers merged in memory, nothing unpacked on this machine.
 ///
-/// IMAGE is NAME[:TAG] or HOST:PORT/NAME[:TAG][@DIGEST] in a registry, oci:DIR[:TAG] (a folder in the OCI layout),
-/// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] (what `docker save` writes), dir:DIR (a root folder) or tar:FILE (a root in a tar file).
+/// IMAGE is NAME[:TAG] or HOST:PORT/NAME[:TAG][@DIGEST] in a registry, oci:DIR[:TAG] (a directory in the OCI layout),
+/// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] (what `docker save` writes), dir:DIR (a root directory) or tar:FILE (a root in a tar file).
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:

@@ -293,8 +293,8 @@ fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<(
 /// Returns the newest kernel of this machine that has its modules, where this machine is of the target's kind.
 fn this_machines(target: &Target) -> Option<Kernel> {
     let same = target.is_called(std::env::consts::ARCH);
-    let folders = std::fs::read_dir("/lib/modules").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let kernels = folders.filter_map(|modules| {
+    let directories = std::fs::read_dir("/lib/modules").ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let kernels = directories.filter_map(|modules| {
         let version = modules.file_name()?.to_str()?.to_owned();
         let vmlinuz = PathBuf::from(format!("/boot/vmlinuz-{version}"));
         // Opened, as Ubuntu's are for root only.
@@ -341,17 +341,17 @@ fn drive(args: &Args, target: &'static Target, work: &Path, progress: &Progress)
     Ok(Drive { path: disk.clone(), interface, access })
 }
 
-/// Returns the newest artifact of this version in `folder`.
-fn newest_artifact(folder: &Path, target: &Target, variant: Variant) -> Result<PathBuf> {
+/// Returns the newest artifact of this version in `directory`.
+fn newest_artifact(directory: &Path, target: &Target, variant: Variant) -> Result<PathBuf> {
     let name = format!("init-{}-{}{}", env!("CARGO_PKG_VERSION"), target.name, variant.file_suffix());
-    let files = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let files = std::fs::read_dir(directory).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
     let artifacts = files.filter(|path| path.is_file() && path.file_stem().is_some_and(|stem| stem == name.as_str()));
     let made =
         |path: &PathBuf| path.metadata().and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
     artifacts.max_by_key(made).ok_or_else(|| {
         Error::Usage(format!(
             "there is no {name}.gz in {}: run ./build.sh first, or name an initramfs",
-            std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display()
+            std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned()).display()
         ))
     })
 }

@@ -112,12 +112,12 @@ mod tests {
 
     #[test]
     fn targets_are_listed_with_the_size_of_what_was_built() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let target = target::named("armhf").unwrap();
-        assert_eq!(init_size(folder.path(), "1.2.3", &target.name), None);
+        assert_eq!(init_size(directory.path(), "1.2.3", &target.name), None);
         let manifest = r#"{ "files": [{ "path": "bin", "type": "directory" }, { "path": "init", "size": 406436 }] }"#;
-        fs::write(folder.path().join("init-1.2.3-armv7l.gz.manifest.json"), manifest).unwrap();
-        let size = init_size(folder.path(), "1.2.3", &target.name);
+        fs::write(directory.path().join("init-1.2.3-armv7l.gz.manifest.json"), manifest).unwrap();
+        let size = init_size(directory.path(), "1.2.3", &target.name);
         assert_eq!(size, Some(406_436));
         let shown = text(&[(target, size), (target::named("amd64").unwrap(), None)]);
         for line in [

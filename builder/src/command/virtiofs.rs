@@ -1,4 +1,4 @@
-//! `initramfs-overlay virtiofs`: makes the initramfs of a machine whose root is a folder of the host.
+//! `initramfs-overlay virtiofs`: makes the initramfs of a machine whose root is a directory of the host.
 
 use std::{
     io::Write,
@@ -27,7 +27,7 @@ use crate::{
 /// Cargo features of the init that knows this way.
 pub(super) const FEATURES: &str = "virtiofs";
 
-/// Make the initramfs of a virtual machine whose root is a folder of the host (virtiofs).
+/// Make the initramfs of a virtual machine whose root is a directory of the host (virtiofs).
 ///
 /// It holds init and the modules that virtiofs needs on the kernel, numbered in the order in which they are loaded. What the
 /// kernel has built in is left out.
@@ -50,7 +50,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
 
-    /// The kernel's module folder, /lib/modules/<version>, or a root that holds it [default: that of the running kernel]
+    /// The kernel's module directory, /lib/modules/<version>, or a root that holds it [default: that of the running kernel]
     #[arg(long, value_name = "DIR")]
     pub module_tree: Option<PathBuf>,
 
@@ -78,7 +78,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", alias = "init")]
     pub init_program: Option<PathBuf>,
 
-    /// The source tree that init is compiled from [default: the one that the current folder is in]
+    /// The source tree that init is compiled from [default: the one that the current directory is in]
     #[arg(long, value_name = "DIR")]
     pub source: Option<PathBuf>,
 
@@ -134,21 +134,21 @@ pub(super) fn chosen_target(name: Option<&str>) -> Result<&'static Target> {
 }
 
 fn chosen_modules(args: &Args, target: &Target) -> Result<Chosen> {
-    let folder = match &args.module_tree {
-        Some(folder) => folder.clone(),
+    let directory = match &args.module_tree {
+        Some(directory) => directory.clone(),
         None => {
             let release = rustix::system::uname().release().to_string_lossy().into_owned();
-            let folder = Path::new("/lib/modules").join(&release);
-            if !folder.is_dir() {
+            let directory = Path::new("/lib/modules").join(&release);
+            if !directory.is_dir() {
                 return Err(Error::Usage(format!(
                     "{} is not there: say with --module-tree where the kernel's modules are, or with --no-modules that it needs none",
-                    folder.display()
+                    directory.display()
                 )));
             }
-            folder
+            directory
         }
     };
-    let tree = ModuleTree::open(&folder)?;
+    let tree = ModuleTree::open(&directory)?;
     if args.strip_modules {
         tree.check_strip(args.cmdline.as_deref().unwrap_or_default())?;
     }

@@ -1,4 +1,4 @@
-//! `initramfs-overlay vm`: boots a folder as a virtual machine, runs a command in it and ends as the command ended.
+//! `initramfs-overlay vm`: boots a directory as a virtual machine, runs a command in it and ends as the command ended.
 
 use std::{
     path::{Path, PathBuf},
@@ -32,15 +32,15 @@ use crate::{
     virtiofs::{self, Parts},
 };
 
-/// Boot a folder as a virtual machine and run a command in it; its exit status becomes this one's.
+/// Boot a directory as a virtual machine and run a command in it; its exit status becomes this one's.
 ///
-/// The folder is shared with the machine (virtiofs): no disk image is made, and nothing of the machine is left when it ends,
-/// however it ends. The kernel and its modules are found in the folder, or taken from elsewhere.
+/// The directory is shared with the machine (virtiofs): no disk image is made, and nothing of the machine is left when it ends,
+/// however it ends. The kernel and its modules are found in the directory, or taken from elsewhere.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  A shell in a root folder; leaving it ends the machine:
+  A shell in a root directory; leaving it ends the machine:
     initramfs-overlay vm root/
-  The tests of the current folder, on this machine's own system, which they cannot change:
+  The tests of the current directory, on this machine's own system, which they cannot change:
     initramfs-overlay vm / --share work . -- \\
         -c 'cd /run/mnt/work && make test'
   Another kernel, two processors, no longer than five minutes:
@@ -50,14 +50,14 @@ use crate::{
 Exit status: the command's own, 128 + N where signal N ended it; 124 when the time was up; 125 when the machine failed, with the reason
 on standard error; 2 for a command line that cannot be or names a file that is not there; 128 + N when this command itself is ended by signal N.")]
 pub struct Args {
-    /// The folder that becomes the machine's root
+    /// The directory that becomes the machine's root
     pub root: PathBuf,
 
     /// The program that runs in it, a path in the root [default: /bin/sh]
     #[arg(long, value_name = "CMD")]
     pub init: Option<String>,
 
-    /// A folder that the machine has at /run/mnt/TAG, to read and write. Repeatable
+    /// A directory that the machine has at /run/mnt/TAG, to read and write. Repeatable
     #[arg(long, value_names = ["TAG", "PATH"], num_args = 2, alias = "mount")]
     pub share: Vec<String>,
 
@@ -136,7 +136,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let target = chosen_target(args.target.as_deref())?;
     if target.qemu.disk != DiskInterface::Virtio {
         return Err(Error::Usage(format!(
-            "--target {}: QEMU's machine for it has no PCI bus, so no folder can be shared with it",
+            "--target {}: QEMU's machine for it has no PCI bus, so no directory can be shared with it",
             target.name
         )));
     }
@@ -221,7 +221,7 @@ fn initramfs(
         more.push("virtio_net".to_owned());
     }
     let chosen = match &kernel.modules {
-        Some(folder) => Some(virtiofs::choose(&ModuleTree::open(folder)?, target, &more, false)?),
+        Some(directory) => Some(virtiofs::choose(&ModuleTree::open(directory)?, target, &more, false)?),
         None => {
             progress.say("There are no modules of this kernel: it must have virtiofs and virtio_pci built in");
             None

@@ -38,7 +38,7 @@ pub fn image_missing(lab: &Lab) {
 pub fn image_truncated(lab: &Lab) {
     let disk = lab.make(&lab.disk());
     let (start, size) = partition(&disk, "img");
-    let part = lab.folder().join("img");
+    let part = lab.directory().join("img");
     let whole = fs::read(&disk).expect("the disk");
     let (from, length) = (usize::try_from(start).expect("an offset"), usize::try_from(size).expect("a size"));
     fs::write(&part, &whole[from..from + length]).expect("the partition");

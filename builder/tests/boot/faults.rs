@@ -215,9 +215,9 @@ fn leave_journal(lab: &Lab, disk: &Path) {
     let alone = cut_out(lab, disk, "img");
     let free = debugfs(&alone, "ffb 1");
     let free = free.split_whitespace().last().expect("a free block").to_owned();
-    let block = lab.folder().join("block");
+    let block = lab.directory().join("block");
     fs::write(&block, [0x5a; 4096]).expect("a block");
-    let commands = lab.folder().join("commands");
+    let commands = lab.directory().join("commands");
     fs::write(&commands, format!("jo\njw -b {free} {}\njc\n", block.display())).expect("commands");
     run(Command::new("debugfs").arg("-w").arg("-f").arg(&commands).arg(&alone));
     let features = debugfs(&alone, "features");

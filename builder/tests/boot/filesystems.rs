@@ -26,19 +26,19 @@ pub fn f2fs(lab: &Lab) {
 /// Puts the image, the writable layer and an update on a disk each, and boots.
 fn check(lab: &Lab, filesystem: &str) {
     let (_, make) = make::OTHERS.into_iter().find(|(name, _)| *name == filesystem).expect("it is known");
-    let file = |folder: &Path, name: &str, content: &[u8]| fs::write(folder.join(name), content).expect("a file");
-    let folders = [lab.folder(), lab.folder(), lab.folder()];
-    let [img, overlay, newimg] = &folders;
+    let file = |directory: &Path, name: &str, content: &[u8]| fs::write(directory.join(name), content).expect("a file");
+    let directories = [lab.directory(), lab.directory(), lab.directory()];
+    let [img, overlay, newimg] = &directories;
     file(img, "root-squashfs.img", &update::image(lab, "A"));
     file(newimg, "root-squashfs.img", &update::image(lab, "B"));
     image::persistent(&overlay.join("persistent"), "kept").expect("a persistent directory");
     let disks: Vec<PathBuf> = ["img", "overlay", "newimg"]
         .iter()
-        .zip(&folders)
-        .map(|(label, folder)| {
-            let device = lab.folder().join(label);
+        .zip(&directories)
+        .map(|(label, directory)| {
+            let device = lab.directory().join(label);
             fs::File::create(&device).and_then(|file| file.set_len(make::SIZE)).expect("room");
-            make(&device, label, folder);
+            make(&device, label, directory);
             device
         })
         .collect();

@@ -90,9 +90,9 @@ impl Lab {
         self.artifacts.join(format!("init-{}-{}{variant}.gz", env!("CARGO_PKG_VERSION"), self.target.name))
     }
 
-    /// Returns a new folder for one test.
-    pub fn folder(&self) -> PathBuf {
-        tempfile::Builder::new().tempdir_in(self.work.path()).expect("a folder").keep()
+    /// Returns a new directory for one test.
+    pub fn directory(&self) -> PathBuf {
+        tempfile::Builder::new().tempdir_in(self.work.path()).expect("a directory").keep()
     }
 
     /// Returns the artifact with all modules that the overlay way needs on this target's kernel.
@@ -106,7 +106,7 @@ impl Lab {
 
     /// Returns the artifact with these modules and what they need.
     pub fn initrd_with(&self, variant: &str, wanted: &[&str]) -> PathBuf {
-        let output = self.folder().join("initrd");
+        let output = self.directory().join("initrd");
         append_modules::with_modules(&self.artifact(variant), &self.kernel.modules, wanted, &output)
             .expect("an initrd");
         output
@@ -114,7 +114,7 @@ impl Lab {
 
     /// Returns an artifact of its own, made by the command for this target and kernel.
     pub fn build(&self, arguments: &[&str]) -> PathBuf {
-        let output = self.folder();
+        let output = self.directory();
         let run = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
             .args(["build", "--variant", "standard", "--target", &self.target.name, "--module-tree"])
             .arg(&self.kernel.modules)
@@ -126,7 +126,7 @@ impl Lab {
             .expect("the command");
         assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
         let name = format!("init-{}-{}.", env!("CARGO_PKG_VERSION"), self.target.name);
-        let mut made = fs::read_dir(&output).expect("the folder").flatten().map(|entry| entry.path());
+        let mut made = fs::read_dir(&output).expect("the directory").flatten().map(|entry| entry.path());
         let is_artifact = |path: &PathBuf| {
             let file = path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
             file.starts_with(&name) && !file.ends_with(".json")
@@ -134,16 +134,16 @@ impl Lab {
         made.find(is_artifact).expect("an artifact")
     }
 
-    /// Returns the test image `id` as a root folder.
+    /// Returns the test image `id` as a root directory.
     pub fn root(&self, id: &str) -> PathBuf {
-        image::root_in(&self.folder(), id, &self.busybox).expect("a root")
+        image::root_in(&self.directory(), id, &self.busybox).expect("a root")
     }
 
-    /// Returns a folder for `persistent` whose mark says `text`.
+    /// Returns a directory for `persistent` whose mark says `text`.
     pub fn persistent(&self, text: &str) -> PathBuf {
-        let folder = self.folder();
-        image::persistent(&folder, text).expect("a persistent folder");
-        folder
+        let directory = self.directory();
+        image::persistent(&directory, text).expect("a persistent directory");
+        directory
     }
 
     /// Returns the usual disk: image A, a persistent mark, an empty newimg.
@@ -153,7 +153,7 @@ impl Lab {
 
     /// Makes a disk and returns its path.
     pub fn make(&self, disk: &Disk) -> PathBuf {
-        let path = self.folder().join("disk.img");
+        let path = self.directory().join("disk.img");
         let mut disk = disk.clone();
         // A partition that a test leaves out has no size.
         let (boot, overlay) = (disk.boot.is_some(), disk.overlay.is_some());
@@ -164,7 +164,7 @@ impl Lab {
 
     /// Returns a copy of a disk, to be spoiled.
     pub fn copy(&self, disk: &Path) -> PathBuf {
-        let path = self.folder().join("disk.img");
+        let path = self.directory().join("disk.img");
         fs::copy(disk, &path).expect("a copy of the disk");
         path
     }
@@ -199,21 +199,21 @@ impl Lab {
     /// Boots until the failure card with this code is out. Returns what was on the console, card included.
     pub fn fail(&self, machine: &Machine, code: &str) -> String {
         let mut machine = machine.clone();
-        let screen = monitor::is_wanted(self).then(|| self.folder());
+        let screen = monitor::is_wanted(self).then(|| self.directory());
         // Nobody reads it but this test; what a machine says about it itself comes behind it and counts.
         let time = if screen.is_some() { "rd.onerror=poweroff:12" } else { "rd.onerror=poweroff:0" };
         machine.append.insert(0, time.into());
-        if let Some(folder) = &screen {
+        if let Some(directory) = &screen {
             machine.append.insert(0, "console=tty0".into());
-            Monitor::prepare(&mut machine, folder);
+            Monitor::prepare(&mut machine, directory);
         }
         let mut guest = Guest::start(&machine).expect("QEMU");
         let before =
             guest.wait_for(&format!("cannot boot: {code}"), PATIENCE).unwrap_or_else(|error| panic!("{error}"));
         let mut card = guest.wait_for("try next", PATIENCE).expect("the card's last line");
         card += &guest.wait_for("----------------", PATIENCE).expect("the card's end");
-        if let Some(folder) = &screen {
-            Monitor::open(folder).expect_card(&guest);
+        if let Some(directory) = &screen {
+            Monitor::open(directory).expect_card(&guest);
         }
         guest.finish(Some(PATIENCE)).expect("the machine's end");
         assert!(!guest.console().contains("Kernel panic"), "init must not end:\n{}", guest.last_lines());
@@ -242,7 +242,7 @@ pub fn cut_out(lab: &Lab, disk: &Path, label: &str) -> PathBuf {
     let (start, size) = partition(disk, label);
     let bytes = fs::read(disk).expect("the disk");
     let (start, size) = (usize::try_from(start).expect("a start"), usize::try_from(size).expect("a size"));
-    let alone = lab.folder().join(label);
+    let alone = lab.directory().join(label);
     fs::write(&alone, &bytes[start..start + size]).expect("the partition alone");
     alone
 }

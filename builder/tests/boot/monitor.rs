@@ -21,22 +21,22 @@ use super::{Lab, PATIENCE};
 pub struct Monitor {
     stream: UnixStream,
     answers: BufReader<UnixStream>,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Monitor {
-    /// Gives a machine a graphics card and a monitor at a socket in `folder`.
-    pub fn prepare(machine: &mut Machine, folder: &Path) {
-        let socket = format!("unix:{},server=on,wait=off", folder.join("qmp").display());
+    /// Gives a machine a graphics card and a monitor at a socket in `directory`.
+    pub fn prepare(machine: &mut Machine, directory: &Path) {
+        let socket = format!("unix:{},server=on,wait=off", directory.join("qmp").display());
         machine.extra.extend(["-vga", "std", "-qmp"].map(Into::into));
         machine.extra.push(socket.into());
     }
 
-    pub fn open(folder: &Path) -> Self {
-        let stream = UnixStream::connect(folder.join("qmp")).expect("the monitor");
+    pub fn open(directory: &Path) -> Self {
+        let stream = UnixStream::connect(directory.join("qmp")).expect("the monitor");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         let answers = BufReader::new(stream.try_clone().expect("a copy"));
-        let mut monitor = Self { stream, answers, folder: folder.to_owned() };
+        let mut monitor = Self { stream, answers, directory: directory.to_owned() };
         monitor.ask("qmp_capabilities", &json!({}));
         monitor
     }
@@ -69,7 +69,7 @@ impl Monitor {
     pub fn text(&mut self) -> Vec<String> {
         const SIZE: usize = 32 << 10;
         let start = 2 * (self.register(12) << 8 | self.register(13));
-        let file = self.folder.join("text");
+        let file = self.directory.join("text");
         self.ask("pmemsave", &json!({ "val": 0xb8000, "size": SIZE, "filename": file }));
         let bytes = fs::read(file).expect("the memory");
         let character = |at: usize| char::from(bytes[(start + 2 * at) % SIZE]);
@@ -106,7 +106,7 @@ impl Monitor {
 
     /// Reads the QR code on the screen; none where there is none.
     pub fn code(&mut self) -> Option<String> {
-        let file = self.folder.join("screen.ppm");
+        let file = self.directory.join("screen.ppm");
         self.ask("screendump", &json!({ "filename": file }));
         let output = Command::new("zbarimg").args(["--raw", "--quiet"]).arg(&file).output().expect("zbarimg");
         output.status.success().then(|| String::from_utf8(output.stdout).expect("UTF-8").trim_end().to_owned())
@@ -114,8 +114,8 @@ impl Monitor {
 
     /// Keeps a picture of the screen for the documentation, if that is asked for (`SCREENSHOTS=DIRECTORY`).
     pub fn keep_picture(&mut self, name: &str) {
-        if let Some(folder) = std::env::var_os("SCREENSHOTS") {
-            let file = Path::new(&folder).join(name);
+        if let Some(directory) = std::env::var_os("SCREENSHOTS") {
+            let file = Path::new(&directory).join(name);
             self.ask("screendump", &json!({ "filename": file, "format": "png" }));
         }
     }

@@ -25,7 +25,7 @@ pub fn marks(guest: &mut Guest) -> image::Marks {
 
 /// Boots a standard image with the writable layer in memory, chosen by somebody who has the password; the next boot is as before.
 pub fn password(lab: &Lab) {
-    let hash = lab.folder().join("hash");
+    let hash = lab.directory().join("hash");
     // Of the word `secret`.
     fs::write(&hash, "$5$salt$kpa26zwgX83BPSR8d7w93OIXbFt/d3UOTZaAu5vsTM6\n").expect("a file");
     let hash = hash.to_str().expect("UTF-8");

@@ -37,7 +37,7 @@ fn put_program(root: &Path, program: &Path) {
     let libraries = text.split_ascii_whitespace().filter(|word| word.starts_with('/')).map(Path::new);
     for path in libraries.chain([program]) {
         let inside = root.join(path.strip_prefix("/").expect("an absolute path"));
-        fs::create_dir_all(inside.parent().expect("a folder")).expect("a folder");
+        fs::create_dir_all(inside.parent().expect("a directory")).expect("a directory");
         fs::copy(path, &inside).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     }
 }
@@ -46,7 +46,7 @@ fn put_program(root: &Path, program: &Path) {
 /// group descriptors, as a larger one has with any blocks.
 pub fn disk(lab: &Lab, root: PathBuf) -> PathBuf {
     let disk = lab.make(&Disk { source: Source::Root(root), ..lab.disk() });
-    let content = lab.folder();
+    let content = lab.directory();
     fs::rename(lab.persistent("kept"), content.join("persistent")).expect("persistent");
     let alone = cut_out(lab, &disk, "overlay");
     let options = ["-q", "-F", "-t", "ext4", "-b", "1024", "-L", "overlay", "-d"];
@@ -99,7 +99,7 @@ pub fn checked(lab: &Lab) {
     assert_eq!(marks.get("persistent"), "kept", "{}", marks.report());
 }
 
-/// Beyond repair: the card says so, unless it may be made anew; then `persistent` comes back if it can be read.
+/// Beyond repair: the card says so, unless it may be recreated; then `persistent` comes back if it can be read.
 pub fn remade(lab: &Lab) {
     let initrd = lab.initrd("");
     let whole = disk(lab, root(lab));
@@ -111,7 +111,7 @@ pub fn remade(lab: &Lab) {
         let marks = lab.boot(&initrd, &damaged, "rd.overlay.repair=remake");
         let report = marks.report();
         assert_eq!((marks.get("image"), marks.get("persistent")), ("A", persistent), "{report}");
-        assert!(report["notices"].to_string().contains("is made anew"), "{report}");
+        assert!(report["notices"].to_string().contains("is recreated"), "{report}");
         assert!(!marks.group("layer-img").iter().any(|file| file.starts_with("persistent-saved")), "nothing is left");
         let marks = lab.boot(&initrd, &damaged, "");
         assert_eq!((marks.get("persistent"), marks.get("writable")), (persistent, "yes"));
@@ -127,7 +127,7 @@ pub fn saved_before(lab: &Lab) {
     for command in ["mkdir persistent-saved", "mkdir persistent-saved/etc"] {
         debugfs(&alone, command);
     }
-    let mark = lab.folder().join("mark");
+    let mark = lab.directory().join("mark");
     fs::write(&mark, "saved\n").expect("a mark");
     debugfs(&alone, &format!("write {} persistent-saved/etc/persistent-mark", mark.display()));
     put_back(&disk, "img", &alone);

@@ -54,8 +54,8 @@ impl<'l> Bench<'l> {
         ];
         let mut machine: Machine = lab.machine(&lab.initrd_with("-debug", &modules), &[&disk], append);
         machine.append.push("rd.timeout=2s".into());
-        let folder = lab.folder();
-        Monitor::prepare(&mut machine, &folder);
+        let directory = lab.directory();
+        Monitor::prepare(&mut machine, &directory);
         if let Some(stick) = stick {
             let drive = format!("file={},format=raw,if=none,id=stick", stick.display());
             machine.extra.extend(["-device", "qemu-xhci,id=usb", "-drive", &drive].map(Into::into));
@@ -64,7 +64,7 @@ impl<'l> Bench<'l> {
         let reason = format!("The boot failed: {code}");
         guest.wait_for(&reason, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
         guest.wait_for(PROMPT, PATIENCE).expect("a prompt");
-        let monitor = Monitor::open(&folder);
+        let monitor = Monitor::open(&directory);
         Self { lab, disk, guest, monitor }
     }
 
@@ -168,10 +168,10 @@ pub fn check_in_menu(lab: &Lab) {
 
 /// Returns a stick with ext4, a label and image B.
 fn image_stick(lab: &Lab, label: &str) -> PathBuf {
-    let (folder, stick) = (lab.folder(), lab.folder().join("stick.img"));
-    fs::write(folder.join("root-squashfs.img"), update::image(lab, "B")).expect("an image");
+    let (directory, stick) = (lab.directory(), lab.directory().join("stick.img"));
+    fs::write(directory.join("root-squashfs.img"), update::image(lab, "B")).expect("an image");
     fs::File::create(&stick).and_then(|file| file.set_len(32 << 20)).expect("a stick");
-    run(program("mke2fs").args(["-q", "-F", "-t", "ext4", "-L", label, "-d"]).arg(&folder).arg(&stick));
+    run(program("mke2fs").args(["-q", "-F", "-t", "ext4", "-L", label, "-d"]).arg(&directory).arg(&stick));
     stick
 }
 
@@ -229,7 +229,7 @@ fn updated(lab: &Lab) -> PathBuf {
     fs::remove_file(root.join("sbin/init")).expect("remove");
     let disk = lab.make(&Disk { source: Source::Root(root), ..lab.disk() });
     let alone = cut_out(lab, &disk, "img");
-    let old = lab.folder().join("old");
+    let old = lab.directory().join("old");
     fs::write(&old, update::image(lab, "A")).expect("an image");
     update::debugfs(&alone, &format!("write {} root-squashfs-old.img", old.display()));
     put_back(&disk, "img", &alone);
@@ -257,10 +257,10 @@ pub fn old_image_in_menu(lab: &Lab) {
 
 /// The black box goes to a stick that is put in when it is asked for; what is on the stick stays.
 pub fn copy_in_menu(lab: &Lab) {
-    let stick = lab.folder().join("stick.img");
+    let stick = lab.directory().join("stick.img");
     fs::File::create(&stick).and_then(|file| file.set_len(32 << 20)).expect("a stick");
     run(program("mkfs.vfat").args(["-n", "STICK"]).arg(&stick));
-    let other = lab.folder().join("initramfs-overlay-1.txt");
+    let other = lab.directory().join("initramfs-overlay-1.txt");
     fs::write(&other, "of another machine").expect("a file");
     run(program("mcopy").arg("-i").arg(&stick).arg(&other).arg("::"));
     let mut bench = Bench::start(lab, customised(lab), ON, "init-unusable", Some(&stick));

@@ -23,13 +23,13 @@ fn fail(lab: &Lab, initrd: &Path, append: &str, extra: &[&str]) -> (Guest, Monit
     disk.overlay = None;
     let disk = lab.make(&disk);
     let mut machine = lab.machine(initrd, &[&disk], &format!("rd.timeout=1s console=tty0 {append}"));
-    let folder = lab.folder();
-    Monitor::prepare(&mut machine, &folder);
+    let directory = lab.directory();
+    Monitor::prepare(&mut machine, &directory);
     machine.extra.extend(extra.iter().map(Into::into));
     let mut guest = Guest::start(&machine).expect("QEMU");
     guest.wait_for("cannot boot: overlay-missing", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     guest.wait_for("in 60 s", PATIENCE).expect("a minute to read it");
-    let monitor = Monitor::open(&folder);
+    let monitor = Monitor::open(&directory);
     (guest, monitor)
 }
 

@@ -63,7 +63,7 @@ busybox poweroff -f
 /// The disk is taken away from under the running system, which does not notice.
 pub fn pulled(lab: &Lab) {
     let disk = large_disk(lab, Some(READER));
-    let socket = lab.folder().join("qmp");
+    let socket = lab.directory().join("qmp");
     let mut machine = lab.machine(&lab.initrd(""), &[&disk], "rd.toram rd.overlay=tmpfs");
     machine.extra = ["-qmp".into(), format!("unix:{},server=on,wait=off", socket.display()).into()].to_vec();
     let mut guest = Guest::start(&machine).expect("QEMU");
@@ -112,7 +112,7 @@ pub fn failing(lab: &Lab) {
     let bytes = fs::read(&disk).expect("the disk");
     let sample = noise(BALLAST)[BALLAST / 2..][..64].to_vec();
     let at = bytes.windows(64).position(|window| window == sample).expect("the ballast is on the disk");
-    let rules = lab.folder().join("rules");
+    let rules = lab.directory().join("rules");
     let rule = format!("[inject-error]\nevent = \"read_aio\"\nerrno = \"5\"\nsector = \"{}\"\n", at / 512);
     fs::write(&rules, rule).expect("the rules");
     let mut machine = lab.machine(&lab.initrd(""), &[], "rd.toram");

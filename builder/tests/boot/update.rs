@@ -21,14 +21,14 @@ const X: &str = "root-squashfs.img";
 pub fn disk(lab: &Lab, files: &[(&str, Vec<u8>)]) -> PathBuf {
     let base = lab.disk();
     let path = lab.make(&Disk { newimg: Some(Some(lab.root("B"))), ..base });
-    // The partition is made anew with exactly these files, where the disk has it.
-    let folder = lab.folder();
+    // The partition is recreated with exactly these files, where the disk has it.
+    let directory = lab.directory();
     for (name, content) in files {
-        fs::write(folder.join(name), content).expect("a file for newimg");
+        fs::write(directory.join(name), content).expect("a file for newimg");
     }
-    let alone = lab.folder().join("newimg.ext4");
+    let alone = lab.directory().join("newimg.ext4");
     fs::File::create(&alone).and_then(|file| file.set_len(partition(&path, "newimg").1)).expect("room");
-    run(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-L", "newimg", "-d"]).arg(&folder).arg(&alone));
+    run(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-L", "newimg", "-d"]).arg(&directory).arg(&alone));
     put_back(&path, "newimg", &alone);
     path
 }
@@ -40,7 +40,7 @@ pub fn update(lab: &Lab) -> Vec<u8> {
 
 /// Returns the squashfs of the test image `id`.
 pub fn image(lab: &Lab, id: &str) -> Vec<u8> {
-    let image = lab.folder().join("root.img");
+    let image = lab.directory().join("root.img");
     run(Command::new("mksquashfs").arg(lab.root(id)).arg(&image).args(["-quiet", "-no-progress", "-all-root"]));
     fs::read(image).expect("the image")
 }
@@ -48,7 +48,7 @@ pub fn image(lab: &Lab, id: &str) -> Vec<u8> {
 /// Returns the text of a file on a partition.
 pub fn on(lab: &Lab, disk: &Path, partition: &str, name: &str) -> String {
     let alone = cut_out(lab, disk, partition);
-    // The machine was switched off while its journal held the last of it.
+    // The machine was powered off while its journal held the last of it.
     let _ = Command::new("e2fsck").args(["-p", "-E", "journal_only"]).arg(&alone).output();
     debugfs(&alone, &format!("cat {name}"))
 }
@@ -146,12 +146,12 @@ pub fn signed_modules(lab: &Lab) {
     let marks: Marks = lab.boot(&lab.build(&["--trust", key, "--modules", whole]), &disk, "");
     assert_eq!((marks.get("image"), &marks.report()["update"]), ("B", &"installed".into()));
     let boot = format!("{}@@{}", disk.display(), partition(&disk, "boot").0);
-    let folder = format!("::modules/{}", lab.kernel.version);
-    run(Command::new("mmd").args(["-i", &boot, "::modules", &folder]));
+    let directory = format!("::modules/{}", lab.kernel.version);
+    run(Command::new("mmd").args(["-i", &boot, "::modules", &directory]));
     let put = |name: &str, content: &[u8]| {
-        let file = lab.folder().join(name);
+        let file = lab.directory().join(name);
         fs::write(&file, content).expect("a file for boot");
-        run(Command::new("mcopy").args(["-o", "-i", &boot]).arg(&file).arg(&folder));
+        run(Command::new("mcopy").args(["-o", "-i", &boot]).arg(&file).arg(&directory));
     };
     let module = crate::bare::modules(&lab.kernel.modules, &["squashfs"]).pop().expect("the module").file;
     let module = fs::read(module).expect("the module");
@@ -191,7 +191,7 @@ pub fn bad_media(lab: &Lab) {
                     .expect("the stick")
                     .windows(64)
                     .position(|window| *window == image[middle..middle + 64]);
-                let rules = lab.folder().join("rules");
+                let rules = lab.directory().join("rules");
                 let sector = at.expect("the image is on the stick") / 512;
                 let rule = format!("[inject-error]\nevent = \"read_aio\"\nerrno = \"5\"\nsector = \"{sector}\"\n");
                 fs::write(&rules, rule).expect("the rules");
@@ -214,11 +214,11 @@ pub fn fat(lab: &Lab) {
     let initrd = lab.initrd_with("", &["ext4", "loop", "squashfs", "overlay", "virtio_pci", "virtio_blk", "vfat"]);
     let image = update(lab);
     let plain = lab.make(&Disk { newimg: None, ..lab.disk() });
-    let stick = lab.folder().join("stick.img");
+    let stick = lab.directory().join("stick.img");
     fs::File::create(&stick).and_then(|file| file.set_len(32 << 20)).expect("a stick");
     run(Command::new("mkfs.vfat").args(["-n", "newimg"]).arg(&stick));
     let deliver = |content: &[u8]| {
-        let file = lab.folder().join(X);
+        let file = lab.directory().join(X);
         fs::write(&file, content).expect("an update");
         run(Command::new("mcopy").arg("-i").arg(&stick).arg(&file).arg("::"));
         let mut machine = lab.machine(&initrd, &[&plain], "");
@@ -241,10 +241,10 @@ pub fn no_images(lab: &Lab) {
     let initrd = lab.initrd("");
     let whole = disk(lab, &[]);
     let (_, room) = partition(&whole, "img");
-    let empty = lab.folder().join("empty");
+    let empty = lab.directory().join("empty");
     fs::write(&empty, "").expect("an empty file");
     // Larger than img, though only its superblock takes room on the medium.
-    let large = lab.folder().join("large");
+    let large = lab.directory().join("large");
     let mut content = vec![0; 96];
     content[..4].copy_from_slice(b"hsqs");
     content[40..48].copy_from_slice(&room.to_le_bytes());
@@ -289,7 +289,7 @@ pub fn stick(lab: &Lab) {
         );
         // What a mount counts in the superblock is the kernel's; names and contents are what a stick is for.
         let list = |bytes: &[u8]| {
-            let file = lab.folder().join("stick");
+            let file = lab.directory().join("stick");
             fs::write(&file, bytes).expect("a copy of the stick");
             debugfs(&file, "ls -p")
         };
@@ -300,26 +300,28 @@ pub fn stick(lab: &Lab) {
 
 /// A pair of keys of minisign's.
 pub struct Signer {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Signer {
     /// Makes a pair.
     pub fn new(lab: &Lab) -> Self {
-        let folder = lab.folder();
-        run(Command::new("minisign").args(["-G", "-W", "-p", "k.pub", "-s", "k.key"]).current_dir(&folder));
-        Self { folder }
+        let directory = lab.directory();
+        run(Command::new("minisign").args(["-G", "-W", "-p", "k.pub", "-s", "k.key"]).current_dir(&directory));
+        Self { directory }
     }
 
     /// Returns the file of the public key.
     pub fn public_key(&self) -> PathBuf {
-        self.folder.join("k.pub")
+        self.directory.join("k.pub")
     }
 
     /// Returns the signature of some bytes.
     pub fn sign(&self, content: &[u8]) -> Vec<u8> {
-        fs::write(self.folder.join("file"), content).expect("a file to sign");
-        run(Command::new("minisign").args(["-S", "-H", "-W", "-s", "k.key", "-m", "file"]).current_dir(&self.folder));
-        fs::read(self.folder.join("file.minisig")).expect("its signature")
+        fs::write(self.directory.join("file"), content).expect("a file to sign");
+        run(Command::new("minisign")
+            .args(["-S", "-H", "-W", "-s", "k.key", "-m", "file"])
+            .current_dir(&self.directory));
+        fs::read(self.directory.join("file.minisig")).expect("its signature")
     }
 }

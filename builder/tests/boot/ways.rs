@@ -20,7 +20,7 @@ fn check_root(lab: &Lab, marks: &Marks) {
     for (place, kind) in [("/dev", "devtmpfs"), ("/proc", "proc"), ("/sys", "sysfs"), ("/run", "tmpfs")] {
         assert_eq!(marks.mount(place).unwrap_or_else(|| panic!("{place} is mounted"))[1], kind);
         let number = marks.mount_number(place).expect("its number");
-        assert!(number < root, "{place} was made anew, not moved: mount {number}, root {root}");
+        assert!(number < root, "{place} was recreated, not moved: mount {number}, root {root}");
     }
     assert!(marks.mount("/run").expect("run")[2].contains("nosuid,nodev"));
     for (layer, kind) in [("img", "ext4"), ("image", "squashfs")] {
@@ -138,12 +138,12 @@ pub fn modules_from_disk(lab: &Lab) {
     let squashfs = find(&lab.kernel.modules, "squashfs.ko");
     let mut disk = lab.disk();
     disk.source = Source::Root(root);
-    let modules = lab.folder();
-    let folder = modules.join("modules").join(&lab.kernel.version);
-    fs::create_dir_all(&folder).expect("a folder");
+    let modules = lab.directory();
+    let directory = modules.join("modules").join(&lab.kernel.version);
+    fs::create_dir_all(&directory).expect("a directory");
     let packed = liblzma::encode_all(fs::read(squashfs).expect("the module").as_slice(), 6).expect("xz");
-    fs::write(folder.join("squashfs.ko.xz"), packed).expect("the module on boot");
-    disk.boot = Some(Boot { folder: Some(modules), ..Boot::default() });
+    fs::write(directory.join("squashfs.ko.xz"), packed).expect("the module on boot");
+    disk.boot = Some(Boot { directory: Some(modules), ..Boot::default() });
     let initrd = lab.initrd_with("", &["ext4", "loop", "vfat", "virtio_pci", "virtio_blk"]);
     let marks = lab.boot(&initrd, &lab.make(&disk), "");
     check_root(lab, &marks);
@@ -152,12 +152,12 @@ pub fn modules_from_disk(lab: &Lab) {
     }
 }
 
-fn find(folder: &std::path::Path, name: &str) -> std::path::PathBuf {
-    walkdir::WalkDir::new(folder)
+fn find(directory: &std::path::Path, name: &str) -> std::path::PathBuf {
+    walkdir::WalkDir::new(directory)
         .into_iter()
         .flatten()
         .find(|entry| entry.file_name() == name)
-        .unwrap_or_else(|| panic!("{name} below {}", folder.display()))
+        .unwrap_or_else(|| panic!("{name} below {}", directory.display()))
         .into_path()
 }
 
@@ -193,10 +193,10 @@ pub fn final_parameters(lab: &Lab) {
 
 /// Modules without a list, in an order that does not fit: those that miss a symbol are loaded again.
 pub fn bare(lab: &Lab) {
-    let work = lab.folder();
+    let work = lab.directory();
     let archive = work.join("archive");
     let modules = archive.join("lib/modules").join(&lab.kernel.version);
-    fs::create_dir_all(&modules).expect("a folder");
+    fs::create_dir_all(&modules).expect("a directory");
     fs::copy(crate::bare::init(&work, &lab.target.name, "overlay"), archive.join("init")).expect("a copy");
     let wanted = ["ext4", "loop", "squashfs", "overlay", "virtio_pci", "virtio_blk"];
     let files = crate::bare::modules(&lab.kernel.modules, &wanted);
@@ -305,7 +305,7 @@ pub fn late_stick(lab: &Lab) {
         &["ext4", "loop", "squashfs", "overlay", "virtio_pci", "virtio_blk", "xhci_pci", "usb_storage", "sd_mod"],
     );
     let (start, size) = partition(&stick, "newimg");
-    let alone = lab.folder().join("stick.img");
+    let alone = lab.directory().join("stick.img");
     let bytes = fs::read(&stick).expect("the stick");
     let (start, size) = (usize::try_from(start).expect("an offset"), usize::try_from(size).expect("a size"));
     fs::write(&alone, &bytes[start..start + size]).expect("the partition alone");

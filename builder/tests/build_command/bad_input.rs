@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use super::{Workshop, image, keep_busybox, programs, said, skip};
 
-/// Checks that this build fails with this status, says so in one error, and leaves the folder `out` as it was.
+/// Checks that this build fails with this status, says so in one error, and leaves the directory `out` as it was.
 fn refused(workshop: &Workshop, arguments: &[&str], status: i32, parts: &[&str]) {
     let before = workshop.files();
     let output = workshop.build(arguments);
@@ -91,7 +91,7 @@ fn files_that_cannot_go_in_are_refused() {
     // There is an image already: it must stay as it is.
     workshop.built(&[]);
     refused(&workshop, &["--include", "absent"], 2, &["--include: cannot read absent"]);
-    refused(&workshop, &["--include", "init"], 2, &["init", "folder"]);
+    refused(&workshop, &["--include", "init"], 2, &["init", "directory"]);
     fs::create_dir(workshop.path("hollow")).unwrap();
     refused(&workshop, &["--include", "hollow"], 1, &["hollow is empty"]);
     fs::write(workshop.path("own/init"), "mine").unwrap();
@@ -102,7 +102,7 @@ fn files_that_cannot_go_in_are_refused() {
 }
 
 #[test]
-fn a_folder_that_may_not_be_read_is_refused() {
+fn a_directory_that_may_not_be_read_is_refused() {
     let workshop = Workshop::new();
     fs::set_permissions(workshop.path("own/etc/motd"), fs::Permissions::from_mode(0o0)).unwrap();
     let arguments = [
@@ -121,9 +121,9 @@ fn a_folder_that_may_not_be_read_is_refused() {
     // Root may read everything; in a user namespace of its own it may not.
     let mut unshared = Command::new("unshare");
     unshared.arg("--user").arg(command.get_program()).args(command.get_args());
-    unshared.current_dir(workshop.folder.path());
+    unshared.current_dir(workshop.directory.path());
     if !Command::new("unshare").args(["--user", "true"]).output().is_ok_and(|output| output.status.success()) {
-        return skip("an unreadable folder: there are no user namespaces here");
+        return skip("an unreadable directory: there are no user namespaces here");
     }
     let output = unshared.output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
@@ -234,7 +234,7 @@ fn a_full_disk_leaves_nothing_half_written() {
                   [ \"$(ls -A out)\" = kept ] || exit 98; exit $status";
     let mut unshared = Command::new("unshare");
     unshared.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]);
-    unshared.arg(command.get_program()).args(command.get_args()).current_dir(workshop.folder.path());
+    unshared.arg(command.get_program()).args(command.get_args()).current_dir(workshop.directory.path());
     let Ok(output) = unshared.output() else { return skip("a full disk: unshare is not installed") };
     if output.status.code() == Some(99) || said(&output).starts_with("unshare:") {
         return skip("a full disk: there are no user namespaces with mounts here");

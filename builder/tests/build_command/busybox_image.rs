@@ -38,8 +38,8 @@ fn layer(program: &[u8]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-fn layout(folder: &Path, programs: &[(&str, Option<&str>, Vec<u8>)]) {
-    let blobs = folder.join("blobs/sha256");
+fn layout(directory: &Path, programs: &[(&str, Option<&str>, Vec<u8>)]) {
+    let blobs = directory.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let blob = |bytes: &[u8]| -> Value {
         fs::write(blobs.join(digest(bytes)), bytes).unwrap();
@@ -59,17 +59,17 @@ fn layout(folder: &Path, programs: &[(&str, Option<&str>, Vec<u8>)]) {
             manifest
         })
         .collect();
-    fs::write(folder.join("index.json"), json!({ "schemaVersion": 2, "manifests": manifests }).to_string()).unwrap();
-    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    fs::write(directory.join("index.json"), json!({ "schemaVersion": 2, "manifests": manifests }).to_string()).unwrap();
+    fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
 }
 
 #[test]
 fn the_program_of_the_platform_is_taken_and_checked() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let images = [("amd64", None, programs::busybox()), ("arm", Some("v6"), programs::busybox())];
-    layout(folder.path(), &images);
-    let name = format!("oci:{}", folder.path().display());
-    let cache = Cache::at(folder.path().join("cache"));
+    layout(directory.path(), &images);
+    let name = format!("oci:{}", directory.path().display());
+    let cache = Cache::at(directory.path().join("cache"));
     let get = |target: &str| {
         busybox_image::get(
             target::named(target).unwrap(),
@@ -80,7 +80,7 @@ fn the_program_of_the_platform_is_taken_and_checked() {
         )
     };
     let got = get("x86_64").unwrap();
-    let index: Value = serde_json::from_slice(&fs::read(folder.path().join("index.json")).unwrap()).unwrap();
+    let index: Value = serde_json::from_slice(&fs::read(directory.path().join("index.json")).unwrap()).unwrap();
     let digest = index["manifests"][0]["digest"].as_str().map(str::to_owned);
     assert_eq!(got.origin, Some(Origin::Image(SourceImage { name: None, digest })));
     assert_eq!(got.bytes, programs::busybox());
@@ -90,6 +90,6 @@ fn the_program_of_the_platform_is_taken_and_checked() {
     assert!(said.contains("BusyBox for armv6l") && said.contains("64-bit x86"), "{said}");
     assert!(get("i686").unwrap_err().to_string().contains("no image for linux/386"));
 
-    layout(folder.path(), &[("amd64", None, b"#!/bin/sh\n".to_vec())]);
+    layout(directory.path(), &[("amd64", None, b"#!/bin/sh\n".to_vec())]);
     assert!(get("x86_64").unwrap_err().to_string().contains("no ELF program"));
 }

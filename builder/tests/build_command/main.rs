@@ -24,15 +24,15 @@ mod programs;
 
 const COMMAND: &str = env!("CARGO_BIN_EXE_initramfs-overlay");
 
-/// A folder with all that a build takes: an init, a BusyBox, some files of the user's.
+/// A directory with all that a build takes: an init, a BusyBox, some files of the user's.
 struct Workshop {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Workshop {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
         fs::write(path.join("init"), programs::program(b"init")).unwrap();
         fs::create_dir_all(path.join("busybox")).unwrap();
         fs::write(path.join("busybox/busybox-x86_64"), programs::busybox()).unwrap();
@@ -41,21 +41,21 @@ impl Workshop {
         fs::write(path.join("own/etc/script"), "#!/bin/sh\n").unwrap();
         fs::set_permissions(path.join("own/etc/script"), fs::Permissions::from_mode(0o755)).unwrap();
         symlink("/proc/mounts", path.join("own/etc/mtab")).unwrap();
-        Self { folder }
+        Self { directory }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
-    /// Returns a build in the folder, with the given init and nothing of this machine's settings.
+    /// Returns a build in the directory, with the given init and nothing of this machine's settings.
     fn command(&self, arguments: &[&str]) -> Command {
         self.subcommand("build", arguments)
     }
 
     fn subcommand(&self, name: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(COMMAND);
-        command.current_dir(self.folder.path()).arg(name);
+        command.current_dir(self.directory.path()).arg(name);
         for name in ["SOURCE_DATE_EPOCH", "INITRAMFS_OVERLAY_BUSYBOX", "INITRAMFS_OVERLAY_SOURCE"] {
             command.env_remove(name);
         }
@@ -87,7 +87,7 @@ impl Workshop {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// Returns the files in the folder `out`.
+    /// Returns the files in the directory `out`.
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
         let Ok(entries) = fs::read_dir(self.path("out")) else { return BTreeMap::new() };
         entries
@@ -160,7 +160,7 @@ fn the_same_inputs_give_the_same_bytes_for_everyone() {
         let mut shell = Command::new("sh");
         shell.args(["-c", &format!("umask {umask} && exec \"$@\""), "sh"]).arg(command.get_program());
         shell.args(command.get_args()).args(["--include", "own", "--output-dir", "out", "--cmdline", "quiet"]);
-        shell.current_dir(workshop.folder.path()).env("TZ", zone).env("USER", user).env("LOGNAME", user);
+        shell.current_dir(workshop.directory.path()).env("TZ", zone).env("USER", user).env("LOGNAME", user);
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => shell.env(name, value),
@@ -169,17 +169,17 @@ fn the_same_inputs_give_the_same_bytes_for_everyone() {
         }
         let output = shell.output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
-        let folder = workshop.folder.path().to_str().unwrap().to_owned();
-        (workshop.files(), folder)
+        let directory = workshop.directory.path().to_str().unwrap().to_owned();
+        (workshop.files(), directory)
     };
-    let (first, folder) = build("022", "UTC", "anna");
+    let (first, directory) = build("022", "UTC", "anna");
     let (second, _) = build("077", "Asia/Tokyo", "otto");
     assert_eq!(first.keys().collect::<Vec<_>>(), second.keys().collect::<Vec<_>>());
     assert_eq!(first.len(), 7);
     for (name, bytes) in &first {
         assert!(*bytes == second[name], "{name} differs");
         let readable = text(bytes);
-        assert!(!readable.contains(&folder) && !readable.contains("anna"), "{name} tells where it was made");
+        assert!(!readable.contains(&directory) && !readable.contains("anna"), "{name} tells where it was made");
     }
 }
 
@@ -315,7 +315,7 @@ fn modules_go_in_with_what_they_need_and_in_order() {
         fs::create_dir_all(workshop.path("modules")).unwrap();
         fs::write(workshop.path(&format!("modules/{name}.ko")), programs::module(name, depends)).unwrap();
     }
-    let folder = "lib/modules/6.1.0-1-test";
+    let directory = "lib/modules/6.1.0-1-test";
     let modules = |listing: &Value| {
         let files = paths(listing).into_iter().filter(|path| path.ends_with(".ko")).map(str::to_owned);
         files.collect::<Vec<_>>()
@@ -323,8 +323,8 @@ fn modules_go_in_with_what_they_need_and_in_order() {
     let name = image("-slim.gz");
     workshop.built(&["--variant", "slim", "--module-tree", "modules", "--modules", "upper"]);
     let found = workshop.inspect(&name);
-    assert_eq!(modules(&found), [format!("{folder}/lower.ko"), format!("{folder}/upper.ko")]);
-    assert!(paths(&found).contains(&&*format!("{folder}/initramfs.modules")));
+    assert_eq!(modules(&found), [format!("{directory}/lower.ko"), format!("{directory}/upper.ko")]);
+    assert!(paths(&found).contains(&&*format!("{directory}/initramfs.modules")));
     let facts = workshop.manifest(&name)["image"]["modules"].clone();
     assert_eq!((&facts["kernel"], &facts["stripped"]), (&json!("6.1.0-1-test"), &json!(false)));
     assert_eq!((&facts["files"][0]["name"], &facts["files"][0]["removed"]["sections"]), (&json!("lower"), &json!(0)));
@@ -377,9 +377,9 @@ fn keep_busybox(workshop: &Workshop, kind: &str) -> PathBuf {
         "architecture": "amd64", "package": "busybox-static", "version": "9.9", "sha256": "aa",
         "source": "busybox", "source_version": "9.9", "built_using": [],
     });
-    let entry = Cache::at(workshop.path("cache")).entry("busybox", &key, Check::Digests, |folder| {
-        fs::write(folder.join("busybox"), programs::busybox()).unwrap();
-        fs::write(folder.join("package.json"), origin.to_string()).unwrap();
+    let entry = Cache::at(workshop.path("cache")).entry("busybox", &key, Check::Digests, |directory| {
+        fs::write(directory.join("busybox"), programs::busybox()).unwrap();
+        fs::write(directory.join("package.json"), origin.to_string()).unwrap();
         Ok::<_, base::Error>(())
     });
     entry.unwrap().join("busybox")
@@ -421,18 +421,18 @@ fn skip(why: &str) {
 
 #[test]
 fn completions_and_manual_pages_are_written() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {
         let output = Command::new(COMMAND).args(["completions", shell]).output().unwrap();
         assert!(output.status.success() && text(&output.stdout).contains("variant"), "{shell}");
     }
     let output = Command::new(COMMAND).arg("completions").arg("tcsh").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
-    let pages = folder.path().join("man1");
+    let pages = directory.path().join("man1");
     assert!(Command::new(COMMAND).arg("man").arg(&pages).status().unwrap().success());
     let page = |name: &str| fs::read_to_string(Path::new(&pages).join(name)).unwrap();
     assert!(page("initramfs-overlay.1").contains("initramfs\\-overlay"));
-    for (name, part) in [("build", "strip\\-modules"), ("disk", "newimg"), ("inspect", "files"), ("man", "folder")] {
+    for (name, part) in [("build", "strip\\-modules"), ("disk", "newimg"), ("inspect", "files"), ("man", "directory")] {
         let text = page(&format!("initramfs-overlay-{name}.1"));
         assert!(text.to_lowercase().contains(part), "{name}");
     }

@@ -51,20 +51,20 @@ fn files(directory: &Path) -> BTreeMap<String, Vec<u8>> {
 
 /// A machine with the bundle, QEMU and virtiofsd, and nothing else: no compiler, no cache, no network where this test may take it away.
 struct Machine {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     command: PathBuf,
 }
 
 impl Machine {
     fn new(bundle: &Path) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        support::tool("tar", &["-xzf", bundle.to_str().unwrap(), "-C", folder.path().to_str().unwrap()]);
-        let top = fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
-        Self { command: top.join("initramfs-overlay"), folder }
+        let directory = tempfile::tempdir().unwrap();
+        support::tool("tar", &["-xzf", bundle.to_str().unwrap(), "-C", directory.path().to_str().unwrap()]);
+        let top = fs::read_dir(directory.path()).unwrap().next().unwrap().unwrap().path();
+        Self { command: top.join("initramfs-overlay"), directory }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     fn command(&self) -> Command {
@@ -77,7 +77,7 @@ impl Machine {
             false => Command::new(&self.command),
         };
         command.env_clear().env("PATH", SYSTEM).env("HOME", self.path("home"));
-        command.current_dir(self.folder.path());
+        command.current_dir(self.directory.path());
         command
     }
 

@@ -5,7 +5,10 @@ use std::process::Command;
 /// Says so where one of these programs is not installed.
 pub fn need(programs: &[&str]) -> Result<(), String> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    match programs.iter().find(|program| !std::env::split_paths(&path).any(|folder| folder.join(program).exists())) {
+    match programs
+        .iter()
+        .find(|program| !std::env::split_paths(&path).any(|directory| directory.join(program).exists()))
+    {
         Some(program) => Err(format!("{program} is not installed")),
         None => Ok(()),
     }

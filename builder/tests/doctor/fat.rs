@@ -22,15 +22,15 @@ const PROGRAMS: [&str; 5] = ["mkfs.vfat", "mmd", "mcopy", "mdel", "mdir"];
 const LONG: &str = "A rather long name – with UTF-16 in it.tar.gz";
 
 /// Makes a filesystem with these options, in so many KiB.
-fn image(folder: &Path, options: &str, size: u32) -> std::path::PathBuf {
-    let image = folder.join("fat.img");
-    fs::write(folder.join("noise"), noise(100_003)).unwrap();
-    fs::write(folder.join("small"), "x").unwrap();
+fn image(directory: &Path, options: &str, size: u32) -> std::path::PathBuf {
+    let image = directory.join("fat.img");
+    fs::write(directory.join("noise"), noise(100_003)).unwrap();
+    fs::write(directory.join("small"), "x").unwrap();
     let mut script = format!(
         "rm -f FILE; mkfs.vfat -C -n BOOT -i 1234abcd {options} FILE {size} >&2\nmmd -i FILE ::sub ::sub/deeper\n"
     );
     let copy = |script: &mut String, from: &str, to: &str| {
-        script.push_str(&format!("mcopy -i FILE '{}' '::{to}'\n", folder.join(from).display()));
+        script.push_str(&format!("mcopy -i FILE '{}' '::{to}'\n", directory.join(from).display()));
     };
     // The free clusters are in pieces after this.
     (0..8).for_each(|number| copy(&mut script, "small", &format!("sub/{number}.txt")));
@@ -65,9 +65,9 @@ fn every_kind_reads_as_it_was_written() {
     if !all_installed(&PROGRAMS) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     for (options, size) in KINDS {
-        let image = image(folder.path(), options, size);
+        let image = image(directory.path(), options, size);
         let volume = open(&image);
         assert!(volume.is_named(), "{options}");
         assert_eq!((volume.label().as_deref(), volume.uuid().as_str()), (Some("BOOT"), "1234-abcd"), "{options}");
@@ -115,14 +115,14 @@ fn damage_is_an_error_and_nothing_worse() {
     if !all_installed(&PROGRAMS) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let image = image(folder.path(), "-F 12 -s 1 -f 2", 360);
+    let directory = tempfile::tempdir().unwrap();
+    let image = image(directory.path(), "-F 12 -s 1 -f 2", 360);
     let whole = fs::read(&image).unwrap();
     let (mut opened, mut refused) = (0, 0);
     let mut numbers = Numbers(1);
     for round in 0..450 {
         let mut bytes = whole.clone();
-        // The boot sector, the tables, then the folders.
+        // The boot sector, the tables, then the directories.
         let reach = [90, 2048, 16_384][round % 3];
         for _ in 0..=numbers.below(4) {
             let place = numbers.below(reach);
@@ -145,8 +145,8 @@ fn chains_without_an_end_are_told() {
     if !all_installed(&PROGRAMS) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let image = image(folder.path(), "-F 16 -s 2 -r 512", 16_384);
+    let directory = tempfile::tempdir().unwrap();
+    let image = image(directory.path(), "-F 16 -s 2 -r 512", 16_384);
     let mut bytes = fs::read(&image).unwrap();
     // Every cluster from the third on is followed by itself.
     let table = 512 * usize::from(u16::from_le_bytes([bytes[14], bytes[15]]));

@@ -1,4 +1,4 @@
-//! `initramfs-overlay doctor` from outside: disks in every state of an update, damaged ones, folders. Needs no root.
+//! `initramfs-overlay doctor` from outside: disks in every state of an update, damaged ones, directories. Needs no root.
 //! Debian packages: e2fsprogs, dosfstools, mtools, squashfs-tools, erofs-utils; tests that lack one are skipped.
 
 use std::{
@@ -37,14 +37,14 @@ fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
 }
 
-/// A folder with two root folders, `a` and `b`, and their images.
+/// A directory with two root directories, `a` and `b`, and their images.
 struct Bench {
-    folder: TempDir,
+    directory: TempDir,
 }
 
 impl Bench {
     fn new() -> Self {
-        let bench = Self { folder: tempfile::tempdir().unwrap() };
+        let bench = Self { directory: tempfile::tempdir().unwrap() };
         for (name, size) in [("a", 100_000), ("b", 300_000)] {
             let root = bench.at(name);
             for name in ["sbin/init", "bin/sh"] {
@@ -63,14 +63,14 @@ impl Bench {
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
     /// Returns a disk with image a, made with these arguments.
     fn disk(&self, arguments: &[&str]) -> PathBuf {
         let disk = self.at("disk.img");
         let mut command = command();
-        command.current_dir(self.folder.path()).arg("disk").arg(&disk).args([
+        command.current_dir(self.directory.path()).arg("disk").arg(&disk).args([
             "--image",
             "a.img",
             "--force",
@@ -86,7 +86,7 @@ impl Bench {
         let part = self.at("part");
         fs::write(&part, &fs::read(disk).unwrap()[start..start + size]).unwrap();
         for line in commands {
-            let said = run(program("debugfs").current_dir(self.folder.path()).args(["-w", "-R", line]).arg(&part));
+            let said = run(program("debugfs").current_dir(self.directory.path()).args(["-w", "-R", line]).arg(&part));
             assert!(said.lines().count() <= 2, "{line}: {said}");
         }
         scribble(disk, start, &fs::read(&part).unwrap());
@@ -198,7 +198,7 @@ fn what_would_not_boot_has_inits_own_card() {
         assert!(json["failure"]["seen"].to_string().contains("(EUCLEAN)"), "{json:#}");
         fs::write(&disk, &whole).unwrap();
     }
-    // A superblock whose checksum is wrong is none, and a descriptor is looked at before the journal could mend it.
+    // A superblock whose checksum is wrong is none, and a descriptor is looked at before the journal could repair it.
     for (start, code) in [(img, "img-missing"), (overlay, "overlay-missing")] {
         scribble(&disk, start + 1024 + 0x2c, &[0xaa]);
         fails(&disk, &[], code);
@@ -275,14 +275,14 @@ fn a_boot_that_needs_a_look_says_at_what() {
 }
 
 #[test]
-fn folders_stand_for_partitions() {
+fn directories_stand_for_partitions() {
     if !all_installed(&PROGRAMS) {
         return;
     }
     let bench = Bench::new();
-    for (folder, image) in [("img", "a.img"), ("newimg", "b.img")] {
-        fs::create_dir(bench.at(folder)).unwrap();
-        fs::copy(bench.at(image), bench.at(folder).join(X)).unwrap();
+    for (directory, image) in [("img", "a.img"), ("newimg", "b.img")] {
+        fs::create_dir(bench.at(directory)).unwrap();
+        fs::copy(bench.at(image), bench.at(directory).join(X)).unwrap();
     }
     fs::create_dir(bench.at("overlay")).unwrap();
     let at = |name: &str| bench.at(name).to_str().unwrap().to_owned();
@@ -349,7 +349,7 @@ fn a_journal_is_replayed_as_e2fsck_does() {
             "jc".to_owned(),
         ];
         fs::write(bench.at("script"), script.join("\n")).unwrap();
-        let said = run(program("debugfs").current_dir(bench.folder.path()).args(["-w", "-f", "script"]).arg(&part));
+        let said = run(program("debugfs").current_dir(bench.directory.path()).args(["-w", "-f", "script"]).arg(&part));
         assert!(!said.to_lowercase().contains("usage") && !said.contains("while"), "{said}");
 
         let medium: Shared = Arc::new(Disk::open(&part).unwrap());

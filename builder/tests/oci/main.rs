@@ -56,7 +56,7 @@ fn fail(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 /// Returns an image for this machine whose config asks for something.
-fn layout(folder: &Path, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
+fn layout(directory: &Path, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "x86" => "386",
@@ -64,7 +64,7 @@ fn layout(folder: &Path, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
         other => other,
     };
     let config = json!({ "Entrypoint": ["/init", "a b"], "Env": ["A=1"], "User": "nobody" });
-    made::layout(folder, architecture, &config, layers)
+    made::layout(directory, architecture, &config, layers)
 }
 
 fn two_layers() -> [(Vec<u8>, Vec<u8>); 2] {
@@ -101,9 +101,9 @@ fn text(path: &Path) -> &str {
 
 #[test]
 fn layers_become_one_archive_the_same_every_time() {
-    let folder = tempfile::tempdir().unwrap();
-    let image = layout(folder.path(), &two_layers());
-    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    let directory = tempfile::tempdir().unwrap();
+    let image = layout(directory.path(), &two_layers());
+    let (one, two) = (directory.path().join("one"), directory.path().join("two"));
     let told = succeed(&[&image, "-o", text(&one)]);
     assert!(told.contains("8 names, 3 files with 97.67 KiB") && told.contains("of memory"), "{told}");
     succeed(&[&image, "-o", text(&two), "--json"]);
@@ -124,9 +124,9 @@ fn layers_become_one_archive_the_same_every_time() {
 
 #[test]
 fn what_is_put_in_and_left_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let image = layout(folder.path(), &two_layers());
-    let (agent, output) = (folder.path().join("agent"), folder.path().join("out"));
+    let directory = tempfile::tempdir().unwrap();
+    let image = layout(directory.path(), &two_layers());
+    let (agent, output) = (directory.path().join("agent"), directory.path().join("out"));
     fs::write(&agent, "agent").unwrap();
     let inject = format!("{}:/lib/agent:750", agent.display());
     succeed(&[&image, "-o", text(&output), "--inject", &inject, "--exclude", "alias", "--compress", "zstd"]);
@@ -152,9 +152,9 @@ fn what_is_put_in_and_left_out() {
 }
 
 #[test]
-fn a_folder_with_sockets_and_what_is_left_out_unread() {
-    let folder = tempfile::tempdir().unwrap();
-    let root = folder.path().join("root");
+fn a_directory_with_sockets_and_what_is_left_out_unread() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
     fs::create_dir_all(root.join("run/secret")).unwrap();
     fs::write(root.join("init"), "#!/bin/sh\n").unwrap();
     fs::set_permissions(root.join("init"), PermissionsExt::from_mode(0o755)).unwrap();
@@ -162,7 +162,7 @@ fn a_folder_with_sockets_and_what_is_left_out_unread() {
         ["run/a.sock", "b.sock"].map(|name| std::os::unix::net::UnixListener::bind(root.join(name)).unwrap());
     // Larger than an initramfs takes, and than the bound for all.
     fs::File::create(root.join("run/secret/huge")).unwrap().set_len(1 << 40).unwrap();
-    let output = folder.path().join("out");
+    let output = directory.path().join("out");
     let image = format!("dir:{}", root.display());
     let made = oci(&[&image, "-o", text(&output), "--exclude", "secret"]);
     let said = String::from_utf8_lossy(&made.stderr).into_owned();
@@ -175,16 +175,16 @@ fn a_folder_with_sockets_and_what_is_left_out_unread() {
 
 #[test]
 fn what_cannot_be_leaves_no_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let output = folder.path().join("out");
+    let directory = tempfile::tempdir().unwrap();
+    let output = directory.path().join("out");
     let build = |image: &str, more: &[&str]| {
         let (code, said) = fail(&[&[image, "-o", text(&output)], more].concat());
         assert!(!output.exists(), "{said}");
-        let left: Vec<PathBuf> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let left: Vec<PathBuf> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(!left.iter().any(|path| path.extension().is_some_and(|extension| extension == "part")), "{left:?}");
         (code, said)
     };
-    let image = |name: &str, layers: &[(Vec<u8>, Vec<u8>)]| layout(&folder.path().join(name), layers);
+    let image = |name: &str, layers: &[(Vec<u8>, Vec<u8>)]| layout(&directory.path().join(name), layers);
     let good = image("good", &two_layers());
     assert!(build(&good, &["--platform", "linux/riscv64"]).1.contains("no image for linux/riscv64"));
     assert!(build(&good, &["--max-size", "0"]).1.contains("layer 1 (sha256:"));
@@ -204,7 +204,7 @@ fn what_cannot_be_leaves_no_file() {
     let mut stored = lower.0.clone();
     let name = image("damaged", std::slice::from_ref(&lower));
     stored[1000] ^= 1;
-    fs::write(folder.path().join("damaged/blobs/sha256").join(digest(&lower.0)), &stored).unwrap();
+    fs::write(directory.path().join("damaged/blobs/sha256").join(digest(&lower.0)), &stored).unwrap();
     let (_, said) = build(&name, &[]);
     assert!(said.contains("layer 1 (sha256:") && said.contains("it is damaged"), "{said}");
 
@@ -219,8 +219,8 @@ fn what_cannot_be_leaves_no_file() {
 
 #[test]
 fn an_image_tells_what_it_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let image = layout(folder.path(), &two_layers());
+    let directory = tempfile::tempdir().unwrap();
+    let image = layout(directory.path(), &two_layers());
     let told = succeed(&["inspect", &image]);
     for part in ["entrypoint  \"/init\" \"a b\"", "user        nobody", "environment A=1", "layer 2     sha256:"] {
         assert!(told.contains(part), "{part}: {told}");

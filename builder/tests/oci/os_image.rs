@@ -7,7 +7,7 @@ fn an_os_image_keeps_long_names_and_attributes() {
     if !installed("unsquashfs") || !installed("mksquashfs") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let deep = format!("{}/{}", "d".repeat(200), "größe".repeat(20));
     let mut builder = Builder::new(Vec::new());
     let mut header = Header::new_ustar();
@@ -20,8 +20,8 @@ fn an_os_image_keeps_long_names_and_attributes() {
     builder.append_data(&mut header, "plain", &b"abc"[..]).unwrap();
     builder.append_data(&mut header, &deep, &b"abc"[..]).unwrap();
     let bytes = builder.into_inner().unwrap();
-    let image = layout(folder.path(), &[(bytes.clone(), bytes)]);
-    let (file, unpacked) = (folder.path().join("root.squashfs"), folder.path().join("unpacked"));
+    let image = layout(directory.path(), &[(bytes.clone(), bytes)]);
+    let (file, unpacked) = (directory.path().join("root.squashfs"), directory.path().join("unpacked"));
     let value: Value = serde_json::from_str(&succeed(&[&image, "--squashfs", text(&file), "--json"])).unwrap();
     assert_eq!(value["squashfs"]["size"], fs::metadata(&file).unwrap().len());
     let listed = Command::new("unsquashfs").args(["-lln", text(&file)]).output().unwrap();
@@ -75,8 +75,8 @@ fn an_os_image_keeps_its_root_and_is_the_same_at_any_time() {
     if !["unsquashfs", "mksquashfs", "cc"].into_iter().all(installed) {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     fs::write(
         at("clock.c"),
         "#include <time.h>\ntime_t time(time_t *t) { if (t) *t = 4000000000; return 4000000000; }\n",
@@ -117,7 +117,7 @@ fn an_os_image_keeps_its_root_and_is_the_same_at_any_time() {
             print(sum(os.getxattr(\"mnt/\" + n, \"user.n\").decode() == n[1:].zfill(40) for n in os.listdir(\"mnt\") if n[0] == \"f\"))'; \
             umount mnt && rmdir mnt";
         let output =
-            Command::new("unshare").args(["-m", "sh", "-ec", script]).current_dir(folder.path()).output().unwrap();
+            Command::new("unshare").args(["-m", "sh", "-ec", script]).current_dir(directory.path()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let expected = format!("{}\nyes\n{}\n{attributes}\n", "v".repeat(200), 300 + attributes);
         assert_eq!(said, expected, "{}", String::from_utf8_lossy(&output.stderr));
@@ -129,7 +129,7 @@ fn an_os_image_obeys_no_layer() {
     if !installed("unsquashfs") || !installed("mksquashfs") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let mut builder = Builder::new(Vec::new());
     let mut add = |path: &str, kind: EntryType, records: &[(&str, &[u8])]| {
         let mut header = Header::new_ustar();
@@ -148,8 +148,8 @@ fn an_os_image_obeys_no_layer() {
     );
     add("etc/passwd", EntryType::Char, &[("comment", b"x")]);
     let layer = builder.into_inner().unwrap();
-    let image = layout(&folder.path().join("image"), &[(layer.clone(), layer)]);
-    let file = folder.path().join("root");
+    let image = layout(&directory.path().join("image"), &[(layer.clone(), layer)]);
+    let file = directory.path().join("root");
     let made = oci(&[&image, "--squashfs", text(&file)]);
     let said = String::from_utf8_lossy(&made.stderr).into_owned();
     assert!(

@@ -3,7 +3,7 @@
 use super::*;
 
 /// Lists everything that umoci and we both keep, one line a name.
-fn lines_of_folder(root: &Path) -> Vec<String> {
+fn lines_of_directory(root: &Path) -> Vec<String> {
     let mut firsts: BTreeMap<u64, String> = BTreeMap::new();
     let found = walkdir::WalkDir::new(root).sort_by_file_name();
     let mut lines: Vec<(String, fs::Metadata, PathBuf)> = found
@@ -110,14 +110,14 @@ fn the_root_is_the_one_that_umoci_unpacks() {
         let _ = writeln!(io::stderr(), "SKIPPED: umoci needs root");
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
     let image = at("layout:image");
     make(&at, &image);
     tool("umoci", &["unpack", "--image", &image, &at("third")]);
     let output = PathBuf::from(at("out"));
     succeed(&[&format!("oci:{image}"), "-o", text(&output)]);
-    let (ours, theirs) = (lines_of_archive(&output), lines_of_folder(Path::new(&at("third/rootfs"))));
+    let (ours, theirs) = (lines_of_archive(&output), lines_of_directory(Path::new(&at("third/rootfs"))));
     assert!(theirs.len() > 45, "{theirs:#?}");
     assert_eq!(ours, theirs);
 
@@ -146,10 +146,10 @@ fn the_root_is_the_one_that_umoci_unpacks() {
         succeed(&[&format!("oci:{image}"), "--squashfs", &at("again.squashfs")]);
         assert_eq!(fs::read(at("root.squashfs")).unwrap(), fs::read(at("again.squashfs")).unwrap());
         tool("unsquashfs", &["-no-progress", "-dest", &at("unpacked"), &at("root.squashfs")]);
-        assert_eq!(lines_of_folder(Path::new(&at("unpacked"))), theirs);
+        assert_eq!(lines_of_directory(Path::new(&at("unpacked"))), theirs);
         assert_eq!(fs::metadata(at("unpacked")).unwrap().mode() & 0o7777, 0o755);
     }
-    // A folder has the same names; the order of the archive is another.
+    // A directory has the same names; the order of the archive is another.
     succeed(&[&format!("dir:{}", at("third/rootfs")), "-o", text(&output)]);
     assert_eq!(lines_of_archive(&output), theirs);
 }

@@ -5,10 +5,10 @@ use std::{fs, path::Path};
 use base::digest::digest;
 use serde_json::{Value, json};
 
-/// Returns a layout in `folder` with one image for `platform` (`amd64`, `arm/v6`) of these layers, each as it is stored and as it is unpacked.
+/// Returns a layout in `directory` with one image for `platform` (`amd64`, `arm/v6`) of these layers, each as it is stored and as it is unpacked.
 /// Returns how it is called.
-pub fn layout(folder: &Path, platform: &str, config: &Value, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
-    let blobs = folder.join("blobs/sha256");
+pub fn layout(directory: &Path, platform: &str, config: &Value, layers: &[(Vec<u8>, Vec<u8>)]) -> String {
+    let blobs = directory.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let blob = |media_type: &str, bytes: &[u8]| -> Value {
         fs::write(blobs.join(digest(bytes)), bytes).unwrap();
@@ -31,7 +31,8 @@ pub fn layout(folder: &Path, platform: &str, config: &Value, layers: &[(Vec<u8>,
     let layers: Vec<Value> = layers.iter().map(|(stored, _)| blob(layer_type(stored), stored)).collect();
     let manifest = json!({ "schemaVersion": 2, "config": config, "layers": layers });
     let manifest = blob("manifest.v1+json", manifest.to_string().as_bytes());
-    fs::write(folder.join("index.json"), json!({ "schemaVersion": 2, "manifests": [manifest] }).to_string()).unwrap();
-    fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-    format!("oci:{}", folder.display())
+    fs::write(directory.join("index.json"), json!({ "schemaVersion": 2, "manifests": [manifest] }).to_string())
+        .unwrap();
+    fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    format!("oci:{}", directory.display())
 }

@@ -71,15 +71,15 @@ impl Blobs {
     }
 
     /// Writes it as an OCI layout, for skopeo.
-    pub fn write_layout(&self, folder: &Path, root: &Value) {
-        let blobs = folder.join("blobs/sha256");
+    pub fn write_layout(&self, directory: &Path, root: &Value) {
+        let blobs = directory.join("blobs/sha256");
         fs::create_dir_all(&blobs).unwrap();
         for (digest, bytes) in &self.0 {
             fs::write(blobs.join(digest.strip_prefix("sha256:").unwrap()), bytes).unwrap();
         }
         let index = json!({ "schemaVersion": 2, "manifests": [root] });
-        fs::write(folder.join("index.json"), index.to_string()).unwrap();
-        fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        fs::write(directory.join("index.json"), index.to_string()).unwrap();
+        fs::write(directory.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     }
 }
 

@@ -16,9 +16,9 @@ pub struct Registry {
 }
 
 impl Registry {
-    pub fn start(folder: &Path, more: &str) -> Self {
-        let config = folder.join("config.yml");
-        let storage = folder.join("storage");
+    pub fn start(directory: &Path, more: &str) -> Self {
+        let config = directory.join("config.yml");
+        let storage = directory.join("storage");
         let text = format!(
             "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: '127.0.0.1:0'\n{more}",
             storage.display()

@@ -27,8 +27,8 @@ const BLOCK: u64 = 4096;
 
 /// Returns a machine that boots a copy of `disk` and writes at most `speed` bytes a second to it, and the log of what it writes.
 pub fn logged(lab: &Lab, initrd: &Path, disk: &Path, speed: Option<u64>) -> (Machine, PathBuf) {
-    let folder = lab.folder();
-    let (copy, log) = (folder.join("disk.img"), folder.join("log"));
+    let directory = lab.directory();
+    let (copy, log) = (directory.join("disk.img"), directory.join("log"));
     fs::copy(disk, &copy).expect("a copy");
     File::create(&log).and_then(|file| file.set_len(1 << 30)).expect("a log");
     let mut machine = lab.machine(initrd, &[], "");

@@ -17,27 +17,27 @@ const NOISE: usize = 5 << 20;
 
 /// Returns a distribution's layer, and one above it that takes away, changes and adds.
 fn image(lab: &Lab) -> String {
-    let mut base = Layer::new().folder("bin/", 0o755).file("bin/busybox", 0o755, &lab.busybox("i686"));
+    let mut base = Layer::new().directory("bin/", 0o755).file("bin/busybox", 0o755, &lab.busybox("i686"));
     for applet in APPLETS {
         base = base.link(&format!("bin/{applet}"), "/bin/busybox");
     }
     let base = base
-        .folder("etc/", 0o755)
+        .directory("etc/", 0o755)
         .file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:www:/srv:/bin/sh\n")
         .file("etc/group", 0o644, b"root:x:0:root\nlog:x:4:web\nweb:x:34:\n")
         .file("etc/os-release", 0o644, b"ID=like-alpine\n")
         .file("etc/gone", 0o644, b"of the layer below\n")
-        .folder("tmp/", 0o1777)
-        .folder("usr/lib/", 0o755)
+        .directory("tmp/", 0o1777)
+        .directory("usr/lib/", 0o755)
         .link("lib", "usr/lib")
         .file("usr/lib/libnoise.so", 0o755, &noise(NOISE));
     let upper = Layer::new()
         .file("etc/.wh.gone", 0o644, b"")
         .file("etc/os-release", 0o644, b"ID=changed\n")
-        .folder("srv/", 0o750)
+        .directory("srv/", 0o750)
         .file("lib/above", 0o644, b"through the link\n");
     let config = json!({ "Entrypoint": ["sh", "-c"], "Env": ["A=b c"], "User": "web", "Hostname": "box" });
-    layout(&lab.folder(), "386", &config, vec![base, upper])
+    layout(&lab.directory(), "386", &config, vec![base, upper])
 }
 
 /// The program that looks at the image from inside; [`expected`] has its output.
@@ -59,7 +59,7 @@ pub fn run(lab: &Lab) {
 }
 
 pub fn split(lab: &Lab) {
-    let tool = lab.folder().join("tool");
+    let tool = lab.directory().join("tool");
     std::fs::write(&tool, format!("#!/bin/sh\n{SCRIPT}\n")).expect("a file");
     let inject = format!("{}:/bin/tool:755", tool.display());
     let options = ["--platform", "linux/386", "--split", "--inject", &inject, "--entrypoint", "tool"];

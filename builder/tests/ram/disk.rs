@@ -1,4 +1,4 @@
-//! Roots on a disk, folders of the host and its ports.
+//! Roots on a disk, directories of the host and its ports.
 
 use std::{
     fs,
@@ -22,11 +22,11 @@ use crate::{
 pub fn as_unpacked(lab: &Lab) {
     let capability = [1, 0, 0, 2, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let layer = Layer::new()
-        .folder("./", 0o751)
-        .folder("run/", 0o755)
+        .directory("./", 0o751)
+        .directory("run/", 0o755)
         .file("run/kept", 0o644, b"kept\n")
         .file("lower", 0o666, b"lower\n")
-        .folder("gone/", 0o777)
+        .directory("gone/", 0o777)
         .attribute("security.capability", &capability)
         .file("raw/sh", 0o755, &lab.busybox("x86_64"));
     let config = json!({
@@ -63,7 +63,7 @@ pub fn process_1(lab: &Lab) {
     }
     let inittab = b"::sysinit:/bin/echo started as process 1\n::once:/bin/sh -c '/bin/busybox poweroff'\n";
     let layer =
-        Layer::new().folder("sbin/", 0o755).link("sbin/init", "../bin/busybox").file("etc/inittab", 0o644, inittab);
+        Layer::new().directory("sbin/", 0o755).link("sbin/init", "../bin/busybox").file("etc/inittab", 0o644, inittab);
     let image = lab.image_with(&json!({ "Cmd": ["/sbin/init"] }), vec![lab.base(), layer]);
     lab.run(&image, &["--disk", "--pid1", "real"], &[]).expect(0).expect_lines(&["started as process 1"]);
 }
@@ -90,14 +90,14 @@ fn gibibyte() -> Layer {
 
 /// Returns a cache whose disks are its own, and all else that of the others.
 fn cache_of_its_own(lab: &Lab) -> PathBuf {
-    let folder = lab.folder();
+    let directory = lab.directory();
     let shared = initramfs_overlay::cache::open().expect("the cache");
     for entry in fs::read_dir(shared.root()).expect("the cache").flatten() {
         if entry.file_name() != "oci-disk" {
-            std::os::unix::fs::symlink(entry.path(), folder.join(entry.file_name())).expect("a link");
+            std::os::unix::fs::symlink(entry.path(), directory.join(entry.file_name())).expect("a link");
         }
     }
-    folder
+    directory
 }
 
 /// Runs an image on a disk in a machine with 128 MiB. Returns how it ended and how long all of it took.
@@ -142,7 +142,7 @@ pub fn large(lab: &Lab) {
         boot(&again) / boot(&small),
         large_time.as_secs_f64() / small_time.as_secs_f64()
     );
-    // One that somebody has written to is made anew.
+    // One that somebody has written to is recreated.
     fs::File::options().write(true).open(disk()).expect("the disk").write_all(b"x").expect("a change");
     let (ended, _) = start(lab, &cache, &large, script);
     ended.expect(3);
@@ -155,11 +155,11 @@ pub fn large(lab: &Lab) {
     assert!(told["disks"] == 2 && told["bytes"].as_u64().is_some_and(|bytes| bytes > 1 << 30), "{told}");
 }
 
-/// Folders to write and to read, a port of the host, and the result as JSON; the root in memory and on a disk.
+/// Directories to write and to read, a port of the host, and the result as JSON; the root in memory and on a disk.
 pub fn mounts(lab: &Lab) {
     let image = lab.image();
     for options in [&[][..], &["--disk"]] {
-        let (work, kept) = (lab.folder(), lab.folder());
+        let (work, kept) = (lab.directory(), lab.directory());
         fs::write(work.join("in"), "from the host\n").expect("a file");
         fs::write(kept.join("a"), "kept\n").expect("a file");
         let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
@@ -191,14 +191,14 @@ pub fn mounts(lab: &Lab) {
 pub fn bad_input(lab: &Lab) {
     let image = lab.image();
     for (options, words) in [
-        (&["--mount", "/no/such:/a"][..], "HOST is no folder"),
+        (&["--mount", "/no/such:/a"][..], "HOST is not a directory"),
         (&["--mount", "/:a"], "GUEST is no absolute path"),
         (&["--publish", "80"], "[ADDRESS:]HOST:GUEST"),
         (&["--disk", "--platform", "linux/arm/v6"], "no virtio disk"),
         (&["--mount", "/:/a", "--platform", "linux/arm/v6"], "no PCI bus"),
     ] {
         let image = match options.contains(&"linux/arm/v6") {
-            true => crate::image::layout(&lab.folder(), "arm/v6", &json!({ "Cmd": ["/sh"] }), vec![Layer::new()]),
+            true => crate::image::layout(&lab.directory(), "arm/v6", &json!({ "Cmd": ["/sh"] }), vec![Layer::new()]),
             false => image.clone(),
         };
         let ended = lab.run(&image, options, &[]);

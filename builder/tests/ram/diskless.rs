@@ -27,8 +27,8 @@ pub fn kernel(name: &str) -> Kernel {
 }
 
 pub fn build(lab: &Lab, name: &str, options: &[&str]) -> (PathBuf, Value) {
-    let folder = lab.folder();
-    let mut arguments = vec!["--target", name, "--json", "--output-dir", folder.to_str().expect("UTF-8")];
+    let directory = lab.directory();
+    let mut arguments = vec!["--target", name, "--json", "--output-dir", directory.to_str().expect("UTF-8")];
     arguments.extend(options);
     let ended = lab.finish("diskless", &arguments);
     ended.expect(0);
@@ -64,8 +64,8 @@ pub fn shells(lab: &Lab) {
 }
 
 pub fn small(lab: &Lab) {
-    let include = lab.folder();
-    std::fs::create_dir(include.join("etc")).expect("a folder");
+    let include = lab.directory();
+    std::fs::create_dir(include.join("etc")).expect("a directory");
     std::fs::write(include.join("etc/motd"), "mine\n").expect("a file");
     let include = include.to_str().expect("UTF-8").to_owned();
     let (file, told) = build(lab, "x86_64", &["--include", &include, "--hostname", "box"]);
@@ -81,7 +81,7 @@ pub fn small(lab: &Lab) {
 }
 
 pub fn i686(lab: &Lab) {
-    let socket = Socket::new(&lab.folder());
+    let socket = Socket::new(&lab.directory());
     let arguments = socket.arguments();
     let mut guest = start("i686", build(lab, "i686", &[]).0, Some(128), &arguments.each_ref().map(String::as_str));
     let mut monitor = socket.accept();

@@ -24,15 +24,16 @@ pub fn kvm_hangs(lab: &Lab) {
     }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let name = "qemu-system-x86_64";
-    let real = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.exists()).expect("QEMU");
-    let (folder, temporary) = (lab.folder(), lab.folder());
+    let real =
+        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|file| file.exists()).expect("QEMU");
+    let (directory, temporary) = (lab.directory(), lab.directory());
     let script = format!(
         "#!/bin/sh\ncase \" $* \" in *' -accel kvm '*) case \" $* \" in *' -bios '*) exit 43;; esac; exec sleep 1000;; esac\nexec {} \"$@\"\n",
         real.display()
     );
-    std::fs::write(folder.join(name), script).expect("a file");
-    std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o755)).expect("a mode");
-    let path = std::env::join_paths([folder].into_iter().chain(std::env::split_paths(&path))).expect("a path");
+    std::fs::write(directory.join(name), script).expect("a file");
+    std::fs::set_permissions(directory.join(name), std::fs::Permissions::from_mode(0o755)).expect("a mode");
+    let path = std::env::join_paths([directory].into_iter().chain(std::env::split_paths(&path))).expect("a path");
     let run_with = |options: &[&str]| {
         let mut command = lab.command(&["run", &lab.image(), "--json"]);
         command.args(options).env("PATH", &path).env("TMPDIR", &temporary);
@@ -55,7 +56,7 @@ pub fn cut_short(lab: &Lab) {
     // What the list was in is the last that is lost.
     let size = told["initramfs"]["size"].as_u64().expect("a size");
     let boot_cut = |kept: u64| {
-        let cut = lab.folder().join("cut");
+        let cut = lab.directory().join("cut");
         std::fs::copy(&file, &cut).expect("a copy");
         std::fs::File::options().write(true).open(&cut).expect("a file").set_len(kept).expect("a length");
         lab.boot("x86_64", &cut, "rd.exit=console rd.onerror=poweroff:0")

@@ -29,7 +29,7 @@ sleep 1000 &
 pub fn busybox(lab: &Lab) {
     let inittab = b"::sysinit:/bin/echo started as process 1\n::once:/bin/sh -c '/bin/busybox poweroff'\n::shutdown:/bin/echo stopped\n";
     let layer =
-        Layer::new().folder("sbin/", 0o755).link("sbin/init", "../bin/busybox").file("etc/inittab", 0o644, inittab);
+        Layer::new().directory("sbin/", 0o755).link("sbin/init", "../bin/busybox").file("etc/inittab", 0o644, inittab);
     let image = lab.image_with(&json!({ "Cmd": ["/sbin/init"] }), vec![lab.base(), layer]);
     let ended = lab.run(&image, &[], &[]);
     // 128 + SIGINT (reboot(2), "Behavior inside PID namespaces"), as container engines have it.
@@ -46,10 +46,10 @@ pub fn busybox(lab: &Lab) {
 /// A root of Debian's with systemd, which is process 1 of the machine, boots to the state `running`, and its power-off is the end.
 pub fn systemd(lab: &Lab) {
     let Some(root) = debian() else { return };
-    let injected = lab.folder();
+    let injected = lab.directory();
     let units = injected.join("etc/systemd/system");
     let wanted = units.join("multi-user.target.wants");
-    std::fs::create_dir_all(&wanted).expect("a folder");
+    std::fs::create_dir_all(&wanted).expect("a directory");
     let unit = "[Unit]\nAfter=multi-user.target\n[Service]\nStandardOutput=tty\nTTYPath=/dev/console\nExecStart=/bin/sh /probe\n";
     std::fs::write(units.join("probe.service"), unit).expect("a file");
     let script = "echo \"state $(systemctl is-system-running --wait)\"\nsystemctl --failed --no-legend --plain
@@ -75,10 +75,10 @@ fn debian() -> Option<String> {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let suite = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).unwrap_or("stable");
     let cache = initramfs_overlay::cache::open().expect("the cache");
-    let made = cache.entry("test-roots", &format!("debian-systemd-{suite}"), Check::Sizes, |folder| {
+    let made = cache.entry("test-roots", &format!("debian-systemd-{suite}"), Check::Sizes, |directory| {
         let options = ["--variant=minbase", "--include=systemd-sysv,dbus", "--format=tar", suite];
         let mut command = std::process::Command::new("mmdebstrap");
-        run(command.args(options).arg(folder.join("root.tar"))).expect(0);
+        run(command.args(options).arg(directory.join("root.tar"))).expect(0);
         Ok::<_, base::Error>(())
     });
     Some(made.expect("a root").join("root.tar").to_str().expect("UTF-8").to_owned())

@@ -33,8 +33,8 @@ impl Layer {
         self
     }
 
-    pub fn folder(mut self, path: &str, mode: u32) -> Self {
-        self.0.append_data(&mut Self::header(EntryType::Directory, mode, 0), path, &[][..]).expect("a folder");
+    pub fn directory(mut self, path: &str, mode: u32) -> Self {
+        self.0.append_data(&mut Self::header(EntryType::Directory, mode, 0), path, &[][..]).expect("a directory");
         self
     }
 
@@ -60,8 +60,8 @@ impl Layer {
     }
 }
 
-/// Returns a layout with one image in `folder`. Returns how it is called.
-pub fn layout(folder: &Path, platform: &str, config: &Value, layers: Vec<Layer>) -> String {
+/// Returns a layout with one image in `directory`. Returns how it is called.
+pub fn layout(directory: &Path, platform: &str, config: &Value, layers: Vec<Layer>) -> String {
     let layers: Vec<_> = layers.into_iter().map(Layer::bytes).map(|bytes| (bytes.clone(), bytes)).collect();
-    made::layout(folder, platform, config, &layers)
+    made::layout(directory, platform, config, &layers)
 }

@@ -39,9 +39,9 @@ impl Lab {
         Ok(Self { work: TempDir::new().map_err(|error| error.to_string())? })
     }
 
-    /// Returns a new folder for one test.
-    pub fn folder(&self) -> PathBuf {
-        tempfile::Builder::new().tempdir_in(self.work.path()).expect("a folder").keep()
+    /// Returns a new directory for one test.
+    pub fn directory(&self) -> PathBuf {
+        tempfile::Builder::new().tempdir_in(self.work.path()).expect("a directory").keep()
     }
 
     /// Returns BusyBox for a target.
@@ -53,15 +53,15 @@ impl Lab {
 
     /// Returns the layer of a small distribution: a shell with its tools, users and groups.
     pub fn base(&self) -> Layer {
-        let mut layer = Layer::new().folder("bin/", 0o755).file("bin/busybox", 0o755, &self.busybox("x86_64"));
+        let mut layer = Layer::new().directory("bin/", 0o755).file("bin/busybox", 0o755, &self.busybox("x86_64"));
         for applet in APPLETS {
             layer = layer.link(&format!("bin/{applet}"), "busybox");
         }
         layer
-            .folder("etc/", 0o755)
+            .directory("etc/", 0o755)
             .file("etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\nweb:x:33:34:www:/srv/www:/bin/sh\n")
             .file("etc/group", 0o644, b"root:x:0:root\nlog:x:4:web\nweb:x:34:\n")
-            .folder("tmp/", 0o1777)
+            .directory("tmp/", 0o1777)
     }
 
     /// Returns an image of that layer which runs a shell.
@@ -71,7 +71,7 @@ impl Lab {
 
     /// Returns an image for x86_64.
     pub fn image_with(&self, config: &Value, layers: Vec<Layer>) -> String {
-        layout(&self.folder(), "amd64", config, layers)
+        layout(&self.directory(), "amd64", config, layers)
     }
 
     /// Runs a subcommand with these arguments to its end.
@@ -96,7 +96,7 @@ impl Lab {
 
     /// Makes an archive of an image, with `--json`, and returns it with what was told.
     pub fn pack(&self, image: &str, options: &[&str]) -> (PathBuf, Value) {
-        let file = self.folder().join("initrd");
+        let file = self.directory().join("initrd");
         let mut command = self.command(&[image, "--json", "-o", file.to_str().expect("UTF-8")]);
         let ended = run(command.args(options));
         ended.expect(0);

@@ -101,7 +101,7 @@ fn in_namespace(lab: &Lab) -> Result<(), String> {
 
 struct Server {
     busybox: PathBuf,
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 struct Running {
@@ -111,15 +111,15 @@ struct Running {
 
 impl Server {
     fn new(lab: &Lab) -> Self {
-        let folder = lab.folder();
-        let busybox = folder.join("busybox");
+        let directory = lab.directory();
+        let busybox = directory.join("busybox");
         fs::write(&busybox, lab.busybox("x86_64")).expect("BusyBox");
         fs::set_permissions(&busybox, fs::Permissions::from_mode(0o755)).expect("BusyBox");
-        Self { busybox, folder }
+        Self { busybox, directory }
     }
 
     fn start(&self, name: &str, options: &str) -> Running {
-        let path = |suffix: &str| self.folder.join(format!("{name}.{suffix}"));
+        let path = |suffix: &str| self.directory.join(format!("{name}.{suffix}"));
         let (leases, pid) = (path("leases"), path("pid"));
         fs::write(&leases, "").expect("a file");
         let text = format!(

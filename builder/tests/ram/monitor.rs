@@ -23,8 +23,8 @@ pub struct Monitor {
 }
 
 impl Socket {
-    pub fn new(folder: &Path) -> Self {
-        let path = folder.join("monitor");
+    pub fn new(directory: &Path) -> Self {
+        let path = directory.join("monitor");
         Self(UnixListener::bind(&path).expect("a socket"), path.to_str().expect("UTF-8").to_owned())
     }
 

@@ -73,7 +73,7 @@ pub fn two_cards(lab: &Lab) {
 }
 
 pub fn links(lab: &Lab) {
-    let socket = Socket::new(&lab.folder());
+    let socket = Socket::new(&lab.directory());
     let monitor = socket.arguments();
     let mut extra = [&["-S"], &TWO[..]].concat();
     extra.extend(monitor.iter().map(String::as_str));
@@ -119,7 +119,7 @@ pub fn links(lab: &Lab) {
 
 pub fn late(lab: &Lab) {
     let modules = "virtio_pci,virtio_net,xhci_pci,usbnet,cdc_ether,rndis_host";
-    let socket = Socket::new(&lab.folder());
+    let socket = Socket::new(&lab.directory());
     let monitor = socket.arguments();
     let mut extra = vec!["-netdev", TWO[1], "-netdev", TWO[5], "-device", "qemu-xhci"];
     extra.extend(monitor.iter().map(String::as_str));

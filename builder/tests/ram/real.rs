@@ -29,14 +29,14 @@ fn old_image(lab: &Lab, config: &Value) -> String {
     ]);
     let whiteout = archive(&[file("empty").content(b""), hard_link(".wh.gone", "empty")]);
     let base = lab.base().bytes();
-    let folder = lab.folder();
+    let directory = lab.directory();
     let layers = [base, old, whiteout].map(|layer| (layer.clone(), layer));
-    let image = layout(&folder, "amd64", config, &layers);
-    let index = folder.join("index.json");
+    let image = layout(&directory, "amd64", config, &layers);
+    let index = directory.join("index.json");
     let mut value: Value = serde_json::from_slice(&fs::read(&index).expect("an index")).expect("JSON");
     let bill = b"{\"spdxVersion\":\"SPDX-2.3\"}";
     let digits = base::digest::digest(bill);
-    fs::write(folder.join("blobs/sha256").join(&digits), bill).expect("a blob");
+    fs::write(directory.join("blobs/sha256").join(&digits), bill).expect("a blob");
     let bill =
         json!({ "mediaType": "application/spdx+json", "digest": format!("sha256:{digits}"), "size": bill.len() });
     value["manifests"].as_array_mut().expect("manifests").insert(0, bill);
@@ -78,7 +78,7 @@ pub fn as_they_are(lab: &Lab) {
 
 /// The root's own mode and owner, and no name.
 pub fn own_root(lab: &Lab) {
-    let layer = Layer::new().attribute("trusted.own", b"yes").folder("./", 0o751);
+    let layer = Layer::new().attribute("trusted.own", b"yes").directory("./", 0o751);
     let image = lab.image_with(&json!({ "Entrypoint": ["/bin/sh", "-c"] }), vec![lab.base(), layer]);
     let ended =
         lab.run(&image, &[], &["stat -c '%a %u' /; hostname; echo \"$HOSTNAME\"; grep -c localhost /etc/hosts"]);

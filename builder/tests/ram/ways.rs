@@ -19,8 +19,10 @@ pub fn config(lab: &Lab) {
         "Entrypoint": ["sh", "-c"], "Cmd": ["echo not this"], "Env": ["A=b c", "PATH=/none:/bin"], "WorkingDir": "/srv/deep/er",
         "User": "web", "Hostname": "box",
     });
-    let image = lab
-        .image_with(&config, vec![lab.base(), Layer::new().folder("run/", 0o755).file("run/kept", 0o644, b"kept\n")]);
+    let image = lab.image_with(
+        &config,
+        vec![lab.base(), Layer::new().directory("run/", 0o755).file("run/kept", 0o644, b"kept\n")],
+    );
     let script = "id; pwd; echo \"A=$A HOME=$HOME PATH=$PATH EXTRA=$EXTRA\"; hostname; cat /run/kept; stat -c '/ %a %u' /
         touch /x 2>&1; echo out > /dev/stdout; ps | grep -c '^ *1 .*/init'; ifconfig lo | grep -c 'UP LOOPBACK'
         mount | grep -c -e ' /dev/pts type devpts' -e ' /dev/shm type tmpfs' -e ' /sys/fs/cgroup type cgroup2' -e ' / type rootfs'
@@ -52,7 +54,7 @@ pub fn scratch(lab: &Lab) {
 pub fn scratch_i686(lab: &Lab) {
     let layer = Layer::new().file("app/sh", 0o755, &lab.busybox("i686"));
     let config = json!({ "Entrypoint": ["./sh", "-c"], "User": "1000:1001", "WorkingDir": "/app" });
-    let image = layout(&lab.folder(), "386", &config, vec![layer]);
+    let image = layout(&lab.directory(), "386", &config, vec![layer]);
     let script =
         "while read word rest; do case $word in Uid:|Gid:|Groups:) echo $word $rest;; esac; done < /proc/self/status
         while read line; do case $line in *'Pentium II'*) echo old;; esac; done < /proc/cpuinfo; exit 7";
@@ -61,8 +63,8 @@ pub fn scratch_i686(lab: &Lab) {
 }
 
 pub fn aarch64(lab: &Lab) {
-    let layer = Layer::new().file("bin/sh", 0o755, &lab.busybox("aarch64")).folder("etc/", 0o755);
-    let image = layout(&lab.folder(), "arm64", &json!({ "Entrypoint": ["/bin/sh", "-c"] }), vec![layer]);
+    let layer = Layer::new().file("bin/sh", 0o755, &lab.busybox("aarch64")).directory("etc/", 0o755);
+    let image = layout(&lab.directory(), "arm64", &json!({ "Entrypoint": ["/bin/sh", "-c"] }), vec![layer]);
     let script = "while read word rest; do case $word in CPU) echo $word $rest;; esac; done < /proc/cpuinfo
         until read -r word server < /etc/resolv.conf; do :; done 2> /dev/null; echo $word $server; exit 7";
     let ended = lab.run(&image, &["--platform", "linux/arm64/v8", "--network"], &[script]);
@@ -77,7 +79,7 @@ pub fn raspberry(lab: &Lab) {
         b"root:x:0:0::/:\npi:x:5:6::/home/pi:\n",
     );
     let config = json!({ "Entrypoint": ["sh", "-c"], "User": "pi" });
-    let image = layout(&lab.folder(), "arm/v6", &config, vec![layer]);
+    let image = layout(&lab.directory(), "arm/v6", &config, vec![layer]);
     let script =
         "echo $HOME; while read word rest; do case $word in Uid:) echo $word $rest;; esac; done < /proc/self/status
         while read line; do case $line in *ARMv6*) echo old;; esac; done < /proc/cpuinfo; exit 7";
@@ -101,7 +103,7 @@ pub fn own_init(lab: &Lab) {
 }
 
 pub fn split(lab: &Lab) {
-    let tool = lab.folder().join("tool");
+    let tool = lab.directory().join("tool");
     std::fs::write(&tool, "#!/bin/sh\necho put in; exit 5\n").expect("a file");
     let inject = format!("{}:/bin/tool:755", tool.display());
     let (file, told) = lab.pack(&lab.image(), &["--split", "--inject", &inject, "--entrypoint", "tool"]);
@@ -147,12 +149,12 @@ pub fn network(lab: &Lab) {
 /// No directory to mount on, no console, no word about what to run: `/sbin/init` runs.
 pub fn packed_by_hand(lab: &Lab) {
     use std::{fs, os::unix::fs::PermissionsExt};
-    let work = lab.folder();
+    let work = lab.directory();
     let archive = work.join("archive");
     let kernel = lab.kernel("x86_64");
     let modules = archive.join("lib/modules").join(&kernel.version);
-    for folder in [&archive.join("sbin"), &modules] {
-        fs::create_dir_all(folder).expect("a folder");
+    for directory in [&archive.join("sbin"), &modules] {
+        fs::create_dir_all(directory).expect("a directory");
     }
     for module in crate::bare::modules(&kernel.modules, &["squashfs"]) {
         fs::copy(&module.file, modules.join(format!("{}.ko", module.entry.name))).expect("a copy");

@@ -50,14 +50,14 @@ struct Registry {
 }
 
 impl Registry {
-    fn start(folder: &Path) -> Self {
+    fn start(directory: &Path) -> Self {
         let text = format!(
             "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: '127.0.0.1:0'\n",
-            folder.join("storage").display()
+            directory.join("storage").display()
         );
-        fs::write(folder.join("config.yml"), text).unwrap();
+        fs::write(directory.join("config.yml"), text).unwrap();
         let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(folder.join("config.yml")).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.arg("serve").arg(directory.join("config.yml")).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
@@ -142,15 +142,20 @@ impl Lab {
     }
 
     /// Makes a layout with the images of the pages: a shell and its tools.
-    fn images(&self, folder: &Path) {
+    fn images(&self, directory: &Path) {
         let root = self.work.path().join("image-root");
         self.root(&root);
         let mut layer = tar::Builder::new(Vec::new());
         layer.follow_symlinks(false);
         layer.append_dir_all(".", &root).unwrap();
         let layer = layer.into_inner().unwrap();
-        layout::layout(folder, "amd64", &json!({ "Cmd": ["/bin/cat", "/etc/os-release"] }), &[(layer.clone(), layer)]);
-        let index = folder.join("index.json");
+        layout::layout(
+            directory,
+            "amd64",
+            &json!({ "Cmd": ["/bin/cat", "/etc/os-release"] }),
+            &[(layer.clone(), layer)],
+        );
+        let index = directory.join("index.json");
         let mut value: Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
         let named = |name: &str| {
             let mut manifest = value["manifests"][0].clone();
@@ -164,13 +169,13 @@ impl Lab {
 
     /// Makes the empty directory of a page, with the files that it speaks of.
     fn prepare(&self, page: &str) -> PathBuf {
-        let folder = tempfile::Builder::new().tempdir_in(self.work.path()).unwrap().keep();
+        let directory = tempfile::Builder::new().tempdir_in(self.work.path()).unwrap().keep();
         if ["docs/run.md", "docs/tutorial.md"].contains(&page) {
-            self.root(&folder.join("rootfs"));
-            self.root(&folder.join("rootfs-new"));
+            self.root(&directory.join("rootfs"));
+            self.root(&directory.join("rootfs-new"));
         }
         if page == "docs/vm.md" || page == "docs/virtiofs.md" {
-            let (root, kernel) = (folder.join("root"), &self.kernel);
+            let (root, kernel) = (directory.join("root"), &self.kernel);
             self.root(&root);
             fs::create_dir_all(root.join("boot")).unwrap();
             fs::copy(&kernel.vmlinuz, root.join(format!("boot/vmlinuz-{}", kernel.version))).unwrap();
@@ -180,28 +185,28 @@ impl Lab {
             fs::remove_dir(root.join("lib")).unwrap();
             symlink("usr/lib", root.join("lib")).unwrap();
         }
-        fs::write(folder.join("Makefile"), "test:\n\t@echo tested\n").unwrap();
-        fs::write(folder.join("token"), "secret\n").unwrap();
-        fs::create_dir(folder.join("rescue")).unwrap();
-        fs::write(folder.join("rescue/note"), "a file\n").unwrap();
+        fs::write(directory.join("Makefile"), "test:\n\t@echo tested\n").unwrap();
+        fs::write(directory.join("token"), "secret\n").unwrap();
+        fs::create_dir(directory.join("rescue")).unwrap();
+        fs::write(directory.join("rescue/note"), "a file\n").unwrap();
         let key = "untrusted comment: minisign public key\nRWQf6LRCGA9i53mlYecO4IzT51TGPpvWucNSCh1CBM0QTaLn73Y7GFO3\n";
-        fs::write(folder.join("vendor.pub"), key).unwrap();
+        fs::write(directory.join("vendor.pub"), key).unwrap();
         let images = self.work.path().join("images");
-        support::tool("cp", &["-a", images.to_str().unwrap(), folder.to_str().unwrap()]);
-        let (from, to) = (format!("oci:{}/images:debian", folder.display()), folder.join("saved.tar"));
+        support::tool("cp", &["-a", images.to_str().unwrap(), directory.to_str().unwrap()]);
+        let (from, to) = (format!("oci:{}/images:debian", directory.display()), directory.join("saved.tar"));
         support::tool("skopeo", &["copy", "-q", &from, &format!("docker-archive:{}:saved:1", to.display())]);
-        support::tool("chown", &["-R", &format!("{USER}:{USER}"), folder.to_str().unwrap()]);
+        support::tool("chown", &["-R", &format!("{USER}:{USER}"), directory.to_str().unwrap()]);
         if ["README.md", "docs/run.md", "docs/tutorial.md"].contains(&page) {
             // What ./build.sh leaves.
             let line = "initramfs-overlay build --target x86_64,armv6l --variant standard";
-            let built = self.run(&folder, line, false, false);
+            let built = self.run(&directory, line, false, false);
             assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
         }
-        folder
+        directory
     }
 
     /// Runs a shell command as the user, or as root.
-    fn run(&self, folder: &Path, script: &str, on_terminal: bool, as_root: bool) -> Output {
+    fn run(&self, directory: &Path, script: &str, on_terminal: bool, as_root: bool) -> Output {
         let mut command = Command::new("setpriv");
         let user = if as_root { "0".to_owned() } else { USER.to_string() };
         command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "sh", "-c"]);
@@ -215,7 +220,7 @@ impl Lab {
             let cache = initramfs_overlay::cache::open().unwrap();
             command.env("INITRAMFS_OVERLAY_CACHE", cache.root());
         }
-        command.current_dir(folder).stdin(Stdio::null()).output().unwrap()
+        command.current_dir(directory).stdin(Stdio::null()).output().unwrap()
     }
 }
 
@@ -283,17 +288,17 @@ fn commands_that_boot_do_what_the_pages_say() {
     let (mut failed, mut count) = (Vec::new(), 0);
     for (page, commands) in pages().into_iter().filter(|(page, _)| booted.contains(page.as_str())) {
         for on_terminal in [false, true] {
-            let folder = lab.prepare(&page);
+            let directory = lab.prepare(&page);
             for line in &commands {
                 if page != "docs/tutorial.md" && ["doctor ", "report "].iter().any(|other| line.starts_with(other)) {
                     // Of disks and reports of the reader's; the short run has them.
                     continue;
                 }
                 if line.starts_with("disk ") {
-                    let _ = fs::remove_file(folder.join(line.split(' ').nth(1).unwrap()));
+                    let _ = fs::remove_file(directory.join(line.split(' ').nth(1).unwrap()));
                 }
                 let (script, status) = adapted(line, &lab.kernel);
-                let output = lab.run(&folder, &script, on_terminal, needs_root && line.starts_with("vm "));
+                let output = lab.run(&directory, &script, on_terminal, needs_root && line.starts_with("vm "));
                 let said = [&output.stdout[..], &output.stderr].concat();
                 let said = String::from_utf8_lossy(&said);
                 println!("{page} (terminal: {on_terminal}): {script}: {}", output.status);
@@ -308,7 +313,7 @@ fn commands_that_boot_do_what_the_pages_say() {
                 }
                 count += 1;
             }
-            fs::remove_dir_all(folder).unwrap();
+            fs::remove_dir_all(directory).unwrap();
         }
     }
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));

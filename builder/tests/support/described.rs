@@ -2,11 +2,11 @@
 
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
-/// Returns every name below `folder` with all that an extraction gives it. Hard links have the same number.
-pub fn described(folder: &Path) -> Vec<String> {
+/// Returns every name below `directory` with all that an extraction gives it. Hard links have the same number.
+pub fn described(directory: &Path) -> Vec<String> {
     let mut inodes: Vec<u64> = Vec::new();
     let mut lines = Vec::new();
-    for entry in walkdir::WalkDir::new(folder).sort_by_file_name() {
+    for entry in walkdir::WalkDir::new(directory).sort_by_file_name() {
         let entry = entry.unwrap();
         let (path, meta) = (entry.path(), entry.path().symlink_metadata().unwrap());
         let content = if meta.is_file() { fs::read(path).unwrap() } else { Vec::new() };
@@ -17,7 +17,7 @@ pub fn described(folder: &Path) -> Vec<String> {
         let time = if meta.is_file() || meta.mode() & 0o170_000 == 0o010_000 { meta.mtime() } else { 0 };
         lines.push(format!(
             "{} {:o} {}:{} {time} {} {first} {target:?} {}",
-            path.strip_prefix(folder).unwrap().display(),
+            path.strip_prefix(directory).unwrap().display(),
             meta.mode(),
             meta.uid(),
             meta.gid(),

@@ -10,8 +10,8 @@ use crate::{
 };
 
 pub fn tag_missing(lab: &Lab) {
-    let folder = lab.folder();
-    let shared = ["--share", "data", folder.to_str().expect("UTF-8")];
+    let directory = lab.directory();
+    let shared = ["--share", "data", directory.to_str().expect("UTF-8")];
     let gone = ["--append", "mount-ro=gone rd.timeout=1s"];
     let ended = lab.script(&lab.root(), &[shared.as_slice(), &gone].concat(), "true");
     ended.expect(125);
@@ -61,7 +61,7 @@ pub fn timeout(lab: &Lab) {
     // The later option would be refused, so without the lab's own.
     let mut short = Command::new(command.get_program());
     short.args(command.get_args().map(|word| if word == "300s" { "2s".as_ref() } else { word }));
-    short.current_dir(command.get_current_dir().expect("a folder")).stdin(std::process::Stdio::null());
+    short.current_dir(command.get_current_dir().expect("a directory")).stdin(std::process::Stdio::null());
     command = short;
     let ended = run(command.args(["--", "-c", "sleep 1000"]));
     ended.expect(124);
@@ -79,7 +79,7 @@ pub fn killed(lab: &Lab) {
 }
 
 pub fn interrupted(lab: &Lab) {
-    let (root, temporary) = (lab.root(), lab.folder());
+    let (root, temporary) = (lab.root(), lab.directory());
     crate::signals::restore();
     for (number, status) in [(Signal::INT, 130), (Signal::TERM, 143)] {
         let mut command = lab.command(&root);
@@ -91,13 +91,14 @@ pub fn interrupted(lab: &Lab) {
         assert_eq!((ended.code(), ended.signal()), (Some(status), None));
         wait_gone(&all);
     }
-    let left: Vec<_> = fs::read_dir(&temporary).expect("a folder").flatten().map(|entry| entry.file_name()).collect();
-    assert!(left.is_empty(), "left in the folder for temporary files: {left:?}");
+    let left: Vec<_> =
+        fs::read_dir(&temporary).expect("a directory").flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.is_empty(), "left in the directory for temporary files: {left:?}");
 }
 
 pub fn bad_input(lab: &Lab) {
     let root = lab.root();
-    let work = lab.folder();
+    let work = lab.directory();
     let path = work.to_str().expect("UTF-8");
     let long = "x".repeat(37);
     let said = |arguments: &[&str], part: &str| {
@@ -112,7 +113,7 @@ pub fn bad_input(lab: &Lab) {
     }
     said(&["--share", "a", path, "--share-ro", "a", path], "this tag is given twice");
     said(&["--share", "rootfs", path], "the tag of the root");
-    said(&["--share", "a", "/no/such/folder"], "there is no folder /no/such/folder");
+    said(&["--share", "a", "/no/such/directory"], "there is not a directory /no/such/directory");
     said(&["--memory", "1M"], "is no size of a memory");
     said(&["--cpus", "0"], "0 is not in 1..=255");
     said(&["--write", "--overlay"], "cannot be used with");
@@ -124,9 +125,9 @@ pub fn bad_input(lab: &Lab) {
         assert!(ended.errors.contains(part), "{part}:\n{}", ended.errors);
     };
     plain(&root, "there is no kernel in", 2);
-    plain(&work, "has no folder dev, proc, run, sys", 2);
+    plain(&work, "has no directory dev, proc, run, sys", 2);
     plain("/no/such/root".as_ref(), "cannot read /no/such/root", 2);
-    plain(&root.join("bin/sh"), "is no folder", 2);
+    plain(&root.join("bin/sh"), "is not a directory", 2);
 }
 
 pub fn missing_programs(lab: &Lab) {

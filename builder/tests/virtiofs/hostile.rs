@@ -12,9 +12,9 @@ use base::digest::digest;
 use crate::lab::Lab;
 
 /// Returns all names below a directory, with everything that a write would change.
-fn look(folder: &Path) -> Vec<String> {
+fn look(directory: &Path) -> Vec<String> {
     let mut all = Vec::new();
-    let mut pending = vec![folder.to_owned()];
+    let mut pending = vec![directory.to_owned()];
     while let Some(path) = pending.pop() {
         let metadata = path.symlink_metadata().expect("a name");
         let content = match metadata.is_file() {
@@ -76,21 +76,21 @@ exit 4
 "#;
 
 pub fn guest(lab: &Lab) {
-    let (root, outside) = (lab.root(), lab.folder());
+    let (root, outside) = (lab.root(), lab.directory());
     let (work, kept) = (outside.join("work"), outside.join("kept"));
-    for folder in [&work, &kept] {
-        fs::create_dir(folder).expect("a directory");
+    for directory in [&work, &kept] {
+        fs::create_dir(directory).expect("a directory");
     }
     fs::write(outside.join("victim"), "beside\n").expect("a file");
     let mut mounted = Vec::new();
-    for folder in [&root, &kept] {
-        fs::create_dir_all(folder.join("sub/empty")).expect("directories");
+    for directory in [&root, &kept] {
+        fs::create_dir_all(directory.join("sub/empty")).expect("directories");
         for name in ["victim", "sub/victim"] {
-            fs::write(folder.join(name), "whole\n").expect("a file");
+            fs::write(directory.join(name), "whole\n").expect("a file");
         }
-        symlink("../../../../../../../../etc/hostname", folder.join("link")).expect("a link");
+        symlink("../../../../../../../../etc/hostname", directory.join("link")).expect("a link");
         if rustix::process::geteuid().is_root() {
-            mounted.push(Mounted::tmpfs(folder.join("mounted")));
+            mounted.push(Mounted::tmpfs(directory.join("mounted")));
         }
     }
     let seen = || {

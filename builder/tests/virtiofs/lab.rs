@@ -50,17 +50,17 @@ impl Lab {
         })
     }
 
-    /// Returns a new folder for one test.
-    pub fn folder(&self) -> PathBuf {
-        tempfile::Builder::new().tempdir_in(self.work.path()).expect("a folder").keep()
+    /// Returns a new directory for one test.
+    pub fn directory(&self) -> PathBuf {
+        tempfile::Builder::new().tempdir_in(self.work.path()).expect("a directory").keep()
     }
 
-    /// Returns a root folder with a shell.
+    /// Returns a root directory with a shell.
     pub fn root(&self) -> PathBuf {
         self.root_with(&self.busybox)
     }
 
-    /// Returns a root folder with a shell for another target.
+    /// Returns a root directory with a shell for another target.
     pub fn root_of(&self, name: &str) -> PathBuf {
         let cache = initramfs_overlay::cache::open().expect("the cache");
         let target = target::named(name).expect("a target");
@@ -72,7 +72,7 @@ impl Lab {
     }
 
     fn root_with(&self, busybox: &[u8]) -> PathBuf {
-        let root = self.folder();
+        let root = self.directory();
         busybox_rootfs::make(&root, busybox, &[]).expect("a root");
         for applet in APPLETS {
             symlink("busybox", root.join("bin").join(applet)).expect("a link");

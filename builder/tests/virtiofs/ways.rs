@@ -29,8 +29,8 @@ pub fn statuses(lab: &Lab) {
     ended.expect(0).expect_lines(&[&format!("PATH={}", contract::workload::PATH)]);
 }
 
-pub fn folders(lab: &Lab) {
-    let (root, work, cache) = (lab.root(), lab.folder(), lab.folder());
+pub fn directories(lab: &Lab) {
+    let (root, work, cache) = (lab.root(), lab.directory(), lab.directory());
     fs::write(work.join("in"), "from the host\n").expect("a file");
     fs::write(cache.join("kept"), "kept\n").expect("a file");
     let script = "cat /run/mnt/work/in; echo written > /run/mnt/work/out; cat /run/mount/cache/kept
@@ -56,7 +56,7 @@ pub fn folders(lab: &Lab) {
 
 pub fn overlay(lab: &Lab) {
     let root = lab.root_of("i686");
-    fs::remove_dir(root.join("proc")).expect("an empty folder");
+    fs::remove_dir(root.join("proc")).expect("an empty directory");
     let script =
         "echo new > /etc/new; rm /etc/passwd; cat /etc/new; grep -c 'model name.*Pentium II' /proc/cpuinfo; exit 7";
     let ended = lab.script(&root, &["--target", "i686", "--overlay"], script);
@@ -98,7 +98,7 @@ pub fn arguments(lab: &Lab) {
 
 /// The line that a builder of operating systems passes, with an initramfs that was made beforehand and a QEMU of its own.
 pub fn known_caller(lab: &Lab) {
-    let work = lab.folder();
+    let work = lab.directory();
     let initrd = work.join("initrd.gz");
     let made = run(Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
         .args(["virtiofs", "--target", "x86_64", "--module-tree"])
@@ -112,10 +112,10 @@ pub fn known_caller(lab: &Lab) {
 
 /// The same line with the archive that this builder packs by itself: init, and modules by number.
 pub fn known_caller_bare(lab: &Lab) {
-    let work = lab.folder();
+    let work = lab.directory();
     let archive = work.join("archive");
     let modules = archive.join("usr/lib/modules");
-    fs::create_dir_all(&modules).expect("a folder");
+    fs::create_dir_all(&modules).expect("a directory");
     fs::copy(bare::init(&work, "x86_64", "overlay,virtiofs"), archive.join("init")).expect("a copy");
     let wanted = ["virtio_pci", "virtiofs", "virtio_console"];
     for (number, module) in bare::modules(&lab.kernel.modules, &wanted).iter().enumerate() {
@@ -125,9 +125,9 @@ pub fn known_caller_bare(lab: &Lab) {
 }
 
 fn boot_known_caller(lab: &Lab, work: &Path, initrd: PathBuf) {
-    let (root, share) = (lab.root(), lab.folder());
+    let (root, share) = (lab.root(), lab.directory());
     let program = share.join("osbuild/vm.py");
-    fs::create_dir(share.join("osbuild")).expect("a folder");
+    fs::create_dir(share.join("osbuild")).expect("a directory");
     fs::write(
         &program,
         "#!/bin/sh\necho pid $$ of $0 with $#\ngrep -E ' (/|/run/mnt/mnt0) ' /proc/mounts\nls -l /proc/1/fd\npoweroff -f\n",
@@ -145,9 +145,9 @@ fn boot_known_caller(lab: &Lab, work: &Path, initrd: PathBuf) {
         ["-object", "memory-backend-memfd,id=m,size=512M,share=on", "-machine", "memory-backend=m"].map(Into::into),
     );
     let mut daemons = Vec::new();
-    for (tag, folder) in [("rootfs", &root), ("mnt0", &share)] {
+    for (tag, directory) in [("rootfs", &root), ("mnt0", &share)] {
         let socket = work.join(tag);
-        daemons.push(start_daemon(folder, &socket));
+        daemons.push(start_daemon(directory, &socket));
         machine.extra.extend(["-chardev".into(), format!("socket,id={tag},path={}", socket.display()).into()]);
         machine.extra.extend(["-device".into(), format!("vhost-user-fs-pci,chardev={tag},tag={tag}").into()]);
     }
@@ -164,17 +164,17 @@ fn boot_known_caller(lab: &Lab, work: &Path, initrd: PathBuf) {
 }
 
 /// Starts virtiofsd with a socket that has a name, and waits until it is there.
-fn start_daemon(folder: &Path, socket: &Path) -> std::process::Child {
+fn start_daemon(directory: &Path, socket: &Path) -> std::process::Child {
     let Daemon { path, kind, .. } = Daemon::find(None).expect("virtiofsd");
     let mut command = Command::new(path);
     command.arg(format!("--socket-path={}", socket.display()));
     match kind {
-        Kind::Own => command.arg("--shared-dir").arg(folder).arg("--sandbox=chroot"),
-        Kind::Qemu => command.args(["-o", &format!("source={}", folder.display()), "-o", "sandbox=chroot"]),
+        Kind::Own => command.arg("--shared-dir").arg(directory).arg("--sandbox=chroot"),
+        Kind::Qemu => command.args(["-o", &format!("source={}", directory.display()), "-o", "sandbox=chroot"]),
     };
     let watched = rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC).expect("inotify");
-    let folder = socket.parent().expect("a folder");
-    rustix::fs::inotify::add_watch(&watched, folder, rustix::fs::inotify::WatchFlags::CREATE).expect("inotify");
+    let directory = socket.parent().expect("a directory");
+    rustix::fs::inotify::add_watch(&watched, directory, rustix::fs::inotify::WatchFlags::CREATE).expect("inotify");
     let child = command.spawn().expect("virtiofsd");
     while !socket.exists() {
         rustix::io::read(&watched, &mut [0; 4096]).expect("inotify");
@@ -201,7 +201,7 @@ pub fn json(lab: &Lab) {
 
 /// A card whose driver is loaded, and a port of the host that leads to a server behind it.
 pub fn network(lab: &Lab) {
-    let (root, work) = (lab.root(), lab.folder());
+    let (root, work) = (lab.root(), lab.directory());
     fs::write(work.join("in"), "from the guest\n").expect("a file");
     let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
     let published = format!("{port}:80");
@@ -224,7 +224,7 @@ pub fn armv6l(lab: &Lab) {
     let cache = initramfs_overlay::cache::open().expect("the cache");
     let kernel =
         sources::kernel_package::debian(target, &cache, sources::Substitute::Allow, &base::progress::Progress::none());
-    let file = lab.folder().join("initrd.gz");
+    let file = lab.directory().join("initrd.gz");
     let made = run(Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
         .args(["virtiofs", "--target", "armv6l", "--json", "--module-tree"])
         .arg(kernel.expect("a kernel").modules)

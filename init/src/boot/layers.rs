@@ -173,8 +173,8 @@ fn load_overlayfs(context: &mut Context<'_>) -> Result<Overlayfs> {
             // A link in the image, `lib` to `usr/lib` say, leads somewhere in the image.
             let mut line = format!("no module in the image's /{place}/{release}");
             match switch_root::resolve(context.kernel, names::IMAGE_DIR, &format!("/{place}/{release}")) {
-                Ok(folder) if !served => {
-                    served = modules::load_from(context.kernel, &context.config.modules, &folder, "overlay")?;
+                Ok(directory) if !served => {
+                    served = modules::load_from(context.kernel, &context.config.modules, &directory, "overlay")?;
                 }
                 Ok(_) => {}
                 Err(end) => {
@@ -210,8 +210,8 @@ fn mount_root(context: &mut Context<'_>, overlayfs: &Overlayfs) -> Result<()> {
     }
     context.make_dir(names::SYSROOT)?;
     with_room(context, &[names::DISCARDED], &mut |kernel| mount_overlay(kernel, &data, overlayfs))?;
-    for folder in MOVED {
-        with_room(context, &[names::DISCARDED], &mut |kernel| make_place(kernel, folder))?;
+    for directory in MOVED {
+        with_room(context, &[names::DISCARDED], &mut |kernel| make_place(kernel, directory))?;
     }
     if context.config.layers.read_only {
         media::make_read_only(context.kernel, names::SYSROOT)?;
@@ -222,9 +222,9 @@ fn mount_root(context: &mut Context<'_>, overlayfs: &Overlayfs) -> Result<()> {
 }
 
 /// Makes the place in the root that one of the api filesystems moves to. A link there would lead the mount elsewhere.
-fn make_place(kernel: &mut dyn Machine, folder: &str) -> Result<()> {
-    media::make_dir(kernel, &[names::SYSROOT, folder].concat(), 0o755).map_err(|error| match error {
-        Error::Io { action: "read", source, .. } => Error::RootUnreadable { path: folder.into(), source },
+fn make_place(kernel: &mut dyn Machine, directory: &str) -> Result<()> {
+    media::make_dir(kernel, &[names::SYSROOT, directory].concat(), 0o755).map_err(|error| match error {
+        Error::Io { action: "read", source, .. } => Error::RootUnreadable { path: directory.into(), source },
         error => error,
     })
 }

@@ -289,27 +289,31 @@ fn prepare(context: &mut Context<'_>, config: &Config, workload: &Workload, host
         identity.process = workload.process;
     }
     let environment = workload.environment(&identity.home, hostname);
-    context.make_dirs(workload.folder())?;
-    let path =
-        find(context.kernel, &name, workload.folder(), workload::variable(&environment, "PATH").unwrap_or_default())?;
-    let directory = workload.folder().into();
+    context.make_dirs(workload.directory())?;
+    let path = find(
+        context.kernel,
+        &name,
+        workload.directory(),
+        workload::variable(&environment, "PATH").unwrap_or_default(),
+    )?;
+    let directory = workload.directory().into();
     let setting = Setting { name, environment, directory, identity, stop: workload.stop() };
     Ok(Program { path, arguments: words.collect(), setting: Some(setting) })
 }
 
 /// Returns the path of the program `name`, searched for as by execvp(3). Skips a path with a link in it that leads nowhere.
-fn find(kernel: &mut dyn Machine, name: &str, folder: &str, path: &str) -> Result<String, Fault> {
+fn find(kernel: &mut dyn Machine, name: &str, directory: &str, path: &str) -> Result<String, Fault> {
     let mut looked = Vec::new();
     let mut candidates = Vec::new();
     if name.starts_with('/') {
         candidates.push(name.to_string());
         looked.push("the root".to_string());
     } else if name.contains('/') {
-        candidates.push(format!("{folder}/{name}"));
-        looked.push(folder.to_string());
+        candidates.push(format!("{directory}/{name}"));
+        looked.push(directory.to_string());
     } else {
         for place in path.split(':') {
-            let place = if place.is_empty() { folder } else { place };
+            let place = if place.is_empty() { directory } else { place };
             candidates.push(format!("{place}/{name}"));
             looked.push(place.to_string());
         }

@@ -18,7 +18,7 @@ pub const ALIVE: u8 = 1;
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Runs `program` to its end, tells its status (as shells count it: 128 + N where signal N ended it) and ends the machine. Comes
-/// back only on a recorder, or where the machine cannot be switched off.
+/// back only on a recorder, or where the machine cannot be powered off.
 ///
 /// # Errors
 /// [`Error::Exec`]: the program would not start. Nothing has been told then.

@@ -3,7 +3,7 @@
 /// The end of a machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Power {
-    /// Switched off.
+    /// Powered off.
     Off,
     /// Started again.
     Reboot,

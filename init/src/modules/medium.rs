@@ -23,7 +23,7 @@ const MOST_BYTES: usize = 64 << 20;
 #[derive(Debug, Clone, Copy)]
 pub struct OnBoot<'a> {
     /// The directory.
-    pub folder: &'a str,
+    pub directory: &'a str,
     /// Its path on the partition, for people.
     pub shown: &'a str,
     /// The partition's device.
@@ -32,16 +32,16 @@ pub struct OnBoot<'a> {
     pub signed: bool,
 }
 
-/// Loads the module `name` from a directory of the image that holds modules of the running kernel: `folder/kernel/…` with a
-/// `modules.dep`, or the file itself right in `folder`. Returns false where there is none.
+/// Loads the module `name` from a directory of the image that holds modules of the running kernel: `directory/kernel/…` with a
+/// `modules.dep`, or the file itself right in `directory`. Returns false where there is none.
 ///
 /// # Errors
 /// The module is there and would not load, or is for another kernel.
-pub fn load_from(kernel: &mut dyn Machine, options: &Options, folder: &str, name: &str) -> Result<bool> {
+pub fn load_from(kernel: &mut dyn Machine, options: &Options, directory: &str, name: &str) -> Result<bool> {
     if options.is_blacklisted(name) {
         return Ok(false);
     }
-    let files = gather(kernel, folder, name, in_image, &mut |kernel, path| {
+    let files = gather(kernel, directory, name, in_image, &mut |kernel, path| {
         let parameters = options.parameters(&path);
         Ok(ModuleFile { path: in_image(kernel, path), parameters, ..ModuleFile::default() })
     })?;
@@ -63,7 +63,7 @@ pub fn load_from_boot(kernel: &mut dyn Machine, options: &Options, place: &OnBoo
         return Ok(false);
     }
     let mut left = MOST_BYTES;
-    let files = gather(kernel, place.folder, name, |_, path| path, &mut |kernel, path| {
+    let files = gather(kernel, place.directory, name, |_, path| path, &mut |kernel, path| {
         let content = read_once(kernel, place, &path, left)?;
         left = left.saturating_sub(content.len());
         let parameters = options.parameters(&path);
@@ -98,7 +98,7 @@ fn read_once(kernel: &mut dyn Machine, place: &OnBoot<'_>, path: &str, most: usi
     if trust::CAN_CHECK && place.signed {
         let signature = [path, ".minisig"].concat();
         trust::check_content(kernel, &content, &signature).map_err(|reason| {
-            let below = path.strip_prefix(place.folder).unwrap_or(path);
+            let below = path.strip_prefix(place.directory).unwrap_or(path);
             Error::ModuleUntrusted { path: [place.shown, below].concat(), device: place.device.into(), reason }
         })?;
     }
@@ -115,12 +115,12 @@ type Take<'a> = &'a mut dyn FnMut(&mut dyn Machine, String) -> Result<ModuleFile
 /// Returns the files of module `name` and of all it needs, in load order. `find` says where the list of all modules is.
 fn gather(
     kernel: &mut dyn Machine,
-    folder: &str,
+    directory: &str,
     name: &str,
     find: fn(&mut dyn Machine, String) -> String,
     take: Take<'_>,
 ) -> Result<Vec<ModuleFile>> {
-    let list = find(kernel, [folder, "/modules.dep"].concat());
+    let list = find(kernel, [directory, "/modules.dep"].concat());
     let length = match kernel.stat(&list) {
         Ok(stat) if stat.kind == Kind::File && stat.size <= LONGEST_LIST => usize::try_from(stat.size).unwrap_or(0),
         Ok(_) => {
@@ -140,11 +140,11 @@ fn gather(
         return Err(refused(&list, format!("it names {path}, which is not below it")));
     }
     if listed.is_empty() {
-        let mut search = Search { folder, seen: Vec::new(), files: Vec::new(), take };
+        let mut search = Search { directory, seen: Vec::new(), files: Vec::new(), take };
         search.visit(kernel, name)?;
         return Ok(search.files);
     }
-    listed.into_iter().map(|path| take(kernel, [folder, "/", &path].concat())).collect()
+    listed.into_iter().map(|path| take(kernel, [directory, "/", &path].concat())).collect()
 }
 
 /// Returns true for a relative path that leads nowhere but down.
@@ -154,7 +154,7 @@ fn is_below(path: &str) -> bool {
 
 /// A search for a module's files without a `modules.dep`: each says itself what it needs.
 struct Search<'a> {
-    folder: &'a str,
+    directory: &'a str,
     seen: Vec<String>,
     files: Vec<ModuleFile>,
     take: Take<'a>,
@@ -167,11 +167,11 @@ impl Search<'_> {
             return Ok(());
         }
         if self.seen.len() >= MOST {
-            return Err(refused(self.folder, format!("{name} is one of more than {MOST} modules that are needed")));
+            return Err(refused(self.directory, format!("{name} is one of more than {MOST} modules that are needed")));
         }
         self.seen.push(name.into());
-        let Some(path) = find_file(kernel, self.folder, name) else { return Ok(()) };
-        let file = (self.take)(kernel, [self.folder, "/", &path].concat())?;
+        let Some(path) = find_file(kernel, self.directory, name) else { return Ok(()) };
+        let file = (self.take)(kernel, [self.directory, "/", &path].concat())?;
         for need in needs(kernel, &file).split(',') {
             self.visit(kernel, need)?;
         }
@@ -192,11 +192,11 @@ fn needs(kernel: &mut dyn Machine, module: &ModuleFile) -> String {
 }
 
 /// Returns where a directory without `modules.dep` keeps a filesystem's module, below it.
-fn find_file(kernel: &mut dyn Machine, folder: &str, name: &str) -> Option<String> {
+fn find_file(kernel: &mut dyn Machine, directory: &str, name: &str) -> Option<String> {
     for place in ["".into(), format!("kernel/fs/{name}/"), format!("kernel/fs/{name}fs/"), "kernel/lib/".into()] {
         for suffix in file::SUFFIXES {
             let path = format!("{place}{name}{suffix}");
-            if exists(kernel, &format!("{folder}/{path}")) {
+            if exists(kernel, &format!("{directory}/{path}")) {
                 return Some(path);
             }
         }
@@ -215,7 +215,7 @@ mod tests {
         for (path, node) in files {
             kernel.files.insert(format!("b/{path}"), node.clone());
         }
-        let place = OnBoot { folder: "/b", shown: "modules/6.1.0", device: "/dev/vda1", signed: false };
+        let place = OnBoot { directory: "/b", shown: "modules/6.1.0", device: "/dev/vda1", signed: false };
         let outcome = load_from_boot(&mut kernel, &Options::default(), &place, "squashfs");
         (outcome, kernel.record)
     }

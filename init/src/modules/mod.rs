@@ -31,7 +31,7 @@ use options::Options;
 /// The modules baked into the image for the running kernel, and which of them are loaded.
 #[derive(Debug, Default)]
 pub struct Modules {
-    folder: String,
+    directory: String,
     index: Index,
     /// Positions in the index of what was asked of the kernel, and of what it refused.
     loaded: Vec<usize>,
@@ -49,10 +49,10 @@ impl Modules {
     /// Looks for modules of the running kernel below `/lib/modules`. None there is no error: the kernel may have all it needs.
     pub fn open(kernel: &mut dyn Machine, options: &Options) -> Self {
         let release = release(kernel);
-        let folder = ["/", names::MODULES_DIR, "/", &release].concat();
+        let directory = ["/", names::MODULES_DIR, "/", &release].concat();
         let processors = hardware::processors(kernel);
-        let mut modules = Self { folder, options: options.clone(), processors, release, ..Self::default() };
-        match read_file(kernel, &[&modules.folder, "/", module_index::FILE_NAME].concat()) {
+        let mut modules = Self { directory, options: options.clone(), processors, release, ..Self::default() };
+        match read_file(kernel, &[&modules.directory, "/", module_index::FILE_NAME].concat()) {
             Ok(bytes) => {
                 modules.listed = true;
                 match Index::parse(&String::from_utf8_lossy(&bytes)) {
@@ -85,7 +85,7 @@ impl Modules {
 
     /// Returns true once the index was looked for.
     pub fn is_open(&self) -> bool {
-        !self.folder.is_empty()
+        !self.directory.is_empty()
     }
 
     /// Returns the number of modules that are baked in.
@@ -101,8 +101,8 @@ impl Modules {
         if !self.listed {
             return Ok(());
         }
-        kernel.write(&[&self.folder, "/modules.dep"].concat(), lists::dependencies(&self.index).as_bytes())?;
-        kernel.write(&[&self.folder, "/modules.alias"].concat(), lists::aliases(&self.index).as_bytes())
+        kernel.write(&[&self.directory, "/modules.dep"].concat(), lists::dependencies(&self.index).as_bytes())?;
+        kernel.write(&[&self.directory, "/modules.alias"].concat(), lists::aliases(&self.index).as_bytes())
     }
 
     /// Says so where what is baked in is for other kernels than the one that runs.
@@ -267,7 +267,7 @@ impl Modules {
 
     /// Returns the places where a module was looked for, a line each, for the failure card.
     pub fn places(&self) -> Vec<String> {
-        let mut place = format!("no module in this image's {}", self.folder);
+        let mut place = format!("no module in this image's {}", self.directory);
         if !self.other_kernels.is_empty() {
             place.push_str(&format!(" (what it has is for kernel {})", self.other_kernels.join(", ")));
         }
@@ -304,7 +304,7 @@ impl Modules {
             .iter()
             .filter_map(|position| self.index.modules.get(*position))
             .map(|module| ModuleFile {
-                path: [&self.folder, "/", &module.path].concat(),
+                path: [&self.directory, "/", &module.path].concat(),
                 parameters: self.options.parameters(&module.path),
                 after: plan
                     .iter()

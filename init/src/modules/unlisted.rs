@@ -46,8 +46,8 @@ pub fn load(kernel: &mut dyn Machine, options: &Options, places: &[Place], debug
             _ if is_one => {}
             Place::Flat => collect(kernel, &usual, &mut files, 0),
             Place::Release => {
-                let folder = [&usual, "/", &release(kernel)].concat();
-                collect(kernel, &folder, &mut files, DEEPEST);
+                let directory = [&usual, "/", &release(kernel)].concat();
+                collect(kernel, &directory, &mut files, DEEPEST);
             }
         }
     }
@@ -97,13 +97,13 @@ fn log_failure(kernel: &mut dyn Machine, file: &ModuleFile, source: std::io::Err
     kernel.log(Level::Info, &error.with_cause());
 }
 
-/// Adds the module files in `folder`, and down to so many levels below it, by name; not many more than [`MOST`].
-fn collect(kernel: &mut dyn Machine, folder: &str, files: &mut Vec<String>, levels: u32) {
-    for name in kernel.list(folder).unwrap_or_default() {
+/// Adds the module files in `directory`, and down to so many levels below it, by name; not many more than [`MOST`].
+fn collect(kernel: &mut dyn Machine, directory: &str, files: &mut Vec<String>, levels: u32) {
+    for name in kernel.list(directory).unwrap_or_default() {
         if files.len() > MOST {
             return;
         }
-        let path = [folder, "/", name.as_str()].concat();
+        let path = [directory, "/", name.as_str()].concat();
         match kernel.stat(&path).map(|stat| stat.kind) {
             Ok(Kind::Directory) if levels > 0 => collect(kernel, &path, files, levels.saturating_sub(1)),
             Ok(Kind::File | Kind::Symlink) if file::is_module(&name) => files.push(path),

@@ -64,7 +64,7 @@ pub enum Error {
     },
     /// A directory to include that has nothing in it.
     #[error("{} is empty, so there is nothing to include", path.display())]
-    EmptyFolder {
+    EmptyDirectory {
         /// The directory on the host.
         path: PathBuf,
     },

@@ -49,18 +49,18 @@ pub struct Extracted {
 /// Refusals that are kept as sentences.
 pub const SHOWN: usize = 20;
 
-/// Unpacks an initramfs into the directory `folder`, which is made. As root it keeps owners and makes devices, else everything is the
+/// Unpacks an initramfs into the directory `directory`, which is made. As root it keeps owners and makes devices, else everything is the
 /// user's own, without setuid and setgid. Interrupted, it takes a directory that it made away again.
 ///
 /// # Errors
 /// [`Error::Damaged`] and [`Error::NotInitramfs`] for the file, [`Error::Base`] where the directory cannot be written.
-pub fn extract(reader: impl Read, path: &Path, folder: &Path) -> Result<Extracted> {
-    let made = (!folder.exists()).then(|| cleanup::TempPath::new(folder));
-    std::fs::create_dir_all(folder).at("create", folder)?;
-    let root = open(folder, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+pub fn extract(reader: impl Read, path: &Path, directory: &Path) -> Result<Extracted> {
+    let made = (!directory.exists()).then(|| cleanup::TempPath::new(directory));
+    std::fs::create_dir_all(directory).at("create", directory)?;
+    let root = open(directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
     let mut extraction = Extraction {
-        root: root.map_err(io::Error::from).at("open", folder)?,
-        folder: folder.to_owned(),
+        root: root.map_err(io::Error::from).at("open", directory)?,
+        directory: directory.to_owned(),
         privileged: rustix::process::geteuid().is_root(),
         archive: 0,
         first_names: HashMap::new(),
@@ -72,14 +72,14 @@ pub fn extract(reader: impl Read, path: &Path, folder: &Path) -> Result<Extracte
     // What was unpacked before a defect is as whole as it can be.
     extraction.finish_directories();
     if made.is_some() && matches!(outcome, Err(Error::NotInitramfs { .. })) {
-        let _ = std::fs::remove_dir(folder);
+        let _ = std::fs::remove_dir(directory);
     }
     outcome.map(|()| extraction.told)
 }
 
 struct Extraction {
     root: OwnedFd,
-    folder: PathBuf,
+    directory: PathBuf,
     privileged: bool,
     archive: u64,
     /// The first name of each set of hard links of this archive.
@@ -282,7 +282,7 @@ impl Extraction {
     fn refuse(&mut self, name: &[u8], errno: Errno) -> Result<()> {
         // A full disk or a broken one will not do better with the next entry.
         if matches!(errno, Errno::NOSPC | Errno::IO | Errno::ROFS | Errno::DQUOT) {
-            return Err(io::Error::from(errno)).at("write", &self.folder).map_err(Error::from);
+            return Err(io::Error::from(errno)).at("write", &self.directory).map_err(Error::from);
         }
         let reason = match errno {
             Errno::XDEV => "its name leads out of the root".to_owned(),
@@ -322,7 +322,7 @@ impl Visit for Extraction {
         match self.open.as_mut().map(|open| &mut open.content) {
             Some(Content::File(file)) => {
                 self.told.bytes += piece.len() as u64;
-                Ok(file.write_all(piece).at("write", &self.folder)?)
+                Ok(file.write_all(piece).at("write", &self.directory)?)
             }
             // A longer one is refused by the system, whatever it is.
             Some(Content::Target(target)) if target.len() <= PATH_MAX => {

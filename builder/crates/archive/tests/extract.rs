@@ -19,8 +19,8 @@ mod described;
 
 use described::described;
 
-fn sh(folder: &Path, script: &str) {
-    let output = Command::new("sh").args(["-ec", script]).current_dir(folder).output().unwrap();
+fn sh(directory: &Path, script: &str) {
+    let output = Command::new("sh").args(["-ec", script]).current_dir(directory).output().unwrap();
     assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -29,14 +29,14 @@ fn is_root() -> bool {
 }
 
 /// Makes a root with everything in it, and its archive as `cpio` and `find` make it.
-fn make(folder: &Path) {
+fn make(directory: &Path) {
     let owners = if is_root() {
         "chown 5:6 root/etc root/etc/a; chown -h 7:8 root/sbin; mknod root/dev/null c 1 3; mknod root/dev/sda b 8 0; chmod 640 root/dev/sda"
     } else {
         ":"
     };
     sh(
-        folder,
+        directory,
         &format!(
             "mkdir -p root/etc root/usr/bin root/usr/lib root/dev root/run root/early/kernel/x86/microcode
              echo hello > root/etc/a; ln root/etc/a root/etc/b; ln root/etc/a root/usr/c; printf '' > root/etc/empty
@@ -54,20 +54,20 @@ fn make(folder: &Path) {
     );
 }
 
-fn by_cpio(folder: &Path, archives: &[&str], into: &str) {
+fn by_cpio(directory: &Path, archives: &[&str], into: &str) {
     let parts = archives.iter().map(|archive| format!("cpio -idm --quiet < ../{archive};")).collect::<String>();
-    sh(folder, &format!("mkdir {into}; cd {into}; umask 0; {parts}"));
+    sh(directory, &format!("mkdir {into}; cd {into}; umask 0; {parts}"));
 }
 
-fn ours(folder: &Path, file: &str, into: &str) -> Extracted {
-    let path = folder.join(file);
-    extract(fs::File::open(&path).unwrap(), &path, &folder.join(into)).unwrap()
+fn ours(directory: &Path, file: &str, into: &str) -> Extracted {
+    let path = directory.join(file);
+    extract(fs::File::open(&path).unwrap(), &path, &directory.join(into)).unwrap()
 }
 
 #[test]
 fn it_is_as_cpio_unpacks_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
     make(at);
     for (number, (name, file)) in [
         ("initramfs-tools'", "cat early main.zst > f"),
@@ -123,12 +123,12 @@ fn entry(name: &str, mode: u32, inode: u32, links: u32, content: &[u8]) -> Vec<u
 
 const FILE: u32 = 0o100_644;
 const LINK: u32 = 0o120_777;
-const FOLDER: u32 = 0o040_755;
+const DIRECTORY: u32 = 0o040_755;
 
 #[test]
 fn nothing_gets_out() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
     let outside = at.join("outside");
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("precious"), "precious").unwrap();
@@ -150,7 +150,7 @@ fn nothing_gets_out() {
         entry("first", LINK, 11, 1, precious.as_bytes()),
         entry("second", FILE, 10, 2, b"bad"),
         // A directory that is replaced by a link before its mode is set.
-        entry("dir", FOLDER, 12, 1, b""),
+        entry("dir", DIRECTORY, 12, 1, b""),
         entry("up/dir", 0o040_000, 13, 1, b""),
         entry("dir/sub", 0o040_000, 14, 1, b""),
         entry("proc", LINK, 15, 1, b"/proc/self/root"),
@@ -169,8 +169,8 @@ fn nothing_gets_out() {
 
 #[test]
 fn links_that_were_there_are_not_written_through() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path();
     fs::write(at.join("precious"), "precious").unwrap();
     fs::create_dir(at.join("in")).unwrap();
     symlink("../precious", at.join("in/file")).unwrap();
@@ -184,15 +184,15 @@ fn links_that_were_there_are_not_written_through() {
 
 #[test]
 fn what_came_before_the_damage_is_there() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let whole = [entry("ro", 0o040_500, 1, 1, b""), entry("ro/a", FILE, 2, 1, b"all"), entry("b", FILE, 3, 1, b"rest")];
     let whole = whole.concat();
-    let error = extract(&whole[..whole.len() - 3], Path::new("x"), folder.path()).unwrap_err();
+    let error = extract(&whole[..whole.len() - 3], Path::new("x"), directory.path()).unwrap_err();
     assert!(matches!(&error, Error::Damaged { what, .. } if what.contains("in `b`")), "{error}");
-    assert_eq!(fs::read_to_string(folder.path().join("ro/a")).unwrap(), "all");
-    assert_eq!(fs::metadata(folder.path().join("ro")).unwrap().permissions().mode() & 0o777, 0o500);
+    assert_eq!(fs::read_to_string(directory.path().join("ro/a")).unwrap(), "all");
+    assert_eq!(fs::metadata(directory.path().join("ro")).unwrap().permissions().mode() & 0o777, 0o500);
     for bytes in [&b"hello"[..], b""] {
-        assert!(matches!(extract(bytes, Path::new("x"), folder.path()), Err(Error::NotInitramfs { .. })));
+        assert!(matches!(extract(bytes, Path::new("x"), directory.path()), Err(Error::NotInitramfs { .. })));
     }
 }
 
@@ -215,14 +215,14 @@ fn a_large_file_passes_through_little_memory() {
     let mut head = entry("large", FILE, 1, 1, b"");
     let size: u32 = 1 << 30;
     head[54..62].copy_from_slice(format!("{size:08x}").as_bytes());
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let peak = || -> u64 {
         let status = fs::read_to_string("/proc/self/status").unwrap();
         let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap().to_owned();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
     let before = peak();
-    let told = extract(Large(io::Cursor::new(head), 64 << 20), Path::new("x"), folder.path());
+    let told = extract(Large(io::Cursor::new(head), 64 << 20), Path::new("x"), directory.path());
     assert!(matches!(told, Err(Error::Damaged { .. })), "{told:?}");
     assert!(peak() - before < 20_000, "{} KiB", peak() - before);
 }

@@ -101,13 +101,13 @@ fn cpio_unpacks_it() {
     if !installed("cpio") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         let _ = writeln!(io::stderr(), "SKIPPED: only root can unpack device nodes");
         return;
     }
-    run(Command::new("cpio").args(["-idm", "--quiet"]).current_dir(folder.path()), &bytes());
-    let at = |name: &str| folder.path().join(name);
+    run(Command::new("cpio").args(["-idm", "--quiet"]).current_dir(directory.path()), &bytes());
+    let at = |name: &str| directory.path().join(name);
     let look = |name: &str| fs::symlink_metadata(at(name)).unwrap();
     assert_eq!(fs::read(at("bin/zcat")).unwrap(), b"busybox".repeat(1000));
     assert_eq!((look("a").ino(), look("a").nlink()), (look("bin/zcat").ino(), 3));
@@ -119,9 +119,9 @@ fn cpio_unpacks_it() {
     assert!(look("dev/console").file_type().is_char_device());
     assert!(look("run/pipe").file_type().is_fifo());
 
-    // And back: what was unpacked is the same tree, with the modes that a user's folder gets.
+    // And back: what was unpacked is the same tree, with the modes that a user's directory gets.
     let mut again = Tree::new();
-    again.include(folder.path(), OnConflict::Refuse).unwrap();
+    again.include(directory.path(), OnConflict::Refuse).unwrap();
     let names = |tree: &Tree| tree.iter().map(|node| (node.path.to_vec(), tree.links(&node))).collect::<Vec<_>>();
     assert_eq!(names(&again), names(&tree()));
     let mut bytes = Vec::new();
@@ -134,15 +134,15 @@ fn an_archive_of_gnu_cpio_reads_the_same() {
     if !installed("cpio") || !installed("find") {
         return;
     }
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     fs::create_dir(at("dir")).unwrap();
     fs::write(at("dir/file"), "content").unwrap();
     fs::hard_link(at("dir/file"), at("again")).unwrap();
     std::os::unix::fs::symlink("dir/file", at("link")).unwrap();
-    let names = run(Command::new("find").args([".", "-print0"]).current_dir(folder.path()), b"");
+    let names = run(Command::new("find").args([".", "-print0"]).current_dir(directory.path()), b"");
     let archive =
-        run(Command::new("cpio").args(["-o", "-0", "-H", "newc", "--quiet"]).current_dir(folder.path()), &names);
+        run(Command::new("cpio").args(["-o", "-0", "-H", "newc", "--quiet"]).current_dir(directory.path()), &names);
     let contents = initramfs_overlay_archive::listing::read(archive.as_slice(), Path::new("x")).unwrap();
     assert_eq!((contents.problems, contents.notes), (vec![], vec![]));
     let mut found: Vec<_> = contents
@@ -150,7 +150,7 @@ fn an_archive_of_gnu_cpio_reads_the_same() {
         .iter()
         .map(|file| (file.record.path.text.as_str(), file.record.hard_link.is_some(), file.record.size))
         .collect();
-    // In the order of the folder, which is the filesystem's: the first of the two names has the content.
+    // In the order of the directory, which is the filesystem's: the first of the two names has the content.
     found.sort_unstable_by_key(|(_, is_link, size)| (*is_link, *size));
     let (links, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, is_link, _)| *is_link);
     assert_eq!(links.len(), 1);

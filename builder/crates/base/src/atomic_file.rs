@@ -125,8 +125,8 @@ mod tests {
 
     #[test]
     fn the_old_file_stays_until_the_new_one_is_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("out");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out");
         fs::write(&path, "old").unwrap();
 
         let mut output = AtomicFile::create(&path).unwrap();
@@ -134,24 +134,24 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"old");
         drop(output);
         assert_eq!(fs::read(&path).unwrap(), b"old");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was left beside it");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "something was left beside it");
 
         write_file(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 
     #[test]
     fn the_name_of_a_directory_is_refused_before_anything_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = AtomicFile::create(folder.path().join("out/")).unwrap_err();
+        let directory = tempfile::tempdir().unwrap();
+        let error = AtomicFile::create(directory.path().join("out/")).unwrap_err();
         assert!(crate::in_one_line(&error).ends_with("is a directory"), "{error:?}");
     }
 
     #[test]
     fn a_link_is_followed_and_stays_a_link() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, link) = (folder.path().join("out"), folder.path().join("link"));
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("out"), directory.path().join("link"));
         fs::write(&path, "old").unwrap();
         symlink("out", &link).unwrap();
         write_file(&link, b"new").unwrap();
@@ -161,17 +161,17 @@ mod tests {
 
     #[test]
     fn what_is_no_file_is_not_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(write_file(folder.path(), b"x").is_err());
+        let directory = tempfile::tempdir().unwrap();
+        assert!(write_file(directory.path(), b"x").is_err());
         assert!(write_file("/dev/null", b"x").is_err());
-        assert!(write_file(folder.path().join("missing/out"), b"x").is_err());
+        assert!(write_file(directory.path().join("missing/out"), b"x").is_err());
     }
 
     #[test]
     fn a_failed_write_names_the_file() {
         // /dev/full cannot be renamed over, so stand in for a full disk with the error itself.
-        let folder = tempfile::tempdir().unwrap();
-        let output = AtomicFile::create(folder.path().join("out")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let output = AtomicFile::create(directory.path().join("out")).unwrap();
         let error = output.name_error(std::io::ErrorKind::StorageFull.into());
         assert!(error.to_string().contains("out"), "{error}");
     }

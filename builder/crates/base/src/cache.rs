@@ -1,8 +1,8 @@
-//! The folder where everything is kept that was fetched or built once: `<room>/<key>/`, a key naming versions and
+//! The directory where everything is kept that was fetched or built once: `<room>/<key>/`, a key naming versions and
 //! digests, so nothing in it is ever stale. An entry is made beside its name and renamed when it is whole; a list of
-//! what it holds is written last, and an entry that does not match its list is made again. The folder can be copied to
+//! what it holds is written last, and an entry that does not match its list is made again. The directory can be copied to
 //! a machine without a network. This module does not know what the entries are, and where
-//! the folder is says who opens it.
+//! the directory is says who opens it.
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +28,7 @@ const READERS: &str = ".readers.lock";
 /// The end of the name of a file that an entry will be made of, kept when its making is interrupted.
 pub const PARTIAL: &str = ".partial";
 
-/// The cache folder.
+/// The cache directory.
 #[derive(Debug, Clone)]
 pub struct Cache {
     root: PathBuf,
@@ -59,26 +59,26 @@ pub enum Check<'a> {
 }
 
 impl Cache {
-    /// Returns the cache in the folder `root`, which need not exist yet.
+    /// Returns the cache in the directory `root`, which need not exist yet.
     pub fn at(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
     }
 
-    /// Returns the folder itself.
+    /// Returns the directory itself.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Returns a folder that belongs to one program (apt, Zig) and looks after itself. Made if it is not there.
+    /// Returns a directory that belongs to one program (apt, Zig) and looks after itself. Made if it is not there.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn room(&self, name: &str) -> Result<PathBuf> {
-        let folder = self.root.join(name);
+        let directory = self.root.join(name);
         // Whatever the umask: see `owner`.
-        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(&folder);
-        made.at("create", &folder)?;
-        Ok(folder)
+        let made = fs::DirBuilder::new().recursive(true).mode(0o755).create(&directory);
+        made.at("create", &directory)?;
+        Ok(directory)
     }
 
     /// Returns the entry `key` of `room` if it is there and whole.
@@ -103,27 +103,27 @@ impl Cache {
         if let Some(entry) = self.find(room, key, check) {
             return Ok(entry);
         }
-        let folder = self.room(room)?;
-        let lock_file = folder.join(format!(".{key}.lock"));
+        let directory = self.room(room)?;
+        let lock_file = directory.join(format!(".{key}.lock"));
         let lock = File::create(&lock_file).at("create", &lock_file)?;
         lock.lock().at("lock", &lock_file)?;
         if let Some(entry) = self.find(room, key, check) {
             return Ok(entry);
         }
         // The name is fixed, so what a killed build left behind is taken away by the next one.
-        let part = folder.join(format!(".{key}.part"));
+        let part = directory.join(format!(".{key}.part"));
         let _unfinished = [&part, &lock_file].map(TempPath::new);
         remove(&part)?;
         fs::create_dir(&part).at("create", &part)?;
         if let Err(error) = make(&part).and_then(|()| Ok(write_list(&part, check)?)) {
-            // The first error is the one to tell; a folder left here is removed by the next build.
+            // The first error is the one to tell; a directory left here is removed by the next build.
             let _ = fs::remove_dir_all(&part);
             let _ = fs::remove_file(&lock_file);
             return Err(error);
         }
-        let entry = folder.join(key);
+        let entry = directory.join(key);
         remove(&entry)?;
-        fs::rename(&part, &entry).at("rename the finished folder to", &entry)?;
+        fs::rename(&part, &entry).at("rename the finished directory to", &entry)?;
         // Removed while it is held: whoever waits for it holds a file without a name, finds the entry and is done.
         let _ = fs::remove_file(&lock_file);
         Ok(entry)
@@ -142,8 +142,8 @@ impl Cache {
     /// # Errors
     /// [`Error::Io`].
     pub fn prune(&self, room: &str, prefix: &str, kept: usize) -> Result<()> {
-        let folder = self.root.join(room);
-        let Ok(entries) = fs::read_dir(&folder) else { return Ok(()) };
+        let directory = self.root.join(room);
+        let Ok(entries) = fs::read_dir(&directory) else { return Ok(()) };
         let mut found: Vec<_> = entries
             .filter_map(|entry| {
                 let entry = entry.ok()?;
@@ -171,12 +171,12 @@ impl Cache {
     /// # Errors
     /// [`Error::Io`].
     pub fn shrink(&self, room: &str, max: u64, recent: Duration) -> Result<Option<Shrunk>> {
-        let folder = self.root.join(room);
+        let directory = self.root.join(room);
         let mut shrunk = Shrunk::default();
-        if !folder.exists() {
+        if !directory.exists() {
             return Ok(Some(shrunk));
         }
-        let readers = folder.join(READERS);
+        let readers = directory.join(READERS);
         let lock = File::create(&readers).at("create", &readers)?;
         match lock.try_lock() {
             Err(TryLockError::WouldBlock) => return Ok(None),
@@ -184,8 +184,8 @@ impl Cache {
             Ok(()) => {}
         }
         let mut entries = Vec::new();
-        for entry in fs::read_dir(&folder).at("read", &folder)? {
-            let path = entry.at("read", &folder)?.path();
+        for entry in fs::read_dir(&directory).at("read", &directory)? {
+            let path = entry.at("read", &directory)?.path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
             if name.starts_with('.') {
                 if name.ends_with(".part") {
@@ -258,23 +258,23 @@ fn is_whole(entry: &Path, check: Check<'_>) -> bool {
     })
 }
 
-/// Lists what `folder` holds, makes all of it durable, and writes the list.
-fn write_list(folder: &Path, check: Check<'_>) -> Result<()> {
+/// Lists what `directory` holds, makes all of it durable, and writes the list.
+fn write_list(directory: &Path, check: Check<'_>) -> Result<()> {
     if let Check::Pinned(pin) = check {
-        return pin.confirm(folder);
+        return pin.confirm(directory);
     }
     let mut files = BTreeMap::new();
-    for item in walkdir::WalkDir::new(folder).min_depth(1) {
+    for item in walkdir::WalkDir::new(directory).min_depth(1) {
         let item = item.map_err(|error| Error::Io {
             action: "read",
-            path: error.path().unwrap_or(folder).to_owned(),
+            path: error.path().unwrap_or(directory).to_owned(),
             source: error.into(),
         })?;
         if item.file_type().is_dir() {
             continue;
         }
         let path = item.path();
-        let Some(name) = path.strip_prefix(folder).ok().and_then(Path::to_str) else {
+        let Some(name) = path.strip_prefix(directory).ok().and_then(Path::to_str) else {
             return Err(io::Error::from(io::ErrorKind::InvalidFilename)).at("list", path);
         };
         let metadata = path.symlink_metadata().at("read", path)?;
@@ -285,7 +285,7 @@ fn write_list(folder: &Path, check: Check<'_>) -> Result<()> {
         let stamp = (check == Check::Stamps).then(|| stamp(&metadata));
         files.insert(name.to_owned(), Listed { size: metadata.len(), sha256, stamp });
     }
-    let path = folder.join(LIST);
+    let path = directory.join(LIST);
     let text = serde_json::to_vec(&List { files, pinned: None }).map_err(io::Error::from).at("write", &path)?;
     let mut file = File::create(&path).at("write", &path)?;
     file.write_all(&text).and_then(|()| file.sync_all()).at("write", &path)

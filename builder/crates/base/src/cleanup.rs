@@ -1,4 +1,4 @@
-//! The end of a command that is interrupted (SIGINT, SIGTERM, SIGHUP, SIGQUIT): the programs that it started are ended, files and folders
+//! The end of a command that is interrupted (SIGINT, SIGTERM, SIGHUP, SIGQUIT): the programs that it started are ended, files and directories
 //! in the making are deleted, and its status is 128 and the signal's number, as shells have it. Nothing else is ever deleted from here.
 
 use std::{
@@ -32,7 +32,7 @@ fn locked<T>(mutex: &'static Mutex<T>) -> MutexGuard<'static, T> {
 pub struct TempPath(PathBuf);
 
 impl TempPath {
-    /// Notes a file or folder.
+    /// Notes a file or directory.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         let path = path.into();
         // Wherever the program changes to meanwhile.
@@ -51,15 +51,15 @@ impl Drop for TempPath {
     }
 }
 
-/// A folder for files in between, deleted when it is dropped and when the program is interrupted.
+/// A directory for files in between, deleted when it is dropped and when the program is interrupted.
 #[derive(Debug)]
 pub struct TempDir {
-    folder: tempfile::TempDir,
+    directory: tempfile::TempDir,
     _unfinished: TempPath,
 }
 
 impl TempDir {
-    /// Makes a folder whose name begins with `prefix`, in `parent` or where temporary files go.
+    /// Makes a directory whose name begins with `prefix`, in `parent` or where temporary files go.
     ///
     /// # Errors
     /// [`crate::Error::Io`].
@@ -67,21 +67,23 @@ impl TempDir {
         let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
         // An interruption waits until it is noted.
         let mut all = locked(&UNFINISHED);
-        let folder =
-            tempfile::Builder::new().prefix(prefix).tempdir_in(&parent).at("make a folder for the work in", parent)?;
-        let path = std::path::absolute(folder.path()).unwrap_or_else(|_| folder.path().to_owned());
+        let directory = tempfile::Builder::new()
+            .prefix(prefix)
+            .tempdir_in(&parent)
+            .at("make a directory for the work in", parent)?;
+        let path = std::path::absolute(directory.path()).unwrap_or_else(|_| directory.path().to_owned());
         all.push(path.clone());
-        Ok(Self { folder, _unfinished: TempPath(path) })
+        Ok(Self { directory, _unfinished: TempPath(path) })
     }
 
     /// Returns the directory's path.
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.directory.path()
     }
 
     /// Leaves it to the user.
     pub fn keep(self) -> PathBuf {
-        self.folder.keep()
+        self.directory.keep()
     }
 }
 

@@ -106,8 +106,8 @@ mod tests {
 
     #[test]
     fn names_of_temporary_files_are_not_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let gone = folder.path().join("gone");
+        let directory = tempfile::tempdir().unwrap();
+        let gone = directory.path().join("gone");
         let error = tempfile::Builder::new().prefix("secret").tempdir_in(&gone).at("create", "out").unwrap_err();
         let said = in_one_line(&error);
         assert!(said.starts_with("cannot create out: No such file") && !said.contains("secret"), "{said}");

@@ -25,10 +25,10 @@ pub struct Program {
 pub const MKSQUASHFS: Program = Program { name: "mksquashfs", package: "squashfs-tools" };
 
 /// The directories of administrators' programs on Debian. They are not in the `PATH` of ordinary users.
-const ADMINISTRATORS_FOLDERS: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+const ADMINISTRATORS_DIRECTORIES: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 impl Program {
-    /// Returns the program's file: the first in `PATH`, then in the administrators' folders.
+    /// Returns the program's file: the first in `PATH`, then in the administrators' directories.
     pub fn locate(&self) -> Option<PathBuf> {
         locate(self.name)
     }
@@ -79,11 +79,11 @@ fn name_of(command: &Command) -> PathBuf {
     PathBuf::from(tethered.unwrap_or(command.get_program()))
 }
 
-/// Returns the first executable `name` in `PATH` or the administrators' folders.
+/// Returns the first executable `name` in `PATH` or the administrators' directories.
 pub fn locate(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let folders = env::split_paths(&path).chain(ADMINISTRATORS_FOLDERS.iter().map(PathBuf::from));
-    folders.map(|folder| folder.join(name)).find(|file| is_executable(file))
+    let directories = env::split_paths(&path).chain(ADMINISTRATORS_DIRECTORIES.iter().map(PathBuf::from));
+    directories.map(|directory| directory.join(name)).find(|file| is_executable(file))
 }
 
 fn is_executable(file: &Path) -> bool {
@@ -207,8 +207,8 @@ mod tests {
 
     #[test]
     fn a_long_log_ends_in_the_message_and_stays_in_its_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let log = folder.path().join("log");
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
         let mut command = Program { name: "sh", package: "dash" }.command().unwrap();
         let error = run_logged(command.args(["-c", "seq 100; exit 1"]), "counting", &log).unwrap_err();
         assert_eq!(error.to_string(), "counting failed (exit status: 1)");

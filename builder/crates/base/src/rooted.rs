@@ -53,8 +53,8 @@ mod tests {
 
     #[test]
     fn links_are_followed_inside_the_root() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
         std::fs::create_dir_all(root.join("usr/sbin")).unwrap();
         std::fs::write(root.join("usr/sbin/runit"), "").unwrap();
         symlink("usr/sbin", root.join("sbin")).unwrap();

@@ -47,7 +47,7 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
     /// A directory.
-    Folder,
+    Directory,
     /// A file with the bytes of another one.
     File {
         /// The file that holds the bytes.
@@ -79,9 +79,9 @@ pub enum Kind {
 }
 
 impl Entry {
-    /// Returns a folder of root's with mode 0755.
-    pub fn folder(path: impl Into<Vec<u8>>) -> Self {
-        Self { path: path.into(), mode: 0o755, uid: 0, gid: 0, kind: Kind::Folder, attributes: Vec::new() }
+    /// Returns a directory of root's with mode 0755.
+    pub fn directory(path: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), mode: 0o755, uid: 0, gid: 0, kind: Kind::Directory, attributes: Vec::new() }
     }
 
     /// Returns a file of root's with mode 0644.
@@ -99,7 +99,7 @@ impl Entry {
         String::from_utf8_lossy(&self.path).into_owned()
     }
 
-    /// Puts the entry into the folder `parent`.
+    /// Puts the entry into the directory `parent`.
     #[must_use]
     pub fn below(mut self, parent: &[u8]) -> Self {
         self.path = [parent, b"/", &self.path].concat();
@@ -110,33 +110,33 @@ impl Entry {
     }
 }
 
-/// Reads everything below the folder that `option` names.
+/// Reads everything below the directory that `option` names.
 ///
 /// # Errors
 /// As [`read`], and [`Error::Usage`] for an empty one.
-pub fn read_given(option: &str, folder: &Path, owner: Owner) -> Result<Vec<Entry>> {
-    let entries = read(folder, owner)?;
+pub fn read_given(option: &str, directory: &Path, owner: Owner) -> Result<Vec<Entry>> {
+    let entries = read(directory, owner)?;
     if entries.is_empty() {
-        return Err(Error::Usage(format!("{option} {}: it is empty, so nothing would be put in", folder.display())));
+        return Err(Error::Usage(format!("{option} {}: it is empty, so nothing would be put in", directory.display())));
     }
     Ok(entries)
 }
 
-/// Reads everything below `folder`, sorted by path.
+/// Reads everything below `directory`, sorted by path.
 ///
 /// # Errors
 /// [`Error::Io`] where something cannot be read, [`Error::Usage`] for a socket.
-pub fn read(folder: &Path, owner: Owner) -> Result<Vec<Entry>> {
+pub fn read(directory: &Path, owner: Owner) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     let mut seen: BTreeMap<(u64, u64), Vec<u8>> = BTreeMap::new();
-    for item in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
+    for item in WalkDir::new(directory).min_depth(1).sort_by_file_name() {
         let item = item.map_err(|error| {
-            let path = error.path().unwrap_or(folder).to_owned();
+            let path = error.path().unwrap_or(directory).to_owned();
             let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of links"));
             base::Error::Io { action: "read", path, source }
         })?;
         let source = item.path();
-        let path = source.strip_prefix(folder).unwrap_or(source).as_os_str().as_bytes().to_vec();
+        let path = source.strip_prefix(directory).unwrap_or(source).as_os_str().as_bytes().to_vec();
         let metadata = source.symlink_metadata().at("read", source)?;
         let inode = (metadata.dev(), metadata.ino());
         let kind = match seen.get(&inode) {
@@ -156,7 +156,7 @@ pub fn read(folder: &Path, owner: Owner) -> Result<Vec<Entry>> {
 fn kind(source: &Path, metadata: &Metadata) -> Result<Kind> {
     let file_type = metadata.file_type();
     Ok(if file_type.is_dir() {
-        Kind::Folder
+        Kind::Directory
     } else if file_type.is_file() {
         // Opened here so that an unreadable file is named before anything is made.
         std::fs::File::open(source).at("open", source)?;
@@ -213,7 +213,7 @@ pub fn digest(entries: &[Entry], digest: &mut Sha256) -> Result<()> {
         field(&entry.path);
         field(format!("{:o} {} {}", entry.mode, entry.uid, entry.gid).as_bytes());
         match &entry.kind {
-            Kind::Folder => field(b"folder"),
+            Kind::Directory => field(b"folder"),
             Kind::File { source, .. } => field(&file_digest(source)?),
             Kind::Link { target } => field(target),
             Kind::SameAs { path } => field(path),
@@ -241,9 +241,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_read_in_order_with_links_and_odd_names() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
+    fn a_directory_is_read_in_order_with_links_and_odd_names() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
         std::fs::create_dir(root.join("b")).unwrap();
         std::fs::write(root.join("b/file"), "text").unwrap();
         std::fs::hard_link(root.join("b/file"), root.join("b/other")).unwrap();
@@ -257,20 +257,20 @@ mod tests {
     }
 
     #[test]
-    fn the_order_is_that_of_the_names_whatever_the_folder_says() {
-        let folder = tempfile::tempdir().unwrap();
-        // Folders keep names by their hash or in the order of making: neither is that of 64 names made backwards.
+    fn the_order_is_that_of_the_names_whatever_the_directory_says() {
+        let directory = tempfile::tempdir().unwrap();
+        // Directories keep names by their hash or in the order of making: neither is that of 64 names made backwards.
         for number in (10..74).rev() {
-            std::fs::write(folder.path().join(number.to_string()), "").unwrap();
+            std::fs::write(directory.path().join(number.to_string()), "").unwrap();
         }
-        let names: Vec<String> = read(folder.path(), Owner::Root).unwrap().iter().map(Entry::shown).collect();
+        let names: Vec<String> = read(directory.path(), Owner::Root).unwrap().iter().map(Entry::shown).collect();
         assert_eq!(names, (10..74).map(|number| number.to_string()).collect::<Vec<_>>());
     }
 
     #[test]
     fn the_digest_changes_with_every_part_of_an_entry() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = folder.path().join("file");
+        let directory = tempfile::tempdir().unwrap();
+        let source = directory.path().join("file");
         std::fs::write(&source, "text").unwrap();
         let sum = |entry: &Entry| {
             let mut state = Sha256::new();
@@ -293,8 +293,8 @@ mod tests {
 
     #[test]
     fn a_socket_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("s")).unwrap();
-        assert!(read(folder.path(), Owner::Root).unwrap_err().to_string().contains("socket"));
+        let directory = tempfile::tempdir().unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(directory.path().join("s")).unwrap();
+        assert!(read(directory.path(), Owner::Root).unwrap_err().to_string().contains("socket"));
     }
 }

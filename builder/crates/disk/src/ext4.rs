@@ -1,5 +1,5 @@
 //! ext4 filesystems in files, without root and without mounting: `mke2fs` makes an empty one, a script for `debugfs`
-//! fills it in a fixed order with fixed times and owners. (`mke2fs -d` would take the order of the folder and the
+//! fills it in a fixed order with fixed times and owners. (`mke2fs -d` would take the order of the directory and the
 //! inode times of this machine.) The features are those that Linux 6.1 knows.
 
 use std::{
@@ -57,7 +57,7 @@ pub struct Settings {
     pub label: String,
     /// Identity.
     pub uuid: Uuid,
-    /// Seed of the folders' hashes, random unless given.
+    /// Seed of the directories' hashes, random unless given.
     pub hash_seed: Uuid,
     /// Bytes of the filesystem.
     pub size: u64,
@@ -78,7 +78,7 @@ fn journal(size: u64) -> u64 {
 }
 
 /// Returns the bytes that files can surely take in a filesystem of `size` bytes: without journal, inode tables (256 bytes each),
-/// descriptors with room to grow (1 % holds for every size up to 16 TiB) and 1 MiB for folders and bitmaps.
+/// descriptors with room to grow (1 % holds for every size up to 16 TiB) and 1 MiB for directories and bitmaps.
 pub fn room(size: u64, bytes_per_inode: u64) -> u64 {
     let inodes = size.div_ceil(bytes_per_inode) * 256;
     // Each of the groups, 128 MiB, rounds its table up to a block.
@@ -117,13 +117,13 @@ pub fn content_size(entries: &[Entry]) -> u64 {
         .iter()
         .map(|entry| match entry.kind {
             Kind::File { size, .. } => size.next_multiple_of(BLOCK),
-            Kind::Folder => BLOCK,
+            Kind::Directory => BLOCK,
             _ => 0,
         })
         .sum()
 }
 
-/// Makes the filesystem in the new file `name` in the folder `work`, with `entries`, parents first, whose sources are
+/// Makes the filesystem in the new file `name` in the directory `work`, with `entries`, parents first, whose sources are
 /// absolute paths. The tools run in `work`, so that a `?` in its path is not taken for an option.
 ///
 /// # Errors
@@ -213,7 +213,7 @@ fn script(entries: &[Entry], time: u64, values: &Path) -> Result<Vec<u8>> {
                 line(&[b"set_inode_field ", &path, b" links_count ", count.to_string().as_bytes()]);
                 continue;
             }
-            Kind::Folder => {
+            Kind::Directory => {
                 line(&[b"mkdir ", &name]);
                 0o040_000
             }
@@ -313,7 +313,7 @@ mod tests {
             kind: Kind::Pipe,
             attributes: vec![(b"user.a".to_vec(), b"b".to_vec())],
         };
-        let text = script(&[Entry::folder(*b"persistent"), file], 9, Path::new("/w/img.ext4")).unwrap();
+        let text = script(&[Entry::directory(*b"persistent"), file], 9, Path::new("/w/img.ext4")).unwrap();
         let text = String::from_utf8(text).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "set_current_time @9");

@@ -47,7 +47,7 @@ impl Identity {
         self.derive("filesystem", role)
     }
 
-    /// Returns the seed of an ext4 filesystem's folder hashes.
+    /// Returns the seed of an ext4 filesystem's directory hashes.
     pub fn hash_seed(&self, role: Role) -> Uuid {
         self.derive("hash seed", role)
     }

@@ -160,7 +160,7 @@ pub fn check(path: &Path) -> Result<Checked> {
     let file = File::open(path).at("open", path)?;
     let metadata = file.metadata().at("read", path)?;
     if !metadata.is_file() {
-        return Err(refuse(if metadata.is_dir() { "a folder".to_owned() } else { "no regular file".to_owned() }));
+        return Err(refuse(if metadata.is_dir() { "a directory".to_owned() } else { "no regular file".to_owned() }));
     }
     let mut head = Vec::with_capacity(HEAD);
     file.take(HEAD as u64).read_to_end(&mut head).at("read", path)?;
@@ -226,7 +226,7 @@ pub fn packing_arguments(packing: &Packing) -> Result<Vec<String>> {
     Ok(arguments)
 }
 
-/// Packs the folder `root` into the new file `image`.
+/// Packs the directory `root` into the new file `image`.
 ///
 /// # Errors
 /// [`Error::MissingPrograms`]; [`Error::Program`] where it fails, an unreadable file included.
@@ -282,8 +282,8 @@ mod tests {
 
     #[test]
     fn a_short_file_is_refused_with_both_sizes() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("root.img");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("root.img");
         std::fs::write(&path, squashfs(4, 5000)).unwrap();
         let text = check(&path).unwrap_err().to_string();
         assert!(text.contains("5000") && text.contains("1152"), "{text}");
@@ -299,7 +299,7 @@ mod tests {
                 blocks: Some(Blocks { filesystem: "squashfs", size: 0 })
             }
         );
-        assert!(check(folder.path()).unwrap_err().to_string().contains("a folder"));
+        assert!(check(directory.path()).unwrap_err().to_string().contains("a directory"));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub fn directories(image: &Path) -> Result<Option<BTreeMap<Vec<u8>, Directory>>>
 /// Returns true for a directory that says nothing but that it is there: root's, mode 0755, without attributes.
 pub fn is_implied(entry: &Entry) -> bool {
     let says_nothing = (entry.mode, entry.uid, entry.gid) == (0o755, 0, 0) && entry.attributes.is_empty();
-    entry.kind == Kind::Folder && says_nothing
+    entry.kind == Kind::Directory && says_nothing
 }
 
 /// Gives such directories what the image has of the same path.
@@ -58,11 +58,11 @@ mod tests {
         let image =
             BTreeMap::from([(b"root".to_vec(), directory(0o700, 0)), (b"home/a".to_vec(), directory(0o750, 1000))]);
         let mut entries = vec![
-            Entry::folder(*b"root"),
-            Entry::folder(*b"home/a"),
-            Entry::folder(*b"new"),
-            Entry { mode: 0o711, ..Entry::folder(*b"root") },
-            Entry { attributes: vec![(b"user.a".to_vec(), b"b".to_vec())], ..Entry::folder(*b"root") },
+            Entry::directory(*b"root"),
+            Entry::directory(*b"home/a"),
+            Entry::directory(*b"new"),
+            Entry { mode: 0o711, ..Entry::directory(*b"root") },
+            Entry { attributes: vec![(b"user.a".to_vec(), b"b".to_vec())], ..Entry::directory(*b"root") },
         ];
         complete(&mut entries, &image);
         let seen: Vec<_> = entries.iter().map(|entry| (entry.mode, entry.uid)).collect();

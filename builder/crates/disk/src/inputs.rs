@@ -21,7 +21,7 @@ pub enum Source {
 #[derive(Debug, Clone, Default)]
 pub struct Boot {
     /// A directory: everything in it.
-    pub folder: Option<PathBuf>,
+    pub directory: Option<PathBuf>,
     /// Single files, and their path on the partition.
     pub files: Vec<(PathBuf, String)>,
     /// Kernels' module directories (`/lib/modules/<kernel-version>`): their `squashfs.ko` goes to `modules/<kernel-version>/`.

@@ -107,8 +107,8 @@ pub fn make(disk: &Disk, output: &Path, force: bool, progress: &Progress) -> Res
     check_name(&disk.image_name)?;
     check_sizes(disk)?;
     output::check(output, force)?;
-    let folder = output::work_folder(output)?;
-    let work = folder.path();
+    let directory = output::work_directory(output)?;
+    let work = directory.path();
 
     let mut warnings = Vec::new();
     if let Source::Root(root) = &disk.source {

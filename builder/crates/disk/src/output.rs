@@ -19,13 +19,13 @@ const CHUNK: usize = 1 << 20;
 /// Runs of zeros of this length, and aligned to it, are left out.
 const GRAIN: usize = 4096;
 
-/// Returns a folder beside `path` for files in between, removed when it is dropped.
-pub fn work_folder(path: &Path) -> Result<TempDir> {
+/// Returns a directory beside `path` for files in between, removed when it is dropped.
+pub fn work_directory(path: &Path) -> Result<TempDir> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    parent.metadata().at("find the folder", parent)?;
+    parent.metadata().at("find the directory", parent)?;
     // Absolute, as the tools run in it.
     let parent = std::path::absolute(parent).at("find", parent)?;
     Ok(TempDir::new(".initramfs-overlay-disk-", Some(&parent))?)
@@ -109,8 +109,8 @@ mod tests {
 
     #[test]
     fn data_is_copied_and_holes_are_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("part");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("part");
         let source = File::create_new(&path).unwrap();
         let size = 9 * CHUNK as u64 + 100;
         source.set_len(size).unwrap();
@@ -118,7 +118,7 @@ mod tests {
         source.write_all_at(&[0; 3 * GRAIN], 2 * CHUNK as u64).unwrap();
         source.write_all_at(b"middle", 2 * CHUNK as u64 + 5000).unwrap();
         source.write_all_at(b"end", size - 3).unwrap();
-        let target = folder.path().join("disk");
+        let target = directory.path().join("disk");
         let disk = File::options().read(true).write(true).create_new(true).open(&target).unwrap();
         disk.set_len(1 << 24).unwrap();
         place(&path, &disk, &target, 1 << 20, size).unwrap();
@@ -138,16 +138,16 @@ mod tests {
 
     #[test]
     fn what_is_there_is_kept() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("disk");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
         std::fs::write(&path, "precious").unwrap();
         let refused = |path: &Path, force| check(path, force).unwrap_err().to_string();
         assert!(refused(&path, false).contains("--force"));
         assert!(check(&path, true).is_ok());
-        assert!(refused(folder.path(), true).contains("no plain file"));
+        assert!(refused(directory.path(), true).contains("no plain file"));
         assert!(refused(Path::new("/dev/null"), true).contains("no plain file"));
         assert!(refused(Path::new("/"), true).contains("no file name"));
-        let text = work_folder(&folder.path().join("nowhere/disk")).unwrap_err().to_string();
-        assert!(text.contains("cannot find the folder"), "{text}");
+        let text = work_directory(&directory.path().join("nowhere/disk")).unwrap_err().to_string();
+        assert!(text.contains("cannot find the directory"), "{text}");
     }
 }

@@ -53,7 +53,7 @@ pub fn bytes_per_inode(role: Role) -> u64 {
     if role == Role::Overlay { 16 * KIB } else { 64 * KIB }
 }
 
-/// Returns the OS image: the given one, or the packed root folder.
+/// Returns the OS image: the given one, or the packed root directory.
 pub fn image(disk: &Disk, work: &Path, progress: &Progress) -> Result<Image> {
     match &disk.source {
         Source::Image(path) => Ok(Image { path: absolute(path)?, checked: image::check(path)? }),
@@ -146,10 +146,10 @@ fn newimg_part(
     let entries = match update {
         None => Vec::new(),
         Some(path) if !path.metadata().at("read", path)?.is_dir() => update_files(disk, path, warnings)?,
-        Some(folder) if folder.join(&disk.image_name).exists() => {
-            let checked = image::check(&folder.join(&disk.image_name))?;
+        Some(directory) if directory.join(&disk.image_name).exists() => {
+            let checked = image::check(&directory.join(&disk.image_name))?;
             warnings.extend(checked.check_pages("the update", disk.page)?);
-            content::read(&absolute(folder)?, content::Owner::Root)?
+            content::read(&absolute(directory)?, content::Owner::Root)?
         }
         Some(root) => {
             warnings.extend(root::check(root)?);
@@ -187,16 +187,16 @@ fn overlay_part(
     // Zeros would be holes, and the file must take an entry when the partition is full.
     let empty = made(work, names::BLACKBOX, &vec![blackbox::FILL; blackbox::SIZE])?;
     let mut entries = vec![Entry { mode: 0o600, ..empty }];
-    if let Some(folder) = persistent {
-        entries.push(Entry::folder(names::PERSISTENT));
-        let mut inside = content::read_given("--persistent", &absolute(folder)?, disk.owner)?;
+    if let Some(directory) = persistent {
+        entries.push(Entry::directory(names::PERSISTENT));
+        let mut inside = content::read_given("--persistent", &absolute(directory)?, disk.owner)?;
         if inside.iter().any(implied::is_implied) {
             match implied::directories(&image.path)? {
                 Some(directories) => implied::complete(&mut inside, &directories),
                 None => warnings.push(format!(
                     "{} cannot be looked into here: directories of {} keep mode 0755, whatever the image has there",
                     image.path.display(),
-                    folder.display()
+                    directory.display()
                 )),
             }
         }
@@ -211,16 +211,16 @@ fn overlay_part(
 
 fn boot_part(disk: &Disk, boot: &Boot, work: &Path) -> Result<Part> {
     let mut entries: BTreeMap<Vec<u8>, Entry> = BTreeMap::new();
-    if let Some(folder) = &boot.folder {
-        let folder = absolute(folder)?;
-        let accepted = vfat::accept(content::read_given("--boot", &folder, content::Owner::Root)?, &folder)?;
+    if let Some(directory) = &boot.directory {
+        let directory = absolute(directory)?;
+        let accepted = vfat::accept(content::read_given("--boot", &directory, content::Owner::Root)?, &directory)?;
         entries.extend(accepted.into_iter().map(|entry| (entry.path.clone(), entry)));
     }
     for (source, path) in &boot.files {
         insert(&mut entries, source, path)?;
     }
-    for folder in &boot.modules {
-        let (version, module) = squashfs_module(folder)?;
+    for directory in &boot.modules {
+        let (version, module) = squashfs_module(directory)?;
         let name = module.file_name().unwrap_or_default().to_string_lossy().into_owned();
         insert(&mut entries, &module, &format!("modules/{version}/{name}"))?;
     }
@@ -246,21 +246,21 @@ fn made(work: &Path, name: &str, bytes: &[u8]) -> Result<Entry> {
     Entry::file(name, &path)
 }
 
-/// Puts the file `source` at `path`, with the folders above it.
+/// Puts the file `source` at `path`, with the directories above it.
 fn insert(entries: &mut BTreeMap<Vec<u8>, Entry>, source: &Path, path: &str) -> Result<()> {
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
     let source = absolute(source)?;
     if !source.metadata().at("read", &source)?.is_file() {
-        return Err(Error::Usage(format!("{} is no file: --boot DIR takes folders", source.display())));
+        return Err(Error::Usage(format!("{} is no file: --boot DIR takes directories", source.display())));
     }
     if names.is_empty() || names.iter().any(|name| [".", ".."].contains(name)) {
         return Err(Error::Usage(format!("`{path}` is no path on the boot partition for {}", source.display())));
     }
     for depth in 1..names.len() {
-        let folder = names[..depth].join("/").into_bytes();
-        let entry = Entry { mode: 0, ..Entry::folder(folder.clone()) };
-        let there = entries.entry(folder).or_insert(entry);
-        if there.kind != content::Kind::Folder {
+        let directory = names[..depth].join("/").into_bytes();
+        let entry = Entry { mode: 0, ..Entry::directory(directory.clone()) };
+        let there = entries.entry(directory).or_insert(entry);
+        if there.kind != content::Kind::Directory {
             return Err(Error::Usage(format!("`{path}` on the boot partition: `{}` is a file there", there.shown())));
         }
     }
@@ -272,29 +272,29 @@ fn insert(entries: &mut BTreeMap<Vec<u8>, Entry>, source: &Path, path: &str) -> 
     Ok(())
 }
 
-/// Returns the kernel version and the `squashfs.ko` of a kernel's module folder.
-fn squashfs_module(folder: &Path) -> Result<(String, PathBuf)> {
-    let folder = absolute(folder)?;
-    let version = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+/// Returns the kernel version and the `squashfs.ko` of a kernel's module directory.
+fn squashfs_module(directory: &Path) -> Result<(String, PathBuf)> {
+    let directory = absolute(directory)?;
+    let version = directory.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if !version.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(Error::Usage(format!(
-            "--boot-modules {}: expected a kernel's module folder, such as /lib/modules/6.1.0-50-rpi",
-            folder.display()
+            "--boot-modules {}: expected a kernel's module directory, such as /lib/modules/6.1.0-50-rpi",
+            directory.display()
         )));
     }
     let is_module = |name: &OsStr| {
         let name = name.as_bytes();
         [&b""[..], b".gz", b".xz", b".zst"].iter().any(|suffix| name.strip_prefix(b"squashfs.ko") == Some(suffix))
     };
-    for item in WalkDir::new(&folder).sort_by_file_name() {
-        let item = item.map_err(std::io::Error::from).at("read", &folder)?;
+    for item in WalkDir::new(&directory).sort_by_file_name() {
+        let item = item.map_err(std::io::Error::from).at("read", &directory)?;
         if is_module(item.file_name()) {
             return Ok((version, item.into_path()));
         }
     }
     Err(Error::Usage(format!(
-        "{} has no squashfs.ko: squashfs is built into this kernel, or it is another kernel's folder",
-        folder.display()
+        "{} has no squashfs.ko: squashfs is built into this kernel, or it is another kernel's directory",
+        directory.display()
     )))
 }
 
@@ -313,9 +313,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boot_files_bring_their_folders_and_do_not_collide() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = folder.path().join("kernel");
+    fn boot_files_bring_their_directories_and_do_not_collide() {
+        let directory = tempfile::tempdir().unwrap();
+        let source = directory.path().join("kernel");
         std::fs::write(&source, "k").unwrap();
         let mut entries = BTreeMap::new();
         insert(&mut entries, &source, "/EFI/boot/kernel").unwrap();
@@ -334,11 +334,11 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_folder_is_no_content() {
-        let folder = tempfile::tempdir().unwrap();
-        let boot = Boot { folder: Some(folder.path().to_owned()), ..Boot::default() };
+    fn an_empty_directory_is_no_content() {
+        let directory = tempfile::tempdir().unwrap();
+        let boot = Boot { directory: Some(directory.path().to_owned()), ..Boot::default() };
         let disk = Disk {
-            source: Source::Root(folder.path().to_owned()),
+            source: Source::Root(directory.path().to_owned()),
             image_name: names::IMAGE.to_owned(),
             format: image::Format::Squashfs,
             compression: None,
@@ -356,24 +356,24 @@ mod tests {
         let work = tempfile::tempdir().unwrap();
         let text = boot_part(&disk, &boot, work.path()).err().unwrap().to_string();
         assert!(text.starts_with("--boot ") && text.contains("it is empty"), "{text}");
-        std::fs::write(folder.path().join("kernel.img"), "k").unwrap();
+        std::fs::write(directory.path().join("kernel.img"), "k").unwrap();
         let names = |part: Part| part.entries.iter().map(Entry::shown).collect::<Vec<_>>();
         assert_eq!(names(boot_part(&disk, &boot, work.path()).unwrap()), ["BLACKBOX.TXT", "kernel.img"]);
-        std::fs::write(folder.path().join("blackbox.txt"), "mine").unwrap();
+        std::fs::write(directory.path().join("blackbox.txt"), "mine").unwrap();
         assert_eq!(names(boot_part(&disk, &boot, work.path()).unwrap()), ["blackbox.txt", "kernel.img"]);
     }
 
     #[test]
-    fn the_squashfs_module_is_found_in_a_kernels_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let modules = folder.path().join("6.1.0-50-rpi/kernel/fs/squashfs");
+    fn the_squashfs_module_is_found_in_a_kernels_directory() {
+        let directory = tempfile::tempdir().unwrap();
+        let modules = directory.path().join("6.1.0-50-rpi/kernel/fs/squashfs");
         std::fs::create_dir_all(&modules).unwrap();
-        let kernel = folder.path().join("6.1.0-50-rpi");
+        let kernel = directory.path().join("6.1.0-50-rpi");
         assert!(squashfs_module(&kernel).unwrap_err().to_string().contains("built into"));
         std::fs::write(modules.join("squashfs.ko.backup"), "").unwrap();
         std::fs::write(modules.join("squashfs.ko.xz"), "").unwrap();
         let found = squashfs_module(&kernel).unwrap();
         assert_eq!(found, ("6.1.0-50-rpi".to_owned(), modules.join("squashfs.ko.xz")));
-        assert!(squashfs_module(folder.path()).unwrap_err().to_string().contains("/lib/modules/"));
+        assert!(squashfs_module(directory.path()).unwrap_err().to_string().contains("/lib/modules/"));
     }
 }

@@ -1,4 +1,4 @@
-//! A look at a root folder before it is packed: can it be a root at all, and will it start?
+//! A look at a root directory before it is packed: can it be a root at all, and will it start?
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
@@ -7,17 +7,17 @@ use contract::names::INIT;
 
 use crate::{Error, Result};
 
-/// Checks that `root` is a folder with something in it, and tells what may not be meant so.
+/// Checks that `root` is a directory with something in it, and tells what may not be meant so.
 ///
 /// # Errors
-/// [`Error::Io`] where it cannot be read, [`Error::Usage`] for an empty folder or none.
+/// [`Error::Io`] where it cannot be read, [`Error::Usage`] for an empty directory or none.
 pub fn check(root: &Path) -> Result<Vec<String>> {
     let metadata = root.metadata().at("read", root)?;
     if !metadata.is_dir() {
-        return Err(Error::Usage(format!("{} is no folder: give an image with --image", root.display())));
+        return Err(Error::Usage(format!("{} is not a directory: give an image with --image", root.display())));
     }
     if std::fs::read_dir(root).at("read", root)?.next().is_none() {
-        return Err(Error::Usage(format!("{} is empty: a root folder holds bin, etc, sbin, …", root.display())));
+        return Err(Error::Usage(format!("{} is empty: a root directory holds bin, etc, sbin, …", root.display())));
     }
     let mut warnings = Vec::new();
     match find(root, Path::new(INIT)).map(|path| path.metadata()) {
@@ -47,8 +47,8 @@ mod tests {
 
     #[test]
     fn a_root_without_init_is_warned_about_and_an_empty_one_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
         std::fs::set_permissions(root, std::fs::Permissions::from_mode(0o755)).unwrap();
         assert!(check(root).unwrap_err().to_string().contains("is empty"));
         std::fs::create_dir(root.join("sbin")).unwrap();

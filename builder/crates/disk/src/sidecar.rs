@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn an_image_is_held_against_its_digest() {
-        let folder = tempfile::tempdir().unwrap();
-        let image = folder.path().join("os.img");
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("os.img");
         std::fs::write(&image, "abc").unwrap();
         check_digest(&image).unwrap();
         let good = file_digest(&image).unwrap();

@@ -82,7 +82,7 @@ pub fn room(size: u64, sector: u64) -> u64 {
     size.saturating_sub(size / cluster * 8 + 128 * sector)
 }
 
-/// Returns the bytes that `entries` take in a filesystem of `size` bytes, in clusters, with long names in their folders.
+/// Returns the bytes that `entries` take in a filesystem of `size` bytes, in clusters, with long names in their directories.
 pub fn content_size(entries: &[Entry], size: u64, sector: u64) -> u64 {
     let (_, cluster) = geometry(size, sector);
     entries
@@ -108,11 +108,11 @@ pub fn size_for(entries: &[Entry], sector: u64) -> u64 {
     size
 }
 
-/// Returns `entries` as FAT can hold them: folders and files, links replaced by the file they name.
+/// Returns `entries` as FAT can hold them: directories and files, links replaced by the file they name.
 ///
 /// # Errors
 /// [`Error::Usage`] for a name, a size or a kind of file that FAT does not have, and for two names that differ only in case.
-pub fn accept(entries: Vec<Entry>, folder: &Path) -> Result<Vec<Entry>> {
+pub fn accept(entries: Vec<Entry>, directory: &Path) -> Result<Vec<Entry>> {
     let mut accepted: Vec<Entry> = Vec::with_capacity(entries.len());
     let mut names: BTreeMap<String, String> = BTreeMap::new();
     for mut entry in entries {
@@ -133,7 +133,7 @@ pub fn accept(entries: Vec<Entry>, folder: &Path) -> Result<Vec<Entry>> {
             return refuse(&format!("`{other}` is the same name there, as case does not count"));
         }
         if matches!(entry.kind, Kind::Link { .. } | Kind::SameAs { .. }) {
-            let source = folder.join(std::ffi::OsStr::from_bytes(&entry.path));
+            let source = directory.join(std::ffi::OsStr::from_bytes(&entry.path));
             let metadata = source.metadata().at("read", &source)?;
             if !metadata.is_file() {
                 return refuse("it is a link to something that is no file, and FAT has no links");
@@ -141,7 +141,7 @@ pub fn accept(entries: Vec<Entry>, folder: &Path) -> Result<Vec<Entry>> {
             entry.kind = Kind::File { source, size: metadata.len() };
         }
         match entry.kind {
-            Kind::Folder => {}
+            Kind::Directory => {}
             Kind::File { size, .. } if size <= LARGEST_FILE => {}
             Kind::File { .. } => return refuse("it is larger than 4 GiB - 1"),
             _ => return refuse("it is a device or a pipe"),
@@ -152,7 +152,7 @@ pub fn accept(entries: Vec<Entry>, folder: &Path) -> Result<Vec<Entry>> {
     Ok(accepted)
 }
 
-/// Makes the filesystem in the new file `name` in the folder `work`, with the [`accept`]ed `entries`, whose sources are
+/// Makes the filesystem in the new file `name` in the directory `work`, with the [`accept`]ed `entries`, whose sources are
 /// absolute paths.
 ///
 /// # Errors
@@ -168,8 +168,8 @@ pub fn make(work: &Path, name: &str, settings: &Settings, entries: &[Entry]) -> 
     command.args(["-h", &settings.first_sector.to_string(), "-i", &format!("{:08x}", settings.volume)]);
     program::run(command.args(["-n", &settings.label, name]))?;
 
-    for folders in groups(entries.iter().filter(|entry| entry.kind == Kind::Folder)) {
-        program::run(mtool(MMD, work, name, settings.time)?.args(folders.iter().map(|entry| inside(&entry.path))))?;
+    for directories in groups(entries.iter().filter(|entry| entry.kind == Kind::Directory)) {
+        program::run(mtool(MMD, work, name, settings.time)?.args(directories.iter().map(|entry| inside(&entry.path))))?;
     }
     for (entry, source) in entries.iter().filter_map(|entry| match &entry.kind {
         Kind::File { source, .. } => Some((entry, source)),
@@ -210,7 +210,7 @@ mod tests {
 
     fn file(path: &str, size: u64) -> Entry {
         let kind = Kind::File { source: PathBuf::from("/f"), size };
-        Entry { kind, ..Entry::folder(path) }
+        Entry { kind, ..Entry::directory(path) }
     }
 
     #[test]
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_fat_cannot_hold_is_refused_by_name() {
-        let folder = Path::new("/nowhere");
+        let directory = Path::new("/nowhere");
         for (entries, word) in [
             (vec![file("a:b", 1)], "character"),
             (vec![file("a.", 1)], "dot"),
@@ -256,9 +256,9 @@ mod tests {
             (vec![Entry { kind: Kind::Pipe, ..file("p", 0) }], "pipe"),
             (vec![Entry { path: vec![0xff], ..file("p", 0) }], "UTF-8"),
         ] {
-            let text = accept(entries, folder).unwrap_err().to_string();
+            let text = accept(entries, directory).unwrap_err().to_string();
             assert!(text.contains(word), "{text}");
         }
-        assert_eq!(accept(vec![file("ok", LARGEST_FILE)], folder).unwrap().len(), 1);
+        assert_eq!(accept(vec![file("ok", LARGEST_FILE)], directory).unwrap().len(), 1);
     }
 }

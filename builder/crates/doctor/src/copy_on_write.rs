@@ -177,8 +177,8 @@ impl Layer {
             _ => return Err(io::ErrorKind::NotADirectory.into()),
         };
         for (changed, node) in &self.changes {
-            let (folder, name) = split(changed);
-            if folder == path && !changed.is_empty() {
+            let (directory, name) = split(changed);
+            if directory == path && !changed.is_empty() {
                 names.retain(|known| known != name);
                 if !matches!(node, Node::Gone) {
                     names.push(name.to_owned());
@@ -195,7 +195,7 @@ impl Layer {
     /// [`io::ErrorKind::NotFound`] or [`io::ErrorKind::NotADirectory`] for its parent, [`io::ErrorKind::IsADirectory`] if `path` is a
     /// directory, [`ENOSPC`] if it does not fit.
     pub fn put(&mut self, path: &str, source: Source) -> io::Result<()> {
-        self.check_folder(path)?;
+        self.check_directory(path)?;
         let there = self.stat(path).ok();
         if there.is_some_and(|stat| stat.kind == Kind::Directory) {
             return Err(io::ErrorKind::IsADirectory.into());
@@ -213,7 +213,7 @@ impl Layer {
     /// [`io::ErrorKind::AlreadyExists`] if the name is taken, [`io::ErrorKind::NotFound`] or [`io::ErrorKind::NotADirectory`] for its
     /// parent, [`ENOSPC`] if it does not fit.
     pub fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()> {
-        self.check_folder(path)?;
+        self.check_directory(path)?;
         if self.stat(path).is_ok() {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
@@ -241,7 +241,7 @@ impl Layer {
     /// [`io::ErrorKind::IsADirectory`] or [`io::ErrorKind::NotADirectory`] if only one of the two is a directory.
     pub fn rename(&mut self, from: &str, to: &str) -> io::Result<()> {
         let kind = self.stat(from)?.kind;
-        self.check_folder(to)?;
+        self.check_directory(to)?;
         match self.stat(to) {
             Ok(there) if there.kind == Kind::Directory && kind != Kind::Directory => {
                 return Err(io::ErrorKind::IsADirectory.into());
@@ -301,7 +301,7 @@ impl Layer {
         }
     }
 
-    fn check_folder(&self, path: &str) -> io::Result<()> {
+    fn check_directory(&self, path: &str) -> io::Result<()> {
         match self.stat(split(path).0)?.kind {
             Kind::Directory => Ok(()),
             _ => Err(io::ErrorKind::NotADirectory.into()),

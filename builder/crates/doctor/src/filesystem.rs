@@ -123,20 +123,20 @@ impl Capacity {
     }
 }
 
-/// A folder of this machine, in the place of a partition.
+/// A directory of this machine, in the place of a partition.
 #[derive(Debug)]
-pub struct Folder {
+pub struct Directory {
     root: PathBuf,
 }
 
-impl Folder {
+impl Directory {
     /// Returns the filesystem of a directory of this machine.
     pub fn new(root: PathBuf) -> Self {
         Self { root }
     }
 }
 
-impl Filesystem for Folder {
+impl Filesystem for Directory {
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(self.root.join(path))? {

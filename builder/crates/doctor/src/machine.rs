@@ -100,8 +100,8 @@ impl Machine {
             changes: Vec::new(),
             log: Vec::new(),
         };
-        for folder in ["dev", "etc", "proc", "run", "sys"] {
-            machine.set(folder, None);
+        for directory in ["dev", "etc", "proc", "run", "sys"] {
+            machine.set(directory, None);
         }
         // What a kernel with every filesystem built in shows.
         let filesystems =
@@ -126,7 +126,7 @@ impl Machine {
     fn set(&mut self, path: &str, content: Option<&[u8]>) {
         let Some(root) = self.mounts.first() else { return };
         let mut layer = root.layer.borrow_mut();
-        // A folder may be there already.
+        // A directory may be there already.
         let _ = match content {
             Some(bytes) => layer.put(path, Source::Bytes(Rc::from(bytes))),
             None => layer.make_dir(path, 0o755),
@@ -214,8 +214,8 @@ impl Machine {
             }
             let target = layer.read_link(&inner)?;
             drop(layer);
-            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
-            path = if target.starts_with('/') { target } else { joined(folder, &target) };
+            let directory = path.rsplit_once('/').map_or("", |(directory, _)| directory);
+            path = if target.starts_with('/') { target } else { joined(directory, &target) };
         }
         Err(io::Error::from_raw_os_error(ELOOP))
     }
@@ -394,9 +394,9 @@ fn stream(source: &Source, mut sink: impl FnMut(&[u8])) -> io::Result<()> {
     }
 }
 
-/// Returns `name` in `folder`, with its `..` taken away.
-fn joined(folder: &str, name: &str) -> String {
-    let mut parts: Vec<&str> = folder.split('/').collect();
+/// Returns `name` in `directory`, with its `..` taken away.
+fn joined(directory: &str, name: &str) -> String {
+    let mut parts: Vec<&str> = directory.split('/').collect();
     for part in name.split('/') {
         match part {
             "" | "." => {}

@@ -14,7 +14,7 @@ use super::{
 pub struct Union {
     store: Rc<RefCell<Layer>>,
     /// None without such a layer.
-    folder: Option<String>,
+    directory: Option<String>,
     image: Rc<RefCell<Layer>>,
 }
 
@@ -25,16 +25,16 @@ enum Place {
 }
 
 impl Union {
-    /// Returns the directory `folder` of `store`, if there is one, over `image`.
-    pub fn new(store: Rc<RefCell<Layer>>, folder: Option<&str>, image: Rc<RefCell<Layer>>) -> Self {
-        Self { store, folder: folder.map(str::to_owned), image }
+    /// Returns the directory `directory` of `store`, if there is one, over `image`.
+    pub fn new(store: Rc<RefCell<Layer>>, directory: Option<&str>, image: Rc<RefCell<Layer>>) -> Self {
+        Self { store, directory: directory.map(str::to_owned), image }
     }
 
-    /// Finds the layer in which a path is. A name above hides the one below, and one that is no directory hides all below it. The device
+    /// Finds the layer in which a path is. A name above hides the one below, and one that is not a directory hides all below it. The device
     /// 0:0 above stands for a name that was deleted (kernel, Documentation/filesystems/overlayfs.rst, whiteouts).
     fn place(&self, path: &str) -> io::Result<Place> {
-        let Some(folder) = &self.folder else { return Ok(Place::Below) };
-        let above = |path: &str| if path.is_empty() { folder.clone() } else { format!("{folder}/{path}") };
+        let Some(directory) = &self.directory else { return Ok(Place::Below) };
+        let above = |path: &str| if path.is_empty() { directory.clone() } else { format!("{directory}/{path}") };
         let store = self.store.borrow();
         let parts = path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]);
         for part in parts.filter(|part| !part.is_empty()) {

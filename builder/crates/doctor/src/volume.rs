@@ -14,12 +14,12 @@ use super::{
     copy_on_write::Base,
     error::{Error, Result},
     ext4, fat,
-    filesystem::Folder,
+    filesystem::Directory,
     superblock::Superblock,
     table,
 };
 
-/// A block device, or a folder that stands for one.
+/// A block device, or a directory that stands for one.
 #[derive(Debug)]
 pub struct Device {
     /// The device as init knows it.
@@ -32,13 +32,13 @@ pub struct Device {
 #[derive(Debug)]
 enum Place {
     Disk(Shared),
-    Folder(PathBuf),
+    Directory(PathBuf),
 }
 
 impl Device {
     /// Makes a device of a directory. `volume` has the tags that it answers to.
-    pub fn folder(volume: Volume, path: PathBuf) -> Self {
-        Self { volume, has_unread_label: false, place: Place::Folder(path) }
+    pub fn directory(volume: Volume, path: PathBuf) -> Self {
+        Self { volume, has_unread_label: false, place: Place::Directory(path) }
     }
 
     /// Opens the filesystem on it.
@@ -47,7 +47,7 @@ impl Device {
     /// [`Error::Damaged`] where the kernel would not mount it; [`Error::Unreadable`] where nothing here reads it.
     pub fn open(&self) -> Result<Base> {
         let medium = match &self.place {
-            Place::Folder(path) => return Ok(Rc::new(Folder::new(path.clone()))),
+            Place::Directory(path) => return Ok(Rc::new(Directory::new(path.clone()))),
             Place::Disk(medium) => medium.clone(),
         };
         match self.volume.kind.as_deref() {

@@ -13,7 +13,7 @@ use super::{config::KernelConfig, modinfo::ModInfo, names, note::Note};
 pub struct Catalog {
     /// The kernel's version, as `uname -r` says it.
     pub version: String,
-    /// The folder that the paths of the modules begin in.
+    /// The directory that the paths of the modules begin in.
     pub root: PathBuf,
     /// The modules by their names.
     pub modules: BTreeMap<String, Entry>,

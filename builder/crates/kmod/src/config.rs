@@ -20,7 +20,7 @@ impl KernelConfig {
         (!values.is_empty()).then_some(Self { values })
     }
 
-    /// Finds the configuration that belongs to a folder of modules: in the folder itself (Fedora), in the kernel's headers beside it, or
+    /// Finds the configuration that belongs to a directory of modules: in the directory itself (Fedora), in the kernel's headers beside it, or
     /// in the `boot` of the root it lies in (Debian). What cannot be read is as good as not there: it only gives better defaults.
     pub fn find(modules: &Path, version: &str) -> Option<Self> {
         let modules = modules.canonicalize().ok()?;

@@ -33,10 +33,10 @@ pub enum Error {
         /// True where the tree lists what is built in.
         built_in_known: bool,
     },
-    /// A folder does not hold the modules of one kernel.
+    /// A directory does not hold the modules of one kernel.
     #[error("cannot take kernel modules from {}: {reason}", shown(path))]
     ModuleTree {
-        /// The folder.
+        /// The directory.
         path: PathBuf,
         /// The reason, and what to give instead.
         reason: String,
@@ -127,7 +127,7 @@ fn not_even_built_in(built_in_known: bool) -> &'static str {
     if built_in_known {
         ", not even built in"
     } else {
-        ", and its folder has no modules.builtin, which would list what is built in: leave out what is"
+        ", and its directory has no modules.builtin, which would list what is built in: leave out what is"
     }
 }
 

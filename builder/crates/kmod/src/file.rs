@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn every_compression_is_read() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let text = b"module content ".repeat(100);
         let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         gz.write_all(&text).unwrap();
@@ -77,7 +77,7 @@ mod tests {
             ("a.ko.xz", xz.finish().unwrap()),
             ("a.ko.zst", zstd::encode_all(text.as_slice(), 3).unwrap()),
         ] {
-            let path = folder.path().join(name);
+            let path = directory.path().join(name);
             fs::write(&path, &bytes).unwrap();
             assert_eq!(read(&path).unwrap(), text, "{name}");
             if name == "a.ko" {

@@ -1,7 +1,7 @@
-//! The kernel modules that go into an image: from a folder of modules and the names asked for to their files in load order, with
+//! The kernel modules that go into an image: from a directory of modules and the names asked for to their files in load order, with
 //! all they need and nothing else. Reads only; what is written into an image, and when init loads it, is decided elsewhere.
 //!
-//! The modules: `tree` finds and reads the folder, `modinfo` what each module says of itself, `catalog` holds that and looks up
+//! The modules: `tree` finds and reads the directory, `modinfo` what each module says of itself, `catalog` holds that and looks up
 //! names, `undeclared` knows what no module says, `sets` what belongs together, `closure` decides what is loaded in which order, `selection` hands
 //! out the result, `strip` and `signature` make modules smaller.
 //!
@@ -53,7 +53,7 @@ pub use self::{
     strip::Removed,
 };
 
-/// A folder of modules of one kernel, read.
+/// A directory of modules of one kernel, read.
 #[derive(Debug)]
 pub struct ModuleTree {
     catalog: catalog::Catalog,
@@ -61,11 +61,11 @@ pub struct ModuleTree {
 }
 
 impl ModuleTree {
-    /// Opens a kernel's tree (`/lib/modules/<version>`), a folder that holds exactly one (`/lib/modules`, or a root with it), or a
-    /// plain folder of module files. `modules.dep` is not needed: every module says itself what it depends on.
+    /// Opens a kernel's tree (`/lib/modules/<version>`), a directory that holds exactly one (`/lib/modules`, or a root with it), or a
+    /// plain directory of module files. `modules.dep` is not needed: every module says itself what it depends on.
     ///
     /// # Errors
-    /// There are no modules, or those of several kernels; in a plain folder, a file that is no module.
+    /// There are no modules, or those of several kernels; in a plain directory, a file that is no module.
     pub fn open(path: &Path) -> Result<Self> {
         let place = tree::locate(path)?;
         Ok(Self { catalog: tree::scan(&place)?, plain: place.plain })
@@ -88,7 +88,7 @@ impl ModuleTree {
 
     /// Chooses the modules for an image: `wanted`, `always` (to be loaded at the start of every boot) and all these need, in load
     /// order. Each is the name of a module with `-` or `_`, an alias (`fs-ext4`, `pci:v00001AF4d00001001…`), a path below the
-    /// tree (`kernel/fs/ext4/ext4.ko`) or a set (`@overlay`). Of a plain folder all modules are taken where `wanted` is empty.
+    /// tree (`kernel/fs/ext4/ext4.ko`) or a set (`@overlay`). Of a plain directory all modules are taken where `wanted` is empty.
     ///
     /// # Errors
     /// A name that the kernel does not have; a dependency that is not there; a module that cannot be read; a circle; modules of

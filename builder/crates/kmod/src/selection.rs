@@ -208,8 +208,8 @@ mod tests {
 
     #[test]
     fn modules_that_nothing_loads_are_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
         for (path, fields) in [
             ("kernel/fs/ext4/ext4.ko", "alias=fs-ext4 depends=jbd2"),
             ("kernel/fs/jbd2/jbd2.ko", ""),

@@ -1,4 +1,4 @@
-//! The folder that a kernel's modules lie in: finding it, its files and what the kernel has built in. Reads names and `.modinfo`;
+//! The directory that a kernel's modules lie in: finding it, its files and what the kernel has built in. Reads names and `.modinfo`;
 //! what is needed of it is decided in `closure`.
 
 use std::{
@@ -31,24 +31,24 @@ const HOMES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
 /// (depmod.d(5), `search`).
 const PRECEDENCE: [&str; 4] = ["updates", "extra", "weak-updates", "kernel"];
 
-/// A folder of modules that has been found.
+/// A directory of modules that has been found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
-    /// The folder that the modules' paths begin in.
+    /// The directory that the modules' paths begin in.
     pub root: PathBuf,
-    /// A plain folder of module files, not a kernel's tree.
+    /// A plain directory of module files, not a kernel's tree.
     pub plain: bool,
 }
 
-/// Finds the modules in or below a folder: a kernel's tree itself, a folder that holds exactly one (`/lib/modules`, or a root with
-/// it), or a plain folder of module files.
+/// Finds the modules in or below a directory: a kernel's tree itself, a directory that holds exactly one (`/lib/modules`, or a root with
+/// it), or a plain directory of module files.
 ///
 /// # Errors
 /// There are none, or those of several kernels.
 pub fn locate(path: &Path) -> Result<Place> {
     let refuse = |reason: String| Error::ModuleTree { path: path.into(), reason };
     if !fs::metadata(path).at("read", path)?.is_dir() {
-        return Err(refuse("it is no folder. A kernel's modules are in /lib/modules/<version>".into()));
+        return Err(refuse("it is not a directory. A kernel's modules are in /lib/modules/<version>".into()));
     }
     if is_tree(path) {
         return Ok(Place { root: path.into(), plain: false });
@@ -84,7 +84,7 @@ pub fn locate(path: &Path) -> Result<Place> {
         }
     }
     if module_files(path)?.is_empty() {
-        let reason = "there is no module (.ko, .ko.gz, .ko.xz, .ko.zst) in it. Give a kernel's tree, /lib/modules/<version>, or a folder \
+        let reason = "there is no module (.ko, .ko.gz, .ko.xz, .ko.zst) in it. Give a kernel's tree, /lib/modules/<version>, or a directory \
                       of module files";
         return Err(refuse(reason.into()));
     }
@@ -99,13 +99,13 @@ fn is_tree(path: &Path) -> bool {
         || path.join("modules.dep").exists() && has_module(path)
 }
 
-/// Returns true if there is a module file below `folder`.
-fn has_module(folder: &Path) -> bool {
-    let names = WalkDir::new(folder).into_iter().flatten();
+/// Returns true if there is a module file below `directory`.
+fn has_module(directory: &Path) -> bool {
+    let names = WalkDir::new(directory).into_iter().flatten();
     names.into_iter().any(|entry| entry.path().to_str().and_then(names::of_file).is_some())
 }
 
-/// Returns the module files below a folder, relative to it, sorted. A link to a file counts, a link to a folder is not followed: `build`
+/// Returns the module files below a directory, relative to it, sorted. A link to a file counts, a link to a directory is not followed: `build`
 /// leads to the kernel's source.
 fn module_files(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
@@ -126,10 +126,10 @@ fn module_files(root: &Path) -> Result<Vec<String>> {
     Ok(files)
 }
 
-/// Reads everything about the modules in a folder that was found: all their `.modinfo`, what is built in, the configuration.
+/// Reads everything about the modules in a directory that was found: all their `.modinfo`, what is built in, the configuration.
 ///
 /// # Errors
-/// The folder cannot be read; in a plain folder, a file that is no module, two files of one name, or modules of two kernels.
+/// The directory cannot be read; in a plain directory, a file that is no module, two files of one name, or modules of two kernels.
 /// In a kernel's tree a bad file is an error only once it is needed; a tree without any module that does not say what is built in
 /// is one at once.
 pub fn scan(place: &Place) -> Result<Catalog> {
@@ -175,8 +175,8 @@ pub fn scan(place: &Place) -> Result<Catalog> {
 }
 
 fn rank(path: &str) -> usize {
-    let folder = path.split('/').next().unwrap_or_default();
-    PRECEDENCE.iter().position(|name| *name == folder).unwrap_or(PRECEDENCE.len())
+    let directory = path.split('/').next().unwrap_or_default();
+    PRECEDENCE.iter().position(|name| *name == directory).unwrap_or(PRECEDENCE.len())
 }
 
 /// Returns why a module cannot be listed in an image's index, where blanks and commas part the fields.
@@ -212,7 +212,7 @@ fn check_plain(place: &Place, catalog: &Catalog, name: &str, entry: &Entry) -> R
     Ok(())
 }
 
-/// Returns the kernel's version: the name of the folder where a module in it confirms that, else what the modules say, else the name.
+/// Returns the kernel's version: the name of the directory where a module in it confirms that, else what the modules say, else the name.
 fn version(place: &Place, modules: &BTreeMap<String, Entry>) -> Result<String> {
     let root = place.root.canonicalize().at("read", &place.root)?;
     let name = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

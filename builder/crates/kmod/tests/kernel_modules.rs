@@ -1,5 +1,5 @@
-//! Choosing and stripping modules of real kernels. `INITRAMFS_OVERLAY_TEST_KERNELS` names a folder with one unpacked kernel
-//! package in each folder below it, such as Debian's `linux-image-*` by `dpkg -x`.
+//! Choosing and stripping modules of real kernels. `INITRAMFS_OVERLAY_TEST_KERNELS` names a directory with one unpacked kernel
+//! package in each directory below it, such as Debian's `linux-image-*` by `dpkg -x`.
 
 use std::{
     collections::BTreeMap,
@@ -17,19 +17,19 @@ const VARIABLE: &str = "INITRAMFS_OVERLAY_TEST_KERNELS";
 /// Returns the kernels to test with, read once. Writes past the test's captured output where there are none.
 fn kernels(test: &str) -> &'static [(PathBuf, ModuleTree)] {
     static KERNELS: OnceLock<Vec<(PathBuf, ModuleTree)>> = OnceLock::new();
-    let Some(folder) = env::var_os(VARIABLE) else {
-        let line = format!("skipped: {test}: {VARIABLE} does not name a folder of unpacked kernels\n");
+    let Some(directory) = env::var_os(VARIABLE) else {
+        let line = format!("skipped: {test}: {VARIABLE} does not name a directory of unpacked kernels\n");
         io::stderr().write_all(line.as_bytes()).unwrap();
         return &[];
     };
     KERNELS.get_or_init(|| {
-        let mut roots: Vec<PathBuf> = fs::read_dir(&folder)
+        let mut roots: Vec<PathBuf> = fs::read_dir(&directory)
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .filter(|root| root.join("lib/modules").is_dir() || root.join("usr/lib/modules").is_dir())
             .collect();
         roots.sort();
-        assert!(!roots.is_empty(), "no folder with lib/modules in {}", folder.display());
+        assert!(!roots.is_empty(), "no directory with lib/modules in {}", directory.display());
         roots.into_iter().map(|root| (root.clone(), ModuleTree::open(&root).unwrap())).collect()
     })
 }

@@ -104,8 +104,8 @@ mod tests {
     use super::*;
     use crate::blob::Place;
 
-    fn blob(folder: &tempfile::TempDir, bytes: &[u8]) -> Blob {
-        let path = folder.path().join("layer");
+    fn blob(directory: &tempfile::TempDir, bytes: &[u8]) -> Blob {
+        let path = directory.path().join("layer");
         std::fs::write(&path, bytes).unwrap();
         Blob { digest: Some(Digest::of(bytes)), place: Place::file(path).unwrap() }
     }
@@ -118,11 +118,11 @@ mod tests {
 
     #[test]
     fn bytes_come_as_they_are_packed() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 20 * PIECE + 7] {
             let plain: Vec<u8> = (0..length).map(|number| (number % 251) as u8).collect();
             for packed in [plain.clone(), gzip(&plain)] {
-                let mut ahead = Ahead::new(&blob(&folder, &packed), true).unwrap();
+                let mut ahead = Ahead::new(&blob(&directory, &packed), true).unwrap();
                 let mut read = Vec::new();
                 ahead.read_to_end(&mut read).unwrap();
                 assert!(read == plain, "{length}");
@@ -134,9 +134,9 @@ mod tests {
 
     #[test]
     fn all_is_hashed_though_nobody_reads_to_the_end() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let packed = gzip(&vec![7; 50 * PIECE]);
-        let mut blob = blob(&folder, &packed);
+        let mut blob = blob(&directory, &packed);
         let mut ahead = Ahead::new(&blob, true).unwrap();
         ahead.read_exact(&mut [0; 10]).unwrap();
         let seen = ahead.finish();
@@ -148,9 +148,9 @@ mod tests {
 
     #[test]
     fn an_error_comes_behind_what_is_good() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let packed = gzip(&(0..10 * PIECE).map(|number| ((number * number) >> 5) as u8).collect::<Vec<u8>>());
-        let mut ahead = Ahead::new(&blob(&folder, &packed[..packed.len() / 2]), true).unwrap();
+        let mut ahead = Ahead::new(&blob(&directory, &packed[..packed.len() / 2]), true).unwrap();
         let mut read = Vec::new();
         assert_eq!(ahead.read_to_end(&mut read).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(read.len() > PIECE, "{}", read.len());

@@ -279,8 +279,8 @@ mod tests {
 
     #[test]
     fn a_changed_byte_is_seen() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("blob");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("blob");
         std::fs::write(&path, "xxabcyy").unwrap();
         let digest = Digest::parse("sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         let blob = Blob { place: Place { path: path.clone(), offset: 2, size: 3 }, digest };

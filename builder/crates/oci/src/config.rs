@@ -42,7 +42,7 @@ pub struct Run {
     /// `NAME=VALUE`.
     #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     pub env: Vec<String>,
-    /// The folder that it starts in.
+    /// The directory that it starts in.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
     /// `user`, `uid`, `user:group`, …; root where it is empty.

@@ -1,4 +1,4 @@
-//! A root folder of the host as a source: everything in it as it is, owners, modes, times and extended attributes, and no step out of
+//! A root directory of the host as a source: everything in it as it is, owners, modes, times and extended attributes, and no step out of
 //! it. Only reads.
 
 use std::{
@@ -21,13 +21,13 @@ use super::{
 };
 use crate::{Error, Result};
 
-/// Puts the folder on `merge`, but for what `exclude` leaves out, which is not looked at. Its files may have `max_size` bytes together.
+/// Puts the directory on `merge`, but for what `exclude` leaves out, which is not looked at. Its files may have `max_size` bytes together.
 ///
 /// # Errors
 /// [`Error::Image`] with the entry, [`Error::Io`].
 pub fn read(
     image: &str,
-    folder: &Path,
+    directory: &Path,
     exclude: &Exclude,
     merge: &mut Merge,
     max_size: u64,
@@ -36,19 +36,19 @@ pub fn read(
     let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
     let mut left = max_size;
     let mut sockets = Vec::new();
-    let metadata = std::fs::metadata(folder).at("read", folder)?;
-    if let Some(entry) = entry(folder, &metadata)? {
-        merge.root = Some(RootEntry { entry, xattrs: attributes(folder)? });
+    let metadata = std::fs::metadata(directory).at("read", directory)?;
+    if let Some(entry) = entry(directory, &metadata)? {
+        merge.root = Some(RootEntry { entry, xattrs: attributes(directory)? });
     }
-    let mut walk = WalkDir::new(folder).min_depth(1).sort_by_file_name().into_iter();
+    let mut walk = WalkDir::new(directory).min_depth(1).sort_by_file_name().into_iter();
     while let Some(found) = walk.next() {
         let found = found.map_err(|error| {
-            let path = error.path().unwrap_or(folder).to_path_buf();
-            let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of folders"));
+            let path = error.path().unwrap_or(directory).to_path_buf();
+            let source = error.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of directories"));
             base::Error::Io { action: "read", path, source }
         })?;
         let host = found.path();
-        let path = host.strip_prefix(folder).unwrap_or(host).as_os_str().as_bytes();
+        let path = host.strip_prefix(directory).unwrap_or(host).as_os_str().as_bytes();
         let refuse = |reason: String| Error::Image {
             image: image.to_owned(),
             reason: format!("entry `{}`: {reason}", escape(path)),
@@ -73,7 +73,7 @@ pub fn read(
             None => {
                 if let Kind::File(content) = &entry.kind {
                     left = left.checked_sub(content.size()).ok_or_else(|| {
-                        refuse(format!("the folder has more than the {max_size} bytes of --max-size"))
+                        refuse(format!("the directory has more than the {max_size} bytes of --max-size"))
                     })?;
                 }
                 merge.insert(path, entry).map_err(refuse)?;

@@ -108,21 +108,21 @@ pub fn find(cache: &Cache, key: &str) -> Option<Disk> {
 /// As [`write`].
 pub fn keep(cache: &Cache, key: &str, image: &Image, merge: &Merge) -> Result<Disk> {
     let mut taken = Vec::new();
-    let entry = cache.entry(ROOM, key, Check::Stamps, |folder| {
-        taken = write(image, merge, folder)?;
+    let entry = cache.entry(ROOM, key, Check::Stamps, |directory| {
+        taken = write(image, merge, directory)?;
         Ok::<_, Error>(())
     })?;
     let _ = cache.shrink(ROOM, ROOM_MAX, RECENT);
     Ok(Disk { file: entry.join(FILE), names: merge.clone(), taken, is_kept: false })
 }
 
-/// Makes the disk of a merged root in `folder`.
+/// Makes the disk of a merged root in `directory`.
 ///
 /// # Errors
 /// As [`write`].
-pub fn make(image: &Image, merge: &Merge, folder: &Path) -> Result<Disk> {
-    let taken = write(image, merge, folder)?;
-    Ok(Disk { file: folder.join(FILE), names: merge.clone(), taken, is_kept: false })
+pub fn make(image: &Image, merge: &Merge, directory: &Path) -> Result<Disk> {
+    let taken = write(image, merge, directory)?;
+    Ok(Disk { file: directory.join(FILE), names: merge.clone(), taken, is_kept: false })
 }
 
 /// Takes the disks that were used longest ago out of the cache, until those that are left have at most `kept` bytes.
@@ -137,9 +137,9 @@ pub fn prune(cache: &Cache, kept: u64) -> Result<base::cache::Shrunk> {
 ///
 /// # Errors
 /// As [`erofs::write`].
-fn write(image: &Image, merge: &Merge, folder: &Path) -> Result<Vec<String>> {
+fn write(image: &Image, merge: &Merge, directory: &Path) -> Result<Vec<String>> {
     let (lower, taken) = lower::tame(merge);
-    let mut file = AtomicFile::create(folder.join(FILE))?;
+    let mut file = AtomicFile::create(directory.join(FILE))?;
     erofs::write(&lower, image, 0, erofs::Ends::Blocks, &mut file)?;
     file.commit()?;
     let mut names = Vec::new();
@@ -154,7 +154,7 @@ fn write(image: &Image, merge: &Merge, folder: &Path) -> Result<Vec<String>> {
             names.push(0);
         }
     }
-    write_file(folder.join(NAMES), &names)?;
+    write_file(directory.join(NAMES), &names)?;
     Ok(taken)
 }
 
@@ -192,8 +192,8 @@ mod tests {
 
     #[test]
     fn all_that_decides_on_a_disk_is_in_its_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let tool = folder.path().join("tool");
+        let directory = tempfile::tempdir().unwrap();
+        let tool = directory.path().join("tool");
         std::fs::write(&tool, "1").unwrap();
         let inject = |to: &str| vec![Inject::parse(&format!("{}:{to}", tool.display())).unwrap()];
         let plain = Parts::default();
@@ -220,14 +220,14 @@ mod tests {
         all.dedup();
         assert_eq!(all.len(), count);
         assert_eq!(key(&image(&["x"]), &plain).unwrap(), None, "a layer that nobody knows");
-        let folder = Image { root: Root::Folder("/".into()), ..Image::without_layers("dir:/") };
-        assert_eq!(key(&folder, &plain).unwrap(), None);
+        let directory = Image { root: Root::Directory("/".into()), ..Image::without_layers("dir:/") };
+        assert_eq!(key(&directory, &plain).unwrap(), None);
     }
 
     #[test]
     fn a_disk_is_kept_as_long_as_nobody_changes_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::at(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path());
         let mut merge = Merge::default();
         merge.insert(b"bin", Entry::directory(0o755)).unwrap();
         merge.insert(b"bin/sh", Entry::symlink("/bin/busybox")).unwrap();

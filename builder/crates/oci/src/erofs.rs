@@ -1,5 +1,5 @@
-//! The merged root as an OS image for the overlay way, as EROFS without compression. Written here, because `mkfs.erofs` takes a folder of
-//! this machine until its version 1.7, and a folder with the image's owners and devices is what nobody but root can have. The layout is
+//! The merged root as an OS image for the overlay way, as EROFS without compression. Written here, because `mkfs.erofs` takes a directory of
+//! this machine until its version 1.7, and a directory with the image's owners and devices is what nobody but root can have. The layout is
 //! that of the kernel's `fs/erofs/erofs_fs.h`: contents first, as the layers have them, then what is known of the names.
 //!
 //! ```text

@@ -20,7 +20,7 @@ pub struct Exclude {
 
 impl Exclude {
     /// Reads patterns. One with a slash in it is about the whole path, with or without a slash in front; one without is about a name,
-    /// wherever it is. `*` and `?` stand for anything but a slash, `**` for any number of folders, `[ab]` and `{a,b}` for one of them.
+    /// wherever it is. `*` and `?` stand for anything but a slash, `**` for any number of directories, `[ab]` and `{a,b}` for one of them.
     ///
     /// # Errors
     /// [`Error::Usage`].
@@ -68,7 +68,7 @@ impl Exclude {
         let mut left_out: Vec<Vec<u8>> = Vec::new();
         let mut below: Option<Vec<u8>> = None;
         for node in merge.tree.iter() {
-            let inside = below.as_ref().is_some_and(|folder| node.path.starts_with(folder));
+            let inside = below.as_ref().is_some_and(|directory| node.path.starts_with(directory));
             if self.matches(node.path) || inside {
                 if !inside {
                     below = Some([node.path, b"/"].concat());
@@ -76,7 +76,7 @@ impl Exclude {
                 left_out.push(node.path.to_vec());
             }
         }
-        // Other names sort between a folder and what is in it (`a`, `a-b`, `a/c`): what was missed for that comes now.
+        // Other names sort between a directory and what is in it (`a`, `a-b`, `a/c`): what was missed for that comes now.
         for path in &left_out {
             merge.tree.remove_below(path, |_| false);
             merge.tree.remove(path);

@@ -38,7 +38,7 @@ pub enum Root {
     /// Layers, the lowest first.
     Layers(Vec<Layer>),
     /// A directory of the host.
-    Folder(PathBuf),
+    Directory(PathBuf),
 }
 
 /// A layer of an image.
@@ -102,12 +102,12 @@ impl Image {
         Self::plain(name, Root::Layers(Vec::new()))
     }
 
-    /// Returns its layers; none for a folder.
+    /// Returns its layers; none for a directory.
     #[must_use]
     pub fn layers(&self) -> &[Layer] {
         match &self.root {
             Root::Layers(layers) => layers,
-            Root::Folder(_) => &[],
+            Root::Directory(_) => &[],
         }
     }
 }

@@ -20,7 +20,7 @@ pub struct Inject {
 }
 
 impl Inject {
-    /// Reads `SRC:DEST[:MODE]`. A destination that ends with a slash is the folder that the source goes into, under its own name.
+    /// Reads `SRC:DEST[:MODE]`. A destination that ends with a slash is the directory that the source goes into, under its own name.
     ///
     /// # Errors
     /// [`Error::Usage`].
@@ -68,12 +68,12 @@ impl Inject {
         let parts = components(self.destination.as_bytes()).map_err(refuse)?;
         if metadata.is_dir() {
             if self.mode.is_some() {
-                return Err(refuse("a mode is for a file, and the source is a folder".to_owned()));
+                return Err(refuse("a mode is for a file, and the source is a directory".to_owned()));
             }
-            return self.apply_folder(merge, &merge.resolve(&parts).map_err(refuse)?);
+            return self.apply_directory(merge, &merge.resolve(&parts).map_err(refuse)?);
         }
         if !metadata.is_file() {
-            return Err(refuse("the source is neither a file nor a folder".to_owned()));
+            return Err(refuse("the source is neither a file nor a directory".to_owned()));
         }
         let Some((name, parents)) = parts.split_last() else {
             return Err(refuse("the destination is the root, and the source a file".to_owned()));
@@ -93,22 +93,22 @@ impl Inject {
         Ok(())
     }
 
-    /// Puts all that is in the source below `folder`. Names of one file stay hard links.
-    fn apply_folder(&self, merge: &mut Merge, folder: &[u8]) -> Result<()> {
+    /// Puts all that is in the source below `directory`. Names of one file stay hard links.
+    fn apply_directory(&self, merge: &mut Merge, directory: &[u8]) -> Result<()> {
         let refuse = |reason: String| {
             Error::Usage(format!("--inject {}:/{}: {reason}", self.source.display(), self.destination))
         };
         let mut tree = Tree::new();
         tree.include(&self.source, OnConflict::Refuse)?;
-        merge.create_parents(folder).map_err(refuse)?;
+        merge.create_parents(directory).map_err(refuse)?;
         let mut firsts: std::collections::HashMap<usize, Vec<u8>> = std::collections::HashMap::new();
         for node in tree.iter() {
             let parts: Vec<&[u8]> =
-                folder.split(|byte| *byte == b'/').chain(node.path.split(|byte| *byte == b'/')).collect();
+                directory.split(|byte| *byte == b'/').chain(node.path.split(|byte| *byte == b'/')).collect();
             let Some((name, parents)) = parts.split_last() else { continue };
             let path = join(&merge.resolve(parents).map_err(refuse)?, name);
             let there = merge.tree.get(&path).map(|entry| entry.kind.clone());
-            // A folder keeps what is in it, its mode and its owner; one that is reached through a link as well.
+            // A directory keeps what is in it, its mode and its owner; one that is reached through a link as well.
             if node.entry.kind == Kind::Directory
                 && there.as_ref().is_some_and(|kind| matches!(kind, Kind::Directory | Kind::Symlink(_)))
             {
@@ -145,8 +145,8 @@ mod tests {
 
     #[test]
     fn links_are_followed_inside_the_image() {
-        let folder = tempfile::tempdir().unwrap();
-        let source = folder.path().join("tool");
+        let directory = tempfile::tempdir().unwrap();
+        let source = directory.path().join("tool");
         std::fs::write(&source, "x").unwrap();
         let mut merge = Merge::default();
         merge.insert(b"bin", Entry::symlink("/usr/bin")).unwrap();
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(merge.tree.get("usr/bin/tool").unwrap().mode, 0o755);
         assert_eq!(merge.tree.get("tool2").unwrap().mode, 0o644);
         assert!(inject(&mut merge, "/dir").unwrap_err().to_string().contains("end DEST with a slash"));
-        let whole = Inject::parse(&format!("{}:/bin", folder.path().display())).unwrap();
+        let whole = Inject::parse(&format!("{}:/bin", directory.path().display())).unwrap();
         whole.apply(&mut merge).unwrap();
         assert_eq!(merge.tree.get("usr/bin/tool").unwrap().mode, 0o644);
         merge.tree.check_parents().unwrap();

@@ -21,7 +21,7 @@ impl Inventory {
     /// Notes a name. What comes again under the same name takes the place of the first.
     pub fn add(&mut self, path: &[u8], kind: &Kind, size: Option<u64>, digest: Option<Digest>) {
         let Ok(path) = str::from_utf8(path) else { return };
-        if inventory::HIDDEN.iter().any(|folder| path.starts_with(folder)) {
+        if inventory::HIDDEN.iter().any(|directory| path.starts_with(directory)) {
             return;
         }
         let seen = match kind {

@@ -26,11 +26,11 @@ mod ahead;
 pub mod blob;
 pub mod config;
 mod decoder;
+pub mod directory;
 pub mod disk;
 pub mod erofs;
 mod error;
 pub mod exclude;
-pub mod folder;
 pub mod image;
 pub mod inject;
 pub mod inventory;
@@ -66,7 +66,7 @@ use merge::Merge;
 pub fn merge(image: &Image, exclude: &Exclude, max_size: u64, progress: Progress) -> Result<Merge> {
     let mut merge = Merge::default();
     match &image.root {
-        Root::Folder(folder) => folder::read(&image.name, folder, exclude, &mut merge, max_size, progress)?,
+        Root::Directory(directory) => directory::read(&image.name, directory, exclude, &mut merge, max_size, progress)?,
         Root::Layers(layers) => {
             if let Some(remote) = &image.remote {
                 remote.fetch(layers, max_size, progress)?;

@@ -79,7 +79,7 @@ impl Merge {
         let components = components(&member.path)?;
         let Some((name, parents)) = components.split_last() else {
             if member.kind != EntryType::Directory {
-                return Err("the root is no directory".to_owned());
+                return Err("the root is not a directory".to_owned());
             }
             self.count_xattrs(member)?;
             let entry = entry(member, layer, number)?;
@@ -93,7 +93,7 @@ impl Merge {
             return Err(format!("`{}` is the name of a whiteout, and not of a directory", escape(parent)));
         }
         if name.starts_with(WHITEOUT) {
-            // Where the folder has become something else (umoci writes such layers), nothing of it is left to hide.
+            // Where the directory has become something else (umoci writes such layers), nothing of it is left to hide.
             let parent = self.resolve(parents).ok();
             return self.whiteout(parent.as_deref(), name);
         }
@@ -265,7 +265,7 @@ impl Merge {
     /// Returns the directory that these names lead to from the root. Parts that are not there are what they will be: directories.
     ///
     /// # Errors
-    /// They lead through something that is no directory, or in a circle.
+    /// They lead through something that is not a directory, or in a circle.
     pub fn resolve(&self, names: &[&[u8]]) -> Result<Vec<u8>, String> {
         let mut left: VecDeque<Vec<u8>> = names.iter().map(|name| name.to_vec()).collect();
         let mut done: Vec<u8> = Vec::new();
@@ -323,25 +323,26 @@ impl Merge {
         for _ in 0..LINKS_MAX {
             let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
             let (name, parents) = names.split_last()?;
-            let folder = self.resolve(parents).ok()?;
-            let there = join(&folder, name);
+            let directory = self.resolve(parents).ok()?;
+            let there = join(&directory, name);
             match &self.tree.get(&there)?.kind {
                 Kind::Symlink(target) if target.starts_with(b"/") => path.clone_from(target),
-                Kind::Symlink(target) => path = join(&folder, target),
+                Kind::Symlink(target) => path = join(&directory, target),
                 _ => return Some(there),
             }
         }
         None
     }
 
-    /// Makes the directories down to `folder`, root's and `0755`, where there are none.
+    /// Makes the directories down to `directory`, root's and `0755`, where there are none.
     ///
     /// # Errors
     /// A name that no archive can hold.
-    pub fn create_parents(&mut self, folder: &[u8]) -> Result<(), String> {
-        let ends = folder.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([folder.len()]);
+    pub fn create_parents(&mut self, directory: &[u8]) -> Result<(), String> {
+        let ends =
+            directory.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at).chain([directory.len()]);
         for end in ends {
-            let parent = folder.get(..end).filter(|parent| !parent.is_empty()).unwrap_or_default();
+            let parent = directory.get(..end).filter(|parent| !parent.is_empty()).unwrap_or_default();
             if !parent.is_empty() && self.tree.get(parent).is_none() {
                 self.insert(parent, Entry::directory(0o755))?;
                 self.upper.insert(parent.to_vec());
@@ -373,10 +374,10 @@ fn step<'a>(names: &mut Vec<&'a [u8]>, part: &'a [u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns `folder/name`, with the empty folder for the root.
+/// Returns `directory/name`, with the empty directory for the root.
 #[must_use]
-pub fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
-    if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
+pub fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    if directory.is_empty() { name.to_vec() } else { [directory, b"/", name].concat() }
 }
 
 fn entry(member: &Member, layer: u32, number: u32) -> Result<Entry, String> {

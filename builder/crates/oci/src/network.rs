@@ -1,4 +1,4 @@
-//! The network of a system in memory: a BusyBox that asks for addresses and the script that sets them. An image gets them in a folder
+//! The network of a system in memory: a BusyBox that asks for addresses and the script that sets them. An image gets them in a directory
 //! where its own programs neither see nor need them.
 
 use archive::tree::{Content, Entry, OnConflict};
@@ -40,21 +40,21 @@ pub fn check_busybox(applets: &[String]) -> Result<()> {
 /// [`Error::Usage`] for a BusyBox that lacks something.
 pub fn put(merge: &mut Merge, busybox: Busybox<'_>) -> Result<Vec<String>> {
     check_busybox(busybox.applets)?;
-    let hidden = names::WORKLOAD.rsplit_once('/').map_or("", |(folder, _)| folder);
-    let folder = format!("{}/network", hidden.trim_start_matches('/'));
+    let hidden = names::WORKLOAD.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let directory = format!("{}/network", hidden.trim_start_matches('/'));
     let mut put = |path: String, entry| {
         merge.tree.create_parents(&path)?;
         merge.tree.insert(path, entry, OnConflict::Refuse)
     };
-    put(format!("{folder}/bin/busybox"), Entry::file(0o755, Content::Bytes(busybox.program.to_vec())))?;
+    put(format!("{directory}/bin/busybox"), Entry::file(0o755, Content::Bytes(busybox.program.to_vec())))?;
     for applet in NEEDED {
-        put(format!("{folder}/bin/{applet}"), Entry::symlink("busybox"))?;
+        put(format!("{directory}/bin/{applet}"), Entry::symlink("busybox"))?;
     }
     let script = LEASE_SCRIPT
-        .replace("#!/bin/sh", &format!("#!/{folder}/bin/sh"))
-        .replace("PATH=/usr/sbin:/usr/bin:/sbin:/bin", &format!("PATH=/{folder}/bin"));
-    put(format!("{folder}/default.script"), Entry::file(0o755, Content::Bytes(script.into_bytes())))?;
-    let (busybox, script) = (format!("/{folder}/bin/busybox"), format!("/{folder}/default.script"));
+        .replace("#!/bin/sh", &format!("#!/{directory}/bin/sh"))
+        .replace("PATH=/usr/sbin:/usr/bin:/sbin:/bin", &format!("PATH=/{directory}/bin"));
+    put(format!("{directory}/default.script"), Entry::file(0o755, Content::Bytes(script.into_bytes())))?;
+    let (busybox, script) = (format!("/{directory}/bin/busybox"), format!("/{directory}/default.script"));
     Ok(vec![names::OURSELVES.to_owned(), names::HOTPLUG.to_owned(), busybox, script])
 }
 

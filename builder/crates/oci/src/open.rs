@@ -44,9 +44,9 @@ impl Image {
             Reference::Registry(name) => {
                 registry::open(text, name, platform, access).map_err(|error| of_file(text, error))?
             }
-            Reference::Layout { folder, tag } => {
-                folder.metadata().at("read", &folder)?;
-                layout::open(text, &layout::Layout { folder }, tag.as_deref(), platform)?
+            Reference::Layout { directory, tag } => {
+                directory.metadata().at("read", &directory)?;
+                layout::open(text, &layout::Layout { directory }, tag.as_deref(), platform)?
             }
             Reference::LayoutArchive { file, tag } => {
                 let members = archive::Members::list(text, &file)?;
@@ -58,14 +58,14 @@ impl Image {
                 let image = docker::open(text, &members, tag.as_deref())?;
                 Self { unpacked: members.unpacked, ..image }
             }
-            Reference::Folder(folder) => {
-                if !folder.metadata().at("read", &folder)?.is_dir() {
-                    return Err(refusal(text, format!("{} is no folder", folder.display())));
+            Reference::Directory(directory) => {
+                if !directory.metadata().at("read", &directory)?.is_dir() {
+                    return Err(refusal(text, format!("{} is not a directory", directory.display())));
                 }
-                if let Some(reason) = no_root(&folder) {
+                if let Some(reason) = no_root(&directory) {
                     return Err(refusal(text, reason));
                 }
-                Self::plain(text, Root::Folder(folder))
+                Self::plain(text, Root::Directory(directory))
             }
             Reference::Tar(file) => {
                 let blob = Blob { place: Place::file(file)?, digest: None };
@@ -88,9 +88,9 @@ impl Image {
 }
 
 /// Returns the reason why a directory holds an image and is no root.
-fn no_root(folder: &Path) -> Option<String> {
-    let shown = shown(folder);
-    let is_file = |name: &str| folder.join(name).is_file();
+fn no_root(directory: &Path) -> Option<String> {
+    let shown = shown(directory);
+    let is_file = |name: &str| directory.join(name).is_file();
     if is_file("oci-layout") && is_file("index.json") {
         return Some(format!("it is an image in the OCI layout and no root: write oci:{shown}"));
     }
@@ -98,7 +98,7 @@ fn no_root(folder: &Path) -> Option<String> {
         return None;
     }
     // skopeo's form of a directory.
-    let version = base::bounded::read(&folder.join("version"), base::bounded::TEXT_MAX).ok()?;
+    let version = base::bounded::read(&directory.join("version"), base::bounded::TEXT_MAX).ok()?;
     version.starts_with(b"Directory Transport Version:").then(|| {
         format!("it is an image in skopeo's own form and no root: `skopeo copy dir:{shown} oci:DIR`, then oci:DIR")
     })

@@ -21,7 +21,7 @@ pub struct RunOverrides {
     pub cmd: Vec<String>,
     /// `NAME=VALUE`, beside the image's or instead of them.
     pub env: Vec<String>,
-    /// The folder that it starts in.
+    /// The directory that it starts in.
     pub directory: Option<String>,
     /// The user to run as, in the form of [`Run::user`].
     pub user: Option<String>,
@@ -99,7 +99,7 @@ const ROOT: &Vec<u8> = &Vec::new();
 pub fn detect_process(merge: &Merge, workload: &Workload) -> Process {
     let words = workload.words(None, &[]);
     let Some(name) = words.first() else { return Process::default() };
-    let directory = workload.folder();
+    let directory = workload.directory();
     let candidates: Vec<String> = match name.contains('/') {
         true if name.starts_with('/') => vec![name.clone()],
         true => vec![format!("{directory}/{name}")],
@@ -148,13 +148,13 @@ pub fn put(
     network: Option<Busybox<'_>>,
 ) -> Result<()> {
     let refuse = |reason: String| Err(Error::Image { image: image.to_owned(), reason });
-    let folder = names::WORKLOAD.trim_start_matches('/').split('/').next().unwrap_or_default();
-    if merge.tree.get(folder).is_some() {
+    let directory = names::WORKLOAD.trim_start_matches('/').split('/').next().unwrap_or_default();
+    if merge.tree.get(directory).is_some() {
         return refuse(format!(
-            "it has /{folder}, where init keeps its own files; leave it out with --exclude /{folder}, or give an init of your own with --own-init"
+            "it has /{directory}, where init keeps its own files; leave it out with --exclude /{directory}, or give an init of your own with --own-init"
         ));
     }
-    merge.tree.insert(folder, Entry::directory(0o700), OnConflict::Refuse)?;
+    merge.tree.insert(directory, Entry::directory(0o700), OnConflict::Refuse)?;
     let mut workload = workload.clone();
     if let Some(busybox) = network {
         workload.start = super::network::put(merge, busybox)?;
@@ -164,7 +164,7 @@ pub fn put(
     match merge.tree.get("init").map(|entry| entry.kind.clone()) {
         None => {}
         Some(Kind::Directory) => {
-            return refuse("its /init is a folder, and the kernel runs the program of that name; leave it out with --exclude /init".to_owned());
+            return refuse("its /init is a directory, and the kernel runs the program of that name; leave it out with --exclude /init".to_owned());
         }
         Some(Kind::Symlink(target)) => merge.tree.insert(kept, Entry::symlink(target), OnConflict::Refuse)?,
         Some(_) => merge.tree.link("init", kept, OnConflict::Refuse)?,
@@ -340,9 +340,9 @@ mod tests {
         let error =
             put("i", &mut merge, &Workload::default(), Content::Bytes(Vec::new()), None).unwrap_err().to_string();
         assert!(error.contains("it has /.initramfs"), "{error}");
-        let mut folder = Merge::default();
-        folder.insert(b"init", Entry::directory(0o755)).unwrap();
-        assert!(put("i", &mut folder, &Workload::default(), Content::Bytes(Vec::new()), None).is_err());
+        let mut directory = Merge::default();
+        directory.insert(b"init", Entry::directory(0o755)).unwrap();
+        assert!(put("i", &mut directory, &Workload::default(), Content::Bytes(Vec::new()), None).is_err());
         let mut link = Merge::default();
         link.insert(b"init", Entry::symlink("bin/x")).unwrap();
         put("i", &mut link, &Workload::default(), Content::Bytes(Vec::new()), None).unwrap();

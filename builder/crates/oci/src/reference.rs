@@ -8,11 +8,11 @@ use crate::{Error, Result};
 /// A place that holds an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {
-    /// A folder in the layout of the OCI image specification, and the image's tag in it.
+    /// A directory in the layout of the OCI image specification, and the image's tag in it.
     Layout {
-        /// The folder.
-        folder: PathBuf,
-        /// Needed where the folder holds several images.
+        /// The directory.
+        directory: PathBuf,
+        /// Needed where the directory holds several images.
         tag: Option<String>,
     },
     /// The same in a tar file.
@@ -31,8 +31,8 @@ pub enum Reference {
     },
     /// An image in a registry.
     Registry(Name),
-    /// A plain root folder.
-    Folder(PathBuf),
+    /// A plain root directory.
+    Directory(PathBuf),
     /// A plain root in a tar file, compressed or not.
     Tar(PathBuf),
 }
@@ -76,8 +76,8 @@ impl Reference {
         };
         Ok(match scheme {
             "oci" => {
-                let (folder, tag) = split(rest);
-                Self::Layout { folder, tag }
+                let (directory, tag) = split(rest);
+                Self::Layout { directory, tag }
             }
             "oci-archive" => {
                 let (file, tag) = split(rest);
@@ -87,7 +87,7 @@ impl Reference {
                 let (file, tag) = split(rest);
                 Self::DockerArchive { file, tag }
             }
-            "dir" => Self::Folder(rest.into()),
+            "dir" => Self::Directory(rest.into()),
             "tar" => Self::Tar(rest.into()),
             _ => match rest.strip_prefix("//") {
                 Some(name) => return in_registry(name),
@@ -105,12 +105,12 @@ mod tests {
     fn forms() {
         let tag = |tag: &str| Some(tag.to_owned());
         for (text, reference) in [
-            ("oci:a/b", Reference::Layout { folder: "a/b".into(), tag: None }),
-            ("oci:/a:latest", Reference::Layout { folder: "/a".into(), tag: tag("latest") }),
-            ("oci:/a:", Reference::Layout { folder: "/a".into(), tag: None }),
+            ("oci:a/b", Reference::Layout { directory: "a/b".into(), tag: None }),
+            ("oci:/a:latest", Reference::Layout { directory: "/a".into(), tag: tag("latest") }),
+            ("oci:/a:", Reference::Layout { directory: "/a".into(), tag: None }),
             ("oci-archive:a.tar:1.2", Reference::LayoutArchive { file: "a.tar".into(), tag: tag("1.2") }),
             ("docker-archive:a.tar:alpine:3", Reference::DockerArchive { file: "a.tar".into(), tag: tag("alpine:3") }),
-            ("dir:/root:1", Reference::Folder("/root:1".into())),
+            ("dir:/root:1", Reference::Directory("/root:1".into())),
             ("tar:root.tar.gz", Reference::Tar("root.tar.gz".into())),
             ("alpine", Reference::Registry(Name::parse("alpine").unwrap())),
             ("docker://oci:1", Reference::Registry(Name::parse("docker.io/library/oci:1").unwrap())),

@@ -229,19 +229,19 @@ impl Session {
         // Anything else is a server that does not know; the document says what it is.
         let known = [INDEXES, MANIFESTS].as_flattened().contains(&document.media_type.as_str());
         let media_type = if known { document.media_type } else { String::new() };
-        self.keep(&digest, |folder| {
-            fs::write(folder.join(BLOB), &document.bytes).at("write", folder.join(BLOB))?;
-            Ok(fs::write(folder.join(TYPE), &media_type).at("write", folder.join(TYPE))?)
+        self.keep(&digest, |directory| {
+            fs::write(directory.join(BLOB), &document.bytes).at("write", directory.join(BLOB))?;
+            Ok(fs::write(directory.join(TYPE), &media_type).at("write", directory.join(TYPE))?)
         })?;
         Ok(Descriptor::new(media_type, digest, document.bytes.len() as u64))
     }
 
     /// Returns the blob in the cache; made by `make` where it is not there.
     fn keep(&self, digest: &Digest, make: impl FnOnce(&std::path::Path) -> Result<()>) -> Result<PathBuf> {
-        let entry = self.cache.entry(ROOM, &key(digest), Check::Sizes, |folder| {
-            let _unfinished = TempPath::new(folder);
-            make(folder)?;
-            let blob = folder.join(BLOB);
+        let entry = self.cache.entry(ROOM, &key(digest), Check::Sizes, |directory| {
+            let _unfinished = TempPath::new(directory);
+            make(directory)?;
+            let blob = directory.join(BLOB);
             self.has_fetched.store(true, Ordering::Relaxed);
             File::open(&blob).and_then(|file| file.sync_all()).at("write", blob)?;
             Ok::<_, Error>(())
@@ -275,7 +275,7 @@ impl Session {
         begin: impl FnOnce() -> Step,
         stop: &AtomicBool,
     ) -> Result<PathBuf> {
-        let path = self.keep(digest, |folder| {
+        let path = self.keep(digest, |directory| {
             // Beside the entry, whose lock is held: what has come stays when the command is interrupted.
             let path = self.cache.root().join(ROOM).join(format!(".{}{PARTIAL}", key(digest)));
             let mut partial = Partial::open(path, digest, size)?;
@@ -287,7 +287,7 @@ impl Session {
                 }
                 return Err(error);
             }
-            partial.finish(&folder.join(BLOB))?;
+            partial.finish(&directory.join(BLOB))?;
             step.finish("");
             Ok(())
         })?;
@@ -333,8 +333,8 @@ impl Store for Session {
             if seen != *digest {
                 return Err(self.failed(what, format!("what came has digest {seen}").into()));
             }
-            self.keep(digest, |folder| {
-                Ok(fs::write(folder.join(BLOB), &document.bytes).at("write", folder.join(BLOB))?)
+            self.keep(digest, |directory| {
+                Ok(fs::write(directory.join(BLOB), &document.bytes).at("write", directory.join(BLOB))?)
             })?
         };
         Place::file(path).map(Some)

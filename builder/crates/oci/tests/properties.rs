@@ -130,11 +130,11 @@ fn spoil(mut good: Value, odd: &Value) -> Value {
 proptest! {
     #[test]
     fn any_documents_are_an_image_or_an_error(odd in vec(document(), 4), which in 0..16_u32) {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("blobs/sha256")).unwrap();
         let blob = |bytes: &[u8]| {
             let digits = digest(bytes);
-            fs::write(folder.path().join("blobs/sha256").join(&digits), bytes).unwrap();
+            fs::write(directory.path().join("blobs/sha256").join(&digits), bytes).unwrap();
             json!({ "digest": format!("sha256:{digits}"), "size": bytes.len() })
         };
         let odd = |index: usize, good: Value| if which & 1 << index == 0 { good } else { spoil(good, &odd[index]) };
@@ -144,9 +144,9 @@ proptest! {
         let manifest = json!({ "schemaVersion": 2, "config": config, "layers": [odd(3, layer)] });
         let manifest = blob(odd(1, manifest).to_string().as_bytes());
         let index = odd(2, json!({ "schemaVersion": 2, "manifests": [manifest] }));
-        fs::write(folder.path().join("index.json"), index.to_string()).unwrap();
-        fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-        let name = format!("oci:{}", folder.path().display());
+        fs::write(directory.path().join("index.json"), index.to_string()).unwrap();
+        fs::write(directory.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        let name = format!("oci:{}", directory.path().display());
         let opened = Image::open(&name, &Platform::parse("linux/amd64").unwrap());
         prop_assert!(which != 0 || opened.is_ok());
         if let Ok(image) = opened {
@@ -165,8 +165,8 @@ proptest! {
 
     #[test]
     fn any_lock_is_read_or_refused(bytes in vec(any::<u8>(), 0..200), odd in document()) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
         for bytes in [bytes, json!({ "images": odd }).to_string().into_bytes()] {
             fs::write(&path, bytes).unwrap();
             let _ = Lock::read(&path);

@@ -1,5 +1,5 @@
 //! Debian packages and sources from the machine's own mirror, for any architecture and release, as any user: apt with a
-//! state folder of its own, so nothing on the machine changes. apt checks each file against the index that Debian
+//! state directory of its own, so nothing on the machine changes. apt checks each file against the index that Debian
 //! signed. Only for machines that have apt and a mirror of Debian's; unpacking is `deb`'s.
 
 use std::{
@@ -55,7 +55,7 @@ impl Apt {
     /// Returns the packages of `suite` for `architecture`, or its sources where that is `None`.
     ///
     /// # Errors
-    /// [`crate::Error::Io`] for the state folder. Where the machine has no apt or no mirror of Debian's: the inner error.
+    /// [`crate::Error::Io`] for the state directory. Where the machine has no apt or no mirror of Debian's: the inner error.
     pub fn new(cache: &Cache, suite: &str, architecture: Option<&str>) -> Result<Result<Self, Refusal>> {
         if program::locate("apt-get").is_none() {
             return Ok(Err("apt is not installed here".to_owned()));
@@ -68,9 +68,9 @@ impl Apt {
             return Ok(Err(format!("apt knows no mirror of Debian's here (give one with {MIRROR_VARIABLE})")));
         }
         let state = cache.room(&format!("apt/{suite}-{}", architecture.unwrap_or("source")))?;
-        for folder in ["lists/partial", "cache/archives/partial", "parts"] {
-            let folder = state.join(folder);
-            fs::create_dir_all(&folder).at("create", &folder)?;
+        for directory in ["lists/partial", "cache/archives/partial", "parts"] {
+            let directory = state.join(directory);
+            fs::create_dir_all(&directory).at("create", &directory)?;
         }
         let write = |name: &str, text: &str| fs::write(state.join(name), text).at("write", state.join(name));
         write("status", "")?;
@@ -100,13 +100,18 @@ impl Apt {
         }))
     }
 
-    /// Downloads `package` into `folder`; gives its file. apt has checked it against the signed index.
+    /// Downloads `package` into `directory`; gives its file. apt has checked it against the signed index.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn download(&self, package: &Package, folder: &Path, progress: &Progress) -> Result<Result<PathBuf, Refusal>> {
+    pub fn download(
+        &self,
+        package: &Package,
+        directory: &Path,
+        progress: &Progress,
+    ) -> Result<Result<PathBuf, Refusal>> {
         let argument = format!("{}={}", package.name, package.version);
-        let fetch = || program::output(self.command("apt-get", folder).args(["download", "-q", &argument]));
+        let fetch = || program::output(self.command("apt-get", directory).args(["download", "-q", &argument]));
         let mut output = fetch()?;
         if !output.status.success() {
             // The index may be older than the mirror.
@@ -116,16 +121,21 @@ impl Apt {
         if !output.status.success() {
             return Ok(Err(format!("apt: {}", program::last_words(&output))));
         }
-        Ok(only_file(folder, ".deb")?.ok_or_else(|| "apt downloaded nothing".to_owned()))
+        Ok(only_file(directory, ".deb")?.ok_or_else(|| "apt downloaded nothing".to_owned()))
     }
 
-    /// Downloads the upstream tarball of source package `name` into `folder`; gives its file.
+    /// Downloads the upstream tarball of source package `name` into `directory`; gives its file.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn download_source(&self, name: &str, folder: &Path, progress: &Progress) -> Result<Result<PathBuf, Refusal>> {
+    pub fn download_source(
+        &self,
+        name: &str,
+        directory: &Path,
+        progress: &Progress,
+    ) -> Result<Result<PathBuf, Refusal>> {
         let fetch = || {
-            program::output(self.command("apt-get", folder).args([
+            program::output(self.command("apt-get", directory).args([
                 "source",
                 "--download-only",
                 "-q",
@@ -134,11 +144,11 @@ impl Apt {
             ]))
         };
         let mut output = fetch()?;
-        let mut found = tarball_in(folder)?;
+        let mut found = tarball_in(directory)?;
         if found.is_none() {
             self.update(progress)?;
             output = fetch()?;
-            found = tarball_in(folder)?;
+            found = tarball_in(directory)?;
         }
         // A mirror may lack the signature or Debian's own changes; the caller checks the tarball by its digest.
         Ok(found.ok_or_else(|| format!("apt: {}", program::last_words(&output))))
@@ -158,9 +168,9 @@ impl Apt {
         Ok(packages_in(&String::from_utf8_lossy(&output.stdout), name))
     }
 
-    fn command(&self, program: &str, folder: &Path) -> Command {
+    fn command(&self, program: &str, directory: &Path) -> Command {
         let mut command = base::program::command(program);
-        command.env("LC_ALL", "C").env_remove("APT_CONFIG").current_dir(folder);
+        command.env("LC_ALL", "C").env_remove("APT_CONFIG").current_dir(directory);
         command.args(self.options.iter().map(|option| format!("-o{option}")));
         command
     }
@@ -213,8 +223,8 @@ fn source_list(mirrors: &[Mirror], suite: &str, source: bool, has_keyring: bool)
 
 fn mirrors_of_the_machine() -> Result<Vec<Mirror>> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    if let Ok(folder) = fs::read_dir("/etc/apt/sources.list.d") {
-        files.extend(folder.filter_map(|entry| Some(entry.ok()?.path())));
+    if let Ok(directory) = fs::read_dir("/etc/apt/sources.list.d") {
+        files.extend(directory.filter_map(|entry| Some(entry.ok()?.path())));
     }
     files.sort();
     let mut mirrors: Vec<Mirror> = Vec::new();
@@ -231,18 +241,18 @@ fn mirrors_of_the_machine() -> Result<Vec<Mirror>> {
     Ok(mirrors)
 }
 
-/// Returns the upstream tarball of a source package in `folder`.
-fn tarball_in(folder: &Path) -> Result<Option<PathBuf>> {
+/// Returns the upstream tarball of a source package in `directory`.
+fn tarball_in(directory: &Path) -> Result<Option<PathBuf>> {
     for suffix in [".orig.tar.xz", ".orig.tar.gz"] {
-        if let Some(file) = only_file(folder, suffix)? {
+        if let Some(file) = only_file(directory, suffix)? {
             return Ok(Some(file));
         }
     }
     Ok(None)
 }
 
-fn only_file(folder: &Path, suffix: &str) -> Result<Option<PathBuf>> {
-    let entries = fs::read_dir(folder).at("read", folder)?;
+fn only_file(directory: &Path, suffix: &str) -> Result<Option<PathBuf>> {
+    let entries = fs::read_dir(directory).at("read", directory)?;
     let mut found = entries.filter_map(|entry| Some(entry.ok()?.path()));
     Ok(found.find(|path| path.to_string_lossy().ends_with(suffix)))
 }

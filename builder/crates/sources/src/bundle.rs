@@ -227,7 +227,7 @@ mod tests {
     use super::*;
     use crate::target;
 
-    fn bundle(folder: &Path, version: &str) {
+    fn bundle(directory: &Path, version: &str) {
         let listed = |features: &str| Listed {
             target: "i686".to_owned(),
             features: features.to_owned(),
@@ -243,18 +243,18 @@ mod tests {
             inits: vec![listed("overlay"), listed("overlay,shell")],
         };
         for init in &manifest.inits {
-            fs::write(folder.join(init.file()), "init").unwrap();
+            fs::write(directory.join(init.file()), "init").unwrap();
         }
-        fs::write(folder.join(MANIFEST), manifest.to_json().unwrap()).unwrap();
+        fs::write(directory.join(MANIFEST), manifest.to_json().unwrap()).unwrap();
     }
 
     #[test]
     fn an_init_is_found_by_the_set_of_its_features() {
-        let folder = tempfile::tempdir().unwrap();
-        bundle(folder.path(), env!("CARGO_PKG_VERSION"));
-        let bundle = Bundle::open(folder.path()).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        bundle(directory.path(), env!("CARGO_PKG_VERSION"));
+        let bundle = Bundle::open(directory.path()).unwrap();
         let find = |target: &str, features: &str| bundle.init(target::named(target).unwrap(), features);
-        assert_eq!(find("i686", "shell,overlay").unwrap().path, folder.path().join("init-i686-overlay+shell"));
+        assert_eq!(find("i686", "shell,overlay").unwrap().path, directory.path().join("init-i686-overlay+shell"));
         for (target, features, words) in [
             ("i686", "ram", ["init for i686 with ram", "has for it only: overlay; overlay,shell", "--source TREE"]),
             ("armhf", "overlay", ["init for armv7l", "only for i686", "./build.sh --bundle --target armv7l"]),
@@ -266,16 +266,16 @@ mod tests {
 
     #[test]
     fn what_was_changed_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        bundle(folder.path(), "0.0.0");
-        let error = Bundle::open(folder.path()).unwrap_err().to_string();
+        let directory = tempfile::tempdir().unwrap();
+        bundle(directory.path(), "0.0.0");
+        let error = Bundle::open(directory.path()).unwrap_err().to_string();
         assert!(error.contains("its inits have version 0.0.0, and this command"), "{error}");
-        bundle(folder.path(), env!("CARGO_PKG_VERSION"));
-        fs::write(folder.path().join("init-i686-overlay"), "tini").unwrap();
-        let bundle = Bundle::open(folder.path()).unwrap();
+        bundle(directory.path(), env!("CARGO_PKG_VERSION"));
+        fs::write(directory.path().join("init-i686-overlay"), "tini").unwrap();
+        let bundle = Bundle::open(directory.path()).unwrap();
         let error = bundle.init(target::named("i686").unwrap(), "overlay").unwrap_err().to_string();
         assert!(error.contains("init-i686-overlay has SHA-256"), "{error}");
-        fs::write(folder.path().join(MANIFEST), r#"{"format": 2}"#).unwrap();
-        assert!(Bundle::open(folder.path()).unwrap_err().to_string().contains(MANIFEST));
+        fs::write(directory.path().join(MANIFEST), r#"{"format": 2}"#).unwrap();
+        assert!(Bundle::open(directory.path()).unwrap_err().to_string().contains(MANIFEST));
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     target::{BusyboxPackage, Target},
 };
 
-/// A folder with `busybox-<target>` for each target, or an OCI image that has it, instead of Debian's.
+/// A directory with `busybox-<target>` for each target, or an OCI image that has it, instead of Debian's.
 pub const VARIABLE: &str = "INITRAMFS_OVERLAY_BUSYBOX";
 
 /// A BusyBox to put into an image.
@@ -100,7 +100,7 @@ const ROOM: &str = "busybox";
 const PROGRAM: &str = "busybox";
 const ORIGIN: &str = "package.json";
 
-/// Gets BusyBox for `target`: from the folder `given`, else Debian's.
+/// Gets BusyBox for `target`: from the directory `given`, else Debian's.
 ///
 /// # Errors
 /// [`Error::WrongProgram`] where the given one is not a whole static program for the target; [`Error::Missing`] where
@@ -112,8 +112,8 @@ pub fn get(
     substitute: Substitute,
     progress: &Progress,
 ) -> Result<Busybox> {
-    if let Some(folder) = given {
-        let path = folder.join(format!("busybox-{}", target.name));
+    if let Some(directory) = given {
+        let path = directory.join(format!("busybox-{}", target.name));
         return read(&path, target, None);
     }
     let package = &target.busybox;
@@ -156,7 +156,7 @@ fn pin(target: &Target) -> Check<'_> {
     Check::Pinned(Pin { sha256: &target.busybox.files_sha256, parts: &[] })
 }
 
-/// Returns the folder in the cache with the pinned BusyBox for `target`, if it is there and whole.
+/// Returns the directory in the cache with the pinned BusyBox for `target`, if it is there and whole.
 pub fn kept(target: &Target, cache: &Cache) -> Option<PathBuf> {
     cache.find(ROOM, &keys(target)[0], pin(target))
 }
@@ -198,7 +198,7 @@ fn fetch(target: &Target, pinned: &str, other: Option<&str>, cache: &Cache, prog
         what: format!("BusyBox for {} (Debian's {package} {version} for {debian_arch}, from {suite})", target.name),
         tried,
         remedy: format!(
-            "give a static BusyBox as the file busybox-{} in a folder named by --busybox or {VARIABLE}; or copy the folder \
+            "give a static BusyBox as the file busybox-{} in a directory named by --busybox or {VARIABLE}; or copy the directory \
              `{ROOM}` of another machine's cache to {}; or build with --variant slim, which has none{}",
             target.name,
             cache.root().join(ROOM).display(),
@@ -221,9 +221,9 @@ fn fetch(target: &Target, pinned: &str, other: Option<&str>, cache: &Cache, prog
         )]));
     }
     let check = if key == pinned { pin(target) } else { Check::Digests };
-    cache.entry(ROOM, key, check, |folder| {
+    cache.entry(ROOM, key, check, |directory| {
         let step = progress.step(format!("{}: fetching BusyBox {}", target.name, found.version));
-        let download = tempfile::tempdir_in(folder).at("create a folder in", folder)?;
+        let download = tempfile::tempdir_in(directory).at("create a directory in", directory)?;
         let file = apt.download(&found, download.path(), progress)?.map_err(|refusal| missing(vec![refusal]))?;
         let sha256 = base::digest::file_digest(&file)?;
         if sha256 != found.sha256 {
@@ -236,12 +236,12 @@ fn fetch(target: &Target, pinned: &str, other: Option<&str>, cache: &Cache, prog
             ["bin/busybox", "usr/bin/busybox"].into_iter().map(|path| unpacked.join(path)).find(|path| path.is_file());
         let program =
             program.ok_or_else(|| Error::DebianPackage { path: file, reason: "it has no bin/busybox".to_owned() })?;
-        fs::rename(&program, folder.join(PROGRAM)).at("move", program)?;
+        fs::rename(&program, directory.join(PROGRAM)).at("move", program)?;
         let text =
-            serde_json::to_vec(&origin(debian_arch, &found)).map_err(std::io::Error::from).at("write", folder)?;
-        fs::write(folder.join(ORIGIN), text).at("write", folder.join(ORIGIN))?;
-        download.close().at("remove the download in", folder)?;
-        read(&folder.join(PROGRAM), target, None)?;
+            serde_json::to_vec(&origin(debian_arch, &found)).map_err(std::io::Error::from).at("write", directory)?;
+        fs::write(directory.join(ORIGIN), text).at("write", directory.join(ORIGIN))?;
+        download.close().at("remove the download in", directory)?;
+        read(&directory.join(PROGRAM), target, None)?;
         step.finish("");
         Ok(())
     })
@@ -348,14 +348,14 @@ mod tests {
 
     #[test]
     fn a_given_one_must_be_there_and_fit() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let target = target::named("armv6l").unwrap();
-        let cache = Cache::at(folder.path().join("cache"));
+        let cache = Cache::at(directory.path().join("cache"));
         let text = |given: &Path| {
             get(target, Some(given), &cache, Substitute::Refuse, &Progress::none()).unwrap_err().to_string()
         };
-        assert!(text(folder.path()).contains("busybox-armv6l is not there"), "{}", text(folder.path()));
-        fs::write(folder.path().join("busybox-armv6l"), "#!/bin/sh\n").unwrap();
-        assert!(text(folder.path()).ends_with("cannot be used as BusyBox for armv6l: it is no ELF program"));
+        assert!(text(directory.path()).contains("busybox-armv6l is not there"), "{}", text(directory.path()));
+        fs::write(directory.path().join("busybox-armv6l"), "#!/bin/sh\n").unwrap();
+        assert!(text(directory.path()).ends_with("cannot be used as BusyBox for armv6l: it is no ELF program"));
     }
 }

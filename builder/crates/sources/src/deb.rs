@@ -1,5 +1,5 @@
 //! A Debian package as a file: unpacked without dpkg, on any distribution. Format: deb(5). Nothing is written outside
-//! the folder it is unpacked into, and no owner, device or set-user-id bit is taken over.
+//! the directory it is unpacked into, and no owner, device or set-user-id bit is taken over.
 
 use std::{
     fs::File,
@@ -11,11 +11,11 @@ use base::IoContext;
 
 use crate::{Error, Result};
 
-/// Unpacks the files of `package` whose path is `wanted` (relative, without a leading `./`) into `folder`.
+/// Unpacks the files of `package` whose path is `wanted` (relative, without a leading `./`) into `directory`.
 ///
 /// # Errors
-/// [`Error::DebianPackage`] where it is no Debian package or damaged, [`Error::Io`] where `folder` cannot be written.
-pub fn unpack(package: &Path, folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<()> {
+/// [`Error::DebianPackage`] where it is no Debian package or damaged, [`Error::Io`] where `directory` cannot be written.
+pub fn unpack(package: &Path, directory: &Path, wanted: impl Fn(&Path) -> bool) -> Result<()> {
     let bad = |reason: String| Error::DebianPackage { path: package.to_owned(), reason };
     let mut archive = ar::Archive::new(BufReader::new(File::open(package).at("read", package)?));
     let mut seen = Vec::new();
@@ -34,12 +34,12 @@ pub fn unpack(package: &Path, folder: &Path, wanted: impl Fn(&Path) -> bool) -> 
                 continue;
             }
         };
-        return unpack_tar(data, folder, wanted).map_err(|reason| bad(format!("{name}: {reason}")));
+        return unpack_tar(data, directory, wanted).map_err(|reason| bad(format!("{name}: {reason}")));
     }
     Err(bad(format!("it holds no data.tar.xz, .zst or .gz, only: {}", seen.join(", "))))
 }
 
-fn unpack_tar(data: impl Read, folder: &Path, wanted: impl Fn(&Path) -> bool) -> Result<(), String> {
+fn unpack_tar(data: impl Read, directory: &Path, wanted: impl Fn(&Path) -> bool) -> Result<(), String> {
     let mut archive = tar::Archive::new(data);
     archive.set_preserve_mtime(false);
     // The chain matters: tar's errors name the file and wrap what the system said.
@@ -55,11 +55,11 @@ fn unpack_tar(data: impl Read, folder: &Path, wanted: impl Fn(&Path) -> bool) ->
         }
         let kind = entry.header().entry_type();
         if !(kind.is_file() || kind.is_dir() || kind.is_symlink() || kind.is_hard_link()) {
-            return Err(format!("{} is neither file, folder nor link", path.display()));
+            return Err(format!("{} is neither file, directory nor link", path.display()));
         }
         // unpack_in refuses `..` and goes through no link that leads out; it says so by `false`.
-        if !entry.unpack_in(folder).map_err(text)? {
-            return Err(format!("{} would be outside the folder it is unpacked into", path.display()));
+        if !entry.unpack_in(directory).map_err(text)? {
+            return Err(format!("{} would be outside the directory it is unpacked into", path.display()));
         }
     }
     Ok(())
@@ -90,8 +90,8 @@ mod tests {
         builder.into_inner().unwrap()
     }
 
-    fn package(folder: &Path, name: &str, data: &[u8]) -> PathBuf {
-        let path = folder.join("test.deb");
+    fn package(directory: &Path, name: &str, data: &[u8]) -> PathBuf {
+        let path = directory.join("test.deb");
         let mut archive = ar::Builder::new(File::create(&path).unwrap());
         for (name, data) in [("debian-binary", &b"2.0\n"[..]), ("control.tar.xz", b""), (name, data)] {
             archive.append(&ar::Header::new(name.as_bytes().to_vec(), data.len() as u64), data).unwrap();
@@ -107,11 +107,11 @@ mod tests {
 
     #[test]
     fn only_what_is_wanted_is_unpacked() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let data = tar(&[("./bin/busybox", "program"), ("./usr/share/doc/copyright", "text")]);
         for (name, data) in [("data.tar.xz", xz(&data)), ("data.tar.zst", zstd::encode_all(&*data, 1).unwrap())] {
-            let package = package(folder.path(), name, &data);
-            let into = folder.path().join(name);
+            let package = package(directory.path(), name, &data);
+            let into = directory.path().join(name);
             fs::create_dir(&into).unwrap();
             unpack(&package, &into, |path| path.starts_with("bin")).unwrap();
             assert_eq!(fs::read(into.join("bin/busybox")).unwrap(), b"program");
@@ -121,23 +121,23 @@ mod tests {
 
     #[test]
     fn what_leads_out_or_is_damaged_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let into = folder.path().join("into");
+        let directory = tempfile::tempdir().unwrap();
+        let into = directory.path().join("into");
         fs::create_dir(&into).unwrap();
         let text = |package: &Path| unpack(package, &into, |_| true).unwrap_err().to_string();
 
-        let out = package(folder.path(), "data.tar.xz", &xz(&tar(&[("../out", "x")])));
-        assert!(text(&out).ends_with("../out would be outside the folder it is unpacked into"), "{}", text(&out));
-        assert!(!folder.path().join("out").exists());
+        let out = package(directory.path(), "data.tar.xz", &xz(&tar(&[("../out", "x")])));
+        assert!(text(&out).ends_with("../out would be outside the directory it is unpacked into"), "{}", text(&out));
+        assert!(!directory.path().join("out").exists());
 
         let whole = xz(&tar(&[("./a", "a")]));
-        let cut = package(folder.path(), "data.tar.xz", &whole[..whole.len() / 2]);
+        let cut = package(directory.path(), "data.tar.xz", &whole[..whole.len() / 2]);
         assert!(text(&cut).contains("data.tar.xz: "), "{}", text(&cut));
 
-        let other = package(folder.path(), "data.tar.lz", b"");
+        let other = package(directory.path(), "data.tar.lz", b"");
         assert!(text(&other).contains("only: debian-binary, control.tar.xz, data.tar.lz"), "{}", text(&other));
 
-        fs::write(folder.path().join("test.deb"), "not a package").unwrap();
-        assert!(text(&folder.path().join("test.deb")).contains("ar archive is damaged"), "{}", text(&out));
+        fs::write(directory.path().join("test.deb"), "not a package").unwrap();
+        assert!(text(&directory.path().join("test.deb")).contains("ar archive is damaged"), "{}", text(&out));
     }
 }

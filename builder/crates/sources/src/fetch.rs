@@ -27,7 +27,7 @@ pub struct Pinned {
     pub debian_source: (&'static str, &'static str),
 }
 
-/// The folder of the cache where fetched files are.
+/// The directory of the cache where fetched files are.
 const ROOM: &str = "download";
 
 impl Pinned {
@@ -50,7 +50,7 @@ impl Pinned {
         }
         let step = progress.step(format!("fetching {}", self.what));
         let room = cache.room(ROOM)?;
-        let download = tempfile::tempdir_in(&room).at("create a folder in", &room)?;
+        let download = tempfile::tempdir_in(&room).at("create a directory in", &room)?;
         let file = download.path().join(self.name);
         step.detail(self.upstream);
         match download_address(self.upstream, &file).and_then(|()| self.accept(&file)) {
@@ -95,7 +95,7 @@ impl Pinned {
 }
 
 fn keep(file: &Path, kept: &Path, step: base::progress::Step) -> Result<PathBuf> {
-    // Same filesystem: the download folder is in the cache.
+    // Same filesystem: the download directory is in the cache.
     fs::rename(file, kept).at("rename the finished file to", kept)?;
     step.finish("");
     Ok(kept.to_owned())
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn a_kept_file_is_used_only_with_the_right_digest() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::at(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path());
         let kept = cache.room(ROOM).unwrap().join("test.txt");
         fs::write(&kept, "right").unwrap();
         assert_eq!(pinned("file:///nowhere").get(&cache, &Progress::none()).unwrap(), kept);
@@ -181,15 +181,15 @@ mod tests {
             let _ = writeln!(std::io::stderr(), "SKIPPED: none of curl, wget and python3 is installed");
             return;
         }
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::at(folder.path().join("cache"));
-        let file = folder.path().join("published");
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path().join("cache"));
+        let file = directory.path().join("published");
         fs::write(&file, "right").unwrap();
         // What was kept is broken, so it has to be fetched again.
         fs::write(cache.room(ROOM).unwrap().join("test.txt"), "wrong").unwrap();
         let address: &'static str = Box::leak(format!("file://{}", file.display()).into_boxed_str());
         let got = pinned(address).get(&cache, &Progress::none()).unwrap();
         assert_eq!(fs::read(got).unwrap(), b"right");
-        assert_eq!(fs::read_dir(cache.root().join(ROOM)).unwrap().count(), 1, "a download folder was left");
+        assert_eq!(fs::read_dir(cache.root().join(ROOM)).unwrap().count(), 1, "a download directory was left");
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     target::{KernelPackage, Target},
 };
 
-/// A folder with `<target>/boot/vmlinuz-*` and `<target>/lib/modules/*`, instead of Debian's kernel.
+/// A directory with `<target>/boot/vmlinuz-*` and `<target>/lib/modules/*`, instead of Debian's kernel.
 pub const VARIABLE: &str = "INITRAMFS_OVERLAY_KERNELS";
 
 /// A kernel to boot.
@@ -60,7 +60,7 @@ const ORIGIN: &str = "package.json";
 
 /// Returns the package that the module tree `modules` (`…/lib/modules/<version>`) comes from, where it is in an entry of the cache.
 pub fn origin_of(modules: &Path) -> Option<Origin> {
-    // `/usr/lib/modules/<version>` is one folder deeper.
+    // `/usr/lib/modules/<version>` is one directory deeper.
     let roots = modules.ancestors().skip(3).take(2);
     roots.into_iter().find_map(|root| serde_json::from_slice(&fs::read(root.join(ORIGIN)).ok()?).ok())
 }
@@ -70,8 +70,8 @@ pub fn origin_of(modules: &Path) -> Option<Origin> {
 /// # Errors
 /// [`Error::Missing`] where it cannot be had, with what to do; [`Error::Io`]; [`Error::DebianPackage`].
 pub fn debian(target: &Target, cache: &Cache, substitute: Substitute, progress: &Progress) -> Result<Kernel> {
-    if let Some(folder) = variable(VARIABLE) {
-        return kernel_in(&folder.join(&target.name), target.kernel.dtb.as_deref());
+    if let Some(directory) = variable(VARIABLE) {
+        return kernel_in(&directory.join(&target.name), target.kernel.dtb.as_deref());
     }
     let pinned = &target.kernel;
     let key = format!("{}-{}-{}", target.name, pinned.suite, pinned.package);
@@ -82,7 +82,7 @@ pub fn debian(target: &Target, cache: &Cache, substitute: Substitute, progress: 
         Some(entry) => entry,
         None => {
             let fetch = |key, check, package| {
-                cache.entry(ROOM, key, check, |folder| fetch(target, package, cache, folder, progress))
+                cache.entry(ROOM, key, check, |directory| fetch(target, package, cache, directory, progress))
             };
             match (fetch(&key, check, Wanted::Pinned), substitute) {
                 (Err(Error::Missing { .. }), Substitute::Allow) => fetch(&other, Check::Digests, Wanted::Newest)?,
@@ -111,8 +111,8 @@ pub fn flavour(target: &Target, suite: &str, package: &str, cache: &Cache, progr
     package.clone_into(&mut other.definition.kernel.package);
     let key = format!("{}-{suite}-{package}", target.name);
     // Tests try all kernels that are in the cache by the usual name.
-    let entry = cache.entry("kernel-flavours", &key, Check::Digests, |folder| {
-        fetch(&other, Wanted::Newest, cache, folder, progress)
+    let entry = cache.entry("kernel-flavours", &key, Check::Digests, |directory| {
+        fetch(&other, Wanted::Newest, cache, directory, progress)
     })?;
     kernel_in(&entry, target.kernel.dtb.as_deref())
 }
@@ -124,7 +124,7 @@ enum Wanted {
     Newest,
 }
 
-fn fetch(target: &Target, wanted: Wanted, cache: &Cache, folder: &Path, progress: &Progress) -> Result<()> {
+fn fetch(target: &Target, wanted: Wanted, cache: &Cache, directory: &Path, progress: &Progress) -> Result<()> {
     let KernelPackage { debian_arch, suite, package, release, version, sha256, .. } = &target.kernel;
     let missing = |refusal: Refusal| Error::Missing {
         what: format!(
@@ -133,7 +133,7 @@ fn fetch(target: &Target, wanted: Wanted, cache: &Cache, folder: &Path, progress
         ),
         tried: vec![refusal],
         remedy: format!(
-            "copy the folder `kernel` of another machine's cache to {}, or set {VARIABLE} to a folder that has \
+            "copy the directory `kernel` of another machine's cache to {}, or set {VARIABLE} to a directory that has \
              {}/boot/vmlinuz-VERSION and {1}/lib/modules/VERSION{}",
             cache.root().join(ROOM).display(),
             target.name,
@@ -152,7 +152,7 @@ fn fetch(target: &Target, wanted: Wanted, cache: &Cache, folder: &Path, progress
         }
     };
     let step = progress.step(format!("{}: fetching {} {}", target.name, found.name, found.version));
-    let download = tempfile::tempdir_in(cache.room(ROOM)?).at("create a folder in", cache.root())?;
+    let download = tempfile::tempdir_in(cache.room(ROOM)?).at("create a directory in", cache.root())?;
     let file = apt.download(&found, download.path(), progress)?.map_err(missing)?;
     step.detail("unpacking");
     let expected = if wanted == Wanted::Pinned { sha256 } else { &found.sha256 };
@@ -160,10 +160,10 @@ fn fetch(target: &Target, wanted: Wanted, cache: &Cache, folder: &Path, progress
     if of_file != *expected {
         return Err(Error::WrongDigest { path: file, expected: expected.clone(), found: of_file });
     }
-    deb::unpack(&file, folder, is_wanted)?;
+    deb::unpack(&file, directory, is_wanted)?;
     let origin = Origin { package: found.name, version: found.version, sha256: found.sha256 };
-    let text = serde_json::to_vec(&origin).map_err(std::io::Error::from).at("write", folder.join(ORIGIN))?;
-    fs::write(folder.join(ORIGIN), text).at("write", folder.join(ORIGIN))?;
+    let text = serde_json::to_vec(&origin).map_err(std::io::Error::from).at("write", directory.join(ORIGIN))?;
+    fs::write(directory.join(ORIGIN), text).at("write", directory.join(ORIGIN))?;
     step.finish("");
     Ok(())
 }
@@ -196,8 +196,8 @@ fn kernel_in(root: &Path, dtb: Option<&str>) -> Result<Kernel> {
         tried: vec![format!("{what} is not there")],
         remedy: format!("put a Debian kernel package unpacked there, or unset {VARIABLE} to have it fetched"),
     };
-    let modules = ["lib/modules", "usr/lib/modules"].iter().find_map(|folder| only_folder(&root.join(folder)));
-    let modules = modules.ok_or_else(|| missing("exactly one folder lib/modules/VERSION"))?;
+    let modules = ["lib/modules", "usr/lib/modules"].iter().find_map(|directory| only_directory(&root.join(directory)));
+    let modules = modules.ok_or_else(|| missing("exactly one directory lib/modules/VERSION"))?;
     let version = modules.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // Debian's kernels for some processors (riscv64, ppc64el) are not compressed, and called so.
     let images = ["vmlinuz", "vmlinux"].map(|name| root.join(format!("boot/{name}-{version}")));
@@ -212,10 +212,10 @@ fn kernel_in(root: &Path, dtb: Option<&str>) -> Result<Kernel> {
     Ok(Kernel { vmlinuz, modules, version, dtb: dtb.transpose()?, origin })
 }
 
-fn only_folder(folder: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(folder).ok()?;
-    let mut folders = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
-    match (folders.next(), folders.next()) {
+fn only_directory(directory: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(directory).ok()?;
+    let mut directories = entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| path.is_dir());
+    match (directories.next(), directories.next()) {
         (Some(only), None) => Some(only),
         _ => None,
     }
@@ -235,8 +235,8 @@ mod tests {
 
     #[test]
     fn a_kernel_is_found_as_a_package_lays_it_out() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
         let text = |dtb| kernel_in(root, dtb).unwrap_err().to_string();
         assert!(text(None).contains("lib/modules/VERSION is not there"), "{}", text(None));
         fs::create_dir_all(root.join("lib/modules/6.1.0-50-rpi/kernel")).unwrap();

@@ -1,7 +1,7 @@
 //! From a target to a static `init`: std compiled from source, init and its crates for size, libblkid and musl by Zig.
 //! All targets are built alike. A finished build is kept in the cache under a digest of all its inputs, so asking again
 //! takes no time. Everything that could tell one machine from another is kept out of the binary: the same sources give
-//! the same bytes in any folder, for any user.
+//! the same bytes in any directory, for any user.
 
 use std::{
     cell::OnceCell,
@@ -113,8 +113,8 @@ impl<'a> Toolchain<'a> {
     /// [`Error::Missing`] for what could not be fetched; [`Error::Program`] where something does not compile, with the
     /// compiler's last lines; [`Error::WrongProgram`] where the result is no static program.
     pub fn init(&self, target: &Target, features: &str) -> Result<Init> {
-        let entry = self.cache.entry("init", &self.key(target, features), Check::Digests, |folder| {
-            self.compile(target, features, folder)
+        let entry = self.cache.entry("init", &self.key(target, features), Check::Digests, |directory| {
+            self.compile(target, features, directory)
         })?;
         self.cache.touch(&entry);
         self.cache.prune("init", &format!("{}-", target.name), KEPT)?;
@@ -160,7 +160,7 @@ impl<'a> Toolchain<'a> {
         Ok(self.prepared.get_or_init(|| Prepared { tools, sysroot }))
     }
 
-    fn compile(&self, target: &Target, features: &str, folder: &Path) -> Result<()> {
+    fn compile(&self, target: &Target, features: &str, directory: &Path) -> Result<()> {
         let Prepared { tools, sysroot } = self.prepare()?;
         // Only the overlay way asks libblkid.
         let libblkid = match links_libblkid(features) {
@@ -224,9 +224,9 @@ impl<'a> Toolchain<'a> {
         if let Some(reason) = elf::objection(&bytes, target.elf).or(misaligned) {
             return Err(Error::WrongProgram { path: program, what: format!("init for {}", target.name), reason });
         }
-        fs::write(folder.join("init"), &bytes).at("write", folder.join("init"))?;
-        let list = serde_json::to_vec_pretty(&crates).map_err(std::io::Error::from).at("write", folder)?;
-        fs::write(folder.join("crates.json"), list).at("write", folder.join("crates.json"))?;
+        fs::write(directory.join("init"), &bytes).at("write", directory.join("init"))?;
+        let list = serde_json::to_vec_pretty(&crates).map_err(std::io::Error::from).at("write", directory)?;
+        fs::write(directory.join("crates.json"), list).at("write", directory.join("crates.json"))?;
         step.finish("");
         Ok(())
     }
@@ -248,7 +248,7 @@ impl<'a> Toolchain<'a> {
         command
     }
 
-    /// Returns rustc's flags, separated as cargo wants it, so that a folder with a blank in its name works.
+    /// Returns rustc's flags, separated as cargo wants it, so that a directory with a blank in its name works.
     fn rustflags(&self, target: &Target, sysroot: &Path, registries: &[PathBuf], output: &Path) -> OsString {
         let remapped = self.remapped(sysroot, registries, output);
         let mut flags = OsString::from(RUSTFLAGS.join("\x1f"));

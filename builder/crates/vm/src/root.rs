@@ -1,4 +1,4 @@
-//! The folder that becomes a machine's root: whether it can, and which kernel with which modules is in it. Only looks; links in
+//! The directory that becomes a machine's root: whether it can, and which kernel with which modules is in it. Only looks; links in
 //! it are followed as the guest would, and never lead out of it.
 
 use std::{
@@ -33,9 +33,9 @@ const MODULES: [&str; 2] = ["usr/lib/modules", "lib/modules"];
 /// [`Error::Usage`] where there is none, [`Error::Io`] where it cannot be read.
 pub fn kernel_in(root: &Path) -> Result<Kernel> {
     let mut kernels = Vec::new();
-    for folder in MODULES {
-        for version in names_in(root, folder) {
-            let vmlinuz = find_file(root, &format!("{folder}/{version}/vmlinuz"));
+    for directory in MODULES {
+        for version in names_in(root, directory) {
+            let vmlinuz = find_file(root, &format!("{directory}/{version}/vmlinuz"));
             kernels.extend(vmlinuz.map(|vmlinuz| (version.clone(), vmlinuz)));
         }
     }
@@ -77,15 +77,15 @@ pub fn kernel_of(vmlinuz: &Path, given: Option<&Path>, root: &Path) -> Result<Ke
 }
 
 fn modules_in(root: &Path, version: &str) -> Option<PathBuf> {
-    MODULES.iter().find_map(|folder| find(root, &Path::new(folder).join(version)).filter(|path| path.is_dir()))
+    MODULES.iter().find_map(|directory| find(root, &Path::new(directory).join(version)).filter(|path| path.is_dir()))
 }
 
 fn find_file(root: &Path, path: &str) -> Option<PathBuf> {
     find(root, Path::new(path)).filter(|path| path.is_file())
 }
 
-fn names_in(root: &Path, folder: &str) -> Vec<String> {
-    let entries = find(root, Path::new(folder)).and_then(|folder| fs::read_dir(folder).ok());
+fn names_in(root: &Path, directory: &str) -> Vec<String> {
+    let entries = find(root, Path::new(directory)).and_then(|directory| fs::read_dir(directory).ok());
     entries.into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect()
 }
 
@@ -122,14 +122,14 @@ fn version_of(vmlinuz: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(text).split(' ').next()?.to_owned()).filter(|version| !version.is_empty())
 }
 
-/// Refuses a folder that cannot be a root with `init` in it.
+/// Refuses a directory that cannot be a root with `init` in it.
 ///
 /// # Errors
 /// [`Error::Usage`] and [`Error::Io`].
 pub fn check(root: &Path, init: &str, access: RootAccess, shares: &[Share]) -> Result<()> {
     if !fs::metadata(root).at("read", root)?.is_dir() {
         return Err(Error::Usage(format!(
-            "{} is no folder: name the folder that is to be the machine's root",
+            "{} is not a directory: name the directory that is to be the machine's root",
             root.display()
         )));
     }
@@ -140,7 +140,7 @@ pub fn check(root: &Path, init: &str, access: RootAccess, shares: &[Share]) -> R
             ["dev", "proc", "run", "sys"].into_iter().filter(|name| !root.join(name).is_dir()).collect();
         if !absent.is_empty() {
             return Err(Error::Usage(format!(
-                "{shown} has no folder {}, which a root that is read-only must have: make it, or take --overlay (what is written \
+                "{shown} has no directory {}, which a root that is read-only must have: make it, or take --overlay (what is written \
                  is forgotten) or --write",
                 absent.join(", ")
             )));
@@ -149,7 +149,7 @@ pub fn check(root: &Path, init: &str, access: RootAccess, shares: &[Share]) -> R
     check_init(root, init, shares)
 }
 
-/// Looks for the program where the guest will: in a share's folder, or in the root. What is made only in the guest is taken on
+/// Looks for the program where the guest will: in a share's directory, or in the root. What is made only in the guest is taken on
 /// trust.
 fn check_init(root: &Path, init: &str, shares: &[Share]) -> Result<()> {
     if !init.starts_with('/') || init.contains(['"', '\n', '\0']) {
@@ -157,7 +157,7 @@ fn check_init(root: &Path, init: &str, shares: &[Share]) -> Result<()> {
             "--init {init}: expected an absolute path in the root, without quotes or line breaks"
         )));
     }
-    let below = |folder: &str| init.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')?.split_once('/'));
+    let below = |directory: &str| init.strip_prefix(directory).and_then(|rest| rest.strip_prefix('/')?.split_once('/'));
     let place = match below("/run/mnt").or_else(|| below("/run/mount")) {
         Some((tag, rest)) => shares.iter().find(|share| share.tag == tag).map(|share| (share.path.as_path(), rest)),
         None if ["/dev/", "/proc/", "/run/", "/sys/", "/tmp/"].iter().any(|moved| init.starts_with(moved)) => {
@@ -165,13 +165,13 @@ fn check_init(root: &Path, init: &str, shares: &[Share]) -> Result<()> {
         }
         None => Some((root, init)),
     };
-    let file = place.and_then(|(folder, path)| find(folder, Path::new(path)));
+    let file = place.and_then(|(directory, path)| find(directory, Path::new(path)));
     match file.and_then(|file| file.metadata().ok()) {
         None => {
             let others = ["/bin/sh", "/sbin/init", "/usr/bin/bash", "/bin/busybox"];
             let others: Vec<&str> = others.into_iter().filter(|path| find(root, Path::new(path)).is_some()).collect();
             let hint = match others.as_slice() {
-                [] => "nor one of the usual programs: is it a root folder?".to_owned(),
+                [] => "nor one of the usual programs: is it a root directory?".to_owned(),
                 others => format!("there is {}: name it with --init", others.join(", ")),
             };
             Err(Error::Usage(format!("{} has no {init}; {hint}", root.display())))
@@ -187,8 +187,8 @@ fn check_init(root: &Path, init: &str, shares: &[Share]) -> Result<()> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn check_readable(folder: &Path) -> Result<()> {
-    Ok(fs::read_dir(folder).at("read", folder).map(drop)?)
+pub fn check_readable(directory: &Path) -> Result<()> {
+    Ok(fs::read_dir(directory).at("read", directory).map(drop)?)
 }
 
 /// Refuses shares that a machine cannot have: the root's own tag is taken, and each other one is there once.
@@ -204,13 +204,13 @@ pub fn check_shares(shares: &[Share]) -> Result<()> {
         }
         if shares[..place].iter().any(|other| other.tag == share.tag) {
             return Err(Error::Usage(format!(
-                "{option} {}: this tag is given twice; each folder needs its own",
+                "{option} {}: this tag is given twice; each directory needs its own",
                 share.tag
             )));
         }
         if !std::fs::metadata(&share.path).is_ok_and(|metadata| metadata.is_dir()) {
             let path = share.path.display();
-            return Err(Error::Usage(format!("{option} {}: there is no folder {path}", share.tag)));
+            return Err(Error::Usage(format!("{option} {}: there is not a directory {path}", share.tag)));
         }
         check_readable(&share.path)?;
     }
@@ -231,8 +231,8 @@ mod tests {
 
     #[test]
     fn the_newest_kernel_with_modules_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
         let error = kernel_in(root).unwrap_err().to_string();
         assert!(error.contains("there is no kernel") && error.contains("--kernel debian"), "{error}");
         put(root, "boot/vmlinuz-6.10.0", b"k", 0o644);
@@ -250,8 +250,8 @@ mod tests {
 
     #[test]
     fn a_link_out_of_the_root_leads_nowhere() {
-        let folder = tempfile::tempdir().unwrap();
-        let (root, outside) = (folder.path().join("root"), folder.path().join("outside"));
+        let directory = tempfile::tempdir().unwrap();
+        let (root, outside) = (directory.path().join("root"), directory.path().join("outside"));
         put(&root, "boot/x", b"", 0o644);
         fs::write(&outside, "k").unwrap();
         symlink("../../outside", root.join("boot/vmlinuz-1.0")).unwrap();
@@ -261,16 +261,16 @@ mod tests {
 
     #[test]
     fn the_version_is_in_the_kernels_header() {
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let mut kernel = vec![0; 0x1000];
         kernel[0x202..0x206].copy_from_slice(b"HdrS");
         kernel[0x20e..0x210].copy_from_slice(&0x300_u16.to_le_bytes());
         kernel[0x500..0x518].copy_from_slice(b"6.1.0-50-amd64 (builder)");
-        put(folder.path(), "vmlinuz", &kernel, 0o644);
-        assert_eq!(version_of(&folder.path().join("vmlinuz")).as_deref(), Some("6.1.0-50-amd64"));
-        assert_eq!(kernel_in(folder.path()).unwrap().version.as_deref(), Some("6.1.0-50-amd64"));
-        put(folder.path(), "short", &kernel[..0x204], 0o644);
-        assert_eq!(version_of(&folder.path().join("short")), None);
+        put(directory.path(), "vmlinuz", &kernel, 0o644);
+        assert_eq!(version_of(&directory.path().join("vmlinuz")).as_deref(), Some("6.1.0-50-amd64"));
+        assert_eq!(kernel_in(directory.path()).unwrap().version.as_deref(), Some("6.1.0-50-amd64"));
+        put(directory.path(), "short", &kernel[..0x204], 0o644);
+        assert_eq!(version_of(&directory.path().join("short")), None);
     }
 
     #[test]
@@ -284,8 +284,8 @@ mod tests {
 
     #[test]
     fn a_root_that_cannot_boot_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().join("root");
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("root");
         let said = |init: &str, access, shares: &[Share]| match check(&root, init, access, shares) {
             Ok(()) => String::new(),
             Err(error) => error.to_string(),
@@ -294,7 +294,7 @@ mod tests {
         assert!(said("/bin/sh", read_only, &[]).starts_with("cannot read"), "{}", said("/bin/sh", read_only, &[]));
         put(&root, "bin/sh", b"#!", 0o755);
         put(&root, "etc/motd", b"text", 0o644);
-        assert!(said("/bin/sh", read_only, &[]).contains("has no folder dev, proc, run, sys"));
+        assert!(said("/bin/sh", read_only, &[]).contains("has no directory dev, proc, run, sys"));
         assert_eq!(said("/bin/sh", RootAccess::Overlay, &[]), "");
         for name in ["dev", "proc", "run", "sys"] {
             fs::create_dir(root.join(name)).unwrap();
@@ -311,27 +311,27 @@ mod tests {
         ] {
             assert!(said(init, read_only, &[]).contains(part), "{}", said(init, read_only, &[]));
         }
-        let work = Share { tag: "work".to_owned(), path: folder.path().join("work"), read_only: true };
+        let work = Share { tag: "work".to_owned(), path: directory.path().join("work"), read_only: true };
         put(&work.path, "test.sh", b"#!/bin/sh", 0o755);
         assert_eq!(said("/run/mnt/work/test.sh", read_only, std::slice::from_ref(&work)), "");
         assert_eq!(said("/run/mount/work/test.sh", read_only, &[work]), "");
         let file = root.join("bin/sh");
-        assert!(check(&file, "/bin/sh", read_only, &[]).unwrap_err().to_string().contains("is no folder"));
+        assert!(check(&file, "/bin/sh", read_only, &[]).unwrap_err().to_string().contains("is not a directory"));
     }
 
     #[test]
     fn shares_that_cannot_be_are_refused() {
         let share = |tag: &str, path: &str, read_only| Share { tag: tag.to_owned(), path: path.into(), read_only };
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_str().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_str().unwrap();
         assert!(check_shares(&[share("a", path, true), share("b", path, false)]).is_ok());
         for (shares, part) in [
             (vec![share("a/b", path, true)], "--share-ro `a/b`: a tag has"),
             (vec![share("", path, false)], "--share ``: a tag has"),
             (vec![share("rootfs", path, false)], "the tag of the root"),
             (vec![share("a", path, true), share("a", path, false)], "--share a: this tag is given twice"),
-            (vec![share("a", "/no/such", false)], "there is no folder /no/such"),
-            (vec![share("a", "/dev/null", false)], "there is no folder /dev/null"),
+            (vec![share("a", "/no/such", false)], "there is not a directory /no/such"),
+            (vec![share("a", "/dev/null", false)], "there is not a directory /dev/null"),
         ] {
             let error = check_shares(&shares).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

@@ -1,4 +1,4 @@
-//! virtiofsd: where distributions keep it, which of the two programs of that name it is, and one started for each folder. It and
+//! virtiofsd: where distributions keep it, which of the two programs of that name it is, and one started for each directory. It and
 //! QEMU talk over a socket that has no name when they start: nobody else can connect to it and nothing of it is left.
 
 use std::{
@@ -53,7 +53,7 @@ impl Daemon {
         let path = match given {
             Some(path) => path.to_owned(),
             None => locate().ok_or_else(|| Error::Missing {
-                what: "virtiofsd, which shares folders with the machine".to_owned(),
+                what: "virtiofsd, which shares directories with the machine".to_owned(),
                 tried: vec![format!("it is neither in PATH nor {}", PLACES.join(", "))],
                 remedy: "install Debian's package virtiofsd (Debian 12 and older: qemu-system-common), or name the program: \
                          --virtiofsd FILE"
@@ -64,7 +64,7 @@ impl Daemon {
         let help = [output.stdout, output.stderr].concat();
         let help = String::from_utf8_lossy(&help);
         match kind_of(&help) {
-            // It keeps a list of those that run in a folder of root's.
+            // It keeps a list of those that run in a directory of root's.
             Some(Kind::Qemu) if !rustix::process::geteuid().is_root() => Err(Error::Missing {
                 what: "a virtiofsd that runs without root".to_owned(),
                 tried: vec![format!("{} is the one of QEMU 7.2 and older, which only root can run", path.display())],
@@ -76,7 +76,7 @@ impl Daemon {
             Some(kind) => Ok(Self { path, kind, has_read_only: help.contains("--readonly") }),
             None => Err(Error::WrongFile {
                 path,
-                reason: "it is no virtiofsd: its --help names no folder to share".to_owned(),
+                reason: "it is no virtiofsd: its --help names no directory to share".to_owned(),
             }),
         }
     }
@@ -87,9 +87,9 @@ impl Daemon {
     /// [`Error::Missing`] where neither virtiofsd nor this machine's kernel keeps it from that.
     pub fn check(&self, shares: &[Share]) -> Result<()> {
         for share in shares.iter().filter(|share| share.read_only && !self.has_read_only) {
-            let folder = share.path.canonicalize().at("find", &share.path)?;
+            let directory = share.path.canonicalize().at("find", &share.path)?;
             // This very command, which only says its version, behind the same protection.
-            let mut probe = die_with_parent::command_behind(Path::new("/proc/self/exe"), &folder);
+            let mut probe = die_with_parent::command_behind(Path::new("/proc/self/exe"), &directory);
             let output = program::output(probe.arg("--version"))?;
             if !output.status.success() {
                 let said = program::last_words(&output);
@@ -106,21 +106,21 @@ impl Daemon {
         Ok(())
     }
 
-    /// Returns its arguments: the socket on descriptor `socket`, a `folder`.
-    fn arguments(&self, socket: i32, folder: &str, is_root: bool, read_only: bool) -> Vec<String> {
+    /// Returns its arguments: the socket on descriptor `socket`, a `directory`.
+    fn arguments(&self, socket: i32, directory: &str, is_root: bool, read_only: bool) -> Vec<String> {
         let mut arguments = vec![format!("--fd={socket}")];
         // As root it needs no namespaces, which a container may not give it; as a user they are all the protection there is.
         let sandbox = if is_root { "chroot" } else { "namespace" };
         match self.kind {
             Kind::Own => {
-                arguments.extend(["--shared-dir".to_owned(), folder.to_owned()]);
+                arguments.extend(["--shared-dir".to_owned(), directory.to_owned()]);
                 arguments.extend([format!("--sandbox={sandbox}"), "--log-level=error".to_owned()]);
                 arguments.extend((read_only && self.has_read_only).then(|| "--readonly".to_owned()));
             }
             Kind::Qemu => {
                 // FUSE's option lists are parted by commas.
-                let folder = folder.replace('\\', "\\\\").replace(',', "\\,");
-                arguments.extend(["-o".to_owned(), format!("source={folder}")]);
+                let directory = directory.replace('\\', "\\\\").replace(',', "\\,");
+                arguments.extend(["-o".to_owned(), format!("source={directory}")]);
                 arguments.extend(["-o".to_owned(), format!("sandbox={sandbox}")]);
                 arguments.extend(["-o".to_owned(), "log_level=err".to_owned()]);
             }
@@ -141,10 +141,10 @@ fn kind_of(help: &str) -> Option<Kind> {
     }
 }
 
-/// A virtiofsd that runs for one folder.
+/// A virtiofsd that runs for one directory.
 #[derive(Debug)]
 pub struct Running {
-    /// The folder's tag.
+    /// The directory's tag.
     pub tag: String,
     /// The process.
     pub child: Child,
@@ -157,14 +157,14 @@ pub struct Running {
 /// # Errors
 /// [`Error::Io`].
 pub fn start(daemon: &Daemon, share: &Share, said: impl FnOnce(String) + Send + 'static) -> Result<Running> {
-    let folder = share.path.canonicalize().at("find", &share.path)?;
-    let text = folder.to_str().ok_or_else(|| {
-        Error::Usage(format!("{}: virtiofsd takes only folders whose name is UTF-8", share.path.display()))
+    let directory = share.path.canonicalize().at("find", &share.path)?;
+    let text = directory.to_str().ok_or_else(|| {
+        Error::Usage(format!("{}: virtiofsd takes only directories whose name is UTF-8", share.path.display()))
     })?;
     let (listener, socket) = connected().at("open a socket for", &daemon.path)?;
     let is_behind = share.read_only && !daemon.has_read_only;
     let mut command = match is_behind {
-        true => die_with_parent::command_behind(&daemon.path, &folder),
+        true => die_with_parent::command_behind(&daemon.path, &directory),
         false => die_with_parent::command(&daemon.path),
     };
     let text = if is_behind { read_only::place() } else { text };

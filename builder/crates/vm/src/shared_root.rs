@@ -1,4 +1,4 @@
-//! A virtual machine for one command: its root is a folder of the host, shared by virtiofsd, so no disk is made and no file is left.
+//! A virtual machine for one command: its root is a directory of the host, shared by virtiofsd, so no disk is made and no file is left.
 
 use std::path::PathBuf;
 
@@ -54,7 +54,7 @@ pub struct Vm {
     pub target: &'static Target,
     /// The kernel's file.
     pub kernel: PathBuf,
-    /// The root's folder first, then the others.
+    /// The root's directory first, then the others.
     pub shares: Vec<Share>,
     /// The guest's write access to its root.
     pub access: RootAccess,

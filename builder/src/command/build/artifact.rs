@@ -58,7 +58,7 @@ pub struct Parts<'a> {
     pub recover_password: Option<&'a str>,
     /// Keys that images must be signed by, where any are.
     pub trust: &'a [Key],
-    /// Folders of the user's.
+    /// Directories of the user's.
     pub include: &'a [PathBuf],
     /// Its compression.
     pub compression: Compression,
@@ -124,7 +124,7 @@ impl<'a> Image<'a> {
         Ok(Self { parts, tree, records })
     }
 
-    /// Makes the image's files in the folder `output`. They get their names when they are committed, so that a build that
+    /// Makes the image's files in the directory `output`. They get their names when they are committed, so that a build that
     /// fails later leaves nothing. None where they are there already.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ pub struct BareInit<'a> {
 }
 
 impl BareInit<'_> {
-    /// Makes the program with its manifest and its bill of materials in the folder `output`, or finds them there. They get their
+    /// Makes the program with its manifest and its bill of materials in the directory `output`, or finds them there. They get their
     /// names when they are committed.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! `SHA256SUMS`: the digest of every image of one version in a folder, with its manifest and its bill of materials, as
+//! `SHA256SUMS`: the digest of every image of one version in a directory, with its manifest and its bill of materials, as
 //! sha256sum(1) reads it.
 
 use std::{collections::BTreeMap, fs, io::Write, path::Path};
@@ -16,7 +16,7 @@ use clap::ValueEnum;
 /// The file's name.
 pub const FILE_NAME: &str = "SHA256SUMS";
 
-/// Returns the list for the folder `output`, with the digests of the files made now, by name, and of those that were there; `None`
+/// Returns the list for the directory `output`, with the digests of the files made now, by name, and of those that were there; `None`
 /// where it stands there already.
 ///
 /// # Errors

@@ -48,7 +48,7 @@ pub struct Description<'a> {
     pub cmdline_final: Option<&'a str>,
     /// The address that a failed boot's QR code begins with.
     pub support_url: Option<&'a str>,
-    /// Folders of the user's.
+    /// Directories of the user's.
     pub include: &'a [PathBuf],
     /// Its compression.
     pub compression: Compression,
@@ -90,7 +90,7 @@ impl Description<'_> {
             busybox: busybox.map(|busybox| (busybox.sha256.as_str(), busybox.origin.as_ref())),
             tools,
             kernels: &kernels,
-            has_included_files: include.iter().any(|folder| holds_something(folder)),
+            has_included_files: include.iter().any(|directory| holds_something(directory)),
         })
     }
 
@@ -178,6 +178,6 @@ pub fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-fn holds_something(folder: &Path) -> bool {
-    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+fn holds_something(directory: &Path) -> bool {
+    fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some())
 }

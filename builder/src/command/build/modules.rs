@@ -52,20 +52,20 @@ pub fn choose(
     debug: bool,
     progress: &Progress,
 ) -> Result<Chosen> {
-    let Some((folder, names)) = folder_and_names(wanted)? else { return Ok(Chosen::default()) };
+    let Some((directory, names)) = directory_and_names(wanted)? else { return Ok(Chosen::default()) };
     let [target] = targets else {
         return Err(Error::Usage(format!(
             "a kernel's modules are for one target, and {} were asked for; name it with --target",
             targets.len()
         )));
     };
-    let tree = ModuleTree::open(folder)?;
+    let tree = ModuleTree::open(directory)?;
     if names.is_empty() && wanted.always.is_empty() && !tree.is_plain() {
         let sets: Vec<String> = SETS.iter().map(|set| format!("@{}", set.name)).collect();
         return Err(Error::Usage(format!(
             "{} holds all modules of kernel {}; name those that the image needs, with --module-tree {0} --modules NAMES: \
              modules, aliases, or the sets {}",
-            folder.display(),
+            directory.display(),
             tree.version(),
             sets.join(", ")
         )));
@@ -79,7 +79,7 @@ pub fn choose(
         progress.say(format!("modules: {note}"));
     }
     let pack = |selection: &Selection| {
-        let packed = Modules::pack(selection, wanted.strip, kernel_package::origin_of(folder))?;
+        let packed = Modules::pack(selection, wanted.strip, kernel_package::origin_of(directory))?;
         for module in &packed.files {
             if let Some(reason) = &module.removed.sections_kept {
                 progress.say(format!("modules: the debugging sections of {} stay: {reason}", module.name));
@@ -98,18 +98,18 @@ pub fn choose(
     Ok(chosen)
 }
 
-/// Returns the folder of modules, and the names asked for.
-fn folder_and_names<'a>(wanted: &Wanted<'a>) -> Result<Option<(&'a Path, &'a [String])>> {
+/// Returns the directory of modules, and the names asked for.
+fn directory_and_names<'a>(wanted: &Wanted<'a>) -> Result<Option<(&'a Path, &'a [String])>> {
     let Wanted { modules, always, tree, strip } = *wanted;
     let usage = |text: &str| Err(Error::Usage(text.to_owned()));
     match (tree, modules) {
         (Some(tree), names) => Ok(Some((tree, names))),
-        (None, [folder]) if Path::new(folder).is_dir() => Ok(Some((Path::new(folder), &[]))),
+        (None, [directory]) if Path::new(directory).is_dir() => Ok(Some((Path::new(directory), &[]))),
         (None, []) if always.is_empty() && !strip => Ok(None),
         (None, []) if always.is_empty() => usage("--strip-modules: there are no modules without --modules"),
         (None, []) => usage("--load-modules names modules: say with --module-tree DIR where they are"),
-        (None, [folder]) if folder.contains('/') => {
-            Err(Error::Usage(format!("--modules {folder}: there is no such folder")))
+        (None, [directory]) if directory.contains('/') => {
+            Err(Error::Usage(format!("--modules {directory}: there is no such directory")))
         }
         (None, names) => Err(Error::Usage(format!(
             "--modules {}: these are names; say with --module-tree DIR which kernel's they are, such as \
@@ -124,24 +124,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_need_a_tree_and_a_folder_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().to_str().unwrap().to_owned();
+    fn names_need_a_tree_and_a_directory_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_str().unwrap().to_owned();
         let names = ["ext4".to_owned(), "@virtio".to_owned()];
         let none = Wanted { modules: &[], always: &[], tree: None, strip: false };
-        assert_eq!(folder_and_names(&none).unwrap(), None);
-        let by_name = Wanted { modules: &names, tree: Some(folder.path()), ..none };
-        assert_eq!(folder_and_names(&by_name).unwrap(), Some((folder.path(), &names[..])));
-        let by_folder = Wanted { modules: std::slice::from_ref(&path), ..none };
-        assert_eq!(folder_and_names(&by_folder).unwrap(), Some((folder.path(), &[][..])));
-        let absent = ["no/such/folder".to_owned()];
+        assert_eq!(directory_and_names(&none).unwrap(), None);
+        let by_name = Wanted { modules: &names, tree: Some(directory.path()), ..none };
+        assert_eq!(directory_and_names(&by_name).unwrap(), Some((directory.path(), &names[..])));
+        let by_directory = Wanted { modules: std::slice::from_ref(&path), ..none };
+        assert_eq!(directory_and_names(&by_directory).unwrap(), Some((directory.path(), &[][..])));
+        let absent = ["no/such/directory".to_owned()];
         for (wanted, part) in [
             (Wanted { modules: &names, ..none }, "--modules ext4,@virtio: these are names"),
-            (Wanted { modules: &absent, ..none }, "--modules no/such/folder: there is no such folder"),
+            (Wanted { modules: &absent, ..none }, "--modules no/such/directory: there is no such directory"),
             (Wanted { always: &names, ..none }, "--load-modules names modules"),
             (Wanted { strip: true, ..none }, "--strip-modules"),
         ] {
-            let error = folder_and_names(&wanted).unwrap_err().to_string();
+            let error = directory_and_names(&wanted).unwrap_err().to_string();
             assert!(error.starts_with(part), "{error}");
         }
     }

@@ -1,4 +1,4 @@
-//! The folder that a build belongs to: where init's source is, what is included by default and where images go. Only
+//! The directory that a build belongs to: where init's source is, what is included by default and where images go. Only
 //! finds it.
 
 use std::path::{Path, PathBuf};
@@ -18,14 +18,14 @@ const BUILT_FROM: Option<&str> = match option_env!("INITRAMFS_OVERLAY_STATIC") {
     Some(_) => None,
 };
 
-/// A folder of the source tree that goes into every image, and where images go.
+/// A directory of the source tree that goes into every image, and where images go.
 const INCLUDE: &str = "src";
 const OUTPUT: &str = "target";
 
 /// The place of a build: in a source tree, or outside of one.
 #[derive(Debug)]
 pub enum Place {
-    /// In a source tree that was named, or that the current folder is in.
+    /// In a source tree that was named, or that the current directory is in.
     Inside(SourceTree),
     /// Somewhere else; the source tree that this command was built from is still there. Nothing of the user's is in it.
     Outside(SourceTree),
@@ -64,7 +64,7 @@ impl Place {
     pub fn default_include(&self) -> Vec<PathBuf> {
         match self {
             Self::Inside(source) => {
-                Some(source.root.join(INCLUDE)).into_iter().filter(|folder| folder.exists()).collect()
+                Some(source.root.join(INCLUDE)).into_iter().filter(|directory| directory.exists()).collect()
             }
             _ => Vec::new(),
         }
@@ -93,7 +93,7 @@ pub fn locate(given: Option<&Path>) -> Result<Place> {
     bundle.map_or_else(|| locate_tree(given), |bundle| Ok(Place::Bundled(bundle)))
 }
 
-/// Returns the source tree `given` (or `$INITRAMFS_OVERLAY_SOURCE`), else the one that the current folder is in, else the one this command
+/// Returns the source tree `given` (or `$INITRAMFS_OVERLAY_SOURCE`), else the one that the current directory is in, else the one this command
 /// was built from.
 ///
 /// # Errors
@@ -118,8 +118,8 @@ mod tests {
 
     #[test]
     fn the_users_files_and_the_images_are_in_the_source_tree() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path().canonicalize().unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
         fs::create_dir(root.join("init")).unwrap();
         fs::write(root.join("init/Cargo.toml"), "[package]\nname = \"initramfs-overlay-init\"\n").unwrap();
         fs::write(root.join("Cargo.toml"), "[workspace.package]\nversion = \"1.2.3\"\n").unwrap();

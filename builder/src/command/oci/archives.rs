@@ -54,14 +54,14 @@ pub(super) fn difference(base: &Tree, whole: &Tree) -> Result<Tree> {
     let mut firsts = std::collections::HashMap::new();
     for node in whole.iter().filter(|node| base.get(node.path) != Some(node.entry)) {
         // The kernel unpacks the second archive over the first: it writes into a file that is there, and so into all its names, and
-        // keeps a folder that holds something (init/initramfs.c, do_name and clean_path).
+        // keeps a directory that holds something (init/initramfs.c, do_name and clean_path).
         let there = base.node(node.path);
         if there.is_some_and(|there| match there.entry.kind {
             Kind::Directory => node.entry.kind != Kind::Directory && base.has_below(node.path),
             _ => base.links(&there) > 1,
         }) {
             return Err(Error::Usage(format!(
-                "--split: `{}` takes the place of a folder or of one of several hard links, which only works in one archive; leave --split out",
+                "--split: `{}` takes the place of a directory or of one of several hard links, which only works in one archive; leave --split out",
                 escape(node.path)
             )));
         }

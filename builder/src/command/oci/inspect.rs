@@ -123,7 +123,7 @@ fn as_text(image: &Image) -> String {
                 ("entrypoint", words(&run.entrypoint)),
                 ("command", words(&run.cmd)),
                 ("user", run.user.clone()),
-                ("folder", run.working_dir.clone()),
+                ("directory", run.working_dir.clone()),
                 ("hostname", run.hostname.clone()),
                 ("ends on", run.stop_signal.clone()),
                 ("ports", run.exposed_ports.join(", ")),

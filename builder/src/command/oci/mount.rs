@@ -1,11 +1,11 @@
-//! `--mount HOST:GUEST[:ro]`: folders of this machine that a program has.
+//! `--mount HOST:GUEST[:ro]`: directories of this machine that a program has.
 
 use contract::workload;
 use vm::Share;
 
 use crate::{Error, Result};
 
-/// A folder of this machine in the root.
+/// A directory of this machine in the root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Mount {
     /// The directory as the host shares it.
@@ -40,10 +40,10 @@ pub(super) fn shares(values: &[String]) -> Result<Vec<Mount>> {
             return refuse("GUEST is no absolute path below the root, without `.` and `..`".to_owned());
         }
         if !std::path::Path::new(path).is_dir() {
-            return refuse("HOST is no folder of this machine".to_owned());
+            return refuse("HOST is not a directory of this machine".to_owned());
         }
         if all.iter().any(|mount| mount.entry.target == target) {
-            return refuse("there is a folder at GUEST already".to_owned());
+            return refuse("there is a directory at GUEST already".to_owned());
         }
         let tag = format!("mount{number}");
         all.push(Mount {
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_are_read() {
+    fn directories_are_read() {
         let read = |values: &[&str]| shares(&values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>());
         let all = read(&["/:/host:ro", ".:/work/", "/tmp:/a b:rw"]).unwrap();
         let seen: Vec<_> = all.iter().map(|mount| (mount.entry.target.as_str(), mount.share.read_only)).collect();
@@ -74,8 +74,8 @@ mod tests {
             (&["/:a"], "no absolute path"),
             (&["/:/"], "no absolute path"),
             (&["/:/a/../b"], "no absolute path"),
-            (&["/no/such:/a"], "no folder"),
-            (&["/dev/null:/a"], "no folder"),
+            (&["/no/such:/a"], "not a directory"),
+            (&["/dev/null:/a"], "not a directory"),
             (&["/:/a", "/tmp:/a/"], "already"),
         ] {
             let error = read(bad).unwrap_err().to_string();

@@ -49,7 +49,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
 
-    /// The folder that it starts in; made where it is missing
+    /// The directory that it starts in; made where it is missing
     #[arg(long, value_name = "PATH")]
     workdir: Option<String>,
 
@@ -73,11 +73,11 @@ pub struct RunArgs {
     #[command(flatten)]
     pub substitute: SubstituteArgs,
 
-    /// Kernel modules by name, alias, path or set (`@virtio`), with --module-tree; or one folder of .ko files. Repeatable
+    /// Kernel modules by name, alias, path or set (`@virtio`), with --module-tree; or one directory of .ko files. Repeatable
     #[arg(long, value_name = "NAMES|DIR", value_delimiter = ',')]
     modules: Vec<String>,
 
-    /// The kernel's module folder, /lib/modules/<version>, or a root that holds it
+    /// The kernel's module directory, /lib/modules/<version>, or a root that holds it
     #[arg(long, value_name = "DIR")]
     module_tree: Option<PathBuf>,
 
@@ -85,7 +85,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "FILE")]
     init_program: Option<PathBuf>,
 
-    /// The source tree that init is compiled from [default: the one that the current folder is in]
+    /// The source tree that init is compiled from [default: the one that the current directory is in]
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
 }
@@ -175,7 +175,7 @@ impl RunArgs {
     ) -> Result<()> {
         let names: Vec<String> =
             beside.modules.iter().map(|name| (*name).to_owned()).chain(self.modules.iter().cloned()).collect();
-        // A folder of modules says all.
+        // A directory of modules says all.
         let known = beside.tree.filter(|_| self.modules.is_empty() && !beside.modules.is_empty());
         let tree = self.module_tree.as_deref().or(known);
         let modules = if tree.is_some() { &names } else { &self.modules };

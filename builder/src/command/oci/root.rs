@@ -23,7 +23,7 @@ pub(super) struct RootArgs {
     #[arg(long, value_name = "PLATFORM", alias = "target")]
     platform: Option<String>,
 
-    /// A file or folder of this machine and where it goes in the image, SRC:DEST[:MODE]. Repeatable
+    /// A file or directory of this machine and where it goes in the image, SRC:DEST[:MODE]. Repeatable
     #[arg(long, value_name = "SRC:DEST")]
     inject: Vec<String>,
 

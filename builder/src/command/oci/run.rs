@@ -65,7 +65,7 @@ pub struct Args {
     #[arg(long)]
     disk: bool,
 
-    /// A folder that the program has at GUEST, to read and write, or to read only. Repeatable
+    /// A directory that the program has at GUEST, to read and write, or to read only. Repeatable
     #[arg(long, value_name = "HOST:GUEST[:ro]")]
     mount: Vec<String>,
 
@@ -181,7 +181,7 @@ impl Args {
             (self.ram.network, "--network", "network card"),
             (!self.machine.publish.is_empty(), "--publish", "network card"),
             (self.disk, "--disk", "virtio disk"),
-            (!self.mount.is_empty(), "--mount", "PCI bus, so no folder can be shared with it"),
+            (!self.mount.is_empty(), "--mount", "PCI bus, so no directory can be shared with it"),
         ] {
             if is_asked {
                 return refuse(format!("{option}: QEMU's machine for {} has no {what}", target.name));

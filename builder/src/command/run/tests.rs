@@ -25,8 +25,8 @@ fn the_end_is_told_with_its_exit_status() {
 
 #[test]
 fn an_initramfs_of_another_machine_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let initrd = folder.path().join("initrd");
+    let directory = tempfile::tempdir().unwrap();
+    let initrd = directory.path().join("initrd");
     let write = |program: &[u8]| {
         let mut tree = Tree::new();
         let init = Entry::file(0o755, Content::Bytes(program.to_vec()));
@@ -63,14 +63,14 @@ fn modules_for_one_run_are_told() {
 
 #[test]
 fn the_newest_artifact_of_the_variant_is_taken() {
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let target = target::named("i686").unwrap();
-    let newest = |variant| newest_artifact(folder.path(), target, variant);
+    let newest = |variant| newest_artifact(directory.path(), target, variant);
     let text = newest(Variant::Debug).unwrap_err().to_string();
     assert!(text.contains("i686-debug.gz") && text.contains("build.sh"), "{text}");
     let version = env!("CARGO_PKG_VERSION");
     for (age, suffix) in ["i686.gz", "i686.zst", "i686-debug.gz", "x86_64.gz"].iter().enumerate() {
-        let file = fs::File::create(folder.path().join(format!("init-{version}-{suffix}"))).unwrap();
+        let file = fs::File::create(directory.path().join(format!("init-{version}-{suffix}"))).unwrap();
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - age as u64);
         file.set_modified(time).unwrap();
     }

@@ -74,7 +74,7 @@ pub fn no_disk_answers(lab: &Lab) {
 
 /// Returns a machine whose disk answers with an error whenever something of this kind is done to it; everywhere, or at a sector.
 pub fn failing(lab: &Lab, disk: &Path, event: &str, sector: Option<u64>, append: &str) -> Machine {
-    let rules = lab.folder().join("rules");
+    let rules = lab.directory().join("rules");
     let at = sector.map_or(String::new(), |sector| format!("sector = \"{sector}\"\n"));
     fs::write(&rules, format!("[inject-error]\nevent = \"{event}\"\nerrno = \"5\"\n{at}")).expect("the rules");
     let mut machine = lab.machine(&lab.initrd(""), &[], append);

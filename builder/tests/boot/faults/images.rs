@@ -16,7 +16,7 @@ use crate::{
 pub fn disk_of(lab: &Lab, image: &[u8]) -> PathBuf {
     let disk = lab.make(&lab.disk());
     let alone = crate::lab::cut_out(lab, &disk, "img");
-    let file = lab.folder().join("image");
+    let file = lab.directory().join("image");
     fs::write(&file, image).expect("the image");
     update::debugfs(&alone, "rm root-squashfs.img");
     update::debugfs(&alone, &format!("write {} root-squashfs.img", file.display()));
@@ -36,7 +36,7 @@ pub fn no_image(lab: &Lab) {
 
 /// Without padding the last sector of an image is not whole.
 pub fn unpadded(lab: &Lab) {
-    let file = lab.folder().join("image");
+    let file = lab.directory().join("image");
     run(program("mksquashfs").arg(lab.root("A")).arg(&file).args(["-quiet", "-no-progress", "-all-root", "-nopad"]));
     let mut image = fs::read(file).expect("the image");
     if image.len().is_multiple_of(512) {

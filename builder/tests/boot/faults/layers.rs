@@ -10,7 +10,7 @@ use crate::{
     support::{noise, program, run},
 };
 
-/// Returns a disk whose partition was made anew by mke2fs with these options.
+/// Returns a disk whose partition was recreated by mke2fs with these options.
 fn remade(lab: &Lab, partition: &str, options: &[&str]) -> PathBuf {
     let disk = lab.make(&lab.disk());
     let alone = cut_out(lab, &disk, partition);
@@ -56,7 +56,7 @@ pub fn full(lab: &Lab) {
     let persistent = lab.persistent("kept");
     let disk = lab.make(&Disk { overlay: Some(Some(persistent)), ..lab.disk() });
     let alone = cut_out(lab, &disk, "overlay");
-    let (file, size) = (lab.folder().join("noise"), fs::metadata(&alone).expect("its size").len());
+    let (file, size) = (lab.directory().join("noise"), fs::metadata(&alone).expect("its size").len());
     fs::write(&file, noise(usize::try_from(size).expect("a size"))).expect("noise");
     // debugfs stops where nothing is free any more, and says so.
     let command = format!("write {} persistent/noise", file.display());
@@ -76,7 +76,7 @@ pub fn without_inodes(lab: &Lab) {
     for number in 0..20 {
         commands += &format!("write /dev/null persistent/{number}\n");
     }
-    let list = lab.folder().join("commands");
+    let list = lab.directory().join("commands");
     fs::write(&list, commands).expect("commands");
     program("debugfs").args(["-w", "-f"]).arg(&list).arg(&alone).output().expect("debugfs");
     put_back(&disk, "overlay", &alone);
@@ -95,7 +95,7 @@ pub fn write_error(lab: &Lab) {
 pub fn superblock_lost(lab: &Lab) {
     let disk = lab.make(&lab.disk());
     scribble(&disk, partition(&disk, "overlay").0, &[0; 4096]);
-    let words = ["/dev/vda4: no known filesystem", "mend the one without a filesystem (e2fsck)"];
+    let words = ["/dev/vda4: no known filesystem", "repair the one without a filesystem (e2fsck)"];
     card(lab, &lab.machine(&lab.initrd(""), &[&disk], "rd.timeout=1s"), "overlay-missing", &words);
 }
 

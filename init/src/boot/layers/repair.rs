@@ -1,4 +1,4 @@
-//! A writable partition that cannot be used must not stop the machine for ever: it is checked, and where policy says so made anew, with
+//! A writable partition that cannot be used must not stop the machine for ever: it is checked, and where policy says so recreated, with
 //! the programs of the image that is about to run. This is the one place where a boot waits for another program; a boot with nothing to
 //! repair does not come here.
 
@@ -28,11 +28,11 @@ const IMG: &str = "/dev/initramfs-img";
 pub enum Remedy {
     /// Its filesystem is checked.
     Check,
-    /// It is made anew, `persistent` kept if it can be read.
+    /// It is recreated, `persistent` kept if it can be read.
     Remake,
 }
 
-/// Returns what may be done about an error of the overlay partition, in order. A full one is never made anew: what fills it is somebody's.
+/// Returns what may be done about an error of the overlay partition, in order. A full one is never recreated: what fills it is somebody's.
 pub fn remedies(policy: Repair, error: &Error) -> &'static [Remedy] {
     match (policy, error) {
         (
@@ -75,7 +75,7 @@ fn remake(context: &mut Context<'_>, volume: &Volume, img_volume: &Volume) -> bo
     arguments.push(&device);
     let is_made = run(context, "mke2fs", &arguments) == Some(0);
     if is_made {
-        context.notice(&format!("overlay, {device}, was damaged beyond repair and is made anew"));
+        context.notice(&format!("overlay, {device}, was damaged beyond repair and is recreated"));
     }
     is_made
 }
@@ -135,7 +135,7 @@ fn save(context: &mut Context<'_>, volume: &Volume, img_volume: &Volume) {
         && kernel.rename(&format!("{saved}.part"), &saved).is_ok()
         && kernel.sync(names::IMG_DIR).is_ok();
     context.notice(if kept { "persistent is saved on img" } else { "persistent could not be saved" });
-    // The partition must not be in use when it is made anew; a failure shows there.
+    // The partition must not be in use when it is recreated; a failure shows there.
     let _ = context.kernel.unmount(&inside(OVERLAY));
     let _ = media::remount(context.kernel, names::IMG_DIR, true);
 }
@@ -168,8 +168,8 @@ fn enter(context: &mut Context<'_>) -> Result<()> {
     })
 }
 
-fn mount_inside(context: &mut Context<'_>, filesystem: &str, folder: &str) -> Result<()> {
-    let target = inside(folder);
+fn mount_inside(context: &mut Context<'_>, filesystem: &str, directory: &str) -> Result<()> {
+    let target = inside(directory);
     // A link in the image would lead the mount out of it.
     if context.kernel.stat(&target).at("read", &target)?.kind != Kind::Directory {
         return Err(io::Error::from(io::ErrorKind::NotADirectory)).at("mount", &target);
@@ -180,11 +180,11 @@ fn mount_inside(context: &mut Context<'_>, filesystem: &str, folder: &str) -> Re
 
 fn leave(context: &mut Context<'_>) {
     // Some of them were not mounted, or made.
-    for folder in [IMG, OVERLAY, "/proc"] {
-        let _ = context.kernel.unmount(&inside(folder));
+    for directory in [IMG, OVERLAY, "/proc"] {
+        let _ = context.kernel.unmount(&inside(directory));
     }
-    for folder in [IMG, OVERLAY] {
-        let _ = context.kernel.remove(folder, Kind::Directory);
+    for directory in [IMG, OVERLAY] {
+        let _ = context.kernel.remove(directory, Kind::Directory);
     }
     let _ = context.kernel.unmount(&inside("/dev"));
 }
@@ -192,8 +192,10 @@ fn leave(context: &mut Context<'_>) {
 /// Runs a program of the image and says how it ended. None where the image has no such program.
 fn run(context: &mut Context<'_>, program: &str, arguments: &[&str]) -> Option<i32> {
     let mut outcome = format!("{program} is not in the image");
-    let path = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"].into_iter().map(|folder| format!("{folder}/{program}")).find(
-        |path| match switch_root::resolve(context.kernel, names::IMAGE_DIR, path) {
+    let path = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"]
+        .into_iter()
+        .map(|directory| format!("{directory}/{program}"))
+        .find(|path| match switch_root::resolve(context.kernel, names::IMAGE_DIR, path) {
             Ok(_) => true,
             Err(end) => {
                 if let Some(reason) = end.failure() {
@@ -201,8 +203,7 @@ fn run(context: &mut Context<'_>, program: &str, arguments: &[&str]) -> Option<i
                 }
                 false
             }
-        },
-    );
+        });
     let status = match path.map(|path| context.kernel.run(names::IMAGE_DIR, &path, arguments)) {
         Some(Ok(status)) => {
             outcome = format!("{program} exited with status {status}");

@@ -131,7 +131,7 @@ pub fn prepare(context: &mut Context<'_>) -> Result<()> {
     renew(context, names::WORK, 0o700, &[names::DISCARDED, names::WORK])?;
     let persistent = store(names::PERSISTENT);
     if context.kernel.stat(&persistent).is_ok_and(|stat| stat.kind != Kind::Directory) {
-        context.notice("persistent on overlay is no directory: it is replaced by an empty one");
+        context.notice("persistent on overlay is not a directory: it is replaced by an empty one");
         context.report.degrade();
     }
     with_room(context, &[names::DISCARDED], &mut |kernel| media::make_dir(kernel, &persistent, 0o755))
@@ -165,7 +165,7 @@ fn is_fresh(kernel: &mut dyn Machine, name: &str, path: &str) -> bool {
     }
 }
 
-/// Renames a directory aside, to be deleted behind the boot; what is no directory is removed at once. Returns the new path.
+/// Renames a directory aside, to be deleted behind the boot; what is not a directory is removed at once. Returns the new path.
 fn set_aside(kernel: &mut dyn Machine, name: &str) -> Result<Option<String>> {
     // As many boots in a row may have been cut before anything was deleted.
     const MOST: u32 = 1000;

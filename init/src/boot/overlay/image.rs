@@ -97,7 +97,7 @@ pub fn mount(context: &mut Context<'_>, image: &Image, found: &Found) -> Result<
 fn load_from_boot(context: &mut Context<'_>, filesystem: &str, found: &Found) -> Result<(bool, String)> {
     let release = release(context.kernel);
     let shown = format!("modules/{release}");
-    let folder = format!("{}/{shown}", names::BOOT_DIR);
+    let directory = format!("{}/{shown}", names::BOOT_DIR);
     let Some(volume) = &found.boot else {
         let line = format!("no boot partition ({}), so {filesystem} has to be built into the kernel", found.boot_tag);
         context.say(&line);
@@ -111,7 +111,7 @@ fn load_from_boot(context: &mut Context<'_>, filesystem: &str, found: &Found) ->
     }
     let device = volume.path();
     let on_boot =
-        OnBoot { folder: &folder, shown: &shown, device: &device, signed: trust::required(context.abilities) };
+        OnBoot { directory: &directory, shown: &shown, device: &device, signed: trust::required(context.abilities) };
     let loaded = modules::load_from_boot(context.kernel, &context.config.modules, &on_boot, filesystem);
     // One that stays mounted does no harm: it is read-only.
     let _ = context.kernel.unmount(names::BOOT_DIR);

@@ -113,7 +113,7 @@ impl Fault {
             Self::Unusable { path, reason } => (
                 format!("{path}, executable"),
                 vec![(*reason).into()],
-                "mend the image, or boot with another init=".into(),
+                "repair the image, or boot with another init=".into(),
             ),
             Self::Exec { path, source } => (
                 format!("{path} running"),
@@ -121,7 +121,7 @@ impl Fault {
                 match source.raw_os_error() {
                     Some(ENOEXEC) => "is the image for this processor (build with --platform)? A script needs a #! line",
                     Some(ENOENT) => "the program is there; put the interpreter that it names (#! or its dynamic linker) into the image",
-                    Some(EACCES) => "let the user that it runs as read and execute it, and pass its folders",
+                    Some(EACCES) => "let the user that it runs as read and execute it, and pass its directories",
                     _ => "look for the reason in the kernel's lines here; is the program whole?",
                 }
                 .into(),

@@ -1,4 +1,4 @@
-//! Network interfaces that are switched on, by their flags in sysfs (kernel, Documentation/ABI/testing/sysfs-class-net).
+//! Network interfaces that are up, by their flags in sysfs (kernel, Documentation/ABI/testing/sysfs-class-net).
 
 use std::io;
 

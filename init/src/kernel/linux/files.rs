@@ -58,7 +58,7 @@ pub(super) struct Entry {
 /// Adds what is in an open directory, but itself and its parent, in no order, until there are `limit`.
 ///
 /// The kernel is asked without the C library's streams between: these ask for the directory's state first, and the crate around
-/// them winds it back afterwards, system calls that a boot makes for every folder it looks into.
+/// them winds it back afterwards, system calls that a boot makes for every directory it looks into.
 pub(super) fn list(directory: BorrowedFd<'_>, limit: usize, all: &mut Vec<Entry>) -> io::Result<()> {
     // For a few dozen names at a time.
     let mut buffer = [0_u8; 2048];
@@ -121,28 +121,28 @@ mod tests {
 
     #[test]
     fn a_directory_is_listed_whole() {
-        let folder = std::env::temp_dir().join(format!("listed-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        let directory = std::env::temp_dir().join(format!("listed-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
         // More than the kernel tells at once, names of all lengths.
         let mut wanted: Vec<String> =
             (1..=200_usize).map(|length| format!("{length}-{}", "x".repeat(length))).collect();
-        wanted.iter().for_each(|name| fs::write(folder.join(name), name).unwrap());
-        fs::create_dir(folder.join("deep")).unwrap();
+        wanted.iter().for_each(|name| fs::write(directory.join(name), name).unwrap());
+        fs::create_dir(directory.join("deep")).unwrap();
         wanted.push("deep".to_string());
         wanted.sort_unstable();
-        let path = folder.to_str().unwrap();
+        let path = directory.to_str().unwrap();
         let names = |path: &str| names_of(&File::open(path)?, usize::MAX);
         let mut seen = names(path).unwrap();
         seen.sort_unstable();
         assert_eq!(seen, wanted);
-        let directory = File::open(&folder).unwrap();
+        let open = File::open(&directory).unwrap();
         let mut all = Vec::new();
-        list(directory.as_fd(), usize::MAX, &mut all).unwrap();
+        list(open.as_fd(), usize::MAX, &mut all).unwrap();
         let is = |name: &CStr, kind| all.iter().any(|entry| entry.name.as_c_str() == name && entry.kind == kind);
         // A filesystem may leave the kind open.
         assert!(is(c"deep", libc::DT_DIR) || is(c"deep", libc::DT_UNKNOWN));
-        assert_eq!(names_of(&File::open(&folder).unwrap(), 7).unwrap().len(), 7, "no more than asked for");
-        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(names_of(&File::open(&directory).unwrap(), 7).unwrap().len(), 7, "no more than asked for");
+        fs::remove_dir_all(&directory).unwrap();
         assert_eq!(names(path).unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(names("/proc/self/comm").is_err(), "not a directory");
     }

@@ -230,21 +230,21 @@ mod tests {
 
     use super::*;
 
-    fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("removal-{name}-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        folder
+    fn directory(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("removal-{name}-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        directory
     }
 
-    fn remove(folder: &PathBuf, budget: usize) -> Removal {
-        let directory = File::open(folder).unwrap();
+    fn remove(directory: &PathBuf, budget: usize) -> Removal {
+        let directory = File::open(directory).unwrap();
         let mut progress = || {};
         Remover::new(directory.as_fd(), budget, &mut progress).unwrap().run()
     }
 
     #[test]
     fn links_are_deleted_and_not_followed() {
-        let (top, kept) = (folder("links"), folder("kept"));
+        let (top, kept) = (directory("links"), directory("kept"));
         fs::create_dir_all(top.join("deep/er")).unwrap();
         fs::create_dir_all(kept.join("directory")).unwrap();
         std::os::unix::fs::symlink(&kept, top.join("link")).unwrap();
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn many_names_and_deep_trees_are_deleted_in_bounded_steps() {
-        let top = folder("deep");
+        let top = directory("deep");
         for number in 0..3000 {
             fs::write(top.join(number.to_string()), "").unwrap();
         }

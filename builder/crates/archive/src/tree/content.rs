@@ -99,8 +99,8 @@ mod tests {
 
     #[test]
     fn a_file_that_changes_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("log");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
         fs::write(&path, vec![b'x'; 100_000]).unwrap();
         let content = Content::host(&path).unwrap();
         let mut bytes = Vec::new();

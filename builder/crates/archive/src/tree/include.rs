@@ -1,11 +1,11 @@
-//! A folder of the host as a part of the tree (`--include DIR`). What lands in the archive depends on the folder's
+//! A directory of the host as a part of the tree (`--include DIR`). What lands in the archive depends on the directory's
 //! contents, not on who checked it out or with which umask:
 //!
 //! - the owner is root;
 //! - a file that its owner may execute becomes `0755`, any other `0644`; setuid and setgid stay where it is executable;
 //! - a directory becomes `0755`, a sticky one `1777` (no umask ever sets that bit, so it was meant, as on `/tmp`);
 //! - devices and named pipes become `0600`;
-//! - symbolic links are kept as data, hard links inside the folder as hard links;
+//! - symbolic links are kept as data, hard links inside the directory as hard links;
 //! - the time is the archive's.
 //!
 //! Directories that the tree has already keep their mode. Nothing of the host is changed.
@@ -31,21 +31,21 @@ impl Tree {
     /// Puts a whole directory of the host into the root: see the module for what becomes of modes, owners and links.
     ///
     /// # Errors
-    /// [`Error::Io`] naming what cannot be read, [`Error::EmptyFolder`], [`Error::ShadowsInit`] where the directory has an `init` at its top,
+    /// [`Error::Io`] naming what cannot be read, [`Error::EmptyDirectory`], [`Error::ShadowsInit`] where the directory has an `init` at its top,
     /// otherwise as [`Self::insert`].
-    pub fn include(&mut self, folder: &Path, on_conflict: OnConflict) -> Result<()> {
-        if !std::fs::metadata(folder).at("read", folder)?.is_dir() {
-            Err(io::Error::from(io::ErrorKind::NotADirectory)).at("read the folder", folder)?;
+    pub fn include(&mut self, directory: &Path, on_conflict: OnConflict) -> Result<()> {
+        if !std::fs::metadata(directory).at("read", directory)?.is_dir() {
+            Err(io::Error::from(io::ErrorKind::NotADirectory)).at("read the directory", directory)?;
         }
-        if std::fs::read_dir(folder).at("read", folder)?.next().is_none() {
-            return Err(Error::EmptyFolder { path: folder.to_owned() });
+        if std::fs::read_dir(directory).at("read", directory)?.next().is_none() {
+            return Err(Error::EmptyDirectory { path: directory.to_owned() });
         }
         // A name and its (device, inode) on the host: the first name of each set of hard links.
         let mut first_names: HashMap<(u64, u64), Vec<u8>> = HashMap::new();
-        for found in WalkDir::new(folder).min_depth(1).sort_by_file_name() {
-            let found = found.map_err(|error| unreadable(folder, error))?;
+        for found in WalkDir::new(directory).min_depth(1).sort_by_file_name() {
+            let found = found.map_err(|error| unreadable(directory, error))?;
             let host = found.path();
-            let path = host.strip_prefix(folder).unwrap_or(host).as_os_str().as_bytes();
+            let path = host.strip_prefix(directory).unwrap_or(host).as_os_str().as_bytes();
             if path == b"init" {
                 return Err(Error::ShadowsInit { path: host.to_path_buf() });
             }
@@ -86,7 +86,7 @@ fn entry(host: &Path, path: &[u8], metadata: &Metadata) -> Result<Entry> {
     } else if kind.is_fifo() {
         Entry::fifo(0o600)
     } else {
-        let reason = "it is a socket, which only the program that made it can use; remove it from the folder";
+        let reason = "it is a socket, which only the program that made it can use; remove it from the directory";
         return Err(Error::BadEntry { path: escape(path).to_string(), reason });
     })
 }
@@ -106,9 +106,9 @@ fn device_numbers(rdev: u64) -> (u32, u32) {
     (major as u32, minor as u32)
 }
 
-fn unreadable(folder: &Path, error: walkdir::Error) -> Error {
-    let path = error.path().unwrap_or(folder).to_path_buf();
-    let source = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of folders"));
+fn unreadable(directory: &Path, error: walkdir::Error) -> Error {
+    let path = error.path().unwrap_or(directory).to_path_buf();
+    let source = error.into_io_error().unwrap_or_else(|| io::Error::other("a loop of directories"));
     base::Error::Io { action: "read", path, source }.into()
 }
 

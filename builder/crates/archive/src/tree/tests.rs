@@ -141,9 +141,9 @@ fn the_order_of_insertion_makes_no_difference() {
 }
 
 #[test]
-fn a_folder_of_the_host() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+fn a_directory_of_the_host() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     fs::create_dir_all(at("etc/deep")).unwrap();
     fs::create_dir(at("tmp")).unwrap();
     fs::set_permissions(at("tmp"), fs::Permissions::from_mode(0o1777)).unwrap();
@@ -156,7 +156,7 @@ fn a_folder_of_the_host() {
 
     let mut tree = Tree::new();
     tree.insert("etc", Entry::directory(0o700), OnConflict::Refuse).unwrap();
-    tree.include(folder.path(), OnConflict::Refuse).unwrap();
+    tree.include(directory.path(), OnConflict::Refuse).unwrap();
     assert_eq!(
         paths(&tree),
         ["etc", "etc/deep", "etc/deep/again", "etc/init", "etc/new\nline", "etc/run", "link", "tmp"]
@@ -170,27 +170,27 @@ fn a_folder_of_the_host() {
     assert!(matches!(&again.entry.kind, Kind::File(content) if content.size() == 9));
 
     // Once more over itself: nothing may be replaced without being asked.
-    assert!(matches!(tree.include(folder.path(), OnConflict::Refuse), Err(Error::Clash { .. })));
+    assert!(matches!(tree.include(directory.path(), OnConflict::Refuse), Err(Error::Clash { .. })));
     let before = tree.clone();
-    tree.include(folder.path(), OnConflict::Replace).unwrap();
+    tree.include(directory.path(), OnConflict::Replace).unwrap();
     assert_eq!(tree, before);
 }
 
 #[test]
-fn folders_that_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let missing = folder.path().join("missing");
+fn directories_that_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing");
     assert!(Tree::new().include(&missing, OnConflict::Refuse).unwrap_err().to_string().contains("missing"));
     fs::write(&missing, "now a file").unwrap();
     assert!(Tree::new().include(&missing, OnConflict::Refuse).is_err());
 
-    fs::write(folder.path().join("init"), "mine").unwrap();
-    let error = Tree::new().include(folder.path(), OnConflict::Replace).unwrap_err();
+    fs::write(directory.path().join("init"), "mine").unwrap();
+    let error = Tree::new().include(directory.path(), OnConflict::Replace).unwrap_err();
     assert!(matches!(error, Error::ShadowsInit { .. }));
-    fs::remove_file(folder.path().join("init")).unwrap();
+    fs::remove_file(directory.path().join("init")).unwrap();
 
-    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
-    let error = Tree::new().include(folder.path(), OnConflict::Refuse).unwrap_err().to_string();
+    let _socket = std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
+    let error = Tree::new().include(directory.path(), OnConflict::Refuse).unwrap_err().to_string();
     assert!(error.contains("`socket`"), "{error}");
 }
 
@@ -210,9 +210,9 @@ fn without_root<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 
 #[test]
 fn what_cannot_be_read_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let secret = folder.path().join("secret");
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let secret = directory.path().join("secret");
     for make_file in [true, false] {
         if make_file {
             fs::write(&secret, "x").unwrap();
@@ -221,7 +221,7 @@ fn what_cannot_be_read_is_named() {
             fs::create_dir(&secret).unwrap();
         }
         fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
-        let error = without_root(|| Tree::new().include(folder.path(), OnConflict::Refuse).unwrap_err());
+        let error = without_root(|| Tree::new().include(directory.path(), OnConflict::Refuse).unwrap_err());
         assert_eq!(error.to_string(), format!("cannot read {}", secret.display()));
         let cause = std::error::Error::source(&error).unwrap().to_string();
         assert!(cause.contains("ermission denied"), "{cause}");

@@ -18,18 +18,18 @@ impl Cache {
     pub fn objection(&self) -> Option<(String, String)> {
         let rooms = fs::read_dir(&self.root).into_iter().flatten().filter_map(|room| Some(room.ok()?.path()));
         let user = rustix::process::geteuid().as_raw();
-        [self.root.clone()].into_iter().chain(rooms).find_map(|folder| {
+        [self.root.clone()].into_iter().chain(rooms).find_map(|directory| {
             // A room that cannot be looked at is met as an error where it is used.
-            let metadata = folder.metadata().ok().filter(Metadata::is_dir)?;
-            objection(&folder, (metadata.uid(), metadata.gid(), metadata.mode()), user)
+            let metadata = directory.metadata().ok().filter(Metadata::is_dir)?;
+            objection(&directory, (metadata.uid(), metadata.gid(), metadata.mode()), user)
         })
     }
 }
 
 /// Returns why `user` cannot trust a directory with this owner, group and mode, and the command that helps. A group with the number of its
 /// user is that user's own (Debian's and Fedora's `USERGROUPS_ENAB`), whose umask is 002.
-fn objection(folder: &Path, (owner, group, mode): (u32, u32, u32), user: u32) -> Option<(String, String)> {
-    let shown = folder.display();
+fn objection(directory: &Path, (owner, group, mode): (u32, u32, u32), user: u32) -> Option<(String, String)> {
+    let shown = directory.display();
     if owner != user && owner != 0 {
         return Some((format!("{shown} belongs to user {owner}"), format!("chown -R {user} {shown}")));
     }
@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn a_room_counts_as_well() {
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::at(folder.path().join("cache"));
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path().join("cache"));
         assert_eq!(cache.objection(), None, "not there yet");
         let room = cache.room("tools").unwrap();
         assert_eq!(cache.objection(), None);

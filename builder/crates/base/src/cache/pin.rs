@@ -36,16 +36,16 @@ impl Pin<'_> {
         }
     }
 
-    /// Checks the new entry in `folder` and lists its files.
+    /// Checks the new entry in `directory` and lists its files.
     ///
     /// # Errors
     /// [`Error::NotPinned`] for other files than the pinned ones.
-    pub(super) fn confirm(self, folder: &Path) -> Result<()> {
-        let found = tree_digest(folder, self.parts)?;
+    pub(super) fn confirm(self, directory: &Path) -> Result<()> {
+        let found = tree_digest(directory, self.parts)?;
         if found != self.sha256 {
-            return Err(Error::NotPinned { path: folder.to_owned(), expected: self.sha256.to_owned(), found });
+            return Err(Error::NotPinned { path: directory.to_owned(), expected: self.sha256.to_owned(), found });
         }
-        self.write_list(folder)
+        self.write_list(directory)
     }
 
     /// Returns true if all files are there that were, and no others, and none was changed since.
@@ -59,29 +59,29 @@ impl Pin<'_> {
             })
     }
 
-    fn write_list(self, folder: &Path) -> Result<()> {
+    fn write_list(self, directory: &Path) -> Result<()> {
         let mut list = List { pinned: Some(self.sha256.to_owned()), ..List::default() };
-        for name in names(folder, self.parts)? {
-            let path = folder.join(&name);
+        for name in names(directory, self.parts)? {
+            let path = directory.join(&name);
             let metadata = path.symlink_metadata().at("read", &path)?;
             list.files.insert(name, Listed { size: metadata.len(), sha256: None, stamp: Some(stamp(&metadata)) });
         }
-        let path = folder.join(LIST);
+        let path = directory.join(LIST);
         let text = serde_json::to_vec(&list).map_err(std::io::Error::from).at("write", &path)?;
         write_file(&path, &text)
     }
 }
 
-/// Returns the digest of all files below `folder` that are in `parts`: the SHA-256 of a line for each in the order of their paths, as
+/// Returns the digest of all files below `directory` that are in `parts`: the SHA-256 of a line for each in the order of their paths, as
 /// `sha256sum` writes it; for a symbolic link `-> ` and its target stand for the digest.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn tree_digest(folder: &Path, parts: &[&str]) -> Result<String> {
-    let names = names(folder, parts)?;
+pub fn tree_digest(directory: &Path, parts: &[&str]) -> Result<String> {
+    let names = names(directory, parts)?;
     let workers = thread::available_parallelism().map_or(1, usize::from);
     let share = names.len().div_ceil(workers).max(1);
-    let lines = |names: &[String]| names.iter().map(|name| line(folder, name)).collect::<Result<Vec<String>>>();
+    let lines = |names: &[String]| names.iter().map(|name| line(directory, name)).collect::<Result<Vec<String>>>();
     let all = thread::scope(|scope| {
         let running: Vec<_> = names.chunks(share).map(|names| scope.spawn(move || lines(names))).collect();
         running
@@ -92,8 +92,8 @@ pub fn tree_digest(folder: &Path, parts: &[&str]) -> Result<String> {
     Ok(digest(all.concat().concat().as_bytes()))
 }
 
-fn line(folder: &Path, name: &str) -> Result<String> {
-    let path = folder.join(name);
+fn line(directory: &Path, name: &str) -> Result<String> {
+    let path = directory.join(name);
     if path.is_symlink() {
         let target = path.read_link().at("read", &path)?;
         return Ok(format!("-> {}  {name}\n", String::from_utf8_lossy(target.as_os_str().as_bytes())));
@@ -101,12 +101,12 @@ fn line(folder: &Path, name: &str) -> Result<String> {
     Ok(format!("{}  {name}\n", file_digest(&path)?))
 }
 
-/// Returns the paths of all that is no directory, sorted.
-fn names(folder: &Path, parts: &[&str]) -> Result<Vec<String>> {
+/// Returns the paths of all that is not a directory, sorted.
+fn names(directory: &Path, parts: &[&str]) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for item in walkdir::WalkDir::new(folder).min_depth(1) {
-        let item = item.map_err(std::io::Error::from).at("read", folder)?;
-        let name = item.path().strip_prefix(folder).unwrap_or(item.path());
+    for item in walkdir::WalkDir::new(directory).min_depth(1) {
+        let item = item.map_err(std::io::Error::from).at("read", directory)?;
+        let name = item.path().strip_prefix(directory).unwrap_or(item.path());
         let counts = parts.is_empty() || parts.iter().any(|part| name.starts_with(part));
         if item.file_type().is_dir() || !counts || name == Path::new(LIST) {
             continue;
@@ -122,11 +122,11 @@ mod tests {
     use super::*;
     use crate::cache::{Cache, Check};
 
-    fn fill(folder: &Path) {
-        fs::create_dir(folder.join("sub")).unwrap();
-        fs::write(folder.join("sub/file"), "right").unwrap();
-        std::os::unix::fs::symlink("sub/file", folder.join("link")).unwrap();
-        fs::write(folder.join("unimportant"), "anything").unwrap();
+    fn fill(directory: &Path) {
+        fs::create_dir(directory.join("sub")).unwrap();
+        fs::write(directory.join("sub/file"), "right").unwrap();
+        std::os::unix::fs::symlink("sub/file", directory.join("link")).unwrap();
+        fs::write(directory.join("unimportant"), "anything").unwrap();
     }
 
     #[test]
@@ -136,14 +136,14 @@ mod tests {
         let parts = ["sub", "link"];
         let sha256 = tree_digest(model.path(), &parts).unwrap();
         let check = Check::Pinned(Pin { sha256: &sha256, parts: &parts });
-        let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::at(folder.path());
+        let directory = tempfile::tempdir().unwrap();
+        let cache = Cache::at(directory.path());
         let mut count = 0;
         let mut make = |change: &dyn Fn(&Path)| {
-            cache.entry::<Error>("room", "key", check, |folder| {
+            cache.entry::<Error>("room", "key", check, |directory| {
                 count += 1;
-                fill(folder);
-                change(folder);
+                fill(directory);
+                change(directory);
                 Ok(())
             })
         };
@@ -178,7 +178,7 @@ mod tests {
         make(&|_| unreachable!("whole")).unwrap();
         assert!(entry.join(LIST).exists());
         cache.remove("room", "key").unwrap();
-        let error = make(&|folder| fs::write(folder.join("sub/file"), "other").unwrap()).unwrap_err();
+        let error = make(&|directory| fs::write(directory.join("sub/file"), "other").unwrap()).unwrap_err();
         assert!(matches!(error, Error::NotPinned { .. }), "{error}");
         assert!(!entry.exists());
         assert_eq!(count, 6);

@@ -3,18 +3,18 @@
 use super::*;
 
 fn cache() -> (tempfile::TempDir, Cache) {
-    let folder = tempfile::tempdir().unwrap();
-    let cache = Cache::at(folder.path());
-    (folder, cache)
+    let directory = tempfile::tempdir().unwrap();
+    let cache = Cache::at(directory.path());
+    (directory, cache)
 }
 
 fn make(cache: &Cache, check: Check, text: &str) -> Result<(PathBuf, bool)> {
     let mut made = false;
-    let entry = cache.entry("room", "key", check, |folder| {
+    let entry = cache.entry("room", "key", check, |directory| {
         made = true;
-        fs::create_dir(folder.join("sub")).unwrap();
-        fs::write(folder.join("sub/file"), text).unwrap();
-        std::os::unix::fs::symlink("file", folder.join("sub/link")).unwrap();
+        fs::create_dir(directory.join("sub")).unwrap();
+        fs::write(directory.join("sub/file"), text).unwrap();
+        std::os::unix::fs::symlink("file", directory.join("sub/link")).unwrap();
         Ok(())
     })?;
     Ok((entry, made))
@@ -31,7 +31,7 @@ fn an_entry_is_made_once_and_again_when_it_is_broken() {
         (Check::Sizes, |entry| fs::write(entry.join(LIST), "{\"files\"").unwrap()),
     ];
     for (number, (check, break_it)) in breaks.into_iter().enumerate() {
-        let (_folder, cache) = cache();
+        let (_directory, cache) = cache();
         let (entry, made) = make(&cache, check, "right").unwrap();
         assert!(made);
         assert!(!make(&cache, check, "right").unwrap().1, "{number}: made twice");
@@ -43,25 +43,25 @@ fn an_entry_is_made_once_and_again_when_it_is_broken() {
 
 #[test]
 fn a_failure_leaves_nothing_and_a_killed_build_is_cleared_away() {
-    let (folder, cache) = cache();
-    let failed = cache.entry("room", "key", Check::Sizes, |folder| {
-        fs::write(folder.join("half"), "").unwrap();
-        Err(io::Error::other("no")).at("make", folder)
+    let (directory, cache) = cache();
+    let failed = cache.entry("room", "key", Check::Sizes, |directory| {
+        fs::write(directory.join("half"), "").unwrap();
+        Err(io::Error::other("no")).at("make", directory)
     });
     assert!(failed.is_err());
     assert!(cache.find("room", "key", Check::Sizes).is_none());
-    assert!(!folder.path().join("room/.key.part").exists());
+    assert!(!directory.path().join("room/.key.part").exists());
     // As if a build had been killed here.
-    fs::create_dir_all(folder.path().join("room/.key.part/half")).unwrap();
+    fs::create_dir_all(directory.path().join("room/.key.part/half")).unwrap();
     let (entry, _) = make(&cache, Check::Sizes, "right").unwrap();
     assert!(!entry.join("half").exists());
-    let names: Vec<_> = fs::read_dir(folder.path().join("room")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    let names: Vec<_> = fs::read_dir(directory.path().join("room")).unwrap().map(|e| e.unwrap().file_name()).collect();
     assert_eq!(names, ["key"], "something was left beside the entry");
 }
 
 #[test]
 fn the_entries_used_last_are_kept() {
-    let (_folder, cache) = cache();
+    let (_directory, cache) = cache();
     for key in ["a-1", "a-2", "a-3", "b-1"] {
         let entry = cache.entry("room", key, Check::Sizes, |_| Ok::<_, Error>(())).unwrap();
         let list = File::options().append(true).open(entry.join(LIST)).unwrap();
@@ -79,23 +79,25 @@ fn the_entries_used_last_are_kept() {
 
 #[test]
 fn a_room_is_shrunk_by_what_was_used_longest_ago() {
-    let (folder, cache) = cache();
+    let (directory, cache) = cache();
     for (key, hours) in [("a", 3), ("b", 1), ("c", 2), ("d", 4)] {
         let entry = cache
-            .entry("room", key, Check::Sizes, |folder| fs::write(folder.join("f"), [0; 1000]).at("write", folder))
+            .entry("room", key, Check::Sizes, |directory| {
+                fs::write(directory.join("f"), [0; 1000]).at("write", directory)
+            })
             .unwrap();
         let list = File::options().append(true).open(entry.join(LIST)).unwrap();
         list.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
     }
-    fs::create_dir(folder.path().join("room/.e.part")).unwrap();
-    let left = || ["a", "b", "c", "d"].into_iter().filter(|key| folder.path().join("room").join(key).exists());
+    fs::create_dir(directory.path().join("room/.e.part")).unwrap();
+    let left = || ["a", "b", "c", "d"].into_iter().filter(|key| directory.path().join("room").join(key).exists());
     let reading = cache.reading("room").unwrap();
     assert_eq!(cache.shrink("room", 0, Duration::ZERO).unwrap(), None, "it was shrunk under a reader");
     drop(reading);
-    let each = size(&folder.path().join("room/a"));
+    let each = size(&directory.path().join("room/a"));
     let shrunk = cache.shrink("room", 3 * each, Duration::ZERO).unwrap().unwrap();
     assert_eq!((shrunk.entries, shrunk.bytes, shrunk.left), (1, each, 3 * each));
-    assert!(left().eq(["a", "b", "c"]) && !folder.path().join("room/.e.part").exists());
+    assert!(left().eq(["a", "b", "c"]) && !directory.path().join("room/.e.part").exists());
     // What was used within the last two and a half hours stays.
     assert_eq!(cache.shrink("room", 0, Duration::from_secs(9000)).unwrap().unwrap().entries, 1);
     assert!(left().eq(["b", "c"]));
@@ -106,7 +108,7 @@ fn a_room_is_shrunk_by_what_was_used_longest_ago() {
 
 #[test]
 fn two_at_once_make_it_once() {
-    let (_folder, cache) = cache();
+    let (_directory, cache) = cache();
     let count = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..4 {

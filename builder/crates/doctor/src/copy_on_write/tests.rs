@@ -1,21 +1,21 @@
 //! Changes on a directory, and on a filesystem that is full.
 
 use super::*;
-use crate::filesystem::Folder;
+use crate::filesystem::Directory;
 use std::{fs, io::Read};
 
-fn folder() -> (tempfile::TempDir, Layer) {
-    let folder = tempfile::tempdir().unwrap();
-    fs::create_dir_all(folder.path().join("a/b")).unwrap();
-    fs::write(folder.path().join("a/b/file"), "deep").unwrap();
-    fs::write(folder.path().join("one"), vec![1; 5000]).unwrap();
-    fs::hard_link(folder.path().join("one"), folder.path().join("two")).unwrap();
-    let layer = Layer::new(Rc::new(Alone(Folder::new(folder.path().to_owned()))));
-    (folder, layer)
+fn directory() -> (tempfile::TempDir, Layer) {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir_all(directory.path().join("a/b")).unwrap();
+    fs::write(directory.path().join("a/b/file"), "deep").unwrap();
+    fs::write(directory.path().join("one"), vec![1; 5000]).unwrap();
+    fs::hard_link(directory.path().join("one"), directory.path().join("two")).unwrap();
+    let layer = Layer::new(Rc::new(Alone(Directory::new(directory.path().to_owned()))));
+    (directory, layer)
 }
 
 /// A directory whose room nobody else takes or gives back, as other programs do on the disk below it.
-struct Alone(Folder);
+struct Alone(Directory);
 
 impl Filesystem for Alone {
     fn list(&self, path: &str) -> io::Result<Vec<String>> {
@@ -51,7 +51,7 @@ fn text(layer: &Layer, path: &str) -> String {
 
 #[test]
 fn a_moved_directory_takes_along_what_is_in_it() {
-    let (_folder, mut layer) = folder();
+    let (_directory, mut layer) = directory();
     layer.put("a/b/new", Source::Bytes(Rc::from(*b"new"))).unwrap();
     layer.rename("a", "c").unwrap();
     assert_eq!(layer.list("").unwrap(), ["c", "one", "two"]);
@@ -68,7 +68,7 @@ fn a_moved_directory_takes_along_what_is_in_it() {
 
 #[test]
 fn room_comes_back_with_the_last_name() {
-    let (_folder, mut layer) = folder();
+    let (_directory, mut layer) = directory();
     let before = layer.capacity();
     let free = |layer: &Layer| (layer.capacity().free, layer.capacity().inodes);
     layer.remove("one").unwrap();

@@ -210,11 +210,11 @@ fn a_set_without_any_member_is_an_error() {
     assert!(error.starts_with("kernel 6.1 has no module of @storage (ahci, ") && error.ends_with("not even built in"));
     catalog.built_in = BuiltIn::default();
     let error = plan(&catalog, &["@virtio"]).unwrap_err().to_string();
-    assert!(error.contains("its folder has no modules.builtin"), "{error}");
+    assert!(error.contains("its directory has no modules.builtin"), "{error}");
     let error = plan(&catalog, &["loop"]).unwrap_err().to_string();
     assert_eq!(
         error,
-        "kernel 6.1 has no module loop, and its folder has no modules.builtin, which would list what is built in: leave out what is"
+        "kernel 6.1 has no module loop, and its directory has no modules.builtin, which would list what is built in: leave out what is"
     );
 }
 

@@ -20,11 +20,11 @@ pub(super) struct Names<'a> {
     /// The root's first.
     pub(super) inodes: Vec<Inode<'a>>,
     /// By path; the root's is empty.
-    folders: BTreeMap<&'a [u8], Folder<'a>>,
+    directories: BTreeMap<&'a [u8], Directory<'a>>,
 }
 
 /// A directory, with places in [`Names::inodes`].
-struct Folder<'a> {
+struct Directory<'a> {
     place: usize,
     parent: usize,
     names: Vec<(&'a [u8], usize)>,
@@ -39,8 +39,9 @@ impl<'a> Names<'a> {
         starts: &HashMap<usize, u64>,
         tails: &HashMap<usize, Tail>,
     ) -> Result<Self> {
-        let folder = |place, parent| Folder { place, parent, names: Vec::new() };
-        let mut names = Self { inodes: vec![Inode::new(&root.entry, 2)], folders: [(&b""[..], folder(0, 0))].into() };
+        let directory = |place, parent| Directory { place, parent, names: Vec::new() };
+        let mut names =
+            Self { inodes: vec![Inode::new(&root.entry, 2)], directories: [(&b""[..], directory(0, 0))].into() };
         let stored = |path: &[u8], found: &Attributes| {
             attributes(found).map_err(|reason| Error::Image {
                 image: image.name.clone(),
@@ -69,12 +70,12 @@ impl<'a> Names<'a> {
             };
             // It is there: the tree was checked for parents, and has them before what they hold.
             let mut parent_place = 0;
-            if let Some(parent) = names.folders.get_mut(parent) {
+            if let Some(parent) = names.directories.get_mut(parent) {
                 parent.names.push((name, place));
                 parent_place = parent.place;
             }
             if node.entry.kind == Kind::Directory {
-                names.folders.insert(node.path, folder(place, parent_place));
+                names.directories.insert(node.path, directory(place, parent_place));
                 if parent.is_empty() {
                     names.inodes[0].links += 1;
                 }
@@ -86,16 +87,16 @@ impl<'a> Names<'a> {
 
     /// Writes the directories with the numbers that their inodes have now.
     pub(super) fn fill(&mut self) {
-        for folder in self.folders.values() {
+        for directory in self.directories.values() {
             let name = |name, place: usize| {
                 let inode = &self.inodes[place];
                 Name { name, nid: inode.nid(), kind: kind(&inode.entry.kind).1 }
             };
-            let dots = [name(b".", folder.place), name(b"..", folder.parent)];
+            let dots = [name(b".", directory.place), name(b"..", directory.parent)];
             let mut all: Vec<Name<'_>> =
-                dots.into_iter().chain(folder.names.iter().map(|(text, place)| name(text, *place))).collect();
+                dots.into_iter().chain(directory.names.iter().map(|(text, place)| name(text, *place))).collect();
             all.sort_unstable();
-            self.inodes[folder.place].data = directory::pack(&all);
+            self.inodes[directory.place].data = directory::pack(&all);
         }
     }
 }

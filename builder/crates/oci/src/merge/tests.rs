@@ -99,7 +99,7 @@ fn layers_hide_what_the_specification_says() {
             &["d/", "d/a 0", "d/b 0", "d/e/", "d/e/f 0", "h@nowhere", "l@nowhere"],
         ),
         (
-            "what was in a folder that is a file now",
+            "what was in a directory that is a file now",
             &[("d", FILE, ""), ("d/.wh.a", FILE, ""), ("d/.wh..wh..opq", FILE, "")],
             &["d 1", "l@nowhere"],
         ),
@@ -188,7 +188,7 @@ fn odd_entries_are_errors() {
         (&[("d/", DIR, ""), ("h", HARD, "d")], "link to the directory"),
         (&[("f", FILE, ""), ("f/x", FILE, "")], "`f` is a file and no directory"),
         (&[("a", LINK, "b"), ("b", LINK, "a"), ("a/x", FILE, "")], "more than 40 symbolic links"),
-        (&[("", FILE, "")], "root is no directory"),
+        (&[("", FILE, "")], "root is not a directory"),
         (&[(".wh.", FILE, "")], "whiteout of nothing"),
         (&[(".wh..", FILE, "")], "`.` and `..`"),
         (&[(".wh...", FILE, "")], "`.` and `..`"),

@@ -29,7 +29,7 @@ const MEMBERS_MAX: usize = 100_000;
 pub(super) struct Members {
     files: HashMap<Vec<u8>, Place>,
     links: HashMap<Vec<u8>, Vec<u8>>,
-    /// The folder that a compressed archive was unpacked to: its members are read in any order.
+    /// The directory that a compressed archive was unpacked to: its members are read in any order.
     pub(super) unpacked: Option<Arc<TempDir>>,
 }
 
@@ -77,9 +77,9 @@ impl Members {
                 }
                 // Old versions of `docker save` link to layers that occur twice.
                 EntryType::Symlink => {
-                    let folder =
+                    let directory =
                         member.path.iter().rposition(|byte| *byte == b'/').and_then(|at| member.path.get(..at));
-                    if let Some(target) = plain_path(&join(folder.unwrap_or_default(), &member.link)) {
+                    if let Some(target) = plain_path(&join(directory.unwrap_or_default(), &member.link)) {
                         members.links.insert(key, target);
                     }
                 }
@@ -104,7 +104,7 @@ impl Members {
     }
 }
 
-/// The name of the unpacked archive in its folder.
+/// The name of the unpacked archive in its directory.
 const UNPACKED: &str = "archive.tar";
 
 /// Unpacks a compressed archive beside other temporary files; `None` where it is not compressed.

@@ -1,4 +1,4 @@
-//! The layout of the OCI image specification (`image-layout.md`): `oci-layout`, `index.json` and blobs by digest, in a folder or in a
+//! The layout of the OCI image specification (`image-layout.md`): `oci-layout`, `index.json` and blobs by digest, in a directory or in a
 //! tar file.
 
 use std::{collections::BTreeSet, path::PathBuf};
@@ -12,9 +12,9 @@ use crate::{
     platform::Platform,
 };
 
-/// A folder.
+/// A directory.
 pub(super) struct Layout {
-    pub(super) folder: PathBuf,
+    pub(super) directory: PathBuf,
 }
 
 /// Something with files by name.
@@ -25,7 +25,7 @@ pub(super) trait Files: Store {
 
 impl Files for Layout {
     fn top(&self, name: &str) -> Result<Option<Place>> {
-        match Place::file(self.folder.join(name)) {
+        match Place::file(self.directory.join(name)) {
             Err(Error::Base(base::Error::Io { source, .. })) if source.kind() == std::io::ErrorKind::NotFound => {
                 Ok(None)
             }

@@ -16,10 +16,10 @@ struct Made(tempfile::TempDir);
 
 impl Made {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("blobs/sha256")).unwrap();
-        fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
-        Self(folder)
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("blobs/sha256")).unwrap();
+        fs::write(directory.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+        Self(directory)
     }
 
     fn path(&self) -> &Path {
@@ -178,17 +178,19 @@ fn documents_that_contradict_themselves_are_refused() {
 }
 
 #[test]
-fn a_folder_that_is_no_layout_says_so() {
-    let folder = tempfile::tempdir().unwrap();
+fn a_directory_that_is_no_layout_says_so() {
+    let directory = tempfile::tempdir().unwrap();
     let open = || {
-        Image::open(&format!("oci:{}", folder.path().display()), &Platform::of_this_machine()).unwrap_err().to_string()
+        Image::open(&format!("oci:{}", directory.path().display()), &Platform::of_this_machine())
+            .unwrap_err()
+            .to_string()
     };
     assert!(open().contains("no file oci-layout"));
-    fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
+    fs::write(directory.path().join("oci-layout"), r#"{"imageLayoutVersion":"2.0.0"}"#).unwrap();
     assert!(open().contains("version 1"));
-    fs::write(folder.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    fs::write(directory.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
     assert!(open().contains("no file index.json"));
-    fs::write(folder.path().join("index.json"), "{}").unwrap();
+    fs::write(directory.path().join("index.json"), "{}").unwrap();
     assert!(open().contains("none at all"));
 }
 
@@ -200,11 +202,11 @@ fn an_image_is_not_packed_as_a_root() {
     let said = |error: crate::Error| error.to_string();
     let place = made.path().display().to_string();
     assert!(said(open(format!("dir:{place}")).unwrap_err()).contains(&format!("write oci:{place}")));
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("version"), "Directory Transport Version: 1.1\n").unwrap();
-    let place = folder.path().display().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("version"), "Directory Transport Version: 1.1\n").unwrap();
+    let place = directory.path().display().to_string();
     open(format!("dir:{place}")).unwrap();
-    fs::write(folder.path().join("manifest.json"), "{}").unwrap();
+    fs::write(directory.path().join("manifest.json"), "{}").unwrap();
     assert!(said(open(format!("dir:{place}")).unwrap_err()).contains("skopeo copy dir:"));
     for (names, scheme) in [
         (&["oci-layout", "index.json", "blobs/sha256/x"][..], Some("oci-archive")),
@@ -218,7 +220,7 @@ fn an_image_is_not_packed_as_a_root() {
             header.set_size(1);
             builder.append_data(&mut header, name, &b"x"[..]).unwrap();
         }
-        let path = folder.path().join("a.tar");
+        let path = directory.path().join("a.tar");
         fs::write(&path, builder.into_inner().unwrap()).unwrap();
         let image = open(format!("tar:{}", path.display())).unwrap();
         let merged = crate::merge(&image, &Default::default(), 1 << 20, base::progress::Progress::none());
@@ -367,7 +369,7 @@ fn layers_have_the_types_of_all_writers() {
 #[test]
 fn saved_images_come_compressed_and_with_nulls() {
     use std::io::Write as _;
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let saved = |manifest: &Value| {
         let layer = vec![0; 1024];
         let config = json!({ "rootfs": { "diff_ids": [format!("sha256:{}", digest(&layer))] } }).to_string();
@@ -387,7 +389,7 @@ fn saved_images_come_compressed_and_with_nulls() {
         builder.into_inner().unwrap()
     };
     let open = |bytes: &[u8]| {
-        let path = folder.path().join("saved.tar");
+        let path = directory.path().join("saved.tar");
         fs::write(&path, bytes).unwrap();
         Image::open(&format!("docker-archive:{}", path.display()), &Platform::parse("linux/amd64").unwrap())
     };

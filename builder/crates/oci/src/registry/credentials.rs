@@ -43,10 +43,10 @@ fn files(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
         return vec![path];
     }
     let home = |below: &str| variable("HOME").map(|home| home.join(below));
-    let runtime = variable("XDG_RUNTIME_DIR").map(|folder| folder.join("containers/auth.json"));
+    let runtime = variable("XDG_RUNTIME_DIR").map(|directory| directory.join("containers/auth.json"));
     let config =
-        variable("XDG_CONFIG_HOME").or_else(|| home(".config")).map(|folder| folder.join("containers/auth.json"));
-    let docker = variable("DOCKER_CONFIG").or_else(|| home(".docker")).map(|folder| folder.join("config.json"));
+        variable("XDG_CONFIG_HOME").or_else(|| home(".config")).map(|directory| directory.join("containers/auth.json"));
+    let docker = variable("DOCKER_CONFIG").or_else(|| home(".docker")).map(|directory| directory.join("config.json"));
     [runtime, config, docker].into_iter().flatten().collect()
 }
 

@@ -57,8 +57,8 @@ mod tests {
 
     #[test]
     fn what_is_added_is_read() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
         assert_eq!(Lock::read(&path).unwrap(), Lock::default());
         let digest = |digit: &str| Digest::parse(&format!("sha256:{}", digit.repeat(64))).unwrap();
         Lock::add(&path, "b/b:1", &digest("1")).unwrap();

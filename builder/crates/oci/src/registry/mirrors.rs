@@ -76,15 +76,15 @@ fn files(variable: &dyn Fn(&str) -> Option<PathBuf>) -> Vec<PathBuf> {
     let system = PathBuf::from("/etc/containers");
     let main = named.clone().or_else(|| own.as_ref().map(|own| own.join("registries.conf")).filter(|own| own.exists()));
     let mut all = vec![main.unwrap_or_else(|| system.join("registries.conf"))];
-    let folders = match (variable("CONTAINERS_REGISTRIES_CONF_DIR"), named) {
-        (Some(folder), _) => vec![folder],
+    let directories = match (variable("CONTAINERS_REGISTRIES_CONF_DIR"), named) {
+        (Some(directory), _) => vec![directory],
         (None, Some(_)) => Vec::new(),
         (None, None) => {
-            [Some(system), own].into_iter().flatten().map(|folder| folder.join("registries.conf.d")).collect()
+            [Some(system), own].into_iter().flatten().map(|directory| directory.join("registries.conf.d")).collect()
         }
     };
-    for folder in folders {
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for directory in directories {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
         let mut beside: Vec<PathBuf> =
             entries.filter(|path| path.extension().is_some_and(|extension| extension == "conf")).collect();
         beside.sort();
@@ -224,8 +224,8 @@ mod tests {
 
     #[test]
     fn files_in_their_order() {
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
         fs::create_dir_all(at("containers/registries.conf.d")).unwrap();
         for name in ["b.conf", "a.conf", "c.txt"] {
             fs::write(at("containers/registries.conf.d").join(name), "").unwrap();
@@ -235,7 +235,7 @@ mod tests {
             found.into_iter().filter(|path| !path.starts_with("/etc")).collect::<Vec<_>>()
         };
         let beside = ["a.conf", "b.conf"].map(|name| at("containers/registries.conf.d").join(name));
-        let own = [("XDG_CONFIG_HOME", folder.path().to_owned())];
+        let own = [("XDG_CONFIG_HOME", directory.path().to_owned())];
         assert_eq!(of(&own), beside);
         fs::write(at("containers/registries.conf"), "").unwrap();
         assert_eq!(of(&own), [&[at("containers/registries.conf")][..], &beside].concat());

@@ -166,8 +166,8 @@ fn what_can_be_read_in_two_ways_is_refused() {
 #[test]
 fn sparse_files_as_gnu_tar_writes_them() {
     use std::os::unix::fs::FileExt;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("holes");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("holes");
     let file = fs::File::create(&path).unwrap();
     // More pieces than an old header and one continuation hold.
     for piece in 0..60_u64 {
@@ -179,7 +179,7 @@ fn sparse_files_as_gnu_tar_writes_them() {
         let output = Command::new("tar")
             .args(arguments)
             .args(["-cSf", "-", "-C"])
-            .arg(folder.path())
+            .arg(directory.path())
             .arg("holes")
             .output()
             .unwrap();

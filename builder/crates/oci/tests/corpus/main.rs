@@ -54,12 +54,12 @@ impl Sample {
 }
 
 /// Compares; `Ok(true)` where the others agree.
-fn compare(sample: &Sample, folder: &Path) -> Result<bool, String> {
-    let layout = folder.join("layout");
+fn compare(sample: &Sample, directory: &Path) -> Result<bool, String> {
+    let layout = directory.join("layout");
     let ours = readers::ours(&readers::image(&layout, &sample.layers));
-    let umoci = readers::umoci(folder, &layout);
+    let umoci = readers::umoci(directory, &layout);
     let gnu = match sample.is_archive {
-        true => readers::gnu_tar(folder, &sample.layers[0]),
+        true => readers::gnu_tar(directory, &sample.layers[0]),
         false => umoci.clone(),
     };
     let show = |read: &Read| match read {
@@ -100,7 +100,7 @@ fn layers_are_what_other_programs_read() {
     let samples: Vec<Sample> = [tars::samples(), fields::samples(), layers::samples()].into_iter().flatten().collect();
     let names: std::collections::BTreeSet<&str> = samples.iter().map(|sample| sample.name.as_str()).collect();
     assert_eq!(names.len(), samples.len(), "two samples have the same name");
-    let folder = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let next = AtomicUsize::new(0);
     let results: Mutex<Vec<Result<bool, String>>> = Mutex::default();
     std::thread::scope(|scope| {
@@ -109,9 +109,9 @@ fn layers_are_what_other_programs_read() {
                 while let Some((number, sample)) =
                     Some(next.fetch_add(1, Ordering::SeqCst)).and_then(|n| Some((n, samples.get(n)?)))
                 {
-                    let folder = folder.path().join(number.to_string());
-                    let result = compare(sample, &folder);
-                    let _ = fs::remove_dir_all(&folder);
+                    let directory = directory.path().join(number.to_string());
+                    let result = compare(sample, &directory);
+                    let _ = fs::remove_dir_all(&directory);
                     results.lock().unwrap().push(result);
                 }
             });

@@ -25,10 +25,10 @@ fn line(path: &[u8], mode: u32, owner: (u32, u32), mtime: i64, what: &str) -> St
     format!("{} {mode:o} {}:{} {mtime} {what}", escape(path), owner.0, owner.1)
 }
 
-/// Writes an image of these layers; returns its folder's name as the command takes it.
-pub fn image(folder: &Path, layers: &[Vec<u8>]) -> String {
+/// Writes an image of these layers; returns its directory's name as the command takes it.
+pub fn image(directory: &Path, layers: &[Vec<u8>]) -> String {
     let layers: Vec<(Vec<u8>, Vec<u8>)> = layers.iter().map(|layer| (layer.clone(), layer.clone())).collect();
-    layout(folder, "amd64", &json!({}), &layers)
+    layout(directory, "amd64", &json!({}), &layers)
 }
 
 pub fn ours(name: &str) -> Read {
@@ -61,7 +61,7 @@ pub fn ours(name: &str) -> Read {
 /// Larger files are compared by their size.
 const SIZE_MAX: u64 = 64 << 20;
 
-fn lines_of_folder(root: &Path) -> Vec<String> {
+fn lines_of_directory(root: &Path) -> Vec<String> {
     let mut lines: Vec<String> = walkdir::WalkDir::new(root)
         .min_depth(1)
         .into_iter()
@@ -88,23 +88,23 @@ fn lines_of_folder(root: &Path) -> Vec<String> {
     lines
 }
 
-pub fn umoci(folder: &Path, layout: &Path) -> Read {
+pub fn umoci(directory: &Path, layout: &Path) -> Read {
     let index = layout.join("index.json");
     let mut value: serde_json::Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
     value["manifests"][0]["annotations"] = json!({ "org.opencontainers.image.ref.name": "x" });
     fs::write(&index, value.to_string()).unwrap();
-    let root = folder.join("umoci");
+    let root = directory.join("umoci");
     let image = format!("{}:x", layout.display());
     let output = Command::new("umoci").args(["raw", "unpack", "--image", &image]).arg(&root).output().unwrap();
     match output.status.success() {
-        true => Ok(lines_of_folder(&root)),
+        true => Ok(lines_of_directory(&root)),
         false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
     }
 }
 
 /// Unpacks with GNU tar, which knows one archive, and no whiteouts.
-pub fn gnu_tar(folder: &Path, layer: &[u8]) -> Read {
-    let root = folder.join("tar");
+pub fn gnu_tar(directory: &Path, layer: &[u8]) -> Read {
+    let root = directory.join("tar");
     fs::create_dir(&root).unwrap();
     let mut child = Command::new("tar")
         .args(["-xpf", "-", "--numeric-owner", "-C"])
@@ -117,7 +117,7 @@ pub fn gnu_tar(folder: &Path, layer: &[u8]) -> Read {
     let _ = child.stdin.take().unwrap().write_all(layer);
     let output = child.wait_with_output().unwrap();
     match output.status.success() {
-        true => Ok(lines_of_folder(&root)),
+        true => Ok(lines_of_directory(&root)),
         false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
     }
 }

@@ -218,8 +218,8 @@ fn python() -> Vec<Sample> {
 
 /// Returns an archive that GNU tar itself writes.
 fn written_by_tar(format: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
     std::fs::create_dir_all(at("a/b")).unwrap();
     std::fs::write(at("a/b/f"), "content").unwrap();
     std::fs::hard_link(at("a/b/f"), at("a/g")).unwrap();
@@ -234,7 +234,7 @@ fn written_by_tar(format: &str) -> Vec<u8> {
     }
     let output = std::process::Command::new("tar")
         .args([&format!("--format={format}"), "--sort=name", "--mtime=@1000000000", "-cf", "-", "-C"])
-        .arg(folder.path())
+        .arg(directory.path())
         .arg(".")
         .output()
         .unwrap();

@@ -23,7 +23,7 @@ fn stanzas_of_the_index_are_read() {
 }
 
 #[test]
-fn apt_reads_and_writes_only_in_its_own_folder() {
+fn apt_reads_and_writes_only_in_its_own_directory() {
     let options = options(Path::new("/state"), Some("armel"));
     for name in ["Dir::State", "Dir::State::Lists", "Dir::State::status", "Dir::Cache", "Dir::Etc::sourcelist"] {
         let option = options.iter().find(|option| option.starts_with(&format!("{name}="))).unwrap();
@@ -35,8 +35,8 @@ fn apt_reads_and_writes_only_in_its_own_folder() {
 /// Skips a machine without apt.
 #[test]
 fn apt_takes_nothing_unsigned_whatever_the_machine_says() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("apt.conf");
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("apt.conf");
     let names = [
         "APT::Get::AllowUnauthenticated",
         "Acquire::AllowInsecureRepositories",
@@ -57,7 +57,7 @@ fn apt_takes_nothing_unsigned_whatever_the_machine_says() {
         eprintln!("skipped: apt is not installed");
         return;
     };
-    let ours = shown(&options(folder.path(), None)).unwrap();
+    let ours = shown(&options(directory.path(), None)).unwrap();
     for name in names {
         assert!(machine.contains(&format!("{name} \"true\"")), "{machine}");
         assert!(ours.contains(&format!("{name} \"false\"")), "{ours}");

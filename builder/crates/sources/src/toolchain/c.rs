@@ -42,11 +42,11 @@ pub fn link_flags(target: &Target) -> [String; 3] {
 }
 
 /// Unpacks the files of a tarball (`.tar.xz` or `.tar.gz`) whose path begins with one of `wanted`; without the tarball's own top
-/// folder.
+/// directory.
 ///
 /// # Errors
 /// [`base::Error::Io`].
-pub fn unpack(tarball: &Path, folder: &Path, wanted: &[&str]) -> Result<()> {
+pub fn unpack(tarball: &Path, directory: &Path, wanted: &[&str]) -> Result<()> {
     let file = BufReader::new(fs::File::open(tarball).at("read", tarball)?);
     let is_xz = tarball.extension().is_some_and(|extension| extension == "xz");
     let reader: Box<dyn Read> = if is_xz {
@@ -59,22 +59,22 @@ pub fn unpack(tarball: &Path, folder: &Path, wanted: &[&str]) -> Result<()> {
         let mut entry = entry.at("read", tarball)?;
         let path = entry.path().at("read", tarball)?.into_owned();
         let inner: PathBuf = path.components().skip(1).collect();
-        if entry.header().entry_type().is_file() && wanted.iter().any(|folder| inner.starts_with(folder)) {
-            let into = folder.join(&inner);
-            fs::create_dir_all(into.parent().unwrap_or(folder)).at("create the folder of", &into)?;
+        if entry.header().entry_type().is_file() && wanted.iter().any(|directory| inner.starts_with(directory)) {
+            let into = directory.join(&inner);
+            fs::create_dir_all(into.parent().unwrap_or(directory)).at("create the directory of", &into)?;
             entry.unpack(&into).at("write", &into)?;
         }
     }
     Ok(())
 }
 
-/// Returns zig, ready to be run in `folder`.
+/// Returns zig, ready to be run in `directory`.
 ///
 /// # Errors
-/// [`base::Error::Io`] for its folder in the cache.
-pub fn zig(tools: &Tools, cache: &Cache, folder: &Path) -> Result<Command> {
+/// [`base::Error::Io`] for its directory in the cache.
+pub fn zig(tools: &Tools, cache: &Cache, directory: &Path) -> Result<Command> {
     let mut command = base::program::command(&tools.zig);
-    command.current_dir(folder);
+    command.current_dir(directory);
     super::environment::clean(&mut command);
     super::environment::keep_zig_in(&mut command, cache)?;
     Ok(command)

@@ -87,7 +87,7 @@ struct Locked {
     checksum: Option<String>,
 }
 
-/// Returns the crates in init for `triple` with these features, by name, and the folders that sources from registries are in. `cargo` is
+/// Returns the crates in init for `triple` with these features, by name, and the directories that sources from registries are in. `cargo` is
 /// cargo, ready to run in the source tree `root`.
 ///
 /// # Errors
@@ -153,8 +153,8 @@ fn is_macro(package: &Package) -> bool {
 
 fn registries(metadata: &Metadata) -> Vec<PathBuf> {
     let from_registry = metadata.packages.iter().filter(|package| package.source.is_some());
-    let folders = from_registry.filter_map(|package| Some(package.manifest_path.parent()?.parent()?.to_owned()));
-    folders.collect::<BTreeSet<_>>().into_iter().collect()
+    let directories = from_registry.filter_map(|package| Some(package.manifest_path.parent()?.parent()?.to_owned()));
+    directories.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 #[cfg(test)]

@@ -64,10 +64,10 @@ fn is_removed(name: &str) -> bool {
 /// Lets zig keep what it compiles (musl, for instance) in our cache and nowhere else.
 ///
 /// # Errors
-/// [`crate::Error::Io`] where the folder cannot be made.
+/// [`crate::Error::Io`] where the directory cannot be made.
 pub fn keep_zig_in(command: &mut Command, cache: &Cache) -> Result<()> {
-    let folder = cache.room("zig")?;
-    command.env("ZIG_GLOBAL_CACHE_DIR", &folder).env("ZIG_LOCAL_CACHE_DIR", &folder);
+    let directory = cache.room("zig")?;
+    command.env("ZIG_GLOBAL_CACHE_DIR", &directory).env("ZIG_LOCAL_CACHE_DIR", &directory);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! libblkid for a target: from util-linux's pinned tarball with `zig cc` to a folder that `libblkid-rs` links from. The
+//! libblkid for a target: from util-linux's pinned tarball with `zig cc` to a directory that `libblkid-rs` links from. The
 //! sources are compiled directly, with the answers of `configure` written down in `libblkid-config.h`: seconds instead
 //! of minutes, and no make, no pkg-config and no libtool on the machine.
 
@@ -131,7 +131,7 @@ const LESS: [(&str, &str); 2] = [
     ("return blkid_probe_sprintf_value(pr, \"BLOCK_SIZE\", \"%u\", block_size);", "return 0;"),
 ];
 
-/// The folders of the tarball with libblkid, what it needs and its licence.
+/// The directories of the tarball with libblkid, what it needs and its licence.
 const UNPACKED: [&str; 4] = ["include", "lib", "libblkid/src", "Documentation/licenses"];
 
 /// The files of libcommon that libblkid calls, by file name in `lib/`.
@@ -158,11 +158,11 @@ const COMMON: [&str; 19] = [
 ];
 
 /// Answers cargo's build scripts in place of pkg-config, which need not be installed and would know only the machine's
-/// own libblkid. Wherever the folder is, it says where it is.
+/// own libblkid. Wherever the directory is, it says where it is.
 const PKG_CONFIG: &str = r#"#!/bin/sh
 case " $* " in
 *" --modversion "*) echo @VERSION@ ;;
-*) folder=$(cd "${0%/*}" && pwd | sed 's/ /\\ /g') && echo "-I$folder/include/blkid -L$folder -lblkid" ;;
+*) directory=$(cd "${0%/*}" && pwd | sed 's/ /\\ /g') && echo "-I$directory/include/blkid -L$directory -lblkid" ;;
 esac
 "#;
 
@@ -191,21 +191,21 @@ pub fn key(target: &Target) -> String {
 /// # Errors
 /// [`Error::Missing`] where the source cannot be had, [`Error::Program`] where it does not compile.
 pub fn build(target: &Target, tools: &Tools, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
-    cache.entry("libblkid", &key(target), Check::Digests, |folder| {
+    cache.entry("libblkid", &key(target), Check::Digests, |directory| {
         let tarball = SOURCE.get(cache, progress)?;
         let step = progress.step(format!("{}: compiling libblkid {VERSION}", target.name));
-        let source = tempfile::tempdir_in(folder).at("create a folder in", folder)?;
+        let source = tempfile::tempdir_in(directory).at("create a directory in", directory)?;
         c::unpack(&tarball, source.path(), &UNPACKED)?;
-        compile(source.path(), folder, target, tools, cache)?;
-        source.close().at("remove the source in", folder)?;
+        compile(source.path(), directory, target, tools, cache)?;
+        source.close().at("remove the source in", directory)?;
         step.finish("");
         Ok(())
     })
 }
 
-fn compile(source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: &Cache) -> Result<()> {
+fn compile(source: &Path, directory: &Path, target: &Target, tools: &Tools, cache: &Cache) -> Result<()> {
     let write = |path: PathBuf, text: &str| fs::write(&path, text).at("write", path);
-    let include = folder.join("include/blkid");
+    let include = directory.join("include/blkid");
     fs::create_dir_all(&include).at("create", &include)?;
     let template = source.join("libblkid/src/blkid.h.in");
     let header = fs::read_to_string(&template).at("read", &template)?;
@@ -223,10 +223,11 @@ fn compile(source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: 
             .map_err(|reason| Error::WrongFile { path: path.clone(), reason: reason.to_owned() })?;
         write(path, &shortened)?;
     }
-    write(folder.join("pkg-config"), &PKG_CONFIG.replace("@VERSION@", VERSION))?;
-    fs::set_permissions(folder.join("pkg-config"), fs::Permissions::from_mode(0o755)).at("make executable", folder)?;
+    write(directory.join("pkg-config"), &PKG_CONFIG.replace("@VERSION@", VERSION))?;
+    fs::set_permissions(directory.join("pkg-config"), fs::Permissions::from_mode(0o755))
+        .at("make executable", directory)?;
     let licence = source.join("Documentation/licenses/COPYING.LGPL-2.1-or-later");
-    fs::copy(&licence, folder.join("COPYING.LGPL-2.1-or-later")).at("copy", licence)?;
+    fs::copy(&licence, directory.join("COPYING.LGPL-2.1-or-later")).at("copy", licence)?;
 
     let files = sources(source)?;
     let objects: Vec<String> = files.iter().map(|file| format!("{}.o", file.replace('/', "_"))).collect();
@@ -239,7 +240,7 @@ fn compile(source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: 
         c::run(command.args(["-c", file, "-o", object]), &format!("compiling libblkid's {file} for {}", target.name))
     })?;
     // D: no times, owners or modes of this machine in the archive.
-    let archive = folder.join("libblkid.a");
+    let archive = directory.join("libblkid.a");
     c::run(c::zig(tools, cache, source)?.args(["ar", "rcsD"]).arg(archive).args(&objects), "archiving libblkid")
 }
 
@@ -278,12 +279,12 @@ fn ask_for_less(text: String, file: &str) -> Result<String, &'static str> {
 /// Returns all that has to be compiled, relative to `source`, sorted.
 fn sources(source: &Path) -> Result<Vec<String>> {
     let mut files: Vec<String> = COMMON.iter().map(|name| format!("lib/{name}.c")).collect();
-    for folder in ["libblkid/src", "libblkid/src/partitions", "libblkid/src/superblocks", "libblkid/src/topology"] {
-        for entry in fs::read_dir(source.join(folder)).at("read", source.join(folder))? {
-            let name = entry.at("read", source.join(folder))?.file_name().to_string_lossy().into_owned();
+    for directory in ["libblkid/src", "libblkid/src/partitions", "libblkid/src/superblocks", "libblkid/src/topology"] {
+        for entry in fs::read_dir(source.join(directory)).at("read", source.join(directory))? {
+            let name = entry.at("read", source.join(directory))?.file_name().to_string_lossy().into_owned();
             // The fuzzer has a main function.
             if name.ends_with(".c") && name != "fuzz.c" {
-                files.push(format!("{folder}/{name}"));
+                files.push(format!("{directory}/{name}"));
             }
         }
     }
@@ -300,8 +301,8 @@ mod tests {
     /// Formats what the probers format with [`LIBC`] and with the C library of this machine, into room of many sizes.
     #[test]
     fn output_is_formatted_as_the_c_library_does() {
-        let folder = tempfile::tempdir().unwrap();
-        let (source, program) = (folder.path().join("test.c"), folder.path().join("test"));
+        let directory = tempfile::tempdir().unwrap();
+        let (source, program) = (directory.path().join("test.c"), directory.path().join("test"));
         let renamed: String = ["vsnprintf", "snprintf", "vasprintf"]
             .iter()
             .map(|name| format!("#define {name} small_{name}\n"))
@@ -346,9 +347,9 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_is_right_wherever_the_folder_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("a place");
+    fn the_answer_is_right_wherever_the_directory_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("a place");
         fs::create_dir(&place).unwrap();
         let script = place.join("pkg-config");
         fs::write(&script, PKG_CONFIG.replace("@VERSION@", VERSION)).unwrap();

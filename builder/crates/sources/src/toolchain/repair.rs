@@ -46,7 +46,7 @@ pub struct Tool {
 /// Changes when what is done here changes the bytes without changing any of the other inputs.
 const RECIPE: &str = "1";
 
-/// The folder of the cache that has an entry for each package.
+/// The directory of the cache that has an entry for each package.
 pub const ROOM: &str = "repair";
 
 /// All packages.
@@ -65,18 +65,18 @@ pub(super) fn build(
 ) -> Result<Vec<Tool>> {
     let mut all = Vec::new();
     for package in PACKAGES {
-        let folder = cache.entry(ROOM, &package.key(target), Check::Digests, |folder| {
+        let directory = cache.entry(ROOM, &package.key(target), Check::Digests, |directory| {
             let tarball = package.source.get(cache, progress)?;
             let tools = tools()?;
             let step = progress.step(format!("{}: compiling {} {}", target.name, package.name, package.version));
-            let source = tempfile::tempdir_in(folder).at("create a folder in", folder)?;
+            let source = tempfile::tempdir_in(directory).at("create a directory in", directory)?;
             package.unpack(&tarball, source.path())?;
-            package.compile(source.path(), folder, target, &tools, cache)?;
-            source.close().at("remove the source in", folder)?;
+            package.compile(source.path(), directory, target, &tools, cache)?;
+            source.close().at("remove the source in", directory)?;
             step.finish("");
             Ok::<_, Error>(())
         })?;
-        all.extend(package.tools(&folder)?);
+        all.extend(package.tools(&directory)?);
     }
     Ok(all)
 }
@@ -88,8 +88,8 @@ pub(super) fn build(
 pub fn kept(target: &Target, cache: &Cache) -> Result<Option<Vec<Tool>>> {
     let mut all = Vec::new();
     for package in PACKAGES {
-        let Some(folder) = cache.find(ROOM, &package.key(target), Check::Digests) else { return Ok(None) };
-        all.extend(package.tools(&folder)?);
+        let Some(directory) = cache.find(ROOM, &package.key(target), Check::Digests) else { return Ok(None) };
+        all.extend(package.tools(&directory)?);
     }
     Ok(Some(all))
 }
@@ -102,9 +102,9 @@ pub fn files(target: &Target, cache: &Cache) -> Result<Vec<(PathBuf, PathBuf)>> 
     let mut all = Vec::new();
     for package in PACKAGES {
         let key = package.key(target);
-        let Some(folder) = cache.find(ROOM, &key, Check::Digests) else { continue };
-        for entry in fs::read_dir(&folder).at("read", &folder)? {
-            let entry = entry.at("read", &folder)?;
+        let Some(directory) = cache.find(ROOM, &key, Check::Digests) else { continue };
+        for entry in fs::read_dir(&directory).at("read", &directory)? {
+            let entry = entry.at("read", &directory)?;
             all.push((Path::new(ROOM).join(&key).join(entry.file_name()), entry.path()));
         }
     }
@@ -113,9 +113,9 @@ pub fn files(target: &Target, cache: &Cache) -> Result<Vec<(PathBuf, PathBuf)>> 
 
 impl Package {
     /// Returns its programs in an entry of the cache.
-    fn tools(&'static self, folder: &Path) -> Result<Vec<Tool>> {
+    fn tools(&'static self, directory: &Path) -> Result<Vec<Tool>> {
         let tool = |program: &'static Program| {
-            let path = folder.join(program.name);
+            let path = directory.join(program.name);
             let bytes = fs::read(&path).at("read", &path)?;
             let (size, sha256) = (bytes.len() as u64, digest(&bytes));
             Ok(Tool { name: program.name, links: program.links, package: self, path, size, sha256 })
@@ -148,7 +148,7 @@ impl Package {
         c::unpack(tarball, source, self.unpacked)?;
         for (name, text) in self.written {
             let path = source.join(name);
-            fs::create_dir_all(path.parent().unwrap_or(source)).at("create the folder of", &path)?;
+            fs::create_dir_all(path.parent().unwrap_or(source)).at("create the directory of", &path)?;
             fs::write(&path, text).at("write", path)?;
         }
         (self.prepare)(source)
@@ -161,7 +161,7 @@ impl Package {
         all.into_iter().collect()
     }
 
-    fn compile(&self, source: &Path, folder: &Path, target: &Target, tools: &Tools, cache: &Cache) -> Result<()> {
+    fn compile(&self, source: &Path, directory: &Path, target: &Target, tools: &Tools, cache: &Cache) -> Result<()> {
         let action = |what: &str, name: &str| format!("{what} {} of {} for {}", name, self.name, target.name);
         c::in_parallel(&self.units(), |unit| {
             let mut words = unit.split(' ');
@@ -174,7 +174,7 @@ impl Package {
         archive.args(["ar", "rcsD", LIBRARY]).args(self.library.iter().map(|unit| object(unit)));
         c::run(&mut archive, &action("archiving", "the library"))?;
         c::in_parallel(&self.programs.iter().collect::<Vec<_>>(), |program| {
-            let path = folder.join(program.name);
+            let path = directory.join(program.name);
             let mut command = c::zig(tools, cache, source)?;
             command.arg("cc").args(c::link_flags(target)).args(["-static", "-s", "-Wl,--gc-sections"]);
             command.arg(format!("-Wl,-z,max-page-size={}", target.page_max()));

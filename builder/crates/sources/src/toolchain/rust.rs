@@ -22,7 +22,7 @@ pub struct Rust {
 }
 
 impl Rust {
-    /// Finds the compiler that cargo would use in the folder `source`, which must be the pinned one.
+    /// Finds the compiler that cargo would use in the directory `source`, which must be the pinned one.
     ///
     /// # Errors
     /// [`Error::Missing`] where there is none or another one.
@@ -52,7 +52,7 @@ impl Rust {
         self.identity.lines().find_map(|line| line.strip_prefix("commit-hash: ")).unwrap_or("unknown")
     }
 
-    /// Returns the folder of the tool chain, with std's sources in it; added where they are not.
+    /// Returns the directory of the tool chain, with std's sources in it; added where they are not.
     ///
     /// # Errors
     /// [`Error::Missing`] with how to add them by hand.

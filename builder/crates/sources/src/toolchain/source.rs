@@ -10,20 +10,20 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
-/// Names the source tree; `build.sh` sets it to its own folder.
+/// Names the source tree; `build.sh` sets it to its own directory.
 pub const VARIABLE: &str = "INITRAMFS_OVERLAY_SOURCE";
 
 /// The source tree of init.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceTree {
-    /// Its top folder.
+    /// Its top directory.
     pub root: PathBuf,
     /// The version in its `Cargo.toml`: that of init and of the images.
     pub version: String,
 }
 
 impl SourceTree {
-    /// Finds the tree at `given`, else at `$INITRAMFS_OVERLAY_SOURCE`, else the one that the current folder is in.
+    /// Finds the tree at `given`, else at `$INITRAMFS_OVERLAY_SOURCE`, else the one that the current directory is in.
     ///
     /// # Errors
     /// [`Error::Usage`] where there is none.
@@ -37,8 +37,8 @@ impl SourceTree {
             });
         }
         let here = env::current_dir().at("find", ".")?;
-        for folder in here.ancestors() {
-            if let Some(tree) = Self::at(folder)? {
+        for directory in here.ancestors() {
+            if let Some(tree) = Self::at(directory)? {
                 return Ok(tree);
             }
         }
@@ -106,24 +106,24 @@ mod tests {
     use super::*;
 
     fn tree() -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir_all(folder.path().join("contract/src")).unwrap();
-        fs::create_dir_all(folder.path().join("init/src")).unwrap();
-        fs::create_dir_all(folder.path().join("init/tests")).unwrap();
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir_all(directory.path().join("contract/src")).unwrap();
+        fs::create_dir_all(directory.path().join("init/src")).unwrap();
+        fs::create_dir_all(directory.path().join("init/tests")).unwrap();
+        let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
         write("Cargo.toml", "[workspace.package]\nversion = \"1.2.3\"\n");
         write("Cargo.lock", "");
         write("init/Cargo.toml", "name = \"initramfs-overlay-init\"\n");
         write("init/src/main.rs", "fn main() {}");
-        folder
+        directory
     }
 
     #[test]
     fn the_tree_is_found_with_its_version() {
-        let folder = tree();
-        let found = SourceTree::find(Some(folder.path())).unwrap();
-        assert_eq!((found.version.as_str(), found.root), ("1.2.3", folder.path().canonicalize().unwrap()));
-        let text = SourceTree::find(Some(&folder.path().join("init"))).unwrap_err().to_string();
+        let directory = tree();
+        let found = SourceTree::find(Some(directory.path())).unwrap();
+        assert_eq!((found.version.as_str(), found.root), ("1.2.3", directory.path().canonicalize().unwrap()));
+        let text = SourceTree::find(Some(&directory.path().join("init"))).unwrap_err().to_string();
         assert!(
             text.ends_with("init is not the source tree of initramfs-overlay: it has no init/Cargo.toml"),
             "{text}"
@@ -132,10 +132,10 @@ mod tests {
 
     #[test]
     fn the_digest_follows_what_is_compiled() {
-        let folder = tree();
-        let found = SourceTree::find(Some(folder.path())).unwrap();
+        let directory = tree();
+        let found = SourceTree::find(Some(directory.path())).unwrap();
         let first = found.digest().unwrap();
-        fs::write(folder.path().join("init/tests/new.rs"), "").unwrap();
+        fs::write(directory.path().join("init/tests/new.rs"), "").unwrap();
         assert_eq!(found.digest().unwrap(), first);
         let changes = [
             ("contract/src/lib.rs", ""),
@@ -145,7 +145,7 @@ mod tests {
         ];
         let mut seen = vec![first];
         for (name, text) in changes {
-            fs::write(folder.path().join(name), text).unwrap();
+            fs::write(directory.path().join(name), text).unwrap();
             let digest = found.digest().unwrap();
             assert!(!seen.contains(&digest), "{name} made no difference");
             seen.push(digest);

@@ -1,6 +1,6 @@
 //! Zig (compiler, linker and musl for every target), cargo-zigbuild and libclang (for bindgen), from the Python package
-//! index: pinned by version and SHA-256, in a folder of their own in the cache. Nothing is installed on the machine. The
-//! folder holds no path of the machine, so it can be copied with the cache.
+//! index: pinned by version and SHA-256, in a directory of their own in the cache. Nothing is installed on the machine. The
+//! directory holds no path of the machine, so it can be copied with the cache.
 
 use std::{
     env, fs,
@@ -18,7 +18,7 @@ use base::{
 
 use crate::{Error, Result};
 
-/// A folder with the tools, instead of the one in the cache: a virtual environment or what `pip install --target` made.
+/// A directory with the tools, instead of the one in the cache: a virtual environment or what `pip install --target` made.
 pub const VARIABLE: &str = "INITRAMFS_OVERLAY_TOOLS";
 
 /// The version of Zig.
@@ -62,7 +62,7 @@ pub struct Tools {
     pub zig: PathBuf,
     /// The program `cargo-zigbuild`.
     pub zigbuild: PathBuf,
-    /// The folder with `libclang.so`.
+    /// The directory with `libclang.so`.
     pub libclang: PathBuf,
 }
 
@@ -71,9 +71,9 @@ pub struct Tools {
 /// # Errors
 /// [`Error::Missing`] with what was tried and how to give them.
 pub fn get(cache: &Cache, progress: &Progress) -> Result<Tools> {
-    if let Some(folder) = variable(VARIABLE) {
-        return find(&folder)
-            .map_err(|reason| missing(cache, vec![format!("{VARIABLE}={}: {reason}", folder.display())]));
+    if let Some(directory) = variable(VARIABLE) {
+        return find(&directory)
+            .map_err(|reason| missing(cache, vec![format!("{VARIABLE}={}: {reason}", directory.display())]));
     }
     let key = format!(
         "zig-{ZIG_VERSION}-zigbuild-{ZIGBUILD_VERSION}-libclang-{LIBCLANG_VERSION}-{}-{}",
@@ -81,19 +81,20 @@ pub fn get(cache: &Cache, progress: &Progress) -> Result<Tools> {
         env::consts::ARCH
     );
     let sha256 = if env::consts::ARCH == "aarch64" { FILES_AARCH64 } else { FILES_X86_64 };
-    let folder = cache.entry("tools", &key, Check::Pinned(Pin { sha256, parts: &PARTS }), |folder| {
+    let directory = cache.entry("tools", &key, Check::Pinned(Pin { sha256, parts: &PARTS }), |directory| {
         let step = progress.step(format!("fetching zig {ZIG_VERSION}, cargo-zigbuild and libclang (80 MB, once)"));
-        install(folder).map_err(|tried| missing(cache, tried))?;
-        find(folder).map_err(|reason| missing(cache, vec![format!("what pip installed is not complete: {reason}")]))?;
+        install(directory).map_err(|tried| missing(cache, tried))?;
+        find(directory)
+            .map_err(|reason| missing(cache, vec![format!("what pip installed is not complete: {reason}")]))?;
         step.finish("");
         Ok::<_, Error>(())
     })?;
-    find(&folder).map_err(|reason| missing(cache, vec![reason]))
+    find(&directory).map_err(|reason| missing(cache, vec![reason]))
 }
 
-/// Finds the tools in `folder`, or what is missing there.
-fn find(folder: &Path) -> Result<Tools, String> {
-    let packages = packages_folder(folder).ok_or("there is no ziglang in it")?;
+/// Finds the tools in `directory`, or what is missing there.
+fn find(directory: &Path) -> Result<Tools, String> {
+    let packages = packages_directory(directory).ok_or("there is no ziglang in it")?;
     for (package, version) in
         [("ziglang", ZIG_VERSION), ("cargo_zigbuild", ZIGBUILD_VERSION), ("libclang", LIBCLANG_VERSION)]
     {
@@ -103,7 +104,7 @@ fn find(folder: &Path) -> Result<Tools, String> {
     }
     let tools = Tools {
         zig: packages.join("ziglang/zig"),
-        zigbuild: folder.join("bin/cargo-zigbuild"),
+        zigbuild: directory.join("bin/cargo-zigbuild"),
         libclang: packages.join("clang/native"),
     };
     for file in [&tools.zig, &tools.zigbuild, &tools.libclang.join("libclang.so")] {
@@ -114,23 +115,23 @@ fn find(folder: &Path) -> Result<Tools, String> {
     Ok(tools)
 }
 
-/// Returns the directory of the Python packages: `folder` itself, or the `site-packages` of a virtual environment in it.
-fn packages_folder(folder: &Path) -> Option<PathBuf> {
-    let has_zig = |folder: &PathBuf| folder.join("ziglang").is_dir();
-    let versions = fs::read_dir(folder.join("lib")).ok().into_iter().flatten().filter_map(Result::ok);
-    let mut candidates = vec![folder.to_owned()];
+/// Returns the directory of the Python packages: `directory` itself, or the `site-packages` of a virtual environment in it.
+fn packages_directory(directory: &Path) -> Option<PathBuf> {
+    let has_zig = |directory: &PathBuf| directory.join("ziglang").is_dir();
+    let versions = fs::read_dir(directory.join("lib")).ok().into_iter().flatten().filter_map(Result::ok);
+    let mut candidates = vec![directory.to_owned()];
     candidates.extend(versions.map(|version| version.path().join("site-packages")));
     candidates.into_iter().find(has_zig)
 }
 
-/// Installs all three into `folder`; else says what was tried.
-fn install(folder: &Path) -> Result<(), Vec<String>> {
+/// Installs all three into `directory`; else says what was tried.
+fn install(directory: &Path) -> Result<(), Vec<String>> {
     let io = |error: base::Error| vec![error.to_string()];
-    let requirements_file = folder.join("requirements.txt");
+    let requirements_file = directory.join("requirements.txt");
     fs::write(&requirements_file, requirements()).at("write", &requirements_file).map_err(io)?;
     let python = program::locate("python3").ok_or_else(|| vec!["python3 is not installed".to_owned()])?;
     let mut tried = Vec::new();
-    match pip_install(&python, &requirements_file, folder) {
+    match pip_install(&python, &requirements_file, directory) {
         Ok(()) => return Ok(()),
         Err(reason) => tried.push(format!("pip: {reason}")),
     }
@@ -138,7 +139,7 @@ fn install(folder: &Path) -> Result<(), Vec<String>> {
     let scratch = tempfile::tempdir().at("create", env::temp_dir()).map_err(io)?;
     let mut venv = base::program::command(&python);
     match succeed(venv.args(["-m", "venv"]).arg(scratch.path())) {
-        Ok(()) => match pip_install(&scratch.path().join("bin/python"), &requirements_file, folder) {
+        Ok(()) => match pip_install(&scratch.path().join("bin/python"), &requirements_file, directory) {
             Ok(()) => return Ok(()),
             Err(reason) => tried.push(format!("pip of a virtual environment: {reason}")),
         },
@@ -147,11 +148,11 @@ fn install(folder: &Path) -> Result<(), Vec<String>> {
     Err(tried)
 }
 
-/// Runs `pip install --target`: unlike a virtual environment, the folder may be moved and needs no Python afterwards.
-fn pip_install(python: &Path, requirements: &Path, folder: &Path) -> Result<(), String> {
+/// Runs `pip install --target`: unlike a virtual environment, the directory may be moved and needs no Python afterwards.
+fn pip_install(python: &Path, requirements: &Path, directory: &Path) -> Result<(), String> {
     let mut pip = base::program::command(python);
     pip.args(["-m", "pip", "install", "--quiet", "--no-input", "--no-deps", "--no-compile", "--require-hashes"]);
-    pip.args(["--only-binary", ":all:", "--requirement"]).arg(requirements).arg("--target").arg(folder);
+    pip.args(["--only-binary", ":all:", "--requirement"]).arg(requirements).arg("--target").arg(directory);
     // A user's settings for other installs do not go together with --target.
     pip.env("PIP_USER", "0").env("PIP_ROOT_USER_ACTION", "ignore").env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
     pip.env_remove("PIP_TARGET").env_remove("PIP_PREFIX").env_remove("PYTHONPATH").env_remove("PYTHONHOME");
@@ -174,7 +175,7 @@ fn missing(cache: &Cache, tried: Vec<String>) -> Error {
         ),
         tried,
         remedy: format!(
-            "install pip (on Debian: apt-get install python3-pip); or, for a machine without a network, copy the folder \
+            "install pip (on Debian: apt-get install python3-pip); or, for a machine without a network, copy the directory \
              `tools` of another machine's cache to {}, or set {VARIABLE} to a virtual environment that has these versions",
             cache.root().join("tools").display()
         ),
@@ -185,15 +186,17 @@ fn missing(cache: &Cache, tried: Vec<String>) -> Error {
 mod tests {
     use super::*;
 
-    fn lay_out(folder: &Path, packages: &Path) {
+    fn lay_out(directory: &Path, packages: &Path) {
         for (package, version) in
             [("ziglang", ZIG_VERSION), ("cargo_zigbuild", ZIGBUILD_VERSION), ("libclang", LIBCLANG_VERSION)]
         {
             fs::create_dir_all(packages.join(format!("{package}-{version}.dist-info"))).unwrap();
         }
-        for file in
-            [packages.join("ziglang/zig"), folder.join("bin/cargo-zigbuild"), packages.join("clang/native/libclang.so")]
-        {
+        for file in [
+            packages.join("ziglang/zig"),
+            directory.join("bin/cargo-zigbuild"),
+            packages.join("clang/native/libclang.so"),
+        ] {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, "").unwrap();
         }
@@ -201,9 +204,9 @@ mod tests {
 
     #[test]
     fn both_layouts_are_found_and_what_is_missing_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(find(folder.path()).unwrap_err(), "there is no ziglang in it");
-        let (target, venv) = (folder.path().join("target"), folder.path().join("venv"));
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(find(directory.path()).unwrap_err(), "there is no ziglang in it");
+        let (target, venv) = (directory.path().join("target"), directory.path().join("venv"));
         let packages = venv.join("lib/python3.11/site-packages");
         lay_out(&target, &target);
         lay_out(&venv, &packages);

@@ -58,8 +58,8 @@ mod tests {
 
     #[test]
     fn the_bytes_are_those_of_the_source() {
-        let folder = tempfile::tempdir().unwrap();
-        let (object, binary) = (folder.path().join("rom.o"), folder.path().join("rom.bin"));
+        let directory = tempfile::tempdir().unwrap();
+        let (object, binary) = (directory.path().join("rom.o"), directory.path().join("rom.bin"));
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/src/accelerator/rom.S");
         let run = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
         let made = run(Command::new("as").args(["--64", source, "-o"]).arg(&object))

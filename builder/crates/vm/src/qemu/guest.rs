@@ -228,8 +228,8 @@ mod tests {
 
     /// Returns a machine whose QEMU is a shell script: what is tested here is listening, typing and ending.
     fn machine(script: &str, powers_off: bool) -> (tempfile::TempDir, Machine) {
-        let folder = tempfile::tempdir().unwrap();
-        let program = folder.path().join("qemu");
+        let directory = tempfile::tempdir().unwrap();
+        let program = directory.path().join("qemu");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let machine = Machine {
@@ -246,12 +246,12 @@ mod tests {
             powers_off,
             extra: Vec::new(),
         };
-        (folder, machine)
+        (directory, machine)
     }
 
     #[test]
     fn a_prompt_is_waited_for_and_answered() {
-        let (_folder, machine) =
+        let (_directory, machine) =
             machine("echo boot; printf '# '; read line; echo got $line; echo reboot: Power down", true);
         let mut guest = Guest::start(&machine).unwrap();
         assert_eq!(guest.wait_for("# ", LONG).unwrap(), "boot\n# ");
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_cannot_power_off_is_ended() {
-        let (_folder, machine) = machine("echo reboot: System halted; exec sleep 600", false);
+        let (_directory, machine) = machine("echo reboot: System halted; exec sleep 600", false);
         let mut guest = Guest::start(&machine).unwrap();
         assert_eq!(guest.finish(Some(LONG)).unwrap(), Verdict::Ended(End::Halted));
     }
@@ -280,10 +280,10 @@ mod tests {
             ),
             ("exec sleep 600", Duration::from_millis(50), Verdict::TimedOut),
         ] {
-            let (_folder, machine) = machine(script, true);
+            let (_directory, machine) = machine(script, true);
             assert_eq!(Guest::start(&machine).unwrap().finish(Some(time)).unwrap(), verdict, "{script}");
         }
-        let (_folder, machine) = machine("echo qemu: bad option >&2; exit 3", true);
+        let (_directory, machine) = machine("echo qemu: bad option >&2; exit 3", true);
         let mut guest = Guest::start(&machine).unwrap();
         assert!(matches!(guest.finish(Some(LONG)).unwrap(), Verdict::Exited(status) if status.code() == Some(3)));
         assert_eq!(guest.last_lines(), "qemu: bad option");
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn an_error_shows_the_end_of_the_console() {
-        let (_folder, machine) = machine("seq 100; exec sleep 600", true);
+        let (_directory, machine) = machine("seq 100; exec sleep 600", true);
         let mut guest = Guest::start(&machine).unwrap();
         guest.wait_for("100\n", LONG).unwrap();
         let text = guest.wait_for("login:", Duration::from_millis(20)).unwrap_err().to_string();

@@ -52,18 +52,18 @@ mod tests {
 
     #[test]
     fn a_disk_is_copied_only_where_it_does_not_fit() {
-        let folder = tempfile::tempdir().unwrap();
-        let disk = folder.path().join("disk");
+        let directory = tempfile::tempdir().unwrap();
+        let disk = directory.path().join("disk");
         std::fs::write(&disk, vec![7; 3 << 20]).unwrap();
         assert!(check(&disk).unwrap_err().to_string().contains("truncate -s 4194304"));
-        let copy = folder.path().join("copy");
+        let copy = directory.path().join("copy");
         assert!(fitting_copy(&disk, &copy).unwrap());
         let bytes = std::fs::read(copy).unwrap();
         assert_eq!(bytes.len(), 4 << 20);
         assert!(bytes[..3 << 20].iter().all(|byte| *byte == 7) && bytes[3 << 20..].iter().all(|byte| *byte == 0));
         assert_eq!(disk.metadata().unwrap().len(), 3 << 20);
         std::fs::write(&disk, vec![7; 4 << 20]).unwrap();
-        assert!(!fitting_copy(&disk, &folder.path().join("none")).unwrap());
+        assert!(!fitting_copy(&disk, &directory.path().join("none")).unwrap());
         assert!(check(&disk).is_ok());
     }
 }

@@ -6,7 +6,7 @@ use base::IoContext;
 
 use crate::{Error, Result};
 
-/// Writes `NAME.c` and `NAME.h` for the table `NAME.et` at `table`, into the folders of `c` and `h`.
+/// Writes `NAME.c` and `NAME.h` for the table `NAME.et` at `table`, into the directories of `c` and `h`.
 ///
 /// # Errors
 /// [`Error::WrongFile`] where it is no such table.

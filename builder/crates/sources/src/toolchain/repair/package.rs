@@ -17,7 +17,7 @@ pub struct Package {
     pub licence: &'static str,
     /// Its tarball.
     pub source: Pinned,
-    /// Files and folders of the tarball that are needed.
+    /// Files and directories of the tarball that are needed.
     pub(super) unpacked: &'static [&'static str],
     /// Files that are written beside them: answers of `configure`, headers.
     pub(super) written: &'static [(&'static str, &'static str)],

@@ -71,8 +71,8 @@ fn prepare(source: &Path) -> Result<()> {
             (format!("@LIB{upper}_PATCH_VERSION@"), patch),
         ];
         let words: Vec<(&str, &str)> = words.iter().map(|(word, with)| (word.as_str(), *with)).collect();
-        let folder = format!("lib{name}/src");
-        let header = if name == "blkid" { format!("{folder}/blkid.h") } else { format!("{folder}/lib{name}.h") };
+        let directory = format!("lib{name}/src");
+        let header = if name == "blkid" { format!("{directory}/blkid.h") } else { format!("{directory}/lib{name}.h") };
         fill_in(source, &format!("{header}.in"), &header, &words)?;
     }
     Ok(())
