@@ -1,0 +1,156 @@
+//! Blobs in pieces: each goes on where the one before stopped.
+
+use std::{
+    io::{self, Read},
+    sync::atomic::AtomicBool,
+};
+
+use base::progress::Step;
+
+use super::{Connection, http::content_range};
+use crate::{
+    blob::Digest,
+    registry::{
+        authorization::shown,
+        partial::Partial,
+        patience::{Failure, Fault, Patience},
+    },
+};
+
+impl Connection {
+    /// Fetches a blob into `partial`, as long as nobody says `stop`. What does not have that size and digest is an error.
+    pub(in crate::registry) fn blob(
+        &self,
+        digest: &Digest,
+        size: u64,
+        partial: &mut Partial,
+        step: &Step,
+        stop: &AtomicBool,
+    ) -> Result<(), Fault> {
+        let mut patience = Patience::new(self.limit, stop);
+        // Some servers know no ranges, and one may have given another blob's.
+        let mut ranges = true;
+        let mut is_second = false;
+        step.advance(partial.length());
+        loop {
+            if partial.length() == size {
+                let Some(seen) = partial.difference() else { return Ok(()) };
+                if partial.is_whole() || is_second {
+                    return Err(format!("what came has digest {seen}").into());
+                }
+                // The pieces do not fit: once more, in one.
+                self.progress.say(format!("{digest}: its pieces have digest {seen}; it is fetched anew"));
+                partial.clear()?;
+                (ranges, is_second) = (false, true);
+            }
+            match self.piece(digest, size, partial, &mut ranges, &mut patience, step) {
+                Ok(()) => {}
+                Err(Failure::Final(fault)) => return Err(fault),
+                Err(Failure::Passing(fault, after)) => patience.wait(fault, after)?,
+            }
+        }
+    }
+
+    /// Asks for what is missing, and takes what comes.
+    fn piece(
+        &self,
+        digest: &Digest,
+        size: u64,
+        partial: &mut Partial,
+        ranges: &mut bool,
+        patience: &mut Patience<'_>,
+        step: &Step,
+    ) -> Result<(), Failure> {
+        let have = partial.length();
+        let range = format!("bytes={have}-");
+        let mut headers = vec![("accept", "*/*")];
+        if have > 0 && *ranges {
+            headers.push(("range", &range));
+        }
+        let response = self.get(&format!("blobs/{digest}"), &headers)?;
+        let status = response.status();
+        let length = response.body().content_length();
+        let mut skip = 0;
+        match status.as_u16() {
+            206 => {
+                let range = response.headers().get("content-range").and_then(|value| value.to_str().ok());
+                let range = range.unwrap_or_default();
+                if content_range(range)
+                    .is_none_or(|(start, total)| start != have || total.is_some_and(|total| total != size))
+                {
+                    return Err(Failure::from(format!(
+                        "the registry was asked for its bytes from {have} on and sends `{}`",
+                        shown(range)
+                    )));
+                }
+            }
+            416 => {
+                *ranges = false;
+                partial.clear()?;
+                return Err(Failure::Passing("the registry does not know that part of it".into(), None));
+            }
+            _ => {
+                if let Some(length) = length.filter(|length| *length != size) {
+                    return Err(Failure::from(format!(
+                        "the registry has {length} bytes of it, and its descriptor says {size}"
+                    )));
+                }
+                skip = have;
+                if skip > 0 {
+                    self.progress.say(format!(
+                        "{digest}: the registry sends all of it; the {skip} bytes that are there are compared and skipped"
+                    ));
+                }
+            }
+        }
+        if skip == 0 {
+            partial.resume();
+        }
+        let mut at = have - skip;
+        let mut reader = response.into_body().into_reader().take((size - at).saturating_add(1));
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            let read = match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    let text = format!("it broke off after {} of {size} bytes: {error}", partial.length());
+                    return Err(Failure::Passing(Box::new(io::Error::new(error.kind(), text)), None));
+                }
+            };
+            if patience.is_over() {
+                return Err(Failure::from("another layer could not be fetched"));
+            }
+            let mut bytes = buffer.get(..read).unwrap_or_default();
+            if at < have {
+                let (known, new) = bytes.split_at(bytes.len().min((have - at) as usize));
+                if !partial.has(at, known)? {
+                    partial.clear()?;
+                    return Err(Failure::Passing("what was there of it is not what the registry has".into(), None));
+                }
+                at += known.len() as u64;
+                patience.prolong();
+                bytes = new;
+            }
+            if bytes.is_empty() {
+                continue;
+            }
+            at += bytes.len() as u64;
+            if at > size {
+                return Err(Failure::from(format!(
+                    "the registry sends more than the {size} bytes that its descriptor says"
+                )));
+            }
+            partial.add(bytes)?;
+            patience.renew();
+            step.advance(bytes.len() as u64);
+        }
+        match partial.length() == size {
+            true => Ok(()),
+            false => {
+                Err(Failure::Passing(format!("it broke off after {} of {size} bytes", partial.length()).into(), None))
+            }
+        }
+    }
+}
