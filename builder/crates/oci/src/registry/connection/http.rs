@@ -1,4 +1,4 @@
-//! What HTTP says: statuses, addresses, ranges and bodies.
+//! HTTP as servers speak it: statuses, addresses, ranges and bodies.
 
 use std::io::Read;
 
