@@ -187,6 +187,7 @@ fn all_cases() -> Vec<Case> {
         ("fault: the overlay partition has FAT", faults::overlay_vfat),
         ("fault: a write-protected disk with a journal to replay", faults::read_only_disk),
         ("a failure is read from the disk, and told by the next boot", blackbox::kept),
+        ("parameters from a file on boot, once", ways::parameters_on_boot),
         ("image, update and writable layer on XFS", filesystems::xfs),
         ("image, update and writable layer on Btrfs", filesystems::btrfs),
         ("image, update and writable layer on F2FS", filesystems::f2fs),

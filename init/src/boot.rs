@@ -308,7 +308,9 @@ fn fail(context: &mut Context<'_>, failed: Failed<'_>, tries: &mut debug::Tries)
         return false;
     }
     let mut power = power;
-    if hold::hold(context, &card, power, delay, &consoles, password.is_some()) {
+    let is_called = hold::hold(context, &card, power, delay, &consoles, password.is_some());
+    // Not left to the optimizer to find out: a build without the menu has none of its code.
+    if HAS_RECOVER && is_called {
         match recover::run(context, &card, &failed.appliance, password, &consoles) {
             recover::Choice::Again(words) => {
                 tries.again(context, words);

@@ -125,7 +125,7 @@ pub fn signatures(lab: &Lab) {
     assert_eq!(marks.report()["persistent"], "unsigned", "{}", marks.report());
     let marks = lab.boot(&initrd, &disk, "rd.toram rd.overlay=tmpfs");
     assert_eq!((marks.get("image"), &marks.report()["toram"]), ("B", &"yes".into()), "{}", marks.report());
-    assert_eq!(marks.mount("/run/initramfs/img"), None, "the copy is vouched for, and img is free");
+    assert_eq!(marks.mount("/run/initramfs/img"), None, "the copy is verified, and img is free");
     // The disk that was never signed, with an update by another key: nothing on it boots.
     let disk = self::disk(lab, &[(X, image.clone()), ("root-squashfs.img.minisig", theirs.sign(&image))]);
     let console = lab.fail(&lab.machine(&initrd, &[&disk], ""), "image-untrusted");

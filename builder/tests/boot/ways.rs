@@ -7,7 +7,7 @@ use vm::qemu::Guest;
 
 use crate::{
     image::Marks,
-    lab::{Lab, PATIENCE, partition},
+    lab::{Lab, PATIENCE, cut_out, partition},
 };
 
 /// Checks the properties that every assembled root has: its mounts, the order of their numbers, and the boot's report.
@@ -20,7 +20,7 @@ fn check_root(lab: &Lab, marks: &Marks) {
     for (place, kind) in [("/dev", "devtmpfs"), ("/proc", "proc"), ("/sys", "sysfs"), ("/run", "tmpfs")] {
         assert_eq!(marks.mount(place).unwrap_or_else(|| panic!("{place} is mounted"))[1], kind);
         let number = marks.mount_number(place).expect("its number");
-        assert!(number < root, "{place} was recreated, not moved: mount {number}, root {root}");
+        assert!(number < root, "{place} was mounted anew, not moved: mount {number}, root {root}");
     }
     assert!(marks.mount("/run").expect("run")[2].contains("nosuid,nodev"));
     for (layer, kind) in [("img", "ext4"), ("image", "squashfs")] {
@@ -150,6 +150,25 @@ pub fn modules_from_disk(lab: &Lab) {
     for module in ["squashfs", "overlay", "vfat"] {
         assert!(marks.group("module").iter().any(|line| line.starts_with(module)), "{module} is loaded");
     }
+}
+
+/// Takes parameters from a file on `boot`, for one boot; the next one is as before.
+pub fn parameters_on_boot(lab: &Lab) {
+    let files = lab.directory();
+    let text = "# Nothing is kept this time.\r\nonce rd.overlay=tmpfs\n";
+    fs::write(files.join(contract::names::PARAMETERS_FILE), text).expect("a file");
+    let mut disk = lab.disk();
+    disk.boot = Some(Boot { directory: Some(files), ..Boot::default() });
+    let (initrd, disk) = (lab.initrd(""), lab.make(&disk));
+    let report = lab.boot(&initrd, &disk, "").report();
+    assert_eq!((report["overlay"].as_str(), report["status"].as_str()), (Some("tmpfs"), Some("degraded")), "{report}");
+    let notice = "parameters from initramfs-overlay.txt on /dev/vda1 (for this boot): rd.overlay=tmpfs";
+    assert!(report["notices"].to_string().contains(notice), "{report}");
+    let report = lab.boot(&initrd, &disk, "").report();
+    assert_eq!((report["overlay"].as_str(), report["status"].as_str()), (Some("/dev/vda4"), Some("ok")), "{report}");
+    let boot = fs::read(cut_out(lab, &disk, "boot")).expect("boot");
+    let done = text.replace("once", "done");
+    assert!(boot.windows(done.len()).any(|window| window == done.as_bytes()), "`once` is not struck out");
 }
 
 fn find(directory: &std::path::Path, name: &str) -> std::path::PathBuf {

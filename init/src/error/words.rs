@@ -123,7 +123,7 @@ impl Error {
                 "make the image without -nopad, or lengthen it (truncate -s %4096)".into(),
             ),
             Self::ImageUntrusted { path, reason } => (
-                "an image that a key in this initramfs vouches for".into(),
+                "an image that a key in this initramfs verifies".into(),
                 vec![format!("{path}: {reason}")],
                 if reason.contains(names::WRONG_SIGNATURE) {
                     "the image is damaged, or was changed after it was signed: deliver a good one with its .minisig on newimg"
