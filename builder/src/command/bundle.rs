@@ -51,7 +51,7 @@ const TEXTS: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "docs/licences.md"];
     initramfs-overlay bundle --target x86_64 \\
         --output-dir out/
 
-BusyBox and the crate rust-lzo are under the GPL: docs/licences.md says what who passes the archive on has to offer.")]
+BusyBox and the crate rust-lzo are under the GPL: docs/licences.md says what you have to offer if you pass the archive on.")]
 pub struct Args {
     /// The targets to build for
     #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = "all", help = target_help())]

@@ -55,7 +55,7 @@ pub struct Args {
     /// Write the content of one file to standard output
     #[arg(long, value_name = "NAME", group = "action")]
     cat: Option<OsString>,
-    /// Unpack it into a directory, which is made. As root with owners and devices; nothing outside of the directory is touched
+    /// Unpack it into a directory, created if it is missing. As root with owners and devices; nothing outside it is touched
     #[arg(long, value_name = "DIR", group = "action")]
     extract: Option<PathBuf>,
     /// Compare it with another, newer initramfs; the exit status is 1 where they differ

@@ -51,8 +51,8 @@ use crate::{
     initramfs-overlay run target/init-0.1.0-x86_64.gz \\
         pc.img --append rd.overlay=tmpfs
 
-The exit status is 0 when the machine powered off, 1 when the boot failed, the kernel panicked or the time was up, 128 + N when this command
-was ended by signal N.")]
+The exit status is 0 when the machine powered off, 1 when the boot failed, the kernel panicked or it timed out, \
+2 when the command line is wrong, 128 + N when signal N killed this command.")]
 pub struct Args {
     /// The initramfs [default: the newest one in target/ of this version, --target and --variant]
     #[arg(value_name = "INITRAMFS")]

@@ -47,8 +47,9 @@ use crate::{
     initramfs-overlay vm root/ --kernel bzImage --cpus 2 \\
         --timeout 5m --init /usr/bin/check
 
-Exit status: the command's own, 128 + N where signal N ended it; 124 when the time was up; 125 when the machine failed, with the reason
-on standard error; 2 for a command line that cannot be or names a file that is not there; 128 + N when this command itself is ended by signal N.")]
+Exit status: the command's own, 128 + N where signal N killed it; 124 when it timed out; 125 when the machine failed, \
+with the reason on standard error; 2 when the command line is wrong or names a file that is not there; \
+128 + N when signal N killed this command itself.")]
 pub struct Args {
     /// The directory that becomes the machine's root
     pub root: PathBuf,
@@ -105,7 +106,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", help = target_help())]
     pub target: Option<String>,
 
-    /// A finished init with the virtiofs way, instead of compiling it
+    /// A finished init with the boot mode virtiofs, instead of compiling it
     #[arg(long, value_name = "FILE")]
     pub init_program: Option<PathBuf>,
 

@@ -14,7 +14,7 @@ use crate::{
 /// Delete blobs and disks of images from the cache, those used longest ago first. They are fetched or made again when they are needed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Keep so much of the blobs, and so much of the disks, that were used last, such as 10G
+    /// Keep the most recently used blobs up to this size, and disks up to the same, such as 10G
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = amount)]
     keep: u64,
 

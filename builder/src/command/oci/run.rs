@@ -52,8 +52,9 @@ const MEMORY: u32 = 512;
   initramfs-overlay oci run docker-archive:saved.tar \\
       --platform linux/arm/v6 --timeout 2m
 
-Exit status: the program's own, 128 + N where signal N ended it; 124 when the time was up; 125 when the machine failed, with the reason
-on standard error; 2 for a command line that cannot be or names a file that is not there; 128 + N when this command itself is ended by signal N.")]
+Exit status: the program's own, 128 + N where signal N killed it; 124 when it timed out; 125 when the machine failed, \
+with the reason on standard error; 2 when the command line is wrong or names a file that is not there; \
+128 + N when signal N killed this command itself.")]
 pub struct Args {
     #[command(flatten)]
     root: RootArgs,
