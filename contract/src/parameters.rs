@@ -88,7 +88,7 @@ pub const DONE: &str = "done";
 /// The parameters in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileWords {
-    /// The parameters, with their line breaks.
+    /// The parameters, with their line breaks. No quote spans one.
     pub words: String,
     /// The byte at which [`DONE`] has to be written before they count; none for a file that is for every boot.
     pub once: Option<usize>,
@@ -105,8 +105,12 @@ pub fn read_file(bytes: &[u8]) -> Result<Option<FileWords>, &'static str> {
     }
     // In place of each comment there are as many spaces, so that a byte has the same place in both.
     let (mut text, mut is_comment, mut is_quoted, mut before) = (String::new(), false, false, '\n');
-    for c in bytes.iter().copied().map(char::from) {
-        is_quoted = c != '\n' && is_quoted != (c == '"' && !is_comment);
+    // The last line ends like any other.
+    for c in bytes.iter().copied().map(char::from).chain(['\n']) {
+        if c == '\n' && is_quoted {
+            return Err("has a quote that does not end in its line");
+        }
+        is_quoted ^= c == '"' && !is_comment;
         is_comment = c != '\n' && (is_comment || c == '#' && !is_quoted && before.is_ascii_whitespace());
         text.push(if is_comment { ' ' } else { c });
         before = c;
@@ -134,7 +138,6 @@ mod tests {
             ("once\r\nrd.overlay=tmpfs\r\n", "rd.overlay=tmpfs", Some(0)),
             ("# why\n\n  once # not again\n a b\n#c\nd", "a b\n  \nd", Some(9)),
             ("always rd.img=\"LABEL=a #1\" x#y\n", "rd.img=\"LABEL=a #1\" x#y", None),
-            ("always a=\"b\n#c\nd", "a=\"b\n  \nd", None),
         ] {
             let found = read_file(text.as_bytes()).unwrap().unwrap();
             assert_eq!((found.words.as_str(), found.once), (words, once), "{text}");
@@ -146,6 +149,9 @@ mod tests {
                 }
                 assert_eq!(read_file(&bytes), Ok(None));
             }
+        }
+        for open in ["always a=\"b\n#c\nd", "once rd.img=\"LABEL=a\nrd.toram", "always \"", "always a=\"b\r\n\""] {
+            assert_eq!(read_file(open.as_bytes()), Err("has a quote that does not end in its line"), "{open}");
         }
         for nothing in ["always", "once\n# rd.toram\n", "done rd.toram", "# x\ndone"] {
             assert_eq!(read_file(nothing.as_bytes()), Ok(None), "{nothing}");

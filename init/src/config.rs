@@ -219,14 +219,14 @@ impl Common {
 /// The parameters of a boot, from the first to the last word about it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lines<'a> {
-    /// Those baked in.
+    /// The parameters baked in.
     pub baked: &'a str,
     /// The kernel's command line.
     pub kernel: &'a str,
-    /// Those in a file on `boot`.
+    /// The parameters in a file on `boot`.
     pub file: &'a str,
-    /// Those that somebody chose in a menu, for this try.
+    /// The parameters that somebody chose in a menu, for this try.
     pub chosen: &'a str,
-    /// Those baked in as the last word.
+    /// The parameters baked in as the last word.
     pub last: &'a str,
 }

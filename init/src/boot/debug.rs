@@ -9,7 +9,9 @@ use super::{
     recover::{self, Appliance, Choice},
 };
 use crate::{
+    config::HAS_PARAMETERS,
     context::Context,
+    given::Given,
     modules::Modules,
     shell::{self, Reason},
     switch_root,
@@ -37,6 +39,10 @@ impl Tries {
     /// Prepares another try with these parameters: nothing is mounted, and nothing known.
     pub fn again(&mut self, context: &mut Context<'_>, words: String) {
         self.words = words;
+        // A file that is for every boot may be another by now; one for this boot is struck out.
+        if HAS_PARAMETERS && !context.given.is_once {
+            context.given = Given::default();
+        }
         shell::release_disks(context.kernel);
         forget(context);
     }

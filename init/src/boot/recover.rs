@@ -62,6 +62,7 @@ pub fn run(
         let Some((place, bytes)) = context.kernel.typed(&paths, end) else { return Choice::Left };
         let Some(console) = consoles.get(place) else { continue };
         for input in menu.typed(place, console.is_display(), &bytes) {
+            let mut has_worked = false;
             match (menu.submit(&input), &mut repair) {
                 (Some(Action::Again(words)), _) => return Choice::Again(words),
                 (Some(Action::End(power)), _) => return Choice::End(power),
@@ -74,6 +75,7 @@ pub fn run(
                     if let Some(line) = repair.patience(&action) {
                         write(context, consoles, line);
                     }
+                    has_worked = true;
                     match repair.take(context, &action) {
                         Progress::Show(lines) => menu.show(lines),
                         Progress::Ask(lines, question) => menu.ask(lines, question),
@@ -83,8 +85,25 @@ pub fn run(
                 }
                 _ => {}
             }
+            if has_worked {
+                // It took its time: keys of meanwhile are no answer to its question, which nobody has seen yet.
+                drain(context, &paths);
+            }
             end = context.kernel.now().saturating_add(IDLE);
             show(context, &menu, consoles);
+            if has_worked {
+                break;
+            }
+        }
+    }
+}
+
+/// Drops what was typed before now. Noise on an open line has an end here.
+fn drain(context: &mut Context<'_>, paths: &[String]) {
+    let now = context.kernel.now();
+    for _ in 0..64 {
+        if context.kernel.typed(paths, now).is_none() {
+            break;
         }
     }
 }

@@ -353,9 +353,13 @@ impl Reading {
     }
 }
 
-/// Returns true for a word that may come from a medium that is not trusted. A shell is for whoever the initramfs gives one.
+/// Returns true for a word that may come from a medium that is not trusted. A shell is for whoever the initramfs gives one, and a black box
+/// that is switched off tells nobody what this machine does.
 fn is_harmless(word: &str) -> bool {
-    parameters::HARMLESS.contains(&parameter(word)) && !word.starts_with("rd.onerror=shell")
+    let (name, value) = word.split_once('=').unwrap_or((word, ""));
+    parameters::HARMLESS.contains(&name)
+        && !(name == "rd.onerror" && value.starts_with("shell"))
+        && (name != "rd.blackbox" || switch(Some(value)) == Some(false))
 }
 
 /// Returns the name of the parameter in a word.

@@ -283,6 +283,10 @@ fn a_file_on_boot_stands_between_the_kernels_line_and_the_last_one() {
         let plain = read("rd.image=a", harmless, "", last, abilities);
         assert_eq!((&plain.mode, &plain.common), (&config.mode, common), "{last}");
     }
+    for word in ["rd.blackbox=yes", "rd.blackbox", "rd.blackbox=off"] {
+        assert!(!read("rd.blackbox=no", word, "", "", signed).common.blackbox, "{word}");
+    }
+    assert!(read("rd.blackbox=no", "rd.blackbox=yes", "", "", STANDARD).common.blackbox);
     for shell in ["rd.onerror=shell", "rd.onerror=shell:1"] {
         let config = read("rd.onerror=halt", shell, "", "", signed);
         assert_eq!(config.common.on_error, OnError::End(Power::Halt, None), "{shell}");

@@ -133,9 +133,11 @@ impl Linux {
         self.count_line();
         let line = process::printable(line);
         if let Some(kmsg) = self.kmsg() {
-            // There is no better place to say that the log cannot be written.
-            // Without a line break it would not be seen before the next line comes (kernel/printk, LOG_NEWLINE).
-            let _ = kmsg.write_all(format!("<{level}>initramfs-overlay: {line}\n").as_bytes());
+            for piece in process::pieces(&line) {
+                // There is no better place to say that the log cannot be written.
+                // Without a line break it would not be seen before the next line comes (kernel/printk, LOG_NEWLINE).
+                let _ = kmsg.write_all(format!("<{level}>initramfs-overlay: {piece}\n").as_bytes());
+            }
         }
     }
 }

@@ -5,10 +5,10 @@ use contract::{
     fat::{self, Name, Place},
     names,
     parameters::{self, DONE, FileWords},
-    tag::{Choice, Volume, choose},
+    tag::{Choice, choose},
 };
 
-use super::{config::Config, device::Found};
+use super::{config::Config, device::Found, update::is_removable};
 use crate::{
     boot::volumes::Devices,
     config::HAS_PARAMETERS,
@@ -33,9 +33,13 @@ pub fn read(context: &mut Context<'_>, config: &Config, found: Option<&Found>) -
             _ => None,
         },
     };
-    let Some(device) = boot.filter(|volume| volume.kind.as_deref() == Some("vfat")).as_ref().map(Volume::path) else {
+    let Some(boot) = boot.filter(|volume| volume.kind.as_deref() == Some("vfat")) else { return false };
+    // A stick that somebody plugs in gives nobody parameters.
+    let is_own = found.is_some_and(|found| found.img.disk == boot.disk);
+    if !is_own && is_removable(context.kernel, &boot.disk) {
         return false;
-    };
+    }
+    let device = boot.path();
     let name = Name::Long(names::PARAMETERS_FILE);
     let kernel = &mut *context.kernel;
     let Some(place) = fat::look_up(&mut |at, most| kernel.read(&device, at, most).ok(), name, parameters::MOST) else {
@@ -69,20 +73,27 @@ fn obey(kernel: &mut dyn Machine, device: &str, place: &Place) -> Result<Option<
     let found = parameters::read_file(&bytes)?;
     if let Some(once) = found.as_ref().and_then(|found| found.once) {
         let at = start.saturating_add(u64::try_from(once).map_err(|_| UNREADABLE)?);
-        strike_out(kernel, device, place, at).ok_or("is for one boot, and cannot be struck out")?;
+        strike_out(kernel, device, place, at)?;
     }
     Ok(found)
 }
 
 /// Overwrites the first word on the device. Neither the tables of the filesystem nor its root directory are written, nor is what surrounds
-/// them. None where the word did not change: a worn SD card takes a write and forgets it.
-fn strike_out(kernel: &mut dyn Machine, device: &str, place: &Place, at: u64) -> Option<()> {
-    let first = at.checked_sub(at % PAGE)?;
-    let end = at.checked_add(u64::try_from(DONE.len()).ok()?)?.checked_next_multiple_of(PAGE)?;
+/// them. An error where the word did not change: a worn SD card takes a write and forgets it.
+fn strike_out(kernel: &mut dyn Machine, device: &str, place: &Place, at: u64) -> Result<(), &'static str> {
+    const FAILED: &str = "is for one boot, and cannot be struck out";
+    let first = at.saturating_sub(at % PAGE);
+    let last = at.saturating_add(u64::try_from(DONE.len()).unwrap_or(PAGE));
+    let end = last.checked_next_multiple_of(PAGE).ok_or(FAILED)?;
     if !place.is_apart(&(first..end)) {
-        return None;
+        return Err(
+            "is for one boot, and lies too near the tables of its filesystem to be struck out: copy a larger file there first",
+        );
     }
-    kernel.write_at(device, at, DONE.as_bytes()).ok()?;
-    kernel.sync(device).ok()?;
-    (kernel.read(device, at, DONE.len()).ok()? == DONE.as_bytes()).then_some(())
+    kernel.write_at(device, at, DONE.as_bytes()).map_err(|_| FAILED)?;
+    kernel.sync(device).map_err(|_| FAILED)?;
+    match kernel.read(device, at, DONE.len()) {
+        Ok(bytes) if bytes == DONE.as_bytes() => Ok(()),
+        _ => Err(FAILED),
+    }
 }

@@ -98,7 +98,7 @@ fn consumes(context: &mut Context<'_>, consume: Consume, found: &Found, newimg: 
 }
 
 /// Returns true for a disk that says it is removable, or hangs on USB (kernel, Documentation/ABI/stable/sysfs-block).
-fn is_removable(kernel: &mut dyn Machine, disk: &str) -> bool {
+pub(super) fn is_removable(kernel: &mut dyn Machine, disk: &str) -> bool {
     let place = format!("/sys/class/block/{disk}");
     read_file(kernel, &format!("{place}/removable")).is_ok_and(|text| text.starts_with(b"1"))
         || kernel.read_link(&place).is_ok_and(|link| link.contains("/usb"))

@@ -27,6 +27,10 @@ use crate::{
 const WORDS: &str = "/run/initramfs/repair.txt";
 /// Lines of a program's words that are shown; the last ones matter.
 const ROWS: usize = 14;
+/// Bytes of a program's words that are kept.
+const SPOKEN: &str = "8192";
+/// Statuses from here on say that a checker could not work: fsck(8) and sh(1).
+const FAILED: i32 = 8;
 /// The question for a device.
 const WHICH: &str = "number, anything else goes back:";
 /// The question before something is changed.
@@ -122,6 +126,8 @@ fn labels(card: &Card, appliance: &Appliance, volumes: &[Volume]) -> Vec<String>
     let mut labels: Vec<String> = Vec::new();
     for (role, tag) in &appliance.tags {
         match tag {
+            // It has come meanwhile: the boot is to be tried again.
+            Tag::Label(_) if *role == missing && volumes.iter().any(|volume| volume.matches(tag)) => return Vec::new(),
             Tag::Label(label) if *role == missing => labels.insert(0, label.clone()),
             Tag::Label(label) if *role != Role::NewImg && !volumes.iter().any(|volume| volume.matches(tag)) => {
                 labels.push(label.clone());
@@ -225,7 +231,10 @@ impl<'a> Repair<'a> {
             Asked::Force(volume) if is_sure => {
                 let kind = volume.kind.as_deref().unwrap_or_default();
                 let Some((program, _, options)) = checker(kind) else { return Progress::Back };
-                Progress::Show(run(context, program, options, &[&volume.path()]).1)
+                match objection(context, &volume) {
+                    Some(reason) => Progress::Show(vec![reason]),
+                    None => Progress::Show(run(context, program, options, &[&volume.path()]).1),
+                }
             }
             _ => Progress::Back,
         }
@@ -234,8 +243,10 @@ impl<'a> Repair<'a> {
     /// Asks for the label, if there is a choice.
     fn ask_label(&mut self, context: &mut Context<'_>, volume: Volume) -> Progress {
         let labels = labels(self.card, self.appliance, &Probed::default().volumes(context.kernel, true));
-        if let [label] = labels.as_slice() {
-            return self.ask_sure(volume, label);
+        match labels.as_slice() {
+            [] => return Progress::show("the partition is there by now: try again"),
+            [label] => return self.ask_sure(volume, label),
+            _ => {}
         }
         let progress =
             Progress::pick(&["the label for ", &volume.to_string()].concat(), labels.iter().map(String::as_str));
@@ -254,19 +265,27 @@ impl<'a> Repair<'a> {
 
     /// Checks a filesystem, and asks before anything is repaired.
     fn check(&mut self, context: &mut Context<'_>, volume: Volume) -> Progress {
-        let device = volume.path();
-        if is_in_use(context, &device) {
-            return Progress::Show(vec![in_use(&device)]);
+        if let Some(reason) = objection(context, &volume) {
+            return Progress::Show(vec![reason]);
         }
         let kind = volume.kind.as_deref().unwrap_or_default();
         let Some((program, options, _)) = checker(kind) else { return Progress::Back };
-        let (status, lines) = run(context, program, options, &[&device]);
-        if status == 0 {
+        let (status, lines) = run(context, program, options, &[&volume.path()]);
+        if !(1..FAILED).contains(&status) {
             return Progress::Show(lines);
         }
         self.asked = Asked::Force(volume);
         Progress::Ask(lines, "y repairs all that it finds, anything else goes back:".into())
     }
+}
+
+/// Returns the reason why a device is left alone: it is in use, or another one than the one that was chosen minutes ago.
+fn objection(context: &mut Context<'_>, volume: &Volume) -> Option<String> {
+    if is_in_use(context, &volume.path()) {
+        return Some(in_use(&volume.path()));
+    }
+    let is_there = Probed::default().volumes(context.kernel, true).contains(volume);
+    (!is_there).then(|| [&volume.path(), " is gone, or another one by now"].concat())
 }
 
 /// Gives a device a label.
@@ -275,8 +294,8 @@ fn relabel(context: &mut Context<'_>, volume: &Volume, label: &str) -> Progress 
     let Some(program) = volume.kind.as_deref().and_then(filesystem::labeller) else {
         return Progress::Back;
     };
-    if is_in_use(context, &device) {
-        return Progress::Show(vec![in_use(&device)]);
+    if let Some(reason) = objection(context, volume) {
+        return Progress::Show(vec![reason]);
     }
     match run(context, program, &[], &[&device, label]) {
         (0, _) => Progress::Again,
@@ -288,7 +307,9 @@ fn relabel(context: &mut Context<'_>, volume: &Volume, label: &str) -> Progress 
 fn run(context: &mut Context<'_>, program: &str, options: &[&str], operands: &[&str]) -> (i32, Vec<String>) {
     // The last boot's words are no answer to this one.
     let _ = context.kernel.remove(WORDS, Kind::File);
-    let script = ["exec \"$0\" \"$@\" >", WORDS, " 2>&1 </dev/null"].concat();
+    // e2fsck has a line for each block that it doubts.
+    let end = ["tail -c ", SPOKEN, " >", WORDS].concat();
+    let script = ["set -o pipefail; \"$0\" \"$@\" 2>&1 </dev/null | ", BUSYBOX, " ", &end].concat();
     let path = path(program);
     let mut all = vec!["sh", "-c", &script, &path];
     all.extend(options.iter().chain(operands));

@@ -65,6 +65,21 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '?' } else { c }).collect()
 }
 
+/// Returns a line in pieces that the kernel's log takes: a record has at most 1024 bytes, those before the text included
+/// (kernel, include/linux/printk.h, PRINTKRB_RECORD_MAX).
+pub(super) fn pieces(line: &str) -> Vec<&str> {
+    const MOST: usize = 900;
+    let (mut pieces, mut rest) = (Vec::new(), line);
+    while rest.len() > MOST {
+        let end = (0..=MOST).rev().find(|end| rest.is_char_boundary(*end)).unwrap_or(rest.len());
+        let (piece, behind) = rest.split_at(end);
+        pieces.push(piece);
+        rest = behind;
+    }
+    pieces.push(rest);
+    pieces
+}
+
 /// Writes to every console and waits until it is out.
 pub(super) fn write_consoles(text: &str) {
     let text = printable(text);
@@ -236,6 +251,15 @@ pub(super) fn power(power: Power, after: Duration, sweeper: Option<Pid>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_lines_of_the_log_are_cut_between_characters() {
+        assert_eq!(pieces("short"), ["short"]);
+        let long = "\u{e9}".repeat(1000);
+        let cut = pieces(&"x".repeat(899)).len();
+        assert_eq!((cut, pieces(&format!("x{long}")).concat()), (1, format!("x{long}")));
+        assert!(pieces(&format!("x{long}")).iter().all(|piece| piece.len() <= 900));
+    }
 
     #[test]
     fn closed_standard_files_are_opened_and_inherited() {

@@ -118,9 +118,41 @@ fn a_filesystem_is_checked_and_a_repair_asked_about() {
     assert!(commands[1].ends_with("/bin/e2fsck -f -y /dev/vda3"), "{commands:?}");
     let (progress, commands) = go(&[("e2fsck", 4)], Task::Check, &["2", "n"]);
     assert_eq!((progress, commands.len()), (Progress::Back, 1));
+    // A device that does not answer is not repaired.
+    let (progress, commands) = go(&[("e2fsck", 8)], Task::Check, &["2"]);
+    assert!(matches!(progress, Progress::Show(_)) && commands.len() == 1, "{progress:?}");
     let (_, commands) = go(&[("fsck.fat", 1)], Task::Check, &["1", "y"]);
     assert!(commands[0].ends_with("/bin/fsck.fat -n /dev/vda1"), "{commands:?}");
     assert!(commands[1].ends_with("/bin/fsck.fat -a /dev/vda1"), "{commands:?}");
+}
+
+#[test]
+fn a_device_that_is_another_one_by_now_is_left_alone() {
+    let mut kernel = machine(&[("e2fsck", 4), ("e2label", 0)]);
+    let (card, appliance) = (card(MISSING), appliance());
+    for (task, answer) in [(Task::Check, "2"), (Task::Label, "1")] {
+        let mut context = Context::new(&mut kernel, ABILITIES);
+        let mut repair = Repair::new(&card, &appliance);
+        repair.start(&mut context, task);
+        assert!(matches!(repair.answer(&mut context, answer), Progress::Ask(..)));
+        kernel.devices.iter_mut().for_each(|device| device.volume.size += 4096);
+        let mut context = Context::new(&mut kernel, ABILITIES);
+        let progress = repair.answer(&mut context, "y");
+        let Progress::Show(lines) = progress else { panic!("{task:?}: {progress:?}") };
+        assert!(lines[0].ends_with("is gone, or another one by now"), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_label_that_has_come_meanwhile_is_offered_to_nobody() {
+    let mut kernel = machine(&[("e2label", 0)]);
+    let (card, appliance) = (card(MISSING), appliance());
+    let mut context = Context::new(&mut kernel, ABILITIES);
+    let mut repair = Repair::new(&card, &appliance);
+    repair.start(&mut context, Task::Label);
+    kernel.devices[3].volume = volume("vda4", Some("ext4"), "overlay");
+    let mut context = Context::new(&mut kernel, ABILITIES);
+    assert_eq!(repair.answer(&mut context, "1"), Progress::show("the partition is there by now: try again"));
 }
 
 #[test]
