@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use contract::{
-    container,
+    container::{self, Content},
     errno::{ENODEV, EROFS},
     failure::{Mounted, Role},
     filesystem::{upper_objection, without_replay},
@@ -196,6 +196,13 @@ pub fn mount_volume(
             role.name()
         ));
         outcome = Ok(());
+    }
+    if outcome.is_err()
+        && volume.kind.is_none()
+        && let Ok(head) = context.kernel.read(&device, 0, container::HEAD)
+        && let Some(Content { words: content, .. }) = container::recognize(&head)
+    {
+        return Err(Error::NotFilesystem { what: role.into(), device, content });
     }
     outcome
         .map_err(|source| mount_error(context.kernel, role.into(), &mount, source, served, || context.modules.places()))

@@ -4,6 +4,7 @@
 use std::{path::PathBuf, rc::Rc, sync::Arc};
 
 use contract::{
+    container::{self, Content},
     partitions::{Fault, State},
     tag::Volume,
 };
@@ -59,11 +60,9 @@ impl Device {
 
     /// Returns the first bytes of the device; none for a directory.
     pub fn head(&self, length: usize) -> Vec<u8> {
-        let mut head = vec![0; length];
-        match &self.place {
-            Place::Disk(medium) if medium.read_at(0, &mut head).is_ok() => head,
-            _ => Vec::new(),
-        }
+        let Place::Disk(medium) = &self.place else { return Vec::new() };
+        let mut head = vec![0; usize::try_from(medium.size()).unwrap_or(length).min(length)];
+        if medium.read_at(0, &mut head).is_ok() { head } else { Vec::new() }
     }
 }
 
@@ -84,10 +83,14 @@ pub fn devices(disk: Shared, name: &str, sector: Option<u64>) -> (Vec<Device>, O
             State::Fault(fault) if fault == Fault::Gone || device.volume.kind.is_none() => {
                 Some(table::describe(&device.volume.path(), &disk, fault, sector))
             }
-            State::None if device.volume.kind.is_none() => Some(format!(
-                "{}: it has neither a partition table nor a filesystem that is known here",
-                device.volume.path()
-            )),
+            State::None if device.volume.kind.is_none() => {
+                let path = device.volume.path();
+                Some(match container::recognize(&device.head(container::HEAD)) {
+                    Some(Content { words, remedy: Some(remedy) }) => format!("{path} is {words}: {remedy}"),
+                    Some(Content { words, .. }) => format!("{path} is {words}"),
+                    None => format!("{path}: it has neither a partition table nor a filesystem that is known here"),
+                })
+            }
             _ => None,
         };
         return (vec![device], finding);
@@ -230,6 +233,9 @@ mod tests {
         assert!(finding.unwrap().starts_with("/dev/sdb: it has neither a partition table"));
         assert_eq!((found[0].volume.path(), found[0].volume.kind.clone()), ("/dev/sdb".to_owned(), None));
         assert!(found[0].open().is_err());
+        let mut disk = vec![0_u8; 8192];
+        disk[..4].copy_from_slice(b"PK\x03\x04");
+        assert!(devices(Arc::new(disk), "sdb", None).1.unwrap().starts_with("/dev/sdb is a zip archive: unpack"));
     }
 
     #[test]

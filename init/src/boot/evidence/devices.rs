@@ -30,7 +30,7 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
     match error {
         Error::PartitionMissing { role, tag, seen, .. } => {
             look_for_tables(card, seen, context.kernel);
-            look_for_unreadable(card, seen, context.kernel);
+            look_at_unknown(card, seen, context.kernel);
             if *role == Role::Img {
                 look_for_image(card, names::IMAGE, tag, None, context);
             }
@@ -43,15 +43,23 @@ pub fn complete(card: &mut Card, error: &Error, context: &mut Context<'_>) {
     }
 }
 
-/// Tells a disk that fails from one that is empty.
-fn look_for_unreadable(card: &mut Card, seen: &[Volume], kernel: &mut dyn Machine) {
+/// Tells a disk that fails, and one with something else than a filesystem, from one that is empty.
+fn look_at_unknown(card: &mut Card, seen: &[Volume], kernel: &mut dyn Machine) {
     for volume in seen.iter().filter(|volume| volume.kind.is_none()) {
         let path = volume.path();
-        if let Err(error) = kernel.read(&path, 0, HEAD)
-            && error.kind() != ErrorKind::NotFound
-        {
-            card.seen.insert(0, format!("{path} cannot be read: {error}"));
-            card.next = ["replace the disk ", &volume.disk, ": it fails"].concat();
+        match kernel.read(&path, 0, HEAD) {
+            Ok(head) => {
+                let Some(content) = container::recognize(&head) else { continue };
+                card.seen.insert(0, [&path, " is ", content.words].concat());
+                if let Some(remedy) = content.remedy {
+                    card.next = remedy.into();
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => {
+                card.seen.insert(0, format!("{path} cannot be read: {error}"));
+                card.next = ["replace the disk ", &volume.disk, ": it fails"].concat();
+            }
         }
     }
 }
