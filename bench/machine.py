@@ -84,6 +84,9 @@ class Machine:
     def qemu(self, clock: Clock, initramfs: Path, disk: Path) -> list[str]:
         """The command that boots an initramfs with a disk, the serial console on standard output."""
         arguments = list(self.target.arguments)
+        if "-icount" in arguments:
+            place = arguments.index("-icount")
+            del arguments[place : place + 2]
         if clock is Clock.ICOUNT:
             arguments += ["-icount", "shift=0"]
         elif clock is Clock.SMP2:
