@@ -94,7 +94,7 @@ const FURTHER_FAULTS: [Fault; 31] = [
 ];
 
 /// Repairs that a technician types: those that `debug::repairs` does not stand for, with `BOOT_REPAIRS=all`.
-const REPAIRS: [Fault; 10] = [
+const REPAIRS: [Fault; 11] = [
     ("repair: a label, from the menu", repairs::label_in_menu),
     ("repair: a filesystem is checked, from the shell", repairs::check_in_shell),
     ("repair: a filesystem is checked, from the menu", repairs::check_in_menu),
@@ -105,6 +105,7 @@ const REPAIRS: [Fault; 10] = [
     ("repair: the old image, from the shell", repairs::old_image_in_shell),
     ("repair: the old image, from the menu", repairs::old_image_in_menu),
     ("repair: the black box is copied to a stick", repairs::copy_in_menu),
+    ("repair: a check in the menu that the system asked for", repairs::check_on_request),
 ];
 
 fn all_cases() -> Vec<Case> {

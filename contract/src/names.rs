@@ -85,6 +85,8 @@ pub const PERSISTENT: &str = "persistent";
 pub const SAVED: &str = "persistent-saved";
 /// File by which the running system asks for a factory reset at the next boot, below [`OVERLAY_DIR`].
 pub const RESET_REQUEST: &str = "factory-reset";
+/// File by which the running system asks for the menu at the next boot, below [`OVERLAY_DIR`].
+pub const MENU_REQUEST: &str = "recover";
 /// Layers of earlier boots, waiting to be deleted, below [`OVERLAY_DIR`].
 pub const DISCARDED: &str = "discarded";
 

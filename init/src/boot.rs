@@ -33,7 +33,7 @@ use crate::{
     error::{Error, Result},
     kernel::{Level, Limits, Machine, Mount, Power, exists, release},
     places::Places,
-    switch_root,
+    shell, switch_root,
 };
 
 /// The abilities of this build of init.
@@ -51,7 +51,21 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String], abilities: Abilities)
             Ok(mode) => (mode.moved(), recover::Appliance::of(mode, &context.config.layers)),
             Err(_) => (&switch_root::MOVED[..], recover::Appliance::default()),
         };
-        let error = match started.and_then(|mode| boot(&mut context, &mode, arguments)) {
+        let mut outcome = started.and_then(|mode| boot(&mut context, &mode, arguments));
+        if let (true, Ok(End::Asked(root))) = (HAS_RECOVER, &outcome) {
+            outcome = match recover::on_request(&mut context, &appliance) {
+                recover::Choice::Left => hand_over(&mut context, *root, arguments).map(|()| End::Over),
+                recover::Choice::Again(words) => {
+                    tries.again(&mut context, words);
+                    continue;
+                }
+                recover::Choice::End(power) => {
+                    shell::end(context.kernel, power);
+                    return;
+                }
+            };
+        }
+        let error = match outcome {
             Ok(End::Anew) if HAS_PARAMETERS => {
                 debug::forget(&mut context);
                 continue;
@@ -72,6 +86,8 @@ enum End {
     Over,
     /// The boot begins anew, with parameters that were found on the way.
     Anew,
+    /// The running system asked for the menu before this root is entered.
+    Asked(Root),
 }
 
 /// A boot that failed.
@@ -88,6 +104,7 @@ struct Failed<'a> {
 fn boot(context: &mut Context<'_>, mode: &ModeConfig, arguments: &[String]) -> Result<End> {
     let root = match mode {
         ModeConfig::Overlay(config) if HAS_OVERLAY => match overlay::assemble(context, config)? {
+            Some(root) if recover::is_requested(context) => return Ok(End::Asked(root)),
             Some(root) => root,
             None => return Ok(End::Anew),
         },
@@ -311,7 +328,7 @@ fn fail(context: &mut Context<'_>, failed: Failed<'_>, tries: &mut debug::Tries)
     let is_called = hold::hold(context, &card, power, delay, &consoles, password.is_some());
     // Not left to the optimizer to find out: a build without the menu has none of its code.
     if HAS_RECOVER && is_called {
-        match recover::run(context, &card, &failed.appliance, password, &consoles) {
+        match recover::run(context, Some(&card), &failed.appliance, password, &consoles) {
             recover::Choice::Again(words) => {
                 tries.again(context, words);
                 return true;

@@ -38,6 +38,15 @@ struct Bench<'l> {
 impl<'l> Bench<'l> {
     /// Boots the debug variant from a disk until its shell is there after this failure. `stick`: a stick that can be plugged in.
     fn start(lab: &'l Lab, disk: PathBuf, append: &str, code: &str, stick: Option<&Path>) -> Self {
+        let mut bench = Self::boot(lab, disk, append, stick);
+        let reason = format!("The boot failed: {code}");
+        bench.guest.wait_for(&reason, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+        bench.guest.wait_for(PROMPT, PATIENCE).expect("a prompt");
+        bench
+    }
+
+    /// Boots the debug variant from a disk.
+    fn boot(lab: &'l Lab, disk: PathBuf, append: &str, stick: Option<&Path>) -> Self {
         let modules = [
             "ext4",
             "vfat",
@@ -60,10 +69,7 @@ impl<'l> Bench<'l> {
             let drive = format!("file={},format=raw,if=none,id=stick", stick.display());
             machine.extra.extend(["-device", "qemu-xhci,id=usb", "-drive", &drive].map(Into::into));
         }
-        let mut guest = Guest::start(&machine).expect("QEMU");
-        let reason = format!("The boot failed: {code}");
-        guest.wait_for(&reason, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
-        guest.wait_for(PROMPT, PATIENCE).expect("a prompt");
+        let guest = Guest::start(&machine).expect("QEMU");
         let monitor = Monitor::open(&directory);
         Self { lab, disk, guest, monitor }
     }
@@ -252,6 +258,21 @@ pub fn old_image_in_menu(lab: &Lab) {
     bench.open_menu();
     bench.choose("boot the old image (root-squashfs-old.img) once");
     bench.stopped(SWAP);
+    bench.lasts("A", "kept");
+}
+
+/// The running system asks for the menu. A check there unmounts the layers of the boot, which goes on with them all the same.
+pub fn check_on_request(lab: &Lab) {
+    let disk = lab.make(&lab.disk());
+    let alone = cut_out(lab, &disk, "overlay");
+    run(program("debugfs").args(["-w", "-R", "write /dev/null recover"]).arg(&alone));
+    put_back(&disk, "overlay", &alone);
+    let mut bench = Bench::boot(lab, disk, ON, None);
+    bench.choose("check and repair a filesystem");
+    bench.choose("/dev/vda4: ext4 LABEL=overlay");
+    bench.guest.wait_for("exit status 0", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    bench.guest.send("\r").expect("typing");
+    bench.choose("boot as usual");
     bench.lasts("A", "kept");
 }
 

@@ -107,7 +107,7 @@ pub fn after_failure(
                 return Next::End;
             }
         }
-        match recover::run(context, card, appliance, None, consoles) {
+        match recover::run(context, Some(card), appliance, None, consoles) {
             Choice::Again(words) => {
                 tries.again(context, words);
                 return Next::Again;

@@ -1,5 +1,6 @@
-//! The menu of a boot that failed, on every console: tries the boot again in another way, shows devices and the log, ends the machine. Each
-//! way is parameters that stand behind those of the kernel's command line for one boot; what is baked in as the last word stays the last.
+//! The menu of a boot that failed, or before which the running system asked for it, on every console: boots in another way, shows devices and
+//! the log, ends the machine. Each way is parameters that stand behind those of the kernel's command line for one boot; what is baked in as
+//! the last word stays the last.
 
 mod appliance;
 mod menu;
@@ -9,13 +10,19 @@ mod task;
 
 use std::time::Duration;
 
-use contract::{card::Card, names};
+use contract::{
+    card::Card,
+    names::{self, store},
+};
 
-use super::{hold::Console, volumes::Devices};
+use super::{
+    hold::{self, Console},
+    volumes::Devices,
+};
 use crate::{
-    config::HAS_SHELL,
+    config::{HAS_RECOVER, HAS_SHELL},
     context::Context,
-    kernel::{Power, read_text},
+    kernel::{Kind, Power, read_text},
 };
 pub use appliance::Appliance;
 use menu::{Action, Menu, Situation, Table};
@@ -23,6 +30,8 @@ use repair::{Progress, Repair};
 
 /// The time after which a menu that nobody uses is left.
 const IDLE: Duration = Duration::from_secs(600);
+/// The time after which a boot goes on whose menu nobody has used at all.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The end of a menu.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,31 +51,61 @@ pub fn password(context: &mut Context<'_>) -> Option<String> {
     (!hash.is_empty()).then(|| hash.into())
 }
 
-/// Shows the menu until somebody has chosen. Without a `password` all entries are there for anybody: the debug variant's.
+/// Returns true if the running system asked for the menu before this boot, by a file on the writable partition. Asks no second time.
+pub fn is_requested(context: &mut Context<'_>) -> bool {
+    let request = store(names::MENU_REQUEST);
+    if !context.kernel.stat(&request).is_ok_and(|stat| stat.kind == Kind::File) {
+        return false;
+    }
+    // One that stays would hold every boot.
+    if let Err(error) = context.kernel.remove(&request, Kind::File) {
+        context.notice(&format!("no menu: cannot remove {request}: {error}"));
+        return false;
+    }
+    let has_menu = HAS_RECOVER && (context.abilities.shell || password(context).is_some());
+    if !has_menu {
+        context.notice("recover on overlay: this image has no menu (build --recover-password)");
+    }
+    has_menu
+}
+
+/// Shows the menu that the running system asked for. [`Choice::Left`]: the boot goes on.
+pub fn on_request(context: &mut Context<'_>, appliance: &Appliance) -> Choice {
+    context.notice("the running system had asked for the menu");
+    let consoles = hold::consoles(context.kernel);
+    let password = if context.abilities.shell { None } else { password(context) };
+    run(context, None, appliance, password, &consoles)
+}
+
+/// Shows the menu until somebody has chosen: of a failure with this card, or one that was asked for. Without a `password` all entries are
+/// there for anybody: the debug variant's.
 pub fn run(
     context: &mut Context<'_>,
-    card: &Card,
+    card: Option<&Card>,
     appliance: &Appliance,
     password: Option<String>,
     consoles: &[Console],
 ) -> Choice {
     let is_trusted = password.is_none();
     let repairs = if HAS_SHELL && is_trusted { repair::offered(context, card, appliance) } else { Vec::new() };
-    let situation = Situation { class: card.code.class(), is_trusted, image: &appliance.image, repairs: &repairs };
+    let class = card.map(|card| card.code.class());
+    let situation = Situation { class, is_trusted, image: &appliance.image, repairs: &repairs };
     let mut menu = Menu::new(&situation, password, consoles.len());
     let mut repair = HAS_SHELL.then(|| Repair::new(card, appliance));
     let paths: Vec<String> = consoles.iter().map(|console| console.path().to_owned()).collect();
     show(context, &menu, consoles);
-    let mut end = context.kernel.now().saturating_add(IDLE);
+    let mut end = context.kernel.now().saturating_add(if card.is_some() { IDLE } else { PATIENCE });
+    // A repair unmounts what the boot would go on with.
+    let mut left = Choice::Left;
     loop {
-        let Some((place, bytes)) = context.kernel.typed(&paths, end) else { return Choice::Left };
+        let Some((place, bytes)) = context.kernel.typed(&paths, end) else { return left };
         let Some(console) = consoles.get(place) else { continue };
         for input in menu.typed(place, console.is_display(), &bytes) {
             let mut has_worked = false;
             match (menu.submit(&input), &mut repair) {
                 (Some(Action::Again(words)), _) => return Choice::Again(words),
                 (Some(Action::End(power)), _) => return Choice::End(power),
-                (Some(Action::Leave), _) => return Choice::Left,
+                (Some(Action::Leave), _) => return left,
                 (Some(Action::Show(Table::Devices)), _) => menu.show(devices(context)),
                 (Some(Action::Show(Table::Log)), _) => {
                     menu.show(log(&read_text(context.kernel, names::KERNEL_LOG)));
@@ -76,6 +115,9 @@ pub fn run(
                         write(context, consoles, line);
                     }
                     has_worked = true;
+                    if card.is_none() {
+                        left = Choice::Again(String::new());
+                    }
                     match repair.take(context, &action) {
                         Progress::Show(lines) => menu.show(lines),
                         Progress::Ask(lines, question) => menu.ask(lines, question),

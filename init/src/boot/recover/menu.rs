@@ -45,8 +45,8 @@ pub(super) enum Action {
 /// The facts that decide what is offered.
 #[derive(Debug)]
 pub(super) struct Situation<'a> {
-    /// The class of the failure.
-    pub(super) class: Class,
+    /// The class of the failure; none where the running system asked for the menu.
+    pub(super) class: Option<Class>,
     /// Nobody is asked for a password, as in the debug variant: entries that delete are there too, and so is the way back to the shell.
     pub(super) is_trusted: bool,
     /// The name of the image; none where the boot has none.
@@ -75,9 +75,12 @@ fn entries(situation: &Situation<'_>) -> Vec<Entry> {
     };
     let again = |words: &str| Action::Again(words.into());
     let has_image = !image.is_empty();
-    let is_of_image = has_image && matches!(class, Class::Image | Class::Root);
-    let is_of_store = has_image && matches!(class, Class::Missing | Class::Overlay);
-    add(true, "try again", again(""), false);
+    let is_of_image = has_image && matches!(class, None | Some(Class::Image | Class::Root));
+    let is_of_store = has_image && matches!(class, None | Some(Class::Missing | Class::Overlay));
+    match class {
+        Some(_) => add(true, "try again", again(""), false),
+        None => add(true, "boot as usual", Action::Leave, false),
+    }
     let old = names::old_image(image);
     // A name may have spaces, which would end the parameter; it has no quotes, as words of a command line lose them.
     let quote = if old.contains(' ') { "\"" } else { "" };
@@ -95,7 +98,7 @@ fn entries(situation: &Situation<'_>) -> Vec<Entry> {
     add(true, "show the devices", Action::Show(Table::Devices), false);
     add(true, "show the end of the kernel's log", Action::Show(Table::Log), false);
     add(true, "power off", Action::End(Power::Off), false);
-    add(*is_trusted, "back to the shell", Action::Leave, false);
+    add(*is_trusted && class.is_some(), "back to the shell", Action::Leave, false);
     entries
 }
 
@@ -117,6 +120,7 @@ enum Screen {
 /// The menu.
 #[derive(Debug)]
 pub(super) struct Menu {
+    head: &'static str,
     entries: Vec<Entry>,
     screen: Screen,
     hash: String,
@@ -129,7 +133,11 @@ impl Menu {
     pub(super) fn new(situation: &Situation<'_>, hash: Option<String>, consoles: usize) -> Self {
         let screen = if hash.is_some() { Screen::Password(0) } else { Screen::Choice };
         let typed = vec![String::new(); consoles];
-        Self { entries: entries(situation), screen, hash: hash.unwrap_or_default(), typed }
+        let head = match situation.class {
+            Some(_) => "initramfs-overlay: the boot failed",
+            None => "initramfs-overlay: the menu that the system asked for; without a key it boots",
+        };
+        Self { head, entries: entries(situation), screen, hash: hash.unwrap_or_default(), typed }
     }
 
     /// Returns the inputs that end with these bytes: a key of a display at once, but for a password; a line else, as a line may have
@@ -200,7 +208,7 @@ impl Menu {
 
     /// Returns the lines to be shown, in 25 lines of 78 ASCII characters; the last is a question.
     pub(super) fn lines(&self) -> Vec<String> {
-        let mut lines = vec!["initramfs-overlay: the boot failed".to_owned(), String::new()];
+        let mut lines = vec![self.head.to_owned(), String::new()];
         match &self.screen {
             Screen::Password(0) => lines.push("password:".into()),
             Screen::Password(wrong) => {
@@ -268,7 +276,7 @@ mod tests {
 
     fn labels(class: Class, is_trusted: bool) -> Vec<String> {
         let repairs = if is_trusted { &Task::ALL[..] } else { &[] };
-        let situation = Situation { class, is_trusted, image: "root-squashfs.img", repairs };
+        let situation = Situation { class: Some(class), is_trusted, image: "root-squashfs.img", repairs };
         entries(&situation).into_iter().map(|entry| entry.label).collect()
     }
 
@@ -285,11 +293,11 @@ mod tests {
             }
         }
         assert!(labels(Class::Root, false).contains(&"boot the old image (root-squashfs-old.img) once".to_owned()));
-        let spaced = Situation { class: Class::Image, is_trusted: false, image: "our image.img", repairs: &[] };
+        let spaced = Situation { class: Some(Class::Image), is_trusted: false, image: "our image.img", repairs: &[] };
         assert_eq!(entries(&spaced)[1].action, Action::Again("rd.image=\"our image-old.img\"".into()));
         assert!(labels(Class::Overlay, false).contains(&"boot once with the writable layer in memory".to_owned()));
         // A boot from memory or of a host's directory has no image, and no partitions.
-        let bare = Situation { class: Class::Root, is_trusted: true, image: "", repairs: &[] };
+        let bare = Situation { class: Some(Class::Root), is_trusted: true, image: "", repairs: &[] };
         assert_eq!(entries(&bare).len(), 5);
     }
 
@@ -299,7 +307,7 @@ mod tests {
         for broken in ["", "$5$", "$5$salt", "$6$salt$x", "secret", "$5$rounds=x$salt$y"] {
             assert!(!is_password("secret", broken), "{broken:?}");
         }
-        let situation = Situation { class: Class::Image, is_trusted: false, image: "a.img", repairs: &[] };
+        let situation = Situation { class: Some(Class::Image), is_trusted: false, image: "a.img", repairs: &[] };
         let menu = || Menu::new(&situation, Some(HASH.into()), 1);
         let mut right = menu();
         assert_eq!(right.submit("wrong"), None);
@@ -312,7 +320,7 @@ mod tests {
 
     #[test]
     fn what_deletes_is_asked_about() {
-        let situation = Situation { class: Class::Kernel, is_trusted: true, image: "a.img", repairs: &[] };
+        let situation = Situation { class: Some(Class::Kernel), is_trusted: true, image: "a.img", repairs: &[] };
         let mut menu = Menu::new(&situation, None, 1);
         let reset = menu.entries.iter().position(|entry| entry.is_final).unwrap() + 1;
         for answer in ["n", "", "Y", "1"] {
@@ -329,7 +337,7 @@ mod tests {
 
     #[test]
     fn keys_count_at_once_and_lines_at_their_end() {
-        let situation = Situation { class: Class::Image, is_trusted: true, image: "a.img", repairs: &[] };
+        let situation = Situation { class: Some(Class::Image), is_trusted: true, image: "a.img", repairs: &[] };
         let mut menu = Menu::new(&situation, None, 2);
         assert_eq!(menu.typed(0, true, b"3"), ["3"]);
         assert_eq!(menu.typed(1, false, b"\xff2"), Vec::<String>::new());
@@ -345,8 +353,11 @@ mod tests {
     fn every_screen_fits_and_drives_no_terminal() {
         let image = format!("{}\u{1b}[2J", "x".repeat(200));
         for class in Class::ALL {
-            let mut menu =
-                Menu::new(&Situation { class, is_trusted: true, image: &image, repairs: &Task::ALL }, None, 1);
+            let mut menu = Menu::new(
+                &Situation { class: Some(class), is_trusted: true, image: &image, repairs: &Task::ALL },
+                None,
+                1,
+            );
             for _ in 0..2 {
                 let lines = menu.lines();
                 assert!(lines.len() <= 25, "{lines:?}");

@@ -99,14 +99,16 @@ enum Asked {
 /// A repair under way.
 #[derive(Debug)]
 pub(super) struct Repair<'a> {
-    card: &'a Card,
+    card: Option<&'a Card>,
     appliance: &'a Appliance,
     asked: Asked,
 }
 
-/// Returns the repairs that make sense after a failure, with the programs and partitions that are there.
-pub(super) fn offered(context: &mut Context<'_>, card: &Card, appliance: &Appliance) -> Vec<Task> {
-    let is_of_disks = matches!(card.code.class(), Class::Missing | Class::Image | Class::Overlay | Class::Root);
+/// Returns the repairs that make sense after a failure, or without one, with the programs and partitions that are there.
+pub(super) fn offered(context: &mut Context<'_>, card: Option<&Card>, appliance: &Appliance) -> Vec<Task> {
+    let is_of_disks =
+        |card: &Card| matches!(card.code.class(), Class::Missing | Class::Image | Class::Overlay | Class::Root);
+    let is_of_disks = card.is_none_or(is_of_disks);
     let volumes = Probed::default().volumes(context.kernel, true);
     let mut is_offered = |task| match task {
         Task::Label => {
@@ -121,8 +123,8 @@ pub(super) fn offered(context: &mut Context<'_>, card: &Card, appliance: &Applia
 
 /// Returns the labels that the boot asks for and no partition has, the one that it failed for first; none where it did not fail for one. An
 /// update medium is not among them: it comes and goes.
-fn labels(card: &Card, appliance: &Appliance, volumes: &[Volume]) -> Vec<String> {
-    let Code::PartitionMissing(missing) = card.code else { return Vec::new() };
+fn labels(card: Option<&Card>, appliance: &Appliance, volumes: &[Volume]) -> Vec<String> {
+    let Some(Code::PartitionMissing(missing)) = card.map(|card| card.code) else { return Vec::new() };
     let mut labels: Vec<String> = Vec::new();
     for (role, tag) in &appliance.tags {
         match tag {
@@ -166,7 +168,7 @@ fn path(program: &str) -> String {
 
 impl<'a> Repair<'a> {
     /// Returns a repair that has not begun.
-    pub(super) fn new(card: &'a Card, appliance: &'a Appliance) -> Self {
+    pub(super) fn new(card: Option<&'a Card>, appliance: &'a Appliance) -> Self {
         Self { card, appliance, asked: Asked::Nothing }
     }
 

@@ -56,7 +56,7 @@ fn sticks(volumes: &[Volume], appliance: &Appliance, mounts: &str) -> Vec<Volume
 }
 
 /// Copies the black box to a device. Returns the line about it.
-pub(super) fn copy(context: &mut Context<'_>, card: &Card, volume: &Volume) -> String {
+pub(super) fn copy(context: &mut Context<'_>, card: Option<&Card>, volume: &Volume) -> String {
     let device = volume.path();
     if is_mounted(context, &device) {
         return in_use(&device);
@@ -107,10 +107,11 @@ fn write(context: &mut Context<'_>, bytes: &[u8]) -> io::Result<String> {
 }
 
 /// Returns the entries of the black box as text, the newest first; without one, the card and the end of the kernel's log.
-fn text(context: &mut Context<'_>, card: &Card) -> String {
+fn text(context: &mut Context<'_>, card: Option<&Card>) -> String {
     let entries = entries(context);
     if entries.is_empty() {
         let records = context.kernel.read(names::KERNEL_LOG, 0, usize::MAX).unwrap_or_default();
+        let card = card.map(ToString::to_string).unwrap_or_default();
         return format!("{card}\n{}", blackbox::kernel_log(&records, SLOT));
     }
     let mut text = String::from("The black box of this machine, the newest entry first.\n");

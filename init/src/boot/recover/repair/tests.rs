@@ -58,7 +58,7 @@ fn go(programs: &[(&str, i32)], task: Task, answers: &[&str]) -> (Progress, Vec<
     let mut kernel = machine(programs);
     let (card, appliance) = (card(MISSING), appliance());
     let mut context = Context::new(&mut kernel, ABILITIES);
-    let mut repair = Repair::new(&card, &appliance);
+    let mut repair = Repair::new(Some(&card), &appliance);
     let mut progress = repair.start(&mut context, task);
     for answer in answers {
         assert!(matches!(progress, Progress::Ask(..)), "{answer}: {progress:?}");
@@ -73,7 +73,7 @@ fn what_is_offered_has_its_program_and_a_partition() {
     let offered = |programs: &[(&str, i32)], code| {
         let mut kernel = machine(programs);
         let mut context = Context::new(&mut kernel, ABILITIES);
-        offered(&mut context, &card(code), &appliance())
+        offered(&mut context, Some(&card(code)), &appliance())
     };
     let all = [("e2fsck", 0), ("e2label", 0)];
     assert_eq!(offered(&all, MISSING), Task::ALL);
@@ -98,11 +98,15 @@ fn a_label_is_given_once_somebody_is_sure() {
     let (progress, _) = go(&[("e2label", 1)], Task::Label, &["1", "y"]);
     assert!(matches!(&progress, Progress::Show(lines) if lines[0].ends_with("exit status 1")), "{progress:?}");
     let volumes = [volume("vda1", Some("vfat"), "NONE"), volume("vda2", Some("ext4"), "img")];
-    assert_eq!(labels(&card(MISSING), &appliance(), &volumes), ["overlay", "boot"], "the one that it failed for first");
-    assert_eq!(labels(&card(Code::OverlayUnusable), &appliance(), &volumes), Vec::<String>::new());
+    assert_eq!(
+        labels(Some(&card(MISSING)), &appliance(), &volumes),
+        ["overlay", "boot"],
+        "the one that it failed for first"
+    );
+    assert_eq!(labels(Some(&card(Code::OverlayUnusable)), &appliance(), &volumes), Vec::<String>::new());
     let tags = vec![(Role::Img, Tag::Label("img".into())), (Role::Overlay, Tag::Uuid("x".into()))];
     let by_uuid = Appliance { image: String::new(), tags };
-    assert_eq!(labels(&card(MISSING), &by_uuid, &[]), Vec::<String>::new(), "no label can help");
+    assert_eq!(labels(Some(&card(MISSING)), &by_uuid, &[]), Vec::<String>::new(), "no label can help");
     assert_eq!(kept("vfat", "boot"), Some("BOOT".into()), "FAT keeps capitals");
     assert_eq!(kept("vfat", "a-long-label"), None);
     assert_eq!(kept("ext4", "a-long-label"), Some("a-long-label".into()));
@@ -132,7 +136,7 @@ fn a_device_that_is_another_one_by_now_is_left_alone() {
     let (card, appliance) = (card(MISSING), appliance());
     for (task, answer) in [(Task::Check, "2"), (Task::Label, "1")] {
         let mut context = Context::new(&mut kernel, ABILITIES);
-        let mut repair = Repair::new(&card, &appliance);
+        let mut repair = Repair::new(Some(&card), &appliance);
         repair.start(&mut context, task);
         assert!(matches!(repair.answer(&mut context, answer), Progress::Ask(..)));
         kernel.devices.iter_mut().for_each(|device| device.volume.size += 4096);
@@ -148,7 +152,7 @@ fn a_label_that_has_come_meanwhile_is_offered_to_nobody() {
     let mut kernel = machine(&[("e2label", 0)]);
     let (card, appliance) = (card(MISSING), appliance());
     let mut context = Context::new(&mut kernel, ABILITIES);
-    let mut repair = Repair::new(&card, &appliance);
+    let mut repair = Repair::new(Some(&card), &appliance);
     repair.start(&mut context, Task::Label);
     kernel.devices[3].volume = volume("vda4", Some("ext4"), "overlay");
     let mut context = Context::new(&mut kernel, ABILITIES);
@@ -166,7 +170,7 @@ fn what_stays_mounted_is_left_alone() {
     let (card, appliance) = (card(MISSING), appliance());
     let mut context = Context::new(&mut kernel, ABILITIES);
     assert!(!is_in_use(&mut context, "/dev/vda2"));
-    let mut repair = Repair::new(&card, &appliance);
+    let mut repair = Repair::new(Some(&card), &appliance);
     repair.start(&mut context, Task::Check);
     assert_eq!(repair.answer(&mut context, "2"), Progress::Show(vec![in_use("/dev/vda3")]));
     assert!(!kernel.record.iter().any(|line| line.starts_with("run")));
