@@ -6,12 +6,12 @@ pub fn describe(kind: &str) -> Option<&'static str> {
     Some(match kind {
         "crypto_LUKS" => "an encrypted container (LUKS)",
         "BitLocker" => "an encrypted container (BitLocker)",
-        "bcache" => "a device for bcache",
-        "LVM2_member" => "a physical volume of LVM",
-        "linux_raid_member" => "a member of a Linux RAID",
+        "bcache" => "a bcache device",
+        "LVM2_member" => "an LVM physical volume",
+        "linux_raid_member" => "a Linux RAID member",
         "swap" | "swsuspend" => "swap space",
-        "DM_verity_hash" => "the hash tree of dm-verity",
-        "DM_integrity" => "a device for dm-integrity",
+        "DM_verity_hash" => "a dm-verity hash tree",
+        "DM_integrity" => "a dm-integrity device",
         "jbd" => "an external journal",
         _ => return None,
     })

@@ -79,7 +79,7 @@ impl Writer {
 /// # Errors
 /// Why it is not whole.
 pub fn parse(text: &str) -> Result<Vec<Record<'_>>, &'static str> {
-    const SHORT: &str = "the list of what is in it is cut short";
+    const SHORT: &str = "the list of what is in it is truncated";
     let (names, end) = text.strip_suffix('\0').and_then(|text| text.rsplit_once('\0')).ok_or(SHORT)?;
     let count = end.strip_prefix("end ").and_then(|count| count.parse().ok());
     let records: Option<Vec<Record<'_>>> = names.split('\0').map(record).collect();

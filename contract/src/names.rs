@@ -27,7 +27,7 @@ pub const INPUT_DEVICES: &str = "/proc/bus/input/devices";
 /// Lights that the kernel can switch (kernel, Documentation/leds/leds-class.rst).
 pub const LEDS: &str = "/sys/class/leds";
 /// Beginning of the line about modules that the command line forbids.
-pub const FORBIDDEN: &str = "the command line forbids to load ";
+pub const FORBIDDEN: &str = "the command line forbids loading ";
 /// Parameters baked into the image; the kernel's command line comes after it and wins.
 pub const BAKED_CMDLINE: &str = "/etc/cmdline";
 /// Parameters baked into the image that come last: the kernel's command line cannot override them.

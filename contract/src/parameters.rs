@@ -108,7 +108,7 @@ pub fn read_file(bytes: &[u8]) -> Result<Option<FileWords>, &'static str> {
     // The last line ends like any other.
     for c in bytes.iter().copied().map(char::from).chain(['\n']) {
         if c == '\n' && is_quoted {
-            return Err("has a quote that does not end in its line");
+            return Err("has an unterminated quote");
         }
         is_quoted ^= c == '"' && !is_comment;
         is_comment = c != '\n' && (is_comment || c == '#' && !is_quoted && before.is_ascii_whitespace());
@@ -151,7 +151,7 @@ mod tests {
             }
         }
         for open in ["always a=\"b\n#c\nd", "once rd.img=\"LABEL=a\nrd.toram", "always \"", "always a=\"b\r\n\""] {
-            assert_eq!(read_file(open.as_bytes()), Err("has a quote that does not end in its line"), "{open}");
+            assert_eq!(read_file(open.as_bytes()), Err("has an unterminated quote"), "{open}");
         }
         for nothing in ["always", "once\n# rd.toram\n", "done rd.toram", "# x\ndone"] {
             assert_eq!(read_file(nothing.as_bytes()), Ok(None), "{nothing}");

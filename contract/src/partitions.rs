@@ -101,15 +101,15 @@ impl Fault {
         match self {
             Self::Gone => (
                 "its partition table is gone: the first sector announces a GPT, and neither that nor its backup is there",
-                "write the disk anew",
+                "rewrite the disk",
             ),
             Self::BackupOnly => (
                 "its partition table is damaged, and the backup at the end of the disk is whole",
-                "the kernel parameter `gpt` boots with the backup; gdisk (w) writes the table anew from it",
+                "the kernel parameter `gpt` boots with the backup; gdisk (w) restores the table from it",
             ),
             Self::Unprotected => (
                 "its first sector was overwritten, and the partition table (GPT) behind it is whole",
-                "the kernel parameter `gpt` boots with it; gdisk (w) writes the first sector anew",
+                "the kernel parameter `gpt` boots with it; gdisk (w) restores the first sector",
             ),
             Self::Short { .. } => (
                 "its partition table is for a larger disk",

@@ -206,7 +206,7 @@ pub fn near(volumes: &[Volume], tag: &Tag) -> Option<String> {
             (Some(own), _) if own.eq_ignore_ascii_case(wanted) => {
                 Some(format!("the label of {path} is {own}, and case matters"))
             }
-            (_, Some(other)) if other == wanted => Some(format!("{path} has {kind}={other}, which is another thing")),
+            (_, Some(other)) if other == wanted => Some(format!("{path} has {kind}={other} instead")),
             _ => None,
         }
     })
@@ -271,8 +271,8 @@ mod tests {
         let volumes = [volume("vda1", "vda", "ext4", "IMG"), named];
         let told = |tag: &str| near(&volumes, &tag.parse().unwrap()).unwrap_or_default();
         assert_eq!(told("LABEL=img"), "the label of /dev/vda1 is IMG, and case matters");
-        assert_eq!(told("LABEL=os"), "/dev/vda3 has PARTLABEL=os, which is another thing");
-        assert_eq!(told("PARTLABEL=x"), "/dev/vda3 has LABEL=x, which is another thing");
+        assert_eq!(told("LABEL=os"), "/dev/vda3 has PARTLABEL=os instead");
+        assert_eq!(told("PARTLABEL=x"), "/dev/vda3 has LABEL=x instead");
         assert_eq!((told("LABEL=none"), told("UUID=os")), (String::new(), String::new()));
     }
 

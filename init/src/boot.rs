@@ -230,10 +230,7 @@ fn hand_over(context: &mut Context<'_>, root: Root, arguments: &[String]) -> Res
     if let Some(seconds) = context.config.panic
         && let Err(error) = context.kernel.write(names::PANIC, seconds.to_string().as_bytes())
     {
-        context.notice(&format!(
-            "a panic of the kernel will not restart the machine: cannot write {}: {error}",
-            names::PANIC
-        ));
+        context.notice(&format!("a kernel panic will not restart the machine: cannot write {}: {error}", names::PANIC));
     }
     let path = context.config.init.clone();
     switch_root::switch(context.kernel, names::SYSROOT, root.moved)?;

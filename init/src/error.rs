@@ -20,7 +20,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A parameter of ours has a value that cannot be read.
-    #[error("parameter {name}={value} cannot be read")]
+    #[error("parameter {name}={value} is invalid")]
     Parameter {
         /// The parameter.
         name: String,
@@ -42,7 +42,7 @@ pub enum Error {
         seen: Vec<Volume>,
     },
     /// Several partitions answer to the same tag.
-    #[error("{} partitions answer to {tag}", found.len())]
+    #[error("{} partitions match {tag}", found.len())]
     PartitionAmbiguous {
         /// Its part in the boot.
         role: Role,
@@ -132,7 +132,7 @@ pub enum Error {
         size: u64,
     },
     /// The image is shorter than its superblock says.
-    #[error("{path} is cut short")]
+    #[error("{path} is truncated")]
     ImageTruncated {
         /// The image.
         path: String,

@@ -155,7 +155,7 @@ pub fn resolve(kernel: &mut dyn Machine, path: &str) -> Result<Resolved> {
             }
             match kernel.stat(&sibling) {
                 Ok(stat) if stat.kind == Kind::File => Ok(Resolved::File(sibling)),
-                Ok(_) => Ok(Resolved::Refused(format!("is a symbolic link to {target}, which is no regular file"))),
+                Ok(_) => Ok(Resolved::Refused(format!("is a symbolic link to {target}, which is not a file"))),
                 Err(_) => Ok(Resolved::Refused(format!("is a symbolic link to {target}, which is not there"))),
             }
         }
@@ -215,7 +215,7 @@ mod tests {
         assert_eq!(outcome("far"), "is a symbolic link to ../plain, out of its directory");
         assert_eq!(outcome("absolute"), "is a symbolic link to /dev/vda, out of its directory");
         assert_eq!(outcome("up"), "is a symbolic link to .., out of its directory");
-        assert_eq!(outcome("chain"), "is a symbolic link to near, which is no regular file");
+        assert_eq!(outcome("chain"), "is a symbolic link to near, which is not a file");
         assert_eq!(outcome("gone"), "is a symbolic link to nothing, which is not there");
         assert_eq!(outcome("directory"), "is a directory");
         assert_eq!(outcome("none"), "cannot read /d/none");

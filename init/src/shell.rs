@@ -138,7 +138,7 @@ impl Screen<'_> {
         }
         lines.push(("leave", [self.reason.leave, ";"].concat()));
         let menu = if self.reason.wanted.is_some() { "recover is a menu; " } else { "" };
-        lines.push(("", [menu, "reboot, poweroff and halt unmount the disks and end it"].concat()));
+        lines.push(("", [menu, "reboot, poweroff and halt unmount the disks first"].concat()));
         let mut text = self.reason.head.clone();
         for (name, line) in lines {
             text.push_str(&format!("\n  {name:<9} {line}"));

@@ -57,7 +57,7 @@ pub fn check_init(kernel: &mut dyn Machine, root: &str, init: &str) -> Result<In
         return Err(unusable("it is not a regular file".into()));
     }
     if stat.mode & 0o111 == 0 {
-        return Err(unusable("no permission bit allows to execute it".into()));
+        return Err(unusable("no permission bit allows executing it".into()));
     }
     if stat.size == 0 {
         return Err(unusable("it is empty".into()));

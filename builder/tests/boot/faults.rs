@@ -66,7 +66,7 @@ pub fn table_gone(lab: &Lab) {
     }
     let words = [
         "/dev/vda: its partition table is gone: the first sector announces a GPT, and neither that nor its backup is there",
-        "try next  write the disk anew",
+        "try next  rewrite the disk",
     ];
     card(lab, &lab.machine(&lab.initrd(""), &[&disk], "rd.timeout=1s"), "img-missing", &words);
 }
@@ -103,7 +103,7 @@ pub fn other_processor(lab: &Lab) {
     let words = [
         "/sbin/init would not start: Exec format error",
         "the image is root-squashfs.img on /dev/vda2",
-        "it is a program for the processor arm",
+        "it is a program for arm",
         "try next  put an image for this machine's processor in place (on newimg)",
     ];
     card_of_root(lab, put, "init-exec", &words);
@@ -202,7 +202,7 @@ pub fn read_only_disk(lab: &Lab) {
     let drive = format!("file={},format=raw,if=virtio,readonly=on", disk.display());
     machine.extra = ["-drive".to_owned(), drive].map(Into::into).to_vec();
     let words = [
-        "img, /dev/vda2, is write-protected and was not unmounted in order: it is read without its journal",
+        "img, /dev/vda2, is write-protected and was not unmounted cleanly: it is read without its journal",
         "booting root-squashfs.img",
         "/dev/vda4 is write-protected: by its switch, or because it is worn out",
         "try next  take the write protection off /dev/vda4, or replace the disk; until then rd.overlay=tmpfs",

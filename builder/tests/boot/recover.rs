@@ -38,7 +38,7 @@ pub fn password(lab: &Lab) {
     let mut guest = Guest::start(&machine).expect("QEMU");
     answer(&mut guest, "Enter opens a menu", "");
     answer(&mut guest, "password:", "wrong");
-    answer(&mut guest, "2 more may be tried", "secret");
+    answer(&mut guest, "tries left: 2", "secret");
     answer(&mut guest, "4  show the devices", "4");
     answer(&mut guest, "LABEL=img", "");
     answer(&mut guest, "2  boot once with the writable layer in memory", "2");

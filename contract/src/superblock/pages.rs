@@ -53,9 +53,7 @@ impl Blocks {
             "erofs" if is_larger => Some(Objection::Never),
             "erofs" if is_smaller => Some(Objection::Older("Linux 6.8, without compression 6.4")),
             "f2fs" if is_larger || is_smaller => Some(Objection::Never),
-            "ext4" if is_larger => {
-                Some(Objection::Older("a kernel whose ext4 takes blocks that are larger than pages"))
-            }
+            "ext4" if is_larger => Some(Objection::Older("a kernel whose ext4 supports blocks larger than pages")),
             _ => None,
         }
     }

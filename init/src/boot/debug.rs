@@ -124,7 +124,7 @@ pub fn after_failure(
     }
     let time = context.kernel.now().saturating_sub(start);
     if !tries.count(time) {
-        context.say("each shell ended at once: nobody is there, and the boot is not tried again");
+        context.say("each shell exited at once: nobody is there; the boot is not tried again");
         return Next::End;
     }
     tries.again(context, String::new());

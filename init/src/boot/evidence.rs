@@ -132,10 +132,10 @@ fn look_for_controllers(card: &mut Card, is_without_disk: bool, context: &mut Co
     let check = if let Some(class) = classes.find(|path| context.kernel.list(path).is_ok_and(|names| !names.is_empty()))
     {
         let kind = class.rsplit('/').next().unwrap_or_default();
-        card.seen.push(format!("there is a controller ({kind}), and no disk answers behind it"));
+        card.seen.push(format!("there is a controller ({kind}), but no disk answers behind it"));
         "check the disk, its cable and its power; one that starts slowly needs rd.timeout=30s"
     } else if controllers.is_empty() {
-        card.seen.push("there is no controller for disks either".into());
+        card.seen.push("there is no disk controller either".into());
         return;
     } else {
         "check the disk and its cable"
@@ -158,7 +158,7 @@ fn name_devices(card: &mut Card, error: &Error, report: &Report) {
     let image = image.map(|(image, device)| ["the image is ", image, " on ", device].concat());
     let layer = report.chosen(Fact::Overlay).map(|layer| ["the writable layer is ", layer].concat());
     if let (Error::Mount { what: Mounted::Root, .. }, Some("tmpfs")) = (error, report.chosen(Fact::Overlay)) {
-        card.next = "boot the kernel that this initramfs was built for: this one does not take these layers".into();
+        card.next = "boot the kernel that this initramfs was built for: this one refuses these layers".into();
     }
     match error {
         Error::InitMissing { .. } | Error::InitUnusable { .. } | Error::Exec { .. } => card.seen.extend(image),
@@ -179,7 +179,7 @@ fn look_at_program(card: &mut Card, path: &str, kernel: &mut dyn Machine) {
     match kernel.read(path, 0, program::HEAD).map(|head| Program::read(&head)) {
         Ok(Program::Elf { machine, .. }) => {
             let name = program::processor(machine);
-            card.seen.extend(name.map(|name| ["it is a program for the processor ", name].concat()));
+            card.seen.extend(name.map(|name| ["it is a program for ", name].concat()));
         }
         Ok(Program::Unknown) => {
             card.seen.push("it is neither an ELF program nor a script with a #! line".into());

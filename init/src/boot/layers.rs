@@ -95,7 +95,7 @@ fn on_partition(
     take_attributes(context);
     // From here on it is the running system's.
     let lift = Mount { action: Action::Bind, target: names::OVERLAY_DIR, ..Mount::default() };
-    context.kernel.mount(&lift).at("mount anew", names::OVERLAY_DIR).map_err(of_store)?;
+    context.kernel.mount(&lift).at("remount", names::OVERLAY_DIR).map_err(of_store)?;
     context.begin(Step::Overlay);
     let served = load_overlayfs(context).map_err(Failure::Root)?;
     mount_root(context, &served).map_err(|error| match error {
@@ -134,7 +134,7 @@ fn in_memory(context: &mut Context<'_>) -> Result<()> {
 /// Gives the root of the writable layer what the root of the image has, as overlayfs does for every other directory that it copies up.
 fn take_attributes(context: &mut Context<'_>) {
     if let Err(error) = context.kernel.copy_attributes(names::IMAGE_DIR, &store(names::UPPER)) {
-        context.notice(&format!("the root has not all attributes of the image's /: {error}"));
+        context.notice(&format!("the root lacks attributes of the image's /: {error}"));
     }
 }
 
@@ -259,7 +259,7 @@ fn report_persistent(context: &mut Context<'_>) {
     let is_empty =
         |kernel: &mut dyn Machine| kernel.list(&store(names::PERSISTENT)).is_ok_and(|names| names.is_empty());
     if context.config.layers.persistent && trust::required(context.abilities) && !is_empty(context.kernel) {
-        context.notice("persistent, which nobody signed, lies over the image (rd.persistent=no leaves it out)");
+        context.notice("persistent is unsigned and lies over the image (rd.persistent=no leaves it out)");
         word = "unsigned";
     }
     context.report.fact(Fact::Persistent, word);

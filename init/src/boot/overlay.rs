@@ -66,7 +66,7 @@ fn arm_watchdog(context: &mut Context<'_>) {
             "rd.watchdog={seconds}: there is no watchdog to arm (/dev/watchdog0: {error}); bake its driver in"
         )),
         // One that could be opened is armed, for a time that only its driver knows.
-        Err(error) => context.notice(&format!("rd.watchdog={seconds}: /dev/watchdog0 does not take it: {error}")),
+        Err(error) => context.notice(&format!("rd.watchdog={seconds}: /dev/watchdog0 refuses it: {error}")),
     }
 }
 

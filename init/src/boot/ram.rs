@@ -131,7 +131,7 @@ pub fn run(context: &mut Context<'_>, config: &Config) -> Result<()> {
         None => {
             let status = context.kernel.supervise(&program);
             let status = status.map_err(|source| Fault::Exec { path: program.path.clone(), source })?;
-            context.kernel.log(Level::Info, &format!("{} ended with status {status}", program.path));
+            context.kernel.log(Level::Info, &format!("{}: exit status {status}", program.path));
             context.kernel.power(Power::Off, Duration::ZERO);
             Ok(())
         }
@@ -142,7 +142,7 @@ pub fn run(context: &mut Context<'_>, config: &Config) -> Result<()> {
 fn start_companion(context: &mut Context<'_>, config: &Config, workload: &Workload) {
     let Some(companion) = companion(workload) else {
         if config.net == Some(true) {
-            context.notice("rd.net=dhcp: this initramfs has nothing that does it (oci --network)");
+            context.notice("rd.net=dhcp: this initramfs has no DHCP client (oci --network)");
         }
         return;
     };
@@ -242,7 +242,7 @@ fn name_machine(context: &mut Context<'_>, workload: &Workload, is_image: bool) 
     if !name.is_empty()
         && let Err(error) = context.kernel.write("/proc/sys/kernel/hostname", name.as_bytes())
     {
-        context.notice(&format!("the machine cannot be called {name}: {error}"));
+        context.notice(&format!("cannot set the hostname to {name}: {error}"));
     }
     name
 }
@@ -325,10 +325,10 @@ fn find(kernel: &mut dyn Machine, name: &str, directory: &str, path: &str) -> Re
             continue;
         };
         let reason = match stat.kind {
-            Kind::File if stat.mode & 0o111 == 0 => "no permission bit allows to execute it",
+            Kind::File if stat.mode & 0o111 == 0 => "no permission bit allows executing it",
             Kind::File if stat.size == 0 => "it is empty",
             Kind::File => return Ok(candidate),
-            _ => "it is no regular file",
+            _ => "it is not a file",
         };
         unusable.get_or_insert(Fault::Unusable { path: candidate, reason });
     }

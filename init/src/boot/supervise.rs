@@ -29,7 +29,7 @@ pub fn run(kernel: &mut dyn Machine, exit: &Exit, program: &Program) -> Result<(
     } else if let Err(error) = kernel.write_at(&exit.path, exit.offset, &[status]) {
         kernel.log(
             Level::Announcement,
-            &format!("initramfs-overlay: {} ended with {status}; {} cannot be told: {error}", program.path, exit.path),
+            &format!("initramfs-overlay: {} exited with {status}; cannot write {}: {error}", program.path, exit.path),
         );
     }
     kernel.power(Power::Off, GRACE);

@@ -192,7 +192,7 @@ pub fn mount_volume(
         && context.kernel.mount(&Mount { data, ..mount }).is_ok()
     {
         context.notice(&format!(
-            "{}, {device}, is write-protected and was not unmounted in order: it is read without its journal",
+            "{}, {device}, is write-protected and was not unmounted cleanly: it is read without its journal",
             role.name()
         ));
         outcome = Ok(());

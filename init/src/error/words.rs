@@ -261,7 +261,7 @@ fn mount_remedy(what: Mounted, device: &str, filesystem: &str, number: Option<i3
         }
         (_, Mounted::Api) => "build the kernel with devtmpfs, proc, sysfs and tmpfs".into(),
         (_, Mounted::Root) => "put an ext4 filesystem on the overlay partition, or boot with rd.overlay=tmpfs".into(),
-        (_, Mounted::Virtiofs) => "look at what virtiofsd says on the host".into(),
+        (_, Mounted::Virtiofs) => "see virtiofsd's messages on the host".into(),
         (Some(EUCLEAN | EBADMSG), _) => {
             let check = filesystem::checker(filesystem).unwrap_or("its checker");
             format!("{device} is damaged: repair it with {check} {device} from another system{otherwise}")

@@ -75,7 +75,7 @@ pub struct Device {
     pub read_only: bool,
     /// True for a medium that takes what is written to the device itself, and loses it.
     pub forgetful: bool,
-    /// It was not unmounted in order: its journal is to be replayed.
+    /// It was not unmounted cleanly: its journal is to be replayed.
     pub unclean: bool,
     /// Bytes in a sector of the disk.
     pub sector: u64,

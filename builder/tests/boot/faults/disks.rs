@@ -68,7 +68,7 @@ pub fn sata_without_disk_driver(lab: &Lab) {
 
 pub fn no_disk_answers(lab: &Lab) {
     let devices = ["-device", "ahci"];
-    let words = ["there is a controller (scsi_host), and no disk answers behind it", "rd.timeout=30s"];
+    let words = ["there is a controller (scsi_host), but no disk answers behind it", "rd.timeout=30s"];
     card(lab, &with_devices(lab, &["ahci", "sd_mod"], &devices, "rd.timeout=3s"), "img-missing", &words);
 }
 

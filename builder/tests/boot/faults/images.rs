@@ -116,7 +116,7 @@ pub fn squashfs_missing(lab: &Lab) {
 }
 
 pub fn squashfs_forbidden(lab: &Lab) {
-    let words = ["the command line forbids to load squashfs", "take squashfs off the list of forbidden modules"];
+    let words = ["the command line forbids loading squashfs", "take squashfs off the list of forbidden modules"];
     let disk = lab.make(&lab.disk());
     let machine = lab.machine(&lab.initrd(""), &[&disk], "module_blacklist=squashfs");
     card(lab, &machine, "filesystem-unsupported", &words);

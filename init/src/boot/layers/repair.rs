@@ -142,7 +142,7 @@ fn save(context: &mut Context<'_>, volume: &Volume, img_volume: &Volume) {
 
 /// Writes out all of a filesystem: one that becomes read-only is written out first.
 fn flush(kernel: &mut dyn Machine, target: &str) -> Result<()> {
-    media::remount(kernel, target, true).at("write out", target)?;
+    media::remount(kernel, target, true).at("flush", target)?;
     make_writable(kernel, target)
 }
 

@@ -125,7 +125,7 @@ pub fn prepare(context: &mut Context<'_>) -> Result<()> {
     if is_requested {
         // Until it is gone each boot resets again, so a power cut loses nothing of the request.
         context.kernel.remove(&request, Kind::File).at("remove", &request)?;
-        context.notice("the running system had asked for the factory reset");
+        context.notice("the running system asked for a factory reset");
     }
     renew(context, names::UPPER, 0o755, &DISPOSABLE)?;
     renew(context, names::WORK, 0o700, &[names::DISCARDED, names::WORK])?;
@@ -208,7 +208,7 @@ fn reset(context: &mut Context<'_>) -> Result<()> {
         context.notice("factory reset: persistent is emptied");
     } else {
         context.notice(&format!(
-            "factory reset: persistent is emptied, but {refused} names of what was in it could not be deleted and are in {} of overlay",
+            "factory reset: persistent is emptied, but {refused} of its names could not be deleted and are in {} of overlay",
             names::DISCARDED
         ));
         context.report.degrade();

@@ -86,16 +86,13 @@ fn put_back(
         sound = sound.and_then(|old| trust::check_on_img(context.kernel, &old).map(|()| old));
     }
     if let Err(error) = sound {
-        context.notice(&format!(
-            "the image never said that it was well, but there is none to put back: {}",
-            error.with_cause()
-        ));
+        context
+            .notice(&format!("the image was never marked good, but there is none to put back: {}", error.with_cause()));
         context.report.degrade();
         return Ok(());
     }
     let rejected = img(&names::rejected_image(name));
-    let reason =
-        "it never said that it was well within its tries (rd.newimg.tries), and the image before it was put back";
+    let reason = "it was not marked good within its tries (rd.newimg.tries), and the image before it was put back";
     make_writable(context.kernel, names::IMG_DIR)?;
     media::replace(
         context.kernel,

@@ -131,7 +131,7 @@ fn optional(context: &mut Context<'_>, volumes: &[Volume], role: Role, tag: &Tag
         Choice::Missing => None,
         Choice::Ambiguous(found) => {
             let paths: Vec<String> = found.iter().map(|volume| volume.path()).collect();
-            let line = format!("{} partitions answer to {tag} ({}): none is used", paths.len(), paths.join(", "));
+            let line = format!("{} partitions match {tag} ({}): none is used", paths.len(), paths.join(", "));
             context.notice(&format!("{}: {line}", role.name()));
             None
         }

@@ -48,7 +48,7 @@ pub fn read(context: &mut Context<'_>, config: &Config, found: Option<&Found>) -
     let source = [names::PARAMETERS_FILE, " on ", &device].concat();
     match obey(kernel, &device, &place) {
         Ok(Some(FileWords { words, once })) => {
-            kernel.log(Level::Info, &["the boot begins anew with the parameters in ", &source].concat());
+            kernel.log(Level::Info, &["the boot starts over with the parameters in ", &source].concat());
             context.given = Given { words, source, is_once: once.is_some() };
             true
         }
@@ -67,7 +67,7 @@ fn obey(kernel: &mut dyn Machine, device: &str, place: &Place) -> Result<Option<
     if place.size > parameters::MOST {
         return Err("has more than 4096 bytes");
     }
-    let start = place.start.ok_or("is empty, or lies in several pieces: copy it there anew")?;
+    let start = place.start.ok_or("is empty or in several pieces: copy it there again")?;
     let size = usize::try_from(place.size).map_err(|_| UNREADABLE)?;
     let bytes = kernel.read(device, start, size).map_err(|_| UNREADABLE)?;
     let found = parameters::read_file(&bytes)?;
@@ -81,13 +81,13 @@ fn obey(kernel: &mut dyn Machine, device: &str, place: &Place) -> Result<Option<
 /// Overwrites the first word on the device. Neither the tables of the filesystem nor its root directory are written, nor is what surrounds
 /// them. An error where the word did not change: a worn SD card takes a write and forgets it.
 fn strike_out(kernel: &mut dyn Machine, device: &str, place: &Place, at: u64) -> Result<(), &'static str> {
-    const FAILED: &str = "is for one boot, and cannot be struck out";
+    const FAILED: &str = "is for one boot and cannot be marked done";
     let first = at.saturating_sub(at % PAGE);
     let last = at.saturating_add(u64::try_from(DONE.len()).unwrap_or(PAGE));
     let end = last.checked_next_multiple_of(PAGE).ok_or(FAILED)?;
     if !place.is_apart(&(first..end)) {
         return Err(
-            "is for one boot, and lies too near the tables of its filesystem to be struck out: copy a larger file there first",
+            "is for one boot and lies too near its filesystem's tables to be marked done: copy a larger file there first",
         );
     }
     kernel.write_at(device, at, DONE.as_bytes()).map_err(|_| FAILED)?;

@@ -216,7 +216,7 @@ fn remember(context: &mut Context<'_>, found: &Found, store: &mut Store<'_>, ent
         Ok(()) => true,
         Err(error) => {
             let reason = found.readable(&error.with_cause());
-            context.notice(&format!("what came of the update cannot be remembered: {reason}"));
+            context.notice(&format!("the outcome of the update cannot be recorded: {reason}"));
             false
         }
     }
@@ -252,7 +252,7 @@ fn recover_interrupted_update(context: &mut Context<'_>, found: &Found, name: &s
     if !orphan && !exists(context.kernel, &signature) && !exists(context.kernel, &scratch) {
         return;
     }
-    context.say("removing what an update left that did not finish");
+    context.say("removing the remains of an unfinished update");
     let image = img(name);
     // The signature is there, the image beside it is not: it has become the current one, and its signature follows it. That
     // is how it is on any filesystem where a rename happens whole or not at all; where a key decides, it is asked all the same.

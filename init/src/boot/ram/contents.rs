@@ -43,7 +43,7 @@ fn difference(kernel: &mut dyn Machine, record: &Record<'_>, contents: bool) -> 
     let path = ["/", record.path].concat();
     let Ok(stat) = kernel.stat(&path) else { return Some(format!("{path} is missing")) };
     if stat.kind != record.kind {
-        return Some(format!("{path} is something else than it was"));
+        return Some(format!("{path} has changed type"));
     }
     if let Some(size) = record.size
         && size != stat.size
@@ -53,7 +53,7 @@ fn difference(kernel: &mut dyn Machine, record: &Record<'_>, contents: bool) -> 
     if let (true, Some(digest)) = (contents, record.digest) {
         match progress::digest(kernel, &path) {
             Ok(seen) if seen == digest => {}
-            Ok(_) => return Some(format!("{path} has another content than it had")),
+            Ok(_) => return Some(format!("{path} has changed content")),
             Err(error) => return Some(format!("{path} cannot be read: {error}")),
         }
     }

@@ -121,8 +121,8 @@ impl Fault {
                 match source.raw_os_error() {
                     Some(ENOEXEC) => "is the image for this processor (build with --platform)? A script needs a #! line",
                     Some(ENOENT) => "the program is there; put the interpreter that it names (#! or its dynamic linker) into the image",
-                    Some(EACCES) => "let the user that it runs as read and execute it, and pass its directories",
-                    _ => "look for the reason in the kernel's lines here; is the program whole?",
+                    Some(EACCES) => "let its user read and execute it, and enter its directories",
+                    _ => "the kernel's lines here may say why; is the program whole?",
                 }
                 .into(),
             ),

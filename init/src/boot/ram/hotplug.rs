@@ -46,7 +46,7 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String]) {
         _ => None,
     };
     if let Err(error) = kernel.listen(Sources::Hotplug { links: network.is_some() }) {
-        kernel.log(Level::Warning, &format!("devices that come late are not seen: {error}"));
+        kernel.log(Level::Warning, &format!("late devices are not seen: {error}"));
         return;
     }
     let mut modules = Modules::open(kernel, &config.common.modules);
@@ -62,7 +62,7 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String]) {
         let events = match kernel.next_events(deadline) {
             Ok(events) => events,
             Err(error) => {
-                kernel.log(Level::Warning, &format!("devices that come late are seen no more: {error}"));
+                kernel.log(Level::Warning, &format!("late devices are no longer seen: {error}"));
                 return;
             }
         };
@@ -195,7 +195,7 @@ mod tests {
             "/bin/busybox -f -S -i eth0 -s /script -t 5 -T 1 -A 5 -O search -O staticroutes -O mtu -x hostname:box";
         let wanted = format!(
             "write /proc/self/oom_score_adj\nwatch devices and networks\nup eth0\nstart {asks}\nload /lib/modules/6.1/nic.ko\nstop 1\nstart /script gone\nstart {asks}\n\
-             warning: devices that come late are seen no more: entity not found"
+             warning: late devices are no longer seen: entity not found"
         );
         assert_eq!(run_with(recorder(""), &NETWORK, events), wanted);
     }
@@ -205,7 +205,7 @@ mod tests {
         for (cmdline, arguments) in [("rd.net=no", &NETWORK[..]), ("", &[]), ("", &["/bin/busybox"])] {
             let came = Uevent { action: "add".into(), modalias: Some("usb:v1p2".into()), ..Uevent::default() };
             let record = run_with(recorder(cmdline), arguments, vec![vec![], vec![Event::Device(came)], vec![]]);
-            let wanted = "write /proc/self/oom_score_adj\nwatch devices\nload /lib/modules/6.1/nic.ko\nwarning: devices that come late are seen no more";
+            let wanted = "write /proc/self/oom_score_adj\nwatch devices\nload /lib/modules/6.1/nic.ko\nwarning: late devices are no longer seen";
             assert!(record.starts_with(wanted), "{record}");
         }
     }

@@ -91,7 +91,7 @@ fn entries(situation: &Situation<'_>) -> Vec<Entry> {
     for task in repairs.iter().filter(|_| HAS_SHELL) {
         add(true, task.label(), Action::Repair(*task), false);
     }
-    let remake = "make the writable partition anew; what cannot be saved of persistent is lost";
+    let remake = "recreate the writable partition; what cannot be saved of persistent is lost";
     add(is_of_store && *is_trusted, remake, again("rd.overlay.repair=remake"), true);
     add(has_image, "install an image from a stick: put it in first", again("rd.newimg.timeout=60s"), false);
     add(has_image && *is_trusted, "factory reset: persistent is emptied", again("rd.overlay.reset"), true);
@@ -212,7 +212,7 @@ impl Menu {
         match &self.screen {
             Screen::Password(0) => lines.push("password:".into()),
             Screen::Password(wrong) => {
-                lines.push(format!("wrong, and {} more may be tried", TRIES.saturating_sub(*wrong)));
+                lines.push(format!("wrong password, tries left: {}", TRIES.saturating_sub(*wrong)));
                 lines.push("password:".into());
             }
             Screen::Choice => {
@@ -288,7 +288,7 @@ mod tests {
                 let most = if is_trusted { KEYS.len() } else { 9 };
                 assert!(labels.len() <= most && labels[0] == "try again", "{class:?}: {labels:?}");
                 assert!(labels.contains(&"power off".to_owned()), "{class:?}: {labels:?}");
-                let deletes = labels.iter().any(|label| label.contains("anew") || label.contains("reset"));
+                let deletes = labels.iter().any(|label| label.contains("recreate") || label.contains("reset"));
                 assert_eq!(deletes, is_trusted, "{class:?}: {labels:?}");
             }
         }
@@ -311,7 +311,7 @@ mod tests {
         let menu = || Menu::new(&situation, Some(HASH.into()), 1);
         let mut right = menu();
         assert_eq!(right.submit("wrong"), None);
-        assert!(right.lines().concat().contains("2 more may be tried"));
+        assert!(right.lines().concat().contains("tries left: 2"));
         assert_eq!(right.submit("secret"), None);
         assert_eq!(right.submit("1"), Some(Action::Again(String::new())));
         let mut wrong = menu();

@@ -18,5 +18,5 @@ pub(super) fn is_mounted(context: &mut Context<'_>, device: &str) -> bool {
 
 /// Returns the sentence about a device that is in use.
 pub(super) fn in_use(device: &str) -> String {
-    [device, " is in use: leave its directories and end what has files open there"].concat()
+    [device, " is in use: leave its directories and close its files"].concat()
 }

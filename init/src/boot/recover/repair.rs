@@ -203,7 +203,7 @@ impl<'a> Repair<'a> {
         if volumes.is_empty() {
             return Progress::show(match task {
                 Task::Copy => "no stick with FAT or ext4, beside the disks that this machine boots from",
-                _ => "no partition with a filesystem that this image can do that to",
+                _ => "no partition with a filesystem that this image can handle",
             });
         }
         let lines: Vec<String> = volumes.iter().map(ToString::to_string).collect();
@@ -287,7 +287,7 @@ fn objection(context: &mut Context<'_>, volume: &Volume) -> Option<String> {
         return Some(in_use(&volume.path()));
     }
     let is_there = Probed::default().volumes(context.kernel, true).contains(volume);
-    (!is_there).then(|| [&volume.path(), " is gone, or another one by now"].concat())
+    (!is_there).then(|| [&volume.path(), " is gone or was replaced"].concat())
 }
 
 /// Gives a device a label.

@@ -43,7 +43,7 @@ pub fn check(medium: &Shared, superblock: &Superblock) -> Result<()> {
         let place = superblock.protection_block.get().checked_mul(block).and_then(|place| place.checked_add(4));
         let sequence: [u8; 4] = medium.read(place.unwrap_or(u64::MAX))?;
         if u32::from_le_bytes(sequence) != UNUSED {
-            let text = "the filesystem (feature mmp) was not unmounted in order, or another machine has it mounted";
+            let text = "the filesystem (feature mmp) was not unmounted cleanly, or another machine has it mounted";
             return Err(Error::Unreadable(text.into()));
         }
     }

@@ -15,7 +15,7 @@ use crate::{
 pub(super) fn delivered_sidecar(kernel: &mut dyn Machine, name: &str) -> Result<Option<String>, Refusal> {
     match sidecar(kernel, &newimg(name)) {
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::InvalidInput => {
-            Err(Refusal::Bad(format!("{name} is no regular file")))
+            Err(Refusal::Bad(format!("{name} is not a file")))
         }
         outcome => Ok(outcome?),
     }

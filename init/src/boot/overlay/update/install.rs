@@ -98,7 +98,7 @@ pub(super) fn install(
     }
     if delivery.signature.is_none() && trust::required(context.abilities) {
         return Err(Refusal::Refused(format!(
-            "it has no signature ({delivered}.minisig), and only signed images are taken"
+            "it has no signature ({delivered}.minisig), which this initramfs requires"
         )));
     }
     make_writable(context.kernel, names::IMG_DIR)?;
@@ -258,7 +258,7 @@ fn bring(context: &mut Context<'_>, update: &Update<'_>, delivery: &mut Delivery
             outcome => return outcome,
         }
         discard(context.kernel, &copy, &current)?;
-        let free = context.kernel.space(names::IMG_DIR).at("ask for the room on", names::IMG_DIR)?.free;
+        let free = context.kernel.space(names::IMG_DIR).at("read free space of", names::IMG_DIR)?.free;
         let most = spare
             .iter()
             .fold(free, |most, image| most.saturating_add(context.kernel.stat(image).map_or(0, |stat| stat.size)));
