@@ -48,7 +48,7 @@ pub enum Error {
         reason: String,
     },
     /// A file that is no report of a boot.
-    #[error("{} is no report: {reason}", shown(path))]
+    #[error("{} is not a report: {reason}", shown(path))]
     NoReport {
         /// The file.
         path: PathBuf,

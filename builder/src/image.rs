@@ -350,6 +350,6 @@ mod tests {
 
         fs::write(own.join("init"), "own").unwrap();
         let error = paths(Variant::Slim, None, &[own], None).unwrap_err().to_string();
-        assert!(error.contains("would take the place of /init"), "{error}");
+        assert!(error.contains("would replace /init"), "{error}");
     }
 }

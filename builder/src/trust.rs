@@ -37,7 +37,7 @@ pub fn read(path: &Path, number: usize) -> Result<Key> {
     };
     let metadata = fs::metadata(path).map_err(|error| objection(error.to_string()))?;
     if !metadata.is_file() || metadata.len() > LIMIT {
-        return Err(objection("it is no small regular file".to_owned()));
+        return Err(objection("it is not a small regular file".to_owned()));
     }
     let text = fs::read_to_string(path).map_err(|error| objection(error.to_string()))?;
     if text.to_ascii_lowercase().contains("secret key") {
@@ -83,6 +83,6 @@ mod tests {
             assert!(error.to_string().contains(part), "{error}");
         }
         assert!(read(&directory.path().join("none"), 1).unwrap_err().to_string().contains("No such file"));
-        assert!(read(directory.path(), 1).unwrap_err().to_string().contains("no small regular file"));
+        assert!(read(directory.path(), 1).unwrap_err().to_string().contains("not a small regular file"));
     }
 }

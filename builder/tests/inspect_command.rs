@@ -81,7 +81,7 @@ fn what_cannot_be_inspected_is_one_error() {
     let script = directory.path().join("script");
     fs::File::create(&script).unwrap().write_all(b"#!/bin/sh\n").unwrap();
     for (file, status, part) in [
-        (script.as_path(), 1, "is no initramfs: it is text"),
+        (script.as_path(), 1, "is not an initramfs: it is text"),
         (&directory.path().join("missing"), 2, "cannot read"),
         (directory.path(), 2, "cannot read"),
     ] {

@@ -121,14 +121,14 @@ fn layers_that_must_not_be_are_refused_with_their_place() {
         ),
         (&[("h", HARD, b"/outside/secret", 0o644)], "h", "hard link to `/outside/secret`, which is not there"),
         (&[("h", HARD, b"etc", 0o644)], "h", "hard link to the directory `etc`"),
-        (&[("init/x", FILE, b"", 0o644)], "init/x", "its parent `init` is a file and no directory"),
+        (&[("init/x", FILE, b"", 0o644)], "init/x", "its parent `init` is a file and not a directory"),
         (&[("o", LINK, b"o", 0o777), ("o/x", FILE, b"", 0o644)], "o/x", "more than 40 symbolic links"),
-        (&[("etc/.wh.", FILE, b"", 0)], "etc/.wh.", "a whiteout of nothing"),
+        (&[("etc/.wh.", FILE, b"", 0)], "etc/.wh.", "a whiteout without a name"),
         (&[("etc/.wh...", FILE, b"", 0)], "etc/.wh...", "hides a name"),
         (&[(".wh.x/y", FILE, b"", 0)], ".wh.x/y", "the name of a whiteout"),
-        (&[("odd", EntryType::new(b'Z'), b"", 0)], "odd", "of a kind that is not known (`Z`)"),
+        (&[("odd", EntryType::new(b'Z'), b"", 0)], "odd", "its type is unknown (`Z`)"),
         (&[("x", PAX, b"9 uid=-1\n", 0), ("f", FILE, b"", 0o644)], "f", "PAX record `uid` is -1"),
-        (&[("x", PAX, b"18 uid=4294967296\n", 0), ("f", FILE, b"", 0o644)], "f", "larger than Linux has them"),
+        (&[("x", PAX, b"18 uid=4294967296\n", 0), ("f", FILE, b"", 0o644)], "f", "larger than Linux allows"),
         (&[("x", PAX, b"8 path=a\n", 0), ("f", FILE, b"", 0o644)], "x", "PAX header is damaged"),
     ];
     for (rows, entry, reason) in rows {

@@ -46,7 +46,7 @@ fn a_wrong_command_line_is_status_2_in_every_command() {
         ("disk o.img --root root --boot-file nowhere:k", &["--boot-file: "]),
         ("disk o.img --root text", &["--root: text is not a directory", "--image"]),
         ("disk nowhere/o.img --root root", &["cannot find the directory nowhere: No such file"]),
-        ("disk o.img/ --root root", &["no file name for a disk"]),
+        ("disk o.img/ --root root", &["not a file name for a disk"]),
         ("disk disk --image disk --force", &["--image reads the same file"]),
         ("build --target x86_64 --include nowhere", &["--include: cannot read nowhere: No such file"]),
         ("diskless --target x86_64 --include text", &["--include: cannot read text: Not a directory"]),
@@ -105,7 +105,7 @@ fn a_wrong_file_is_status_1_and_the_command_for_it_is_named() {
     for (line, words) in [
         ("inspect disk", "`initramfs-overlay doctor` reads it"),
         ("inspect text", "it is text"),
-        ("disk o.img --image text", "--image: text is no squashfs or EROFS image"),
+        ("disk o.img --image text", "--image: text is not a squashfs or EROFS image"),
         ("build --target x86_64 --variant slim --init-program text", "--init-program: text cannot be used as init"),
         ("oci oci:root -o x", "oci-layout"),
         (
@@ -119,7 +119,7 @@ fn a_wrong_file_is_status_1_and_the_command_for_it_is_named() {
         ("inspect /dev/zero", "cannot read /dev/zero: it is a character device"),
         ("run /dev/zero", "/dev/zero: it is a character device"),
         ("oci localhost:1/a -o x --lock /dev/zero", "cannot read /dev/zero: it has more than 16777216 bytes"),
-        ("report text", "text is no report: expected value at line 1 column 1; expected report.json"),
+        ("report text", "text is not a report: expected value at line 1 column 1; expected report.json"),
         ("oci tar:text --squashfs x", "it does not begin as a tar archive does"),
     ] {
         let (status, said) = run(directory.path(), line);
@@ -172,7 +172,7 @@ fn a_disk_is_told_whatever_is_asked_of_an_initramfs() {
     for more in [&[][..], &["--extract", "into"], &["--cat", "init"], &["--files"]] {
         let output = command().args(["inspect", "a.img"]).args(more).current_dir(directory.path()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(said.contains("is no initramfs") && said.contains("doctor"), "{more:?}: {said}");
+        assert!(said.contains("is not an initramfs") && said.contains("doctor"), "{more:?}: {said}");
         assert!(!directory.path().join("into").exists(), "{more:?}");
     }
 }

@@ -337,7 +337,7 @@ mod tests {
             ("out --root r --image i", "cannot be used with"),
             ("out --root r --size im=1G", "none of boot, img, newimg, overlay"),
             ("out --root r --size img", "LABEL=SIZE"),
-            ("out --root r --size img=1X", "no size"),
+            ("out --root r --size img=1X", "not a size"),
             ("out --root r --size img=1M,img=2M", "two sizes"),
             ("out --root r --boot-file k:", "SRC:DEST"),
             ("out --root r --no-boot --boot b", "cannot be used with"),

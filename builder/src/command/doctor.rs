@@ -42,10 +42,10 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit status:
   0  it boots and nothing needs a hand
-  1  it would not boot, or is no disk that can be read
+  1  it would not boot, or is not a readable disk
   2  the command line is wrong, or names a file that is not there
   3  it boots, and somebody should look at something
-  4  nobody here can tell: the reason is said
+  4  the doctor cannot tell, and says why
 
 Examples:
   initramfs-overlay doctor sd.img

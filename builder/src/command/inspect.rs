@@ -115,7 +115,7 @@ fn print_content(path: &Path, name: &[u8]) -> Result<ExitCode> {
     match cat(path, name, &mut io::stdout().lock()) {
         Ok(Found::File) => Ok(ExitCode::SUCCESS),
         Ok(Found::Link(target)) => refuse(&format!("it is a symbolic link to {}", escape(&target))),
-        Ok(Found::Other) => refuse("it is no file"),
+        Ok(Found::Other) => refuse("it is not a file"),
         Ok(Found::Nothing) => refuse("there is no such file in it; --files lists them"),
         // A reader that has seen enough.
         Err(archive::Error::Output { source }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),

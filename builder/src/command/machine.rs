@@ -130,13 +130,13 @@ pub(super) fn memory(text: &str) -> Result<u32, String> {
     let mib = mebibytes(text).and_then(|mib| u32::try_from(mib).ok());
     // Less is not enough for a kernel and its initramfs; the machines end at 1 TiB.
     mib.filter(|mib| (64..=1 << 20).contains(mib))
-        .ok_or_else(|| format!("`{text}` is no size of a memory: write 512M or 2G, at least 64M"))
+        .ok_or_else(|| format!("`{text}` is not a memory size: write 512M or 2G, at least 64M"))
 }
 
 /// Reads an amount of data, in bytes. A plain number counts MiB.
 pub(super) fn amount(text: &str) -> Result<u64, String> {
     let bytes = mebibytes(text).and_then(|mib| mib.checked_mul(1 << 20));
-    bytes.ok_or_else(|| format!("`{text}` is no amount of data: write 512M or 8G"))
+    bytes.ok_or_else(|| format!("`{text}` is not an amount of data: write 512M or 8G"))
 }
 
 /// Reads a number of MiB: plain, or with a unit.
@@ -152,7 +152,7 @@ fn mebibytes(text: &str) -> Option<u64> {
 
 /// Reads a time.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).ok_or_else(|| format!("`{text}` is no time: write 90s, 500ms or 2m"))
+    parse_duration(text).ok_or_else(|| format!("`{text}` is not a time: write 90s, 500ms or 2m"))
 }
 
 /// Returns the code on init's failure card, where the console shows one.
@@ -194,23 +194,23 @@ pub(super) fn judge(outcome: &Outcome, console: &str) -> Judged {
         Outcome::TimedOut => Judged {
             status: TIMED_OUT,
             name: "timed-out",
-            reason: Some("the time was up, and the machine was ended".to_owned()),
+            reason: Some("timed out (--timeout), and the machine was killed".to_owned()),
         },
         Outcome::Signalled(number) => Judged {
             status: u8::try_from(*number).map_or(FAILED, |number| number.saturating_add(128)),
             name: "signalled",
-            reason: Some(format!("ended by signal {number}, and the machine with it")),
+            reason: Some(format!("killed by signal {number}, and the machine with it")),
         },
         Outcome::Hung => failed("hung", "the machine hangs: init did not run in time".to_owned()),
         Outcome::ShareLost(tag, words) => {
             let words = if words.is_empty() { "it said nothing" } else { words };
-            failed("share-lost", format!("virtiofsd for {tag} ended while the machine needed it: {words}"))
+            failed("share-lost", format!("virtiofsd for {tag} exited while the machine needed it: {words}"))
         }
         Outcome::Silent(end) => match (failure(console), end) {
             (Some(code), _) => failed("boot-failed", format!("the boot failed: {code}")),
             (None, Some(End::Panicked)) => failed("panicked", "the kernel panicked".to_owned()),
-            (None, Some(_)) => failed("ended", "the machine ended before its command did".to_owned()),
-            (None, None) => failed("ended", "QEMU ended before the command in the machine did".to_owned()),
+            (None, Some(_)) => failed("ended", "the machine stopped before its command exited".to_owned()),
+            (None, None) => failed("ended", "QEMU exited before the command in the machine did".to_owned()),
         },
     }
 }

@@ -19,10 +19,10 @@ pub struct Args {
 
 /// Exit statuses of every command.
 const STATUS: [(&str, &str); 4] = [
-    ("0", "It is done."),
+    ("0", "Success."),
     ("1", "It failed; the reason is on standard error."),
-    ("2", "The command line cannot be, or names a file that is not there."),
-    ("128 + N", "Signal N ended the command, and all that it had started."),
+    ("2", "The command line is wrong, or names a file that is not there."),
+    ("128 + N", "Signal N killed the command and all that it had started."),
 ];
 
 /// Exit statuses of single commands, which come before those of every command.
@@ -30,13 +30,13 @@ const OWN_STATUS: [(&str, &[(&str, &str)]); 6] = [
     (
         "doctor",
         &[
-            ("1", "It would not boot, or is no disk that can be read."),
+            ("1", "It would not boot, or is not a readable disk."),
             ("3", "It boots, and somebody should look at something."),
-            ("4", "Nobody can tell; the reason is said."),
+            ("4", "The doctor cannot tell, and says why."),
         ],
     ),
     ("inspect", &[("1", "Something in it is damaged, or, with --diff, the two differ.")]),
-    ("run", &[("1", "The boot failed, the kernel panicked or the time was up.")]),
+    ("run", &[("1", "The boot failed, the kernel panicked or it timed out.")]),
     ("vm", MACHINE_STATUS),
     ("oci", &[]),
     ("oci-run", MACHINE_STATUS),
@@ -44,8 +44,8 @@ const OWN_STATUS: [(&str, &[(&str, &str)]); 6] = [
 
 /// Exit statuses of a command that ends as the program in its machine does.
 const MACHINE_STATUS: &[(&str, &str)] = &[
-    ("0 to 255", "The program's own; 128 + N where signal N ended it."),
-    ("124", "The time was up."),
+    ("0 to 255", "The program's own; 128 + N where signal N killed it."),
+    ("124", "It timed out."),
     ("125", "The machine failed; the reason is on standard error."),
 ];
 

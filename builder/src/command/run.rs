@@ -387,11 +387,11 @@ fn judge(verdict: Verdict, console: &str) -> Judged {
         Verdict::Ended(End::PoweredOff) => judged("powered-off", "The machine powered off.", 0),
         Verdict::Ended(End::Halted) => judged("halted", "The machine stopped; it is one that cannot power off.", 0),
         Verdict::Ended(End::Restarted) => {
-            judged("restarted", "The machine wanted to start again; QEMU was told not to.", 0)
+            judged("restarted", "The machine wanted to restart; QEMU was told not to.", 0)
         }
         Verdict::Ended(End::Panicked) => judged("panicked", "The kernel panicked.", 1),
-        Verdict::Exited(_) => judged("ended", "QEMU was ended.", 0),
-        Verdict::TimedOut => judged("timed-out", "The time was up, and the machine was still running.", 1),
+        Verdict::Exited(_) => judged("ended", "QEMU was stopped.", 0),
+        Verdict::TimedOut => judged("timed-out", "Timed out (--timeout): the machine was still running.", 1),
     }
 }
 

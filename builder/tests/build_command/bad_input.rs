@@ -68,7 +68,7 @@ fn a_program_that_is_none_for_the_target_is_refused() {
         assert_eq!(output.status.code(), Some(if file == "absent" { 2 } else { 1 }));
         said(&output)
     };
-    assert!(init("script", "x86_64").contains("script cannot be used as init for x86_64: it is no ELF program"));
+    assert!(init("script", "x86_64").contains("script cannot be used as init for x86_64: it is not an ELF program"));
     assert!(init("init", "armv6l").contains("it is a program for 64-bit x86, not for 32-bit ARM"));
     assert!(init("cut", "x86_64").contains("it is cut off"));
     assert!(init("absent", "x86_64").contains("cannot read absent"));
@@ -76,7 +76,7 @@ fn a_program_that_is_none_for_the_target_is_refused() {
 
     for (bytes, part) in [
         (whole.clone(), "it has no list of applets"),
-        (b"text".to_vec(), "cannot be used as BusyBox for x86_64: it is no ELF program"),
+        (b"text".to_vec(), "cannot be used as BusyBox for x86_64: it is not an ELF program"),
     ] {
         fs::write(workshop.path("busybox/busybox-x86_64"), bytes).unwrap();
         refused(&workshop, &[], 1, &["busybox-x86_64", part]);
@@ -95,7 +95,7 @@ fn files_that_cannot_go_in_are_refused() {
     fs::create_dir(workshop.path("hollow")).unwrap();
     refused(&workshop, &["--include", "hollow"], 1, &["hollow is empty"]);
     fs::write(workshop.path("own/init"), "mine").unwrap();
-    refused(&workshop, &[], 1, &["own/init would take the place of /init"]);
+    refused(&workshop, &[], 1, &["own/init would replace /init"]);
     fs::remove_file(workshop.path("own/init")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(workshop.path("own/socket")).unwrap();
     refused(&workshop, &[], 1, &["socket"]);

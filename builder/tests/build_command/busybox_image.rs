@@ -91,5 +91,5 @@ fn the_program_of_the_platform_is_taken_and_checked() {
     assert!(get("i686").unwrap_err().to_string().contains("no image for linux/386"));
 
     layout(directory.path(), &[("amd64", None, b"#!/bin/sh\n".to_vec())]);
-    assert!(get("x86_64").unwrap_err().to_string().contains("no ELF program"));
+    assert!(get("x86_64").unwrap_err().to_string().contains("not an ELF program"));
 }

@@ -6,7 +6,7 @@ use super::*;
 fn a_broken_pull_leaves_nothing_and_can_be_done_again() {
     type Break = fn(&mut Answer);
     let breaks: [(&str, Break); 5] = [
-        ("what came has digest sha256:", |answer| answer.body[5000] ^= 1),
+        ("the received content has digest sha256:", |answer| answer.body[5000] ^= 1),
         ("and its descriptor says", |answer| answer.body.push(0)),
         ("more than the", |answer| {
             answer.body.resize(1_000_000, 0);

@@ -20,7 +20,7 @@ fn a_registry_with_a_password() {
     assert!(place.fail(&name, &[]).contains("HTTP 401: it wants a name and a password"));
     let output = place.ask_with_password(&name, "wrong\n");
     let said = errors(&output);
-    assert!(!output.status.success() && said.contains("not taken") && !said.contains("wrong"), "{said}");
+    assert!(!output.status.success() && said.contains("not accepted") && !said.contains("wrong"), "{said}");
     let made = place.made(&place.ask_with_password(&name, "secret\n"));
 
     // The three ways in which docker keeps a password.
@@ -93,7 +93,7 @@ fn what_podman_keeps_counts_for_the_image_that_it_is_for() {
         place.made(&ask(of_team(&right, &wrong)));
         let output = ask(of_team(&wrong, &right));
         let said = errors(&output);
-        assert!(!output.status.success() && said.contains("does not take that name and password"), "{file}: {said}");
+        assert!(!output.status.success() && said.contains("refuses that name and password"), "{file}: {said}");
         place
             .made(&ask(json!({ "auths": { format!("{}/team/app", server.address): right, &server.address: wrong } })
                 .to_string()));
@@ -134,7 +134,7 @@ fn an_identity_token_is_changed_for_a_token() {
     assert_eq!(tokens.requests().len(), 1);
     keep("old");
     let said = place.fail(&name, &[]);
-    assert!(said.contains("does not take the identity token that is kept for it; log in again"), "{said}");
+    assert!(said.contains("refuses the identity token that is kept for it; log in again"), "{said}");
     assert!(!said.contains("old"), "{said}");
 
     // Helpers hand one out under the name <token>. It goes nowhere else, whatever the server of tokens says.

@@ -148,7 +148,7 @@ const WRONG: [Wrong; 9] = [
             let layer = json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "sha256:../../../etc/passwd", "size": 1 });
             blobs.manifest("amd64", b"", layer)
         },
-        "is no digest",
+        "is not a digest",
     ),
     (
         "a negative size",
@@ -206,7 +206,7 @@ fn what_a_registry_says_wrong_is_refused() {
         _ => registry(&blobs, &root, request),
     });
     let said = place.fail(&format!("{}/image@{wanted}", server.address), &[]);
-    assert!(said.contains("what came has digest") && place.kept().is_empty(), "{said}");
+    assert!(said.contains("the received content has digest") && place.kept().is_empty(), "{said}");
     let said = place.fail(&format!("{}/no@sha256:{}", server.address, "0".repeat(64)), &[]);
     assert!(said.contains("manifest\\u{1b}[31m unknown"), "{said}");
 

@@ -160,7 +160,7 @@ fn a_server_that_never_ends_is_given_up() {
             },
             1,
         ),
-        ("it broke off after 0 of", |answer| answer.cut = Some(0), 2),
+        ("the connection broke off after 0 of", |answer| answer.cut = Some(0), 2),
     ];
     for (expected, odd, tries) in odds {
         let place = Place::new();

@@ -192,7 +192,7 @@ pub fn bad_input(lab: &Lab) {
     let image = lab.image();
     for (options, words) in [
         (&["--mount", "/no/such:/a"][..], "HOST is not a directory"),
-        (&["--mount", "/:a"], "GUEST is no absolute path"),
+        (&["--mount", "/:a"], "GUEST is not an absolute path"),
         (&["--publish", "80"], "[ADDRESS:]HOST:GUEST"),
         (&["--disk", "--platform", "linux/arm/v6"], "no virtio disk"),
         (&["--mount", "/:/a", "--platform", "linux/arm/v6"], "no PCI bus"),

@@ -65,7 +65,7 @@ pub fn timeout(lab: &Lab) {
     command = short;
     let ended = run(command.args(["--", "-c", "sleep 1000"]));
     ended.expect(124);
-    assert!(ended.errors.contains("the time was up"), "{}", ended.errors);
+    assert!(ended.errors.contains("timed out"), "{}", ended.errors);
 }
 
 pub fn killed(lab: &Lab) {
@@ -114,7 +114,7 @@ pub fn bad_input(lab: &Lab) {
     said(&["--share", "a", path, "--share-ro", "a", path], "this tag is given twice");
     said(&["--share", "rootfs", path], "the tag of the root");
     said(&["--share", "a", "/no/such/directory"], "there is not a directory /no/such/directory");
-    said(&["--memory", "1M"], "is no size of a memory");
+    said(&["--memory", "1M"], "is not a memory size");
     said(&["--cpus", "0"], "0 is not in 1..=255");
     said(&["--write", "--overlay"], "cannot be used with");
     said(&["--target", "armv6l"], "no PCI bus");
@@ -144,7 +144,7 @@ pub fn missing_programs(lab: &Lab) {
     assert!(ended.errors.contains("/no/such/virtiofsd"), "{}", ended.errors);
     let ended = run(lab.command(&root).args(["--virtiofsd", "/bin/true"]));
     ended.expect(125);
-    assert!(ended.errors.contains("it is no virtiofsd"), "{}", ended.errors);
+    assert!(ended.errors.contains("it is not virtiofsd"), "{}", ended.errors);
     // In a mount namespace of its own, the machine has none.
     let mut hidden = Command::new("unshare");
     hidden.args(["-m", "sh", "-c", "mount -t tmpfs none /usr/lib/qemu; [ ! -e /usr/libexec/virtiofsd ] || mount --bind /dev/null /usr/libexec/virtiofsd; exec \"$@\"", "sh"]);

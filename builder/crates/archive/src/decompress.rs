@@ -99,7 +99,9 @@ impl Format {
             }
             Self::Lzo => return Err(unsupported("LZO data: unpack it with `lzop -d` first")),
             Self::Lz4Frame => {
-                return Err(unsupported("an LZ4 frame the kernel does not take: make it with `lz4 -l` (legacy frame)"));
+                return Err(unsupported(
+                    "an LZ4 frame that the kernel does not read: make it with `lz4 -l` (legacy frame)",
+                ));
             }
         })
     }

@@ -69,7 +69,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A file of the user's in the place of PID 1.
-    #[error("{} would take the place of /init, the program that this initramfs is about; rename it", shown(path))]
+    #[error("{} would replace /init, the program that the kernel starts; rename it", shown(path))]
     ShadowsInit {
         /// The file on the host.
         path: PathBuf,
@@ -97,7 +97,7 @@ pub enum Error {
         what: String,
     },
     /// A file that was taken for an initramfs.
-    #[error("{} is no initramfs: {what}", shown(path))]
+    #[error("{} is not an initramfs: {what}", shown(path))]
     NotInitramfs {
         /// The file.
         path: PathBuf,

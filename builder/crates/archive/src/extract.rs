@@ -287,7 +287,7 @@ impl Extraction {
         let reason = match errno {
             Errno::XDEV => "its name leads out of the root".to_owned(),
             Errno::TOOMANYREFS => format!("there are more than {REMEMBERED} directories and hard links"),
-            Errno::NOTSUP => "its type is none that Linux knows".to_owned(),
+            Errno::NOTSUP => "Linux does not know its type".to_owned(),
             errno => errno.to_string(),
         };
         self.told.refusals += 1;

@@ -268,7 +268,7 @@ impl Reading {
                 return Ok(());
             }
             if !is_entry(head) {
-                let what = if at == 0 { NO_ARCHIVE } else { "something follows here that is no archive" };
+                let what = if at == 0 { NO_ARCHIVE } else { "something other than an archive follows here" };
                 return Err(Fault { at: stream.offset(), what: what.to_owned() });
             }
             self.read_archive(stream)?;
@@ -383,7 +383,7 @@ impl Reading {
             return Ok(());
         }
         let problem = format!(
-            "{length} bytes follow that are no archive (they begin with `{head}`): the kernel reports \"unpacking failed\" and boots all the same"
+            "{length} bytes follow that are not an archive (they begin with `{head}`): the kernel reports \"unpacking failed\" and boots all the same"
         );
         Err(Stop::Problem(Problem { offset, unpacked_offset: None, problem }))
     }
@@ -397,7 +397,7 @@ impl Reading {
     fn finish(mut self, size: u64) -> Listing {
         if self.skipped > 0 {
             let note = format!(
-                "{} entries have a name or a target that is longer than Linux takes: the kernel skips them",
+                "{} entries have a name or a target that is longer than Linux allows: the kernel skips them",
                 self.skipped
             );
             self.note(note);

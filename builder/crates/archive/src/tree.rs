@@ -118,7 +118,7 @@ impl Entry {
             Kind::Symlink(target) if target.is_empty() => Some("a symbolic link needs a target"),
             Kind::Symlink(target) if target.contains(&0) => Some("a link's target cannot hold a NUL byte"),
             Kind::Symlink(target) if target.len() >= PATH_MAX => {
-                Some("the link's target is longer than the 4095 bytes Linux takes")
+                Some("the link's target is longer than the 4095 bytes that Linux allows")
             }
             Kind::CharDevice(device) | Kind::BlockDevice(device)
                 if device.major >= 1 << 12 || device.minor >= 1 << 20 =>

@@ -37,7 +37,7 @@ impl AtomicFile {
                 return Err(io::Error::from(io::ErrorKind::IsADirectory)).at("write", path);
             }
             if !metadata.is_file() {
-                return Err(io::Error::other("there is something that is no regular file")).at("write", path);
+                return Err(io::Error::other("it is not a regular file")).at("write", path);
             }
             path = path.canonicalize().at("find", &path)?;
         } else if path.as_os_str().as_encoded_bytes().ends_with(b"/") {

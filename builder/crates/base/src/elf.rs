@@ -91,7 +91,7 @@ impl<'de> Deserialize<'de> for Machine {
         let found = NAMED.iter().find(|(name, ..)| *name == text);
         found.map(|(_, machine, _)| *machine).ok_or_else(|| {
             let names: Vec<&str> = NAMED.iter().map(|(name, ..)| *name).collect();
-            de::Error::custom(format!("no ELF machine is called `{text}`; expected one of {}", names.join(", ")))
+            de::Error::custom(format!("unknown ELF machine `{text}`: expected one of {}", names.join(", ")))
         })
     }
 }
@@ -112,7 +112,7 @@ pub fn machine(head: &[u8]) -> Option<Machine> {
 /// Returns the reason why `bytes` is not a complete, statically linked program for `machine`; `None` if it is one.
 pub fn objection(bytes: &[u8], machine: Machine) -> Option<String> {
     if !bytes.starts_with(b"\x7fELF") {
-        return Some("it is no ELF program".to_owned());
+        return Some("it is not an ELF program".to_owned());
     }
     // e_ident[EI_CLASS]: 1 is 32-bit, 2 is 64-bit.
     match bytes.get(4) {
@@ -131,7 +131,7 @@ fn objection_in<H: FileHeader<Endian = object::Endianness>>(bytes: &[u8], machin
         return Some(format!("it is a program for {found}, not for {machine}"));
     }
     if !matches!(header.e_type(endian), ET_EXEC | ET_DYN) {
-        return Some("it is an ELF file but no program".to_owned());
+        return Some("it is an ELF file, but not a program".to_owned());
     }
     let Ok(segments) = header.program_headers(endian, bytes) else { return damaged() };
     let end =
@@ -194,7 +194,7 @@ mod tests {
             (&whole[..999], Machine::X86_64, "it is cut off: it has 999 bytes of at least 1000"),
             (&whole[..80], Machine::X86_64, "it is damaged or cut off: its program headers cannot be read"),
             (&whole[..10], Machine::X86_64, "it is damaged or cut off: its program headers cannot be read"),
-            (b"#!/bin/sh\n", Machine::X86_64, "it is no ELF program"),
+            (b"#!/bin/sh\n", Machine::X86_64, "it is not an ELF program"),
             (&program(1000, true), Machine::X86_64, "it is linked dynamically, and the image has no shared libraries"),
         ];
         for (bytes, machine, expected) in cases {

@@ -14,7 +14,7 @@ pub enum Error {
     #[error(transparent)]
     Base(#[from] base::Error),
     /// A file is no OS image.
-    #[error("{} is no squashfs or EROFS image: it holds {seen}", shown(path))]
+    #[error("{} is not a squashfs or EROFS image: it holds {seen}", shown(path))]
     Image {
         /// The file.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum Error {
     },
     /// An OS image is cut off.
     #[error(
-        "{} is cut off: its {format} superblock says {wanted} bytes, the file has {seen}; make or fetch it again",
+        "{} is truncated: its {format} superblock says {wanted} bytes, the file has {seen}; make or fetch it again",
         shown(path)
     )]
     TruncatedImage {

@@ -96,13 +96,13 @@ fn superblock(head: &[u8]) -> Result<Superblock, String> {
 fn describe(head: &[u8]) -> String {
     match head {
         [] => "nothing",
-        [b'h', b's', b'q', b's', ..] => "a squashfs superblock that is cut off",
+        [b'h', b's', b'q', b's', ..] => "a truncated squashfs superblock",
         [0x1f, 0x8b, ..] => "gzip data",
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd data",
         [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz data",
         [b'Q', b'F', b'I', 0xfb, ..] => "a qcow2 disk",
         _ if field(head, 1024) == Some(0xe0f5_e1e2_u32.to_le_bytes()) => {
-            "an EROFS superblock that is cut off or broken"
+            "an EROFS superblock that is truncated or broken"
         }
         _ if field(head, 1024 + 56) == Some([0x53, 0xef]) => "an ext4 filesystem",
         _ if field(head, 510) == Some([0x55, 0xaa]) => "a disk or a boot sector",
@@ -160,7 +160,11 @@ pub fn check(path: &Path) -> Result<Checked> {
     let file = File::open(path).at("open", path)?;
     let metadata = file.metadata().at("read", path)?;
     if !metadata.is_file() {
-        return Err(refuse(if metadata.is_dir() { "a directory".to_owned() } else { "no regular file".to_owned() }));
+        return Err(refuse(if metadata.is_dir() {
+            "a directory".to_owned()
+        } else {
+            "something other than a file".to_owned()
+        }));
     }
     let mut head = Vec::with_capacity(HEAD);
     file.take(HEAD as u64).read_to_end(&mut head).at("read", path)?;
@@ -270,8 +274,8 @@ mod tests {
             (vec![], "nothing"),
             (squashfs(3, 5000), "squashfs version 3; the kernel mounts version 4"),
             (squashfs(4, 0), "a broken squashfs superblock"),
-            (b"hsqs".to_vec(), "a squashfs superblock that is cut off"),
-            (erofs(12, 3)[..1030].to_vec(), "an EROFS superblock that is cut off or broken"),
+            (b"hsqs".to_vec(), "a truncated squashfs superblock"),
+            (erofs(12, 3)[..1030].to_vec(), "an EROFS superblock that is truncated or broken"),
             (vec![0x1f, 0x8b, 8], "gzip data"),
             (vec![0; 300], "zeros"),
             (b"#!/bin/sh".to_vec(), "neither magic number"),

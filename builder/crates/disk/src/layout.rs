@@ -153,7 +153,7 @@ pub fn plan(table: Table, extent: Extent, wishes: &[Wish]) -> Result<Layout> {
         disk = disk.next_power_of_two();
         if extent.disk.is_some_and(|asked| asked != disk) {
             return Err(Error::Usage(format!(
-                "--disk-size is no power of two, which --power-of-two asks for: take {} or --power-of-two=false",
+                "--disk-size is not a power of two, which --power-of-two asks for: use {} or --power-of-two=false",
                 size::show(disk)
             )));
         }
@@ -162,7 +162,7 @@ pub fn plan(table: Table, extent: Extent, wishes: &[Wish]) -> Result<Layout> {
     let most = extent.sector << 32;
     if table == Table::Mbr && disk > most {
         return Err(Error::Usage(format!(
-            "a disk of {} is more than an MBR can describe ({}): take --table gpt",
+            "a disk of {} is more than an MBR can describe ({}): use --table gpt",
             size::show(disk),
             size::show(most)
         )));

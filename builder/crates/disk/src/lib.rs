@@ -172,7 +172,7 @@ fn check_name(name: &str) -> Result<()> {
     let bad = name.is_empty() || name.len() > 200 || [".", ".."].contains(&name);
     if bad || name.contains(|c: char| c == '/' || c.is_control() || c.is_whitespace()) {
         return Err(Error::Usage(format!(
-            "--image-name `{name}` is no file name for an image: take one such as {}, without `/` and spaces",
+            "--image-name `{name}` is not a file name for an image: use one such as {}, without `/` and spaces",
             names::IMAGE
         )));
     }

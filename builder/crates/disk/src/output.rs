@@ -42,21 +42,21 @@ pub fn place(part: &Path, disk: &File, path: &Path, start: u64, size: u64) -> Re
 pub fn check(path: &Path, force: bool) -> Result<()> {
     let shown = path.display();
     if path.file_name().is_none() || path.as_os_str().as_encoded_bytes().ends_with(b"/") {
-        return Err(Error::Usage(format!("{shown} is no file name for a disk")));
+        return Err(Error::Usage(format!("{shown} is not a file name for a disk")));
     }
     let Ok(metadata) = path.metadata() else { return Ok(()) };
     let kind = metadata.file_type();
     if kind.is_block_device() {
         return Err(Error::Usage(format!(
-            "{shown} is a block device, and those are not written here: make a file and copy it, \
-             with `dd if=FILE of={shown} bs=4M conv=fsync` for one"
+            "{shown} is a block device, which this command never writes to: make a file and copy it, \
+             with `dd if=FILE of={shown} bs=4M conv=fsync` for example"
         )));
     }
     if !kind.is_file() {
-        return Err(Error::Usage(format!("{shown} is there and is no plain file: name another output")));
+        return Err(Error::Usage(format!("{shown} exists and is not a regular file: name another output")));
     }
     if !force {
-        return Err(Error::Usage(format!("{shown} is there already: --force replaces it")));
+        return Err(Error::Usage(format!("{shown} exists already: --force replaces it")));
     }
     Ok(())
 }
@@ -146,7 +146,7 @@ mod tests {
         assert!(check(&path, true).is_ok());
         assert!(refused(directory.path(), true).contains("no plain file"));
         assert!(refused(Path::new("/dev/null"), true).contains("no plain file"));
-        assert!(refused(Path::new("/"), true).contains("no file name"));
+        assert!(refused(Path::new("/"), true).contains("not a file name"));
         let text = work_directory(&directory.path().join("nowhere/disk")).unwrap_err().to_string();
         assert!(text.contains("cannot find the directory"), "{text}");
     }

@@ -194,7 +194,7 @@ fn overlay_part(
             match implied::directories(&image.path)? {
                 Some(directories) => implied::complete(&mut inside, &directories),
                 None => warnings.push(format!(
-                    "{} cannot be looked into here: directories of {} keep mode 0755, whatever the image has there",
+                    "{} cannot be read here: directories of {} keep mode 0755, whatever the image has there",
                     image.path.display(),
                     directory.display()
                 )),
@@ -251,10 +251,10 @@ fn insert(entries: &mut BTreeMap<Vec<u8>, Entry>, source: &Path, path: &str) -> 
     let names: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
     let source = absolute(source)?;
     if !source.metadata().at("read", &source)?.is_file() {
-        return Err(Error::Usage(format!("{} is no file: --boot DIR takes directories", source.display())));
+        return Err(Error::Usage(format!("{} is not a file: --boot DIR takes directories", source.display())));
     }
     if names.is_empty() || names.iter().any(|name| [".", ".."].contains(name)) {
-        return Err(Error::Usage(format!("`{path}` is no path on the boot partition for {}", source.display())));
+        return Err(Error::Usage(format!("`{path}` is not a path on the boot partition for {}", source.display())));
     }
     for depth in 1..names.len() {
         let directory = names[..depth].join("/").into_bytes();
@@ -325,8 +325,8 @@ mod tests {
         for (path, word) in [
             ("EFI/boot/kernel", "twice"),
             ("EFI/boot/kernel/x", "is a file there"),
-            ("../x", "no path"),
-            ("/", "no path"),
+            ("../x", "not a path"),
+            ("/", "not a path"),
         ] {
             let text = insert(&mut entries, &source, path).unwrap_err().to_string();
             assert!(text.contains(word), "{path}: {text}");

@@ -13,7 +13,7 @@ pub const GIB: u64 = 1 << 30;
 /// # Errors
 /// Says what was expected, for clap to print.
 pub fn parse(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is no size: write a number and K, M, G or T, such as 64M or 1.5G");
+    let wrong = || format!("`{text}` is not a size: write a number and K, M, G or T, such as 64M or 1.5G");
     let text_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(text_end);
     let shift = match unit.to_ascii_lowercase().as_str() {

@@ -123,7 +123,7 @@ pub fn accept(entries: Vec<Entry>, directory: &Path) -> Result<Vec<Entry>> {
         let name = text.rsplit('/').next().unwrap_or(text);
         if name.chars().any(|c| c.is_control() || "\"*:<>?\\|".contains(c)) {
             return refuse(
-                "its name has a character that FAT does not know (one of \" * : < > ? \\ | or a control character)",
+                "its name has a character that FAT does not allow (one of \" * : < > ? \\ | or a control character)",
             );
         }
         if name.ends_with(['.', ' ']) || name.chars().count() > 255 {
@@ -136,7 +136,7 @@ pub fn accept(entries: Vec<Entry>, directory: &Path) -> Result<Vec<Entry>> {
             let source = directory.join(std::ffi::OsStr::from_bytes(&entry.path));
             let metadata = source.metadata().at("read", &source)?;
             if !metadata.is_file() {
-                return refuse("it is a link to something that is no file, and FAT has no links");
+                return refuse("it is a link to something that is not a file, and FAT has no links");
             }
             entry.kind = Kind::File { source, size: metadata.len() };
         }

@@ -220,7 +220,7 @@ impl Volume {
             if places.len() == self.layout.clusters as usize {
                 return Err(damaged("a chain of clusters has no end"));
             }
-            places.push(self.layout.place(cluster).ok_or_else(|| damaged("a cluster that is none"))?);
+            places.push(self.layout.place(cluster).ok_or_else(|| damaged("an invalid cluster number"))?);
             next = self.next(cluster)?;
         }
         Ok(places)

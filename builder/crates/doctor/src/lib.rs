@@ -186,7 +186,7 @@ pub fn examine(devices: Vec<Device>, input: &BootInput, depth: Depth) -> Diagnos
     let update = match found.as_ref().map(|found| state(&mut machine, found, &overlay.image)) {
         Some(Ok(state)) => state,
         Some(Err(error)) => {
-            findings.push(format!("the state of an update cannot be told: {error}"));
+            findings.push(format!("cannot tell the state of an update: {error}"));
             State::None
         }
         None => State::None,

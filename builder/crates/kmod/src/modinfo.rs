@@ -87,7 +87,7 @@ pub fn read<'data, R: ReadRef<'data>>(data: R) -> Result<ModInfo, String> {
     match FileKind::parse(data) {
         Ok(FileKind::Elf32) => section::<FileHeader32<Endianness>, R>(data),
         Ok(FileKind::Elf64) => section::<FileHeader64<Endianness>, R>(data),
-        _ => return Err("it is no ELF file".into()),
+        _ => return Err("it is not an ELF file".into()),
     }
     .and_then(|(content, machine)| {
         let info = ModInfo { machine: Some(machine), ..ModInfo::parse(content) };
@@ -109,7 +109,7 @@ where
     let header = Elf::parse(data).map_err(cut)?;
     let endian = header.endian().map_err(cut)?;
     if header.e_type(endian) != ET_REL {
-        return Err("it is an ELF file, but no relocatable one, so no module".into());
+        return Err("it is an ELF file, but not a relocatable one, so not a module".into());
     }
     let headers = header.section_headers(endian, data).map_err(cut)?;
     let names = header.section_strings_index(endian, data).map_err(cut)?;
@@ -122,7 +122,7 @@ where
     let names = StringTable::new(names, 0, names.len() as u64);
     let (_, section) = SectionTable::<Elf, &[u8]>::new(headers, names)
         .section_by_name(endian, b".modinfo")
-        .ok_or("it has no .modinfo section, so it is an object file, but no module")?;
+        .ok_or("it has no .modinfo section, so it is an object file, but not a module")?;
     let content = section.data(endian, data).map_err(cut)?;
     Ok((content, Machine::of(header, endian)))
 }
@@ -160,6 +160,9 @@ mod tests {
     #[test]
     fn what_is_no_module_is_said() {
         assert_eq!(read(&b""[..]).unwrap_err(), "it is empty");
-        assert_eq!(read(&b"#!/bin/sh\necho hello, world, this is long enough\n"[..]).unwrap_err(), "it is no ELF file");
+        assert_eq!(
+            read(&b"#!/bin/sh\necho hello, world, this is long enough\n"[..]).unwrap_err(),
+            "it is not an ELF file"
+        );
     }
 }

@@ -182,7 +182,7 @@ fn rank(path: &str) -> usize {
 /// Returns why a module cannot be listed in an image's index, where blanks and commas part the fields.
 fn unusable(name: &str, path: &str) -> Option<&'static str> {
     if path.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Some("there is a blank in its path, which the list of modules in an image cannot hold");
+        return Some("there is a space in its path, which the list of modules in an image cannot hold");
     }
     (!names::is_plain(name)).then_some("its name has other characters than letters, digits, - and _")
 }

@@ -83,7 +83,10 @@ impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| {
-            serde::de::Error::custom(format!("`{}` is no digest: expected sha256: and 64 digits", text.escape_debug()))
+            serde::de::Error::custom(format!(
+                "`{}` is not a digest: expected sha256: and 64 hexadecimal digits",
+                text.escape_debug()
+            ))
         })
     }
 }
@@ -124,7 +127,7 @@ impl Place {
         let path = path.into();
         let metadata = File::open(&path).and_then(|file| file.metadata()).at("read", &path)?;
         if !metadata.is_file() {
-            Err(io::Error::other("it is no regular file")).at("read", &path)?;
+            Err(io::Error::other("it is not a regular file")).at("read", &path)?;
         }
         Ok(Self { path, offset: 0, size: metadata.len() })
     }

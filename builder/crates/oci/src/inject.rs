@@ -35,7 +35,7 @@ impl Inject {
             [source, destination] => (*source, *destination, None),
             [source, destination, mode] => {
                 let mode = u32::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o7777);
-                (*source, *destination, Some(mode.ok_or_else(|| refuse("the mode is no octal number up to 7777"))?))
+                (*source, *destination, Some(mode.ok_or_else(|| refuse("the mode is not an octal number up to 7777"))?))
             }
             _ => return Err(refuse("there are not two or three parts between colons")),
         };

@@ -219,7 +219,7 @@ impl Search<'_> {
             return Ok(fits.then_some(found));
         };
         if depth >= DEPTH_MAX {
-            return self.refuse(format!("more than {DEPTH_MAX} indexes are in each other"));
+            return self.refuse(format!("more than {DEPTH_MAX} indexes are nested"));
         }
         self.choose(manifests, depth, seen)
     }
@@ -289,7 +289,7 @@ impl Search<'_> {
             let kind = if descriptor.artifact_type.is_empty() { kind } else { &descriptor.artifact_type };
             if !is_image || !descriptor.artifact_type.is_empty() {
                 if best.is_none() {
-                    seen.others.push(format!("{} is `{}` and no image", descriptor.digest, kind.escape_debug()));
+                    seen.others.push(format!("{} is `{}` and not an image", descriptor.digest, kind.escape_debug()));
                 }
                 continue;
             }
@@ -318,10 +318,10 @@ impl Search<'_> {
             return Ok(Err(format!("{digest} is neither an index nor a manifest: {lacks}")));
         };
         if !document.artifact_type.is_empty() {
-            return Ok(Err(format!("{digest} is `{}` and no image", document.artifact_type.escape_debug())));
+            return Ok(Err(format!("{digest} is `{}` and not an image", document.artifact_type.escape_debug())));
         }
         let kind = config.media_type.as_str();
-        let no_image = || Ok(Err(format!("{digest} is no image: its config is `{}`", kind.escape_debug())));
+        let no_image = || Ok(Err(format!("{digest} is not an image: its config is `{}`", kind.escape_debug())));
         let is_mistaken = MISTAKEN_CONFIGS.contains(&kind);
         if !kind.is_empty() && !CONFIGS.contains(&kind) && !is_mistaken {
             return no_image();

@@ -237,7 +237,7 @@ impl Merge {
         }
         let hidden = name.strip_prefix(WHITEOUT).unwrap_or_default();
         match hidden {
-            b"" => return Err("a whiteout of nothing".to_owned()),
+            b"" => return Err("a whiteout without a name".to_owned()),
             b"." | b".." => return Err("a whiteout hides a name, and `.` and `..` are none".to_owned()),
             // No layer can bring such a name, so there is nothing to hide.
             _ if hidden.starts_with(WHITEOUT) => return Ok(()),
@@ -300,7 +300,7 @@ impl Merge {
                 }
                 None | Some(Kind::Directory) => done = path,
                 Some(other) => {
-                    return Err(format!("its parent `{}` is a {} and no directory", escape(&path), other.word()));
+                    return Err(format!("its parent `{}` is a {} and not a directory", escape(&path), other.word()));
                 }
             }
         }
@@ -390,14 +390,11 @@ fn entry(member: &Member, layer: u32, number: u32) -> Result<Entry, String> {
         EntryType::Block => Kind::BlockDevice(device),
         EntryType::Fifo => Kind::Fifo,
         other => {
-            return Err(format!(
-                "it is of a kind that is not known (`{}`)",
-                char::from(other.as_byte()).escape_default()
-            ));
+            return Err(format!("its type is unknown (`{}`)", char::from(other.as_byte()).escape_default()));
         }
     };
     let id = |number: u64, what: &str| {
-        u32::try_from(number).map_err(|_| format!("its {what} {number} is larger than Linux has them"))
+        u32::try_from(number).map_err(|_| format!("its {what} {number} is larger than Linux allows"))
     };
     Ok(Entry {
         mode: if matches!(kind, Kind::Symlink(_)) { 0o777 } else { member.mode },

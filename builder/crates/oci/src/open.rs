@@ -92,7 +92,7 @@ fn no_root(directory: &Path) -> Option<String> {
     let shown = shown(directory);
     let is_file = |name: &str| directory.join(name).is_file();
     if is_file("oci-layout") && is_file("index.json") {
-        return Some(format!("it is an image in the OCI layout and no root: write oci:{shown}"));
+        return Some(format!("it is an image in the OCI layout and not a root: write oci:{shown}"));
     }
     if !is_file("version") || !is_file("manifest.json") {
         return None;
@@ -100,7 +100,7 @@ fn no_root(directory: &Path) -> Option<String> {
     // skopeo's form of a directory.
     let version = base::bounded::read(&directory.join("version"), base::bounded::TEXT_MAX).ok()?;
     version.starts_with(b"Directory Transport Version:").then(|| {
-        format!("it is an image in skopeo's own form and no root: `skopeo copy dir:{shown} oci:DIR`, then oci:DIR")
+        format!("it is an image in skopeo's own form and not a root: `skopeo copy dir:{shown} oci:DIR`, then oci:DIR")
     })
 }
 
@@ -116,7 +116,7 @@ pub(super) fn no_tree(tree: &Tree, file: &str) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!("it is an archive of an image and no root: write {scheme}:{file}"))
+    Some(format!("it is an archive of an image and not a root: write {scheme}:{file}"))
 }
 
 /// Returns `error` about a name in a registry, with the references that name a file or directory of this machine called so.

@@ -55,7 +55,7 @@ impl Platform {
         };
         if !plain(os) || !plain(architecture) || variant.is_some_and(|variant| !plain(variant)) {
             return Err(Error::Usage(format!(
-                "`{text}` is no platform; expected os/architecture or os/architecture/variant, such as linux/amd64 or linux/arm/v6"
+                "`{text}` is not a platform; expected os/architecture or os/architecture/variant, such as linux/amd64 or linux/arm/v6"
             )));
         }
         Ok(Self { os: os.to_owned(), architecture: architecture.to_owned(), variant: variant.map(str::to_owned) }

@@ -69,11 +69,11 @@ pub fn workload(image: &str, run: &Run, wishes: &RunOverrides) -> Result<Workloa
     if !directory.is_empty() && (!directory.starts_with('/') || directory.split('/').any(|part| part == "..")) {
         return match wishes.directory {
             Some(_) => Err(Error::Usage(format!("--workdir {directory}: expected an absolute path without `..`"))),
-            None => refuse(format!("its WorkingDir `{directory}` is no absolute path; give one with --workdir")),
+            None => refuse(format!("its WorkingDir `{directory}` is not an absolute path; give one with --workdir")),
         };
     }
     if !run.stop_signal.is_empty() && signal(&run.stop_signal).is_none() {
-        return refuse(format!("its StopSignal `{}` is no signal", run.stop_signal));
+        return refuse(format!("its StopSignal `{}` is not a signal", run.stop_signal));
     }
     let workload = Workload {
         entrypoint,
@@ -277,8 +277,8 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         for (config, part) in [
-            (Run { working_dir: "x".into(), ..run() }, "its WorkingDir `x` is no absolute path"),
-            (Run { stop_signal: "SIGSTOPP".into(), ..run() }, "its StopSignal `SIGSTOPP` is no signal"),
+            (Run { working_dir: "x".into(), ..run() }, "its WorkingDir `x` is not an absolute path"),
+            (Run { stop_signal: "SIGSTOPP".into(), ..run() }, "its StopSignal `SIGSTOPP` is not a signal"),
             (Run { user: "a\0b".into(), ..run() }, "its user has a NUL byte"),
         ] {
             let text = workload("i", &config, &RunOverrides::default()).unwrap_err().to_string();

@@ -120,15 +120,15 @@ mod tests {
             assert_eq!(Reference::parse(text).unwrap(), reference);
         }
         for (text, part) in [
-            ("", "no image's name"),
-            ("./images", "its registry is none"),
-            ("Images", "no image's name"),
+            ("", "not an image's name"),
+            ("./images", "its registry is invalid"),
+            ("Images", "not an image's name"),
             ("oci:", "path is missing"),
             ("oci::tag", "path is missing"),
-            ("docker://", "no image's name"),
+            ("docker://", "not an image's name"),
             ("containers-storage:alpine", "`skopeo copy containers-storage:IMAGE oci:DIR`"),
             ("docker-daemon:alpine:latest", "`docker save -o FILE IMAGE`"),
-            ("alpine:a/b", "its registry is none"),
+            ("alpine:a/b", "its registry is invalid"),
             ("alpine@sha256:12", "no digest"),
         ] {
             let error = Reference::parse(text).unwrap_err().to_string();

@@ -203,7 +203,7 @@ impl Session {
                 _ => return Err(failure),
             }
         }
-        Err(self.failed(what, "there is no place to ask".into()))
+        Err(self.failed(what, "there is no registry or mirror to ask".into()))
     }
 
     /// Resolves the name to a descriptor: by the digest that the user or the lock gives, else by asking the registry.
@@ -224,7 +224,7 @@ impl Session {
         let said = document.digest.as_deref().and_then(Digest::parse);
         let wanted = pinned.or(said.as_ref().filter(|said| said.algorithm() == digest.algorithm()));
         if wanted.is_some_and(|wanted| *wanted != digest) {
-            return Err(self.failed(what, format!("what came has digest {digest}").into()));
+            return Err(self.failed(what, format!("the received content has digest {digest}").into()));
         }
         // Anything else is a server that does not know; the document says what it is.
         let known = [INDEXES, MANIFESTS].as_flattened().contains(&document.media_type.as_str());
@@ -331,7 +331,7 @@ impl Store for Session {
             let document = self.ask(&what, &go_on, |connection| connection.document(&reference, &accept, &go_on))?;
             let seen = digest.like(&document.bytes);
             if seen != *digest {
-                return Err(self.failed(what, format!("what came has digest {seen}").into()));
+                return Err(self.failed(what, format!("the received content has digest {seen}").into()));
             }
             self.keep(digest, |directory| {
                 Ok(fs::write(directory.join(BLOB), &document.bytes).at("write", directory.join(BLOB))?)
@@ -415,6 +415,8 @@ pub fn prune(cache: &Cache, kept: u64) -> Result<Shrunk> {
 /// Shrinks a room of the cache as [`prune`] does.
 pub(super) fn shrink(cache: &Cache, room: &str, kept: u64) -> Result<Shrunk> {
     cache.shrink(room, kept, Duration::ZERO)?.ok_or_else(|| {
-        Error::Usage("another command is reading images from the cache; wait for its end and try again".to_owned())
+        Error::Usage(
+            "another command is reading images from the cache; wait until it has finished and try again".to_owned(),
+        )
     })
 }

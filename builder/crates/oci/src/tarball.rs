@@ -244,7 +244,7 @@ impl<R: Read> Reader<R> {
             (size, pieces) = (real, Some(list));
         } else if !sparse_records.is_empty() {
             if !has_content {
-                return Err("it is a sparse file and no file".to_owned());
+                return Err("it is marked sparse and is not a regular file".to_owned());
             }
             let map = sparse::Map::of_records(&sparse_records)?;
             if let Some(name) = map.name {

@@ -356,6 +356,6 @@ mod tests {
         };
         assert!(text(directory.path()).contains("busybox-armv6l is not there"), "{}", text(directory.path()));
         fs::write(directory.path().join("busybox-armv6l"), "#!/bin/sh\n").unwrap();
-        assert!(text(directory.path()).ends_with("cannot be used as BusyBox for armv6l: it is no ELF program"));
+        assert!(text(directory.path()).ends_with("cannot be used as BusyBox for armv6l: it is not an ELF program"));
     }
 }

@@ -17,7 +17,7 @@ pub enum Error {
     #[error("{0}")]
     TargetDefinition(crate::target::flaw::Flaw),
     /// A file that is no Debian package, or a damaged one.
-    #[error("{} is no usable Debian package: {reason}", shown(path))]
+    #[error("{} is not a usable Debian package: {reason}", shown(path))]
     DebianPackage {
         /// The file.
         path: PathBuf,

@@ -73,7 +73,7 @@ impl Pinned {
             what: self.what.to_owned(),
             tried,
             remedy: format!(
-                "download {} on a machine with a network, and put it to {} or set {} to its path",
+                "download {} on a machine with a network, and copy it to {} or set {} to its path",
                 self.name,
                 kept.display(),
                 self.variable
@@ -84,7 +84,7 @@ impl Pinned {
     fn accept(&self, file: &Path) -> Result<(), String> {
         match file_digest(file) {
             Ok(found) if found == self.sha256 => Ok(()),
-            Ok(found) => Err(format!("what came has SHA-256 {found}, not {}", self.sha256)),
+            Ok(found) => Err(format!("the download has SHA-256 {found}, not {}", self.sha256)),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -177,7 +177,7 @@ fn check_init(root: &Path, init: &str, shares: &[Share]) -> Result<()> {
             Err(Error::Usage(format!("{} has no {init}; {hint}", root.display())))
         }
         Some(metadata) if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 => {
-            Err(Error::Usage(format!("{init} in {} is no program: it is no file that may be executed", root.display())))
+            Err(Error::Usage(format!("{init} in {} is not an executable file", root.display())))
         }
         Some(_) => Ok(()),
     }
@@ -210,7 +210,7 @@ pub fn check_shares(shares: &[Share]) -> Result<()> {
         }
         if !std::fs::metadata(&share.path).is_ok_and(|metadata| metadata.is_dir()) {
             let path = share.path.display();
-            return Err(Error::Usage(format!("{option} {}: there is not a directory {path}", share.tag)));
+            return Err(Error::Usage(format!("{option} {}: {path} is not a directory", share.tag)));
         }
         check_readable(&share.path)?;
     }
@@ -305,8 +305,8 @@ mod tests {
             ("bin/sh", "expected an absolute path"),
             ("/bin/\"sh\"", "without quotes"),
             ("/bin/gone", "has no /bin/gone; there is /bin/sh"),
-            ("/etc/motd", "is no program"),
-            ("/etc", "is no program"),
+            ("/etc/motd", "is not an executable file"),
+            ("/etc", "is not an executable file"),
             ("/run/mnt/work/test.sh", "has no /run/mnt/work/test.sh"),
         ] {
             assert!(said(init, read_only, &[]).contains(part), "{}", said(init, read_only, &[]));

@@ -76,7 +76,7 @@ impl Daemon {
             Some(kind) => Ok(Self { path, kind, has_read_only: help.contains("--readonly") }),
             None => Err(Error::WrongFile {
                 path,
-                reason: "it is no virtiofsd: its --help names no directory to share".to_owned(),
+                reason: "it is not virtiofsd: its --help names no directory to share".to_owned(),
             }),
         }
     }
@@ -232,7 +232,7 @@ pub fn check_tag(option: &str, tag: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "{option} `{tag}`: a tag has 1 to {} bytes (this one {}) and no slash, blank or quote, and is neither . nor ..",
+        "{option} `{tag}`: a tag has 1 to {} bytes (this one {}) and no slash, space or quote, and is neither . nor ..",
         TAG_MAX,
         tag.len()
     )))
@@ -248,7 +248,7 @@ mod tests {
         assert_eq!(kind_of("    -o source=PATH   shared directory tree\n"), Some(Kind::Qemu));
         assert_eq!(kind_of("usage: true"), None);
         let error = Daemon::find(Some(Path::new("/bin/true"))).unwrap_err().to_string();
-        assert!(error.contains("it is no virtiofsd"), "{error}");
+        assert!(error.contains("it is not virtiofsd"), "{error}");
         assert!(Daemon::find(Some(Path::new("/no/such"))).is_err());
     }
 

@@ -37,7 +37,7 @@ pub(super) fn shares(values: &[String]) -> Result<Vec<Mount>> {
             || target.split('/').any(|part| part == ".." || part == ".")
             || target.contains('\0')
         {
-            return refuse("GUEST is no absolute path below the root, without `.` and `..`".to_owned());
+            return refuse("GUEST is not an absolute path below the root, without `.` and `..`".to_owned());
         }
         if !std::path::Path::new(path).is_dir() {
             return refuse("HOST is not a directory of this machine".to_owned());
@@ -71,9 +71,9 @@ mod tests {
         for (bad, words) in [
             (&["/"][..], "two or three parts"),
             (&["/:/a:rx"], "neither ro nor rw"),
-            (&["/:a"], "no absolute path"),
-            (&["/:/"], "no absolute path"),
-            (&["/:/a/../b"], "no absolute path"),
+            (&["/:a"], "not an absolute path"),
+            (&["/:/"], "not an absolute path"),
+            (&["/:/a/../b"], "not an absolute path"),
             (&["/no/such:/a"], "not a directory"),
             (&["/dev/null:/a"], "not a directory"),
             (&["/:/a", "/tmp:/a/"], "already"),

@@ -287,7 +287,7 @@ mod tests {
             (&vec![b' '; (LIMIT + 1) as usize], "longer than"),
         ] {
             let error = parse(bytes, Path::new("x")).unwrap_err().to_string();
-            assert!(error.starts_with("x is no report: ") && error.contains(words), "{error}");
+            assert!(error.starts_with("x is not a report: ") && error.contains(words), "{error}");
         }
     }
 

@@ -95,7 +95,7 @@ impl<R: Read> Decoder<R> {
         let mut magic = [0; 4];
         source.read_exact(&mut magic)?;
         if u32::from_le_bytes(magic) != MAGIC {
-            return Err(invalid("no LZ4 legacy frame"));
+            return Err(invalid("not an LZ4 legacy frame"));
         }
         Ok(Self { source, block: Vec::new(), position: 0, ended: false })
     }

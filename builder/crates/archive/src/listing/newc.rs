@@ -73,7 +73,7 @@ pub fn read_header(source: &mut Source<impl Read>) -> Result<Header, Fault> {
     if head.len() < HEADER_LENGTH {
         return Err(Fault::new(at, "the archive ends in the middle of an entry's header"));
     }
-    let name_size = name_size(head).ok_or_else(|| Fault::new(at, "the length of an entry's name is no number"))?;
+    let name_size = name_size(head).ok_or_else(|| Fault::new(at, "the length of an entry's name is not a number"))?;
     // An empty name in place of the real one, and padding to a multiple of four: all the crate has to see.
     let mut nameless = head.to_vec();
     nameless[94..102].copy_from_slice(b"00000001");

@@ -309,7 +309,7 @@ fn what_is_odd_is_noted() {
     let long = vec![b'x'; 4096];
     let odd = contents(&[entry(&long, file, 1, 1, b"abc"), entry(b"etc/motd", file, 1, 2, b""), trailer()].concat());
     assert_eq!((paths(&odd), &odd.problems), (vec!["etc/motd"], &vec![]));
-    assert!(odd.notes[0].contains("longer than Linux takes"), "{:?}", odd.notes);
+    assert!(odd.notes[0].contains("longer than Linux allows"), "{:?}", odd.notes);
     assert!(odd.notes[1].contains("`etc/motd`"), "{:?}", odd.notes);
 
     let plain = entry(b"init", file, 1, 1, b"");

@@ -19,7 +19,7 @@ pub(super) fn refusal(path: &[u8]) -> Option<&'static str> {
         return Some("a name cannot hold a NUL byte");
     }
     if path.len() >= PATH_MAX {
-        return Some("the path is longer than the 4095 bytes Linux takes");
+        return Some("the path is longer than the 4095 bytes that Linux allows");
     }
     for component in path.split(|&byte| byte == b'/') {
         match component {
@@ -27,7 +27,7 @@ pub(super) fn refusal(path: &[u8]) -> Option<&'static str> {
             b"." => return Some("a path has no `.` parts: leave them out"),
             b".." => return Some("a path has no `..` parts: it could leave the tree"),
             _ if component.len() > NAME_MAX => {
-                return Some("a part of the path is longer than the 255 bytes Linux takes");
+                return Some("a part of the path is longer than the 255 bytes that Linux allows");
             }
             _ => {}
         }

@@ -121,7 +121,7 @@ fn bad_files_in_a_plain_directory_are_named() {
     };
     for (bytes, reason) in [
         (&b""[..], "it is empty"),
-        (b"#!/bin/sh\necho this is a script and no module\n", "it is no ELF file"),
+        (b"#!/bin/sh\necho this is a script and no module\n", "it is not an ELF file"),
         (&good[..good.len() / 2], "damaged or cut short"),
         (&good[..20], "damaged or cut short"),
     ] {
@@ -155,7 +155,7 @@ fn what_the_index_cannot_hold_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     write_module(directory.path(), "my modules/overlay.ko", "");
     let error = open(directory.path()).unwrap_err().to_string();
-    assert!(error.contains("there is a blank in its path"), "{error}");
+    assert!(error.contains("there is a space in its path"), "{error}");
 }
 
 #[test]

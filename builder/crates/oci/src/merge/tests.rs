@@ -186,10 +186,10 @@ fn odd_entries_are_errors() {
         (&[("h", HARD, "h")], "link to itself"),
         (&[("h", HARD, "")], "link to the root"),
         (&[("d/", DIR, ""), ("h", HARD, "d")], "link to the directory"),
-        (&[("f", FILE, ""), ("f/x", FILE, "")], "`f` is a file and no directory"),
+        (&[("f", FILE, ""), ("f/x", FILE, "")], "`f` is a file and not a directory"),
         (&[("a", LINK, "b"), ("b", LINK, "a"), ("a/x", FILE, "")], "more than 40 symbolic links"),
         (&[("", FILE, "")], "root is not a directory"),
-        (&[(".wh.", FILE, "")], "whiteout of nothing"),
+        (&[(".wh.", FILE, "")], "whiteout without a name"),
         (&[(".wh..", FILE, "")], "`.` and `..`"),
         (&[(".wh...", FILE, "")], "`.` and `..`"),
         (&[(".wh..wh..opq/x", FILE, "")], "name of a whiteout"),
@@ -199,7 +199,7 @@ fn odd_entries_are_errors() {
         (&[("x", LINK, "d/e"), ("f", FILE, ""), ("h", HARD, "x/../f")], "behind a symbolic link"),
         (&[("l", LINK, ".wh.d"), ("l/x", FILE, "")], "leads to `.wh.d`, the name of a whiteout"),
         (&[("l", LINK, "")], "needs a target"),
-        (&[("x", EntryType::new(b'Z'), "")], "not known (`Z`)"),
+        (&[("x", EntryType::new(b'Z'), "")], "type is unknown (`Z`)"),
     ] {
         let error = merged(&[rows]).unwrap_err();
         assert!(error.contains(part), "{rows:?}: {error}");
@@ -211,7 +211,7 @@ fn odd_entries_are_errors() {
     let bomb = Member { device: (1 << 20, 0), ..Member::plain(b"dev", EntryType::Block, b"") };
     assert!(Merge::default().add(&bomb, 0, 0).unwrap_err().contains("major numbers"));
     let large = Member { uid: 1 << 32, ..Member::plain(b"f", FILE, b"") };
-    assert!(Merge::default().add(&large, 0, 0).unwrap_err().contains("larger than Linux has"));
+    assert!(Merge::default().add(&large, 0, 0).unwrap_err().contains("larger than Linux allows"));
 }
 
 #[test]

@@ -47,7 +47,7 @@ const NAME: &str = "io.containerd.image.name";
 
 pub(super) fn open(name: &str, files: &impl Files, tag: Option<&str>, platform: &Platform) -> Result<Image> {
     let Some(version) = files.top("oci-layout")? else {
-        return Err(refusal(name, "there is no file oci-layout in it, so it is no image in the OCI layout"));
+        return Err(refusal(name, "there is no file oci-layout in it, so it is not an image in the OCI layout"));
     };
     let version = Blob { place: version, digest: None }.document(name)?;
     let version: serde_json::Value = serde_json::from_slice(&version).unwrap_or_default();

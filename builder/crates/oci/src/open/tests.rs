@@ -136,8 +136,8 @@ fn documents_that_contradict_themselves_are_refused() {
         (Box::new(move |made| with(good(made), "size", json!(-1))), "of its index is damaged"),
         (Box::new(move |made| with(good(made), "size", json!(u64::MAX))), "descriptor says 18446744073709551615"),
         (Box::new(move |made| with(good(made), "size", json!(1e300))), "of its index is damaged"),
-        (Box::new(move |made| with(good(made), "digest", json!("../../../etc/passwd"))), "is no digest"),
-        (Box::new(move |made| with(good(made), "digest", json!("sha256:../../oci-layout"))), "is no digest"),
+        (Box::new(move |made| with(good(made), "digest", json!("../../../etc/passwd"))), "is not a digest"),
+        (Box::new(move |made| with(good(made), "digest", json!("sha256:../../oci-layout"))), "is not a digest"),
         (Box::new(move |made| with(good(made), "digest", json!(format!("sha256:{digits}")))), "is not there"),
         (Box::new(move |made| with(good(made), "mediaType", json!(INDEX))), "and its descriptor says"),
         (manifest_with("manifests", json!([])), "an index and a manifest at once"),
@@ -158,7 +158,7 @@ fn documents_that_contradict_themselves_are_refused() {
                 }
                 inner
             }),
-            "indexes are in each other",
+            "indexes are nested",
         ),
     ];
     for (change, part) in cases {

@@ -55,7 +55,7 @@ pub fn challenge<'a>(values: impl IntoIterator<Item = &'a str>) -> Result<Option
     let mut odd = None;
     for value in values {
         let Some(challenges) = challenges(value) else {
-            odd = Some(format!("it asks for `{}`, which is not understood", shown(value)));
+            odd = Some(format!("it asks for `{}`, which is not supported", shown(value)));
             continue;
         };
         for (scheme, parameters) in challenges {

@@ -235,10 +235,10 @@ impl Connection {
             (200, _) => {}
             (status, _) if is_passing(status) => return Err(self.passing(&mut answer, "gave no token")),
             (401 | 403, Some(Login::Password(_))) => {
-                return Err(Failure::from("it does not take that name and password"));
+                return Err(Failure::from("it refuses that name and password"));
             }
             (400 | 401 | 403, Some(Login::IdentityToken(_))) => {
-                return Err(Failure::from("it does not take the identity token that is kept for it; log in again"));
+                return Err(Failure::from("it refuses the identity token that is kept for it; log in again"));
             }
             (status, Some(Login::IdentityToken(_))) => {
                 let said = said(&mut answer);
@@ -282,10 +282,10 @@ impl Connection {
                 return Ok(Answer { response, is_own });
             }
             let to = response.headers().get("location").map(|value| encoded(value.as_bytes())).unwrap_or_default();
-            let odd = || Failure::from(format!("it sends on to `{}`, which is no address", shown(&to)));
+            let odd = || Failure::from(format!("it redirects to `{}`, which is not an address", shown(&to)));
             at = joined(&at, &to).ok_or_else(odd)?;
         }
-        Err(Failure::from(format!("it sends on more than {REDIRECTS_MAX} times")))
+        Err(Failure::from(format!("it redirects more than {REDIRECTS_MAX} times")))
     }
 
     /// Asks for `path` below the image's name once. A token that is wanted or has run out is seen to, once.
@@ -319,9 +319,9 @@ impl Connection {
                 }
             }
             let advice = match (status, self.login.get()) {
-                (401 | 403, _) if !is_own => ": the place that the registry sends on to does not give it",
+                (401 | 403, _) if !is_own => ": the server that the registry redirects to refuses it",
                 (401 | 403, Some(Some(Login::Password(_)))) => {
-                    ": the name or password is not taken, or may not read this image"
+                    ": the name or password is not accepted, or may not read this image"
                 }
                 (401 | 403, Some(Some(Login::IdentityToken(_)))) => {
                     ": the account of this identity token may not read this image"
@@ -364,7 +364,10 @@ impl Connection {
             let length = response.body().content_length();
             let bytes = bounded(response.body_mut(), DOCUMENT_MAX, "what it sends")?;
             if length.is_some_and(|length| length != bytes.len() as u64) {
-                return Err(Failure::Passing(format!("it broke off after {} bytes", bytes.len()).into(), None));
+                return Err(Failure::Passing(
+                    format!("the connection broke off after {} bytes", bytes.len()).into(),
+                    None,
+                ));
             }
             Ok(Document { bytes, media_type, digest })
         })

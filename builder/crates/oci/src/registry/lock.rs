@@ -28,7 +28,7 @@ impl Lock {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| Error::WrongFile {
                 path: path.to_owned(),
                 reason: format!(
-                    "it is no lock of images ({error}); repair it, or delete it to take the tags as they are now"
+                    "it is not a lock of images ({error}); repair it, or delete it to take the tags as they are now"
                 ),
             }),
         }
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), text);
         for bad in ["", "[]", "{\"images\":{\"a\":\"../x\"}}", "{\"images\":{},\"x\":1}"] {
             fs::write(&path, bad).unwrap();
-            assert!(Lock::read(&path).unwrap_err().to_string().contains("no lock of images"), "{bad}");
+            assert!(Lock::read(&path).unwrap_err().to_string().contains("not a lock of images"), "{bad}");
             assert!(Lock::add(&path, "a", &digest("1")).is_err());
             assert_eq!(fs::read_to_string(&path).unwrap(), bad);
         }

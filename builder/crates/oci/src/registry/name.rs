@@ -32,8 +32,8 @@ impl Name {
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
-                let digest =
-                    Digest::parse(digest).ok_or("what is behind the `@` is no digest (sha256: and 64 digits)")?;
+                let digest = Digest::parse(digest)
+                    .ok_or("what is behind the `@` is not a digest (sha256: and 64 hexadecimal digits)")?;
                 (rest, Some(digest))
             }
             None => (text, None),
@@ -44,7 +44,7 @@ impl Name {
             None => (rest, None),
         };
         if tag.is_some_and(|tag| !is_tag(tag)) {
-            return Err("its tag is none (up to 128 letters, digits, `_`, `.` and `-`)");
+            return Err("its tag is invalid (up to 128 letters, digits, `_`, `.` and `-`)");
         }
         let (registry, repository) = match path.split_once('/') {
             Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => (first, rest.to_owned()),
@@ -52,10 +52,10 @@ impl Name {
             None => (DOCKER_HUB, format!("library/{path}")),
         };
         if !is_host(registry) {
-            return Err("its registry is none (HOST or HOST:PORT)");
+            return Err("its registry is invalid (HOST or HOST:PORT)");
         }
         if repository.len() > NAME_MAX || !repository.split('/').all(is_component) {
-            return Err("it is no image's name (small letters and digits, with `.`, `_` or `-` between them)");
+            return Err("it is not an image's name (lower-case letters and digits, with `.`, `_` or `-` between them)");
         }
         // Docker's own other names for it.
         let hub = matches!(registry, "index.docker.io" | "registry-1.docker.io");

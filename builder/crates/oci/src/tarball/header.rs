@@ -131,7 +131,7 @@ impl Header {
                 let is_time = |field| matches!(self.field(field), [0, ..]) || number(self.field(field)).is_some();
                 if !is_time(GNU_ATIME) || !is_time(GNU_CTIME) {
                     return Err(
-                        "its GNU header has a prefix, which only some programs read; make the archive anew with \
+                        "its GNU header has a prefix, which only some programs read; make the archive again with \
                                 --format=posix or --format=ustar"
                             .to_owned(),
                     );
@@ -179,7 +179,7 @@ impl Header {
             return Ok((0, 0));
         }
         let part = |field, what| {
-            u32::try_from(self.unsigned(field, what)?).map_err(|_| format!("its {what} is larger than Linux has them"))
+            u32::try_from(self.unsigned(field, what)?).map_err(|_| format!("its {what} is larger than Linux allows"))
         };
         Ok((part(MAJOR, "major device number")?, part(MINOR, "minor device number")?))
     }

@@ -59,7 +59,7 @@ impl Map {
         let pieces = match version {
             (0, 0 | 1) => Some(pairs(&numbers).ok_or_else(bad)?),
             (1, 0) if numbers.is_empty() => None,
-            _ => return Err("it is a sparse file of a kind that is not known".to_owned()),
+            _ => return Err("it is a sparse file of an unknown kind".to_owned()),
         };
         if let (Some(blocks), Some(pieces)) = (blocks, &pieces)
             && blocks != pieces.len() as u64

@@ -191,7 +191,7 @@ mod tests {
                 "elf = \"aarch64\"",
                 "elf = \"vax\"",
                 "elf",
-                "key elf: no ELF machine is called `vax`; expected one of aarch64",
+                "key elf: unknown ELF machine `vax`: expected one of aarch64",
             ),
             (
                 "disk = \"virtio\"",

@@ -131,7 +131,7 @@ impl Guest {
             || words.iter().map(|words| format!("`{}`", words.escape_debug())).collect::<Vec<_>>().join(" or ");
         match self.console.wait(&mut self.place, words, Some(Instant::now() + time)) {
             Waited::Seen(which, text) => Ok((which, text)),
-            Waited::Closed => Err(self.error(format!("the machine ended before it wrote {}", wanted()))),
+            Waited::Closed => Err(self.error(format!("the machine stopped before it wrote {}", wanted()))),
             Waited::TimeOut => {
                 Err(self.error(format!("the machine did not write {} in {} s", wanted(), time.as_secs_f32())))
             }

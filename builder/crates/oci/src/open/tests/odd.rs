@@ -59,7 +59,7 @@ fn configs_that_registries_gave_a_wrong_type_are_configs() {
         made.index(&[made.changed(|_| {}, typed)]);
         assert_eq!(made.open("", "linux/amd64").unwrap().layers().len(), 1, "{media_type}");
         made.index(&[made.changed(|config| *config = json!({ "key": "value" }), typed)]);
-        assert!(made.refusal().contains("is no image: its config is"), "{}", made.refusal());
+        assert!(made.refusal().contains("is not an image: its config is"), "{}", made.refusal());
     }
 }
 

@@ -36,10 +36,11 @@ impl Connection {
             if partial.length() == size {
                 let Some(seen) = partial.difference() else { return Ok(()) };
                 if partial.is_whole() || is_second {
-                    return Err(format!("what came has digest {seen}").into());
+                    return Err(format!("the received content has digest {seen}").into());
                 }
                 // The pieces do not fit: once more, in one.
-                self.progress.say(format!("{digest}: its pieces have digest {seen}; it is fetched anew"));
+                self.progress
+                    .say(format!("{digest}: its pieces have digest {seen}; it is fetched again, in one piece"));
                 partial.clear()?;
                 (ranges, is_second) = (false, true);
             }
@@ -87,7 +88,7 @@ impl Connection {
             416 => {
                 *ranges = false;
                 partial.clear()?;
-                return Err(Failure::Passing("the registry does not know that part of it".into(), None));
+                return Err(Failure::Passing("the registry does not have that part of it".into(), None));
             }
             _ => {
                 if let Some(length) = length.filter(|length| *length != size) {
@@ -115,7 +116,7 @@ impl Connection {
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    let text = format!("it broke off after {} of {size} bytes: {error}", partial.length());
+                    let text = format!("the connection broke off after {} of {size} bytes: {error}", partial.length());
                     return Err(Failure::Passing(Box::new(io::Error::new(error.kind(), text)), None));
                 }
             };
@@ -148,9 +149,10 @@ impl Connection {
         }
         match partial.length() == size {
             true => Ok(()),
-            false => {
-                Err(Failure::Passing(format!("it broke off after {} of {size} bytes", partial.length()).into(), None))
-            }
+            false => Err(Failure::Passing(
+                format!("the connection broke off after {} of {size} bytes", partial.length()).into(),
+                None,
+            )),
         }
     }
 }

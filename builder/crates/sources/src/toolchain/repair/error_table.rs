@@ -13,7 +13,7 @@ use crate::{Error, Result};
 pub fn compile(table: &Path, c: &Path, h: &Path) -> Result<()> {
     let text = fs::read_to_string(table).at("read", table)?;
     let parsed = Table::parse(&text)
-        .ok_or_else(|| Error::WrongFile { path: table.to_owned(), reason: "it is no table of errors".to_owned() })?;
+        .ok_or_else(|| Error::WrongFile { path: table.to_owned(), reason: "it is not a table of errors".to_owned() })?;
     fs::write(c, parsed.code()).at("write", c)?;
     fs::write(h, parsed.header()).at("write", h)?;
     Ok(())
