@@ -96,7 +96,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub module_tree: Option<PathBuf>,
 
-    /// Take signatures and debugging sections off the modules: much quicker to load, but it taints the kernel
+    /// Strip signatures and debugging sections from the modules: much quicker to load, but it taints the kernel
     #[arg(long)]
     pub strip_modules: bool,
 
@@ -148,7 +148,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub source: Option<PathBuf>,
 
-    /// Tell what was made as JSON
+    /// Print what was made as JSON
     #[arg(long)]
     pub json: bool,
 }

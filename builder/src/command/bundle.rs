@@ -66,7 +66,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
 
-    /// Tell what was made as JSON
+    /// Print what was made as JSON
     #[arg(long)]
     json: bool,
 }

@@ -25,7 +25,7 @@ pub fn choice<T: Choice>() -> impl TypedValueParser<Value = T> {
 
 impl Choice for Compression {
     const VALUES: &'static [(Self, &'static str, &'static str)] = &[
-        (Self::Gzip, "gzip", "DEFLATE at level 9: every kernel takes it"),
+        (Self::Gzip, "gzip", "DEFLATE at level 9: every kernel reads it"),
         (Self::Zstd, "zstd", "Zstandard at level 19: quick to unpack, Linux 5.9 and later"),
         (Self::Xz, "xz", "LZMA2 with CRC32: the smallest, slow to unpack"),
         (Self::Lz4, "lz4", "LZ4 in its legacy frame: the quickest to unpack, the largest"),
@@ -40,11 +40,11 @@ impl Choice for Format {
 
 impl Choice for disk::image::Compression {
     const VALUES: &'static [(Self, &'static str, &'static str)] = &[
-        (Self::None, "none", "Not at all"),
-        (Self::Gzip, "gzip", "gzip: every kernel with squashfs reads it"),
-        (Self::Zstd, "zstd", "zstd: smaller and quicker to read than gzip"),
-        (Self::Xz, "xz", "xz: smallest and slowest"),
-        (Self::Lz4, "lz4", "lz4: largest and quickest. For EROFS this is its high-compression form"),
+        (Self::None, "none", "Not compressed"),
+        (Self::Gzip, "gzip", "Every kernel with squashfs reads it"),
+        (Self::Zstd, "zstd", "Smaller and quicker to read than gzip"),
+        (Self::Xz, "xz", "The smallest, slow to read"),
+        (Self::Lz4, "lz4", "The largest and quickest. For EROFS this is its high-compression form"),
     ];
 }
 
@@ -57,8 +57,8 @@ impl Choice for Table {
 
 impl Choice for Accelerator {
     const VALUES: &'static [(Self, &'static str, &'static str)] = &[
-        (Self::Tcg, "tcg", "QEMU itself: slow, and works everywhere"),
-        (Self::Kvm, "kvm", "The processor, through /dev/kvm. Where that is there and does not work, guests hang"),
+        (Self::Tcg, "tcg", "QEMU's own emulation: slow, works everywhere"),
+        (Self::Kvm, "kvm", "The processor, through /dev/kvm. Where that exists but does not work, guests hang"),
     ];
 }
 /// Reads the size of a memory page: a power of two from 4 KiB to 64 KiB, all that Linux has.

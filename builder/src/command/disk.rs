@@ -119,11 +119,11 @@ pub struct Args {
     #[arg(long, value_name = "BYTES", value_parser = choice::page_size)]
     pub page_size: Option<u64>,
 
-    /// Round the disk's size up to a power of two, as QEMU wants it of an SD card [default: true with `--table mbr`]
+    /// Round the disk's size up to a power of two, as QEMU requires for an SD card [default: true with `--table mbr`]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub power_of_two: Option<bool>,
 
-    /// Replace OUTPUT where it is there already
+    /// Replace OUTPUT if it exists
     #[arg(long)]
     pub force: bool,
 
@@ -131,7 +131,7 @@ pub struct Args {
     #[arg(long)]
     pub picture: bool,
 
-    /// Tell what was made as JSON
+    /// Print what was made as JSON
     #[arg(long, action = ArgAction::SetTrue, conflicts_with = "picture")]
     pub json: bool,
 }

@@ -36,7 +36,7 @@ pub(super) const FEATURES: &str = "ram";
 #[command(after_help = "Examples:
   For all targets, into target/:
     initramfs-overlay diskless
-  A rescue system for a PC, with the modules of its network card and disk, and files of your own:
+  A rescue system for a PC, with the drivers of its network interface and disk, and files of your own:
     initramfs-overlay diskless --target x86_64 \\
         --module-tree /lib/modules/$(uname -r) \\
         --modules e1000e,@storage,ext4 --include rescue/")]
@@ -73,7 +73,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     module_tree: Option<PathBuf>,
 
-    /// Take signatures and debugging sections off the modules: much quicker to load, but it taints the kernel
+    /// Strip signatures and debugging sections from the modules: much quicker to load, but it taints the kernel
     #[arg(long)]
     strip_modules: bool,
 
@@ -93,7 +93,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
 
-    /// Tell what was made as JSON
+    /// Print what was made as JSON
     #[arg(long)]
     json: bool,
 }

@@ -35,16 +35,16 @@ use crate::{
     picture,
 };
 
-/// Tell what a disk would boot, how far an update on it has come, and what is wrong with it.
+/// Show what a disk would boot, how far an update on it has come, and what is wrong with it.
 ///
 /// Runs init's own code on the disk, with everything that it would change kept in memory: nothing is written, and no root is
 /// needed. A disk is a file or a block device, as a whole or one partition of it; directories can stand for partitions.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Exit status:
-  0  it boots and nothing needs a hand
+  0  it boots, and nothing needs attention
   1  it would not boot, or is not a readable disk
   2  the command line is wrong, or names a file that is not there
-  3  it boots, and somebody should look at something
+  3  it boots, but something needs attention
   4  the doctor cannot tell, and says why
 
 Examples:

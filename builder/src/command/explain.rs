@@ -13,7 +13,7 @@ use crate::{
 /// The page; a test of the contract holds its table against the codes.
 const PAGE: &str = include_str!("../../../docs/failures.md");
 
-/// Tell what the code of a failure means, and what to do.
+/// Explain a failure code: what it means, and what to do.
 ///
 /// The code is on the card that a boot ends in, and in the report.
 #[derive(Debug, clap::Args)]

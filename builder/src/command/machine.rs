@@ -34,7 +34,7 @@ pub struct MachineArgs {
     #[arg(long, value_name = "STR", allow_hyphen_values = true)]
     pub append: Vec<String>,
 
-    /// End the machine after that time, such as 90s or 5m
+    /// Stop the machine after this time, such as 90s or 5m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
 
@@ -42,12 +42,12 @@ pub struct MachineArgs {
     #[arg(long)]
     pub debug: bool,
 
-    /// A port of this machine that leads to one of the guest, with a network as --network gives it; only from this machine where no
+    /// Forward a port of this machine to one of the guest, over a network as with --network; reachable from this machine only, unless an
     /// address is given. Repeatable
     #[arg(long, value_name = "[ADDRESS:]HOST:GUEST[/udp]", value_parser = str::parse::<Publish>)]
     pub publish: Vec<Publish>,
 
-    /// virtiofsd, where it is not found by itself
+    /// The virtiofsd to run [default: the one that the distribution installs]
     #[arg(long, value_name = "FILE")]
     pub virtiofsd: Option<PathBuf>,
 

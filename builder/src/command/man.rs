@@ -12,7 +12,7 @@ use crate::Result;
   initramfs-overlay man ~/.local/share/man/man1
   man initramfs-overlay-build")]
 pub struct Args {
-    /// The directory; made where it is not there
+    /// The directory, created if missing
     #[arg(value_name = "DIR")]
     pub directory: PathBuf,
 }
@@ -31,7 +31,7 @@ const OWN_STATUS: [(&str, &[(&str, &str)]); 6] = [
         "doctor",
         &[
             ("1", "It would not boot, or is not a readable disk."),
-            ("3", "It boots, and somebody should look at something."),
+            ("3", "It boots, but something needs attention."),
             ("4", "The doctor cannot tell, and says why."),
         ],
     ),
@@ -73,9 +73,9 @@ const ENVIRONMENT: [(&str, &str); 18] = [
         "INITRAMFS_OVERLAY_E2FSPROGS",
         "The source of e2fsprogs, for the debug variant, as a tar archive, instead of fetching it.",
     ),
-    ("INITRAMFS_OVERLAY_DOSFSTOOLS", "The same of dosfstools."),
-    ("INITRAMFS_OVERLAY_LRZSZ", "The same of lrzsz."),
-    ("INITRAMFS_OVERLAY_DEBIAN_MIRROR", "The mirror of Debian that packages come from."),
+    ("INITRAMFS_OVERLAY_DOSFSTOOLS", "The same for dosfstools."),
+    ("INITRAMFS_OVERLAY_LRZSZ", "The same for lrzsz."),
+    ("INITRAMFS_OVERLAY_DEBIAN_MIRROR", "The Debian mirror that packages come from."),
     ("SOURCE_DATE_EPOCH", "The time stamp of everything that is made, in seconds since 1970 [default: 0]."),
     ("REGISTRY_AUTH_FILE", "The passwords for registries, as podman login keeps them."),
     ("DOCKER_CONFIG", "The directory with those of docker login."),

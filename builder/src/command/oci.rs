@@ -38,7 +38,7 @@ use archives::{difference, write};
 use root::{RootArgs, warn_of_orders};
 mod run;
 
-/// Make an initramfs of an OCI image: its layers merged in memory, nothing unpacked on this machine.
+/// Make an initramfs from an OCI image: its layers merged in memory, nothing unpacked on this machine.
 ///
 /// IMAGE is NAME[:TAG] or HOST:PORT/NAME[:TAG][@DIGEST] in a registry, oci:DIR[:TAG] (a directory in the OCI layout),
 /// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] (what `docker save` writes), dir:DIR (a root directory) or tar:FILE (a root in a tar file).
@@ -75,14 +75,14 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     erofs: Option<PathBuf>,
 
-    /// With --erofs: what files have behind their last whole block lies with their names; smaller, and a change spreads further
+    /// With --erofs: pack the tail of each file, behind its last whole block, with its inode; smaller, but a change spreads further
     #[arg(long, requires = "erofs")]
     erofs_tails: bool,
 
     #[command(flatten)]
     ram: ram::RunArgs,
 
-    /// A program of your own that the kernel runs, at /init: nothing of the image is run but by it
+    /// A program of your own that the kernel runs, at /init: nothing of the image runs unless it starts it
     #[arg(long, value_name = "FILE", requires = "output", conflicts_with_all = OF_RAM, alias = "init")]
     own_init: Option<PathBuf>,
 
@@ -98,7 +98,7 @@ pub struct Args {
     #[arg(long, requires = "output")]
     split: bool,
 
-    /// Tell what was made as JSON
+    /// Print what was made as JSON
     #[arg(long)]
     json: bool,
 }

@@ -16,7 +16,7 @@ use contract::names;
 use self::boot::{LIMIT, as_json, as_text, is_disk, parse, picture};
 use crate::{Error, Result, command::output};
 
-/// Tell how a machine was booted, from its report or the black box of its disk: in sentences, and how long each step took.
+/// Show how a machine booted, from its report or the black box on its disk: in sentences, with the time of each step.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   initramfs-overlay report

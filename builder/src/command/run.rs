@@ -77,7 +77,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", requires = "kernel")]
     pub dtb: Option<PathBuf>,
 
-    /// The kernel's module directory, /lib/modules/VERSION. The modules that a boot needs are put behind the initramfs
+    /// The kernel's module directory, /lib/modules/VERSION. The modules that a boot needs are appended to the initramfs
     #[arg(long, value_name = "DIR", requires = "kernel", alias = "modules-from")]
     pub module_tree: Option<PathBuf>,
 
@@ -101,7 +101,7 @@ pub struct Args {
     #[arg(long, requires = "disk")]
     pub write: bool,
 
-    /// End after this time, such as 90s
+    /// Stop the machine after this time, such as 90s
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Duration>,
 
@@ -156,7 +156,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let started = Instant::now();
     let mut guest = Guest::attach(&machine, if args.json { io::stderr().into() } else { Stdio::inherit() })?;
     if args.accel.is_none() && machine.accelerator == Some(Accelerator::Kvm) {
-        guest.hint_if_silent(SILENCE, "The machine has said nothing so far: if KVM hangs here, try --accel tcg");
+        guest.hint_if_silent(SILENCE, "No output from the machine so far: if KVM hangs here, try --accel tcg");
     }
     let verdict = guest.finish(args.timeout)?;
     base::cleanup::wait_if_interrupted();
@@ -265,7 +265,7 @@ fn kernel(args: &Args, target: &'static Target, progress: &Progress) -> Result<(
                 let kernel = this_machines(target).ok_or(error)?;
                 let (shown, digest) = (kernel.vmlinuz.display(), file_digest(&kernel.vmlinuz)?);
                 progress
-                    .say(format!("warning: {shown} is used, SHA-256 {digest}, because Debian's kernel cannot be had"));
+                    .say(format!("warning: {shown} is used, SHA-256 {digest}, because Debian's kernel is unavailable"));
                 kernel
             }
             kernel => kernel?,
@@ -385,7 +385,7 @@ fn judge(verdict: Verdict, console: &str) -> Judged {
     match verdict {
         Verdict::Exited(status) if !status.success() => judged("qemu-failed", &format!("QEMU failed ({status})."), 1),
         Verdict::Ended(End::PoweredOff) => judged("powered-off", "The machine powered off.", 0),
-        Verdict::Ended(End::Halted) => judged("halted", "The machine stopped; it is one that cannot power off.", 0),
+        Verdict::Ended(End::Halted) => judged("halted", "The machine halted; it cannot power off.", 0),
         Verdict::Ended(End::Restarted) => {
             judged("restarted", "The machine wanted to restart; QEMU was told not to.", 0)
         }

@@ -5,7 +5,7 @@ use sources::Substitute;
 /// The permission for packages other than the pinned ones.
 #[derive(Debug, clap::Args)]
 pub struct SubstituteArgs {
-    /// Take another version of BusyBox or of Debian's kernel where the pinned one cannot be had; what is taken is said, with its SHA-256
+    /// Use another version of BusyBox or of Debian's kernel where the pinned one is unavailable, and print its SHA-256
     #[arg(long)]
     allow_substitute: bool,
 }

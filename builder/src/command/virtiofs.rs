@@ -35,7 +35,7 @@ pub(super) const FEATURES: &str = "virtiofs";
 #[command(after_help = "Examples:
   For the kernel that this machine runs:
     initramfs-overlay virtiofs -o initrd.gz
-  For another kernel, with the module of a network card:
+  For another kernel, with the module of a network interface:
     initramfs-overlay virtiofs \\
         --module-tree root/usr/lib/modules/6.12.5 \\
         --modules virtio_net -o initrd.gz
@@ -62,7 +62,7 @@ pub struct Args {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', alias = "module")]
     pub modules: Vec<String>,
 
-    /// Take signatures and debugging sections off the modules: much quicker to load, but it taints the kernel
+    /// Strip signatures and debugging sections from the modules: much quicker to load, but it taints the kernel
     #[arg(long)]
     pub strip_modules: bool,
 
@@ -82,7 +82,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR")]
     pub source: Option<PathBuf>,
 
-    /// Tell what was made as JSON
+    /// Print what was made as JSON
     #[arg(long)]
     pub json: bool,
 }

@@ -58,15 +58,15 @@ pub struct Args {
     #[arg(long, value_name = "CMD")]
     pub init: Option<String>,
 
-    /// A directory that the machine has at /run/mnt/TAG, to read and write. Repeatable
+    /// Share a directory at /run/mnt/TAG, read-write. Repeatable
     #[arg(long, value_names = ["TAG", "PATH"], num_args = 2, alias = "mount")]
     pub share: Vec<String>,
 
-    /// The same, to read only
+    /// Share a directory at /run/mnt/TAG, read-only. Repeatable
     #[arg(long, value_names = ["TAG", "PATH"], num_args = 2, alias = "mount-ro")]
     pub share_ro: Vec<String>,
 
-    /// Keep what the machine writes to its root, in the root directory. Else it cannot write
+    /// Keep what the machine writes to its root, in the root directory. Otherwise it cannot write
     #[arg(long, conflicts_with = "overlay", alias = "rw")]
     pub write: bool,
 
@@ -90,7 +90,7 @@ pub struct Args {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', alias = "module")]
     pub modules: Vec<String>,
 
-    /// Give the machine a network card on QEMU's user network; a program in it has to ask for an address (DHCP)
+    /// Give the machine a network interface on QEMU's user network; a program in it has to ask for an address (DHCP)
     #[arg(long)]
     pub network: bool,
 

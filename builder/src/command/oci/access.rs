@@ -16,7 +16,7 @@ const HEADING: &str = "Registries";
 /// Options for access to registries.
 #[derive(Debug, clap::Args)]
 pub(super) struct AccessArgs {
-    /// The user's name at the registry [default: what `docker login` or `podman login` keeps, else nobody's]
+    /// The user's name at the registry [default: what `docker login` or `podman login` keeps, else none]
     #[arg(long, value_name = "NAME", requires = "password_stdin", help_heading = HEADING)]
     username: Option<String>,
 
@@ -24,7 +24,7 @@ pub(super) struct AccessArgs {
     #[arg(long, requires = "username", help_heading = HEADING)]
     password_stdin: bool,
 
-    /// Ask the registry without encryption, as one on this machine is asked anyway
+    /// Ask the registry without encryption (TLS), as one on this machine may be anyway
     #[arg(long, help_heading = HEADING)]
     insecure: bool,
 

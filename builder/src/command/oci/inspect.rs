@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{access::AccessArgs, root::chosen_platform};
 use crate::{Result, command::output};
 
-/// Tell what an OCI image is: its platforms, its layers, and how it wants to be run.
+/// Show an OCI image: its platforms, its layers, and how it wants to be run.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The image: a name in a registry, or a layout, archive or directory on this machine

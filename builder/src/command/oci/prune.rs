@@ -11,14 +11,14 @@ use crate::{
     command::{machine::amount, output},
 };
 
-/// Delete blobs and disks of images from the cache, those used longest ago first. They are fetched or made again when they are needed.
+/// Delete blobs and disks of images from the cache, the least recently used first. They are fetched or made again when they are needed.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Keep the most recently used blobs up to this size, and disks up to the same, such as 10G
     #[arg(long, value_name = "SIZE", default_value = "0", value_parser = amount)]
     keep: u64,
 
-    /// Tell it as JSON
+    /// Print the result as JSON
     #[arg(long)]
     json: bool,
 }

@@ -35,7 +35,7 @@ pub const ALL_FEATURES: &str = "ram,lower,virtiofs";
 
 /// Options for running the image, which override its own configuration.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "What is run")]
+#[command(next_help_heading = "Program to run")]
 pub struct RunArgs {
     /// The program, instead of the image's; the image's arguments go with it. Repeated, its first arguments. '' is none
     #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
@@ -49,7 +49,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
 
-    /// The directory that it starts in; made where it is missing
+    /// The directory that it starts in, created if missing
     #[arg(long, value_name = "PATH")]
     workdir: Option<String>,
 
@@ -65,7 +65,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "namespace|real|no", value_parser = process)]
     pid1: Option<Process>,
 
-    /// Ask every network interface for an address (DHCP), with a BusyBox beside the image that its programs do not see
+    /// Configure every network interface by DHCP, with a BusyBox beside the image that its programs do not see
     #[arg(long)]
     pub network: bool,
 

@@ -62,11 +62,11 @@ pub struct Args {
     #[command(flatten)]
     ram: ram::RunArgs,
 
-    /// The root is a disk that is made once and kept, with a layer in memory over it, and not all of it in memory
+    /// Put the root on a disk that is made once and cached, with a writable layer in memory over it, instead of all in memory
     #[arg(long)]
     disk: bool,
 
-    /// A directory that the program has at GUEST, to read and write, or to read only. Repeatable
+    /// Share a directory of this machine at GUEST, read-write or read-only. Repeatable
     #[arg(long, value_name = "HOST:GUEST[:ro]")]
     mount: Vec<String>,
 
@@ -179,8 +179,8 @@ impl Args {
             return refuse(format!("QEMU's machine for {} has {MEMORY} MiB of memory and one processor", target.name));
         }
         for (is_asked, option, what) in [
-            (self.ram.network, "--network", "network card"),
-            (!self.machine.publish.is_empty(), "--publish", "network card"),
+            (self.ram.network, "--network", "network interface"),
+            (!self.machine.publish.is_empty(), "--publish", "network interface"),
             (self.disk, "--disk", "virtio disk"),
             (!self.mount.is_empty(), "--mount", "PCI bus, so no directory can be shared with it"),
         ] {

@@ -16,7 +16,7 @@ use sources::{
 pub enum Accelerator {
     /// QEMU itself: slow, and works everywhere.
     Tcg,
-    /// The processor, through /dev/kvm. Where that is there and does not work, guests hang.
+    /// The processor, through /dev/kvm. Where that exists but does not work, guests hang.
     Kvm,
 }
 
