@@ -57,7 +57,7 @@ if [ ${#missing[@]} -gt 0 ] || { [ $qemu = no ] && [ $boots = yes ]; }; then
 		exit 1
 	fi
 	export DEBIAN_FRONTEND=noninteractive
-	apt-get update -q >/dev/null || echo "test.sh: apt-get update failed; going on with the lists that are there" >&2
+	apt-get update -q >/dev/null || echo "test.sh: apt-get update failed; continuing with the existing lists" >&2
 	# docker-registry is a service as well; only the program is wanted (Debian policy 9.3.3: 101 is "do not").
 	policy=/usr/sbin/policy-rc.d
 	if [ -e $policy ]; then policy=; else printf '#!/bin/sh\nexit 101\n' >$policy && chmod +x $policy; fi
@@ -122,13 +122,13 @@ if [ $long = yes ]; then
 	prove "Hostile media, real boots" initramfs-overlay hostile_boots HOSTILE_MEDIA=long || status=1
 	prove "Writes of a quiet boot" initramfs-overlay quiet_boot || status=1
 	prove "A bundle without a compiler" initramfs-overlay bundle BUNDLE=long || status=1
-	prove "What distributions boot, unpacked" initramfs-overlay extract EXTRACT=long || status=1
+	prove "Initramfs images of distributions, unpacked" initramfs-overlay extract EXTRACT=long || status=1
 	prove "The commands of the pages, with their boots" initramfs-overlay readme README=long || status=1
-	prove "Commands that are ended" initramfs-overlay interrupted INTERRUPTED=long || status=1
+	prove "Interrupted commands" initramfs-overlay interrupted INTERRUPTED=long || status=1
 	prove "Boots of every target, of every fault and every repair" initramfs-overlay boot BOOT_TARGETS=all BOOT_FAULTS=all BOOT_SCREEN=all BOOT_REPAIRS=all || status=1
 	prove "Kernels with larger pages" initramfs-overlay kernels BOOT_TARGETS=all || status=1
 	prove "The same bytes of every target" initramfs-overlay reproducible BOOT_TARGETS=all || status=1
-	prove "Folders as machines of every target" initramfs-overlay virtiofs BOOT_TARGETS=all || status=1
+	prove "Directories as machines of every target" initramfs-overlay virtiofs BOOT_TARGETS=all || status=1
 	prove "Roots in memory of every target" initramfs-overlay ram BOOT_TARGETS=all || status=1
 	prove "Power cuts on real disks" initramfs-overlay power_cut POWER_CUT=long || status=1
 	say "done"

@@ -128,7 +128,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let boots = boots(args)?;
     let config = boots.config();
     let Some(overlay) = config.mode.overlay() else {
-        return Err(Error::Usage("the command line asks for a root on virtiofs, and that is on no disk".to_owned()));
+        return Err(Error::Usage("the command line asks for a root over virtiofs, which is not on a disk".to_owned()));
     };
     let depth = match (args.check, args.digest) {
         (true, _) => Depth::Content,
@@ -164,7 +164,7 @@ fn draw_disks(args: &Args) -> Result<ExitCode> {
     let disk: Shared = Arc::new(disk);
     let areas = picture::areas_of(&disk, sector);
     if areas.is_empty() {
-        return Err(Error::Usage(format!("--picture: {} has no partitions that are known here", path.display())));
+        return Err(Error::Usage(format!("--picture: {} has no known partitions", path.display())));
     }
     output::print(picture::draw(&shown(path).to_string(), disk.size(), &areas))?;
     Ok(ExitCode::SUCCESS)

@@ -242,7 +242,7 @@ fn check_init(image: &Image, merge: &Merge) -> Result<()> {
         Some(Entry { kind: Kind::File(_), mode, .. }) if mode & 0o111 != 0 => return Ok(()),
         Some(entry) => {
             format!(
-                "its /init is a {} with mode {:04o}, and no program; give one with --own-init FILE",
+                "its /init is a {} with mode {:04o}, not an executable; give one with --own-init FILE",
                 entry.kind.word(),
                 entry.mode
             )

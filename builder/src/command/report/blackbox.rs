@@ -99,7 +99,7 @@ pub fn as_text(found: &BlackBox) -> String {
         if let Some(bad) = content.entries.iter().find(|entry| entry.ended.end != End::Good) {
             if !bad.card.is_empty() {
                 let _ = write!(text, "\nThe card of boot {}:\n{}", bad.sequence, lines(&bad.card));
-                text.push_str(&wrapped("", &format!("A QR code with h={} was this card's.", digest(&bad.card))));
+                text.push_str(&wrapped("", &format!("The QR code of this card has h={}.", digest(&bad.card))));
             }
             let all: Vec<&str> = bad.log.lines().collect();
             let end = all[all.len().saturating_sub(LOG)..].join("\n");
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(value["boots"][0]["report"]["format"], 1);
         let digest = format!("{:08x}", crc32(b" the card\x1b[2J"));
         assert_eq!(value["boots"][0]["card_digest"], digest);
-        assert!(text.contains(&format!("A QR code with h={digest} was this card's.")), "{text}");
+        assert!(text.contains(&format!("The QR code of this card has h={digest}.")), "{text}");
     }
 
     #[test]

@@ -98,8 +98,7 @@ impl Report {
         });
         if let Some(Failure { code, step, next }) = &self.failure {
             let (code, step) = (escape(code.as_bytes()), escape(step.as_bytes()));
-            let next =
-                if next.is_empty() { String::new() } else { format!(" To try next: {}.", escape(next.as_bytes())) };
+            let next = if next.is_empty() { String::new() } else { format!(" Try next: {}.", escape(next.as_bytes())) };
             told.push(format!(
                 "It ended in step {step} with {code}; `initramfs-overlay explain {code}` says more.{next}"
             ));
@@ -115,7 +114,7 @@ impl Report {
             told.push(format!("The system is in memory and runs {program}."));
         }
         match (self.fact("overlay").as_deref(), self.fact("root").as_deref()) {
-            (Some("tmpfs"), _) => told.push("What it writes stays in memory and is gone with the power.".to_owned()),
+            (Some("tmpfs"), _) => told.push("What it writes stays in memory and is lost at power-off.".to_owned()),
             (Some(device), Some("ro")) => {
                 told.push(format!("Its root is read-only; the writable layer is on {device}."))
             }
