@@ -140,7 +140,7 @@ impl Marks {
         found.first()?.parse().ok()
     }
 
-    /// Returns the lines of a group, cut at blanks.
+    /// Returns the lines of a group, split at spaces.
     fn fields(&self, name: &str) -> Vec<Vec<&str>> {
         self.group(name).into_iter().map(|line| line.split(' ').collect()).collect()
     }

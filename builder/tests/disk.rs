@@ -417,7 +417,7 @@ fn init_finds_its_files_on_every_kind_of_vfat() {
         let place = fat::look_up(&mut read, fat::Name::Long(contract::names::PARAMETERS_FILE), MOST).unwrap();
         let start = place.start.unwrap();
         assert_eq!(read(start, parameters.len()).as_deref(), Some(&parameters[..]), "{mib} MiB");
-        assert!(place.is_apart(&(start / 4096 * 4096..start / 4096 * 4096 + 4096)), "{mib} MiB: it can be struck out");
+        assert!(place.is_apart(&(start / 4096 * 4096..start / 4096 * 4096 + 4096)), "{mib} MiB: it can be marked done");
         fs::remove_file(path.join("vfat")).unwrap();
     }
 }

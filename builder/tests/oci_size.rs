@@ -66,7 +66,7 @@ fn an_archive_is_as_small_as_what_the_usual_programs_make() {
     };
     let cpio = theirs("find . | LC_ALL=C sort | cpio -o -H newc --quiet | gzip -9n");
     let tar = theirs("tar --sort=name --owner=0 --group=0 --numeric-owner -c . | gzip -9n");
-    // What is compressed on all processors begins anew every half a mebibyte, which costs some hundred bytes each time: how many, the
+    // What is compressed on all processors starts over every half a mebibyte, which costs some hundred bytes each time: how many, the
     // programs that this machine happens to have decide.
     let beginnings = usize::try_from(ROOT >> 19).unwrap() + 2;
     let most = cpio.min(tar) + beginnings * 500;

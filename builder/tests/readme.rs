@@ -204,7 +204,7 @@ fn help_fits_a_narrow_terminal_and_a_pipe() {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         // Bold and underlined take no columns.
         let text = ["\u{1b}[0m", "\u{1b}[1m", "\u{1b}[4m"].iter().fold(text, |text, code| text.replace(code, ""));
-        // A word that has no blank stays whole.
+        // A word that has no space stays whole.
         text.lines()
             .map(|line| line.trim_end().to_owned())
             .filter(|line| line.chars().count() > 60 && line.trim().contains("  "))

@@ -44,7 +44,7 @@ const CASES: &[Case] = &[
     ("a tag that is not there: the card lists those that are", ends::tag_missing),
     ("an init that is not there: the card", ends::init_missing),
     ("a virtiofsd that dies ends the machine", ends::daemon_dies),
-    ("the time is up", ends::timeout),
+    ("a timeout", ends::timeout),
     ("killed, it leaves nothing behind", ends::killed),
     ("interrupted, it leaves nothing behind", ends::interrupted),
     ("bad input is refused before anything is started", ends::bad_input),

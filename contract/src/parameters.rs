@@ -95,7 +95,7 @@ pub struct FileWords {
 }
 
 /// Reads a file of parameters: ASCII, `#` and what follows it in a line is a comment, the first word is `always` or `once`. None where it has
-/// been struck out, or names no parameter.
+/// been marked done, or names no parameter.
 ///
 /// # Errors
 /// The objection to it, as the end of a sentence that begins with its name.

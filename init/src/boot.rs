@@ -84,7 +84,7 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String], abilities: Abilities)
 enum End {
     /// The machine has become another program, or ends.
     Over,
-    /// The boot begins anew, with parameters that were found on the way.
+    /// The boot starts over, with parameters that were found on the way.
     Anew,
     /// The running system asked for the menu before this root is entered.
     Asked(Root),

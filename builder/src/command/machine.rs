@@ -16,7 +16,7 @@ use crate::{Result, command::choice::choice};
 
 /// Exit status where the machine, not the program in it, failed. As `env` and `docker run` have it.
 pub(super) const FAILED: u8 = 125;
-/// Exit status where the time was up, as `timeout` has it.
+/// Exit status of a timeout, as `timeout` has it.
 const TIMED_OUT: u8 = 124;
 
 /// The options of a machine and of its run.

@@ -20,7 +20,7 @@ fn check_root(lab: &Lab, marks: &Marks) {
     for (place, kind) in [("/dev", "devtmpfs"), ("/proc", "proc"), ("/sys", "sysfs"), ("/run", "tmpfs")] {
         assert_eq!(marks.mount(place).unwrap_or_else(|| panic!("{place} is mounted"))[1], kind);
         let number = marks.mount_number(place).expect("its number");
-        assert!(number < root, "{place} was mounted anew, not moved: mount {number}, root {root}");
+        assert!(number < root, "{place} was mounted again, not moved: mount {number}, root {root}");
     }
     assert!(marks.mount("/run").expect("run")[2].contains("nosuid,nodev"));
     for (layer, kind) in [("img", "ext4"), ("image", "squashfs")] {
@@ -168,7 +168,7 @@ pub fn parameters_on_boot(lab: &Lab) {
     assert_eq!((report["overlay"].as_str(), report["status"].as_str()), (Some("/dev/vda4"), Some("ok")), "{report}");
     let boot = fs::read(cut_out(lab, &disk, "boot")).expect("boot");
     let done = text.replace("once", "done");
-    assert!(boot.windows(done.len()).any(|window| window == done.as_bytes()), "`once` is not struck out");
+    assert!(boot.windows(done.len()).any(|window| window == done.as_bytes()), "`once` is not marked done");
 }
 
 fn find(directory: &std::path::Path, name: &str) -> std::path::PathBuf {

@@ -49,7 +49,7 @@ impl Drop for Mounted {
     }
 }
 
-/// Remounts, mounts anew, writes, renames, links, makes devices, sockets and attributes, and reaches for what lies beside.
+/// Remounts, mounts again, writes, renames, links, makes devices, sockets and attributes, and reaches for what lies beside.
 const ATTACK: &str = r#"
 cp() { cat "$1" > "$2"; busybox chmod 755 "$2"; }
 cp /bin/busybox /tmp/b; b=/tmp/b

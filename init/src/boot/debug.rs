@@ -39,7 +39,7 @@ impl Tries {
     /// Prepares another try with these parameters: nothing is mounted, and nothing known.
     pub fn again(&mut self, context: &mut Context<'_>, words: String) {
         self.words = words;
-        // A file that is for every boot may be another by now; one for this boot is struck out.
+        // A file that is for every boot may have changed by now; one for this boot is marked done.
         if HAS_PARAMETERS && !context.given.is_once {
             context.given = Given::default();
         }

@@ -23,7 +23,7 @@ use super::{
 use crate::{context::Context, error::Result, switch_root};
 use config::Config;
 
-/// Puts the root together at [`contract::names::SYSROOT`]. None where the boot begins anew, with parameters that were found on `boot`.
+/// Puts the root together at [`contract::names::SYSROOT`]. None where the boot starts over, with parameters that were found on `boot`.
 ///
 /// # Errors
 /// The first thing the root cannot do without.

@@ -139,7 +139,7 @@ impl Filesystem for Volume {
     }
 }
 
-/// A file that is opened anew for each read: the library's own files stay in one thread.
+/// A file that is opened again for each read: the library's own files stay in one thread.
 struct Reopened {
     medium: Shared,
     path: String,

@@ -19,7 +19,7 @@ use super::{
 const BUFFER: usize = 1 << 18;
 /// The most of a file that is kept: a boot looks at the headers of programs.
 const CONTENT_MAX: u64 = 64 << 20;
-/// Bytes of fragments that the library keeps before the image is opened anew.
+/// Bytes of fragments that the library keeps before the image is opened again.
 const KEPT: u64 = 64 << 20;
 /// The number of the fragment of a file that has none (kernel, fs/squashfs/squashfs_fs.h, `SQUASHFS_INVALID_FRAG`).
 const NO_FRAGMENT: usize = u32::MAX as usize;

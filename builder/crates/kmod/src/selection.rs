@@ -146,7 +146,7 @@ fn never_loaded<'m>(modules: impl Iterator<Item = &'m Module> + Clone) -> Vec<St
     modules.filter(|module| !loaded.contains(module.name.as_str())).map(|module| module.name.clone()).collect()
 }
 
-/// Returns an alias as the image's index has it: without blanks, which part its fields; a pattern's `?` fits them too. `None` for those
+/// Returns an alias as the image's index has it: without spaces, which separate its fields; a pattern's `?` fits them too. `None` for those
 /// that init never looks for: it asks for filesystems (`fs-…`) and for devices by their modalias (`bus:…`).
 fn index_alias(alias: &str) -> Option<String> {
     let wanted = alias.starts_with("fs-") || (alias.contains(':') && !alias.starts_with("devname:"));

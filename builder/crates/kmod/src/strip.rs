@@ -57,7 +57,7 @@ pub fn strip(mut module: Vec<u8>) -> Result<(Vec<u8>, Removed), String> {
     Ok((module, removed))
 }
 
-/// Writes the module anew without the sections. Sections, symbols and relocations are numbered anew with it, all else is kept.
+/// Rewrites the module without the sections. Sections, symbols and relocations are renumbered, all else is kept.
 fn without_needless_sections(module: &[u8]) -> Result<Vec<u8>, String> {
     let said = |error: object::build::Error| error.to_string();
     let mut builder = Builder::read(module).map_err(said)?;

@@ -59,7 +59,7 @@ pub fn module(architecture: Architecture, modinfo: &str) -> Vec<u8> {
     module.write().unwrap()
 }
 
-/// Returns the `.modinfo` of a module: the fields given, one a word, a name and a vermagic. `+` stands for a blank in a value.
+/// Returns the `.modinfo` of a module: the fields given, one a word, a name and a vermagic. `+` stands for a space in a value.
 pub fn modinfo(name: &str, fields: &str) -> String {
     let mut text = format!("name={name}\0");
     if !fields.contains("vermagic=") {

@@ -179,7 +179,7 @@ fn rank(path: &str) -> usize {
     PRECEDENCE.iter().position(|name| *name == directory).unwrap_or(PRECEDENCE.len())
 }
 
-/// Returns why a module cannot be listed in an image's index, where blanks and commas part the fields.
+/// Returns why a module cannot be listed in an image's index, where spaces and commas separate the fields.
 fn unusable(name: &str, path: &str) -> Option<&'static str> {
     if path.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Some("there is a space in its path, which the list of modules in an image cannot hold");

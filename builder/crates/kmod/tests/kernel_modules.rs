@@ -165,7 +165,7 @@ fn compare(whole: &[u8], stripped: &[u8], name: &str) {
         };
         assert_eq!((sh_type, sh_flags), (other_type, other_flags), "{label}");
         assert_eq!((section.align(), section.address()), (other.align(), other.address()), "{label}");
-        // Tables of symbols, names and relocations are written anew; what they say is compared below.
+        // Tables of symbols, names and relocations are rewritten; what they say is compared below.
         let is_table = [object::elf::SHT_SYMTAB, object::elf::SHT_STRTAB, object::elf::SHT_REL, object::elf::SHT_RELA];
         if !is_table.contains(&sh_type) {
             assert_eq!(section.size(), other.size(), "{label}");

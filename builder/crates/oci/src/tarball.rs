@@ -429,9 +429,9 @@ fn pax_records(mut bytes: &[u8]) -> Outcome<Vec<(Vec<u8>, Vec<u8>)>> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         let record = || {
-            let blank = bytes.iter().position(|byte| *byte == b' ')?;
-            let length: usize = str::from_utf8(bytes.get(..blank)?).ok()?.parse().ok()?;
-            let body = bytes.get(blank + 1..length)?.strip_suffix(b"\n")?;
+            let space = bytes.iter().position(|byte| *byte == b' ')?;
+            let length: usize = str::from_utf8(bytes.get(..space)?).ok()?.parse().ok()?;
+            let body = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
             let equals = body.iter().position(|byte| *byte == b'=')?;
             Some((body.get(..equals)?.to_vec(), body.get(equals + 1..)?.to_vec(), bytes.get(length..)?))
         };

@@ -248,7 +248,7 @@ impl<'a> Toolchain<'a> {
         command
     }
 
-    /// Returns rustc's flags, separated as cargo wants it, so that a directory with a blank in its name works.
+    /// Returns rustc's flags, separated as cargo wants it, so that a directory with a space in its name works.
     fn rustflags(&self, target: &Target, sysroot: &Path, registries: &[PathBuf], output: &Path) -> OsString {
         let remapped = self.remapped(sysroot, registries, output);
         let mut flags = OsString::from(RUSTFLAGS.join("\x1f"));

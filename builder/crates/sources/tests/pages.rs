@@ -55,10 +55,7 @@ fn pages_show_the_targets_as_they_are_defined() {
         if env::var_os("REWRITE_PAGES").is_some() {
             fs::write(&path, &wanted).unwrap();
         } else {
-            assert!(
-                text == wanted,
-                "{page}: {name} is not as targets/ has it; REWRITE_PAGES=1 writes it anew:\n{table}"
-            );
+            assert!(text == wanted, "{page}: {name} is not as targets/ has it; REWRITE_PAGES=1 rewrites it:\n{table}");
         }
     }
 }

@@ -94,7 +94,7 @@ fn flags(options: &str) -> MountFlags {
     })
 }
 
-/// Reads a name of the list: blanks and backslashes are octal there.
+/// Reads a name of the list: spaces and backslashes are octal there.
 fn unescape(name: &str) -> String {
     let mut out = Vec::new();
     let mut rest = name.as_bytes();

@@ -20,7 +20,7 @@ use crate::{
 /// The kernel writes whole pages: a write takes along what surrounds it.
 const PAGE: u64 = 4096;
 
-/// Reads the parameters on `boot`, once in a boot. Returns true where there are some: the boot begins anew with them. `found` are the
+/// Reads the parameters on `boot`, once in a boot. Returns true where there are some: the boot starts over with them. `found` are the
 /// partitions, none where one is missing: what the file says may name it otherwise. Nothing is waited for.
 pub fn read(context: &mut Context<'_>, config: &Config, found: Option<&Found>) -> bool {
     if !HAS_PARAMETERS || !context.config.parameters || !context.given.words.is_empty() {
@@ -60,7 +60,7 @@ pub fn read(context: &mut Context<'_>, config: &Config, found: Option<&Found>) -
     }
 }
 
-/// Returns the parameters in the file. Those for one boot are struck out first: a boot that failed would else begin with them again and
+/// Returns the parameters in the file. Those for one boot are marked done first: a boot that failed would else begin with them again and
 /// again.
 fn obey(kernel: &mut dyn Machine, device: &str, place: &Place) -> Result<Option<FileWords>, &'static str> {
     const UNREADABLE: &str = "cannot be read";
@@ -73,14 +73,14 @@ fn obey(kernel: &mut dyn Machine, device: &str, place: &Place) -> Result<Option<
     let found = parameters::read_file(&bytes)?;
     if let Some(once) = found.as_ref().and_then(|found| found.once) {
         let at = start.saturating_add(u64::try_from(once).map_err(|_| UNREADABLE)?);
-        strike_out(kernel, device, place, at)?;
+        mark_done(kernel, device, place, at)?;
     }
     Ok(found)
 }
 
 /// Overwrites the first word on the device. Neither the tables of the filesystem nor its root directory are written, nor is what surrounds
 /// them. An error where the word did not change: a worn SD card takes a write and forgets it.
-fn strike_out(kernel: &mut dyn Machine, device: &str, place: &Place, at: u64) -> Result<(), &'static str> {
+fn mark_done(kernel: &mut dyn Machine, device: &str, place: &Place, at: u64) -> Result<(), &'static str> {
     const FAILED: &str = "is for one boot and cannot be marked done";
     let first = at.saturating_sub(at % PAGE);
     let last = at.saturating_add(u64::try_from(DONE.len()).unwrap_or(PAGE));

@@ -194,7 +194,7 @@ fn refuse(context: &mut Context<'_>, delivered: &str, reason: &str) {
 }
 
 /// Returns what is to be remembered of a delivered image; none where it cannot be read. What is no image, or larger than all of `img`, has
-/// no digest and no size: it is told anew from its first bytes, and a file of terabytes, all of them holes, must not be read.
+/// no digest and no size: it is told again from its first bytes, and a file of terabytes, all of them holes, must not be read.
 fn entry_of(context: &mut Context<'_>, delivered: &str, verdict: Verdict, reason: &str) -> Option<Entry> {
     let kernel = &mut *context.kernel;
     let most = kernel.space(names::IMG_DIR).ok()?.total;

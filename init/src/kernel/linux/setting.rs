@@ -43,7 +43,7 @@ fn become_program(program: &Program, setting: &Setting, terminal: &str) -> io::R
     let _ = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) };
     let identity = &setting.identity;
     let (user, group) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    // So that it can open /dev/stdout anew, as many do. The console may be on a filesystem that has no owners.
+    // So that it can open /dev/stdout again, as many do. The console may be on a filesystem that has no owners.
     let _ = fchown(io::stdin(), Some(user), None);
     chdir(setting.directory.as_str())?;
     let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();

@@ -13,7 +13,7 @@ pub enum Call {
     Change,
     /// Something is flushed.
     Flush,
-    /// A filesystem is mounted, or mounted anew.
+    /// A filesystem is mounted or remounted.
     Mount,
     /// A mount is undone.
     Unmount,

@@ -287,7 +287,7 @@ fn names_and_links_of_other_tools() {
         entry(b"./d", file, 1, 7, b"d"),
         // dracut's name, filled up with NUL bytes.
         entry(b"./e\0\0\0\0", file, 1, 9, b"e"),
-        // Numbers begin anew in every archive.
+        // Numbers start over in every archive.
         trailer(),
         entry(b"f", file, 2, 7, b"f"),
         trailer(),

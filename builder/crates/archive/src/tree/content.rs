@@ -1,4 +1,4 @@
-//! The source of a file's bytes until an archive is written, and the only access to them. A file of the host is read anew
+//! The source of a file's bytes until an archive is written, and the only access to them. A file of the host is read again
 //! each time and never held in memory; each read fails if its size is no longer the recorded one.
 
 use std::{

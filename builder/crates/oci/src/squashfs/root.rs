@@ -68,7 +68,7 @@ fn read<T: FromBytes + KnownLayout + Immutable + Unaligned>(bytes: &[u8], at: us
     found.map(|(structure, _)| structure).ok_or_else(odd)
 }
 
-/// Makes everything from the root's metadata block on anew. `tail` is what is there, which begins at `start` in the file.
+/// Rewrites everything from the root's metadata block on. `tail` is what is there, which begins at `start` in the file.
 fn rewritten(
     superblock: &mut Superblock,
     start: u64,

@@ -64,7 +64,7 @@ impl Header {
     /// A wrong checksum, or an unknown format.
     pub(super) fn parse(block: [u8; BLOCK]) -> Result<Self, String> {
         let mut header = Self { block, format: Format::V7 };
-        // The sum of all bytes with blanks in the place of the sum itself (POSIX, pax, ustar interchange format). Old programs added
+        // The sum of all bytes with spaces in the place of the sum itself (POSIX, pax, ustar interchange format). Old programs added
         // signed bytes, and every reader takes both.
         let blanked = || {
             let (start, length) = CHECKSUM;
@@ -228,7 +228,7 @@ pub(super) fn text(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// Reads a numeric field: octal digits between blanks or NULs, nothing at all, which is zero, or GNU's and star's base 256 in two's
+/// Reads a numeric field: octal digits between spaces or NULs, nothing at all, which is zero, or GNU's and star's base 256 in two's
 /// complement.
 fn number(field: &[u8]) -> Option<i64> {
     let first = *field.first()?;

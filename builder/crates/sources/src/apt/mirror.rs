@@ -28,7 +28,7 @@ fn line(line: &str) -> Option<Mirror> {
 }
 
 fn stanza(text: &str) -> Vec<Mirror> {
-    // A continuation line begins with a blank, a comment with `#`.
+    // A continuation line begins with a space, a comment with `#`.
     let mut fields: Vec<(String, String)> = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         match line.split_once(':') {

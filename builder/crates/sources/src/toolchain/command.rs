@@ -59,7 +59,7 @@ impl Toolchain<'_> {
             }
         }
         build.env("CARGO_ENCODED_RUSTFLAGS", flags).env(VARIABLE, "1");
-        // The crate cc splits them at blanks, else; a directory may have one in its name.
+        // The crate cc splits them at spaces otherwise; a directory may have one in its name.
         build.env(format!("CFLAGS_{}", target.triple.replace('-', "_")), c_flags).env("CC_SHELL_ESCAPED_FLAGS", "1");
         build.env("CARGO_ZIGBUILD_ZIG_PATH", &tools.zig).env("CARGO_ZIGBUILD_CACHE_DIR", self.cache.room("zigbuild")?);
         environment::keep_zig_in(&mut build, self.cache)?;

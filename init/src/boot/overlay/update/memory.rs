@@ -35,7 +35,7 @@ pub enum Verdict {
     Unusable,
     /// It could not be installed as things were: a signature is missing, there is no room.
     Refused,
-    /// It was installed, never said that it was well, and the image before it was put back.
+    /// It was installed, was never marked good, and the image before it was put back.
     PutBack,
 }
 
@@ -92,7 +92,7 @@ impl fmt::Display for Entry {
 
 /// Reads all that is remembered, the oldest first.
 pub fn read(kernel: &mut dyn Machine, directory: &str) -> Vec<Entry> {
-    // One that cannot be read is written anew, and costs a second look at what lies on a medium.
+    // One that cannot be read is rewritten, and costs a second look at what lies on a medium.
     let text = media::read_text(kernel, &format!("{directory}/{}", names::UPDATES), LIMIT).ok().flatten();
     text.unwrap_or_default().lines().filter_map(Entry::parse).collect()
 }
