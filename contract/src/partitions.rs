@@ -104,16 +104,16 @@ impl Fault {
                 "rewrite the disk",
             ),
             Self::BackupOnly => (
-                "its partition table is damaged, and the backup at the end of the disk is whole",
+                "its partition table is damaged, but the backup at the end of the disk is whole",
                 "the kernel parameter `gpt` boots with the backup; gdisk (w) restores the table from it",
             ),
             Self::Unprotected => (
-                "its first sector was overwritten, and the partition table (GPT) behind it is whole",
+                "its first sector was overwritten, but the partition table (GPT) behind it is whole",
                 "the kernel parameter `gpt` boots with it; gdisk (w) restores the first sector",
             ),
             Self::Short { .. } => (
                 "its partition table is for a larger disk",
-                "the copy was cut short, or the disk is too small: write the whole image to a disk that holds it",
+                "the copy was truncated, or the disk is too small: write the whole image to a disk that holds it",
             ),
             Self::Sector { .. } => (
                 "its partition table is for a disk with sectors of another size",

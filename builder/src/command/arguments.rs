@@ -101,7 +101,7 @@ impl Arguments {
                 };
                 if let Some(directory) = other.packed.as_ref().filter(|directory| place.starts_with(directory)) {
                     return Some(format!(
-                        "{} {name}: it lies in {}, of which {} takes all; name a file outside of it",
+                        "{} {name}: it is in {}, which {} includes whole; name a file outside of it",
                         shown(given),
                         escape(directory.as_os_str().as_encoded_bytes()),
                         shown(other)
@@ -264,9 +264,9 @@ mod tests {
             (vec!["oci", &image, "--squashfs", &out, "-o", "/dev/null"], None),
             (vec!["oci", "x", "--squashfs", "/dev/null", "-o", "/dev/null"], None),
             (vec!["oci", &image, "--erofs", &out], None),
-            (vec!["oci", &root, "--erofs", &inside], Some("of which the argument takes all")),
-            (vec!["oci", &image, "--inject", &inject, "--erofs", &inside], Some("of which --inject takes all")),
-            (vec!["disk", "--root", &directory, &inside], Some("of which --root takes all")),
+            (vec!["oci", &root, "--erofs", &inside], Some("which the argument includes whole")),
+            (vec!["oci", &image, "--inject", &inject, "--erofs", &inside], Some("which --inject includes whole")),
+            (vec!["disk", "--root", &directory, &inside], Some("which --root includes whole")),
             (vec!["oci", &root, "--exclude", "out", "--erofs", &inside], None),
             (vec!["oci", &layout, "--erofs", &inside], None),
             (vec!["oci", &root, "--erofs", "/dev/null"], None),

@@ -147,7 +147,7 @@ pub fn persistent_init(lab: &Lab) {
     let words = [
         "/sbin/init comes from persistent/ on /dev/vda4, or is hidden by it; the image has a good one",
         "it is empty",
-        "try next  boot with rd.persistent=no, then take what replaces it out of persistent/ on /dev/vda4",
+        "try next  boot with rd.persistent=no, then remove what replaces it from persistent/ on /dev/vda4",
     ];
     card(lab, &lab.machine(&initrd, &[&disk], ""), "init-unusable", &words);
     let marks = lab.boot(&initrd, &disk, "rd.persistent=no");

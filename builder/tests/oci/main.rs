@@ -209,7 +209,7 @@ fn what_cannot_be_leaves_no_file() {
     assert!(said.contains("layer 1 (sha256:") && said.contains("it is damaged"), "{said}");
 
     let (_, said) = build(&image("other", &[(lower.0.clone(), b"else".to_vec())]), &[]);
-    assert!(said.contains("it unpacks to sha256:") && said.contains("config wants sha256:"), "{said}");
+    assert!(said.contains("it unpacks to sha256:") && said.contains("config expects sha256:"), "{said}");
 
     // 64 MiB of nothing in a few kilobytes.
     let bomb = layer(&[("zeros", FILE, &vec![0; 64 << 20], 0o644)]);

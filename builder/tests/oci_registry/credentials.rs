@@ -134,7 +134,7 @@ fn an_identity_token_is_changed_for_a_token() {
     assert_eq!(tokens.requests().len(), 1);
     keep("old");
     let said = place.fail(&name, &[]);
-    assert!(said.contains("refuses the identity token that is kept for it; log in again"), "{said}");
+    assert!(said.contains("refuses the stored identity token; log in again"), "{said}");
     assert!(!said.contains("old"), "{said}");
 
     // Helpers hand one out under the name <token>. It goes nowhere else, whatever the server of tokens says.
@@ -149,7 +149,7 @@ fn an_identity_token_is_changed_for_a_token() {
     let output = place.command(&format!("{}/image", server.address), &[]).env("PATH", &path).output().unwrap();
     let said = errors(&output);
     assert!(
-        !output.status.success() && said.contains("no token for the identity token") && said.contains("307"),
+        !output.status.success() && said.contains("no token for the stored identity token") && said.contains("307"),
         "{said}"
     );
     assert!(foreign.requests().is_empty());
@@ -158,7 +158,7 @@ fn an_identity_token_is_changed_for_a_token() {
     let server = Server::start(|_| Answer::new(401, "").with("WWW-Authenticate", "Basic realm=\"x\""));
     let output = place.command(&format!("{}/image", server.address), &[]).env("PATH", &path).output().unwrap();
     let said = errors(&output);
-    assert!(said.contains("what is kept for it is an identity token"), "{said}");
+    assert!(said.contains("the stored credential is an identity token"), "{said}");
     assert!(server.requests().iter().all(|request| request.authorization.is_none()));
 }
 

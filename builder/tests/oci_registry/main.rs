@@ -106,7 +106,7 @@ fn a_real_registry_gives_what_a_layout_gives() {
     let mut bytes = fs::read(&kept).unwrap();
     bytes[1000] ^= 1;
     fs::write(&kept, bytes).unwrap();
-    assert!(place.fail(&by_digest, &[]).contains("taken out of the cache"));
+    assert!(place.fail(&by_digest, &[]).contains("removed from the cache"));
     assert!(!place.is_kept(&layer) && place.fail(&by_digest, &[]).contains("cannot fetch anything"));
 }
 

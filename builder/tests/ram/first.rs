@@ -40,7 +40,7 @@ pub fn busybox(lab: &Lab) {
     // And when that ends, the kernel does.
     let ended = lab.run(&image, &["--pid1", "real", "--entrypoint", "/bin/true"], &[]);
     ended.expect(255);
-    assert!(ended.errors.contains("the kernel panicked: the image's process 1 ended"), "{}", ended.errors);
+    assert!(ended.errors.contains("the kernel panicked: the image's process 1 exited"), "{}", ended.errors);
 }
 
 /// A root of Debian's with systemd, which is process 1 of the machine, boots to the state `running`, and its power-off is the end.

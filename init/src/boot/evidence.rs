@@ -206,7 +206,7 @@ fn look_for_persistent(card: &mut Card, error: &Error, context: &mut Context<'_>
     let line =
         [&context.config.init, " comes from persistent/ on ", device, ", or is hidden by it; the image has a good one"];
     card.seen.insert(0, line.concat());
-    card.next = ["boot with rd.persistent=no, then take what replaces it out of persistent/ on ", device].concat();
+    card.next = ["boot with rd.persistent=no, then remove what replaces it from persistent/ on ", device].concat();
 }
 
 /// Tells write protection, of a switch or of a card that is worn out, from a damaged filesystem.

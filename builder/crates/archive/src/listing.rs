@@ -289,7 +289,7 @@ impl Reading {
                 return Ok(end);
             }
             if head == OLD_MAGIC {
-                let what = "an entry in cpio's old portable format: the kernel takes only `newc` (`cpio -H newc`)";
+                let what = "an entry in cpio's old portable format: the kernel reads only `newc` (`cpio -H newc`)";
                 return Err(Fault { at, what: what.to_owned() });
             }
             if !at.is_multiple_of(4) {

@@ -218,7 +218,7 @@ pub fn packing_arguments(packing: &Packing) -> Result<Vec<String>> {
         (Format::Erofs, Some(other)) => {
             let name = other.name();
             return Err(Error::Usage(format!(
-                "EROFS has no {name} compression here: take `--image-compress lz4` or `none`, or `--image-format squashfs`"
+                "EROFS has no {name} compression here: use `--image-compress lz4` or `none`, or `--image-format squashfs`"
             )));
         }
     };

@@ -34,7 +34,7 @@ pub enum Error {
         built_in_known: bool,
     },
     /// A directory does not hold the modules of one kernel.
-    #[error("cannot take kernel modules from {}: {reason}", shown(path))]
+    #[error("cannot use kernel modules from {}: {reason}", shown(path))]
     ModuleTree {
         /// The directory.
         path: PathBuf,
@@ -86,7 +86,7 @@ pub enum Error {
     },
     /// Modules of two kernels were to go into one image.
     #[error(
-        "the modules are for two kernels: {} is for \"{first_vermagic}\", {} for \"{second_vermagic}\". A kernel takes only its own",
+        "the modules are for two kernels: {} is for \"{first_vermagic}\", {} for \"{second_vermagic}\". A kernel loads only its own",
         shown(first),
         shown(second)
     )]
@@ -114,7 +114,7 @@ pub enum Error {
     },
     /// Signatures cannot be taken off modules for a kernel that asks for them.
     #[error(
-        "--strip-modules takes the signatures off the modules, and {enforced_by} makes the kernel refuse modules without one. Leave one of the two out"
+        "--strip-modules removes the signatures of the modules, but {enforced_by} makes the kernel refuse unsigned modules. Leave out one of the two"
     )]
     SignaturesEnforced {
         /// The parameter or the configuration that does.

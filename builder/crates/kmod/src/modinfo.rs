@@ -92,7 +92,7 @@ pub fn read<'data, R: ReadRef<'data>>(data: R) -> Result<ModInfo, String> {
     .and_then(|(content, machine)| {
         let info = ModInfo { machine: Some(machine), ..ModInfo::parse(content) };
         if info.kernel().is_empty() {
-            return Err("its .modinfo has no vermagic, so the kernel would not take it".into());
+            return Err("its .modinfo has no vermagic, so the kernel would refuse it".into());
         }
         Ok(info)
     })

@@ -71,7 +71,7 @@ impl fmt::Display for Note {
                 write!(f, "{module} would like {need} before it, but {need} itself needs {module}; it comes after it.")
             }
             Self::HiddenAdded { module, need, source } => {
-                write!(f, "{need} goes in because {module} needs it without saying so ({source}).")
+                write!(f, "{need} is added because {module} needs it without declaring it ({source}).")
             }
             Self::HiddenAbsent { module, need, source } => {
                 write!(
@@ -87,7 +87,7 @@ impl fmt::Display for Note {
                 )
             }
             Self::Shadowed { name, kept, passed_over } => {
-                write!(f, "{name} is there twice: {kept} is taken, {passed_over} is not.")
+                write!(f, "{name} exists twice: {kept} is used, {passed_over} is not.")
             }
         }
     }

@@ -57,7 +57,7 @@ impl<'a> Located<'a> {
             let advice = match (&self.image.remote, &self.layer.blob.digest) {
                 (Some(remote), Some(digest)) => {
                     remote.forget(digest)?;
-                    "it was taken out of the cache: run the command again"
+                    "it was removed from the cache: run the command again"
                 }
                 _ => "fetch the image again",
             };
@@ -103,7 +103,7 @@ impl<'a> Located<'a> {
         match plain.difference() {
             None => Ok(number),
             Some((wanted, seen)) => {
-                Err(self.error(b"", format!("it unpacks to {seen}, and the image's config wants {wanted}")))
+                Err(self.error(b"", format!("it unpacks to {seen}, but the image's config expects {wanted}")))
             }
         }
     }

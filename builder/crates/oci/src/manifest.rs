@@ -174,9 +174,8 @@ impl Search<'_> {
         };
         let digest = &descriptor.digest;
         if parsed.fs_layers.is_some() || parsed.schema_version == 1 {
-            return self.refuse(format!(
-                "its manifest {digest} is of Docker's schema 1, which nobody writes any more; push it again"
-            ));
+            return self
+                .refuse(format!("its manifest {digest} is of Docker's schema 1, which is obsolete; push it again"));
         }
         // Image specification, manifest.md: what can be read as both is an attack.
         if parsed.manifests.is_some() && (parsed.config.is_some() || parsed.layers.is_some()) {

@@ -221,7 +221,7 @@ impl Merge {
                 && let Ok(parent) = self.resolve(parents)
                 && matches!(self.tree.get(join(&parent, last)).map(|entry| &entry.kind), Some(Kind::Symlink(_)))
             {
-                return Err("its path has a `..` behind a symbolic link, which programs read differently".to_owned());
+                return Err("its path has a `..` after a symbolic link, which programs read differently".to_owned());
             }
             step(&mut names, part)?;
         }

@@ -11,4 +11,4 @@ pub enum Substitute {
 }
 
 /// The end of an error's remedy where [`Substitute::Refuse`] is all that keeps another version out.
-pub(crate) const HINT: &str = "; or take another version than the pinned one with --allow-substitute";
+pub(crate) const HINT: &str = "; or allow another version than the pinned one with --allow-substitute";

@@ -102,5 +102,5 @@ fn tie(parent: u32, signal: Signal, program: &OsStr) -> Result<()> {
     if getppid().is_some_and(|pid| Some(pid) == i32::try_from(parent).ok().and_then(Pid::from_raw)) {
         return Ok(());
     }
-    Err(std::io::Error::other("the command that wanted it has ended")).at("start", program)
+    Err(std::io::Error::other("the command that started it has exited")).at("start", program)
 }

@@ -140,8 +140,8 @@ pub fn check(root: &Path, init: &str, access: RootAccess, shares: &[Share]) -> R
             ["dev", "proc", "run", "sys"].into_iter().filter(|name| !root.join(name).is_dir()).collect();
         if !absent.is_empty() {
             return Err(Error::Usage(format!(
-                "{shown} has no directory {}, which a root that is read-only must have: make it, or take --overlay (what is written \
-                 is forgotten) or --write",
+                "{shown} has no directory {}, which a root that is read-only must have: make it, or use --overlay (what is written \
+                 is lost) or --write",
                 absent.join(", ")
             )));
         }
@@ -200,7 +200,7 @@ pub fn check_shares(shares: &[Share]) -> Result<()> {
         let option = if share.read_only { "--share-ro" } else { "--share" };
         crate::share::check_tag(option, &share.tag)?;
         if share.tag == ROOT_TAG {
-            return Err(Error::Usage(format!("{option} {ROOT_TAG}: this is the tag of the root; take another one")));
+            return Err(Error::Usage(format!("{option} {ROOT_TAG}: this is the tag of the root; use another one")));
         }
         if shares[..place].iter().any(|other| other.tag == share.tag) {
             return Err(Error::Usage(format!(

@@ -43,7 +43,7 @@ pub(super) fn asks_for_menu(first: Option<&str>, last: Option<&str>) -> bool {
 pub(super) fn support_url(text: &str) -> std::result::Result<String, String> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) || text.contains(['?', '#']) {
         return Err(
-            "expected an address of visible ASCII characters without `?` and `#`: the query comes behind it".into()
+            "expected an address of visible ASCII characters without `?` and `#`: the query is appended to it".into()
         );
     }
     if text.len() > card::SUPPORT_URL {

@@ -138,7 +138,7 @@ impl<'a> Programs<'a> {
             Self::Given(program) if demands.trust && !has(&program.path, names::OLD_SIGNATURE)? => {
                 let path = program.path.display();
                 return Err(Error::Usage(format!(
-                    "--init-program {path} takes any image, and --trust asks for signed ones only; give an init that was built with the \
+                    "--init-program {path} boots any image, but --trust asks for signed ones only; give an init that was built with the \
                      feature `trust`, or let it be compiled"
                 )));
             }

@@ -263,7 +263,7 @@ fn ended_with_machine(process: Process, outcome: &Outcome, console: &str) -> Opt
         End::Panicked => Judged {
             status: 255,
             name: "panicked",
-            reason: Some("the kernel panicked: the image's process 1 ended".to_owned()),
+            reason: Some("the kernel panicked: the image's process 1 exited".to_owned()),
         },
         _ => Judged { status: 0, name: "exited", reason: None },
     })

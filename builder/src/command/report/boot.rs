@@ -100,7 +100,7 @@ impl Report {
             let (code, step) = (escape(code.as_bytes()), escape(step.as_bytes()));
             let next = if next.is_empty() { String::new() } else { format!(" Try next: {}.", escape(next.as_bytes())) };
             told.push(format!(
-                "It ended in step {step} with {code}; `initramfs-overlay explain {code}` says more.{next}"
+                "It failed in step {step} with {code}; `initramfs-overlay explain {code}` says more.{next}"
             ));
         }
         if let (Some(image), Some(img)) = (self.fact("image"), self.fact("img")) {

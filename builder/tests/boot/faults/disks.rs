@@ -96,7 +96,7 @@ pub fn table_cut(lab: &Lab) {
     let size = file.metadata().expect("its size").len();
     file.set_len(size / 2).expect("a smaller disk");
     let words =
-        ["its partition table is for a larger disk", "try next  the copy was cut short, or the disk is too small"];
+        ["its partition table is for a larger disk", "try next  the copy was truncated, or the disk is too small"];
     card(lab, &lab.machine(&lab.initrd(""), &[&disk], "rd.timeout=1s"), "img-missing", &words);
 }
 

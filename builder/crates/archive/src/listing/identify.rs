@@ -15,7 +15,7 @@ pub fn identify(zeros: u64, head: &[u8]) -> String {
     let head = [&vec![0; zeros], head].concat();
     let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|rest| rest.starts_with(magic));
     let what = if at(0, b"070707") || at(0, b"\xc7\x71") || at(0, b"\x71\xc7") {
-        "it is a cpio archive in an old format, and the kernel takes only `newc` (`cpio -H newc`)"
+        "it is a cpio archive in an old format, and the kernel reads only `newc` (`cpio -H newc`)"
     } else if at(0, b"\x7fELF") {
         "it is an ELF program"
     } else if at(0x202, b"HdrS") {

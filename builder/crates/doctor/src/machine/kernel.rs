@@ -294,10 +294,10 @@ impl Kernel for Machine {
     fn sweep(&mut self, store: &str) -> io::Result<()> {
         let discarded = format!("{store}/{}", names::DISCARDED);
         if self.list(&discarded).is_ok_and(|names| !names.is_empty()) {
-            self.note(&discarded, format!("empty {} behind the boot", shown(&discarded)));
+            self.note(&discarded, format!("empty {} in the background", shown(&discarded)));
         }
         let spare = format!("{store}/{}", names::SPARE);
-        self.note(&spare, format!("make {} behind the boot", shown(&spare)));
+        self.note(&spare, format!("make {} in the background", shown(&spare)));
         Ok(())
     }
 

@@ -289,6 +289,6 @@ fn a_filesystem_brings_the_crypto_of_its_checksums() {
     let found = plan(&catalog, &["btrfs"]).unwrap();
     assert_eq!(needs(&found, "btrfs"), ["raid6_pq", "crc32c_generic", "xxhash_generic", "blake2b_generic"]);
     let news: Vec<String> = found.notes.iter().map(ToString::to_string).collect();
-    assert!(news.len() == 2 && news[0].starts_with("xxhash_generic goes in because btrfs needs it"), "{news:?}");
+    assert!(news.len() == 2 && news[0].starts_with("xxhash_generic is added because btrfs needs it"), "{news:?}");
     assert_eq!(order(&catalog, &["f2fs"]), ["crc32_generic", "f2fs"]);
 }

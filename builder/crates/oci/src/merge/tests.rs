@@ -196,7 +196,7 @@ fn odd_entries_are_errors() {
         (&[("d/.wh.a/x", FILE, "")], "name of a whiteout"),
         (&[("d/.wh..wh.plnk/x", FILE, "")], "name of a whiteout"),
         (&[("h", HARD, ".wh..wh.plnk/1.1")], "which is not there"),
-        (&[("x", LINK, "d/e"), ("f", FILE, ""), ("h", HARD, "x/../f")], "behind a symbolic link"),
+        (&[("x", LINK, "d/e"), ("f", FILE, ""), ("h", HARD, "x/../f")], "after a symbolic link"),
         (&[("l", LINK, ".wh.d"), ("l/x", FILE, "")], "leads to `.wh.d`, the name of a whiteout"),
         (&[("l", LINK, "")], "needs a target"),
         (&[("x", EntryType::new(b'Z'), "")], "type is unknown (`Z`)"),

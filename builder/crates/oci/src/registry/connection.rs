@@ -204,7 +204,7 @@ impl Connection {
         let (realm, service, scope) = match challenge {
             Challenge::Basic if matches!(login, Some(Login::IdentityToken(_))) => {
                 return Err(Failure::from(
-                    "it wants a name and a password, and what is kept for it is an identity token; give --username and \
+                    "it wants a name and a password, but the stored credential is an identity token; give --username and \
                      --password-stdin",
                 ));
             }
@@ -238,12 +238,12 @@ impl Connection {
                 return Err(Failure::from("it refuses that name and password"));
             }
             (400 | 401 | 403, Some(Login::IdentityToken(_))) => {
-                return Err(Failure::from("it refuses the identity token that is kept for it; log in again"));
+                return Err(Failure::from("it refuses the stored identity token; log in again"));
             }
             (status, Some(Login::IdentityToken(_))) => {
                 let said = said(&mut answer);
                 return Err(Failure::from(format!(
-                    "it gave no token for the identity token that is kept for it (HTTP {status}): {said}"
+                    "it gave no token for the stored identity token (HTTP {status}): {said}"
                 )));
             }
             (status, _) => {

@@ -78,7 +78,7 @@ fn entry(bytes: &[u8], name: &Name) -> String {
 
 fn of_file(bytes: &[u8], path: &Path, name: &Name, progress: Progress) -> Result<Option<Login>> {
     let warn = |what: String| {
-        progress.say(format!("warning: {}: {what}; going on without a password", name.registry));
+        progress.say(format!("warning: {}: {what}; continuing without a password", name.registry));
         Ok(None)
     };
     match get_credential_from_reader(bytes, &entry(bytes, name)) {

@@ -33,7 +33,7 @@ impl Name {
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => {
                 let digest = Digest::parse(digest)
-                    .ok_or("what is behind the `@` is not a digest (sha256: and 64 hexadecimal digits)")?;
+                    .ok_or("what follows the `@` is not a digest (sha256: and 64 hexadecimal digits)")?;
                 (rest, Some(digest))
             }
             None => (text, None),

@@ -91,7 +91,7 @@ impl<'a> Patience<'a> {
                 }
                 _ if self.tries > 1 => {
                     format!(
-                        "; tried {} times, and nothing came for {:.1} s (--registry-timeout)",
+                        "; tried {} times, and nothing arrived for {:.1} s (--registry-timeout)",
                         self.tries,
                         waited.as_secs_f32()
                     )

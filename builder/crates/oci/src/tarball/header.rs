@@ -75,7 +75,7 @@ impl Header {
         let unsigned: i64 = blanked().map(i64::from).sum();
         let signed: i64 = blanked().map(|byte| i64::from(byte.cast_signed())).sum();
         if !number(header.field(CHECKSUM)).is_some_and(|sum| sum == unsigned || sum == signed) {
-            return Err("a header behind it has a wrong checksum: the layer is damaged, or no tar archive".to_owned());
+            return Err("a header after it has a wrong checksum: the layer is damaged, or not a tar archive".to_owned());
         }
         header.format = match header.field(MAGIC) {
             [b'u', b's', b't', b'a', b'r', 0, ..] if header.field(STAR_TRAILER) == b"tar\0" => Format::Star,

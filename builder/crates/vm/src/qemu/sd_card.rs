@@ -39,7 +39,7 @@ pub fn check(disk: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Error::Usage(format!(
-        "{} has {size} bytes, and QEMU's SD card wants a power of two: `truncate -s {} {0}` makes it fit, \
+        "{} has {size} bytes, and QEMU's SD card requires a power of two: `truncate -s {} {0}` makes it fit, \
          and without --write a copy is used",
         disk.display(),
         card_size(size)
