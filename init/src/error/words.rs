@@ -158,7 +158,7 @@ impl Error {
             Self::ModuleLoad { path, .. } => (
                 format!("module {path} loaded"),
                 said(),
-                "take the module from the package of the running kernel, whole".into(),
+                "copy the whole module from the running kernel's package".into(),
             ),
             Self::ModuleKernel { path, module, kernel } => (
                 format!("a module for kernel {kernel}"),
@@ -231,7 +231,7 @@ fn io_remedy(number: Option<i32>) -> &'static str {
         Some(ENOMEM | ENOSPC) => "the machine has too little memory: give it more, or make the initramfs smaller",
         Some(EIO) => "a disk or the memory fails: replace the disk, test the memory",
         Some(EMFILE | ENFILE) => "the kernel has too many files open: look for a module that keeps them",
-        _ => "boot the kernel that this initramfs was built for, whole; what it refused is in its log",
+        _ => "boot the kernel that this initramfs was built for; its log says what it refused",
     }
 }
 
