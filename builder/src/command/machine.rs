@@ -267,6 +267,6 @@ mod tests {
         assert_eq!(judged(Outcome::Silent(Some(End::Panicked)), "").1, "panicked");
         assert_eq!(judged(Outcome::Silent(None), "").0, 125);
         let lost = judged(Outcome::ShareLost("a".to_owned(), String::new()), "");
-        assert!(lost.2.contains("virtiofsd for a ended") && lost.0 == 125, "{lost:?}");
+        assert!(lost.2.contains("virtiofsd for a exited") && lost.0 == 125, "{lost:?}");
     }
 }

@@ -330,8 +330,8 @@ mod tests {
             (vec![share("", path, false)], "--share ``: a tag has"),
             (vec![share("rootfs", path, false)], "the tag of the root"),
             (vec![share("a", path, true), share("a", path, false)], "--share a: this tag is given twice"),
-            (vec![share("a", "/no/such", false)], "there is not a directory /no/such"),
-            (vec![share("a", "/dev/null", false)], "there is not a directory /dev/null"),
+            (vec![share("a", "/no/such", false)], "/no/such is not a directory"),
+            (vec![share("a", "/dev/null", false)], "/dev/null is not a directory"),
         ] {
             let error = check_shares(&shares).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
