@@ -27,7 +27,7 @@ pub struct Content {
 }
 
 /// The way out for a file that was written to a disk without being unpacked.
-const UNPACK: Option<&str> = Some("unpack the file that was written there, and write what is in it");
+const UNPACK: Option<&str> = Some("unpack the file that was written there, then write its content");
 
 /// The way out for a virtual machine's disk that was written to a real one.
 const CONVERT: Option<&str> =
@@ -39,24 +39,19 @@ const CONVERT: Option<&str> =
 /// Stratis Software Design, Static Header; Ceph, `src/os/bluestore/bluestore_types.cc`), RFC 1952, RFC 8878, the specification of xz,
 /// APPNOTE of zip, QEMU's `docs/interop/qcow2.txt`, VMDK 5.0, MS-VHDX and `libsparse/sparse_format.h` of Android.
 const MAGICS: [(usize, &[u8], &str, Option<&str>); 13] = [
-    (16_384 + 24, b"version\0", "a member of a ZFS pool", None),
-    (512 + 4, b"!Stra0tis\x86\xff\x02^\x41rh", "a member of a Stratis pool", None),
-    (0, b"bluestore block device\n", "a device of Ceph", None),
+    (16_384 + 24, b"version\0", "a ZFS pool member", None),
+    (512 + 4, b"!Stra0tis\x86\xff\x02^\x41rh", "a Stratis pool member", None),
+    (0, b"bluestore block device\n", "a Ceph device", None),
     (0, b"\x1f\x8b\x08", "a gzip file", UNPACK),
     (0, b"\xfd7zXZ\0", "an xz file", UNPACK),
     (0, b"\x28\xb5\x2f\xfd", "a zstd file", UNPACK),
     (0, b"BZh", "a bzip2 file", UNPACK),
     (0, b"PK\x03\x04", "a zip archive", UNPACK),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", UNPACK),
-    (0, b"QFI\xfb", "a disk image in the format qcow2", CONVERT),
-    (0, b"KDMV", "a disk image in the format VMDK", CONVERT),
-    (0, b"vhdxfile", "a disk image in the format VHDX", CONVERT),
-    (
-        0,
-        b"\x3a\xff\x26\xed",
-        "a sparse image of Android",
-        Some("write it with fastboot, or unpack it (simg2img) first"),
-    ),
+    (0, b"QFI\xfb", "a qcow2 disk image", CONVERT),
+    (0, b"KDMV", "a VMDK disk image", CONVERT),
+    (0, b"vhdxfile", "a VHDX disk image", CONVERT),
+    (0, b"\x3a\xff\x26\xed", "an Android sparse image", Some("write it with fastboot, or unpack it (simg2img) first")),
 ];
 
 /// Tells a content by its first bytes; [`HEAD`] of them are enough.
