@@ -1,5 +1,6 @@
 //! Files on media, whatever stands under their names: small ones are read whole or not at all, written so that a power cut leaves the one
-//! before or the one after, and whatever is in the way is removed. How a path is resolved the kernel module decides.
+//! before or the one after, and whatever is in the way is removed. How a path is resolved the kernel module decides. Errors are the
+//! kernel's.
 
 use std::io;
 
@@ -51,9 +52,6 @@ pub fn replace(kernel: &mut dyn Machine, directory: &str, name: &str, bytes: &[u
 }
 
 /// Removes whatever stands at `path`: a file, a link, a device, a directory with all that is in it. Nothing there is fine.
-///
-/// # Errors
-/// The kernel's.
 pub fn clear(kernel: &mut dyn Machine, path: &str) -> Result<()> {
     match kernel.stat(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -82,9 +80,6 @@ pub fn empty(kernel: &mut dyn Machine, directory: &str) -> Result<usize> {
 }
 
 /// Removes what stands at `path` unless it is a directory, and makes a directory there.
-///
-/// # Errors
-/// The kernel's.
 pub fn make_dir(kernel: &mut dyn Machine, path: &str, mode: u32) -> Result<()> {
     match kernel.stat(path) {
         Ok(stat) if stat.kind == Kind::Directory => return Ok(()),
@@ -96,9 +91,6 @@ pub fn make_dir(kernel: &mut dyn Machine, path: &str, mode: u32) -> Result<()> {
 }
 
 /// Makes a mount writable or read-only.
-///
-/// # Errors
-/// The kernel's.
 pub fn remount(kernel: &mut dyn Machine, target: &str, read_only: bool) -> io::Result<()> {
     let is_partition = target != names::IMAGE_DIR && names::MEDIA.contains(&target);
     let limits = if is_partition { Limits::Medium } else { Limits::None };
@@ -106,17 +98,11 @@ pub fn remount(kernel: &mut dyn Machine, target: &str, read_only: bool) -> io::R
 }
 
 /// Makes a mount writable.
-///
-/// # Errors
-/// The kernel's.
 pub fn make_writable(kernel: &mut dyn Machine, target: &str) -> Result<()> {
     remount(kernel, target, false).at("make writable", target)
 }
 
 /// Makes a mount read-only.
-///
-/// # Errors
-/// The kernel's.
 pub fn make_read_only(kernel: &mut dyn Machine, target: &str) -> Result<()> {
     remount(kernel, target, true).at("make read-only", target)
 }
@@ -163,9 +149,6 @@ pub fn resolve(kernel: &mut dyn Machine, path: &str) -> Result<Resolved> {
 }
 
 /// Removes the image at `path`. If it is a link to a file beside it, that goes as well, unless the image at `kept` is the same file.
-///
-/// # Errors
-/// The kernel's.
 pub fn remove_image(kernel: &mut dyn Machine, path: &str, kept: &str) -> Result<()> {
     let target = match resolve(kernel, path) {
         Ok(Resolved::File(target)) if target != path => Some(target),

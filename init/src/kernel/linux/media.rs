@@ -3,7 +3,7 @@
 //! read. Whoever made the medium may be hostile.
 //!
 //! These are the rules of openat2(2)'s `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV`, walked by hand: kernels before 5.6 are
-//! in use, names lie a few directories deep, and one walk is easier to trust than two.
+//! in use, names lie a few directories deep, and one walk is easier to trust than two. Errors are the kernel's.
 
 use std::{
     fs::File,
@@ -75,17 +75,11 @@ impl<'p> Place<'p> {
     }
 
     /// Asks what the name stands for; a symbolic link stands for itself.
-    ///
-    /// # Errors
-    /// The kernel's.
     pub(super) fn stat(&self) -> nix::Result<FileStat> {
         fstatat(self.directory(), self.name, AtFlags::AT_SYMLINK_NOFOLLOW)
     }
 
     /// Opens the name. On a medium: without following a link, and without waiting for who writes to a FIFO.
-    ///
-    /// # Errors
-    /// The kernel's.
     pub(super) fn open(&self, flags: OFlag, mode: Mode) -> io::Result<File> {
         let confined = if self.is_confined() { OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK } else { OFlag::empty() };
         Ok(openat(self.directory(), self.name, flags | confined | OFlag::O_CLOEXEC, mode)?.into())
@@ -136,17 +130,11 @@ pub(super) fn open(path: &str, flags: OFlag) -> io::Result<File> {
 }
 
 /// Opens a directory to be listed or synced.
-///
-/// # Errors
-/// The kernel's.
 pub(super) fn open_listing(path: &str) -> io::Result<File> {
     Place::of(path)?.open(OFlag::O_RDONLY | OFlag::O_DIRECTORY, Mode::empty())
 }
 
 /// Creates a file that must not exist yet. The black box has the kernel's log in it, which not everybody may read.
-///
-/// # Errors
-/// The kernel's.
 pub(super) fn create(path: &str) -> io::Result<File> {
     let place = Place::of(path)?;
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
@@ -159,9 +147,6 @@ pub(super) fn create(path: &str) -> io::Result<File> {
 
 /// Does what changes names. Where that is refused on a medium, it is tried once more without the attributes that protect files there: a
 /// name of ours must not block the machine for good.
-///
-/// # Errors
-/// The kernel's.
 pub(super) fn change(places: &[&Place<'_>], call: &dyn Fn() -> nix::Result<()>) -> io::Result<()> {
     let outcome = match call() {
         Err(Errno::EPERM) if places.iter().filter(|place| place.unlock()).count() > 0 => call(),
