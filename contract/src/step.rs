@@ -79,9 +79,4 @@ impl Step {
             Self::Run => "run",
         }
     }
-
-    /// Returns the step of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|step| step.name() == name)
-    }
 }
