@@ -138,10 +138,13 @@ pub const MEDIA: [&str; 5] = [IMG_DIR, NEWIMG_DIR, OVERLAY_DIR, BOOT_DIR, IMAGE_
 
 /// Returns the medium below whose mount point `path` lies, and the rest of the path.
 pub fn on_medium(path: &str) -> Option<(&'static str, &str)> {
-    MEDIA.into_iter().find_map(|medium| {
-        let rest = path.strip_prefix(medium)?;
-        (rest.is_empty() || rest.starts_with('/')).then_some((medium, rest))
-    })
+    MEDIA.into_iter().find_map(|medium| Some((medium, below(path, medium)?)))
+}
+
+/// Returns what `path` has behind `directory`: nothing for the directory itself, else a path that begins with a slash. `None` where it lies
+/// elsewhere.
+pub fn below<'p>(path: &'p str, directory: &str) -> Option<&'p str> {
+    path.strip_prefix(directory).filter(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Returns where a file of the image partition is reached during the boot.

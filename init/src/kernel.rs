@@ -171,7 +171,7 @@ pub const MOST_NAMES: usize = 4096;
 /// The most bytes of a file that is read whole: modules, lists.
 const MOST_BYTES: usize = 64 << 20;
 
-/// The machine.
+/// The machine. Errors are the kernel's. A machine without terminals and a watchdog leaves out the methods that ask for them.
 pub trait Kernel {
     /// Returns the time since the kernel started (`CLOCK_BOOTTIME`).
     fn now(&mut self) -> Duration;
@@ -179,64 +179,28 @@ pub trait Kernel {
     fn log(&mut self, level: Level, line: &str);
 
     /// Reads up to `most` bytes of a file from `offset` on.
-    ///
-    /// # Errors
-    /// The kernel's.
     fn read(&mut self, path: &str, offset: u64, most: usize) -> io::Result<Vec<u8>>;
     /// Writes a small file. Not synced. On a medium the file must not exist yet; elsewhere it is replaced.
-    ///
-    /// # Errors
-    /// The kernel's.
     fn write(&mut self, path: &str, bytes: &[u8]) -> io::Result<()>;
     /// Writes to a file or device that is there, at an offset. Not synced.
-    ///
-    /// # Errors
-    /// The kernel's.
     fn write_at(&mut self, path: &str, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Returns the names in a directory, sorted; of a directory on a medium at most [`MOST_NAMES`].
-    ///
-    /// # Errors
-    /// The kernel's.
     fn list(&mut self, path: &str) -> io::Result<Vec<String>>;
     /// Returns the state of a name; a symbolic link is not followed.
-    ///
-    /// # Errors
-    /// The kernel's.
     fn stat(&mut self, path: &str) -> io::Result<Stat>;
     /// Returns the target of a symbolic link.
-    ///
-    /// # Errors
-    /// The kernel's.
     fn read_link(&mut self, path: &str) -> io::Result<String>;
     /// Makes a directory with exactly that mode.
-    ///
-    /// # Errors
-    /// The kernel's.
     fn make_dir(&mut self, path: &str, mode: u32) -> io::Result<()>;
     /// Renames (rename(2)).
-    ///
-    /// # Errors
-    /// The kernel's.
     fn rename(&mut self, from: &str, to: &str) -> io::Result<()>;
     /// Makes a hard link (link(2)).
-    ///
-    /// # Errors
-    /// The kernel's.
     fn link(&mut self, from: &str, to: &str) -> io::Result<()>;
     /// Removes a name: an empty directory for [`Kind::Directory`], anything else otherwise (unlinkat(2)).
-    ///
-    /// # Errors
-    /// The kernel's.
     fn remove(&mut self, path: &str, kind: Kind) -> io::Result<()>;
     /// Flushes a file or directory to disk (fsync(2)).
-    ///
-    /// # Errors
-    /// The kernel's.
     fn sync(&mut self, path: &str) -> io::Result<()>;
     /// Returns how many bytes are free on the filesystem that holds `path`, and whether it can be written to.
-    ///
-    /// # Errors
-    /// The kernel's.
     fn space(&mut self, path: &str) -> io::Result<Space>;
     /// Gives the directory `to` the mode, owner, times and extended attributes of the directory `from`, as overlayfs does when it copies
     /// one up; attributes that `from` lacks are removed.
@@ -246,14 +210,8 @@ pub trait Kernel {
     fn copy_attributes(&mut self, from: &str, to: &str) -> io::Result<()>;
 
     /// Mounts, or changes a mount.
-    ///
-    /// # Errors
-    /// The kernel's.
     fn mount(&mut self, mount: &Mount<'_>) -> io::Result<()>;
     /// Unmounts.
-    ///
-    /// # Errors
-    /// The kernel's.
     fn unmount(&mut self, target: &str) -> io::Result<()>;
 
     /// Loads modules on up to `workers` threads, each after those that it names. `first`: before everything else that wants the processor,
@@ -274,9 +232,6 @@ pub trait Kernel {
 
     /// Starts the process that empties [`names::DISCARDED`](contract::names::DISCARDED) on the writable partition mounted at `store`
     /// and makes [`names::SPARE`](contract::names::SPARE) for the next boot, when nothing else wants the machine.
-    ///
-    /// # Errors
-    /// The kernel's.
     fn sweep(&mut self, store: &str) -> io::Result<()>;
     /// Deletes up to `budget` names below the directory `dir`, which stays. Never leaves its filesystem, never follows a link. The steps of
     /// its pace are names.
@@ -285,26 +240,26 @@ pub trait Kernel {
     /// It cannot be opened.
     fn remove_below(&mut self, dir: &str, budget: usize, pace: Pace<'_>) -> io::Result<Removal>;
     /// Makes the mount at `root` the root of everything and empties the old one.
-    ///
-    /// # Errors
-    /// The kernel's.
     fn enter_root(&mut self, root: &str) -> io::Result<()>;
     /// Becomes another program: console reopened, signals as they were at the start. Comes back only with an error.
     fn exec(&mut self, program: &str, arguments: &[String]) -> io::Error;
     /// Returns the columns and rows of a terminal (tty_ioctl(4), TIOCGWINSZ).
-    ///
-    /// # Errors
-    /// The kernel's.
-    fn window(&mut self, terminal: &str) -> io::Result<(u16, u16)>;
+    fn window(&mut self, _terminal: &str) -> io::Result<(u16, u16)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Waits until `deadline` at most (on the clock of [`Kernel::now`]) for somebody who types on one of the `terminals`, which are the
     /// same at each call. Returns its position among them and the bytes, a key or a few; none where nobody typed.
-    fn typed(&mut self, terminals: &[String], deadline: Duration) -> Option<(usize, Vec<u8>)>;
+    fn typed(&mut self, _terminals: &[String], _deadline: Duration) -> Option<(usize, Vec<u8>)> {
+        None
+    }
     /// Opens the machine's watchdog, which arms it, and asks for that many seconds. It is fed while something takes long and handed over
     /// armed. Returns the seconds that it took.
     ///
     /// # Errors
     /// The kernel's; there is none.
-    fn arm_watchdog(&mut self, seconds: u32) -> io::Result<u32>;
+    fn arm_watchdog(&mut self, _seconds: u32) -> io::Result<u32> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Waits, then ends the machine. Comes back only on a recorder.
     fn power(&mut self, power: Power, after: Duration);
 }

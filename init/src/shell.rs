@@ -82,9 +82,7 @@ fn fields(line: &str) -> Option<Line<'_>> {
 /// Returns the mounts beside those that programs expect, in the order in which they were made.
 fn disks(mounts: &str) -> Vec<Line<'_>> {
     let is_api = |target: &str| {
-        let is_below =
-            |dir: &str| target.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-        target == "/" || ["/dev", "/proc", "/sys", "/run"].into_iter().any(is_below)
+        target == "/" || ["/dev", "/proc", "/sys", "/run"].into_iter().any(|dir| names::below(target, dir).is_some())
     };
     let is_boots = |target: &str| target.starts_with(names::STATE_DIR);
     mounts.lines().filter_map(fields).filter(|(_, target, ..)| is_boots(target) || !is_api(target)).collect()

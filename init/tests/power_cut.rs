@@ -8,8 +8,8 @@ mod model;
 use std::collections::HashSet;
 
 use contract::hex;
-use initramfs_overlay_init::{boot, config::Abilities};
-use model::{BLACKBOX, DIRECTORY, Disks, Fault, Files, IMAGE_SIZE, Model, TREE, WORK, image, sum};
+use initramfs_overlay_init::{boot, config::Abilities, kernel::recorder::Recorder};
+use model::{BLACKBOX, DIRECTORY, Disks, Fault, Files, IMAGE_SIZE, Model, TREE, WORK, image};
 
 const X: &str = "root-squashfs.img";
 const OLD: &str = "root-squashfs-old.img";
@@ -80,7 +80,7 @@ fn text(text: &str) -> Vec<u8> {
 
 fn starts() -> Vec<Start> {
     let (a, b, z) = (|| image('A'), || image('B'), || image('Z'));
-    let digest = |content: &[u8]| text(&format!("{}  {X}\n", hex::encode(&sum(content))));
+    let digest = |content: &[u8]| text(&format!("{}  {X}\n", hex::encode(&Recorder::sum(content, 0))));
     let signed = |mark: char| text(&format!("{mark} by k"));
     let signed_img = |old: bool| {
         let mut files = vec![(X, a()), ("root-squashfs.img.minisig", signed('A'))];
@@ -149,7 +149,7 @@ fn layers(name: &'static str, used: &str, without: &[&str]) -> Start {
 
 /// Returns a line of what is remembered of an image.
 fn memory(mark: char, verdict: &str) -> Vec<u8> {
-    text(&format!("{} {IMAGE_SIZE} {verdict} 6.1.0 {X}\n", hex::encode(&sum(&image(mark)))))
+    text(&format!("{} {IMAGE_SIZE} {verdict} 6.1.0 {X}\n", hex::encode(&Recorder::sum(&image(mark), 0))))
 }
 
 /// The outcomes from one start.
@@ -210,7 +210,7 @@ fn explore(start: &Start, forgets: Fault) -> Seen {
         };
         let on_newimg = here(newimg, &[X, SCRIPT], &b);
         let put_back = start.tries > 0 && here(img, &[REJECTED, OLD], &b);
-        let digest = hex::encode(&sum(&b));
+        let digest = hex::encode(&Recorder::sum(&b, 0));
         let is_remembered =
             |files: &Files| files.content(UPDATES).is_some_and(|text| String::from_utf8_lossy(text).contains(&digest));
         let is_known = is_remembered(&disks[0]) || is_remembered(&disks[2]);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{Event, Power, Sources};
-use contract::{Digest, errno::ENOSPC, tag::Volume};
+use contract::{Digest, errno::ENOSPC, names, tag::Volume};
 
 mod disks;
 mod faults;
@@ -177,21 +177,11 @@ impl Recorder {
 
     /// Returns the mount that holds `path`, `None` for the initramfs, and the path in it.
     fn locate(&self, path: &str) -> (Option<usize>, String) {
-        let best = self
-            .state
-            .mounts
-            .iter()
-            .enumerate()
-            .filter(|(_, (target, _, _))| {
-                path.strip_prefix(target.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
-            .max_by_key(|(place, (target, _, _))| (target.len(), *place));
-        match best {
-            Some((place, (target, _, _))) => {
-                (Some(place), path.strip_prefix(target.as_str()).unwrap_or("").trim_matches('/').into())
-            }
-            None => (None, path.trim_matches('/').into()),
-        }
+        let mounts = self.state.mounts.iter().enumerate();
+        let holding =
+            mounts.filter_map(|(place, (target, ..))| Some((target.len(), place, names::below(path, target)?)));
+        let (place, inner) = holding.max().map_or((None, path), |(_, place, inner)| (Some(place), inner));
+        (place, inner.trim_matches('/').into())
     }
 
     /// Returns the list of mounts, as the kernel gives it (proc(5), `/proc/pid/mounts`).
@@ -342,16 +332,11 @@ impl Recorder {
     }
 
     /// Returns a stand-in for SHA-256: equal content, equal digest; nothing here depends on its strength.
-    fn sum(content: &[u8], size: u64) -> Digest {
-        let mut sum = 0xcbf2_9ce4_8422_2325_u64 ^ size;
-        for byte in content {
-            sum = (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        let mut digest = Digest::default();
-        for (cell, byte) in digest.iter_mut().zip(sum.to_le_bytes().iter().cycle()) {
-            *cell = *byte;
-        }
-        digest
+    pub fn sum(content: &[u8], size: u64) -> Digest {
+        let add = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let bytes = content.iter().fold(0xcbf2_9ce4_8422_2325 ^ size, add).to_le_bytes();
+        let mut bytes = bytes.into_iter().cycle();
+        std::array::from_fn(|_| bytes.next().unwrap_or_default())
     }
 }
 

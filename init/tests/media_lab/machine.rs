@@ -485,18 +485,6 @@ impl Kernel for Machine {
         io::ErrorKind::Other.into()
     }
 
-    fn window(&mut self, _: &str) -> io::Result<(u16, u16)> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn typed(&mut self, _: &[String], _: Duration) -> Option<(usize, Vec<u8>)> {
-        None
-    }
-
-    fn arm_watchdog(&mut self, _: u32) -> io::Result<u32> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
     fn power(&mut self, _power: Power, _after: Duration) {
         if self.result.root {
             return;

@@ -12,7 +12,10 @@ use contract::{Digest, blackbox, errno::ENOSPC, inventory::Kind, names, tag::Vol
 use initramfs_overlay_init::kernel::{
     Event, Kernel, Level, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat,
     disks::{self, Contents, Signatures, Signed},
-    recorder::sysfs::{self, Entry},
+    recorder::{
+        Recorder,
+        sysfs::{self, Entry},
+    },
     supervisor::{Shell, Supervisor, System},
 };
 
@@ -250,10 +253,8 @@ impl Model {
     }
 
     fn locate<'a>(&self, path: &'a str) -> Option<(usize, &'a str)> {
-        MOUNTS.iter().enumerate().find_map(|(number, (_, target))| {
-            let rest = path.strip_prefix(target)?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| (number, rest.trim_start_matches('/')))
-        })
+        let mut mounts = MOUNTS.iter().enumerate();
+        mounts.find_map(|(number, (_, target))| Some((number, names::below(path, target)?.trim_start_matches('/'))))
     }
 
     fn place<'a>(&self, path: &'a str) -> Result<(usize, &'a str)> {
@@ -323,14 +324,6 @@ fn torn(content: &[u8], blocks: usize) -> Vec<Vec<u8>> {
     short.chain(zeroed).collect()
 }
 
-/// Returns a stand-in for SHA-256.
-pub fn sum(content: &[u8]) -> Digest {
-    let sum = content
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-    std::array::from_fn(|at| sum.to_le_bytes()[at % 8])
-}
-
 /// Bytes of an image: a whole sector, as a loop device shows no part of one.
 pub const IMAGE_SIZE: usize = 512;
 
@@ -349,7 +342,7 @@ impl Contents for Model {
         if let Some(copy) = copy {
             self.copy(&content, copy)?;
         }
-        Ok(sum(&content))
+        Ok(Recorder::sum(&content, 0))
     }
 }
 
@@ -644,18 +637,6 @@ impl Kernel for Model {
     fn exec(&mut self, _program: &str, _arguments: &[String]) -> Error {
         self.booted.clone_from(&self.image);
         Error::other("booted")
-    }
-
-    fn window(&mut self, _: &str) -> Result<(u16, u16)> {
-        Err(std::io::ErrorKind::Unsupported.into())
-    }
-
-    fn typed(&mut self, _: &[String], _: Duration) -> Option<(usize, Vec<u8>)> {
-        None
-    }
-
-    fn arm_watchdog(&mut self, _: u32) -> Result<u32> {
-        Err(std::io::ErrorKind::Unsupported.into())
     }
 
     fn power(&mut self, _power: Power, _after: Duration) {}

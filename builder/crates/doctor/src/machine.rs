@@ -191,13 +191,11 @@ impl Machine {
     /// Returns the mount that holds `path`, and the path in it.
     fn locate(&self, path: &str) -> (&Mounted, String) {
         let path = path.trim_end_matches('/');
-        let holds = |mounted: &&Mounted| {
-            path.strip_prefix(mounted.target.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
-        let best = self.mounts.iter().enumerate().filter(|(_, mounted)| holds(mounted));
-        let best = best.max_by_key(|(place, mounted)| (mounted.target.len(), *place));
-        let mounted = best.map_or(&self.mounts[0], |(_, mounted)| mounted);
-        (mounted, path.strip_prefix(mounted.target.as_str()).unwrap_or(path).trim_matches('/').to_owned())
+        let mounts = self.mounts.iter().enumerate();
+        let holding = mounts
+            .filter_map(|(place, mounted)| Some((mounted.target.len(), place, names::below(path, &mounted.target)?)));
+        let (place, inner) = holding.max().map_or((0, path), |(_, place, inner)| (place, inner));
+        (&self.mounts[place], inner.trim_matches('/').to_owned())
     }
 
     /// Returns `path` with a symbolic link at its end followed, as open(2) does. Not on a medium: there init follows none.

@@ -395,7 +395,7 @@ impl Recorder {
     /// Moves the mounts at and below `from` to `to`.
     fn relocate(&mut self, from: &str, to: &str) {
         for (target, ..) in &mut self.state.mounts {
-            if let Some(rest) = target.strip_prefix(from).filter(|rest| rest.is_empty() || rest.starts_with('/')) {
+            if let Some(rest) = names::below(target, from) {
                 *target = format!("{to}{rest}");
             }
         }
