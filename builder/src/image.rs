@@ -12,8 +12,8 @@ use crate::{Error, Result, trust::Key, variant::Variant};
 
 pub mod repair;
 
-/// The parts of an image.
-#[derive(Debug)]
+/// The parts of an image, its init aside.
+#[derive(Debug, Clone, Copy)]
 pub struct Parts<'a> {
     /// Its target.
     pub target: &'a Target,
@@ -21,8 +21,6 @@ pub struct Parts<'a> {
     pub variant: Variant,
     /// Its version.
     pub version: &'a str,
-    /// The program that becomes `/init`.
-    pub init: &'a Path,
     /// BusyBox, where the variant has it.
     pub busybox: Option<&'a Busybox>,
     /// Programs that repair a disk, for the debug variant.
@@ -41,6 +39,26 @@ pub struct Parts<'a> {
     pub trust: &'a [Key],
     /// Directories of the user's, later ones over earlier ones.
     pub include: &'a [PathBuf],
+}
+
+impl<'a> Parts<'a> {
+    /// Returns the parts of a slim image with nothing beside init.
+    pub fn bare(target: &'a Target, version: &'a str) -> Self {
+        Self {
+            target,
+            variant: Variant::Slim,
+            version,
+            busybox: None,
+            tools: &[],
+            modules: None,
+            cmdline: None,
+            cmdline_final: None,
+            support_url: None,
+            recover_password: None,
+            trust: &[],
+            include: &[],
+        }
+    }
 }
 
 /// The modules of one kernel, ready to be put into an image.
@@ -110,14 +128,14 @@ const DIRECTORIES: [&str; 5] = ["dev", "proc", "run", "sys", "sysroot"];
 /// directory holds everything, so `#!/usr/bin/env` and `/sbin/modprobe` work.
 const PROGRAM_DIRECTORIES: [(&str, &str); 3] = [("sbin", "bin"), ("usr/bin", "../bin"), ("usr/sbin", "../bin")];
 
-/// Returns the tree of the image.
+/// Returns the tree of the image, with the program `init` as `/init`.
 ///
 /// # Errors
 /// A file that cannot be read, one that cannot be in an initramfs, and a file of the user's in the place of `/init`.
-pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
+pub fn tree(parts: &Parts<'_>, init: &Path) -> Result<Tree> {
     let mut tree = Tree::new();
     let mut put = |path: &str, entry| tree.insert(path, entry, OnConflict::Refuse);
-    put("init", Entry::file(0o755, Content::host(parts.init)?))?;
+    put("init", Entry::file(0o755, Content::host(init)?))?;
     for directory in DIRECTORIES {
         put(directory, Entry::directory(0o755))?;
     }
@@ -271,21 +289,14 @@ mod tests {
         fs::write(&init, "program").unwrap();
         let target = target::named("i686")?;
         let parts = Parts {
-            target,
             variant,
-            version: "1.2.3",
-            init: &init,
             busybox,
-            tools: &[],
-            modules: None,
             cmdline,
             cmdline_final: cmdline.map(|_| "ro"),
-            support_url: None,
-            recover_password: None,
-            trust: &[],
             include,
+            ..Parts::bare(target, "1.2.3")
         };
-        let tree = super::tree(&parts)?;
+        let tree = super::tree(&parts, &init)?;
         tree.check_archive()?;
         let line = |node: archive::tree::Node<'_>| {
             let target = match &node.entry.kind {

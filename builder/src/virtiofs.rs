@@ -11,7 +11,6 @@ use sources::target::Target;
 use crate::{
     Error, Result,
     image::{self, Modules},
-    variant::Variant,
 };
 
 /// The inputs of an initramfs that boots from virtiofs.
@@ -83,21 +82,8 @@ pub fn choose(tree: &ModuleTree, target: &Target, more: &[String], strip: bool) 
 /// # Errors
 /// A file that cannot be read; an argument with a NUL in it.
 pub fn tree(parts: &Parts<'_>) -> Result<Tree> {
-    let mut tree = image::tree(&image::Parts {
-        tools: &[],
-        target: parts.target,
-        variant: Variant::Slim,
-        version: parts.version,
-        init: parts.init,
-        busybox: None,
-        modules: None,
-        cmdline: parts.cmdline,
-        cmdline_final: None,
-        support_url: None,
-        recover_password: None,
-        include: &[],
-        trust: &[],
-    })?;
+    let image = image::Parts { cmdline: parts.cmdline, ..image::Parts::bare(parts.target, parts.version) };
+    let mut tree = image::tree(&image, parts.init)?;
     let mut put = |path: &str, content: Content| {
         tree.create_parents(path)?;
         tree.insert(path, Entry::file(0o644, content), OnConflict::Refuse)

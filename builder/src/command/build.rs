@@ -14,6 +14,7 @@ use self::{
     artifact::Image,
     bare::BareInit,
     checks::{asks_for_menu, check_cmdline, read_password, support_url, unique},
+    description::Description,
     modules::Chosen,
     program::{BootMode, Programs},
 };
@@ -24,6 +25,7 @@ pub(super) use self::{
 use crate::{
     Error, Result, busybox_image,
     command::{choice::choice, substitute::SubstituteArgs},
+    image::Parts,
     trust,
     variant::Variant,
 };
@@ -220,11 +222,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut images = Vec::new();
     for target in &targets {
         for variant in &variants {
-            images.push(Image::new(artifact::Parts {
+            let parts = Parts {
                 target,
                 variant: *variant,
                 version: place.version(),
-                program: programs.get(target, *variant, demands)?,
                 busybox: busyboxes.get(&*target.name).filter(|_| variant.has_busybox()),
                 tools: tools.get(&*target.name).filter(|_| variant.has_shell()).map_or(&[], Vec::as_slice),
                 modules: modules.of(variant.has_shell()),
@@ -234,9 +235,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
                 recover_password: recover_password.as_deref(),
                 trust: &keys,
                 include: &include,
-                compression: args.compress,
-                mtime,
-            })?);
+            };
+            let program = programs.get(target, *variant, demands)?;
+            let (kind, compression) = (variant.name(), args.compress);
+            images.push(Image::new(Description { parts, kind, program, compression, mtime })?);
         }
     }
 
@@ -293,7 +295,7 @@ fn bare_inits<'a>(
         for shell in &shells {
             let variant = if *shell { Variant::Debug } else { Variant::Standard };
             let program = programs.get_for(target, &modes, variant, demands)?;
-            inits.push(BareInit { target, shell: *shell, version, program, mtime });
+            inits.push(BareInit::new(target, version, *shell, program, mtime));
         }
     }
     Ok(inits)

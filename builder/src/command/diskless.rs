@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::build::{
     Wanted, checksums, chosen_targets,
-    description::{BILL, Description, MANIFEST, beside},
+    description::{self, Description},
     modules,
     program::Programs,
     source,
@@ -24,6 +24,7 @@ use crate::{
     Result, busybox_image,
     command::{choice::choice, output, substitute::SubstituteArgs},
     diskless::{self, Parts},
+    image,
 };
 
 /// Cargo features of the init that knows this way.
@@ -144,31 +145,18 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         if let Some(problem) = packed.problems.into_iter().next() {
             return Err(archive::Error::NotInitramfs { path, what: problem.problem }.into());
         }
-        let description = Description {
-            target,
-            variant: "diskless",
-            version: place.version(),
-            program: &program,
+        let parts = image::Parts {
             busybox: Some(&busybox),
-            tools: &[],
             modules: modules.as_ref(),
-            cmdline: None,
-            cmdline_final: None,
-            support_url: None,
             include: &args.include,
-            compression: args.compress,
-            mtime,
+            ..image::Parts::bare(target, place.version())
         };
+        let description = Description { parts, kind: "diskless", program, compression: args.compress, mtime };
         let records = packed.files.into_iter().map(|listed| listed.record).collect();
         let texts = description.texts(&name, size, &sha256, records);
-        digests.push((name.clone(), sha256.clone()));
+        digests.extend(description::digests(&name, sha256.clone(), &texts));
         files.push(image);
-        for (text, suffix) in texts.iter().zip([MANIFEST, BILL]) {
-            let mut file = AtomicFile::create(beside(&path, suffix))?;
-            file.write_all(text.as_bytes()).map_err(|source| archive::Error::WriteArchive { source })?;
-            digests.push((format!("{name}{suffix}"), base::digest::digest(text.as_bytes())));
-            files.push(file);
-        }
+        files.extend(description::write(&path, &texts)?);
         step.finish("");
         lines.push(format!(
             "{}: {}, boots with {} of memory\n",

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -10,15 +11,15 @@ use archive::{
     compress::Compression,
     manifest::{Manifest, Record},
 };
+use base::{atomic_file::AtomicFile, digest::digest};
 use serde_json::{Map, Value, json};
 use sources::{
-    busybox::{Busybox, Origin},
-    target::Target,
-    toolchain::{libblkid, repair::Tool, tools as versions},
+    busybox::Origin,
+    toolchain::{libblkid, tools as versions},
 };
 
 use super::program::Program;
-use crate::{image::Modules, sbom};
+use crate::{Result, image::Parts, sbom};
 
 /// The suffix that makes an image's file name that of its manifest.
 pub const MANIFEST: &str = ".manifest.json";
@@ -28,28 +29,12 @@ pub const BILL: &str = ".spdx.json";
 /// The inputs and properties of an image that its manifest and its bill of materials name.
 #[derive(Debug)]
 pub struct Description<'a> {
-    /// Its target.
-    pub target: &'a Target,
-    /// Its variant.
-    pub variant: &'a str,
-    /// Its version.
-    pub version: &'a str,
+    /// Its contents.
+    pub parts: Parts<'a>,
+    /// The name of its kind, that of its variant where it has one.
+    pub kind: &'static str,
     /// Its init.
-    pub program: &'a Program,
-    /// Its BusyBox, where it has one.
-    pub busybox: Option<&'a Busybox>,
-    /// Its programs that repair a disk.
-    pub tools: &'a [Tool],
-    /// Its kernel modules, where it has any.
-    pub modules: Option<&'a Modules>,
-    /// Parameters that are baked in.
-    pub cmdline: Option<&'a str>,
-    /// Parameters that are baked in and cannot be overridden.
-    pub cmdline_final: Option<&'a str>,
-    /// The address that a failed boot's QR code begins with.
-    pub support_url: Option<&'a str>,
-    /// Directories of the user's.
-    pub include: &'a [PathBuf],
+    pub program: Program,
     /// Its compression.
     pub compression: Compression,
     /// The time of everything in it, in seconds since 1970.
@@ -64,7 +49,8 @@ impl Description<'_> {
     }
 
     fn bill(&self, name: &str, sha256: &str) -> String {
-        let Self { version, program, busybox, tools, modules, include, mtime, .. } = self;
+        let Self { program, mtime, .. } = self;
+        let Parts { version, busybox, tools, modules, include, .. } = &self.parts;
         let kernels: Vec<_> = modules
             .iter()
             .map(|modules| sbom::KernelMaterial {
@@ -96,26 +82,13 @@ impl Description<'_> {
 
     /// Returns the manifest's fields about the image as a whole.
     fn facts(&self, name: &str, size: u64, sha256: &str) -> Map<String, Value> {
-        let Self {
-            target,
-            variant,
-            version,
-            program,
-            busybox,
-            tools,
-            modules,
-            cmdline,
-            cmdline_final,
-            support_url,
-            compression,
-            mtime,
-            ..
-        } = self;
+        let Self { kind, program, compression, mtime, .. } = self;
+        let Parts { target, version, busybox, tools, modules, cmdline, cmdline_final, support_url, .. } = &self.parts;
         let facts = json!({
             "name": name,
             "version": version,
             "target": target.name,
-            "variant": variant,
+            "variant": kind,
             "compression": compression.name(),
             "size": size,
             "sha256": sha256,
@@ -169,6 +142,25 @@ impl Description<'_> {
             _ => Map::new(),
         }
     }
+}
+
+/// Writes the manifest and the bill of materials of the image at `path` beside it. They get their names when they are committed.
+///
+/// # Errors
+/// [`base::Error::Io`], [`archive::Error::WriteArchive`].
+pub fn write(path: &Path, texts: &[String; 2]) -> Result<[AtomicFile; 2]> {
+    let write = |suffix, text: &str| -> Result<_> {
+        let mut file = AtomicFile::create(beside(path, suffix))?;
+        file.write_all(text.as_bytes()).map_err(|source| archive::Error::WriteArchive { source })?;
+        Ok(file)
+    };
+    Ok([write(MANIFEST, &texts[0])?, write(BILL, &texts[1])?])
+}
+
+/// Returns the SHA-256 of the image `name`, of its manifest and of its bill of materials, by file name.
+pub fn digests(name: &str, sha256: String, texts: &[String; 2]) -> [(String, String); 3] {
+    let of = |suffix, text: &str| (format!("{name}{suffix}"), digest(text.as_bytes()));
+    [(name.to_owned(), sha256), of(MANIFEST, &texts[0]), of(BILL, &texts[1])]
 }
 
 /// Returns the path of what lies beside the image at `path` and has `suffix` after its name.

@@ -73,7 +73,7 @@ mod tests {
             init_size: 400_000,
             size: 1_300_000,
             fresh,
-            digests: vec![("init".to_owned(), "aa".to_owned())],
+            digests: ["init", "manifest", "bill"].map(|name| (name.to_owned(), "aa".to_owned())),
         };
         let made = [artifact(Variant::Standard, false), artifact(Variant::Slim, true)];
         assert_eq!(
