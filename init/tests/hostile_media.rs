@@ -18,7 +18,8 @@ use std::{
 
 use cases::{Case, Role, Update};
 use media_lab::{
-    machine::{BootPlan, BootResult, MODULE},
+    machine::MODULE,
+    plan::{BootPlan, BootResult},
     suite::{self, Outcome, Suite},
     templates::Templates,
     workshop::{Ending, Medium, Workshop},
@@ -70,16 +71,11 @@ impl suite::Case for Case {
 }
 
 fn main() {
-    if media_lab::is_helper(run_case) {
-        return;
-    }
-    if let Some(reason) = media_lab::missing() {
-        println!("hostile media skipped: {reason}");
-        println!("0 passed, 0 failed, 1 skipped");
+    if media_lab::is_done(SUITE.name, run_case) {
         return;
     }
     let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
-    let has_fat = media_lab::knows("vfat");
+    let has_fat = media_lab::requirements::knows("vfat");
     if !has_fat {
         println!("skipped: hostile media: Boot on vfat, which this kernel does not have");
     }
@@ -138,11 +134,11 @@ fn make_templates(release: &str) -> Templates {
     ];
     let boot: Vec<(&str, &str)> = boot.iter().map(|(path, template)| (path.as_str(), *template)).collect();
     templates.filesystem("boot-ext4", "boot", &EXT4, SIZE, &boot);
-    if media_lab::knows("vfat") {
+    if media_lab::requirements::knows("vfat") {
         let image = templates.path("boot-vfat");
         std::fs::File::create(&image).unwrap().set_len(SIZE).unwrap();
         let mut mkfs = std::process::Command::new("mkfs.vfat");
-        media_lab::templates::run(mkfs.args(["-n", "BOOT"]).arg(&image));
+        media_lab::requirements::run(mkfs.args(["-n", "BOOT"]).arg(&image));
     }
     templates
 }

@@ -4,6 +4,12 @@
 //!
 //! This file has its own `main`: the sweeper is this very program under another name, which the usual harness would not know.
 
+#[path = "media_lab/requirements.rs"]
+#[allow(dead_code, reason = "each suite uses its part of it")]
+mod requirements;
+#[path = "real_mounts/workshop.rs"]
+mod workshop;
+
 use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -41,6 +47,8 @@ use nix::{
     sched::CloneFlags,
     sys::statvfs::{FsFlags, statvfs},
 };
+use requirements::run;
+use workshop::{Workshop, attach};
 
 /// Unsigned images are taken here.
 const ABILITIES: Abilities = Abilities { shell: false, trust: false };
@@ -65,7 +73,8 @@ fn main() {
     if linux::run_sweeper(&name) {
         return;
     }
-    if let Some(reason) = missing() {
+    let tools = ["mkfs.ext4", "mksquashfs", "mkfs.erofs", "sfdisk"];
+    if let Some(reason) = requirements::missing(&tools, &["ext4", "squashfs", "erofs", "overlay"]) {
         println!("real mounts skipped: {reason}");
         println!("0 passed, 0 failed, {} skipped", CASES.len());
         return;
@@ -79,137 +88,6 @@ fn main() {
     }
     println!("{} passed, {failed} failed, 0 skipped", CASES.len() - failed);
     std::process::exit(i32::from(failed > 0));
-}
-
-fn missing() -> Option<String> {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return Some("they need root".into());
-    }
-    for tool in ["mkfs.ext4", "mksquashfs", "mkfs.erofs", "sfdisk"] {
-        let found = std::env::split_paths(&std::env::var_os("PATH")?).any(|dir| dir.join(tool).exists());
-        if !found {
-            return Some(format!("{tool} is not installed"));
-        }
-    }
-    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    for filesystem in ["ext4", "squashfs", "erofs", "overlay"] {
-        if !known.lines().any(|line| line.split('\t').nth(1) == Some(filesystem)) {
-            return Some(format!("the kernel has no {filesystem}"));
-        }
-    }
-    if !Path::new("/dev/loop-control").exists() {
-        return Some("there are no loop devices".into());
-    }
-    None
-}
-
-/// A place to build filesystems in.
-struct Workshop {
-    dir: PathBuf,
-}
-
-impl Workshop {
-    fn new() -> Self {
-        nix::sched::unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS).unwrap();
-        nix::mount::mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
-            .unwrap();
-        let dir = std::env::temp_dir().join(format!("real-mounts-{}-{}", std::process::id(), nix::unistd::gettid()));
-        fs::create_dir(&dir).unwrap();
-        nix::mount::mount(Some("tmpfs"), &dir, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
-        Self { dir }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
-
-    /// Returns a directory with files: (path, content).
-    fn directory(&self, name: &str, files: &[(&str, &str)]) -> PathBuf {
-        let directory = self.path(name);
-        fs::create_dir(&directory).unwrap();
-        for (path, content) in files {
-            let path = directory.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(&path, content).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        }
-        directory
-    }
-
-    fn squashfs(&self, name: &str, mark: &str) -> PathBuf {
-        let root = self.directory(&format!("{name}.root"), &[("sbin/init", mark), ("etc/mark", mark)]);
-        let image = self.path(name);
-        run(Command::new("mksquashfs").arg(root).arg(&image).args(["-quiet", "-no-progress"]));
-        image
-    }
-
-    /// Returns an ext4 filesystem of 32 MiB that holds a directory, as a block device.
-    fn ext4(&self, name: &str, content: &Path) -> (Volume, LoopDevice) {
-        let file = self.path(name);
-        fs::File::create(&file).unwrap().set_len(32 << 20).unwrap();
-        run(Command::new("mkfs.ext4").args(["-q", "-L", name, "-d"]).arg(content).arg(&file));
-        attach(&file, false)
-    }
-
-    /// Enters a root that from here on is a directory with nothing but what a boot starts with.
-    fn enter(&self) {
-        let root = self.path("machine");
-        for directory in
-            ["dev", "proc", "sys", "run/initramfs/img", "run/initramfs/image", "run/initramfs/overlay", "tmp"]
-        {
-            fs::create_dir_all(root.join(directory)).unwrap();
-        }
-        // The sweeper is this program once more, which here is linked to the machine's libraries.
-        for directory in ["usr", "lib", "lib64"] {
-            let directory = root.join(directory);
-            fs::create_dir_all(directory).unwrap();
-        }
-        for directory in ["dev", "proc", "sys", "usr", "lib", "lib64"] {
-            if !Path::new("/").join(directory).exists() {
-                continue;
-            }
-            let target = root.join(directory);
-            nix::mount::mount(
-                Some(&Path::new("/").join(directory)),
-                &target,
-                None::<&str>,
-                MsFlags::MS_BIND | MsFlags::MS_REC,
-                None::<&str>,
-            )
-            .unwrap();
-        }
-        nix::unistd::chroot(&root).unwrap();
-        std::env::set_current_dir("/").unwrap();
-    }
-}
-
-impl Drop for Workshop {
-    fn drop(&mut self) {
-        // Mounts go with the namespace, which goes with the thread; the empty directory behind them is taken away if it can be.
-        let _ = fs::remove_dir(&self.dir);
-    }
-}
-
-fn attach(file: &Path, partitions: bool) -> (Volume, LoopDevice) {
-    let control = LoopControl::open().unwrap();
-    for _ in 0..32 {
-        let device = control.next_free().unwrap();
-        match device.with().autoclear(true).part_scan(partitions).attach(file) {
-            Ok(()) => {
-                let name = format!("loop{}", device.minor().unwrap());
-                let volume = Volume { disk: name.clone(), name, kind: Some("ext4".into()), ..Volume::default() };
-                return (volume, device);
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {}
-            Err(error) => panic!("loop device: {error}"),
-        }
-    }
-    panic!("no free loop device");
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn boot_with(volumes: Found, act: impl FnOnce(&mut Context<'_>, &Found)) {
@@ -426,13 +304,19 @@ fn with_update(shop: &Workshop, sidecar: Option<&str>) -> (Found, [LoopDevice; 2
     if let Some(sidecar) = sidecar {
         fs::write(new_dir.join("root-squashfs.img.sha256"), sidecar).unwrap();
     } else {
-        let sum = Command::new("sha256sum").arg("b.img").current_dir(&shop.dir).output().unwrap().stdout;
+        let sum = Command::new("sha256sum").arg("b.img").current_dir(shop.path("")).output().unwrap().stdout;
         fs::write(new_dir.join("root-squashfs.img.sha256"), sum).unwrap();
     }
     fs::rename(update, new_dir.join("root-squashfs.img")).unwrap();
     let (img, device) = shop.ext4("img", &img_dir);
     let (newimg, other) = shop.ext4("newimg", &new_dir);
     (found(img, None, Some(newimg)), [device, other])
+}
+
+/// Mounts newimg once more, read-only.
+fn mount_newimg(context: &mut Context<'_>, found: &Found) {
+    let newimg = found.newimg.as_ref().unwrap();
+    volumes::mount_volume(context, newimg, "/run/initramfs/newimg", contract::failure::Role::NewImg, true).unwrap();
 }
 
 fn update_is_rotated(shop: &Workshop) {
@@ -451,14 +335,7 @@ fn update_is_rotated(shop: &Workshop) {
     let flags = statvfs("/run/initramfs/img").unwrap().flags();
     assert!(flags.contains(FsFlags::ST_NOSUID | FsFlags::ST_NODEV), "as it was mounted: {flags:?}");
     let mut context = Context::new(&mut kernel, ABILITIES);
-    volumes::mount_volume(
-        &mut context,
-        &found.newimg.unwrap(),
-        "/run/initramfs/newimg",
-        contract::failure::Role::NewImg,
-        true,
-    )
-    .unwrap();
+    mount_newimg(&mut context, &found);
     let mut left = context.kernel.list("/run/initramfs/newimg").unwrap();
     left.retain(|name| name != "lost+found");
     assert!(left.is_empty(), "the source is gone: {left:?}");
@@ -476,14 +353,7 @@ fn wrong_digest_is_deleted(shop: &Workshop) {
     assert_eq!(fs::read("/run/initramfs/img/root-squashfs.img").unwrap(), current);
     let mut kernel = Linux::new();
     let mut context = Context::new(&mut kernel, ABILITIES);
-    volumes::mount_volume(
-        &mut context,
-        &found.newimg.unwrap(),
-        "/run/initramfs/newimg",
-        contract::failure::Role::NewImg,
-        true,
-    )
-    .unwrap();
+    mount_newimg(&mut context, &found);
     for gone in ["root-squashfs.img", "root-squashfs.img.sha256", "root-squashfs-rejected.img"] {
         assert!(!Path::new("/run/initramfs/newimg").join(gone).exists(), "{gone}");
     }

@@ -15,7 +15,7 @@ use nix::{
     unistd::mkfifo,
 };
 
-use crate::media_lab::{Random, templates::run};
+use crate::media_lab::{Random, requirements::run};
 
 /// An object that takes the place of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

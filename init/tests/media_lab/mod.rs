@@ -7,12 +7,14 @@
 
 pub mod machine;
 pub mod outside;
+pub mod plan;
+pub mod requirements;
 pub mod runner;
 pub mod suite;
 pub mod templates;
 pub mod workshop;
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use initramfs_overlay_init::kernel::linux;
 use serde::de::DeserializeOwned;
@@ -31,8 +33,9 @@ pub const CASE: &str = "--case";
 /// First argument of the process that runs one boot.
 pub const BOOT: &str = "--boot";
 
-/// Runs this process if it is the sweeper, a boot, or a case of the laboratory; returns false in every other process.
-pub fn is_helper<C: DeserializeOwned>(run_case: impl FnOnce(&C, &Path) -> Outcome) -> bool {
+/// Runs this process if it is the sweeper, a boot, or a case of the laboratory, or says why this machine cannot run the suite `name`;
+/// returns false where there is more to do.
+pub fn is_done<C: DeserializeOwned>(name: &str, run_case: impl FnOnce(&C, &Path) -> Outcome) -> bool {
     let arguments: Vec<String> = std::env::args().collect();
     if linux::run_sweeper(arguments.first().map_or("", String::as_str)) {
         return true;
@@ -43,35 +46,14 @@ pub fn is_helper<C: DeserializeOwned>(run_case: impl FnOnce(&C, &Path) -> Outcom
             let outcome = run_case(&serde_json::from_str(&arguments[2]).unwrap(), Path::new(&arguments[3]));
             println!("{}", serde_json::to_string(&outcome).unwrap());
         }
-        _ => return false,
-    }
-    true
-}
-
-/// Returns why this machine cannot run the laboratory.
-pub fn missing() -> Option<String> {
-    if fs::metadata("/proc/self").unwrap().uid() != 0 {
-        return Some("they need root".into());
-    }
-    for tool in ["mke2fs", "mksquashfs", "minisign", "chattr"] {
-        let found = std::env::split_paths(&std::env::var_os("PATH")?).any(|dir| dir.join(tool).exists());
-        if !found {
-            return Some(format!("{tool} is not installed"));
+        _ => {
+            let tools = ["mke2fs", "mksquashfs", "minisign", "chattr"];
+            let missing = requirements::missing(&tools, &["ext3", "ext4", "squashfs", "overlay"]);
+            let Some(reason) = missing else { return false };
+            println!("{name} skipped: {reason}\n0 passed, 0 failed, 1 skipped");
         }
     }
-    if let Some(absent) = ["ext3", "ext4", "squashfs", "overlay"].into_iter().find(|name| !knows(name)) {
-        return Some(format!("the kernel has no {absent}"));
-    }
-    if !Path::new("/dev/loop-control").exists() {
-        return Some("there are no loop devices".into());
-    }
-    None
-}
-
-/// Returns true where the kernel can mount `filesystem` now.
-pub fn knows(filesystem: &str) -> bool {
-    let known = fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    known.lines().any(|line| line.split('\t').nth(1) == Some(filesystem))
+    true
 }
 
 /// A small generator of pseudo-random numbers (xorshift64*), so that a seed names a sample.

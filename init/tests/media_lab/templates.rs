@@ -8,6 +8,8 @@ use std::{
     process::Command,
 };
 
+use super::requirements::run;
+
 /// Images that boot, each with its own mark in `/etc/mark`: the current one, the update, and the one before.
 pub const MARKS: [&str; 3] = ["A", "B", "Z"];
 
@@ -96,12 +98,6 @@ fn write(path: &Path, content: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, content).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-}
-
-/// Runs a tool that has to succeed.
-pub fn run(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Copies a file and leaves holes where it holds only zeroes.

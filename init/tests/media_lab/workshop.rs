@@ -18,8 +18,8 @@ use nix::{
 
 use super::{
     BOOT,
-    machine::{BootPlan, BootResult, Device, Filling},
     outside::{self, Picture},
+    plan::{BootPlan, BootResult, Device, Filling},
     runner,
     templates::copy_sparse,
 };
