@@ -10,9 +10,11 @@ use std::{
 use tar::EntryType;
 
 mod header;
+mod records;
 mod sparse;
 
 use header::{BLOCK, Header, text};
+use records::{Record, Records};
 pub(super) use sparse::Piece;
 
 /// The longest extension header, in bytes: many times what `PATH_MAX` and the largest extended attribute (64 KiB) need.
@@ -104,7 +106,7 @@ struct Extensions {
     path: Option<Vec<u8>>,
     link: Option<Vec<u8>>,
     /// `None` where there is no header of PAX records.
-    records: Option<Vec<(Vec<u8>, Vec<u8>)>>,
+    records: Option<Vec<Record>>,
 }
 
 impl Extensions {
@@ -117,16 +119,6 @@ impl Extensions {
 const NO_ARCHIVE: &str = "it does not begin as a tar archive does, plain or packed with gzip, zstd, xz or bzip2";
 
 type Outcome<T> = Result<T, String>;
-
-/// Extended attributes in PAX records.
-const XATTR: &[u8] = b"SCHILY.xattr.";
-
-/// Returns true for the key of a record that changes what a member is.
-fn is_of_member(key: &[u8]) -> bool {
-    matches!(key, b"path" | b"linkpath" | b"size" | b"uid" | b"gid" | b"mtime")
-        || key.starts_with(XATTR)
-        || key.starts_with(b"GNU.sparse.")
-}
 
 impl<R: Read> Reader<R> {
     /// Returns a reader of the stream `inner`.
@@ -172,7 +164,7 @@ impl<R: Read> Reader<R> {
             match header.kind() {
                 EntryType::GNULongName => extensions.path = Some(text(&self.extension(size)?).to_vec()),
                 EntryType::GNULongLink => extensions.link = Some(text(&self.extension(size)?).to_vec()),
-                EntryType::XHeader => extensions.records = Some(pax_records(&self.extension(size)?)?),
+                EntryType::XHeader => extensions.records = Some(records::parse(&self.extension(size)?)?),
                 EntryType::XGlobalHeader => {
                     if !extensions.is_empty() {
                         return Err(
@@ -182,8 +174,8 @@ impl<R: Read> Reader<R> {
                         );
                     }
                     // Container engines do not look at global records, GNU tar applies them.
-                    let records = pax_records(&self.extension(size)?)?;
-                    if let Some((key, _)) = records.iter().find(|(key, _)| is_of_member(key)) {
+                    let records = records::parse(&self.extension(size)?)?;
+                    if let Some((key, _)) = records.iter().find(|(key, _)| records::is_of_member(key)) {
                         return Err(format!(
                             "a global header before it sets `{}` for all members, which only some programs heed",
                             base::escape::escape(key)
@@ -196,27 +188,10 @@ impl<R: Read> Reader<R> {
     }
 
     fn compose(&mut self, header: &Header, stored: u64, extensions: &mut Extensions) -> Outcome<Member> {
-        let own = extensions.records.take().unwrap_or_default();
-        let (sparse_records, own): (Vec<_>, Vec<_>) =
-            own.into_iter().partition(|(key, _)| key.starts_with(b"GNU.sparse."));
-        let records: BTreeMap<Vec<u8>, Vec<u8>> = own.into_iter().collect();
-        // POSIX: an empty value takes the record back.
-        let value = |key: &str| records.get(key.as_bytes()).filter(|value| !value.is_empty());
-        let number = |key: &str| match value(key) {
-            None => Ok(None),
-            Some(value) => decimal(value).map(Some).ok_or_else(|| format!("its PAX record `{key}` is not a number")),
-        };
-        let long = |key: &str, gnu: Option<Vec<u8>>, short: Vec<u8>| match (value(key), gnu) {
-            // GNU tar takes the record, Go's programs the long name.
-            (Some(pax), Some(gnu)) if *pax != gnu => {
-                Err(format!("its PAX record `{key}` says one thing and its GNU long name another"))
-            }
-            (Some(pax), _) => Ok(pax.clone()),
-            (None, gnu) => Ok(gnu.unwrap_or(short)),
-        };
-        let mut path = long("path", extensions.path.take(), self.path.clone())?;
+        let (records, sparse_records) = Records::new(extensions.records.take().unwrap_or_default());
+        let mut path = records.name("path", extensions.path.take(), self.path.clone())?;
         self.path.clone_from(&path);
-        let stored = match number("size")? {
+        let stored = match records.number("size")? {
             Some(size) => u64::try_from(size).map_err(|_| format!("its PAX record `size` is {size}"))?,
             None => stored,
         };
@@ -266,30 +241,21 @@ impl<R: Read> Reader<R> {
         if has_content {
             kind = EntryType::Regular;
         }
-        let owner = |key: &str, otherwise: Outcome<u64>| match number(key)? {
-            Some(number) => u64::try_from(number).map_err(|_| format!("its PAX record `{key}` is {number}")),
-            None => otherwise,
-        };
-        let mtime = match number("mtime")? {
+        let mtime = match records.number("mtime")? {
             Some(mtime) => mtime.try_into().map_err(|_| format!("its PAX record `mtime` is {mtime}"))?,
             None => header.mtime()?,
         };
         let is_device = matches!(kind, EntryType::Char | EntryType::Block);
         Ok(Member {
-            link: long("linkpath", extensions.link.take(), header.link())?,
+            link: records.name("linkpath", extensions.link.take(), header.link())?,
             kind,
             mode: header.mode()?,
-            uid: owner("uid", header.uid())?,
-            gid: owner("gid", header.gid())?,
+            uid: records.owner("uid", header.uid())?,
+            gid: records.owner("gid", header.gid())?,
             mtime,
             size,
             device: if is_device { header.device()? } else { (0, 0) },
-            xattrs: records
-                .into_iter()
-                // An empty one is none, to all of Go's programs.
-                .filter(|(_, value)| !value.is_empty())
-                .filter_map(|(key, value)| Some((key.strip_prefix(XATTR)?.to_vec(), value)))
-                .collect(),
+            xattrs: records.xattrs(),
             path,
             pieces,
         })
@@ -422,46 +388,6 @@ fn fill(source: &mut impl Read, bytes: &mut [u8]) -> Outcome<()> {
         io::ErrorKind::UnexpectedEof => "the layer is cut off in a header".to_owned(),
         _ => error.to_string(),
     })
-}
-
-/// Reads `LENGTH KEY=VALUE\n`, one after the other. Values may hold any byte.
-fn pax_records(mut bytes: &[u8]) -> Outcome<Vec<(Vec<u8>, Vec<u8>)>> {
-    let mut records = Vec::new();
-    while !bytes.is_empty() {
-        let record = || {
-            let space = bytes.iter().position(|byte| *byte == b' ')?;
-            let length: usize = str::from_utf8(bytes.get(..space)?).ok()?.parse().ok()?;
-            let body = bytes.get(space + 1..length)?.strip_suffix(b"\n")?;
-            let equals = body.iter().position(|byte| *byte == b'=')?;
-            Some((body.get(..equals)?.to_vec(), body.get(equals + 1..)?.to_vec(), bytes.get(length..)?))
-        };
-        let Some((key, value, rest)) = record() else {
-            return Err("its PAX header is damaged".to_owned());
-        };
-        if key.is_empty() {
-            return Err("its PAX header has a record without a name".to_owned());
-        }
-        // Go's programs refuse these, GNU tar cuts them off.
-        let is_name = matches!(key.as_slice(), b"path" | b"linkpath" | b"GNU.sparse.name");
-        if key.contains(&0) || (is_name && value.contains(&0)) {
-            return Err("its PAX header has a name with a NUL byte".to_owned());
-        }
-        records.push((key, value));
-        bytes = rest;
-    }
-    Ok(records)
-}
-
-/// Returns the whole part of a decimal number; times have fractions.
-fn decimal(bytes: &[u8]) -> Option<i128> {
-    let text = str::from_utf8(bytes).ok()?;
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) || whole.starts_with('+') {
-        return None;
-    }
-    let number: i128 = whole.parse().ok()?;
-    // Times before 1970 are rounded down.
-    Some(if whole.starts_with('-') && fraction.bytes().any(|byte| byte != b'0') { number - 1 } else { number })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use base::progress::Step;
+use ureq::{Body, http::Response};
 
 use super::{Connection, http::content_range};
 use crate::{
@@ -69,41 +70,7 @@ impl Connection {
             headers.push(("range", &range));
         }
         let response = self.get(&format!("blobs/{digest}"), &headers)?;
-        let status = response.status();
-        let length = response.body().content_length();
-        let mut skip = 0;
-        match status.as_u16() {
-            206 => {
-                let range = response.headers().get("content-range").and_then(|value| value.to_str().ok());
-                let range = range.unwrap_or_default();
-                if content_range(range)
-                    .is_none_or(|(start, total)| start != have || total.is_some_and(|total| total != size))
-                {
-                    return Err(Failure::from(format!(
-                        "the registry was asked for its bytes from {have} on and sends `{}`",
-                        shown(range)
-                    )));
-                }
-            }
-            416 => {
-                *ranges = false;
-                partial.clear()?;
-                return Err(Failure::Passing("the registry does not have that part of it".into(), None));
-            }
-            _ => {
-                if let Some(length) = length.filter(|length| *length != size) {
-                    return Err(Failure::from(format!(
-                        "the registry has {length} bytes of it, and its descriptor says {size}"
-                    )));
-                }
-                skip = have;
-                if skip > 0 {
-                    self.progress.say(format!(
-                        "{digest}: the registry sends all of it; the {skip} bytes that are there are compared and skipped"
-                    ));
-                }
-            }
-        }
+        let skip = self.known(&response, digest, size, partial, ranges)?;
         if skip == 0 {
             partial.resume();
         }
@@ -153,6 +120,51 @@ impl Connection {
                 format!("the connection broke off after {} of {size} bytes", partial.length()).into(),
                 None,
             )),
+        }
+    }
+
+    /// Returns how many bytes that are there already the answer begins with.
+    fn known(
+        &self,
+        response: &Response<Body>,
+        digest: &Digest,
+        size: u64,
+        partial: &mut Partial,
+        ranges: &mut bool,
+    ) -> Result<u64, Failure> {
+        let have = partial.length();
+        match response.status().as_u16() {
+            206 => {
+                let range = response.headers().get("content-range").and_then(|value| value.to_str().ok());
+                let range = range.unwrap_or_default();
+                if content_range(range)
+                    .is_none_or(|(start, total)| start != have || total.is_some_and(|total| total != size))
+                {
+                    return Err(Failure::from(format!(
+                        "the registry was asked for its bytes from {have} on and sends `{}`",
+                        shown(range)
+                    )));
+                }
+                Ok(0)
+            }
+            416 => {
+                *ranges = false;
+                partial.clear()?;
+                Err(Failure::Passing("the registry does not have that part of it".into(), None))
+            }
+            _ => {
+                if let Some(length) = response.body().content_length().filter(|length| *length != size) {
+                    return Err(Failure::from(format!(
+                        "the registry has {length} bytes of it, and its descriptor says {size}"
+                    )));
+                }
+                if have > 0 {
+                    self.progress.say(format!(
+                        "{digest}: the registry sends all of it; the {have} bytes that are there are compared and skipped"
+                    ));
+                }
+                Ok(have)
+            }
         }
     }
 }
