@@ -181,43 +181,21 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let modules = chosen_modules(args, &targets, has_debug, &progress)?;
     let keys =
         args.trust.iter().enumerate().map(|(place, path)| trust::read(path, place + 1)).collect::<Result<Vec<_>>>()?;
-    let people =
-        [("--recover-password", args.recover_password.is_some()), ("--support-url", args.support_url.is_some())];
-    if let Some((option, _)) = people.iter().find(|(_, given)| *given)
-        && variants == [Variant::Slim]
-    {
-        return Err(Error::Usage(format!(
-            "{option}: the slim variant has neither a menu nor a QR code; build another one"
-        )));
-    }
-    let recover_password = args.recover_password.as_deref().map(read_password).transpose()?;
-    if recover_password.is_none()
-        && variants.contains(&Variant::Standard)
-        && asks_for_menu(args.cmdline.as_deref(), args.cmdline_final.as_deref())
-    {
-        return Err(Error::Usage(
-            "rd.recover: the menu of the standard variant asks for a password; give its hash with --recover-password, or leave the parameter out"
-                .to_owned(),
-        ));
-    }
+    let recover_password = for_people(args, &variants)?;
     let demands = Demands { trust: !keys.is_empty(), menu: recover_password.is_some() };
     let cache = crate::cache::open()?;
     let programs = Programs::new(args.init_program.as_deref(), &place, &targets, &cache, progress)?;
 
     let mut busyboxes: BTreeMap<&str, Busybox> = BTreeMap::new();
-    if variants.iter().any(|variant| variant.has_busybox()) {
-        for target in &targets {
-            busyboxes.insert(
-                &target.name,
-                busybox_image::get(target, args.busybox.as_deref(), &cache, args.substitute.permission(), &progress)?,
-            );
-        }
+    for target in targets.iter().filter(|_| variants.iter().any(|variant| variant.has_busybox())) {
+        busyboxes.insert(
+            &target.name,
+            busybox_image::get(target, args.busybox.as_deref(), &cache, args.substitute.permission(), &progress)?,
+        );
     }
     let mut tools = BTreeMap::new();
-    if has_debug {
-        for target in &targets {
-            tools.insert(target.name.as_str(), repair::tools(&programs, target, &progress)?);
-        }
+    for target in targets.iter().filter(|_| has_debug) {
+        tools.insert(target.name.as_str(), repair::tools(&programs, target, &progress)?);
     }
     let mut images = Vec::new();
     for target in &targets {
@@ -266,6 +244,30 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         progress.say(trust::TO_BE_SIGNED);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Checks what is for people in front of a failed boot; returns the hash of the menu's password.
+fn for_people(args: &Args, variants: &[Variant]) -> Result<Option<String>> {
+    let people =
+        [("--recover-password", args.recover_password.is_some()), ("--support-url", args.support_url.is_some())];
+    if let Some((option, _)) = people.iter().find(|(_, given)| *given)
+        && variants == [Variant::Slim]
+    {
+        return Err(Error::Usage(format!(
+            "{option}: the slim variant has neither a menu nor a QR code; build another one"
+        )));
+    }
+    let password = args.recover_password.as_deref().map(read_password).transpose()?;
+    if password.is_none()
+        && variants.contains(&Variant::Standard)
+        && asks_for_menu(args.cmdline.as_deref(), args.cmdline_final.as_deref())
+    {
+        return Err(Error::Usage(
+            "rd.recover: the menu of the standard variant asks for a password; give its hash with --recover-password, or leave the parameter out"
+                .to_owned(),
+        ));
+    }
+    Ok(password)
 }
 
 /// Returns the inits that are written as files of their own: for each target one with a shell, one without, as the variants ask.
