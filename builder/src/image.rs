@@ -309,17 +309,8 @@ mod tests {
     }
 
     const SLIM: [&str; 11] = [
-        "0755 dev",
-        "0600 dev/console",
-        "0666 dev/null",
-        "0755 etc",
-        "0644 etc/initrd-release",
-        "0755 init",
-        "0755 proc",
-        "0755 run",
-        "0755 sys",
-        "0755 sysroot",
-        "1777 tmp",
+        "0755 dev", "0600 dev/console", "0666 dev/null", "0755 etc", "0644 etc/initrd-release", "0755 init",
+        "0755 proc", "0755 run", "0755 sys", "0755 sysroot", "1777 tmp",
     ];
 
     #[test]
@@ -327,17 +318,9 @@ mod tests {
         assert_eq!(paths(Variant::Slim, None, &[], None).unwrap(), SLIM);
         let mut standard: Vec<&str> = SLIM.to_vec();
         standard.extend([
-            "0644 etc/cmdline",
-            "0644 etc/cmdline.final",
-            "0755 bin",
-            "0755 bin/busybox",
-            "0777 bin/awk -> busybox",
-            "0777 bin/env -> busybox",
-            "0777 bin/sh -> busybox",
-            "0755 usr",
-            "0777 sbin -> bin",
-            "0777 usr/bin -> ../bin",
-            "0777 usr/sbin -> ../bin",
+            "0644 etc/cmdline", "0644 etc/cmdline.final", "0755 bin", "0755 bin/busybox", "0777 bin/awk -> busybox",
+            "0777 bin/env -> busybox", "0777 bin/sh -> busybox", "0755 usr", "0777 sbin -> bin",
+            "0777 usr/bin -> ../bin", "0777 usr/sbin -> ../bin",
         ]);
         let path = |line: &str| line.split(' ').nth(1).unwrap().to_owned();
         standard.sort_by_key(|line| path(line));

@@ -21,14 +21,9 @@ fn rules() -> Table {
 /// Returns the packages of the graph that `deny.toml` describes.
 fn packages(rules: &Table) -> Vec<Value> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.current_dir(workspace()).args([
-        "metadata",
-        "--format-version",
-        "1",
-        "--offline",
-        "--locked",
-        "--all-features",
-    ]);
+    cargo
+        .current_dir(workspace())
+        .args(["metadata", "--format-version", "1", "--offline", "--locked", "--all-features"]);
     for target in rules["graph"]["targets"].as_array().unwrap() {
         cargo.args(["--filter-platform", target.as_str().unwrap()]);
     }

@@ -7,13 +7,8 @@
 #![cfg_attr(
     not(test),
     deny(
-        clippy::arithmetic_side_effects,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        clippy::panic,
-        clippy::string_slice,
-        clippy::unreachable,
-        clippy::unwrap_used
+        clippy::arithmetic_side_effects, clippy::expect_used, clippy::indexing_slicing, clippy::panic,
+        clippy::string_slice, clippy::unreachable, clippy::unwrap_used
     )
 )]
 

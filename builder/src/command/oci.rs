@@ -112,18 +112,8 @@ impl Args {
 
 /// Options that only an image that runs by itself has.
 const OF_RAM: [&str; 12] = [
-    "entrypoint",
-    "cmd",
-    "env",
-    "workdir",
-    "user",
-    "hostname",
-    "pid1",
-    "network",
-    "modules",
-    "module_tree",
-    "init_program",
-    "source",
+    "entrypoint", "cmd", "env", "workdir", "user", "hostname", "pid1", "network", "modules", "module_tree",
+    "init_program", "source",
 ];
 
 #[derive(Debug, clap::Subcommand)]

@@ -48,18 +48,8 @@ impl<'l> Bench<'l> {
     /// Boots the debug variant from a disk.
     fn boot(lab: &'l Lab, disk: PathBuf, append: &str, stick: Option<&Path>) -> Self {
         let modules = [
-            "ext4",
-            "vfat",
-            "nls_cp437",
-            "nls_ascii",
-            "loop",
-            "squashfs",
-            "overlay",
-            "virtio_pci",
-            "virtio_blk",
-            "xhci_pci",
-            "usb_storage",
-            "sd_mod",
+            "ext4", "vfat", "nls_cp437", "nls_ascii", "loop", "squashfs", "overlay", "virtio_pci", "virtio_blk",
+            "xhci_pci", "usb_storage", "sd_mod",
         ];
         let mut machine: Machine = lab.machine(&lab.initrd_with("-debug", &modules), &[&disk], append);
         machine.append.push("rd.timeout=2s".into());

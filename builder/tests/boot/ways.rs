@@ -35,17 +35,7 @@ fn check_root(lab: &Lab, marks: &Marks) {
     assert_eq!(
         steps,
         [
-            "api",
-            "modules",
-            "devices",
-            "update",
-            "choose",
-            "verify",
-            "image",
-            "layers",
-            "overlay",
-            "check",
-            "report",
+            "api", "modules", "devices", "update", "choose", "verify", "image", "layers", "overlay", "check", "report",
             "switch-root"
         ]
     );

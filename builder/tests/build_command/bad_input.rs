@@ -106,16 +106,7 @@ fn a_directory_that_may_not_be_read_is_refused() {
     let workshop = Workshop::new();
     fs::set_permissions(workshop.path("own/etc/motd"), fs::Permissions::from_mode(0o0)).unwrap();
     let arguments = [
-        "--target",
-        "x86_64",
-        "--init-program",
-        "init",
-        "--variant",
-        "slim",
-        "--include",
-        "own",
-        "--output-dir",
-        "out",
+        "--target", "x86_64", "--init-program", "init", "--variant", "slim", "--include", "own", "--output-dir", "out",
     ];
     let command = workshop.command(&arguments);
     // Root may read everything; in a user namespace of its own it may not.
@@ -185,14 +176,7 @@ fn a_truncated_busybox_in_the_cache_is_noticed_and_not_used() {
     let workshop = Workshop::new();
     let kept = keep_busybox(&workshop, "-substitute");
     let arguments = [
-        "--target",
-        "x86_64",
-        "--init-program",
-        "init",
-        "--variant",
-        "standard",
-        "--output-dir",
-        "out",
+        "--target", "x86_64", "--init-program", "init", "--variant", "standard", "--output-dir", "out",
         "--allow-substitute",
     ];
     // Without apt nothing can be fetched.
@@ -217,18 +201,8 @@ fn a_full_disk_leaves_nothing_half_written() {
     fs::write(workshop.path("own/large"), vec![1; 100_000]).unwrap();
     fs::create_dir(workshop.path("out")).unwrap();
     let command = workshop.command(&[
-        "--target",
-        "x86_64",
-        "--init-program",
-        "init",
-        "--variant",
-        "slim",
-        "--include",
-        "own",
-        "--output-dir",
-        "out",
-        "--compress",
-        "none",
+        "--target", "x86_64", "--init-program", "init", "--variant", "slim", "--include", "own", "--output-dir", "out",
+        "--compress", "none",
     ]);
     let script = "mount -t tmpfs -o size=64k none out || exit 99; printf old > out/kept; \"$@\"; status=$?; \
                   [ \"$(ls -A out)\" = kept ] || exit 98; exit $status";

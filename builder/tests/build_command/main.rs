@@ -66,15 +66,7 @@ impl Workshop {
 
     fn build(&self, arguments: &[&str]) -> Output {
         const GIVEN: [&str; 10] = [
-            "--target",
-            "x86_64",
-            "--init-program",
-            "init",
-            "--busybox",
-            "busybox",
-            "--include",
-            "own",
-            "--output-dir",
+            "--target", "x86_64", "--init-program", "init", "--busybox", "busybox", "--include", "own", "--output-dir",
             "out",
         ];
         self.command(&[&GIVEN[..], arguments].concat()).output().unwrap()
@@ -351,14 +343,7 @@ fn a_busybox_of_another_version_is_used_with_a_warning() {
     let workshop = Workshop::new();
     keep_busybox(&workshop, "-substitute");
     let arguments = [
-        "--target",
-        "x86_64",
-        "--init-program",
-        "init",
-        "--variant",
-        "standard",
-        "--output-dir",
-        "out",
+        "--target", "x86_64", "--init-program", "init", "--variant", "standard", "--output-dir", "out",
         "--allow-substitute",
     ];
     let output = workshop.command(&arguments).output().unwrap();

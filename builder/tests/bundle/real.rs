@@ -17,17 +17,8 @@ use super::{layout, said, support};
 const COMMAND: &str = env!("CARGO_BIN_EXE_initramfs-overlay");
 /// Parts of the source tree that a copy needs.
 const TREE: [&str; 11] = [
-    "Cargo.lock",
-    "Cargo.toml",
-    "LICENSE-APACHE",
-    "LICENSE-MIT",
-    "builder",
-    "contract",
-    "docs",
-    "init",
-    "rust-toolchain.toml",
-    "targets",
-    "README.md",
+    "Cargo.lock", "Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "builder", "contract", "docs", "init",
+    "rust-toolchain.toml", "targets", "README.md",
 ];
 /// The `PATH` of a machine with QEMU and virtiofsd; rustup's cargo is below the home, which is empty.
 const SYSTEM: &str = "/usr/sbin:/usr/bin:/sbin:/bin";

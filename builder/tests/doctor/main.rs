@@ -53,11 +53,10 @@ impl Bench {
                 fs::set_permissions(root.join(name), fs::Permissions::from_mode(0o755)).unwrap();
             }
             fs::write(root.join("noise"), noise(size)).unwrap();
-            run(program("mksquashfs").arg(&root).arg(bench.at(&format!("{name}.img"))).args([
-                "-noappend",
-                "-quiet",
-                "-all-root",
-            ]));
+            run(program("mksquashfs")
+                .arg(&root)
+                .arg(bench.at(&format!("{name}.img")))
+                .args(["-noappend", "-quiet", "-all-root"]));
         }
         bench
     }
@@ -70,12 +69,11 @@ impl Bench {
     fn disk(&self, arguments: &[&str]) -> PathBuf {
         let disk = self.at("disk.img");
         let mut command = command();
-        command.current_dir(self.directory.path()).arg("disk").arg(&disk).args([
-            "--image",
-            "a.img",
-            "--force",
-            "--root-owned",
-        ]);
+        command
+            .current_dir(self.directory.path())
+            .arg("disk")
+            .arg(&disk)
+            .args(["--image", "a.img", "--force", "--root-owned"]);
         run(command.args(["--size", "boot=16M,overlay=16M"]).args(arguments));
         disk
     }

@@ -11,13 +11,10 @@ fn blocks_smaller_than_pages_do_not_boot() {
         return;
     }
     let bench = Bench::new();
-    run(program("mksquashfs").arg(bench.at("a")).arg(bench.at("a.img")).args([
-        "-noappend",
-        "-quiet",
-        "-all-root",
-        "-b",
-        "8K",
-    ]));
+    run(program("mksquashfs")
+        .arg(bench.at("a"))
+        .arg(bench.at("a.img"))
+        .args(["-noappend", "-quiet", "-all-root", "-b", "8K"]));
     let disk = bench.disk(&[]);
     let (status, json) = examine(&disk, &[]);
     assert_eq!((status, &json["image"]["name"], &json["page_size"]), (0, &X.into(), &4096.into()), "{json:#}");

@@ -57,18 +57,8 @@ pub fn as_they_are(lab: &Lab) {
         busybox httpd -p 80 -h /etc && busybox wget -q -O - http://localhost/hostname";
     let ended = lab.run(&image, &["--hostname", "box"], &[script]);
     ended.expect(0).expect_lines(&[
-        "tool",
-        "linked",
-        "2 /one",
-        "2",
-        "box",
-        "host box",
-        "resolv regular empty file",
-        "directory /data/db",
-        "1048576",
-        "0",
-        "0\t2147483647",
-        "1",
+        "tool", "linked", "2 /one", "2", "box", "host box", "resolv regular empty file", "directory /data/db",
+        "1048576", "0", "0\t2147483647", "1",
     ]);
     let lines: Vec<&str> = ended.output.lines().map(str::trim_end).collect();
     assert_eq!(lines.iter().filter(|line| **line == "box").count(), 3, "{}", ended.output);

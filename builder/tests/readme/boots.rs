@@ -26,17 +26,8 @@ use super::{layout, pages, support, workspace};
 const USER: u32 = 65534;
 /// Pages with commands that boot, build or ask a registry.
 const BOOTED: [&str; 11] = [
-    "README.md",
-    "docs/diskless.md",
-    "docs/oci.md",
-    "docs/parameters.md",
-    "docs/ram.md",
-    "docs/run.md",
-    "docs/threat-model.md",
-    "docs/tutorial.md",
-    "docs/update.md",
-    "docs/virtiofs.md",
-    "docs/vm.md",
+    "README.md", "docs/diskless.md", "docs/oci.md", "docs/parameters.md", "docs/ram.md", "docs/run.md",
+    "docs/threat-model.md", "docs/tutorial.md", "docs/update.md", "docs/virtiofs.md", "docs/vm.md",
 ];
 /// Keys that end QEMU, once the demonstration is up.
 const QUIT: &str = "(sleep 120; printf '\\001x') | ";

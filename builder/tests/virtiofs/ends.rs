@@ -16,10 +16,7 @@ pub fn tag_missing(lab: &Lab) {
     let ended = lab.script(&lab.root(), &[shared.as_slice(), &gone].concat(), "true");
     ended.expect(125);
     for words in [
-        "cannot boot: tag-missing",
-        "step      mounts",
-        "shared as gone, within 1000 ms",
-        "there is data",
+        "cannot boot: tag-missing", "step      mounts", "shared as gone, within 1000 ms", "there is data",
         "there is rootfs",
     ] {
         assert!(ended.output.contains(words), "{words}:\n{}", ended.output);

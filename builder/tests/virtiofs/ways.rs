@@ -81,18 +81,9 @@ pub fn read_write(lab: &Lab) {
 
 pub fn arguments(lab: &Lab) {
     let script = "for argument; do echo \"[$argument]\"; done";
-    let ended = run(lab.command(&lab.root()).args([
-        "--",
-        "-c",
-        script,
-        "name",
-        "a \"b\" c",
-        "",
-        "x=1",
-        "-y",
-        "two\nlines",
-        "ä",
-    ]));
+    let ended = run(lab
+        .command(&lab.root())
+        .args(["--", "-c", script, "name", "a \"b\" c", "", "x=1", "-y", "two\nlines", "ä"]));
     ended.expect(0).expect_lines(&["[a \"b\" c]", "[]", "[x=1]", "[-y]", "[two", "lines]", "[ä]"]);
 }
 

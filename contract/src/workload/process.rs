@@ -15,18 +15,8 @@ pub enum Process {
 
 /// Container inits and init systems that run in a namespace as well as on a machine.
 const NAMESPACE: [&str; 12] = [
-    "init",
-    "tini",
-    "tini-static",
-    "dumb-init",
-    "catatonit",
-    "docker-init",
-    "my_init",
-    "openrc-init",
-    "runit",
-    "runit-init",
-    "s6-linux-init",
-    "s6-svscan",
+    "init", "tini", "tini-static", "dumb-init", "catatonit", "docker-init", "my_init", "openrc-init", "runit",
+    "runit-init", "s6-linux-init", "s6-svscan",
 ];
 
 impl Process {

@@ -145,17 +145,8 @@ fn every_parameter_is_read() {
 #[test]
 fn a_bad_value_that_decides_what_is_mounted_is_an_error() {
     for line in [
-        "rd.img=img",
-        "rd.img",
-        "rd.boot=LABEL=",
-        "rd.overlay=",
-        "rd.overlay=tmpfs:size=0%",
-        "rd.overlay=tmpfs:64m",
-        "rd.overlay.fallback=yes",
-        "rd.overlay.reset=perhaps",
-        "rd.overlay.repair=yes",
-        "rd.image=../x",
-        "rd.image=",
+        "rd.img=img", "rd.img", "rd.boot=LABEL=", "rd.overlay=", "rd.overlay=tmpfs:size=0%", "rd.overlay=tmpfs:64m",
+        "rd.overlay.fallback=yes", "rd.overlay.reset=perhaps", "rd.overlay.repair=yes", "rd.image=../x", "rd.image=",
         "init=sh",
     ] {
         let (config, result) = Config::parse(["", &format!("{line} rd.onerror=halt"), ""], STANDARD, false);

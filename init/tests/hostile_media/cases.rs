@@ -174,13 +174,8 @@ const NEWIMG: [&str; 12] = [
 
 /// Names on `boot`; `R` stands for the kernel's release.
 const BOOT: [&str; 7] = [
-    "modules",
-    "modules/R",
-    "modules/R/squashfs.ko",
-    "modules/R/squashfs.ko.xz",
-    "modules/R/squashfs.ko.zst",
-    "modules/R/squashfs.ko.minisig",
-    "modules/R/modules.dep",
+    "modules", "modules/R", "modules/R/squashfs.ko", "modules/R/squashfs.ko.xz", "modules/R/squashfs.ko.zst",
+    "modules/R/squashfs.ko.minisig", "modules/R/modules.dep",
 ];
 
 const QUIET: Scene = Scene {

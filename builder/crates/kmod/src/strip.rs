@@ -22,16 +22,8 @@ pub struct Removed {
 ///
 /// `.BTF` is for tracers alone: a kernel that finds none in a module goes on without (kernel/bpf/btf.c, btf_module_notify()).
 const NEEDLESS: [&[u8]; 10] = [
-    b".debug_",
-    b".zdebug_",
-    b".gnu_debug",
-    b".stab",
-    b".BTF",
-    b".comment",
-    b".note.GNU-stack",
-    b".GCC.command.line",
-    b".llvm_addrsig",
-    b".annobin.notes",
+    b".debug_", b".zdebug_", b".gnu_debug", b".stab", b".BTF", b".comment", b".note.GNU-stack", b".GCC.command.line",
+    b".llvm_addrsig", b".annobin.notes",
 ];
 
 /// These begin like a needless one, but the kernel reads them: sets of kernel functions that BPF programs may call.

@@ -99,16 +99,7 @@ pub fn write(merge: &Merge, image: &Image, mtime: u32, output: &mut AtomicFile) 
     let name = format!("/proc/{}/fd/{}", std::process::id(), output.file().as_raw_fd());
     let time = mtime.to_string();
     command.args([
-        "-",
-        &name,
-        "-tar",
-        "-noappend",
-        "-no-progress",
-        "-exit-on-error",
-        "-reproducible",
-        "-quiet",
-        "-comp",
-        "gzip",
+        "-", &name, "-tar", "-noappend", "-no-progress", "-exit-on-error", "-reproducible", "-quiet", "-comp", "gzip",
     ]);
     let plain = RootEntry { entry: Entry::directory(0o755), xattrs: Attributes::new() };
     let root = merge.root.as_ref().unwrap_or(&plain);

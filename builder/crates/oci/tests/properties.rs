@@ -80,26 +80,8 @@ fn document() -> impl Strategy<Value = Value> {
         ])
     };
     let key = sample::select(vec![
-        "schemaVersion",
-        "mediaType",
-        "manifests",
-        "config",
-        "layers",
-        "fsLayers",
-        "digest",
-        "size",
-        "platform",
-        "os",
-        "architecture",
-        "variant",
-        "annotations",
-        "rootfs",
-        "diff_ids",
-        "Cmd",
-        "Env",
-        "User",
-        "Volumes",
-        "urls",
+        "schemaVersion", "mediaType", "manifests", "config", "layers", "fsLayers", "digest", "size", "platform", "os",
+        "architecture", "variant", "annotations", "rootfs", "diff_ids", "Cmd", "Env", "User", "Volumes", "urls",
     ]);
     let leaf = prop_oneof![
         text().prop_map(Value::from),

@@ -135,13 +135,9 @@ impl Apt {
         progress: &Progress,
     ) -> Result<Result<PathBuf, Refusal>> {
         let fetch = || {
-            program::output(self.command("apt-get", directory).args([
-                "source",
-                "--download-only",
-                "-q",
-                "--only-source",
-                name,
-            ]))
+            program::output(
+                self.command("apt-get", directory).args(["source", "--download-only", "-q", "--only-source", name]),
+            )
         };
         let mut output = fetch()?;
         let mut found = tarball_in(directory)?;

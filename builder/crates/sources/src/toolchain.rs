@@ -74,12 +74,8 @@ const RECIPE: &str = "2";
 /// (needed for ARM); a panic aborts the program at once, without a message that nobody would read, and nothing ever
 /// unwinds.
 const RUSTFLAGS: [&str; 6] = [
-    "-Clink-self-contained=no",
-    "-Zunstable-options",
-    "-Cpanic=immediate-abort",
-    "-Cforce-unwind-tables=no",
-    "-Zfmt-debug=none",
-    "-Zlocation-detail=none",
+    "-Clink-self-contained=no", "-Zunstable-options", "-Cpanic=immediate-abort", "-Cforce-unwind-tables=no",
+    "-Zfmt-debug=none", "-Zlocation-detail=none",
 ];
 
 /// The packages of init that are not libraries of others.

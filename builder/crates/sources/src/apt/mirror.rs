@@ -62,18 +62,8 @@ fn stanza(text: &str) -> Vec<Mirror> {
 /// Others who publish for Debian may look the same; apt then finds that Debian did not sign it.
 fn is_debian(uri: &str, suites: &[&str], components: &[&str]) -> bool {
     const SUITES: [&str; 12] = [
-        "stable",
-        "oldstable",
-        "oldoldstable",
-        "testing",
-        "unstable",
-        "sid",
-        "bullseye",
-        "bookworm",
-        "trixie",
-        "forky",
-        "duke",
-        "buster",
+        "stable", "oldstable", "oldoldstable", "testing", "unstable", "sid", "bullseye", "bookworm", "trixie", "forky",
+        "duke", "buster",
     ];
     let is_release = |suite: &&str| SUITES.contains(&suite.trim_end_matches("-updates").trim_end_matches("-backports"));
     trim(uri).ends_with("/debian") && components.contains(&"main") && suites.iter().any(is_release)

@@ -9,41 +9,14 @@ use crate::Result;
 
 /// Variables that change what cargo, rustc, cc or zig make. Paths, proxies, homes and CARGO_NET_* stay.
 const REMOVED_PREFIXES: [&str; 14] = [
-    "AR_",
-    "BINDGEN_",
-    "CARGO_BUILD_",
-    "CARGO_PROFILE_",
-    "CARGO_TARGET_",
-    "CARGO_UNSTABLE_",
-    "CARGO_ZIGBUILD_",
-    "CC_",
-    "CFLAGS",
-    "CLANG_",
-    "CXX",
-    "PKG_CONFIG",
-    "TARGET_",
-    "ZIG_",
+    "AR_", "BINDGEN_", "CARGO_BUILD_", "CARGO_PROFILE_", "CARGO_TARGET_", "CARGO_UNSTABLE_", "CARGO_ZIGBUILD_", "CC_",
+    "CFLAGS", "CLANG_", "CXX", "PKG_CONFIG", "TARGET_", "ZIG_",
 ];
 
 const REMOVED: [&str; 18] = [
-    "AR",
-    "CARGO_ENCODED_RUSTFLAGS",
-    "CARGO_INCREMENTAL",
-    "CC",
-    "CPATH",
-    "CPPFLAGS",
-    "CRATE_CC_NO_DEFAULTS",
-    "C_INCLUDE_PATH",
-    "LDFLAGS",
-    "LIBCLANG_PATH",
-    "LIBRARY_PATH",
-    "LLVM_CONFIG_PATH",
-    "RUSTC",
-    "RUSTC_BOOTSTRAP",
-    "RUSTC_WORKSPACE_WRAPPER",
-    "RUSTC_WRAPPER",
-    "RUSTDOCFLAGS",
-    "RUSTFLAGS",
+    "AR", "CARGO_ENCODED_RUSTFLAGS", "CARGO_INCREMENTAL", "CC", "CPATH", "CPPFLAGS", "CRATE_CC_NO_DEFAULTS",
+    "C_INCLUDE_PATH", "LDFLAGS", "LIBCLANG_PATH", "LIBRARY_PATH", "LLVM_CONFIG_PATH", "RUSTC", "RUSTC_BOOTSTRAP",
+    "RUSTC_WORKSPACE_WRAPPER", "RUSTC_WRAPPER", "RUSTDOCFLAGS", "RUSTFLAGS",
 ];
 
 /// Takes what could change the output out of the environment of `command`.
