@@ -6,7 +6,7 @@ use base::IoContext;
 
 use super::{
     error_table,
-    package::{Package, Program, fill_in},
+    package::{Package, Program, files, fill_in},
 };
 use crate::{Error, Result, fetch::Pinned};
 
@@ -53,51 +53,31 @@ pub const PACKAGE: Package = Package {
 
 const PATHS: &str = "#define LOCALEDIR \"/usr/share/locale\"\n#define ROOT_SYSCONFDIR \"/etc\"\n";
 
-const E2FSCK: &[&str] = &[
-    "e2fsck/badblocks.c", "e2fsck/dirinfo.c", "e2fsck/dx_dirinfo.c", "e2fsck/e2fsck.c", "e2fsck/ea_refcount.c",
-    "e2fsck/ehandler.c", "e2fsck/encrypted_files.c", "e2fsck/extents.c", "e2fsck/journal.c", "e2fsck/logfile.c",
-    "e2fsck/message.c", "e2fsck/pass1.c", "e2fsck/pass1b.c", "e2fsck/pass2.c", "e2fsck/pass3.c", "e2fsck/pass4.c",
-    "e2fsck/pass5.c", "e2fsck/problem.c", "e2fsck/quota.c", "e2fsck/readahead.c", "e2fsck/recovery.c",
-    "e2fsck/region.c", "e2fsck/rehash.c", "e2fsck/revoke.c", "e2fsck/sigcatcher.c", "e2fsck/super.c", "e2fsck/unix.c",
-    "e2fsck/util.c",
-];
+const E2FSCK: &[&str] = files! {
+    "e2fsck": "badblocks" "dirinfo" "dx_dirinfo" "e2fsck" "ea_refcount" "ehandler" "encrypted_files" "extents" "journal"
+        "logfile" "message" "pass1" "pass1b" "pass2" "pass3" "pass4" "pass5" "problem" "quota" "readahead" "recovery"
+        "region" "rehash" "revoke" "sigcatcher" "super" "unix" "util";
+};
 
 /// The libraries: of ext4 itself, of messages, UUIDs, the kinds of filesystems, settings and quotas.
-const LIBRARY: &[&str] = &[
-    "lib/blkid/cache.c", "lib/blkid/dev.c", "lib/blkid/devname.c", "lib/blkid/devno.c", "lib/blkid/getsize.c",
-    "lib/blkid/llseek.c", "lib/blkid/probe.c", "lib/blkid/read.c", "lib/blkid/resolve.c", "lib/blkid/save.c",
-    "lib/blkid/tag.c", "lib/blkid/version.c", "lib/e2p/crypto_mode.c", "lib/e2p/encoding.c", "lib/e2p/errcode.c",
-    "lib/e2p/feature.c", "lib/e2p/fgetflags.c", "lib/e2p/fgetproject.c", "lib/e2p/fgetversion.c",
-    "lib/e2p/fsetflags.c", "lib/e2p/fsetproject.c", "lib/e2p/fsetversion.c", "lib/e2p/getflags.c",
-    "lib/e2p/getversion.c", "lib/e2p/hashstr.c", "lib/e2p/iod.c", "lib/e2p/ljs.c", "lib/e2p/ls.c", "lib/e2p/mntopts.c",
-    "lib/e2p/ostype.c", "lib/e2p/parse_num.c", "lib/e2p/pe.c", "lib/e2p/percent.c", "lib/e2p/pf.c", "lib/e2p/ps.c",
-    "lib/e2p/setflags.c", "lib/e2p/setversion.c", "lib/e2p/uuid.c", "lib/et/com_err.c", "lib/et/com_right.c",
-    "lib/et/error_message.c", "lib/et/et_name.c", "lib/et/init_et.c", "lib/ext2fs/alloc.c", "lib/ext2fs/alloc_sb.c",
-    "lib/ext2fs/alloc_stats.c", "lib/ext2fs/alloc_tables.c", "lib/ext2fs/atexit.c", "lib/ext2fs/badblocks.c",
-    "lib/ext2fs/bb_inode.c", "lib/ext2fs/bitmaps.c", "lib/ext2fs/bitops.c", "lib/ext2fs/blkmap64_ba.c",
-    "lib/ext2fs/blkmap64_rb.c", "lib/ext2fs/blknum.c", "lib/ext2fs/block.c", "lib/ext2fs/bmap.c",
-    "lib/ext2fs/check_desc.c", "lib/ext2fs/closefs.c", "lib/ext2fs/crc16.c", "lib/ext2fs/crc32c.c",
-    "lib/ext2fs/csum.c", "lib/ext2fs/dblist.c", "lib/ext2fs/dblist_dir.c", "lib/ext2fs/dir_iterate.c",
-    "lib/ext2fs/dirblock.c", "lib/ext2fs/dirhash.c", "lib/ext2fs/expanddir.c", "lib/ext2fs/ext2_err.c",
-    "lib/ext2fs/ext_attr.c", "lib/ext2fs/extent.c", "lib/ext2fs/fallocate.c", "lib/ext2fs/fileio.c",
-    "lib/ext2fs/finddev.c", "lib/ext2fs/flushb.c", "lib/ext2fs/freefs.c", "lib/ext2fs/gen_bitmap.c",
-    "lib/ext2fs/gen_bitmap64.c", "lib/ext2fs/get_num_dirs.c", "lib/ext2fs/get_pathname.c", "lib/ext2fs/getenv.c",
-    "lib/ext2fs/getsectsize.c", "lib/ext2fs/getsize.c", "lib/ext2fs/hashmap.c", "lib/ext2fs/i_block.c",
-    "lib/ext2fs/icount.c", "lib/ext2fs/ind_block.c", "lib/ext2fs/initialize.c", "lib/ext2fs/inline.c",
-    "lib/ext2fs/inline_data.c", "lib/ext2fs/inode.c", "lib/ext2fs/io_manager.c", "lib/ext2fs/ismounted.c",
-    "lib/ext2fs/link.c", "lib/ext2fs/llseek.c", "lib/ext2fs/lookup.c", "lib/ext2fs/mkdir.c", "lib/ext2fs/mkjournal.c",
-    "lib/ext2fs/mmp.c", "lib/ext2fs/namei.c", "lib/ext2fs/native.c", "lib/ext2fs/newdir.c", "lib/ext2fs/nls_utf8.c",
-    "lib/ext2fs/openfs.c", "lib/ext2fs/orphan.c", "lib/ext2fs/progress.c", "lib/ext2fs/punch.c", "lib/ext2fs/qcow2.c",
-    "lib/ext2fs/rbtree.c", "lib/ext2fs/read_bb.c", "lib/ext2fs/read_bb_file.c", "lib/ext2fs/res_gdt.c",
-    "lib/ext2fs/rw_bitmaps.c", "lib/ext2fs/sha512.c", "lib/ext2fs/sparse_io.c", "lib/ext2fs/swapfs.c",
-    "lib/ext2fs/symlink.c", "lib/ext2fs/undo_io.c", "lib/ext2fs/unix_io.c", "lib/ext2fs/unlink.c",
-    "lib/ext2fs/valid_blk.c", "lib/ext2fs/version.c", "lib/support/cstring.c", "lib/support/devname.c",
-    "lib/support/dict.c", "lib/support/mkquota.c", "lib/support/parse_qtype.c", "lib/support/plausible.c",
-    "lib/support/print_fs_flags.c", "lib/support/prof_err.c", "lib/support/profile.c", "lib/support/profile_helpers.c",
-    "lib/support/quotaio.c", "lib/support/quotaio_tree.c", "lib/support/quotaio_v2.c", "lib/uuid/clear.c",
-    "lib/uuid/compare.c", "lib/uuid/copy.c", "lib/uuid/gen_uuid.c", "lib/uuid/isnull.c", "lib/uuid/pack.c",
-    "lib/uuid/parse.c", "lib/uuid/unpack.c", "lib/uuid/unparse.c", "lib/uuid/uuid_time.c",
-];
+const LIBRARY: &[&str] = files! {
+    "lib/blkid": "cache" "dev" "devname" "devno" "getsize" "llseek" "probe" "read" "resolve" "save" "tag" "version";
+    "lib/e2p": "crypto_mode" "encoding" "errcode" "feature" "fgetflags" "fgetproject" "fgetversion" "fsetflags"
+        "fsetproject" "fsetversion" "getflags" "getversion" "hashstr" "iod" "ljs" "ls" "mntopts" "ostype" "parse_num"
+        "pe" "percent" "pf" "ps" "setflags" "setversion" "uuid";
+    "lib/et": "com_err" "com_right" "error_message" "et_name" "init_et";
+    "lib/ext2fs": "alloc" "alloc_sb" "alloc_stats" "alloc_tables" "atexit" "badblocks" "bb_inode" "bitmaps" "bitops"
+        "blkmap64_ba" "blkmap64_rb" "blknum" "block" "bmap" "check_desc" "closefs" "crc16" "crc32c" "csum" "dblist"
+        "dblist_dir" "dir_iterate" "dirblock" "dirhash" "expanddir" "ext2_err" "ext_attr" "extent" "fallocate" "fileio"
+        "finddev" "flushb" "freefs" "gen_bitmap" "gen_bitmap64" "get_num_dirs" "get_pathname" "getenv" "getsectsize"
+        "getsize" "hashmap" "i_block" "icount" "ind_block" "initialize" "inline" "inline_data" "inode" "io_manager"
+        "ismounted" "link" "llseek" "lookup" "mkdir" "mkjournal" "mmp" "namei" "native" "newdir" "nls_utf8" "openfs"
+        "orphan" "progress" "punch" "qcow2" "rbtree" "read_bb" "read_bb_file" "res_gdt" "rw_bitmaps" "sha512"
+        "sparse_io" "swapfs" "symlink" "undo_io" "unix_io" "unlink" "valid_blk" "version";
+    "lib/support": "cstring" "devname" "dict" "mkquota" "parse_qtype" "plausible" "print_fs_flags" "prof_err" "profile"
+        "profile_helpers" "quotaio" "quotaio_tree" "quotaio_v2";
+    "lib/uuid": "clear" "compare" "copy" "gen_uuid" "isnull" "pack" "parse" "unpack" "unparse" "uuid_time";
+};
 
 /// Writes what e2fsprogs' own build generates: headers, tables of errors, the profile of mke2fs, the table of a checksum.
 fn prepare(source: &Path) -> Result<()> {

@@ -6,6 +6,12 @@ use base::IoContext;
 
 use crate::{Result, fetch::Pinned};
 
+/// Lists C files by their names without `.c`, those of each directory behind it.
+macro_rules! files {
+    ($($directory:literal: $($name:literal)+;)+) => { &[$($(concat!($directory, "/", $name, ".c")),+),+] };
+}
+pub(super) use files;
+
 /// A package of programs, and how it is compiled.
 #[derive(Debug)]
 pub struct Package {
