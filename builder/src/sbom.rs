@@ -80,15 +80,18 @@ const RELINK: &str = "Linked statically into init; parts of it are left out, as 
 #[must_use]
 pub fn spdx(materials: &Materials<'_>) -> String {
     let mut bill = Bill::default();
-    bill.add(json!({
-        "SPDXID": "SPDXRef-image",
-        "name": materials.file,
-        "versionInfo": materials.version,
-        "primaryPackagePurpose": "ARCHIVE",
-        "licenseDeclared": "NOASSERTION",
-        "checksums": checksums(Some(materials.sha256)),
-    }));
-    bill.relate("SPDXRef-DOCUMENT", "DESCRIBES", "SPDXRef-image");
+    bill.add(
+        "SPDXRef-DOCUMENT",
+        "DESCRIBES",
+        json!({
+            "SPDXID": "SPDXRef-image",
+            "name": materials.file,
+            "versionInfo": materials.version,
+            "primaryPackagePurpose": "ARCHIVE",
+            "licenseDeclared": "NOASSERTION",
+            "checksums": checksums(Some(materials.sha256)),
+        }),
+    );
     add_init(&mut bill, materials);
     if let Some((sha256, origin)) = materials.busybox {
         add_busybox(&mut bill, sha256, origin);
@@ -98,13 +101,16 @@ pub fn spdx(materials: &Materials<'_>) -> String {
         add_kernel(&mut bill, kernel);
     }
     if materials.has_included_files {
-        bill.add(json!({
-            "SPDXID": "SPDXRef-included",
-            "name": "files added with --include",
-            "licenseDeclared": "NOASSERTION",
-            "comment": "The manifest beside the image lists them.",
-        }));
-        bill.relate("SPDXRef-image", "CONTAINS", "SPDXRef-included");
+        bill.add(
+            "SPDXRef-image",
+            "CONTAINS",
+            json!({
+                "SPDXID": "SPDXRef-included",
+                "name": "files added with --include",
+                "licenseDeclared": "NOASSERTION",
+                "comment": "The manifest beside the image lists them.",
+            }),
+        );
     }
     let namespace = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("{}\n{}", materials.file, materials.sha256).as_bytes());
     let document = json!({
@@ -125,7 +131,7 @@ pub fn spdx(materials: &Materials<'_>) -> String {
 
 fn add_init(bill: &mut Bill, materials: &Materials<'_>) {
     let InitMaterial { sha256, build } = &materials.init;
-    bill.add(json!({
+    bill.add("SPDXRef-image", "CONTAINS", json!({
         "SPDXID": "SPDXRef-init",
         "name": "init",
         "versionInfo": build.is_some().then_some(materials.version),
@@ -134,11 +140,10 @@ fn add_init(bill: &mut Bill, materials: &Materials<'_>) {
         "checksums": checksums(Some(sha256)),
         "comment": build.is_none().then_some("Given by the user with --init-program; what it is made of is not known here."),
     }));
-    bill.relate("SPDXRef-image", "CONTAINS", "SPDXRef-init");
     let Some(build) = build else { return };
     for found in build.crates.iter().filter(|found| found.sha256.is_some()) {
         let id = format!("SPDXRef-crate-{}-{}", identifier(&found.name), identifier(&found.version));
-        bill.add(json!({
+        bill.add("SPDXRef-init", "STATIC_LINK", json!({
             "SPDXID": id,
             "name": found.name,
             "versionInfo": found.version,
@@ -149,60 +154,57 @@ fn add_init(bill: &mut Bill, materials: &Materials<'_>) {
             "externalRefs": purl(format!("pkg:cargo/{}@{}", found.name, found.version)),
             "homepage": found.repository,
         }));
-        bill.relate("SPDXRef-init", "STATIC_LINK", &id);
     }
-    bill.add(json!({
-        "SPDXID": "SPDXRef-rust-std",
-        "name": "rust-std",
-        "versionInfo": build.rust_release,
-        "primaryPackagePurpose": "LIBRARY",
-        "licenseDeclared": "MIT OR Apache-2.0",
-        "sourceInfo": format!("compiled from the component rust-src of Rust {}, commit {}", build.rust_release, build.rust_commit),
-    }));
-    bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-rust-std");
-    bill.add(json!({
-        "SPDXID": "SPDXRef-musl",
-        "name": "musl",
-        "versionInfo": tools::MUSL_VERSION,
-        "primaryPackagePurpose": "LIBRARY",
-        "licenseDeclared": "MIT",
-        "sourceInfo": format!("as it comes with Zig {}, in its directory lib/libc/musl", tools::ZIG_VERSION),
-    }));
-    bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-musl");
-    bill.add(json!({
-        "SPDXID": "SPDXRef-compiler-rt",
-        "name": "zig-compiler-rt",
-        "versionInfo": tools::ZIG_VERSION,
-        "primaryPackagePurpose": "LIBRARY",
-        "licenseDeclared": "MIT",
-        "sourceInfo": format!("what the processor cannot do itself; from Zig {}, its directory lib/compiler_rt", tools::ZIG_VERSION),
-    }));
-    bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-compiler-rt");
+    let (rust, zig) = (build.rust_release, tools::ZIG_VERSION);
+    let std = format!("compiled from the component rust-src of Rust {rust}, commit {}", build.rust_commit);
+    let musl = format!("as it comes with Zig {zig}, in its directory lib/libc/musl");
+    let compiler_rt = format!("what the processor cannot do itself; from Zig {zig}, its directory lib/compiler_rt");
+    for (id, name, version, licence, source) in [
+        ("rust-std", "rust-std", rust, "MIT OR Apache-2.0", std),
+        ("musl", "musl", tools::MUSL_VERSION, "MIT", musl),
+        ("compiler-rt", "zig-compiler-rt", zig, "MIT", compiler_rt),
+    ] {
+        bill.add(
+            "SPDXRef-init",
+            "STATIC_LINK",
+            json!({
+                "SPDXID": format!("SPDXRef-{id}"),
+                "name": name,
+                "versionInfo": version,
+                "primaryPackagePurpose": "LIBRARY",
+                "licenseDeclared": licence,
+                "sourceInfo": source,
+            }),
+        );
+    }
     if build.has_libblkid {
         add_libblkid(bill);
     }
 }
 
 fn add_libblkid(bill: &mut Bill) {
-    bill.add(json!({
-        "SPDXID": "SPDXRef-libblkid",
-        "name": "libblkid",
-        "versionInfo": libblkid::VERSION,
-        "primaryPackagePurpose": "LIBRARY",
-        "licenseDeclared": "LGPL-2.1-or-later",
-        "downloadLocation": libblkid::SOURCE.upstream,
-        "sourceInfo": format!(
-            "from util-linux {}, tarball with SHA-256 {}, changed for size as docs/licences.md says",
-            libblkid::VERSION, libblkid::SOURCE.sha256
-        ),
-        "comment": RELINK,
-    }));
-    bill.relate("SPDXRef-init", "STATIC_LINK", "SPDXRef-libblkid");
+    bill.add(
+        "SPDXRef-init",
+        "STATIC_LINK",
+        json!({
+            "SPDXID": "SPDXRef-libblkid",
+            "name": "libblkid",
+            "versionInfo": libblkid::VERSION,
+            "primaryPackagePurpose": "LIBRARY",
+            "licenseDeclared": "LGPL-2.1-or-later",
+            "downloadLocation": libblkid::SOURCE.upstream,
+            "sourceInfo": format!(
+                "from util-linux {}, tarball with SHA-256 {}, changed for size as docs/licences.md says",
+                libblkid::VERSION, libblkid::SOURCE.sha256
+            ),
+            "comment": RELINK,
+        }),
+    );
 }
 
 fn add_busybox(bill: &mut Bill, sha256: &str, origin: Option<&Origin>) {
     let package = origin.and_then(Origin::package);
-    bill.add(json!({
+    bill.add("SPDXRef-image", "CONTAINS", json!({
         "SPDXID": "SPDXRef-busybox",
         "name": "busybox",
         "versionInfo": package.map(|package| &package.version),
@@ -232,10 +234,9 @@ fn add_busybox(bill: &mut Bill, sha256: &str, origin: Option<&Origin>) {
             None => "given by the user with --busybox; whoever ships it must offer its complete source".to_owned(),
         },
     }));
-    bill.relate("SPDXRef-image", "CONTAINS", "SPDXRef-busybox");
     for (name, version) in package.iter().flat_map(|package| &package.built_using) {
         let id = format!("SPDXRef-busybox-{}", identifier(name));
-        bill.add(json!({
+        bill.add("SPDXRef-busybox", "STATIC_LINK", json!({
             "SPDXID": id,
             "name": name,
             "versionInfo": version,
@@ -243,13 +244,12 @@ fn add_busybox(bill: &mut Bill, sha256: &str, origin: Option<&Origin>) {
             "licenseDeclared": if name == "glibc" { "LGPL-2.1-or-later" } else { "NOASSERTION" },
             "sourceInfo": format!("Debian's source package {name} {version}, for good at {}", snapshot(name, version)),
         }));
-        bill.relate("SPDXRef-busybox", "STATIC_LINK", &id);
     }
 }
 
 fn add_kernel(bill: &mut Bill, kernel: &KernelMaterial<'_>) {
     let id = format!("SPDXRef-modules-{}", identifier(kernel.version));
-    bill.add(json!({
+    bill.add("SPDXRef-image", "CONTAINS", json!({
         "SPDXID": id,
         "name": "linux modules",
         "versionInfo": kernel.version,
@@ -260,7 +260,6 @@ fn add_kernel(bill: &mut Bill, kernel: &KernelMaterial<'_>) {
         },
         "comment": kernel.stripped.then_some("Signatures and debugging sections were taken off."),
     }));
-    bill.relate("SPDXRef-image", "CONTAINS", &id);
 }
 
 fn purl(locator: String) -> Option<Value> {

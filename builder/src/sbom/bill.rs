@@ -12,8 +12,14 @@ pub struct Bill {
 }
 
 impl Bill {
+    /// Adds a package that `element` has this relationship to.
+    pub fn add(&mut self, element: &str, relationship: &str, package: Value) {
+        self.relate(element, relationship, package["SPDXID"].as_str().unwrap_or_default());
+        self.list(package);
+    }
+
     /// Adds a package, with what SPDX wants of every one.
-    pub fn add(&mut self, mut package: Value) {
+    pub fn list(&mut self, mut package: Value) {
         if let Some(fields) = package.as_object_mut() {
             fields.retain(|_, value| !value.is_null());
             for (name, value) in [

@@ -13,7 +13,7 @@ pub fn add(bill: &mut Bill, programs: &[Tool]) {
         let id = format!("SPDXRef-{}", identifier(package.name));
         if !packages.contains(&package.name) {
             packages.push(package.name);
-            bill.add(json!({
+            bill.list(json!({
                 "SPDXID": id,
                 "name": package.name,
                 "versionInfo": package.version,
@@ -31,15 +31,18 @@ pub fn add(bill: &mut Bill, programs: &[Tool]) {
             }));
         }
         let program = format!("SPDXRef-program-{}", identifier(tool.name));
-        bill.add(json!({
-            "SPDXID": program,
-            "name": tool.name,
-            "versionInfo": package.version,
-            "primaryPackagePurpose": "APPLICATION",
-            "licenseDeclared": package.licence,
-            "checksums": checksums(Some(&tool.sha256)),
-        }));
-        bill.relate("SPDXRef-image", "CONTAINS", &program);
+        bill.add(
+            "SPDXRef-image",
+            "CONTAINS",
+            json!({
+                "SPDXID": program,
+                "name": tool.name,
+                "versionInfo": package.version,
+                "primaryPackagePurpose": "APPLICATION",
+                "licenseDeclared": package.licence,
+                "checksums": checksums(Some(&tool.sha256)),
+            }),
+        );
         bill.relate(&program, "GENERATED_FROM", &id);
     }
 }

@@ -87,14 +87,6 @@ impl Visit for Search {
         self.number += 1;
         Ok(false)
     }
-
-    fn content(&mut self, _: &[u8]) -> Result<()> {
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// Looks for the entry of a set of hard links that has the content.
@@ -115,14 +107,6 @@ impl Visit for Set {
         }
         self.number += 1;
         Ok(false)
-    }
-
-    fn content(&mut self, _: &[u8]) -> Result<()> {
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<()> {
-        Ok(())
     }
 }
 
