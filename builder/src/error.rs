@@ -37,16 +37,6 @@ pub enum Error {
     /// An error of kernel modules.
     #[error(transparent)]
     Kmod(#[from] kmod::Error),
-    /// A program that cannot be part of the image.
-    #[error("{} cannot be used as {what}: {reason}", shown(path))]
-    WrongProgram {
-        /// The file.
-        path: PathBuf,
-        /// The program it was to be used as.
-        what: String,
-        /// The reason why it cannot be.
-        reason: String,
-    },
     /// A file that is no report of a boot.
     #[error("{} is not a report: {reason}", shown(path))]
     NoReport {

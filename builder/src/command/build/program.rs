@@ -83,7 +83,7 @@ impl<'a> Programs<'a> {
     /// Checks the program `given`, else takes the bundle, else looks for the source and the machine's Rust. Compiles nothing yet.
     ///
     /// # Errors
-    /// [`Error::Usage`] where one program is given for several targets or there is no source, [`Error::WrongProgram`]
+    /// [`Error::Usage`] where one program is given for several targets or there is no source, [`sources::Error::WrongProgram`]
     /// where the given one is none for the target, [`Error::Missing`] where there is no Rust.
     pub fn new(
         given: Option<&Path>,
@@ -248,11 +248,14 @@ impl Program {
     /// Returns the program at `path`, if it is one for `target`.
     ///
     /// # Errors
-    /// [`Error::Io`]; [`Error::WrongProgram`] with what it is instead.
+    /// [`Error::Io`]; [`sources::Error::WrongProgram`] with what it is instead.
     pub fn read(path: PathBuf, target: &Target, build: Option<Build>) -> Result<Self> {
         let bytes = bounded::read(&path, bounded::PROGRAM_MAX).at("read", &path)?;
         match elf::objection(&bytes, target.elf) {
-            Some(reason) => Err(Error::WrongProgram { path, what: format!("init for {}", target.name), reason }),
+            Some(reason) => {
+                let what = format!("init for {}", target.name);
+                Err(sources::Error::WrongProgram { path, what, reason }.into())
+            }
             None => Ok(Self { path, size: bytes.len() as u64, sha256: digest(&bytes), build }),
         }
     }
