@@ -6,6 +6,8 @@
 mod boots;
 #[path = "oci_images/layout.rs"]
 mod layout;
+#[path = "support/registry.rs"]
+mod registry;
 mod support;
 
 use std::{

@@ -1,6 +1,10 @@
 //! Builds that must fail: one clear error, the right exit status, and nothing half-written.
 
-use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Output},
+};
 
 use super::{Workshop, image, keep_busybox, programs, said, skip};
 
@@ -8,35 +12,33 @@ use super::{Workshop, image, keep_busybox, programs, said, skip};
 fn refused(workshop: &Workshop, arguments: &[&str], status: i32, parts: &[&str]) {
     let before = workshop.files();
     let output = workshop.build(arguments);
-    let said = said(&output);
-    assert_eq!(output.status.code(), Some(status), "{arguments:?}: {said}");
-    for part in parts {
-        assert!(said.contains(part), "{arguments:?}: no `{part}` in: {said}");
-    }
+    fails(&output, status, parts);
     assert!(output.stdout.is_empty());
     assert!(workshop.files() == before, "{arguments:?} left something behind");
+}
+
+/// Checks the status of a build and what it said.
+fn fails(output: &Output, status: i32, parts: &[&str]) {
+    let said = said(output);
+    assert_eq!(output.status.code(), Some(status), "{said}");
+    for part in parts {
+        assert!(said.contains(part), "no `{part}` in: {said}");
+    }
 }
 
 #[test]
 fn names_that_do_not_exist_are_told_with_the_nearest() {
     let workshop = Workshop::new();
-    let own = |arguments: &[&str], status, parts: &[&str]| {
-        let output = workshop.command(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(status), "{arguments:?}: {}", said(&output));
-        for part in parts {
-            assert!(said(&output).contains(part), "{arguments:?}: {}", said(&output));
-        }
-    };
+    let own = |arguments: &[&str], parts: &[&str]| fails(&workshop.command(arguments).output().unwrap(), 2, parts);
     own(
         &["--target", "x86_46"],
-        2,
         &["there is no target `x86_46` (did you mean `x86_64`?).", "aarch64, armv6l, armv7l, i686, riscv64, x86_64"],
     );
-    own(&["--target", "amd46"], 2, &["did you mean `x86_64`?"]);
-    own(&["--variant", "debgu"], 2, &["debgu", "standard, debug, slim", "'debug'"]);
-    own(&["--compress", "gzp"], 2, &["gzp", "gzip, zstd, xz, lz4, none", "'gzip'"]);
-    own(&["--init-program", "init"], 2, &["--init-program gives one program", "name it with --target"]);
-    own(&["--source", "own"], 2, &["own", "source tree"]);
+    own(&["--target", "amd46"], &["did you mean `x86_64`?"]);
+    own(&["--variant", "debgu"], &["debgu", "standard, debug, slim", "'debug'"]);
+    own(&["--compress", "gzp"], &["gzp", "gzip, zstd, xz, lz4, none", "'gzip'"]);
+    own(&["--init-program", "init"], &["--init-program gives one program", "name it with --target"]);
+    own(&["--source", "own"], &["own", "source tree"]);
     assert!(!workshop.path("target").exists() && !workshop.path("cache").exists());
 }
 
@@ -44,14 +46,8 @@ fn names_that_do_not_exist_are_told_with_the_nearest() {
 fn an_init_with_a_shell_goes_into_the_debug_variant_alone() {
     let workshop = Workshop::new();
     fs::write(workshop.path("shelled"), programs::program(b"..initramfs-overlay:\\w# ..")).unwrap();
-    let arguments = ["--target", "x86_64", "--init-program", "shelled", "--variant", "slim", "--output-dir", "out"];
-    let output = workshop.command(&arguments).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(
-        said(&output).contains("--init-program shelled has a shell, which only the debug variant may have"),
-        "{}",
-        said(&output)
-    );
+    let output = workshop.command(&["--target", "x86_64", "--init-program", "shelled", "--variant", "slim"]).output();
+    fails(&output.unwrap(), 2, &["--init-program shelled has a shell, which only the debug variant may have"]);
 }
 
 #[test]
@@ -60,18 +56,15 @@ fn a_program_that_is_none_for_the_target_is_refused() {
     fs::write(workshop.path("script"), "#!/bin/sh\n").unwrap();
     let whole = programs::program(&[7; 500]);
     fs::write(workshop.path("cut"), &whole[..whole.len() - 1]).unwrap();
-    let init = |file: &str, target: &str| {
-        let arguments =
-            ["--target", target, "--init-program", file, "--variant", "slim", "--output-dir", "out"].map(str::to_owned);
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let output = workshop.command(&arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(if file == "absent" { 2 } else { 1 }));
-        said(&output)
-    };
-    assert!(init("script", "x86_64").contains("script cannot be used as init for x86_64: it is not an ELF program"));
-    assert!(init("init", "armv6l").contains("it is a program for 64-bit x86, not for 32-bit ARM"));
-    assert!(init("cut", "x86_64").contains("it is cut off"));
-    assert!(init("absent", "x86_64").contains("cannot read absent"));
+    for (file, target, status, part) in [
+        ("script", "x86_64", 1, "script cannot be used as init for x86_64: it is not an ELF program"),
+        ("init", "armv6l", 1, "it is a program for 64-bit x86, not for 32-bit ARM"),
+        ("cut", "x86_64", 1, "it is cut off"),
+        ("absent", "x86_64", 2, "cannot read absent"),
+    ] {
+        let arguments = ["--target", target, "--init-program", file, "--variant", "slim", "--output-dir", "out"];
+        fails(&workshop.command(&arguments).output().unwrap(), status, &[part]);
+    }
     assert!(workshop.files().is_empty());
 
     for (bytes, part) in [
@@ -105,10 +98,7 @@ fn files_that_cannot_go_in_are_refused() {
 fn a_directory_that_may_not_be_read_is_refused() {
     let workshop = Workshop::new();
     fs::set_permissions(workshop.path("own/etc/motd"), fs::Permissions::from_mode(0o0)).unwrap();
-    let arguments = [
-        "--target", "x86_64", "--init-program", "init", "--variant", "slim", "--include", "own", "--output-dir", "out",
-    ];
-    let command = workshop.command(&arguments);
+    let command = workshop.bare("slim", &["--include", "own"]);
     // Root may read everything; in a user namespace of its own it may not.
     let mut unshared = Command::new("unshare");
     unshared.arg("--user").arg(command.get_program()).args(command.get_args());
@@ -116,9 +106,7 @@ fn a_directory_that_may_not_be_read_is_refused() {
     if !Command::new("unshare").args(["--user", "true"]).output().is_ok_and(|output| output.status.success()) {
         return skip("an unreadable directory: there are no user namespaces here");
     }
-    let output = unshared.output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains("--include: cannot read own/etc/motd: Permission denied"), "{}", said(&output));
+    fails(&unshared.output().unwrap(), 1, &["--include: cannot read own/etc/motd: Permission denied"]);
     assert!(workshop.files().is_empty());
 }
 
@@ -135,11 +123,9 @@ fn parameters_and_modules_that_do_not_fit_are_refused() {
     let strip = ["ext4", "--strip-modules", "--cmdline", "module.sig_enforce"];
     refused(&workshop, &[&tree[..], &strip].concat(), 2, &["module.sig_enforce makes the kernel refuse"]);
     let output = workshop.command(&["--module-tree", "modules", "--modules", "ext4"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("name it with --target"), "{}", said(&output));
+    fails(&output, 2, &["name it with --target"]);
     let output = workshop.command(&["--target", "armv6l", "--modules", "modules"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(said(&output).contains("are for 64-bit x86, and the image is for 32-bit ARM"), "{}", said(&output));
+    fails(&output, 2, &["are for 64-bit x86, and the image is for 32-bit ARM"]);
 }
 
 #[test]
@@ -148,15 +134,9 @@ fn a_busybox_that_is_not_the_pinned_one_is_refused() {
         let workshop = Workshop::new();
         // Whole by the list that lies beside it.
         keep_busybox(&workshop, kind);
-        let arguments =
-            ["--target", "x86_64", "--init-program", "init", "--variant", "standard", "--output-dir", "out"];
-        let output = workshop.command(&arguments).env("PATH", "/nonexistent").output().unwrap();
-        assert_eq!(output.status.code(), Some(1), "{kind}");
-        let said = said(&output);
-        assert_eq!(said.contains("is damaged"), kind.is_empty(), "{said}");
-        for part in ["cannot get BusyBox for x86_64", "apt is not installed here", "--allow-substitute"] {
-            assert!(said.contains(part), "{kind}: {said}");
-        }
+        let output = workshop.bare("standard", &[]).env("PATH", "/nonexistent").output().unwrap();
+        fails(&output, 1, &["cannot get BusyBox for x86_64", "apt is not installed here", "--allow-substitute"]);
+        assert_eq!(said(&output).contains("is damaged"), kind.is_empty(), "{}", said(&output));
     }
 }
 
@@ -175,23 +155,15 @@ fn a_cache_that_others_may_write_to_is_refused() {
 fn a_truncated_busybox_in_the_cache_is_noticed_and_not_used() {
     let workshop = Workshop::new();
     let kept = keep_busybox(&workshop, "-substitute");
-    let arguments = [
-        "--target", "x86_64", "--init-program", "init", "--variant", "standard", "--output-dir", "out",
-        "--allow-substitute",
-    ];
     // Without apt nothing can be fetched.
-    let build = || workshop.command(&arguments).env("PATH", "/nonexistent").output().unwrap();
+    let build = || workshop.bare("standard", &["--allow-substitute"]).env("PATH", "/nonexistent").output().unwrap();
     assert!(build().status.success());
     let whole = workshop.files();
     let bytes = fs::read(&kept).unwrap();
     fs::write(&kept, &bytes[..bytes.len() / 2]).unwrap();
-    let output = build();
-    assert_eq!(output.status.code(), Some(1));
-    for part in
-        ["is damaged; it is fetched again", "cannot get BusyBox for x86_64", "apt is not installed here", "--busybox"]
-    {
-        assert!(said(&output).contains(part), "{}", said(&output));
-    }
+    let parts =
+        ["is damaged; it is fetched again", "cannot get BusyBox for x86_64", "apt is not installed here", "--busybox"];
+    fails(&build(), 1, &parts);
     assert!(workshop.files() == whole);
 }
 
@@ -200,10 +172,7 @@ fn a_full_disk_leaves_nothing_half_written() {
     let workshop = Workshop::new();
     fs::write(workshop.path("own/large"), vec![1; 100_000]).unwrap();
     fs::create_dir(workshop.path("out")).unwrap();
-    let command = workshop.command(&[
-        "--target", "x86_64", "--init-program", "init", "--variant", "slim", "--include", "own", "--output-dir", "out",
-        "--compress", "none",
-    ]);
+    let command = workshop.bare("slim", &["--include", "own", "--compress", "none"]);
     let script = "mount -t tmpfs -o size=64k none out || exit 99; printf old > out/kept; \"$@\"; status=$?; \
                   [ \"$(ls -A out)\" = kept ] || exit 98; exit $status";
     let mut unshared = Command::new("unshare");
@@ -213,7 +182,5 @@ fn a_full_disk_leaves_nothing_half_written() {
     if output.status.code() == Some(99) || said(&output).starts_with("unshare:") {
         return skip("a full disk: there are no user namespaces with mounts here");
     }
-    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
-    assert!(said(&output).contains(&image("-slim.cpio")), "{}", said(&output));
-    assert!(said(&output).contains("No space left on device"), "{}", said(&output));
+    fails(&output, 1, &[&image("-slim.cpio"), "No space left on device"]);
 }

@@ -5,10 +5,7 @@ use std::fs;
 use base::digest::digest;
 use serde_json::Value;
 
-use super::{Workshop, said, text};
-
-const GIVEN: [&str; 10] =
-    ["--target", "x86_64", "--init-program", "init", "--busybox", "busybox", "--include", "own", "--output-dir", "out"];
+use super::{GIVEN, Workshop, said, text};
 
 fn name(rest: &str) -> String {
     format!("diskless-{}-x86_64.gz{rest}", env!("CARGO_PKG_VERSION"))

@@ -24,6 +24,10 @@ mod programs;
 
 const COMMAND: &str = env!("CARGO_BIN_EXE_initramfs-overlay");
 
+/// Options of the usual build.
+const GIVEN: [&str; 10] =
+    ["--target", "x86_64", "--init-program", "init", "--busybox", "busybox", "--include", "own", "--output-dir", "out"];
+
 /// A directory with all that a build takes: an init, a BusyBox, some files of the user's.
 struct Workshop {
     directory: tempfile::TempDir,
@@ -65,11 +69,13 @@ impl Workshop {
     }
 
     fn build(&self, arguments: &[&str]) -> Output {
-        const GIVEN: [&str; 10] = [
-            "--target", "x86_64", "--init-program", "init", "--busybox", "busybox", "--include", "own", "--output-dir",
-            "out",
-        ];
         self.command(&[&GIVEN[..], arguments].concat()).output().unwrap()
+    }
+
+    /// Returns the build of a variant without BusyBox and files of the user's, with these words more.
+    fn bare(&self, variant: &str, more: &[&str]) -> Command {
+        let given = ["--target", "x86_64", "--init-program", "init", "--output-dir", "out", "--variant", variant];
+        self.command(&[&given[..], more].concat())
     }
 
     /// Runs a build that has to succeed and returns its report (`--json`).
@@ -291,8 +297,7 @@ fn the_time_is_fixed_or_the_one_asked_for() {
     workshop.built(&["--variant", "slim"]);
     let name = image("-slim.gz");
     assert_eq!(workshop.inspect(&name)["files"][0]["mtime"], 0);
-    let arguments = ["--target", "x86_64", "--init-program", "init", "--variant", "slim", "--output-dir", "out"];
-    let status = workshop.command(&arguments).env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap().status;
+    let status = workshop.bare("slim", &[]).env("SOURCE_DATE_EPOCH", "1700000000").output().unwrap().status;
     assert!(status.success());
     assert_eq!(workshop.inspect(&name)["files"][0]["mtime"], 1_700_000_000);
     let bill: Value =
@@ -323,9 +328,7 @@ fn modules_go_in_with_what_they_need_and_in_order() {
 
     // No driver, no filesystem: such a module has to be asked for.
     for (option, is_told) in [("--modules", true), ("--load-modules", false)] {
-        let common = ["--target", "x86_64", "--init-program", "init", "--variant", "slim", "--output-dir", "out"];
-        let line = [&common[..], &["--module-tree", "modules", option, "upper"]].concat();
-        let output = workshop.command(&line).output().unwrap();
+        let output = workshop.bare("slim", &["--module-tree", "modules", option, "upper"]).output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
         let words = "nothing would ever load upper, as it serves no device";
         assert_eq!(said(&output).contains(words), is_told, "{}", said(&output));
@@ -342,11 +345,7 @@ fn modules_go_in_with_what_they_need_and_in_order() {
 fn a_busybox_of_another_version_is_used_with_a_warning() {
     let workshop = Workshop::new();
     keep_busybox(&workshop, "-substitute");
-    let arguments = [
-        "--target", "x86_64", "--init-program", "init", "--variant", "standard", "--output-dir", "out",
-        "--allow-substitute",
-    ];
-    let output = workshop.command(&arguments).output().unwrap();
+    let output = workshop.bare("standard", &["--allow-substitute"]).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let warning = "warning: x86_64: BusyBox 9.9 is used, SHA-256 of its package aa,";
     assert!(said(&output).contains(warning), "{}", said(&output));

@@ -24,6 +24,8 @@ mod mirrors;
 mod place;
 mod proxy;
 mod real;
+#[path = "../support/registry.rs"]
+mod registry;
 mod retries;
 mod server;
 #[path = "../support/mod.rs"]
@@ -32,7 +34,7 @@ mod support;
 use image::{Blobs, INDEX, MANIFEST, digest_of, layer};
 use place::{Place, errors};
 use proxy::Proxy;
-use real::Registry;
+use registry::Registry;
 use server::{Answer, Request, Server};
 use support::{Numbers, installed, noise, tool};
 

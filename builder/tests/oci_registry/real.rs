@@ -1,47 +1,8 @@
 //! A real registry, at a port that it chooses itself.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-};
+use std::path::PathBuf;
 
-use super::{Blobs, Place, push, tool};
-
-/// Debian's docker-registry, stopped when it is dropped.
-pub struct Registry {
-    child: Child,
-    pub address: String,
-}
-
-impl Registry {
-    pub fn start(directory: &Path, more: &str) -> Self {
-        let config = directory.join("config.yml");
-        let storage = directory.join("storage");
-        let text = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: '127.0.0.1:0'\n{more}",
-            storage.display()
-        );
-        fs::write(&config, text).unwrap();
-        let mut child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut said = String::new();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            said += &line;
-            let (_, rest) = line.split_once("listening on ")?;
-            Some(rest.chars().take_while(|c| c.is_ascii_digit() || b".:".contains(&(*c as u8))).collect::<String>())
-        });
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { address: address.unwrap_or_else(|| panic!("no address: {said}")), child }
-    }
-}
+use super::{Blobs, Place, push, registry::Registry, tool};
 
 /// Starts a registry that speaks TLS with a certificate of its own for `host`, and has one image at `/image:tag`. The place's `layout`
 /// has the same image. Returns the certificate as well.
@@ -59,11 +20,4 @@ pub fn with_tls(place: &Place, host: &str) -> (Registry, PathBuf) {
     drop(plain);
     let tls = format!("  tls: {{certificate: {}, key: {}}}\n", certificate.display(), key.display());
     (Registry::start(place.0.path(), &tls), certificate)
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }

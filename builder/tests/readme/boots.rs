@@ -4,10 +4,9 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{BufRead, BufReader},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Command, Output, Stdio},
 };
 
 use base::progress::Progress;
@@ -20,7 +19,7 @@ use sources::{
 };
 use vm::share::{Daemon, Kind};
 
-use super::{layout, pages, support, workspace};
+use super::{layout, pages, registry::Registry, support, workspace};
 
 /// The user: nobody, as Debian numbers it.
 const USER: u32 = 65534;
@@ -33,39 +32,6 @@ const BOOTED: [&str; 11] = [
 const QUIT: &str = "(sleep 120; printf '\\001x') | ";
 /// Words that the demonstration's shell is told until its machine is off.
 const POWER_OFF: &str = "(while sleep 5 && echo poweroff; do :; done) 2>/dev/null | ";
-
-/// Debian's docker-registry, which stands for the registries of the pages.
-struct Registry {
-    child: Child,
-    address: String,
-}
-
-impl Registry {
-    fn start(directory: &Path) -> Self {
-        let text = format!(
-            "version: 0.1\nlog: {{level: info}}\nstorage: {{filesystem: {{rootdirectory: {}}}}}\nhttp:\n  addr: '127.0.0.1:0'\n",
-            directory.join("storage").display()
-        );
-        fs::write(directory.join("config.yml"), text).unwrap();
-        let mut command = Command::new("docker-registry");
-        command.arg("serve").arg(directory.join("config.yml")).stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            let (_, rest) = line.split_once("listening on ")?;
-            Some(rest.chars().take_while(|c| c.is_ascii_digit() || ".:".contains(*c)).collect::<String>())
-        });
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address: address.expect("an address") }
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// Everything that is the same for all pages.
 struct Lab {
@@ -97,7 +63,7 @@ impl Lab {
             *path = own.join(path.strip_prefix(cache.root()).unwrap());
         }
         unpack_bundle(&work.path().join("bin"));
-        let registry = Registry::start(work.path());
+        let registry = Registry::start(work.path(), "");
         let mirrors = ["docker.io", "ghcr.io"].map(|name| {
             format!(
                 "[[registry]]\nlocation = \"{name}\"\n[[registry.mirror]]\nlocation = \"{}\"\ninsecure = true\n",
