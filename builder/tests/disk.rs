@@ -29,7 +29,7 @@ use tempfile::TempDir;
 mod signals;
 mod support;
 
-use support::{all_installed, noise};
+use support::{directory_for, noise};
 
 /// Programs that make filesystems and look at them.
 const PROGRAMS: [&str; 10] =
@@ -60,11 +60,8 @@ fn names(directory: &Path) -> Vec<String> {
 
 #[test]
 fn an_interrupted_command_leaves_nothing_behind() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
+    let Some(directory) = directory_for(&PROGRAMS) else { return };
     signals::restore();
-    let directory = tempfile::tempdir().unwrap();
     let root = directory.path().join("root");
     let output = directory.path().join("output");
     fs::create_dir_all(root.join("sbin")).unwrap();
@@ -91,9 +88,10 @@ fn program(name: &'static str, package: &'static str, directory: &Path, argument
     written.stdout + &written.stderr
 }
 
-/// Writes a small root directory, an update, persistent files with odd names, and files for `boot`.
-fn inputs() -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
+/// Writes a small root directory, an update, persistent files with odd names, and files for `boot`. Nothing where a program
+/// is missing.
+fn inputs() -> Option<TempDir> {
+    let directory = directory_for(&PROGRAMS)?;
     let at = |path: &str| directory.path().join(path);
     for path in ["root/sbin", "root/etc", "update/sbin", "persistent/etc", "persistent/a \"b\"", "boot/overlays"] {
         fs::create_dir_all(at(path)).unwrap();
@@ -108,7 +106,7 @@ fn inputs() -> TempDir {
     symlink("/etc/a b", at("persistent/link")).unwrap();
     fs::write(at("boot/config.txt"), "initramfs initrd.gz followkernel\n").unwrap();
     fs::write(at("boot/overlays/vc4.dtbo"), noise(5000)).unwrap();
-    directory
+    Some(directory)
 }
 
 /// Copies the partition `label` into a file beside the disk.
@@ -129,10 +127,7 @@ fn debugfs(directory: &Path, image: &str, request: &str) -> String {
 
 #[test]
 fn every_filesystem_is_clean_and_holds_what_was_given() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let directory = inputs();
+    let Some(directory) = inputs() else { return };
     let path = directory.path();
     for table in ["gpt", "mbr"] {
         let disk = format!("{table}.img");
@@ -174,10 +169,7 @@ fn every_filesystem_is_clean_and_holds_what_was_given() {
 
 #[test]
 fn a_finished_image_brings_its_signature_and_fits_its_digest() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let directory = inputs();
+    let Some(directory) = inputs() else { return };
     let path = directory.path();
     program("mksquashfs", "squashfs-tools", path, &["update", "os.img", "-quiet", "-no-progress"]);
     fs::write(path.join("os.img.minisig"), "signature\n").unwrap();
@@ -203,10 +195,7 @@ fn a_finished_image_brings_its_signature_and_fits_its_digest() {
 
 #[test]
 fn the_same_inputs_give_the_same_bytes() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let (first, second) = (inputs(), inputs());
+    let Some((first, second)) = inputs().zip(inputs()) else { return };
     // Other times, another order of making, another place, another mask, another zone.
     fs::rename(second.path().join("persistent"), second.path().join("p")).unwrap();
     fs::create_dir(second.path().join("persistent")).unwrap();
@@ -240,10 +229,7 @@ fn the_same_inputs_give_the_same_bytes() {
 
 #[test]
 fn filesystems_have_the_room_that_the_plan_counts_on() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let work = tempfile::tempdir().unwrap();
+    let Some(work) = directory_for(&PROGRAMS) else { return };
     let path = work.path();
     let identity = Identity::new(b"room");
     for size in [16 * MIB, 40 * MIB, 127 * MIB, 128 * MIB, 129 * MIB, GIB, 2 * GIB + 5 * MIB, 17 * GIB] {
@@ -286,10 +272,7 @@ fn filesystems_have_the_room_that_the_plan_counts_on() {
 
 #[test]
 fn a_disk_for_large_sectors_counts_in_them() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let directory = inputs();
+    let Some(directory) = inputs() else { return };
     let path = directory.path();
     fs::create_dir(path.join("root/bin")).unwrap();
     fs::copy(path.join("root/sbin/init"), path.join("root/bin/sh")).unwrap();
@@ -338,10 +321,7 @@ fn a_disk_for_large_sectors_counts_in_them() {
 
 #[test]
 fn bad_input_is_one_clear_error_and_leaves_nothing() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let directory = inputs();
+    let Some(directory) = inputs() else { return };
     let path = directory.path();
     fs::write(path.join("there.img"), "precious").unwrap();
     fs::write(path.join("noise"), noise(4096)).unwrap();
@@ -387,10 +367,7 @@ fn bad_input_is_one_clear_error_and_leaves_nothing() {
 
 #[test]
 fn init_finds_its_files_on_every_kind_of_vfat() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let directory = TempDir::new().unwrap();
+    let Some(directory) = directory_for(&PROGRAMS) else { return };
     let path = directory.path();
     let parameters = b"once rd.overlay=tmpfs\r\n";
     let entries: Vec<Entry> = [

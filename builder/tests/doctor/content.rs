@@ -10,8 +10,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::{
-    Bench, PROGRAMS, X, examine,
-    support::{all_installed, noise, program, run},
+    Bench, X, examine,
+    support::{noise, program, run},
 };
 
 /// Returns bytes that a compressor halves.
@@ -32,10 +32,7 @@ fn pack(bench: &Bench, options: &[&str]) -> PathBuf {
 
 #[test]
 fn a_flipped_byte_is_found_wherever_there_is_a_checksum() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&[]) else { return };
     fs::write(bench.at("a/noise"), text(700_000)).unwrap();
     fs::write(bench.at("a/small"), text(3_000)).unwrap();
     // Blocks that do not shrink are stored without a checksum.
@@ -65,10 +62,7 @@ fn a_flipped_byte_is_found_wherever_there_is_a_checksum() {
 
 #[test]
 fn blocks_without_a_checksum_are_told_and_digests_compared() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&[]) else { return };
     let image = bench.at("a.img");
     let disk = bench.disk(&["--no-newimg"]);
     let (status, json) = examine(&disk, &["--check"]);
@@ -114,10 +108,7 @@ fn program_with(loader: &str, size: usize) -> Vec<u8> {
 
 #[test]
 fn erofs_is_read_and_checked() {
-    if !all_installed(&PROGRAMS) || !all_installed(&["mkfs.erofs", "fsck.erofs"]) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&["mkfs.erofs", "fsck.erofs"]) else { return };
     fs::create_dir_all(bench.at("a/usr/lib")).unwrap();
     std::os::unix::fs::symlink("usr/lib", bench.at("a/lib")).unwrap();
     (0..300).for_each(|number| fs::write(bench.at(&format!("a/usr/lib/a-name-{number}")), "x").unwrap());

@@ -15,7 +15,7 @@ use doctor::{
     filesystem::Filesystem,
 };
 
-use crate::support::{Numbers, all_installed, noise, program, run};
+use crate::support::{Numbers, directory_for, noise, program, run};
 
 const PROGRAMS: [&str; 5] = ["mkfs.vfat", "mmd", "mcopy", "mdel", "mdir"];
 
@@ -62,10 +62,7 @@ const KINDS: [(&str, u32); 4] =
 
 #[test]
 fn every_kind_reads_as_it_was_written() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
+    let Some(directory) = directory_for(&PROGRAMS) else { return };
     for (options, size) in KINDS {
         let image = image(directory.path(), options, size);
         let volume = open(&image);
@@ -112,10 +109,7 @@ fn walk(volume: &Volume, path: &str, depth: usize) -> usize {
 
 #[test]
 fn damage_is_an_error_and_nothing_worse() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
+    let Some(directory) = directory_for(&PROGRAMS) else { return };
     let image = image(directory.path(), "-F 12 -s 1 -f 2", 360);
     let whole = fs::read(&image).unwrap();
     let (mut opened, mut refused) = (0, 0);
@@ -142,10 +136,7 @@ fn damage_is_an_error_and_nothing_worse() {
 
 #[test]
 fn chains_without_an_end_are_told() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
+    let Some(directory) = directory_for(&PROGRAMS) else { return };
     let image = image(directory.path(), "-F 16 -s 2 -r 512", 16_384);
     let mut bytes = fs::read(&image).unwrap();
     // Every cluster from the third on is followed by itself.

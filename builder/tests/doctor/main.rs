@@ -26,7 +26,7 @@ mod pages;
 mod support;
 mod unknown;
 
-use support::{all_installed, noise, program, run};
+use support::{directory_for, noise, program, run};
 
 /// Programs that make filesystems and look at them.
 const PROGRAMS: [&str; 6] = ["mke2fs", "debugfs", "e2fsck", "mkfs.vfat", "mcopy", "mksquashfs"];
@@ -43,8 +43,9 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
-        let bench = Self { directory: tempfile::tempdir().unwrap() };
+    /// Makes the systems; nothing where a program is missing, those in `more` included.
+    fn new(more: &[&str]) -> Option<Self> {
+        let bench = Self { directory: directory_for(&[&PROGRAMS[..], more].concat())? };
         for (name, size) in [("a", 100_000), ("b", 300_000)] {
             let root = bench.at(name);
             for name in ["sbin/init", "bin/sh"] {
@@ -58,7 +59,7 @@ impl Bench {
                 .arg(bench.at(&format!("{name}.img")))
                 .args(["-noappend", "-quiet", "-all-root"]));
         }
-        bench
+        Some(bench)
     }
 
     fn at(&self, name: &str) -> PathBuf {
@@ -129,10 +130,7 @@ fn digest(path: &Path) -> String {
 
 #[test]
 fn every_state_of_an_update_is_told_and_the_right_image_boots() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&[]) else { return };
     let (a, b) = (digest(&bench.at("a.img")), digest(&bench.at("b.img")));
     let old = "root-squashfs-old.img";
     fs::write(bench.at("half"), &fs::read(bench.at("b.img")).unwrap()[..50_000]).unwrap();
@@ -180,10 +178,7 @@ fn fails(disk: &Path, arguments: &[&str], code: &str) -> Value {
 
 #[test]
 fn what_would_not_boot_has_inits_own_card() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&[]) else { return };
     let disk = bench.disk(&[]);
     let (img, _) = partition(&disk, "img");
     let (overlay, _) = partition(&disk, "overlay");
@@ -238,10 +233,7 @@ fn what_would_not_boot_has_inits_own_card() {
 
 #[test]
 fn an_image_that_would_not_boot_has_inits_own_card() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&[]) else { return };
     let disk = bench.disk(&[]);
     let whole = fs::read(&disk).unwrap();
     bench.change(&disk, "img", &["set_inode_field root-squashfs.img size 50000"]);
@@ -268,10 +260,7 @@ fn an_image_that_would_not_boot_has_inits_own_card() {
 
 #[test]
 fn a_boot_that_needs_a_look_says_at_what() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&[]) else { return };
     let disk = bench.disk(&["--no-newimg"]);
     let elsewhere = "rd.overlay=LABEL=elsewhere rd.overlay.fallback=tmpfs";
     let (status, json) = examine(&disk, &["--append", elsewhere]);
@@ -285,10 +274,7 @@ fn a_boot_that_needs_a_look_says_at_what() {
 
 #[test]
 fn directories_stand_for_partitions() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&[]) else { return };
     for (directory, image) in [("img", "a.img"), ("newimg", "b.img")] {
         fs::create_dir(bench.at(directory)).unwrap();
         fs::copy(bench.at(image), bench.at(directory).join(X)).unwrap();
@@ -322,10 +308,7 @@ fn directories_stand_for_partitions() {
 /// The journal is applied in memory as e2fsck applies it on the disk: transactions, freed blocks, every kind of checksum.
 #[test]
 fn a_journal_is_replayed_as_e2fsck_does() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&[]) else { return };
     for (features, open) in
         [("", "jo -c -v 3"), ("", "jo -c -v 2"), ("^metadata_csum", "jo"), ("^64bit,^metadata_csum", "jo")]
     {

@@ -5,16 +5,13 @@ use std::{fs::File, path::Path};
 use doctor::{block_reader::Disk, ext4::Volume, filesystem::Filesystem};
 
 use crate::{
-    Bench, PROGRAMS, X, examine, partition, scribble,
-    support::{all_installed, program, run},
+    Bench, X, examine, partition, scribble,
+    support::{program, run},
 };
 
 #[test]
 fn only_files_and_links_beside_them_are_images() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&[]) else { return };
     let here = format!("symlink {X} other.img");
     for (commands, code) in [
         (vec!["rm root-squashfs.img", "mknod root-squashfs.img p"], Some("image-not-file")),
@@ -33,10 +30,7 @@ fn only_files_and_links_beside_them_are_images() {
 
 #[test]
 fn persistent_hides_what_it_hides_in_overlayfs() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&[]) else { return };
     let made = ["mkdir persistent", "mkdir persistent/sbin"];
     for (line, code) in [
         // The device 0:0 deletes the image's init; a FIFO takes its place; another device too.
@@ -72,10 +66,7 @@ fn number(text: &str, name: &str) -> u64 {
 
 #[test]
 fn sizes_are_those_of_the_filesystem() {
-    if !all_installed(&PROGRAMS) || !all_installed(&["dumpe2fs"]) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&["dumpe2fs"]) else { return };
     let path = bench.at("ext4");
     for (size, options, withheld) in [
         (64 << 20, &["-b", "4096", "-N", "64", "-m", "5"][..], (64 << 20) / 4096 / 50 * 4096),
@@ -94,10 +85,7 @@ fn sizes_are_those_of_the_filesystem() {
 
 #[test]
 fn a_partition_without_inodes_or_blocks_is_told() {
-    if !all_installed(&PROGRAMS) {
-        return;
-    }
-    let bench = Bench::new();
+    let Some(bench) = Bench::new(&[]) else { return };
     std::fs::create_dir(bench.at("img")).unwrap();
     std::fs::copy(bench.at("a.img"), bench.at("img").join(X)).unwrap();
     let (img, overlay) = (bench.at("img.ext4"), bench.at("overlay.ext4"));

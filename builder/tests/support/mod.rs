@@ -58,6 +58,11 @@ pub fn all_installed(programs: &[&str]) -> bool {
     programs.iter().all(|program| installed(program))
 }
 
+/// Returns a directory for a test that needs these programs; says that it is skipped if one is missing.
+pub fn directory_for(programs: &[&str]) -> Option<tempfile::TempDir> {
+    all_installed(programs).then(|| tempfile::tempdir().expect("a directory"))
+}
+
 /// Says that a test is skipped, past the harness, which would swallow it.
 pub fn skip(reason: &str) {
     let _ = writeln!(io::stderr(), "SKIPPED: {reason}");

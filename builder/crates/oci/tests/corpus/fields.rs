@@ -8,12 +8,7 @@ use crate::{
 const STAR: &[u8; 8] = USTAR;
 
 pub fn samples() -> Vec<Sample> {
-    let mut all = Vec::new();
-    all.extend(kinds());
-    all.extend(numbers());
-    all.extend(names());
-    all.extend(magics());
-    all
+    [kinds(), numbers(), names(), magics()].into_iter().flatten().collect()
 }
 
 fn after() -> Made {

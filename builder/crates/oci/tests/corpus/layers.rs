@@ -6,11 +6,7 @@ use crate::{
 };
 
 pub fn samples() -> Vec<Sample> {
-    let mut all = Vec::new();
-    all.extend(breakouts());
-    all.extend(whiteouts());
-    all.extend(overwrites());
-    all
+    [breakouts(), whiteouts(), overwrites()].into_iter().flatten().collect()
 }
 
 /// containerd and umoci take such a path from the root on, moby refuses it.

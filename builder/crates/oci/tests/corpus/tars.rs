@@ -8,14 +8,7 @@ use crate::{
 };
 
 pub fn samples() -> Vec<Sample> {
-    let mut all = Vec::new();
-    all.extend(go());
-    all.extend(python());
-    all.extend(libarchive());
-    all.extend(sparse());
-    all.extend(records());
-    all.extend(ends());
-    all
+    [go(), python(), libarchive(), sparse(), records(), ends()].into_iter().flatten().collect()
 }
 
 fn small() -> [Made; 2] {
