@@ -5,7 +5,10 @@
 //! (signal(7)), SIGPIPE among them.
 #![no_main]
 
-use std::ffi::{c_char, c_int};
+use std::{
+    ffi::{c_char, c_int},
+    time::Duration,
+};
 
 use initramfs_overlay_init::{
     boot,
@@ -39,6 +42,6 @@ extern "C" fn main(count: c_int, arguments: *const *const c_char) -> c_int {
     boot::run(&mut Linux::new(), &arguments, boot::ABILITIES);
     // The machine could not be ended. If PID 1 returned, the kernel would panic over the failure card.
     loop {
-        std::thread::park();
+        std::thread::sleep(Duration::MAX);
     }
 }

@@ -29,6 +29,7 @@ mod signatures;
 mod supervise;
 #[cfg(feature = "ram")]
 mod system;
+mod threads;
 mod typed;
 mod watchdog;
 

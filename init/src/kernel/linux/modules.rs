@@ -6,7 +6,7 @@ use std::{
     sync::{Condvar, Mutex, PoisonError},
 };
 
-use super::{files, media::open_file};
+use super::{files, media::open_file, threads};
 use crate::{kernel::ModuleFile, modules::file};
 
 /// Loads modules in dependency order on up to `workers` threads. Returns one result per module.
@@ -72,13 +72,8 @@ fn load_side_by_side(files: &[ModuleFile], workers: usize) -> Vec<io::Result<()>
             }
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 1..workers {
-            // Too little memory for a thread is no reason not to boot: the others do its work.
-            let _ = std::thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, work);
-        }
-        work();
-    });
+    // Too little memory for a thread is no reason not to boot: the others do its work.
+    threads::run(&work, workers.saturating_sub(1));
     let progress = progress.into_inner().unwrap_or_else(PoisonError::into_inner);
     progress.outcomes.into_iter().map(|outcome| outcome.unwrap_or(Ok(()))).collect()
 }
