@@ -1,4 +1,4 @@
-//! Boots of every kernel that the definitions of the targets name, each once with its writable layer: other releases, other
+//! Boots of every kernel and further machine that the definitions of the targets name, each once with its writable layer: other releases, other
 //! configurations, modules in other places and packed otherwise, other sizes of memory pages.
 //!
 //! `bench/kernels [NAME PART …]` boots all and writes the table in docs/targets.md. With `BOOT_TARGETS=all` those boot whose memory pages are
@@ -24,10 +24,42 @@ use std::{
 };
 
 use lab::{Lab, has_large_pages};
-use sources::target;
+use sources::{
+    kernel_package::Kernel,
+    target::{self, Target},
+};
 
-/// A kernel: target, release, package.
-type Case = (&'static str, &'static str, &'static str);
+/// A kernel, and what it boots on.
+struct Case {
+    target: &'static Target,
+    suite: &'static str,
+    package: &'static str,
+    /// A further machine, which boots the target's own kernel.
+    machine: Option<&'static str>,
+}
+
+impl Case {
+    fn open(&self) -> Result<Lab, String> {
+        let Some(machine) = self.machine else {
+            return Lab::open_with(self.target, Some((self.suite, self.package)), &[]);
+        };
+        // It lives as long as the targets that are read from files.
+        let target = Box::leak(Box::new(self.target.on(machine).expect("a machine of its own")));
+        Lab::open_with(target, None, &self.target.machines[machine].modules)
+    }
+
+    /// Returns the row of the table for a boot of `kernel` that ended so.
+    fn row(&self, kernel: &Kernel, outcome: &str) -> String {
+        let Self { target, suite, package, machine } = self;
+        let modules = if is_packed(&kernel.modules) { "xz" } else { "plain" };
+        let place = if kernel.modules.to_string_lossy().contains("/usr/lib/") { "usr/lib" } else { "lib" };
+        let on = machine.map(|machine| format!(" on `{machine}`")).unwrap_or_default();
+        format!(
+            "| `{}` | {suite} | `{package}`{on} | {} | {modules}, {place} | {outcome} |",
+            target.name, kernel.version
+        )
+    }
+}
 
 /// The page that has the table, and the marks around it.
 const PAGE: &str = "docs/targets.md";
@@ -41,9 +73,17 @@ fn main() -> ExitCode {
         for (suite, packages) in &target.kernel.flavours {
             for package in packages {
                 if is_all || (cases::all_targets() && has_large_pages(package)) {
-                    all.push((format!("{}: {suite} {package}", target.name), (&target.name, suite, package)));
+                    all.push((
+                        format!("{}: {suite} {package}", target.name),
+                        Case { target, suite, package, machine: None },
+                    ));
                 }
             }
+        }
+        let (suite, package) = (&target.kernel.suite, &target.kernel.package);
+        for machine in target.machines.keys().filter(|_| is_all) {
+            let case = Case { target, suite, package, machine: Some(machine) };
+            all.push((format!("{}: {suite} {package} on {machine}", target.name), case));
         }
     }
     cases::run(
@@ -51,19 +91,11 @@ fn main() -> ExitCode {
         1,
         all,
         || Ok(()),
-        |(), (name, suite, package)| {
-            let lab = Lab::open_with(name, Some((suite, package))).unwrap_or_else(|error| panic!("{error}"));
-            let row = |outcome: &str| {
-                let modules = if is_packed(&lab.kernel.modules) { "xz" } else { "plain" };
-                let place = if lab.kernel.modules.to_string_lossy().contains("/usr/lib/") { "usr/lib" } else { "lib" };
-                format!(
-                    "| `{name}` | {suite} | `{package}` | {} | {modules}, {place} | {outcome} |",
-                    lab.kernel.version
-                )
-            };
+        |(), case| {
+            let lab = case.open().unwrap_or_else(|error| panic!("{error}"));
             let tell = |outcome: &str| {
                 if is_all {
-                    write_table(&row(outcome));
+                    write_table(&case.row(&lab.kernel, outcome));
                 }
             };
             tell("does not boot");

@@ -34,6 +34,8 @@ pub struct Lab {
     pub busybox: Vec<u8>,
     /// The processor, where it is not the target's usual one.
     cpu: Option<&'static str>,
+    /// Modules that the disk of this machine needs.
+    modules: &'static [String],
     artifacts: PathBuf,
     work: TempDir,
 }
@@ -41,12 +43,15 @@ pub struct Lab {
 impl Lab {
     /// Finds the artifacts and fetches kernel and BusyBox, or says what is missing.
     pub fn open(name: &str) -> Result<Self, String> {
-        Self::open_with(name, None)
+        Self::open_with(target::named(name).map_err(|error| error.to_string())?, None, &[])
     }
 
-    /// Does the same as [`Self::open`], with another of Debian's kernels: release and package.
-    pub fn open_with(name: &str, flavour: Option<(&str, &str)>) -> Result<Self, String> {
-        let target = target::named(name).map_err(|error| error.to_string())?;
+    /// Does the same as [`Self::open`], with another of Debian's kernels (release and package) or more modules for the disk.
+    pub fn open_with(
+        target: &'static Target,
+        flavour: Option<(&str, &str)>,
+        modules: &'static [String],
+    ) -> Result<Self, String> {
         let qemu = &target.qemu.program;
         let path = std::env::var_os("PATH").unwrap_or_default();
         if !std::env::split_paths(&path).any(|dir| dir.join(qemu).exists()) {
@@ -72,7 +77,7 @@ impl Lab {
         let work = TempDir::new().map_err(|error| error.to_string())?;
         let has_large_pages = flavour.is_some_and(|(_, package)| has_large_pages(package));
         let cpu = target.qemu.large_page_cpu.as_deref().filter(|_| has_large_pages);
-        let lab = Self { target, kernel, busybox, cpu, artifacts, work };
+        let lab = Self { target, kernel, busybox, cpu, modules, artifacts, work };
         for variant in ["", "-debug", "-slim"] {
             let artifact = lab.artifact(variant);
             if !artifact.exists() {
@@ -97,11 +102,12 @@ impl Lab {
 
     /// Returns the artifact with all modules that the overlay way needs on this target's kernel.
     pub fn initrd(&self, variant: &str) -> PathBuf {
-        let wanted: &[&str] = match self.target.qemu.disk {
-            DiskInterface::Sd => &["ext4", "loop", "squashfs", "overlay"],
-            _ => &["ext4", "loop", "squashfs", "overlay", "virtio_pci", "virtio_blk"],
-        };
-        self.initrd_with(variant, wanted)
+        let mut wanted = vec!["ext4", "loop", "squashfs", "overlay"];
+        if self.target.qemu.disk == DiskInterface::Virtio {
+            wanted.extend(["virtio_pci", "virtio_blk"]);
+        }
+        wanted.extend(self.modules.iter().map(String::as_str));
+        self.initrd_with(variant, &wanted)
     }
 
     /// Returns the artifact with these modules and what they need.

@@ -22,6 +22,15 @@ impl Target {
     pub fn is_called(&self, name: &str) -> bool {
         self.name == name || self.aliases.iter().any(|alias| alias == name)
     }
+
+    /// Returns the same target on another of its [machines](Definition::machines); none where it has none of that name.
+    pub fn on(&self, machine: &str) -> Option<Self> {
+        let other = self.machines.get(machine)?;
+        let mut target = self.clone();
+        target.definition.kernel.dtb.clone_from(&other.dtb);
+        target.definition.qemu = other.qemu.clone();
+        Some(target)
+    }
 }
 
 impl std::ops::Deref for Target {
@@ -65,6 +74,22 @@ pub struct Definition {
     /// The kernel that boots it in QEMU.
     pub kernel: KernelPackage,
     /// The QEMU machine that boots it.
+    pub qemu: Qemu,
+    /// Further machines of QEMU's, by name, that its kernel boots on: `bench/kernels` tries each.
+    #[serde(default)]
+    pub machines: BTreeMap<String, FurtherMachine>,
+}
+
+/// A machine of QEMU's beside the usual one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct FurtherMachine {
+    /// The device tree's file name in the kernel's package, for machines that need one.
+    pub dtb: Option<String>,
+    /// The modules that its disk needs.
+    #[serde(default)]
+    pub modules: Vec<String>,
+    /// The machine.
     pub qemu: Qemu,
 }
 
