@@ -91,8 +91,14 @@ const CASES: &[Case] = &[
 ];
 
 /// Cases of targets that others stand for.
-const OTHER_TARGETS: &[Case] =
-    &[("aarch64: an image with the network beside it", ways::aarch64), ("diskless: aarch64", diskless::aarch64)];
+const OTHER_TARGETS: &[Case] = &[
+    ("aarch64: an image with the network beside it", |lab| ways::on(lab, "aarch64", "arm64", "CPU architecture: 8")),
+    ("armv7l: an image with the network beside it", |lab| ways::on(lab, "armv7l", "arm/v7", "CPU architecture: 7")),
+    ("riscv64: an image with the network beside it", |lab| ways::on(lab, "riscv64", "riscv64", "isa\t\t: rv64")),
+    ("diskless: aarch64", |lab| diskless::on(lab, "aarch64")),
+    ("diskless: armv7l", |lab| diskless::on(lab, "armv7l")),
+    ("diskless: riscv64", |lab| diskless::on(lab, "riscv64")),
+];
 
 fn main() -> ExitCode {
     let others = if cases::all_targets() { OTHER_TARGETS } else { &[] };

@@ -52,7 +52,11 @@ const CASES: &[Case] = &[
 ];
 
 /// Cases of targets that others stand for.
-const OTHER_TARGETS: &[Case] = &[("aarch64: a writable layer over the root", ways::overlay_aarch64)];
+const OTHER_TARGETS: &[Case] = &[
+    ("aarch64: a writable layer over the root", |lab| ways::overlay_on(lab, "arm64", "CPU architecture: 8")),
+    ("armv7l: a writable layer over the root", |lab| ways::overlay_on(lab, "armv7l", "CPU architecture: 7")),
+    ("riscv64: a writable layer over the root", |lab| ways::overlay_on(lab, "riscv64", "isa\t\t: rv64")),
+];
 
 fn main() -> ExitCode {
     let others = if cases::all_targets() { OTHER_TARGETS } else { &[] };

@@ -93,11 +93,12 @@ pub fn i686(lab: &Lab) {
     assert_eq!(guest.finish(Some(LONG)).expect("the end"), Verdict::Ended(End::Restarted), "{}", guest.last_lines());
 }
 
-pub fn aarch64(lab: &Lab) {
-    let mut guest = start("aarch64", build(lab, "aarch64", &[]).0, Some(256), &[]);
+/// Boots a target that others stand for.
+pub fn on(lab: &Lab, name: &str) {
+    let mut guest = start(name, build(lab, name, &[]).0, Some(256), &[]);
     wait(&mut guest, PROMPT);
     guest.send("uname -m; (sleep 1000 &); poweroff\n").expect("typing");
-    wait(&mut guest, "aarch64\r");
+    wait(&mut guest, &format!("{name}\r"));
     assert_eq!(guest.finish(Some(LONG)).expect("the end"), Verdict::Ended(End::PoweredOff), "{}", guest.last_lines());
 }
 

@@ -62,14 +62,19 @@ pub fn scratch_i686(lab: &Lab) {
     ended.expect(7).expect_lines(&["Uid: 1000 1000 1000 1000", "Gid: 1001 1001 1001 1001", "Groups:", "old"]);
 }
 
-pub fn aarch64(lab: &Lab) {
-    let layer = Layer::new().file("bin/sh", 0o755, &lab.busybox("aarch64")).directory("etc/", 0o755);
-    let image = layout(&lab.directory(), "arm64", &json!({ "Entrypoint": ["/bin/sh", "-c"] }), vec![layer]);
-    let script = "while read word rest; do case $word in CPU) echo $word $rest;; esac; done < /proc/cpuinfo
-        until read -r word server < /etc/resolv.conf; do :; done 2> /dev/null; echo $word $server; exit 7";
-    let ended = lab.run(&image, &["--platform", "linux/arm64/v8", "--network"], &[script]);
-    ended.expect(7).expect_lines(&["CPU architecture: 8", "nameserver 10.0.2.3"]);
-    lab.run(&image, &["--platform", "linux/aarch64"], &["kill -TERM $$"]).expect(143);
+/// Boots an image of nothing but a shell on a target that others stand for, with the network. `processor` is what a line of its
+/// /proc/cpuinfo begins with.
+pub fn on(lab: &Lab, name: &str, architecture: &str, processor: &str) {
+    let layer = Layer::new().file("bin/sh", 0o755, &lab.busybox(name)).directory("etc/", 0o755);
+    let image = layout(&lab.directory(), architecture, &json!({ "Entrypoint": ["/bin/sh", "-c"] }), vec![layer]);
+    let platform = format!("linux/{architecture}");
+    let script = format!(
+        "while read -r line; do case $line in '{processor}'*) echo found;; esac; done < /proc/cpuinfo
+        until read -r word server < /etc/resolv.conf; do :; done 2> /dev/null; echo $word $server; exit 7"
+    );
+    let ended = lab.run(&image, &["--platform", &platform, "--network"], &[&script]);
+    ended.expect(7).expect_lines(&["found", "nameserver 10.0.2.3"]);
+    lab.run(&image, &["--platform", &platform], &["kill -TERM $$"]).expect(143);
 }
 
 pub fn raspberry(lab: &Lab) {

@@ -64,11 +64,14 @@ pub fn overlay(lab: &Lab) {
     assert!(root.join("etc/passwd").exists() && !root.join("etc/new").exists() && !root.join("proc").exists());
 }
 
-pub fn overlay_aarch64(lab: &Lab) {
-    let root = lab.root_of("aarch64");
-    let script = "echo new > /etc/new; rm /etc/passwd; cat /etc/new; grep -m 1 'CPU arch' /proc/cpuinfo; exit 7";
-    let ended = lab.script(&root, &["--target", "arm64", "--overlay"], script);
-    ended.expect(7).expect_lines(&["new", "CPU architecture: 8"]);
+/// Boots a target that others stand for, with a layer over the root. `processor` is a line of its /proc/cpuinfo.
+pub fn overlay_on(lab: &Lab, name: &str, processor: &str) {
+    let root = lab.root_of(name);
+    let script =
+        format!("echo new > /etc/new; rm /etc/passwd; cat /etc/new; grep -m 1 '{processor}' /proc/cpuinfo; exit 7");
+    let ended = lab.script(&root, &["--target", name, "--overlay"], &script);
+    ended.expect(7).expect_lines(&["new"]);
+    assert!(ended.output.lines().any(|line| line.starts_with(processor)), "{}", ended.output);
     assert!(root.join("etc/passwd").exists() && !root.join("etc/new").exists());
 }
 
