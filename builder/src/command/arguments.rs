@@ -288,6 +288,6 @@ mod tests {
         let matches = command.clone().try_get_matches_from(line).unwrap();
         let given = Arguments::of(&command, &matches);
         assert!(given.name(Path::new("a")) && given.name(Path::new("k")) && !given.name(Path::new("/c")));
-        assert_eq!(given.explain("k is not a kernel"), "--kernel: k is not a kernel");
+        assert_eq!(given.explain("k cannot be read"), "--kernel: k cannot be read");
     }
 }
