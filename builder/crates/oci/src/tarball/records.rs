@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::Outcome;
+/// A value, or the reason why the layer is refused.
+type Outcome<T> = Result<T, String>;
 
 /// A record: its key and its value.
 pub(super) type Record = (Vec<u8>, Vec<u8>);
