@@ -7,10 +7,15 @@ use archive::{
     newc::Properties,
     tree::{Entry, Kind},
 };
-use base::{IoContext, atomic_file::AtomicFile, escape::escape, progress::Progress};
+use base::{
+    IoContext,
+    atomic_file::AtomicFile,
+    escape::{escape, shown},
+    progress::Progress,
+};
 use indicatif::{BinaryBytes, HumanCount};
 use oci::{
-    erofs,
+    erofs::{self, Draft},
     image::Image,
     inventory::Inventory,
     lower,
@@ -146,8 +151,9 @@ fn build(args: &Args) -> Result<ExitCode> {
     let outputs =
         [&args.output, &args.squashfs, &args.erofs].map(|path| path.as_ref().map(AtomicFile::create).transpose());
     let [output, squashfs, erofs] = outputs;
-    let (output, squashfs, erofs) = (output?, squashfs?, erofs?);
-    let (mut merge, base) = args.root.merge(&image, args.split, progress)?;
+    let (output, squashfs) = (output?, squashfs?);
+    let mut erofs = erofs?.map(Draft::new).transpose()?;
+    let (mut merge, base) = args.root.merge(&image, args.split, erofs.as_mut(), progress)?;
     if let Some(init) = &args.own_init {
         ram::put_own(&mut merge, init)?;
     }
@@ -164,7 +170,7 @@ fn build(args: &Args) -> Result<ExitCode> {
     warn_of_orders(name, &taken, progress);
     let mut made = Made { written: Written::default(), initramfs: None, squashfs: None, erofs: None };
     if let Some(file) = squashfs {
-        let step = progress.step(format!("{name}: writing {}", file.path().display()));
+        let step = progress.step(format!("{name}: writing {}", shown(file.path())));
         let mut file = file;
         warn_of_acls(&lower, progress);
         made.written = squashfs::write(&lower, &image, mtime, &mut file)?;
@@ -172,12 +178,12 @@ fn build(args: &Args) -> Result<ExitCode> {
         file.commit()?;
         step.finish("");
     }
-    if let Some(mut file) = erofs {
+    if let Some(mut draft) = erofs {
         let ends = if args.erofs_tails { erofs::Ends::Tails } else { erofs::Ends::Blocks };
-        let step = progress.step(format!("{name}: writing {}", file.path().display()));
-        made.written = erofs::write(&lower, &image, mtime, ends, &mut file)?;
-        made.erofs = Some((file.path().to_path_buf(), made.written.archive));
-        file.commit()?;
+        let step = progress.step(format!("{name}: writing {}", shown(draft.path())));
+        made.written = erofs::write(&lower, &image, mtime, ends, &mut draft)?;
+        made.erofs = Some((draft.path().to_path_buf(), made.written.archive));
+        draft.commit()?;
         step.finish("");
     }
     drop(lower);
@@ -193,7 +199,7 @@ fn build(args: &Args) -> Result<ExitCode> {
                 None
             }
         };
-        let step = progress.step(format!("{name}: writing {}", file.path().display()));
+        let step = progress.step(format!("{name}: writing {}", shown(file.path())));
         let properties = Properties { mtime, ..Properties::default() };
         let root = merge.root.as_ref().map(|root| &root.entry);
         let (written, mut file) = match args.split {
@@ -306,12 +312,11 @@ fn told(as_json: bool, image: &Image, made: &Made) -> String {
         BinaryBytes(written.bytes)
     );
     for (path, size) in made.squashfs.iter().chain(&made.erofs) {
-        let _ = writeln!(text, "{}: {} ({contents})", path.display(), BinaryBytes(*size));
+        let _ = writeln!(text, "{}: {} ({contents})", shown(path), BinaryBytes(*size));
     }
     if let Some((path, size)) = &made.initramfs {
         let memory = BinaryBytes(written.minimum_memory(*size));
-        let _ =
-            writeln!(text, "{}: {} ({contents}), boots with {memory} of memory", path.display(), BinaryBytes(*size));
+        let _ = writeln!(text, "{}: {} ({contents}), boots with {memory} of memory", shown(path), BinaryBytes(*size));
     }
     if image.layers().len() > 1 {
         let _ =

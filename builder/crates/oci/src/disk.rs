@@ -13,7 +13,7 @@ use base::{
 
 use super::{
     blob::Digest,
-    erofs,
+    erofs::{self, Draft},
     image::{Image, Root},
     inject::Inject,
     lower,
@@ -102,27 +102,46 @@ pub fn find(cache: &Cache, key: &str) -> Option<Disk> {
     Some(Disk { file: entry.join(FILE), names, taken: Vec::new(), is_kept: true })
 }
 
-/// Makes the disk of a merged root and keeps it under `key`.
+/// Makes the disk of the root that `merge` puts together, with the contents in the draft, and keeps it under `key`. Nothing is kept of one
+/// that fails.
 ///
 /// # Errors
 /// As [`write`].
-pub fn keep(cache: &Cache, key: &str, image: &Image, merge: &Merge) -> Result<Disk> {
-    let mut taken = Vec::new();
+pub fn keep<E: From<Error> + From<base::Error>>(
+    cache: &Cache,
+    key: &str,
+    image: &Image,
+    merge: impl FnOnce(&mut Draft) -> Result<Merge, E>,
+) -> Result<Disk, E> {
+    let mut made = None;
+    // Nobody takes away what is being made.
+    let reading = cache.reading(ROOM);
     let entry = cache.entry(ROOM, key, Check::Stamps, |directory| {
-        taken = write(image, merge, directory)?;
-        Ok::<_, Error>(())
+        made = Some(write(image, directory, merge)?);
+        Ok::<_, E>(())
     })?;
+    drop(reading);
     let _ = cache.shrink(ROOM, ROOM_MAX, RECENT);
-    Ok(Disk { file: entry.join(FILE), names: merge.clone(), taken, is_kept: false })
+    let is_kept = made.is_none();
+    let (names, taken) = match made {
+        Some(made) => made,
+        // Another command was quicker.
+        None => (read_names(&entry.join(NAMES))?, Vec::new()),
+    };
+    Ok(Disk { file: entry.join(FILE), names, taken, is_kept })
 }
 
-/// Makes the disk of a merged root in `directory`.
+/// Makes the disk of the root that `merge` puts together, with the contents in the draft, in `directory`.
 ///
 /// # Errors
 /// As [`write`].
-pub fn make(image: &Image, merge: &Merge, directory: &Path) -> Result<Disk> {
-    let taken = write(image, merge, directory)?;
-    Ok(Disk { file: directory.join(FILE), names: merge.clone(), taken, is_kept: false })
+pub fn make<E: From<Error> + From<base::Error>>(
+    image: &Image,
+    directory: &Path,
+    merge: impl FnOnce(&mut Draft) -> Result<Merge, E>,
+) -> Result<Disk, E> {
+    let (names, taken) = write(image, directory, merge)?;
+    Ok(Disk { file: directory.join(FILE), names, taken, is_kept: false })
 }
 
 /// Takes the disks that were used longest ago out of the cache, until those that are left have at most `kept` bytes.
@@ -133,15 +152,20 @@ pub fn prune(cache: &Cache, kept: u64) -> Result<base::cache::Shrunk> {
     super::registry::shrink(cache, ROOM, kept)
 }
 
-/// Writes the image and its names. Returns what an overlay would obey and so was left out.
+/// Writes the image and its names. Returns the root, and what an overlay would obey and so was left out.
 ///
 /// # Errors
-/// As [`erofs::write`].
-fn write(image: &Image, merge: &Merge, directory: &Path) -> Result<Vec<String>> {
-    let (lower, taken) = lower::tame(merge);
-    let mut file = AtomicFile::create(directory.join(FILE))?;
-    erofs::write(&lower, image, 0, erofs::Ends::Blocks, &mut file)?;
-    file.commit()?;
+/// As `merge` and [`erofs::write`].
+fn write<E: From<Error> + From<base::Error>>(
+    image: &Image,
+    directory: &Path,
+    merge: impl FnOnce(&mut Draft) -> Result<Merge, E>,
+) -> Result<(Merge, Vec<String>), E> {
+    let mut draft = Draft::new(AtomicFile::create(directory.join(FILE))?)?;
+    let merge = merge(&mut draft)?;
+    let (lower, taken) = lower::tame(&merge);
+    erofs::write(&lower, image, 0, erofs::Ends::Blocks, &mut draft)?;
+    draft.commit()?;
     let mut names = Vec::new();
     for node in lower.tree.iter() {
         let (kind, target): (&[u8], Option<&[u8]>) = match &node.entry.kind {
@@ -155,7 +179,8 @@ fn write(image: &Image, merge: &Merge, directory: &Path) -> Result<Vec<String>> 
         }
     }
     write_file(directory.join(NAMES), &names)?;
-    Ok(taken)
+    drop(lower);
+    Ok((merge, taken))
 }
 
 fn read_names(path: &Path) -> Result<Merge> {
@@ -235,10 +260,20 @@ mod tests {
         merge.insert(b"gone", Entry::char_device(0o600, 0, 0)).unwrap();
         let image = image(&[]);
         assert!(find(&cache, "k").is_none());
-        let made = keep(&cache, "k", &image, &merge).unwrap();
+        let made = keep(&cache, "k", &image, |_| {
+            assert!(prune(&cache, 0).is_err(), "one in the making was taken away");
+            Ok::<_, Error>(merge.clone())
+        })
+        .unwrap();
         assert_eq!((made.taken.len(), made.is_kept), (1, false));
         let found = find(&cache, "k").unwrap();
         assert_eq!((&found.file, found.is_kept), (&made.file, true));
+        // Whoever waited for another command's disk takes that one.
+        let waited = keep(&cache, "k", &image, |_| -> Result<Merge> { panic!("it is there") }).unwrap();
+        assert!(waited.is_kept && waited.names.tree.len() == found.names.tree.len());
+        // One that fails leaves nothing.
+        let failed = keep(&cache, "other", &image, |_| Err(Error::Usage("no".to_owned())));
+        assert!(failed.is_err() && find(&cache, "other").is_none());
         assert_eq!(found.names.real_path(b"bin/sh").as_deref(), Some(&b"bin/busybox"[..]));
         assert!(found.names.tree.get("gone").is_none() && found.names.tree.len() == 3);
         for change in ["the content", "the time"] {
@@ -253,7 +288,7 @@ mod tests {
                 file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
             }
             assert!(find(&cache, "k").is_none(), "{change} was changed");
-            keep(&cache, "k", &image, &merge).unwrap();
+            keep(&cache, "k", &image, |_| Ok::<_, Error>(merge.clone())).unwrap();
             assert!(find(&cache, "k").is_some());
             if change == "the time" {
                 assert_eq!(std::fs::read(&made.file).unwrap(), bytes, "the same root, other bytes");

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! block 0       superblock, at byte 1024
-//! block 1 …     the files' contents, each from the beginning of a block
+//! block 1 …     the files' contents, each from the beginning of a block: those of layers in their order, then those of other sources
 //! meta_blkaddr  inodes: what fits beside them (links, small directories) lies right behind each
 //!               large directories, in whole blocks
 //! ```
@@ -15,11 +15,12 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fs::File,
-    io::{self, BufWriter, Seek, SeekFrom, Write},
+    io::{self, BufWriter, Write},
+    os::unix::fs::FileExt,
 };
 
-use archive::tree::Entry;
-use base::{IoContext, atomic_file::AtomicFile};
+use archive::tree::{Content, Entry, Kind};
+use base::IoContext;
 use uuid::Uuid;
 use zerocopy::IntoBytes;
 
@@ -31,11 +32,14 @@ use super::{
 use crate::{Error, Result};
 
 mod directory;
+mod draft;
 mod inode;
 mod names;
 mod structures;
 
 use directory::BLOCK;
+pub use draft::Draft;
+use draft::{Wanted, failed, pad};
 use inode::{INODE, Inode, SLOT, Tail, attributes};
 use names::Names;
 use structures::Superblock;
@@ -47,12 +51,10 @@ const SUPERBLOCK: u64 = 1024;
 /// `EROFS_FEATURE_COMPAT_MTIME`: the times of inodes are those of the files.
 const FEATURE_MTIME: u32 = 2;
 
-/// Contents as they come.
-struct Contents<'a, W: Write> {
-    sink: W,
+/// Contents on their way to their blocks.
+struct Contents<'a> {
+    draft: &'a mut Draft,
     merge: &'a Merge,
-    /// The next free block.
-    block: u64,
     /// The first block of each file, by its inode in the tree.
     starts: HashMap<usize, u64>,
     /// The ends of files, if they are to lie behind their inodes.
@@ -90,34 +92,66 @@ impl<W: Write> Write for Split<'_, W> {
     }
 }
 
-impl<W: Write> Format for Contents<'_, W> {
-    fn put(&mut self, item: &Item<'_>, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
-        if item.first.is_some() || size == 0 {
-            return fill(&mut std::io::sink());
-        }
-        self.starts.insert(item.node.inode, self.block);
-        let tail = size % BLOCK;
-        // What has no place for them is told where the inodes are made.
-        let attributes = self.merge.xattrs.get(item.node.path).and_then(|found| attributes(found).ok());
-        let head = INODE + attributes.map_or(0, |attributes| attributes.len() as u64);
-        if let Some(tails) = self.tails.as_mut().filter(|_| tail > 0 && head + tail <= BLOCK) {
-            fill(&mut Split { blocks: &mut self.sink, left: size - tail, tails: &mut tails.file })?;
-            tails.places.insert(item.node.inode, Tail { at: tails.length, length: tail as usize });
-            tails.length += tail;
-            self.block += size / BLOCK;
-            return Ok(());
-        }
-        fill(&mut self.sink)?;
-        pad(&mut self.sink, size)?;
-        self.block += size.div_ceil(BLOCK);
-        Ok(())
+impl Tails {
+    fn note(&mut self, inode: usize, length: usize) {
+        self.places.insert(inode, Tail { at: self.length, length });
+        self.length += length as u64;
     }
 }
 
-/// Zeros up to the end of the block, behind `size` bytes that began with one.
-fn pad(sink: &mut impl Write, size: u64) -> Result<()> {
-    let missing = (size.next_multiple_of(BLOCK) - size) as usize;
-    Ok(sink.write_all(&[0; BLOCK as usize][..missing]).map_err(|source| archive::Error::WriteArchive { source })?)
+impl Contents<'_> {
+    /// Returns the number of bytes behind a file's last whole block that lie behind its inode.
+    fn tail(&self, path: &[u8], size: u64) -> usize {
+        let tail = size % BLOCK;
+        // What has no place for them is told where the inodes are made.
+        let attributes = self.merge.xattrs.get(path).and_then(|found| attributes(found).ok());
+        let head = INODE + attributes.map_or(0, |attributes| attributes.len() as u64);
+        if self.tails.is_some() && head + tail <= BLOCK { tail as usize } else { 0 }
+    }
+
+    /// Gives the files of the root the places of what came with the layers.
+    fn place_stored(&mut self) -> Result<()> {
+        let mut wanted = Vec::new();
+        for node in self.merge.tree.in_archive_order() {
+            if let Kind::File(Content::Member { layer, number, size }) = node.entry.kind
+                && size > 0
+            {
+                let tail = self.tail(node.path, size);
+                wanted.push(Wanted { layer, number, size, tail, inode: node.inode });
+            }
+        }
+        // Of the names of one file the first, as for all others.
+        wanted.sort_by_key(|file| (file.layer, file.number));
+        wanted.dedup_by_key(|file| (file.layer, file.number));
+        let Self { draft, starts, tails, .. } = self;
+        let placed = draft.close_up(&wanted, |file, block, tail| {
+            starts.insert(file.inode, block);
+            let Some(tails) = tails.as_mut().filter(|_| !tail.is_empty()) else { return Ok(()) };
+            tails.file.write_all(tail)?;
+            tails.note(file.inode, tail.len());
+            Ok(())
+        });
+        Ok(placed.map_err(failed)?)
+    }
+}
+
+impl Format for Contents<'_> {
+    fn put(&mut self, item: &Item<'_>, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Result<()>) -> Result<()> {
+        if item.first.is_some() || size == 0 || self.starts.contains_key(&item.node.inode) {
+            return Ok(());
+        }
+        self.starts.insert(item.node.inode, self.draft.block());
+        let tail = self.tail(item.node.path, size);
+        let whole = size - tail as u64;
+        match self.tails.as_mut().filter(|_| tail > 0) {
+            Some(tails) => {
+                fill(&mut Split { blocks: self.draft.sink(), left: whole, tails: &mut tails.file })?;
+                tails.note(item.node.inode, tail);
+            }
+            None => fill(self.draft.sink())?,
+        }
+        Ok(self.draft.end_file(whole).map_err(failed)?)
+    }
 }
 
 /// Places inodes where they fit best, the first one first. Returns where the last block ends.
@@ -159,28 +193,26 @@ pub enum Ends {
     Tails,
 }
 
-/// Writes the root into `output` as an EROFS image that every kernel with EROFS reads. Its own times are `mtime`.
+/// Finishes `draft` as an EROFS image of the root that every kernel with EROFS reads. Its own times are `mtime`.
 ///
 /// # Errors
 /// As [`pack::write_as`], and [`Error::Image`] for attributes that EROFS cannot hold.
-pub fn write(merge: &Merge, image: &Image, mtime: u32, ends: Ends, output: &mut AtomicFile) -> Result<Written> {
-    let sink = BufWriter::with_capacity(256 << 10, &mut *output);
-    let (superblock, written) = write_blocks(merge, image, mtime, ends, sink)?;
-    let path = output.path().to_path_buf();
-    output.file().seek(SeekFrom::Start(SUPERBLOCK)).at("write", path)?;
-    output.write_all(superblock.as_bytes()).map_err(|source| archive::Error::WriteArchive { source })?;
+pub fn write(merge: &Merge, image: &Image, mtime: u32, ends: Ends, draft: &mut Draft) -> Result<Written> {
+    let (superblock, written) = write_blocks(merge, image, mtime, ends, draft)?;
+    let file = draft.file().map_err(failed)?;
+    let path = file.path().to_path_buf();
+    file.file().write_all_at(superblock.as_bytes(), SUPERBLOCK).at("write", path)?;
     Ok(written)
 }
 
-/// Writes all blocks, the first one empty; gives the superblock.
+/// Writes all blocks but the first one; gives the superblock.
 fn write_blocks(
     merge: &Merge,
     image: &Image,
     mtime: u32,
     ends: Ends,
-    sink: impl Write,
+    draft: &mut Draft,
 ) -> Result<(Superblock, Written)> {
-    let failed = |source| archive::Error::WriteArchive { source };
     let tails = match ends {
         Ends::Blocks => None,
         Ends::Tails => {
@@ -188,10 +220,11 @@ fn write_blocks(
             Some(Tails { file: BufWriter::with_capacity(256 << 10, file), length: 0, places: HashMap::new() })
         }
     };
-    let mut contents = Contents { sink, merge, block: 1, starts: HashMap::new(), tails };
-    contents.sink.write_all(&[0; BLOCK as usize]).map_err(failed)?;
+    let mut contents = Contents { draft, merge, starts: HashMap::new(), tails };
+    contents.place_stored()?;
     let mut written = pack::write_as(&mut contents, &merge.tree, image)?;
-    let Contents { mut sink, block: first, starts, tails, .. } = contents;
+    let Contents { draft, starts, tails, .. } = contents;
+    let first = draft.block();
     let (tails, places) = match tails {
         Some(Tails { file, places, .. }) => {
             (Some(file.into_inner().map_err(|error| failed(error.into_error()))?), places)
@@ -222,8 +255,7 @@ fn write_blocks(
         reason: "it is larger than the 16 TiB of an EROFS image".to_owned(),
     })?;
 
-    let identity = write_inodes(&inodes, image, mtime, tails.as_ref(), &mut sink)?;
-    sink.flush().map_err(failed)?;
+    let identity = write_inodes(&inodes, image, mtime, tails.as_ref(), draft.sink())?;
 
     let superblock = Superblock {
         magic: MAGIC.into(),
@@ -251,7 +283,6 @@ fn write_inodes(
     tails: Option<&File>,
     sink: &mut impl Write,
 ) -> Result<Uuid> {
-    let failed = |source| archive::Error::WriteArchive { source };
     let mut at = 0;
     let mut identity =
         Uuid::new_v5(&Uuid::NAMESPACE_OID, image.digest.as_ref().map_or("", |digest| digest.digits()).as_bytes());
@@ -264,10 +295,10 @@ fn write_inodes(
         identity = Uuid::new_v5(&identity, &bytes);
         at = inode.offset + inode.length();
     }
-    pad(sink, at)?;
+    pad(sink, at).map_err(failed)?;
     for inode in inodes.iter().filter(|inode| !inode.data.is_empty() && !inode.is_inline()) {
         sink.write_all(&inode.data).map_err(failed)?;
-        pad(sink, inode.data.len() as u64)?;
+        pad(sink, inode.data.len() as u64).map_err(failed)?;
     }
     Ok(identity)
 }

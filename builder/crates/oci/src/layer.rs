@@ -1,16 +1,18 @@
 //! A layer's bytes on their way: from its blob through its compression to tar members, with the digest and the size of both sides
-//! checked at the end. Layers are read twice, once for their names and once for their contents; nothing of them is kept.
+//! checked at the end. Layers are read for their names, and once more for their contents where these go into no draft meanwhile.
 
 use std::io::{self, Read};
 
 use base::escape::escape;
+use tar::EntryType;
 
 use super::{
     ahead::Ahead,
     blob::Hashed,
+    erofs::Draft,
     image::{Image, Layer},
     merge::Merge,
-    tarball::{Fault, Reader},
+    tarball::{CopyError, Fault, Reader},
 };
 use crate::{Error, Result};
 
@@ -38,18 +40,26 @@ impl<'a> Located<'a> {
         }
     }
 
+    /// Returns the error of a copy of the content of the member `path`.
+    fn copied(&self, path: &[u8], copied: Result<(), CopyError>) -> Result<()> {
+        copied.map_err(|error| match error {
+            CopyError::Source(reason) => self.error(path, reason),
+            CopyError::Sink(source) => archive::Error::WriteArchive { source }.into(),
+        })
+    }
+
     fn fault(&self, fault: &Fault) -> Error {
         self.error(&fault.path, fault.reason.clone())
     }
 
-    /// Reads all of it, puts its names on `merge` and checks every byte. `budget` is how many bytes it may unpack to; what it did is
-    /// taken off. Returns how many members it has.
+    /// Reads all of it, puts its names on `merge` and its contents into `draft`, and checks every byte. `budget` is how many bytes it may
+    /// unpack to; what it did is taken off. Returns how many members it has.
     ///
     /// # Errors
     /// [`Error::Layer`], [`Error::Io`].
-    pub fn merge_into(&self, merge: &mut Merge, budget: &mut u64) -> Result<u32> {
+    pub fn merge_into(&self, merge: &mut Merge, draft: Option<&mut Draft>, budget: &mut u64) -> Result<u32> {
         let mut plain = Ahead::new(&self.layer.blob, true)?;
-        let result = self.read_members(&mut plain, merge, budget);
+        let result = self.read_members(&mut plain, merge, draft, budget);
         // A damaged blob makes all kinds of errors; that it is damaged is the one to tell.
         let packed = plain.finish();
         let size = self.layer.blob.place.size;
@@ -69,11 +79,18 @@ impl<'a> Located<'a> {
         result
     }
 
-    fn read_members(&self, plain: impl Read, merge: &mut Merge, budget: &mut u64) -> Result<u32> {
+    fn read_members(
+        &self,
+        plain: impl Read,
+        merge: &mut Merge,
+        mut draft: Option<&mut Draft>,
+        budget: &mut u64,
+    ) -> Result<u32> {
         let limit = *budget;
         let mut reader = Reader::new(Hashed::new(plain.take(limit.saturating_add(1)), self.layer.diff_id.as_ref()));
         let too_large = || format!("the image unpacks to more than the {limit} bytes left of --max-size");
         merge.begin_layer();
+        let layer = u32::try_from(self.index).unwrap_or(u32::MAX);
         let mut number: u32 = 0;
         // Zeros that no layer stores; whoever writes the root writes them all the same.
         let mut holes: u64 = 0;
@@ -84,8 +101,17 @@ impl<'a> Located<'a> {
                     if holes > limit {
                         return Err(self.error(&member.path, too_large()));
                     }
-                    let added = merge.add(&member, u32::try_from(self.index).unwrap_or(u32::MAX), number);
+                    let added = merge.add(&member, layer, number);
                     added.map_err(|reason| self.error(&member.path, reason))?;
+                    if let Some(draft) = draft.as_deref_mut().filter(|_| member.kind == EntryType::Regular) {
+                        let copied = draft.add(layer, number, member.size, |sink| reader.copy_content(&member, sink));
+                        match copied {
+                            Err(CopyError::Source(_)) if reader.get_ref().count > limit => {
+                                return Err(self.error(&member.path, too_large()));
+                            }
+                            copied => self.copied(&member.path, copied)?,
+                        }
+                    }
                     number = number.saturating_add(1);
                 }
                 Ok(None) => break,
@@ -140,10 +166,7 @@ impl Members<'_> {
             if self.next != number + 1 || member.size != size {
                 return Err(changed());
             }
-            return Ok(self
-                .reader
-                .copy_content(&member, sink)
-                .map_err(|source| archive::Error::WriteArchive { source })?);
+            return self.located.copied(&member.path, self.reader.copy_content(&member, sink));
         }
     }
 }

@@ -52,6 +52,7 @@ pub mod tarball;
 use archive::tree::Content;
 use base::progress::Progress;
 
+use erofs::Draft;
 pub use error::{Error, Result};
 use exclude::Exclude;
 use image::{Image, Root};
@@ -64,6 +65,20 @@ use merge::Merge;
 /// # Errors
 /// [`Error::Layer`] with the layer and the entry, [`Error::Registry`], [`Error::Io`].
 pub fn merge(image: &Image, exclude: &Exclude, max_size: u64, progress: Progress) -> Result<Merge> {
+    merge_into(None, image, exclude, max_size, progress)
+}
+
+/// Does the same as [`merge`], and puts the contents of the layers into `draft` as they come, so that each layer is unpacked once.
+///
+/// # Errors
+/// As [`merge`], and the error of the draft's file.
+pub fn merge_into(
+    mut draft: Option<&mut Draft>,
+    image: &Image,
+    exclude: &Exclude,
+    max_size: u64,
+    progress: Progress,
+) -> Result<Merge> {
     let mut merge = Merge::default();
     match &image.root {
         Root::Directory(directory) => directory::read(&image.name, directory, exclude, &mut merge, max_size, progress)?,
@@ -75,7 +90,7 @@ pub fn merge(image: &Image, exclude: &Exclude, max_size: u64, progress: Progress
             let step = progress.step(format!("{}: reading {} layers", image.name, layers.len()));
             for (index, layer) in layers.iter().enumerate() {
                 step.detail(&format!("{} of {}", index + 1, layers.len()));
-                Located { image, index, layer }.merge_into(&mut merge, &mut budget)?;
+                Located { image, index, layer }.merge_into(&mut merge, draft.as_deref_mut(), &mut budget)?;
             }
             step.finish(&format!("{} names", merge.tree.len()));
             if let Some(file) = image.name.strip_prefix("tar:")

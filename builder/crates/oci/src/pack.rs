@@ -45,7 +45,7 @@ const NAME: u64 = 1024;
 
 /// A kind of archive.
 pub trait Format {
-    /// Writes one name. A file's `size` bytes come from `fill`.
+    /// Writes one name. A file's `size` bytes come from `fill`, which need not be called where they are there already.
     ///
     /// # Errors
     /// Any error of `fill` or of the sink.
@@ -192,27 +192,42 @@ pub fn write_as(format: &mut dyn Format, tree: &Tree, image: &Image) -> Result<W
             _ => format.put(&item, 0, &mut |_| Ok(()))?,
         }
     }
-    let mut open: Option<(u32, Members<'_>)> = None;
+    let mut contents = Contents { image, open: None };
     for ((layer, number), (size, items)) in &members {
         written.count(*size);
         let count = written.layers.entry(*layer).or_default();
         *count = (count.0 + 1, count.1 + size);
-        let reader = match &mut open {
-            Some((at, reader)) if at == layer => reader,
-            other => {
-                let index = *layer as usize;
-                let located = Located { image, index, layer: &image.layers()[index] };
-                &mut other.insert((*layer, located.members()?)).1
-            }
-        };
         for item in items {
             match item.first {
-                None => format.put(item, *size, &mut |sink| reader.copy(*number, *size, sink))?,
+                None => format.put(item, *size, &mut |sink| contents.copy(*layer, *number, *size, sink))?,
                 Some(_) => format.put(item, 0, &mut |_| Ok(()))?,
             }
         }
     }
     Ok(written)
+}
+
+/// The contents of files in layers, one layer after the other.
+struct Contents<'a> {
+    image: &'a Image,
+    /// The layer that was read from last.
+    open: Option<(u32, Members<'a>)>,
+}
+
+impl Contents<'_> {
+    /// Writes the content of a member into `sink`. Layers and their members come in order.
+    fn copy(&mut self, layer: u32, number: u32, size: u64, sink: &mut dyn Write) -> Result<()> {
+        let reader = match &mut self.open {
+            Some((at, reader)) if *at == layer => reader,
+            other => {
+                let image = self.image;
+                let index = layer as usize;
+                let located = Located { image, index, layer: &image.layers()[index] };
+                &mut other.insert((layer, located.members()?)).1
+            }
+        };
+        reader.copy(number, size, sink)
+    }
 }
 
 impl Written {

@@ -89,6 +89,20 @@ pub struct Fault {
     pub reason: String,
 }
 
+/// An error between a member's content and its copy.
+#[derive(Debug)]
+pub enum CopyError {
+    /// The content cannot be read.
+    Source(String),
+    /// The copy cannot be written.
+    Sink(io::Error),
+}
+
+/// The reason for which a member's content is not whole.
+const CUT_OFF: &str = "the layer is cut off in its content";
+/// Bytes that are copied together.
+const BUFFER: usize = 128 << 10;
+
 /// A reader of the members of a tar stream.
 pub struct Reader<R> {
     inner: R,
@@ -98,6 +112,8 @@ pub struct Reader<R> {
     path: Vec<u8>,
     /// True once a header was read.
     is_archive: bool,
+    /// Content on its way; empty until some is copied.
+    buffer: Vec<u8>,
 }
 
 /// Values from extension headers for the member that follows them.
@@ -123,7 +139,7 @@ type Outcome<T> = Result<T, String>;
 impl<R: Read> Reader<R> {
     /// Returns a reader of the stream `inner`.
     pub fn new(inner: R) -> Self {
-        Self { inner, left: 0, padding: 0, path: Vec::new(), is_archive: false }
+        Self { inner, left: 0, padding: 0, path: Vec::new(), is_archive: false, buffer: Vec::new() }
     }
 
     /// Returns the stream.
@@ -295,24 +311,35 @@ impl<R: Read> Reader<R> {
     /// Writes the content of the member that was read last, holes as zeros.
     ///
     /// # Errors
-    /// Any error of `sink`; [`io::ErrorKind::UnexpectedEof`] if the stream ends too soon.
-    pub fn copy_content(&mut self, member: &Member, sink: &mut dyn Write) -> io::Result<()> {
+    /// A [`CopyError`].
+    pub fn copy_content(&mut self, member: &Member, sink: &mut dyn Write) -> Result<(), CopyError> {
         let Some(pieces) = &member.pieces else {
             return self.copy(self.left, sink);
         };
         let mut at = 0;
         for piece in pieces {
-            write_zeros(piece.offset - at, sink)?;
+            sparse::write_zeros(piece.offset - at, sink).map_err(CopyError::Sink)?;
             self.copy(piece.length, sink)?;
             at = piece.offset + piece.length;
         }
-        write_zeros(member.size - at, sink)
+        sparse::write_zeros(member.size - at, sink).map_err(CopyError::Sink)
     }
 
-    fn copy(&mut self, length: u64, sink: &mut dyn Write) -> io::Result<()> {
-        let copied = io::copy(&mut self.inner.by_ref().take(length), sink)?;
-        self.left -= copied;
-        if copied == length { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    fn copy(&mut self, mut length: u64, sink: &mut dyn Write) -> Result<(), CopyError> {
+        self.buffer.resize(BUFFER, 0);
+        while length > 0 {
+            let part = usize::try_from(length).unwrap_or(BUFFER).min(BUFFER);
+            let read = match self.inner.read(self.buffer.get_mut(..part).unwrap_or_default()) {
+                Ok(0) => return Err(CopyError::Source(CUT_OFF.to_owned())),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(CopyError::Source(error.to_string())),
+            };
+            sink.write_all(self.buffer.get(..read).unwrap_or_default()).map_err(CopyError::Sink)?;
+            length -= read as u64;
+            self.left -= read as u64;
+        }
+        Ok(())
     }
 
     fn skip_rest(&mut self) -> Outcome<()> {
@@ -320,7 +347,7 @@ impl<R: Read> Reader<R> {
         (self.left, self.padding) = (0, 0);
         let skipped =
             io::copy(&mut self.inner.by_ref().take(rest), &mut io::sink()).map_err(|error| error.to_string())?;
-        if skipped == rest { Ok(()) } else { Err("the layer is cut off in its content".to_owned()) }
+        if skipped == rest { Ok(()) } else { Err(CUT_OFF.to_owned()) }
     }
 
     /// Returns the next header; none at the end, which is two blocks of zeros or, as many programs have it, one or none.
@@ -370,17 +397,6 @@ impl<R: Read> Reader<R> {
         self.padding = size.next_multiple_of(BLOCK as u64) - size;
         Ok(bytes)
     }
-}
-
-/// Writes a hole.
-fn write_zeros(mut length: u64, sink: &mut dyn Write) -> io::Result<()> {
-    const ZEROS: &[u8] = &[0; 256 << 10];
-    while length > 0 {
-        let part = ZEROS.get(..usize::try_from(length).unwrap_or(ZEROS.len()).min(ZEROS.len())).unwrap_or(ZEROS);
-        sink.write_all(part)?;
-        length -= part.len() as u64;
-    }
-    Ok(())
 }
 
 fn fill(source: &mut impl Read, bytes: &mut [u8]) -> Outcome<()> {

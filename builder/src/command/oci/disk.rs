@@ -6,6 +6,7 @@ use base::{IoContext, cleanup::TempDir, progress::Progress};
 use contract::workload::Workload;
 use oci::{
     disk::{self, Disk, Parts},
+    erofs::Draft,
     image::Image,
     merge::Merge,
     network::{self, Busybox},
@@ -16,7 +17,7 @@ use super::{
     ram::{RunArgs, make_volumes},
     root::{RootArgs, warn_of_orders},
 };
-use crate::Result;
+use crate::{Error, Result};
 
 /// The disk's name in the guest: the first on virtio.
 pub(super) const DEVICE: &str = "/dev/vda";
@@ -49,17 +50,23 @@ pub(super) fn prepare(
     let disk = match key.as_deref().and_then(|key| disk::find(&cache, key)) {
         Some(disk) => disk,
         None => {
-            let (mut merge, _) = root.merge(image, false, progress)?;
-            make_volumes(image, &mut merge)?;
-            if let Some(busybox) = busybox {
-                network::put(&mut merge, busybox)?;
-            }
-            let step = progress.step(format!("{}: writing the disk", image.name));
-            let disk = match &key {
-                Some(key) => disk::keep(&cache, key, image, &merge)?,
-                None => disk::make(image, &merge, work.path())?,
+            let mut step = None;
+            let merge = |draft: &mut Draft| {
+                let (mut merge, _) = root.merge(image, false, Some(draft), progress)?;
+                make_volumes(image, &mut merge)?;
+                if let Some(busybox) = busybox {
+                    network::put(&mut merge, busybox)?;
+                }
+                step = Some(progress.step(format!("{}: writing the disk", image.name)));
+                Ok::<_, Error>(merge)
             };
-            step.finish("");
+            let disk = match &key {
+                Some(key) => disk::keep(&cache, key, image, merge)?,
+                None => disk::make(image, work.path(), merge)?,
+            };
+            if let Some(step) = step {
+                step.finish("");
+            }
             disk
         }
     };

@@ -2,7 +2,7 @@
 
 use archive::tree::Tree;
 use base::progress::Progress;
-use oci::{self, exclude::Exclude, image::Image, inject::Inject, merge::Merge, platform::Platform};
+use oci::{self, erofs::Draft, exclude::Exclude, image::Image, inject::Inject, merge::Merge, platform::Platform};
 use sources::target;
 
 use crate::{Result, command::machine::amount};
@@ -58,10 +58,17 @@ impl RootArgs {
         &self.exclude
     }
 
-    /// Reads the image and puts in and leaves out what is wanted. Returns the root, and that of the image alone with `keep_base`.
-    pub(super) fn merge(&self, image: &Image, keep_base: bool, progress: Progress) -> Result<(Merge, Tree)> {
+    /// Reads the image, its contents into `draft`, and puts in and leaves out what is wanted. Returns the root, and that of the image alone
+    /// with `keep_base`.
+    pub(super) fn merge(
+        &self,
+        image: &Image,
+        keep_base: bool,
+        draft: Option<&mut Draft>,
+        progress: Progress,
+    ) -> Result<(Merge, Tree)> {
         let (exclude, injects) = (Exclude::new(&self.exclude)?, self.injects()?);
-        let mut merge = oci::merge(image, &exclude, self.max_size, progress)?;
+        let mut merge = oci::merge_into(draft, image, &exclude, self.max_size, progress)?;
         let base = if keep_base { merge.tree.clone() } else { Tree::new() };
         for inject in &injects {
             inject.apply(&mut merge)?;

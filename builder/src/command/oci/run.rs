@@ -222,7 +222,7 @@ fn initramfs(
         let prepared = disk::prepare(&args.root, &args.ram, image, &args.arguments, busybox.as_ref(), work, progress)?;
         (merge, workload, disk) = (Merge::default(), prepared.workload, Some(prepared.file));
     } else {
-        (merge, _) = args.root.merge(image, false, progress)?;
+        (merge, _) = args.root.merge(image, false, None, progress)?;
         ram::make_volumes(image, &mut merge)?;
         (workload, disk) = (args.ram.workload(image, &merge, &args.arguments)?, None);
     }

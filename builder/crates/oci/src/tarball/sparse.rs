@@ -1,5 +1,7 @@
 //! Lists of the pieces that a sparse file's content is made of, in the forms that GNU tar has had over the years (its manual,
-//! "Storing Sparse Files"). Pure.
+//! "Storing Sparse Files"), and the zeros between them.
+
+use std::io::{self, Write};
 
 /// A piece of content that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,4 +132,15 @@ pub(super) fn check(pieces: &[Piece], size: u64, stored: u64) -> Result<(), Stri
         return Err(format!("its pieces end at {at} and its size is {size}, which programs read differently"));
     }
     if sum == stored { Ok(()) } else { Err(format!("its pieces have {sum} bytes and {stored} are stored")) }
+}
+
+/// Writes a hole.
+pub(super) fn write_zeros(mut length: u64, sink: &mut dyn Write) -> io::Result<()> {
+    const ZEROS: &[u8] = &[0; 256 << 10];
+    while length > 0 {
+        let part = ZEROS.get(..usize::try_from(length).unwrap_or(ZEROS.len()).min(ZEROS.len())).unwrap_or(ZEROS);
+        sink.write_all(part)?;
+        length -= part.len() as u64;
+    }
+    Ok(())
 }
