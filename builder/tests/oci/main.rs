@@ -229,3 +229,24 @@ fn an_image_tells_what_it_is() {
     assert_eq!(value["config"]["Entrypoint"], json!(["/init", "a b"]));
     assert_eq!(value["layers"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn zeros_behind_the_gzip_of_a_root_are_no_part_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = layer(&[("init", FILE, b"#!/bin/sh\n", 0o755)]);
+    let packed = gzip(&root);
+    let tar = directory.path().join("root.tar.gz");
+    let image = format!("tar:{}", tar.display());
+    let output = directory.path().join("out");
+    fs::write(&tar, [packed.as_slice(), &[0; 10_240]].concat()).unwrap();
+    succeed(&[&image, "-o", text(&output)]);
+    assert_eq!(names(&output), ["init"]);
+    fs::write(&tar, [packed.as_slice(), b"garbage"].concat()).unwrap();
+    let (_, said) = fail(&[&image, "-o", text(&output)]);
+    assert!(said.contains("layer 1 (") && said.contains("bytes that are not gzip follow the end"), "{said}");
+    // Neither umoci nor skopeo takes such a layer.
+    let padded = [packed.as_slice(), &[0; 512]].concat();
+    let image = layout(&directory.path().join("image"), &[(padded, root)]);
+    let (_, said) = fail(&[&image, "-o", text(&output)]);
+    assert!(said.contains("bytes that are not gzip follow the end"), "{said}");
+}

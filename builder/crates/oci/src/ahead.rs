@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     blob::{Blob, Digest, Hashed},
-    decoder::decoder,
+    decoder::{Behind, decoder},
 };
 use crate::Result;
 
@@ -38,10 +38,10 @@ impl Ahead {
     ///
     /// # Errors
     /// [`crate::Error::Io`].
-    pub(super) fn new(blob: &Blob, is_checked: bool) -> Result<Self> {
+    pub(super) fn new(blob: &Blob, behind: Behind, is_checked: bool) -> Result<Self> {
         let packed = if is_checked { blob.open()? } else { Hashed::new(blob.place.open()?, None) };
         let (sender, pieces) = sync_channel(WAITING);
-        let thread = thread::spawn(move || unpack(packed, &sender, is_checked));
+        let thread = thread::spawn(move || unpack(packed, behind, &sender, is_checked));
         Ok(Self { pieces, piece: Cursor::default(), thread })
     }
 
@@ -53,16 +53,21 @@ impl Ahead {
 }
 
 /// Unpacks until the end, an error, or nobody reads any more.
-fn unpack(mut packed: Hashed<Take<File>>, sender: &SyncSender<io::Result<Vec<u8>>>, is_checked: bool) -> Packed {
-    if let Err(error) = send_all(&mut packed, sender) {
+fn unpack(
+    mut packed: Hashed<Take<File>>,
+    behind: Behind,
+    sender: &SyncSender<io::Result<Vec<u8>>>,
+    is_checked: bool,
+) -> Packed {
+    if let Err(error) = send_all(&mut packed, behind, sender) {
         let _ = sender.send(Err(error));
     }
     let is_read = is_checked && packed.drain().is_ok();
     Packed { count: is_read.then_some(packed.count), difference: packed.difference() }
 }
 
-fn send_all(packed: &mut impl Read, sender: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {
-    let mut plain = decoder(BufReader::with_capacity(64 << 10, packed))?;
+fn send_all(packed: &mut impl Read, behind: Behind, sender: &SyncSender<io::Result<Vec<u8>>>) -> io::Result<()> {
+    let mut plain = decoder(BufReader::with_capacity(64 << 10, packed), behind)?;
     loop {
         let mut piece = Vec::with_capacity(PIECE);
         let read = plain.by_ref().take(PIECE as u64).read_to_end(&mut piece);
@@ -122,7 +127,7 @@ mod tests {
         for length in [0, 1, PIECE - 1, PIECE, PIECE + 1, 20 * PIECE + 7] {
             let plain: Vec<u8> = (0..length).map(|number| (number % 251) as u8).collect();
             for packed in [plain.clone(), gzip(&plain)] {
-                let mut ahead = Ahead::new(&blob(&directory, &packed), true).unwrap();
+                let mut ahead = Ahead::new(&blob(&directory, &packed), Behind::Nothing, true).unwrap();
                 let mut read = Vec::new();
                 ahead.read_to_end(&mut read).unwrap();
                 assert!(read == plain, "{length}");
@@ -137,20 +142,23 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let packed = gzip(&vec![7; 50 * PIECE]);
         let mut blob = blob(&directory, &packed);
-        let mut ahead = Ahead::new(&blob, true).unwrap();
+        let mut ahead = Ahead::new(&blob, Behind::Nothing, true).unwrap();
         ahead.read_exact(&mut [0; 10]).unwrap();
         let seen = ahead.finish();
         assert_eq!((seen.count, seen.difference), (Some(packed.len() as u64), None));
         blob.digest = Some(Digest::of(b"another"));
-        assert!(Ahead::new(&blob, true).unwrap().finish().difference.is_some());
-        assert!(Ahead::new(&blob, false).unwrap().finish().difference.is_none(), "it was checked before");
+        assert!(Ahead::new(&blob, Behind::Nothing, true).unwrap().finish().difference.is_some());
+        assert!(
+            Ahead::new(&blob, Behind::Nothing, false).unwrap().finish().difference.is_none(),
+            "it was checked before"
+        );
     }
 
     #[test]
     fn an_error_comes_behind_what_is_good() {
         let directory = tempfile::tempdir().unwrap();
         let packed = gzip(&(0..10 * PIECE).map(|number| ((number * number) >> 5) as u8).collect::<Vec<u8>>());
-        let mut ahead = Ahead::new(&blob(&directory, &packed[..packed.len() / 2]), true).unwrap();
+        let mut ahead = Ahead::new(&blob(&directory, &packed[..packed.len() / 2]), Behind::Nothing, true).unwrap();
         let mut read = Vec::new();
         assert_eq!(ahead.read_to_end(&mut read).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
         assert!(read.len() > PIECE, "{}", read.len());

@@ -9,6 +9,7 @@ use tar::EntryType;
 use super::{
     ahead::Ahead,
     blob::Hashed,
+    decoder::Behind,
     erofs::Draft,
     image::{Image, Layer},
     merge::Merge,
@@ -48,6 +49,13 @@ impl<'a> Located<'a> {
         })
     }
 
+    /// Begins to unpack it. An archive of a root (`tar:`) is read as GNU tar reads it, a layer of an image as container engines do.
+    fn unpack(&self, is_checked: bool) -> Result<Ahead> {
+        let is_root = self.layer.diff_id.is_none() && self.layer.blob.digest.is_none();
+        let behind = if is_root { Behind::Zeros } else { Behind::Nothing };
+        Ahead::new(&self.layer.blob, behind, is_checked)
+    }
+
     fn fault(&self, fault: &Fault) -> Error {
         self.error(&fault.path, fault.reason.clone())
     }
@@ -58,7 +66,7 @@ impl<'a> Located<'a> {
     /// # Errors
     /// [`Error::Layer`], [`Error::Io`].
     pub fn merge_into(&self, merge: &mut Merge, draft: Option<&mut Draft>, budget: &mut u64) -> Result<u32> {
-        let mut plain = Ahead::new(&self.layer.blob, true)?;
+        let mut plain = self.unpack(true)?;
         let result = self.read_members(&mut plain, merge, draft, budget);
         // A damaged blob makes all kinds of errors; that it is damaged is the one to tell.
         let packed = plain.finish();
@@ -139,7 +147,7 @@ impl<'a> Located<'a> {
     /// # Errors
     /// [`Error::Layer`], [`Error::Io`].
     pub fn members(self) -> Result<Members<'a>> {
-        Ok(Members { located: self, reader: Reader::new(Ahead::new(&self.layer.blob, false)?), next: 0 })
+        Ok(Members { located: self, reader: Reader::new(self.unpack(false)?), next: 0 })
     }
 }
 

@@ -16,7 +16,7 @@ use super::layout::Files;
 use crate::{
     Result,
     blob::Place,
-    decoder::{Packing, decoder},
+    decoder::{Behind, Packing, decoder},
     manifest::{Descriptor, Role, Store, refusal},
     merge::{components, join},
     tarball::Reader,
@@ -24,6 +24,9 @@ use crate::{
 
 /// More members than an archive of images has.
 const MEMBERS_MAX: usize = 100_000;
+
+/// More links that lead to links are a circle.
+const LINKS_MAX: usize = 40;
 
 /// The files of an archive and their locations in it.
 pub(super) struct Members {
@@ -97,10 +100,16 @@ impl Members {
         Ok(members)
     }
 
-    /// Returns the file of that name, also behind one link.
+    /// Returns the file of that name, also behind links.
     pub(super) fn get(&self, name: &str) -> Option<Place> {
-        let key = plain_path(name.as_bytes())?;
-        self.files.get(&key).or_else(|| self.files.get(self.links.get(&key)?)).cloned()
+        let mut key = &plain_path(name.as_bytes())?;
+        for _ in 0..LINKS_MAX {
+            match self.files.get(key) {
+                Some(place) => return Some(place.clone()),
+                None => key = self.links.get(key)?,
+            }
+        }
+        None
     }
 }
 
@@ -114,7 +123,7 @@ fn unpack(name: &str, path: &Path) -> Result<Option<Arc<TempDir>>> {
         return Ok(None);
     }
     let broken = |error: io::Error| refusal(name, format!("its archive cannot be unpacked: {error}"));
-    let mut plain = decoder(packed).map_err(broken)?.take(UNPACKED_MAX + 1);
+    let mut plain = decoder(packed, Behind::Nothing).map_err(broken)?.take(UNPACKED_MAX + 1);
     let scratch = TempDir::new("initramfs-overlay-archive-", None)?;
     let place = scratch.path().join(UNPACKED);
     let mut file = File::create_new(&place).at("create", &place)?;

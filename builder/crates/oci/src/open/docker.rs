@@ -52,7 +52,20 @@ pub(super) fn open(name: &str, members: &Members, tag: Option<&str>) -> Result<I
         {
             one
         }
-        (None, _) => return Err(refusal(name, format!("it holds several images; name one of {}", all()))),
+        (None, _) => {
+            let reason =
+                format!("it holds several images; name one of {}, or by its place: @0 to @{}", all(), saved.len() - 1);
+            return Err(refusal(name, reason));
+        }
+        // As skopeo has it; no name begins so.
+        (Some(wanted), _) if wanted.starts_with('@') => {
+            let index = wanted.get(1..).and_then(|digits| digits.parse::<usize>().ok());
+            index.and_then(|index| saved.get(index)).ok_or_else(|| {
+                let reason =
+                    format!("it has no image `{}`; its images are @0 to @{}", wanted.escape_debug(), saved.len() - 1);
+                refusal(name, reason)
+            })?
+        }
         (Some(wanted), _) => saved
             .iter()
             .find(|saved| tags(saved).iter().any(|there| matches(there, wanted)))
@@ -67,7 +80,10 @@ pub(super) fn open(name: &str, members: &Members, tag: Option<&str>) -> Result<I
     let config = parse_config(name, &Blob { place: member(&chosen.config, "config")?, digest })?;
     let diff_ids = check_layers(name, chosen.layers.len(), &config)?;
     let layers = chosen.layers.iter().zip(diff_ids).map(|(path, diff_id)| {
-        Ok(Layer { blob: Blob { place: member(path, "layer")?, digest: None }, diff_id: Some(diff_id) })
+        Ok(Layer {
+            blob: Blob { place: member(path, "layer")?, digest: None },
+            diff_id: Some(diff_id),
+        })
     });
     Ok(Image {
         name: name.to_owned(),
