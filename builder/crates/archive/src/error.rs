@@ -63,7 +63,7 @@ pub enum Error {
         expected: u64,
     },
     /// A directory to include that has nothing in it.
-    #[error("{} is empty, so there is nothing to include", path.display())]
+    #[error("{} is empty, so there is nothing to include", shown(path))]
     EmptyDirectory {
         /// The directory on the host.
         path: PathBuf,

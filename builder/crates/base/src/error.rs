@@ -22,7 +22,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Files that were fetched are not those that the command was built for.
-    #[error("the files in {} have the digest {found}, but {expected} is pinned; they are not used", path.display())]
+    #[error("the files in {} have the digest {found}, but {expected} is pinned; they are not used", shown(path))]
     NotPinned {
         /// The directory.
         path: PathBuf,

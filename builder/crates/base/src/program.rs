@@ -10,7 +10,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use crate::{Error, IoContext, ProgramFailure, Result};
+use crate::{Error, IoContext, ProgramFailure, Result, escape::shown};
 
 /// A program and the Debian package that has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ pub fn run_logged(command: &mut Command, action: &str, log: &Path) -> Result<()>
         return Ok(());
     }
     let said = String::from_utf8_lossy(&fs::read(log).at("read", log)?).into_owned();
-    let said = format!("{}\n(all of it is in {})", last_lines(&said, 12), log.display());
+    let said = format!("{}\n(all of it is in {})", last_lines(&said, 12), shown(log));
     Err(Error::Program { program: action.to_owned(), status: status.to_string(), source: ProgramFailure { said } })
 }
 

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
 };
 
-use base::IoContext;
+use base::{IoContext, escape::shown};
 use contract::hex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Sha256, Sha384, Sha512, digest::DynDigest};
@@ -160,7 +160,7 @@ impl Blob {
     pub fn document(&self, image: &str) -> Result<Vec<u8>> {
         let refuse = |reason: String| Err(Error::Image { image: image.to_owned(), reason });
         if self.place.size > DOCUMENT_MAX {
-            let path = self.place.path.display();
+            let path = shown(&self.place.path);
             return refuse(format!(
                 "the document in {path} has {} bytes, and {DOCUMENT_MAX} at most are read",
                 self.place.size

@@ -6,6 +6,7 @@ use std::{
 };
 
 use archive::tree::{Content, Entry, Kind, OnConflict, Tree};
+use base::escape::shown;
 
 use super::merge::{Merge, components, join};
 use crate::{Error, Result};
@@ -60,9 +61,8 @@ impl Inject {
     /// # Errors
     /// [`Error::Usage`] for what cannot be, [`Error::Io`].
     pub fn apply(&self, merge: &mut Merge) -> Result<()> {
-        let refuse = |reason: String| {
-            Error::Usage(format!("--inject {}:/{}: {reason}", self.source.display(), self.destination))
-        };
+        let refuse =
+            |reason: String| Error::Usage(format!("--inject {}:/{}: {reason}", shown(&self.source), self.destination));
         let metadata =
             std::fs::metadata(&self.source).map_err(|error| refuse(format!("cannot read the source: {error}")))?;
         let parts = components(self.destination.as_bytes()).map_err(refuse)?;
@@ -95,9 +95,8 @@ impl Inject {
 
     /// Puts all that is in the source below `directory`. Names of one file stay hard links.
     fn apply_directory(&self, merge: &mut Merge, directory: &[u8]) -> Result<()> {
-        let refuse = |reason: String| {
-            Error::Usage(format!("--inject {}:/{}: {reason}", self.source.display(), self.destination))
-        };
+        let refuse =
+            |reason: String| Error::Usage(format!("--inject {}:/{}: {reason}", shown(&self.source), self.destination));
         let mut tree = Tree::new();
         tree.include(&self.source, OnConflict::Refuse)?;
         merge.create_parents(directory).map_err(refuse)?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use archive::tree::{Content, Entry, Kind};
-use base::progress::Progress;
+use base::{escape::shown, progress::Progress};
 use contract::workload::{Process, Workload};
 use oci::{
     config::Run,
@@ -249,7 +249,7 @@ pub fn target_of(platform: &Platform) -> Result<&'static Target> {
 /// [`Error::Usage`].
 pub fn put_own(merge: &mut Merge, init: &std::path::Path) -> Result<()> {
     let entry = Entry::file(0o755, Content::host(init)?);
-    merge.insert(b"init", entry).map_err(|reason| Error::Usage(format!("--own-init {}: {reason}", init.display())))?;
+    merge.insert(b"init", entry).map_err(|reason| Error::Usage(format!("--own-init {}: {reason}", shown(init))))?;
     merge.xattrs.remove(&b"init"[..]);
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use base::{bounded, environment::variable, progress::Progress};
+use base::{bounded, environment::variable, escape::shown, progress::Progress};
 use docker_credential::{CredentialRetrievalError as Failure, DockerCredential, get_credential_from_reader};
 use serde::{Deserialize, de::IgnoredAny};
 
@@ -31,7 +31,7 @@ pub(super) fn kept(name: &Name, progress: Progress) -> Result<Option<Login>> {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => progress.say(format!("warning: {} cannot be read: {error}", path.display())),
+            Err(error) => progress.say(format!("warning: {} cannot be read: {error}", shown(&path))),
         }
     }
     Ok(None)
@@ -97,7 +97,7 @@ fn of_file(bytes: &[u8], path: &Path, name: &Name, progress: Progress) -> Result
             warn(format!("{helper} failed: {}", super::authorization::shown(&format!("{stderr} {stdout}"))))
         }
         Err(failure @ (Failure::HelperCommunicationError | Failure::MalformedHelperResponse)) => {
-            warn(format!("{}: {failure}", path.display()))
+            warn(format!("{}: {failure}", shown(&path)))
         }
         Err(failure) => Err(Error::WrongFile {
             path: path.to_owned(),
