@@ -46,7 +46,7 @@ mod run;
 /// Make an initramfs from an OCI image: its layers merged in memory, nothing unpacked on this machine.
 ///
 /// IMAGE is NAME[:TAG] or HOST:PORT/NAME[:TAG][@DIGEST] in a registry, oci:DIR[:TAG] (a directory in the OCI layout),
-/// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG] (what `docker save` writes), dir:DIR (a root directory) or tar:FILE (a root in a tar file).
+/// oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG|:@N] (what `docker save` writes), dir:DIR (a root directory) or tar:FILE (a root in a tar file).
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(after_help = "Examples:

@@ -250,3 +250,32 @@ fn zeros_behind_the_gzip_of_a_root_are_no_part_of_it() {
     let (_, said) = fail(&[&image, "-o", text(&output)]);
     assert!(said.contains("bytes that are not gzip follow the end"), "{said}");
 }
+
+#[test]
+fn names_that_are_no_text_are_shown_escaped() {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = tempfile::tempdir().unwrap();
+    let image = layout(&directory.path().join("image"), &two_layers());
+    let output = directory.path().join(std::ffi::OsStr::from_bytes(b"ou\xfft"));
+    for option in ["-o", "--erofs"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"));
+        command.args(["oci", &image, option]).arg(&output);
+        if option == "-o" {
+            command.arg("--image-init");
+        }
+        let made = command.output().unwrap();
+        let said = [made.stdout, made.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(made.status.success() && said.contains(r"ou\xfft: ") && !said.contains('\u{fffd}'), "{said}");
+    }
+    // Where it cannot be written as well.
+    fs::remove_file(&output).unwrap();
+    fs::create_dir(&output).unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_initramfs-overlay"))
+        .args(["oci", &image, "--image-init", "-o"])
+        .arg(&output)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(!made.status.success() && said.contains(r"ou\xfft") && !said.contains('\u{fffd}'), "{said}");
+}

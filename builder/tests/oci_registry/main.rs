@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 
 mod cache;
 mod credentials;
+mod elsewhere;
 #[path = "../oci_images/gzip.rs"]
 mod gzip;
 mod image;

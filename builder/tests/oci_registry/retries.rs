@@ -225,3 +225,31 @@ fn partial_blobs_count_when_the_cache_is_pruned() {
     prune(&[]);
     assert!(!partial.exists());
 }
+
+#[test]
+fn interim_answers_are_skipped_and_not_for_ever() {
+    const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+    const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nContent-Length: 7\r\n\r\n";
+    let (blobs, root, _) = Blobs::of_image("x");
+    let plain = {
+        let (blobs, root) = (blobs.clone(), root.clone());
+        let server = Server::start(move |request| registry(&blobs, &root, request));
+        Place::new().succeed(&format!("{}/image", server.address), &[])
+    };
+    let of = |interim: &str, count: usize| {
+        let (blobs, root, interim) = (blobs.clone(), root.clone(), interim.to_owned());
+        Server::start(move |request| {
+            let mut answer = registry(&blobs, &root, request);
+            answer.interim = (interim.clone(), count);
+            answer
+        })
+    };
+    for (interim, count) in [(CONTINUE, 1), (HINTS, 2), ([CONTINUE, HINTS].concat().as_str(), 3)] {
+        let server = of(interim, count);
+        assert!(Place::new().succeed(&format!("{}/image", server.address), &[]) == plain, "{interim}");
+    }
+    let server = of(HINTS, usize::MAX);
+    let begun = std::time::Instant::now();
+    let said = Place::new().fail(&format!("{}/image", server.address), &["--registry-timeout", "1s"]);
+    assert!(begun.elapsed() < Duration::from_secs(20), "{said}");
+}

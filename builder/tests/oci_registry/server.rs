@@ -34,11 +34,22 @@ pub struct Answer {
     pub cut: Option<usize>,
     /// Parts are given where they are asked for.
     pub ranges: bool,
+    /// Comes before the answer, so many times.
+    pub interim: (String, usize),
 }
 
 impl Answer {
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: body.into(), endless: false, drip: false, cut: None, ranges: false }
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            endless: false,
+            drip: false,
+            cut: None,
+            ranges: false,
+            interim: (String::new(), 0),
+        }
     }
 
     pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
@@ -126,7 +137,7 @@ fn serve(
         return;
     }
     seen.lock().unwrap().push(request.clone());
-    let Answer { mut status, mut headers, mut body, endless, drip, cut, ranges } = answer(&request);
+    let Answer { mut status, mut headers, mut body, endless, drip, cut, ranges, interim } = answer(&request);
     if let (Some(from), true, 200) = (request.from, ranges, status) {
         headers.push(("Content-Range".to_owned(), format!("bytes {from}-{}/{}", body.len() - 1, body.len())));
         (status, body) = (206, body.split_off(from));
@@ -140,6 +151,11 @@ fn serve(
     }
     // Whoever has heard enough hangs up.
     let mut stream = &stream;
+    for _ in 0..interim.1 {
+        if stream.write_all(interim.0.as_bytes()).is_err() {
+            return;
+        }
+    }
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(b"\r\n"));
     while drip && stream.write_all(&body[..1]).is_ok() {}
     let body = &body[..cut.unwrap_or(body.len()).min(body.len())];

@@ -211,6 +211,7 @@ mod tests {
                 digest: None,
             },
             diff_id: Digest::parse(&format!("sha256:{}", digits.repeat(64))),
+            urls: Vec::new(),
         };
         Image { root: Root::Layers(digests.iter().map(layer).collect()), ..Image::without_layers("i") }
     }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, path::PathBuf, sync::Arc};
 
-use base::{cleanup::TempDir, progress::Progress};
+use base::{cleanup::TempDir, escape::shown, progress::Progress};
 
 use super::{
     blob::{Blob, Digest},
@@ -48,6 +48,8 @@ pub struct Layer {
     pub blob: Blob,
     /// The digest of what they unpack to.
     pub diff_id: Option<Digest>,
+    /// Addresses that have it where the registry does not.
+    pub urls: Vec<String>,
 }
 
 impl Layer {
@@ -55,7 +57,7 @@ impl Layer {
     #[must_use]
     pub fn label(&self) -> String {
         let digest = self.blob.digest.as_ref().or(self.diff_id.as_ref());
-        digest.map_or_else(|| self.blob.place.path.display().to_string(), Digest::to_string)
+        digest.map_or_else(|| shown(&self.blob.place.path).to_string(), Digest::to_string)
     }
 }
 

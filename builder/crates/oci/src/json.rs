@@ -16,6 +16,7 @@ const DESCRIPTOR: Shape = Shape(&[
     ("platform", PLATFORM),
     ("artifactType", NONE),
     ("annotations", NONE),
+    ("urls", NONE),
 ]);
 /// An index or a manifest.
 pub(super) const DOCUMENT: Shape = Shape(&[

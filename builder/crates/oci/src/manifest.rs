@@ -9,6 +9,7 @@ use super::{
     image::{Image, Layer, Root},
     json,
     platform::Platform,
+    registry::authorization::shown,
 };
 use crate::{Error, Result};
 
@@ -26,12 +27,15 @@ pub(super) struct Descriptor {
     artifact_type: String,
     #[serde(default, deserialize_with = "or_default")]
     pub(super) annotations: std::collections::BTreeMap<String, Option<String>>,
+    /// Other places that have it: those of a layer that may not be in every registry.
+    #[serde(default, deserialize_with = "or_default")]
+    urls: Vec<String>,
 }
 
 impl Descriptor {
     pub(super) fn new(media_type: String, digest: Digest, size: u64) -> Self {
         let annotations = std::collections::BTreeMap::new();
-        Self { media_type, digest, size, platform: None, artifact_type: String::new(), annotations }
+        Self { media_type, digest, size, platform: None, artifact_type: String::new(), annotations, urls: Vec::new() }
     }
 }
 
@@ -92,6 +96,9 @@ const MISTAKEN_CONFIGS: [&str; 3] = ["application/octet-stream", "application/js
 const DEPTH_MAX: u32 = 4;
 /// More layers than any builder makes (Docker's limit is 127).
 const LAYERS_MAX: usize = 1024;
+
+/// More addresses of a layer are not asked.
+pub(super) const URLS_MAX: usize = 8;
 
 /// The role of a blob in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -342,12 +349,29 @@ impl Search<'_> {
             parsed.platform.complete(said);
         }
         let diff_ids = check_layers(self.name, layers.len(), &parsed)?;
-        let layers = layers
-            .iter()
-            .zip(diff_ids)
-            .map(|(layer, diff_id)| Ok(Layer { blob: self.blob(layer, Role::Layer)?, diff_id: Some(diff_id) }));
+        let count = layers.len();
+        let layers = (1..).zip(layers).zip(diff_ids).map(|((number, layer), diff_id)| {
+            if let [_, ..] = layer.urls.as_slice()
+                && self.store.blob(&layer, Role::Layer)?.is_none()
+            {
+                return self.refuse(elsewhere(number, count, &layer));
+            }
+            Ok(Layer { blob: self.blob(&layer, Role::Layer)?, diff_id: Some(diff_id), urls: layer.urls })
+        });
         Ok(Ok(Found { digest: digest.clone(), layers: layers.collect::<Result<_>>()?, config: parsed }))
     }
+}
+
+/// Returns the reason why an image cannot be used whose layer is neither here nor in a registry.
+fn elsewhere(number: usize, count: usize, Descriptor { digest, urls, .. }: &Descriptor) -> String {
+    let urls: Vec<String> = urls.iter().take(URLS_MAX).map(|url| shown(url)).collect();
+    format!(
+        "its layer {number} of {count} ({digest}) is not there: its builder leaves it to be fetched from {}; put that file at \
+         blobs/{}/{}, or name the image in its registry",
+        urls.join(" or "),
+        digest.algorithm(),
+        digest.digits()
+    )
 }
 
 /// Returns true for the type of a layer, however it is compressed, and where there is none.

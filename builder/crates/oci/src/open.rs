@@ -60,7 +60,7 @@ impl Image {
             }
             Reference::Directory(directory) => {
                 if !directory.metadata().at("read", &directory)?.is_dir() {
-                    return Err(refusal(text, format!("{} is not a directory", directory.display())));
+                    return Err(refusal(text, format!("{} is not a directory", shown(&directory))));
                 }
                 if let Some(reason) = no_root(&directory) {
                     return Err(refusal(text, reason));
@@ -69,7 +69,7 @@ impl Image {
             }
             Reference::Tar(file) => {
                 let blob = Blob { place: Place::file(file)?, digest: None };
-                Self::plain(text, Root::Layers(vec![Layer { blob, diff_id: None }]))
+                Self::plain(text, Root::Layers(vec![Layer { blob, diff_id: None, urls: Vec::new() }]))
             }
         };
         if let Some(config) = &image.config

@@ -26,7 +26,7 @@ pub enum Reference {
     DockerArchive {
         /// The file.
         file: PathBuf,
-        /// `name:tag`, needed where the file holds several images.
+        /// `name:tag`, or `@` and a number from 0: needed where the file holds several images.
         tag: Option<String>,
     },
     /// An image in a registry.
@@ -38,7 +38,7 @@ pub enum Reference {
 }
 
 /// The forms, for messages.
-const FORMS: &str = "NAME[:TAG], HOST:PORT/NAME[:TAG], NAME@sha256:DIGITS, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG], dir:DIR or tar:FILE";
+const FORMS: &str = "NAME[:TAG], HOST:PORT/NAME[:TAG], NAME@sha256:DIGITS, oci:DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:NAME:TAG|:@N], dir:DIR or tar:FILE";
 
 /// Places that only container engines know, by the names that skopeo has for them, and how to get an image out of them.
 const OTHERS: [(&str, &str); 4] = [

@@ -32,6 +32,7 @@ use crate::{
 pub mod authorization;
 mod connection;
 mod credentials;
+mod elsewhere;
 pub mod lock;
 mod mirrors;
 pub mod name;
@@ -40,7 +41,7 @@ mod patience;
 
 pub use authorization::Credentials;
 use authorization::Login;
-use connection::Connection;
+use connection::{Connection, From};
 use lock::Lock;
 use mirrors::Location;
 use name::Name;
@@ -266,11 +267,12 @@ impl Session {
         Ok(None)
     }
 
-    /// Fetches a blob of the registry's into the cache, as long as nobody says `stop`.
+    /// Fetches a blob of the registry's, or of the addresses in its descriptor, into the cache, as long as nobody says `stop`.
     fn fetch(
         &self,
         digest: &Digest,
         size: u64,
+        urls: &[String],
         what: &str,
         begin: impl FnOnce() -> Step,
         stop: &AtomicBool,
@@ -280,7 +282,19 @@ impl Session {
             let path = self.cache.root().join(ROOM).join(format!(".{}{PARTIAL}", key(digest)));
             let mut partial = Partial::open(path, digest, size)?;
             let step = begin();
-            let fetched = self.ask(what, stop, |connection| connection.blob(digest, size, &mut partial, &step, stop));
+            let fetched = self
+                .ask(what, stop, |connection| connection.blob(From::Registry, digest, size, &mut partial, &step, stop));
+            let fetched = match fetched {
+                Err(error) if !urls.is_empty() && !stop.load(Ordering::Relaxed) => {
+                    if partial.length() >= size {
+                        partial.clear().at("write", partial.path())?;
+                    }
+                    self.ask_elsewhere(error, urls, what, stop, |connection, url| {
+                        connection.blob(From::Address(url), digest, size, &mut partial, &step, stop)
+                    })
+                }
+                fetched => fetched,
+            };
             if let Err(error) = fetched {
                 if partial.length() >= size {
                     partial.discard();
@@ -323,7 +337,7 @@ impl Store for Session {
             ));
         }
         let path = if role == Role::Config {
-            self.fetch(digest, *size, &what, || Progress::none().step(""), &AtomicBool::new(false))?
+            self.fetch(digest, *size, &[], &what, || Progress::none().step(""), &AtomicBool::new(false))?
         } else {
             let accept = [INDEXES, MANIFESTS].as_flattened().join(", ");
             let go_on = AtomicBool::new(false);
@@ -370,7 +384,7 @@ impl Remote for Session {
                 let place = format!("layer {} of {}", index + 1, layers.len());
                 let shown = format!("{}: fetching {place} ({}…)", self.text, digest.short());
                 let what = format!("{place} ({digest})");
-                if let Err(error) = self.fetch(digest, size, &what, || bars.transfer(shown, size), &stop) {
+                if let Err(error) = self.fetch(digest, size, &layer.urls, &what, || bars.transfer(shown, size), &stop) {
                     // The first one is the reason; then the others are stopped, which is theirs.
                     failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
                     stop.store(true, Ordering::Relaxed);

@@ -224,7 +224,7 @@ mod tests {
         }
         tar.finish().unwrap();
         let blob = crate::blob::Blob { place: crate::blob::Place::file(path).unwrap(), digest: None };
-        Layer { blob, diff_id: None }
+        Layer { blob, diff_id: None, urls: Vec::new() }
     }
 
     #[test]

@@ -83,6 +83,7 @@ pub(super) fn open(name: &str, members: &Members, tag: Option<&str>) -> Result<I
         Ok(Layer {
             blob: Blob { place: member(path, "layer")?, digest: None },
             diff_id: Some(diff_id),
+            urls: Vec::new(),
         })
     });
     Ok(Image {

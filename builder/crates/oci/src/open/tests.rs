@@ -366,4 +366,25 @@ fn layers_have_the_types_of_all_writers() {
     }
 }
 
+#[test]
+fn a_layer_to_be_fetched_elsewhere_is_told_where_nothing_is_fetched() {
+    let made = Made::new();
+    let absent = format!("sha256:{}", "0a".repeat(32));
+    made.index(&[made.changed(
+        |_| {},
+        |manifest| {
+            manifest["layers"][0]["digest"] = json!(absent);
+            manifest["layers"][0]["URLs"] = json!(["https://a.test/layer", "https://b.test/\u{1b}"]);
+        },
+    )]);
+    let said = made.refusal();
+    let urls = "https://a.test/layer or https://b.test/\\u{1b}";
+    for part in [&format!("its layer 1 of 1 ({absent}) is not there"), urls, "name the image in its registry"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // One that is there needs nobody.
+    made.index(&[made.changed(|_| {}, |manifest| manifest["layers"][0]["urls"] = json!(["https://a.test/layer"]))]);
+    made.open("", "linux/amd64").unwrap();
+}
+
 mod saved;

@@ -197,7 +197,7 @@ pub fn token(answer: &[u8]) -> Result<String, String> {
 }
 
 /// Returns something that a server said, short and without what a terminal would act on.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.trim()
         .chars()
         .take(200)

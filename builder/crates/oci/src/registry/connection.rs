@@ -22,6 +22,7 @@ use ureq::{
 };
 
 use self::http::{bounded, challenge_of, encoded, is_passing, joined, origin, passing, said};
+pub(super) use self::pieces::From;
 use super::{
     authorization::{self, Challenge, Credentials, Login, TOKEN_MAX, shown},
     mirrors::Location,
@@ -76,6 +77,24 @@ struct Answer {
     is_own: bool,
 }
 
+/// Returns a client that waits so long for a connection, and `limit` for anything else.
+fn agent(connect: Duration, limit: Duration, is_local: bool) -> Agent {
+    let mut config = Agent::config_builder()
+        .http_status_as_error(false)
+        .user_agent(concat!("initramfs-overlay/", env!("CARGO_PKG_VERSION")))
+        .timeout_connect(Some(connect))
+        .timeout_recv_response(Some(limit))
+        .timeout_per_read(Some(limit))
+        .max_redirects(0)
+        // No more than an answer's head may have (`max_response_header_size`): what is left behind an interim answer counts as one.
+        .input_buffer_size(64 << 10)
+        .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build());
+    if is_local {
+        config = config.proxy(None);
+    }
+    config.build().new_agent()
+}
+
 impl Connection {
     /// Asks the registry how it wants to be asked. Credentials are only looked for where it wants some.
     pub(super) fn open(
@@ -89,19 +108,8 @@ impl Connection {
         let name = &location.name;
         let may_be_plain = name.is_local() || location.insecure;
         let connect = if may_be_plain { CONNECT_LOCAL } else { CONNECT };
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            .user_agent(concat!("initramfs-overlay/", env!("CARGO_PKG_VERSION")))
-            .timeout_connect(Some(connect.min(limit)))
-            .timeout_recv_response(Some(limit))
-            .timeout_per_read(Some(limit))
-            .max_redirects(0)
-            .tls_config(ureq::tls::TlsConfig::builder().root_certs(ureq::tls::RootCerts::PlatformVerifier).build());
-        if name.is_local() {
-            config = config.proxy(None);
-        }
         let mut connection = Self {
-            agent: config.build().new_agent(),
+            agent: agent(connect.min(limit), limit, name.is_local()),
             scheme: if is_plain { "http" } else { "https" },
             name: name.clone(),
             ask,
@@ -133,6 +141,20 @@ impl Connection {
             connection.patiently(stop, |connection| connection.renew(None))?;
         }
         Ok(connection)
+    }
+
+    /// Returns a connection to no registry, for addresses of blobs. Nothing that shows who is asking is ever sent on it.
+    pub(super) fn outside(name: &Name, is_local: bool, limit: Duration, progress: Progress) -> Self {
+        Self {
+            agent: agent(CONNECT.min(limit), limit, is_local),
+            scheme: "https",
+            name: name.clone(),
+            ask: Box::new(|| Ok(None)),
+            login: OnceLock::new(),
+            authorization: Mutex::default(),
+            limit,
+            progress,
+        }
     }
 
     /// Asks for nothing. A machine that is not there at all is not waited for.
@@ -233,7 +255,7 @@ impl Connection {
         let mut answer = answer;
         match (answer.status().as_u16(), login) {
             (200, _) => {}
-            (status, _) if is_passing(status) => return Err(self.passing(&mut answer, "gave no token")),
+            (status, _) if is_passing(status) => return Err(self.passing(&mut answer, "the registry gave no token")),
             (401 | 403, Some(Login::Password(_))) => {
                 return Err(Failure::from("it refuses that name and password"));
             }
@@ -300,7 +322,7 @@ impl Connection {
                 return Ok(response);
             }
             if is_passing(status) {
-                return Err(self.passing(&mut response, "answers"));
+                return Err(self.passing(&mut response, "the registry answers"));
             }
             if status == 401 && is_own && !renewed {
                 renewed = true;
@@ -338,6 +360,16 @@ impl Connection {
         }
     }
 
+    /// Asks for `address` once.
+    fn get_address(&self, address: &str, headers: &[(&str, &str)]) -> Result<Response<Body>, Failure> {
+        let Answer { mut response, .. } = self.follow(address, &[], headers, None)?;
+        match response.status().as_u16() {
+            200 | 206 | 416 => Ok(response),
+            status if is_passing(status) => Err(self.passing(&mut response, "it answers")),
+            status => Err(Failure::from(format!("it answers HTTP {status}"))),
+        }
+    }
+
     /// Returns the failure for an answer that another try may not get.
     fn passing(&self, response: &mut Response<Body>, does: &str) -> Failure {
         let status = response.status().as_u16();
@@ -346,7 +378,7 @@ impl Connection {
         let advice = if status == 429 { ": too many requests; log in, or wait" } else { "" };
         let text = said(response);
         let text = if text.is_empty() { text } else { format!(" (it says: {text})") };
-        Failure::Passing(format!("the registry {does} (HTTP {status}){advice}{text}").into(), after)
+        Failure::Passing(format!("{does} (HTTP {status}){advice}{text}").into(), after)
     }
 
     /// Fetches a manifest or an index, by tag or digest.

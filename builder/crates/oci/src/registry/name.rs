@@ -76,13 +76,18 @@ impl Name {
         if self.registry == DOCKER_HUB { "https://index.docker.io/v1/" } else { &self.registry }
     }
 
-    /// Returns true if the registry is on this machine: `localhost`, a name below it or a loopback address.
+    /// Returns true if the registry is on this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        let host = self.registry.rsplit_once(':').map_or(self.registry.as_str(), |(host, _)| host);
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-        host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
+        is_local(&self.registry)
     }
+}
+
+/// Returns true for a host of this machine, with a port or without: `localhost`, a name below it or a loopback address.
+pub(super) fn is_local(host: &str) -> bool {
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host == "localhost" || host.ends_with(".localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 fn is_tag(tag: &str) -> bool {

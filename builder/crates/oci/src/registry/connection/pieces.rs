@@ -1,6 +1,7 @@
 //! Blobs in pieces: each goes on where the one before stopped.
 
 use std::{
+    fmt::{self, Display, Formatter},
     io::{self, Read},
     sync::atomic::AtomicBool,
 };
@@ -18,10 +19,29 @@ use crate::{
     },
 };
 
+/// The place of a blob.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::registry) enum From<'a> {
+    /// The registry, by the blob's digest.
+    Registry,
+    /// An address in the blob's descriptor.
+    Address(&'a str),
+}
+
+impl Display for From<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Registry => "the registry",
+            Self::Address(_) => "that place",
+        })
+    }
+}
+
 impl Connection {
     /// Fetches a blob into `partial`, as long as nobody says `stop`. What does not have that size and digest is an error.
     pub(in crate::registry) fn blob(
         &self,
+        from: From<'_>,
         digest: &Digest,
         size: u64,
         partial: &mut Partial,
@@ -45,7 +65,7 @@ impl Connection {
                 partial.clear()?;
                 (ranges, is_second) = (false, true);
             }
-            match self.piece(digest, size, partial, &mut ranges, &mut patience, step) {
+            match self.piece(from, digest, size, partial, &mut ranges, &mut patience, step) {
                 Ok(()) => {}
                 Err(Failure::Final(fault)) => return Err(fault),
                 Err(Failure::Passing(fault, after)) => patience.wait(fault, after)?,
@@ -54,8 +74,10 @@ impl Connection {
     }
 
     /// Asks for what is missing, and takes what comes.
+    #[expect(clippy::too_many_arguments, reason = "the state of one loop")]
     fn piece(
         &self,
+        from: From<'_>,
         digest: &Digest,
         size: u64,
         partial: &mut Partial,
@@ -69,8 +91,11 @@ impl Connection {
         if have > 0 && *ranges {
             headers.push(("range", &range));
         }
-        let response = self.get(&format!("blobs/{digest}"), &headers)?;
-        let skip = self.known(&response, digest, size, partial, ranges)?;
+        let response = match from {
+            From::Registry => self.get(&format!("blobs/{digest}"), &headers)?,
+            From::Address(address) => self.get_address(address, &headers)?,
+        };
+        let skip = self.known(from, &response, digest, size, partial, ranges)?;
         if skip == 0 {
             partial.resume();
         }
@@ -95,7 +120,7 @@ impl Connection {
                 let (known, new) = bytes.split_at(bytes.len().min((have - at) as usize));
                 if !partial.has(at, known)? {
                     partial.clear()?;
-                    return Err(Failure::Passing("what was there of it is not what the registry has".into(), None));
+                    return Err(Failure::Passing(format!("what was there of it is not what {from} has").into(), None));
                 }
                 at += known.len() as u64;
                 patience.prolong();
@@ -106,9 +131,7 @@ impl Connection {
             }
             at += bytes.len() as u64;
             if at > size {
-                return Err(Failure::from(format!(
-                    "the registry sends more than the {size} bytes that its descriptor says"
-                )));
+                return Err(Failure::from(format!("{from} sends more than the {size} bytes that its descriptor says")));
             }
             partial.add(bytes)?;
             patience.renew();
@@ -126,6 +149,7 @@ impl Connection {
     /// Returns how many bytes that are there already the answer begins with.
     fn known(
         &self,
+        from: From<'_>,
         response: &Response<Body>,
         digest: &Digest,
         size: u64,
@@ -141,7 +165,7 @@ impl Connection {
                     .is_none_or(|(start, total)| start != have || total.is_some_and(|total| total != size))
                 {
                     return Err(Failure::from(format!(
-                        "the registry was asked for its bytes from {have} on and sends `{}`",
+                        "{from} was asked for its bytes from {have} on and sends `{}`",
                         shown(range)
                     )));
                 }
@@ -150,17 +174,17 @@ impl Connection {
             416 => {
                 *ranges = false;
                 partial.clear()?;
-                Err(Failure::Passing("the registry does not have that part of it".into(), None))
+                Err(Failure::Passing(format!("{from} does not have that part of it").into(), None))
             }
             _ => {
                 if let Some(length) = response.body().content_length().filter(|length| *length != size) {
                     return Err(Failure::from(format!(
-                        "the registry has {length} bytes of it, and its descriptor says {size}"
+                        "{from} has {length} bytes of it, and its descriptor says {size}"
                     )));
                 }
                 if have > 0 {
                     self.progress.say(format!(
-                        "{digest}: the registry sends all of it; the {have} bytes that are there are compared and skipped"
+                        "{digest}: {from} sends all of it; the {have} bytes that are there are compared and skipped"
                     ));
                 }
                 Ok(have)
