@@ -129,7 +129,7 @@ mod tests {
             ("containers-storage:alpine", "`skopeo copy containers-storage:IMAGE oci:DIR`"),
             ("docker-daemon:alpine:latest", "`docker save -o FILE IMAGE`"),
             ("alpine:a/b", "its registry is invalid"),
-            ("alpine@sha256:12", "no digest"),
+            ("alpine@sha256:12", "not a digest"),
         ] {
             let error = Reference::parse(text).unwrap_err().to_string();
             assert!(error.contains(part) && error.contains("oci-archive:FILE"), "{error}");
