@@ -29,11 +29,12 @@ fn a_foreign_layer_comes_from_its_address_and_no_password_goes_there() {
     let (.., stored, name) = foreign(&[]);
     let whole = stored.len();
     let elsewhere = Server::start(move |request| match (request.path.as_str(), fate.fetch_add(1, Ordering::SeqCst)) {
-        ("/layer", 1) => Answer::new(503, ""),
+        ("/layer", 2) => Answer::new(503, ""),
+        ("/wrong", _) => Answer::new(200, vec![7; stored.len()]),
         ("/layer", _) => Answer::new(200, stored.clone()).in_parts(64 << 10),
         _ => Answer::new(404, ""),
     });
-    let urls = ["gone", "layer"].map(|path| format!("http://{}/{path}", elsewhere.address));
+    let urls = ["gone", "wrong", "layer"].map(|path| format!("http://{}/{path}", elsewhere.address));
     let (blobs, root, ..) = foreign(&urls);
     let server = locked(blobs, root);
     let place = Place::new();
@@ -43,8 +44,8 @@ fn a_foreign_layer_comes_from_its_address_and_no_password_goes_there() {
     let image = format!("{}/image", server.address);
     let made = place.succeed(&image, &[]);
     assert!(place.is_kept(&name) && place.wrong().is_empty());
-    // In pieces, each once.
-    assert_eq!(elsewhere.sent(), whole);
+    // In pieces, each once, behind what was wrong.
+    assert_eq!(elsewhere.sent(), 2 * whole);
     let asked = elsewhere.requests();
     assert!(asked.len() > 4 && asked.iter().all(|request| request.authorization.is_none()), "{asked:?}");
     assert!(server.requests().iter().any(|request| request.path.ends_with(&name)), "the registry is asked first");
@@ -73,7 +74,7 @@ fn what_is_wrong_at_an_address_is_told_and_not_kept() {
         "the registry answers HTTP 404".to_owned(),
         format!("{}: it answers HTTP 404", urls[0]),
         format!("{}: that place has 14 bytes of it, and its descriptor says {size}", urls[1]),
-        format!("{}: what came has digest sha256:", urls[2]),
+        format!("{}: the received content has digest sha256:", urls[2]),
         "ftp://a.test/layer: it is not an address of the web (https)".to_owned(),
         "http://user:secret@a.test/layer: it has a name or password in it".to_owned(),
         "2 more addresses are not asked".to_owned(),

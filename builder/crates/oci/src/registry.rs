@@ -286,10 +286,11 @@ impl Session {
                 .ask(what, stop, |connection| connection.blob(From::Registry, digest, size, &mut partial, &step, stop));
             let fetched = match fetched {
                 Err(error) if !urls.is_empty() && !stop.load(Ordering::Relaxed) => {
-                    if partial.length() >= size {
-                        partial.clear().at("write", partial.path())?;
-                    }
                     self.ask_elsewhere(error, urls, what, stop, |connection, url| {
+                        // Whole, and wrong.
+                        if partial.length() >= size {
+                            partial.clear()?;
+                        }
                         connection.blob(From::Address(url), digest, size, &mut partial, &step, stop)
                     })
                 }

@@ -54,11 +54,6 @@ impl Partial {
         Ok(partial)
     }
 
-    /// Returns its path.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
     /// Returns how many bytes are there.
     pub(super) fn length(&self) -> u64 {
         self.length
