@@ -144,8 +144,8 @@ mod tests {
         let refused = |path: &Path, force| check(path, force).unwrap_err().to_string();
         assert!(refused(&path, false).contains("--force"));
         assert!(check(&path, true).is_ok());
-        assert!(refused(directory.path(), true).contains("not a plain file"));
-        assert!(refused(Path::new("/dev/null"), true).contains("no plain file"));
+        assert!(refused(directory.path(), true).contains("not a regular file"));
+        assert!(refused(Path::new("/dev/null"), true).contains("not a regular file"));
         assert!(refused(Path::new("/"), true).contains("not a file name"));
         let text = work_directory(&directory.path().join("nowhere/disk")).unwrap_err().to_string();
         assert!(text.contains("cannot find the directory"), "{text}");
