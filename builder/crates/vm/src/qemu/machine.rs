@@ -304,7 +304,7 @@ mod tests {
         let line = Machine::new(target, &kernel).command_line(Terminal::Bare);
         assert_eq!(
             line,
-            "qemu-system-arm -accel tcg -M raspi0 -nographic -no-reboot -nic none -serial stdio -monitor none \
+            "qemu-system-arm -accel tcg -M raspi0 -icount shift=2 -nographic -no-reboot -nic none -serial stdio -monitor none \
              -kernel /k/vmlinuz -dtb /k/zero.dtb \
              -append 'console=ttyAMA0,115200 initcall_blacklist=bcm2835_pm_driver_init'"
         );
