@@ -33,7 +33,7 @@ impl Packing {
     }
 }
 
-/// What may follow the last member of gzip.
+/// The bytes that may follow the last member of gzip.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Behind {
     /// Nothing, as Go's programs have it, container engines among them.

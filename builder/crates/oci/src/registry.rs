@@ -41,7 +41,7 @@ mod patience;
 
 pub use authorization::Credentials;
 use authorization::Login;
-use connection::{Connection, From};
+use connection::{Connection, pieces::From};
 use lock::Lock;
 use mirrors::Location;
 use name::Name;

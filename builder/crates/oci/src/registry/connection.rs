@@ -6,7 +6,7 @@
 //! panics at a token that cannot stand in a header, and adds 170 s of processor time to the command's build where this adds 60.
 
 mod http;
-mod pieces;
+pub(super) mod pieces;
 
 use std::{
     io::{self},
@@ -22,7 +22,6 @@ use ureq::{
 };
 
 use self::http::{bounded, challenge_of, encoded, is_passing, joined, origin, passing, said};
-pub(super) use self::pieces::From;
 use super::{
     authorization::{self, Challenge, Credentials, Login, TOKEN_MAX, shown},
     mirrors::Location,
