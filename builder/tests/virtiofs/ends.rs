@@ -110,7 +110,7 @@ pub fn bad_input(lab: &Lab) {
     }
     said(&["--share", "a", path, "--share-ro", "a", path], "this tag is given twice");
     said(&["--share", "rootfs", path], "the tag of the root");
-    said(&["--share", "a", "/no/such/directory"], "/no/such/directory is not a directory /no/such/directory");
+    said(&["--share", "a", "/no/such/directory"], "/no/such/directory is not a directory");
     said(&["--memory", "1M"], "is not a memory size");
     said(&["--cpus", "0"], "0 is not in 1..=255");
     said(&["--write", "--overlay"], "cannot be used with");
