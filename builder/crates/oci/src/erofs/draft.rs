@@ -132,7 +132,7 @@ impl Draft {
     /// tail.
     ///
     /// # Errors
-    /// Those of the file and of `place`.
+    /// An error of the file or of `place`.
     pub(super) fn close_up(
         &mut self,
         files: &[Wanted],
