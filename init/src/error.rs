@@ -366,9 +366,16 @@ impl Error {
 
     /// Returns the card for this failure in `step`.
     pub fn card(&self, step: Step) -> Card {
-        let (wanted, seen, next) = self.words();
-        let (kernel, notices) = Default::default();
-        Card { code: self.code(), step, wanted, seen, kernel, notices, next, then: String::new() }
+        Card {
+            code: self.code(),
+            step,
+            wanted: self.wanted(),
+            seen: self.seen(),
+            kernel: Vec::new(),
+            notices: Vec::new(),
+            next: self.next(),
+            then: String::new(),
+        }
     }
 }
 
