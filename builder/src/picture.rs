@@ -1,7 +1,10 @@
 //! A disk as a picture: its partitions to scale, with what is used and what is free in each.
 
 use base::escape::escape;
-use contract::superblock::{HEAD_OF_FEATURES, Superblock};
+use contract::{
+    bytes::u32_at,
+    superblock::{HEAD_OF_FEATURES, Superblock},
+};
 use disk::size;
 use doctor::{block_reader::Shared, table};
 
@@ -77,7 +80,7 @@ fn used(head: &[u8]) -> Option<u64> {
     if let Some(superblock) = Superblock::read(head) {
         return Some(superblock.size);
     }
-    let field = |at: usize| Some(u32::from_le_bytes(head.get(1024 + at..1024 + at + 4)?.try_into().ok()?));
+    let field = |at: usize| u32_at(head, 1024 + at);
     if !is_ext(head) {
         return None;
     }

@@ -6,7 +6,7 @@
 
 mod text;
 
-use crate::{crc32::crc32 as checksum, failure::Code, step::Step};
+use crate::{bytes::u32_at, crc32::crc32 as checksum, failure::Code, step::Step};
 
 pub use text::{
     Record, TEXT_NAME, TEXT_SIZE, WINDOW, is_named, is_text, kernel_log, locate, record, render, tail, template, window,
@@ -247,7 +247,7 @@ impl Slot {
 
 impl Head {
     fn parse(head: &[u8]) -> Option<Self> {
-        let number = |at: usize| number(head, at);
+        let number = |at: usize| u32_at(head, at);
         if !head.starts_with(MAGIC) || number(COVERED)? != checksum(head.get(..COVERED)?) {
             return None;
         }
@@ -269,11 +269,6 @@ impl Head {
             checksum: number(SUMS)?,
         })
     }
-}
-
-/// Reads a number of 32 bits.
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 /// Reads the entry in the bytes of a slot. None where there is no whole one.

@@ -20,6 +20,7 @@
 
 pub mod attributes;
 pub mod blackbox;
+pub mod bytes;
 pub mod card;
 pub mod container;
 pub mod crc32;

@@ -10,7 +10,11 @@
 //! assert_eq!((table.state, table.partitions), (State::None, Vec::new()));
 //! ```
 
-use crate::{crc32::crc32, hex};
+use crate::{
+    bytes::{array, u32_at, u64_at},
+    crc32::crc32,
+    hex,
+};
 
 /// Sizes of a sector in bytes that disks have.
 pub const SECTORS: [u64; 4] = [512, 1024, 2048, 4096];
@@ -191,18 +195,6 @@ impl Disk<'_> {
     }
 }
 
-fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
-    bytes.get(at..at.checked_add(N)?)?.try_into().ok()
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    field(bytes, at).map(u32::from_le_bytes)
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
-    field(bytes, at).map(u64::from_le_bytes)
-}
-
 /// A header of a GPT whose checksums are right, with its entries.
 struct Header {
     /// The sector of the other header.
@@ -291,13 +283,13 @@ impl Record {
 /// or 0x80.
 fn records(disk: &mut Disk<'_>, offset: u64) -> Option<Vec<Record>> {
     let sector = disk.bytes(offset, 512)?;
-    if field(&sector, 510) != Some([0x55, 0xaa]) {
+    if array(&sector, 510) != Some([0x55, 0xaa]) {
         return None;
     }
     let mut records = Vec::new();
     for (number, bytes) in (1..).zip(sector.get(446..510)?.chunks_exact(16)) {
-        let [flag] = field(bytes, 0)?;
-        let [kind] = field(bytes, 4)?;
+        let [flag] = array(bytes, 0)?;
+        let [kind] = array(bytes, 4)?;
         if flag & 0x7f != 0 {
             return None;
         }

@@ -3,6 +3,8 @@
 pub mod ext4;
 pub mod pages;
 
+use crate::bytes::{u32_at, u64_at};
+
 /// Filesystems of an operating system's image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -80,14 +82,12 @@ impl Superblock {
     /// squashfs: magic at 0, bytes used at 40 (kernel, fs/squashfs/squashfs_fs.h). EROFS: 1024 bytes in; magic at 0, block size
     /// as a power of two at 12, blocks at 36 (fs/erofs/erofs_fs.h).
     pub fn read(head: &[u8]) -> Option<Self> {
-        let u32_at = |at: usize| head.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_le_bytes);
-        let u64_at = |at: usize| head.get(at..at.checked_add(8)?)?.try_into().ok().map(u64::from_le_bytes);
-        if u32_at(0) == Some(0x7371_7368) {
-            return Some(Self { format: Format::Squashfs, size: u64_at(40)? });
+        if u32_at(head, 0) == Some(0x7371_7368) {
+            return Some(Self { format: Format::Squashfs, size: u64_at(head, 40)? });
         }
-        if u32_at(1024) == Some(0xE0F5_E1E2) {
+        if u32_at(head, 1024) == Some(0xE0F5_E1E2) {
             let bits = u32::from(*head.get(1024 + 12)?);
-            let blocks = u64::from(u32_at(1024 + 36)?);
+            let blocks = u64::from(u32_at(head, 1024 + 36)?);
             return Some(Self { format: Format::Erofs, size: blocks.checked_mul(1_u64.checked_shl(bits)?)? });
         }
         None

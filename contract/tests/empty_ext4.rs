@@ -28,14 +28,17 @@ fn program(name: &str) -> Command {
     Command::new(directory.map_or_else(|| PathBuf::from(name), |directory| directory.join(name)))
 }
 
-/// Returns true if the programs are installed; says that the test is skipped if they are not.
-fn has_programs() -> bool {
-    let missing = ["mke2fs", "debugfs"].into_iter().find(|name| program(name).arg("-V").output().is_err());
-    if let Some(name) = missing {
+/// Returns the name of an image in a new directory `name`. None where a program is not installed, and says so.
+fn image(name: &str) -> Option<PathBuf> {
+    if let Some(program) = ["mke2fs", "debugfs"].into_iter().find(|name| program(name).arg("-V").output().is_err()) {
         // Past the captured output, so that it is seen.
-        let _ = writeln!(io::stderr(), "SKIPPED: {name} is not installed (Debian's package e2fsprogs)");
+        let _ = writeln!(io::stderr(), "SKIPPED: {program} is not installed (Debian's package e2fsprogs)");
+        return None;
     }
-    missing.is_none()
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).unwrap();
+    Some(directory.join("image"))
 }
 
 fn run(command: &mut Command) {
@@ -58,23 +61,21 @@ fn change(image: &Path, request: &str) {
     run(program("debugfs").args(["-w", "-R", request]).arg(image));
 }
 
-fn look(image: &Path) -> bool {
+/// Reads the first bytes of an image.
+fn head(image: &Path) -> Vec<u8> {
     let mut head = Vec::new();
     File::open(image).unwrap().take(HEAD.try_into().unwrap()).read_to_end(&mut head).unwrap();
-    is_empty(&head)
+    head
+}
+
+fn look(image: &Path) -> bool {
+    is_empty(&head(image))
 }
 
 #[test]
 fn only_what_holds_nothing_is_empty() {
-    if !has_programs() {
-        return;
-    }
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("empty-ext4");
-    let _ = fs::remove_dir_all(&directory);
-    let content = directory.join("content");
-    fs::create_dir_all(&content).unwrap();
-    let image = directory.join("image");
-    let file = directory.join("file");
+    let Some(image) = image("empty-ext4") else { return };
+    let (content, file) = (image.with_file_name("content"), image.with_file_name("file"));
     fs::write(&file, [7; 5000]).unwrap();
     let write = format!("write {} root-squashfs.img", file.display());
 
@@ -117,13 +118,7 @@ fn only_what_holds_nothing_is_empty() {
 
 #[test]
 fn what_was_not_unmounted_in_order_is_looked_at() {
-    if !has_programs() {
-        return;
-    }
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("empty-ext4-state");
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir_all(&directory).unwrap();
-    let image = directory.join("image");
+    let Some(image) = image("empty-ext4-state") else { return };
     for change_of in [
         "set_super_value state 0",
         "set_super_value state 3",
@@ -152,13 +147,7 @@ fn any_bytes_are_no_reason_to_panic() {
 
 #[test]
 fn features_that_call_for_a_module_are_seen() {
-    if !has_programs() {
-        return;
-    }
-    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("ext4-features");
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir_all(&directory).unwrap();
-    let image = directory.join("image");
+    let Some(image) = image("ext4-features") else { return };
     let none: &[&str] = &[];
     for (kind, wanted) in [
         (&["-t", "ext4"][..], none),
@@ -168,8 +157,7 @@ fn features_that_call_for_a_module_are_seen() {
         (&["-t", "ext4", "-O", "quota,casefold,project", "-I", "256"], &["quota_v2", "utf8data"]),
     ] {
         make(&image, kind, None);
-        let mut head = Vec::new();
-        File::open(&image).unwrap().take(HEAD.try_into().unwrap()).read_to_end(&mut head).unwrap();
+        let head = head(&image);
         assert_eq!(demands(&head).collect::<Vec<_>>(), wanted, "{kind:?}");
         for length in [0, 1024, 1124, 1127] {
             assert_eq!(demands(&head[..length]).count(), 0, "{length}");

@@ -1,6 +1,8 @@
 //! The superblock of ext2, ext3 and ext4, as far as it tells an empty filesystem. Most boots find `newimg` so, and then it is not mounted:
 //! that would read a journal, start a thread of the kernel and stop it again, for a look into an empty directory.
 
+use crate::bytes::{u16_at, u32_at};
+
 /// Bytes of the partition's start that [`is_empty`] wants to see: up to the first group descriptor behind a superblock in blocks of 4096 bytes.
 pub const HEAD: usize = 4096 + 32;
 
@@ -21,10 +23,7 @@ pub const ON_DEMAND: [(u64, &str); 2] = [(0x100, "quota_v2"), (0x2_0000 << 32, "
 
 /// Returns the modules that the features of the filesystem that starts with `head` call for.
 pub fn demands(head: &[u8]) -> impl Iterator<Item = &'static str> {
-    let field = |at: usize| {
-        let at = SUPERBLOCK.checked_add(at)?;
-        head.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_le_bytes).map(u64::from)
-    };
+    let field = |at: usize| u32_at(head, SUPERBLOCK.checked_add(at)?).map(u64::from);
     let is_known = head.get(SUPERBLOCK + 0x38..SUPERBLOCK + 0x3a) == Some(&MAGIC.to_le_bytes());
     let features = match (field(0x64), field(0x60)) {
         (Some(read_only), Some(incompatible)) if is_known => read_only | incompatible << 32,
@@ -48,10 +47,8 @@ pub fn is_empty(head: &[u8]) -> bool {
 }
 
 fn empty(head: &[u8]) -> Option<bool> {
-    let u16_at = |at: usize| head.get(at..at.checked_add(2)?)?.try_into().ok().map(u16::from_le_bytes);
-    let u32_at = |at: usize| head.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_le_bytes);
-    let field = |at: usize| u32_at(SUPERBLOCK.checked_add(at)?);
-    let short = |at: usize| u16_at(SUPERBLOCK.checked_add(at)?);
+    let field = |at: usize| u32_at(head, SUPERBLOCK.checked_add(at)?);
+    let short = |at: usize| u16_at(head, SUPERBLOCK.checked_add(at)?);
 
     let inodes = field(0x0)?;
     let free_inodes = field(0x10)?;
@@ -73,6 +70,6 @@ fn empty(head: &[u8]) -> Option<bool> {
     let used = inodes.checked_sub(free_inodes)?;
     let descriptor = usize::try_from(first_data_block).ok()?.checked_add(1)?.checked_mul(block_size)?;
     // `bg_used_dirs_count_lo`: the root, which is one of the filesystem's own inodes, and `lost+found`.
-    let directories = u32::from(u16_at(descriptor.checked_add(0x10)?)?).checked_sub(1)?;
+    let directories = u32::from(u16_at(head, descriptor.checked_add(0x10)?)?).checked_sub(1)?;
     Some(directories <= 1 && used.checked_sub(own)? == directories)
 }

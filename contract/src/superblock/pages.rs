@@ -1,6 +1,8 @@
 //! Blocks of filesystems against the memory pages of a kernel: most filesystems are read through pages, and some only where a block
 //! fits in one, or fills one.
 
+use crate::bytes::u32_at;
+
 /// The bytes at the start of a filesystem that [`Blocks::read`] wants to see.
 pub const HEAD: usize = 1024 + 128;
 
@@ -29,16 +31,15 @@ impl Blocks {
     /// power of two. EROFS: magic at 0, size at 12 (fs/erofs/erofs_fs.h). F2FS: magic at 0, size at 16 (include/linux/f2fs_fs.h). ext2 to
     /// ext4: magic at 56, size at 24, in units of 1 KiB (fs/ext4/ext4.h).
     pub fn read(head: &[u8]) -> Option<Self> {
-        let u32_at = |at: usize| head.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_le_bytes);
         let power = |bits: u32| 1_u64.checked_shl(bits);
-        if u32_at(0) == Some(0x7371_7368) {
-            return Some(Self { filesystem: "squashfs", size: u64::from(u32_at(12)?) });
+        if u32_at(head, 0) == Some(0x7371_7368) {
+            return Some(Self { filesystem: "squashfs", size: u64::from(u32_at(head, 12)?) });
         }
-        match u32_at(1024)? {
+        match u32_at(head, 1024)? {
             0xE0F5_E1E2 => Some(Self { filesystem: "erofs", size: power(u32::from(*head.get(1024 + 12)?))? }),
-            0xF2F5_2010 => Some(Self { filesystem: "f2fs", size: power(u32_at(1024 + 16)?)? }),
+            0xF2F5_2010 => Some(Self { filesystem: "f2fs", size: power(u32_at(head, 1024 + 16)?)? }),
             _ if head.get(1024 + 56..1024 + 58)? == [0x53, 0xef] => {
-                Some(Self { filesystem: "ext4", size: power(u32_at(1024 + 24)?.checked_add(10)?)? })
+                Some(Self { filesystem: "ext4", size: power(u32_at(head, 1024 + 24)?.checked_add(10)?)? })
             }
             _ => None,
         }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use contract::bytes::{u16_at, u32_at};
+
 /// The suffixes a module file may have, the quickest to load first.
 pub const SUFFIXES: [&str; 4] = [".ko", ".ko.zst", ".ko.gz", ".ko.xz"];
 
@@ -181,10 +183,7 @@ fn section<'a>(elf: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
         let bytes = elf.get(at..at.checked_add(pick(4, 8))?)?;
         usize::try_from(bytes.iter().rev().fold(0_u64, |value, byte| (value << 8) | u64::from(*byte))).ok()
     };
-    let half = |at: usize| -> Option<usize> {
-        let bytes = elf.get(at..at.checked_add(2)?)?;
-        bytes.try_into().ok().map(|bytes| usize::from(u16::from_le_bytes(bytes)))
-    };
+    let half = |at: usize| u16_at(elf, at).map(usize::from);
     let table = word(pick(0x20, 0x28))?;
     let entry_size = half(pick(0x2e, 0x3a))?;
     let count = half(pick(0x30, 0x3c))?;
@@ -199,8 +198,7 @@ fn section<'a>(elf: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
     let names = content(names)?;
     (0..count).find_map(|number| {
         let at = header(number)?;
-        let name = u32::from_le_bytes(elf.get(at..at.checked_add(4)?)?.try_into().ok()?);
-        let name = names.get(usize::try_from(name).ok()?..)?;
+        let name = names.get(usize::try_from(u32_at(elf, at)?).ok()?..)?;
         (name.strip_prefix(wanted)?.first() == Some(&0)).then(|| content(number))?
     })
 }

@@ -9,9 +9,12 @@ use base::{
     IoContext,
     program::{self, MKSQUASHFS, Program},
 };
-use contract::superblock::{
-    self, HEAD, Misfit, Superblock,
-    pages::{Blocks, Objection},
+use contract::{
+    bytes::{array, u16_at, u32_at},
+    superblock::{
+        self, HEAD, Misfit, Superblock,
+        pages::{Blocks, Objection},
+    },
 };
 use uuid::Uuid;
 
@@ -80,7 +83,7 @@ impl Compression {
 /// Reads the superblock in `head`, the first bytes of an image, as the init will.
 fn superblock(head: &[u8]) -> Result<Superblock, String> {
     // Versions before 4 have the same magic number and another layout.
-    if let (Some(b"hsqs"), Some(version)) = (field(head, 0).as_ref(), field(head, 28).map(u16::from_le_bytes))
+    if let (Some(b"hsqs"), Some(version)) = (array(head, 0).as_ref(), u16_at(head, 28))
         && version != 4
     {
         return Err(format!("squashfs version {version}; the kernel mounts version 4"));
@@ -101,19 +104,13 @@ fn describe(head: &[u8]) -> String {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "zstd data",
         [0xfd, b'7', b'z', b'X', b'Z', ..] => "xz data",
         [b'Q', b'F', b'I', 0xfb, ..] => "a qcow2 disk",
-        _ if field(head, 1024) == Some(0xe0f5_e1e2_u32.to_le_bytes()) => {
-            "an EROFS superblock that is truncated or broken"
-        }
-        _ if field(head, 1024 + 56) == Some([0x53, 0xef]) => "an ext4 filesystem",
-        _ if field(head, 510) == Some([0x55, 0xaa]) => "a disk or a boot sector",
+        _ if u32_at(head, 1024) == Some(0xe0f5_e1e2) => "an EROFS superblock that is truncated or broken",
+        _ if array(head, 1024 + 56) == Some([0x53, 0xef]) => "an ext4 filesystem",
+        _ if array(head, 510) == Some([0x55, 0xaa]) => "a disk or a boot sector",
         _ if head.iter().all(|byte| *byte == 0) => "zeros",
         _ => "neither magic number",
     }
     .to_owned()
-}
-
-fn field<const N: usize>(bytes: &[u8], offset: usize) -> Option<[u8; N]> {
-    bytes.get(offset..offset + N)?.try_into().ok()
 }
 
 /// A file that was found to be a whole image.
