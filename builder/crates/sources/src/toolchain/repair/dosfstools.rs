@@ -22,7 +22,7 @@ pub const PACKAGE: Package = Package {
         debian_source: ("dosfstools", "trixie"),
     },
     unpacked: &["src", "COPYING"],
-    written: &[("src/config.h", CONFIG)],
+    written: &[("src/config.h", include_str!("dosfstools-config.h"))],
     prepare,
     flags: &["-include", "src/config.h", "-Isrc", "-Isrc/blkdev"],
     library: &["src/boot.c", "src/charconv.c", "src/common.c", "src/fat.c", "src/io.c"],
@@ -40,23 +40,6 @@ pub const PACKAGE: Package = Package {
         },
     ],
 };
-
-/// The answers of configure.
-const CONFIG: &str = "\
-#define _GNU_SOURCE 1
-#define _FILE_OFFSET_BITS 64
-#define HAVE_DECL_GETMNTENT 1
-#define HAVE_MNTENT_H 1
-#define HAVE_DECL_BLKPG 1
-#define HAVE_ENDIAN_H 1
-#define HAVE_ICONV 1
-#define ICONV_CONST
-#define HAVE_LINUX_LOOP_H 1
-#define HAVE_SYS_SYSMACROS_H 1
-#define MAJOR_IN_SYSMACROS 1
-#define HAVE_STRUCT_STAT_ST_RDEV 1
-#define HAVE_VASPRINTF 1
-";
 
 fn prepare(source: &Path) -> Result<()> {
     fill_in(source, "src/version.h.in", "src/version.h", &[("@PACKAGE_VERSION@", VERSION), ("@RELEASE_DATE@", DATE)])
