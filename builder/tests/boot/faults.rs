@@ -1,10 +1,7 @@
 //! Prepared faults: the card on the console names the cause and the next step.
 
-#[path = "faults/disks.rs"]
 pub mod disks;
-#[path = "faults/images.rs"]
 pub mod images;
-#[path = "faults/layers.rs"]
 pub mod layers;
 
 use std::{fs, os::unix::fs::symlink, path::Path, process::Command};

@@ -2,42 +2,32 @@
 //!
 //! `cargo test --test ram -- [NAME PART …]` runs the cases whose name contains a part; see `cases/`.
 
-#[path = "ram/alpine.rs"]
 mod alpine;
-#[path = "cases/bare.rs"]
+#[path = "../cases/bare.rs"]
 mod bare;
 #[allow(dead_code)]
-#[path = "oci_images/block.rs"]
+#[path = "../oci_images/block.rs"]
 mod block;
+#[path = "../cases/mod.rs"]
 mod cases;
-#[path = "ram/disk.rs"]
 mod disk;
-#[path = "ram/diskless.rs"]
 mod diskless;
-#[path = "cases/ended.rs"]
+#[path = "../cases/ended.rs"]
 mod ended;
-#[path = "ram/ends.rs"]
 mod ends;
-#[path = "ram/first.rs"]
 mod first;
-#[path = "cases/http.rs"]
+#[path = "../cases/http.rs"]
 mod http;
-#[path = "ram/image.rs"]
 mod image;
-#[path = "ram/lab.rs"]
 mod lab;
-#[path = "ram/lease.rs"]
 mod lease;
-#[path = "oci_images/layout.rs"]
+#[path = "../oci_images/layout.rs"]
 mod made;
-#[path = "ram/monitor.rs"]
 mod monitor;
-#[path = "ram/network.rs"]
 mod network;
-#[path = "ram/real.rs"]
 mod real;
+#[path = "../support/mod.rs"]
 mod support;
-#[path = "ram/ways.rs"]
 mod ways;
 
 use std::process::ExitCode;

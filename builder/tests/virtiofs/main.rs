@@ -2,22 +2,19 @@
 //!
 //! `cargo test --test virtiofs -- [NAME PART …]` runs the cases whose name contains a part; see `cases/`.
 
-#[path = "cases/bare.rs"]
+#[path = "../cases/bare.rs"]
 mod bare;
+#[path = "../cases/mod.rs"]
 mod cases;
-#[path = "cases/ended.rs"]
+#[path = "../cases/ended.rs"]
 mod ended;
-#[path = "virtiofs/ends.rs"]
 mod ends;
-#[path = "virtiofs/hostile.rs"]
 mod hostile;
-#[path = "cases/http.rs"]
+#[path = "../cases/http.rs"]
 mod http;
-#[path = "virtiofs/lab.rs"]
 mod lab;
-#[path = "cases/signals.rs"]
+#[path = "../cases/signals.rs"]
 mod signals;
-#[path = "virtiofs/ways.rs"]
 mod ways;
 
 use std::process::ExitCode;

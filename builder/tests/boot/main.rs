@@ -3,45 +3,30 @@
 //!
 //! `cargo test --test boot -- [NAME PART …]` runs those whose name contains a part; see `cases/`.
 
-#[path = "cases/bare.rs"]
+#[path = "../cases/bare.rs"]
 mod bare;
-#[path = "boot/blackbox.rs"]
 mod blackbox;
+#[path = "../cases/mod.rs"]
 mod cases;
-#[path = "boot/debug.rs"]
 mod debug;
-#[path = "boot/errors.rs"]
 mod errors;
-#[path = "boot/faults.rs"]
 mod faults;
-#[path = "boot/filesystems.rs"]
 mod filesystems;
-#[path = "../../test-images/image.rs"]
+#[path = "../../../test-images/image.rs"]
 mod image;
-#[path = "boot/lab.rs"]
 mod lab;
-#[path = "boot/make.rs"]
 mod make;
-#[path = "boot/media.rs"]
 mod media;
-#[path = "boot/recover.rs"]
 mod recover;
-#[path = "boot/repair.rs"]
 mod repair;
-#[path = "boot/repairs.rs"]
 mod repairs;
-#[path = "boot/screen.rs"]
 mod screen;
+#[path = "../support/mod.rs"]
 mod support;
-#[path = "boot/toram.rs"]
 mod toram;
-#[path = "boot/trial.rs"]
 mod trial;
-#[path = "boot/update.rs"]
 mod update;
-#[path = "boot/watchdog.rs"]
 mod watchdog;
-#[path = "boot/ways.rs"]
 mod ways;
 
 use std::process::ExitCode;

@@ -2,12 +2,12 @@
 //! neither a boot nor a compiler nor a registry are run in order, page by page, in a directory with the files that the page speaks of; once
 //! into a pipe, once on a terminal of 60 columns. The others are run with `README=long`.
 
-#[path = "readme/boots.rs"]
 mod boots;
-#[path = "oci_images/layout.rs"]
+#[path = "../oci_images/layout.rs"]
 mod layout;
-#[path = "support/registry.rs"]
+#[path = "../support/registry.rs"]
 mod registry;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::{
