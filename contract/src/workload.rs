@@ -191,36 +191,44 @@ pub fn variable<'a>(environment: &'a [String], name: &str) -> Option<&'a str> {
         .find_map(|entry| entry.split_once('=').filter(|(known, _)| *known == name).map(|(_, value)| value))
 }
 
-/// Returns the number of a signal by its name, with `SIG` or without, in any letters, or by its number, as Docker takes them (moby,
-/// `sys/signal`; the numbers are those of x86 and ARM).
+/// Returns the number of a signal as Docker takes it (moby, `sys/signal`): by its name, with `SIG` or without, in any letters, or by a
+/// number. A C library's real-time signals are named from their nearer end: up to `RTMIN+15`, and from `RTMAX-14` on. The numbers are
+/// those of x86 and ARM.
 pub fn signal(text: &str) -> Option<i32> {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
         "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
         "WINCH", "IO", "PWR", "SYS",
     ];
-    // What C libraries leave to programs (signal(7), real-time signals).
+    // Those that C libraries leave to programs (signal(7), real-time signals).
     const RTMIN: i32 = 34;
     const LAST: i32 = 64;
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=LAST).contains(&number).then_some(number);
+    }
     let upper = text.to_ascii_uppercase();
-    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let name = match name {
+    let name = match upper.strip_prefix("SIG").unwrap_or(&upper) {
         "CLD" => "CHLD",
         "IOT" => "ABRT",
         "POLL" => "IO",
         name => name,
     };
-    let number = match (name.parse::<i32>(), name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
-        (Ok(number), ..) => number,
-        (_, Some(""), _) => RTMIN,
-        (_, Some(rest), _) => RTMIN.checked_add(rest.strip_prefix('+')?.parse().ok()?)?,
-        (_, _, Some("")) => LAST,
-        (_, _, Some(rest)) => {
-            LAST.checked_sub(rest.strip_prefix('-')?.parse().ok().filter(|less| *less <= LAST - RTMIN)?)?
-        }
-        _ => i32::try_from(NAMES.iter().position(|known| *known == name)?).ok()?.checked_add(1)?,
-    };
-    (1..=LAST).contains(&number).then_some(number)
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        return distance(rest, '+', 15)?.checked_add(RTMIN);
+    }
+    if let Some(rest) = name.strip_prefix("RTMAX") {
+        return LAST.checked_sub(distance(rest, '-', 14)?);
+    }
+    i32::try_from(NAMES.iter().position(|known| *known == name)?).ok()?.checked_add(1)
+}
+
+/// Returns the distance of a real-time signal from its end: nothing, or the sign and a number from 1 to `most` without zeros before it.
+fn distance(rest: &str, sign: char, most: i32) -> Option<i32> {
+    if rest.is_empty() {
+        return Some(0);
+    }
+    let digits = rest.strip_prefix(sign).filter(|digits| digits.starts_with(|digit| ('1'..='9').contains(&digit)))?;
+    digits.parse().ok().filter(|number| *number <= most)
 }
 
 /// Bytes that a kernel of a distribution keeps and needs to start: Debian's 6.1 for amd64, measured.
@@ -289,34 +297,45 @@ mod tests {
     }
 
     #[test]
-    fn signals_by_name_and_number() {
-        for (text, number) in [
-            ("SIGTERM", Some(15)),
-            ("QUIT", Some(3)),
-            ("9", Some(9)),
-            ("SIGRTMIN+3", Some(37)),
-            ("RTMIN", Some(34)),
-            ("SIGSYS", Some(31)),
-            ("SIGWINCH", Some(28)),
-            ("", None),
-            ("0", None),
-            ("65", None),
-            ("SIGRTMIN+31", None),
-            ("SIGRTMIN+2147483647", None),
-            ("sigterm", Some(15)),
-            ("SigQuit", Some(3)),
-            ("SIGCLD", Some(17)),
-            ("IOT", Some(6)),
-            ("SIGPOLL", Some(29)),
-            ("SIGSTKFLT", Some(16)),
-            ("SIGRTMAX", Some(64)),
-            ("RTMAX-14", Some(50)),
-            ("SIGRTMAX-31", None),
-            ("SIGRTMAX+1", None),
-            ("SIGRTMAX--1", None),
-            ("SIGNAL", None),
+    fn signals_are_taken_as_docker_takes_them() {
+        // moby, sys/signal, `SignalMap`.
+        let named = "HUP=1 INT=2 QUIT=3 ILL=4 TRAP=5 ABRT=6 IOT=6 BUS=7 FPE=8 KILL=9 USR1=10 SEGV=11 USR2=12 PIPE=13 ALRM=14 TERM=15 \
+            STKFLT=16 CHLD=17 CLD=17 CONT=18 STOP=19 TSTP=20 TTIN=21 TTOU=22 URG=23 XCPU=24 XFSZ=25 VTALRM=26 PROF=27 WINCH=28 IO=29 \
+            POLL=29 PWR=30 SYS=31 RTMIN=34 RTMAX=64";
+        let mut all: Vec<(String, i32)> = named
+            .split_whitespace()
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(name, number)| (name.to_owned(), number.parse().unwrap()))
+            .collect();
+        all.extend((1..=15).map(|number| (format!("RTMIN+{number}"), 34 + number)));
+        all.extend((1..=14).map(|number| (format!("RTMAX-{number}"), 64 - number)));
+        assert_eq!(all.len(), 36 + 15 + 14);
+        for (name, number) in all {
+            let lower = name.to_ascii_lowercase();
+            for text in [name.clone(), format!("SIG{name}"), format!("sig{lower}"), format!("Sig{name}"), lower] {
+                assert_eq!(signal(&text), Some(number), "{text}");
+                assert_eq!(Workload { stop_signal: text, ..Workload::default() }.stop(), number);
+            }
+        }
+        for (text, number) in [("+9", 9), ("09", 9)]
+            .map(|(text, number)| (text.to_owned(), number))
+            .into_iter()
+            .chain((1..=64).map(|number| (number.to_string(), number)))
+        {
+            assert_eq!(signal(&text), Some(number), "{text}");
+        }
+        assert_eq!(Workload::default().stop(), SIGTERM);
+    }
+
+    #[test]
+    fn signals_that_docker_refuses_are_none() {
+        for text in [
+            "", "0", "-1", "65", "SIG", "SIG9", "SIG+9", "SIGNAL", "SIGSIGTERM", " TERM", "TERM ", "9 ", "1.0", "0x9",
+            "EXIT", "RTMIN+0", "RTMIN+01", "RTMIN+16", "RTMIN+30", "RTMIN++3", "RTMIN+-3", "RTMIN-1", "RTMIN3",
+            "RTMIN+ 3", "RTMIN+", "RTMIN+2147483647", "RTMIN+99999999999", "RTMAX-0", "RTMAX-15", "RTMAX-30",
+            "RTMAX--1", "RTMAX+1", "RTMAX-", "34+3", "SIGRTMIN+3x", "LOST", "EMT", "UNUSED",
         ] {
-            assert_eq!(signal(text), number, "{text}");
+            assert_eq!(signal(text), None, "{text}");
         }
     }
 }

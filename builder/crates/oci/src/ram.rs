@@ -73,7 +73,10 @@ pub fn workload(image: &str, run: &Run, wishes: &RunOverrides) -> Result<Workloa
         };
     }
     if !run.stop_signal.is_empty() && signal(&run.stop_signal).is_none() {
-        return refuse(format!("its StopSignal `{}` is not a signal", run.stop_signal));
+        return refuse(format!(
+            "its StopSignal `{}` is not a signal: expected a name such as `SIGQUIT` or `SIGRTMIN+3`, or a number from 1 to 64",
+            run.stop_signal
+        ));
     }
     let workload = Workload {
         entrypoint,
@@ -278,11 +281,24 @@ mod tests {
         }
         for (config, part) in [
             (Run { working_dir: "x".into(), ..run() }, "its WorkingDir `x` is not an absolute path"),
-            (Run { stop_signal: "SIGSTOPP".into(), ..run() }, "its StopSignal `SIGSTOPP` is not a signal"),
+            (Run { stop_signal: "SIGSTOPP".into(), ..run() }, "its StopSignal `SIGSTOPP` is not a signal: expected"),
+            (Run { stop_signal: "RTMIN+16".into(), ..run() }, "its StopSignal `RTMIN+16` is not a signal: expected"),
+            (Run { stop_signal: "SIG9".into(), ..run() }, "its StopSignal `SIG9` is not a signal: expected"),
             (Run { user: "a\0b".into(), ..run() }, "its user has a NUL byte"),
         ] {
             let text = workload("i", &config, &RunOverrides::default()).unwrap_err().to_string();
             assert!(text.contains(part), "{text}");
+        }
+    }
+
+    #[test]
+    fn init_sends_the_signal_that_the_image_names() {
+        for (text, number) in
+            [("", 15), ("SIGQUIT", 3), ("quit", 3), ("sigRtMin+3", 37), ("RTMAX-14", 50), ("CLD", 17), ("28", 28)]
+        {
+            let config = Run { stop_signal: text.into(), ..run() };
+            let bytes = workload("i", &config, &RunOverrides::default()).unwrap().to_bytes().unwrap();
+            assert_eq!(Workload::parse(str::from_utf8(&bytes).unwrap()).stop(), number, "{text}");
         }
     }
 
