@@ -7,19 +7,15 @@ use archive::{
     newc::Properties,
     tree::{Entry, Kind},
 };
-use base::{
-    IoContext,
-    atomic_file::AtomicFile,
-    escape::{escape, shown},
-    progress::Progress,
-};
+use base::{IoContext, atomic_file::AtomicFile, escape::shown};
 use indicatif::{BinaryBytes, HumanCount};
 use oci::{
     erofs::{self, Draft},
     image::Image,
     inventory::Inventory,
+    lost::Output,
     lower,
-    merge::{Attributes, Merge},
+    merge::Merge,
     pack::Written,
     squashfs,
 };
@@ -40,7 +36,7 @@ pub(super) mod ram;
 mod root;
 
 use archives::{difference, write};
-use root::{RootArgs, warn_of_orders};
+use root::{RootArgs, warn_of_attributes, warn_of_orders};
 mod run;
 
 /// Make an initramfs from an OCI image: its layers merged in memory, nothing unpacked on this machine.
@@ -172,7 +168,7 @@ fn build(args: &Args) -> Result<ExitCode> {
     if let Some(file) = squashfs {
         let step = progress.step(format!("{name}: writing {}", shown(file.path())));
         let mut file = file;
-        warn_of_acls(&lower, progress);
+        warn_of_attributes(name, &lower, Output::Squashfs, progress);
         made.written = squashfs::write(&lower, &image, mtime, &mut file)?;
         made.squashfs = Some((file.path().to_path_buf(), made.written.archive));
         file.commit()?;
@@ -181,6 +177,7 @@ fn build(args: &Args) -> Result<ExitCode> {
     if let Some(mut draft) = erofs {
         let ends = if args.erofs_tails { erofs::Ends::Tails } else { erofs::Ends::Blocks };
         let step = progress.step(format!("{name}: writing {}", shown(draft.path())));
+        warn_of_attributes(name, &lower, Output::Erofs, progress);
         made.written = erofs::write(&lower, &image, mtime, ends, &mut draft)?;
         made.erofs = Some((draft.path().to_path_buf(), made.written.archive));
         draft.commit()?;
@@ -191,11 +188,12 @@ fn build(args: &Args) -> Result<ExitCode> {
         let mut inventory = Inventory::default();
         let inventory = match by_itself {
             true => {
+                warn_of_attributes(name, &merge, Output::Initramfs, progress);
                 args.ram.apply(&image, &platform, &mut merge, progress)?;
                 Some(&mut inventory)
             }
             false => {
-                warn_of_attributes(&merge, progress);
+                warn_of_attributes(name, &merge, Output::Archive, progress);
                 None
             }
         };
@@ -245,31 +243,6 @@ fn check_init(image: &Image, merge: &Merge) -> Result<()> {
         }
     };
     Err(oci::Error::Image { image: image.name.clone(), reason }.into())
-}
-
-fn warn_of_attributes(merge: &Merge, progress: Progress) {
-    if let Some((path, attributes)) = merge.xattrs.iter().next() {
-        let name = attributes.keys().next().map(|name| escape(name).to_string()).unwrap_or_default();
-        progress.say(format!(
-            "warning: {} names have extended attributes, which an initramfs cannot carry (`{}`: {name}); they are left out",
-            merge.xattrs.len(),
-            escape(path)
-        ));
-    }
-}
-
-/// Warns of access control lists, which squashfs has no place for.
-fn warn_of_acls(merge: &Merge, progress: Progress) {
-    let lists = |attributes: &Attributes| attributes.keys().any(|name| name.starts_with(b"system."));
-    let mut paths = merge.xattrs.iter().filter(|(_, attributes)| lists(attributes)).map(|(path, _)| path);
-    if let Some(first) = paths.next() {
-        progress.say(format!(
-            "warning: {} names have access control lists or other system attributes, which squashfs cannot hold (`{}`); they are left \
-             out: use --erofs to keep them",
-            paths.count() + 1,
-            escape(first)
-        ));
-    }
 }
 
 fn told(as_json: bool, image: &Image, made: &Made) -> String {

@@ -144,7 +144,11 @@ fn an_os_image_obeys_no_layer() {
     add(
         "etc/",
         EntryType::Directory,
-        &[("SCHILY.xattr.trusted.overlay.opaque", b"y"), ("SCHILY.xattr.system.posix_acl_access", b"\x02\0\0\0")],
+        &[
+            ("SCHILY.xattr.com.apple.provenance", b"\x01"),
+            ("SCHILY.xattr.trusted.overlay.opaque", b"y"),
+            ("SCHILY.xattr.system.posix_acl_access", b"\x02\0\0\0"),
+        ],
     );
     add("etc/passwd", EntryType::Char, &[("comment", b"x")]);
     let layer = builder.into_inner().unwrap();
@@ -156,9 +160,14 @@ fn an_os_image_obeys_no_layer() {
         made.status.success() && said.contains("would obey `etc/passwd` (a device 0:0 hides a name) and 1 more"),
         "{said}"
     );
-    assert!(said.contains("1 names have access control lists") && said.contains("--erofs"), "{said}");
+    let lost = "squashfs cannot hold these extended attributes: `com.apple.provenance` (of `etc`), `system.posix_acl_access` (of `etc`)";
+    assert!(said.contains(lost) && said.contains("use --erofs"), "{said}");
     let listed = Command::new("unsquashfs").args(["-lln", text(&file)]).output().unwrap();
     assert!(!String::from_utf8_lossy(&listed.stdout).contains("passwd"));
     let shown = Command::new("unsquashfs").args(["-s", text(&file)]).output().unwrap();
     assert!(String::from_utf8_lossy(&shown.stdout).contains("Number of xattr ids 0"));
+    let made = oci(&[&image, "--erofs", text(&file)]);
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    let lost = "EROFS cannot hold these extended attributes: `com.apple.provenance` (of `etc`); left out of it\n";
+    assert!(made.status.success() && said.contains(lost), "{said}");
 }

@@ -40,6 +40,7 @@ mod structures;
 use directory::BLOCK;
 pub use draft::Draft;
 use draft::{Wanted, failed, pad};
+pub(crate) use inode::keeps;
 use inode::{INODE, Inode, SLOT, Tail, attributes};
 use names::Names;
 use structures::Superblock;

@@ -4,7 +4,7 @@
 //! The modules, in the order in which an image goes through them: `reference` and `platform` say what is wanted, `open` finds it (and
 //! `registry` fetches it), `manifest` and `image` are what it is, `layer` and `tarball` read it (`decoder` unpacks, `ahead` of them), `merge` puts it together, `inject` and
 //! `exclude` change it, `ram` makes it run by itself (with a `network`), `pack` writes it, and `squashfs` and `erofs` in other forms,
-//! behind `lower`; `disk` keeps one.
+//! behind `lower`; `lost` says which attributes a form cannot hold; `disk` keeps one.
 //!
 //! ```
 //! use base::progress::Progress;
@@ -36,6 +36,7 @@ pub mod inject;
 pub mod inventory;
 mod json;
 pub mod layer;
+pub mod lost;
 pub mod lower;
 mod manifest;
 pub mod merge;

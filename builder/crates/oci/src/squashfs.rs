@@ -22,6 +22,8 @@ use crate::{Error, Result};
 mod root;
 mod structures;
 
+pub(crate) use root::keeps;
+
 /// Names and targets that a header has room for; longer ones, and those that are no ASCII, go into PAX records.
 const NAME_MAX: usize = 99;
 const BLOCK: u64 = 512;
@@ -69,7 +71,7 @@ impl<W: Write> Format for Tar<'_, W> {
             field[..length].copy_from_slice(&text[..length]);
         }
         let attributes = self.merge.xattrs.get(path).filter(|_| item.first.is_none());
-        for (name, value) in attributes.into_iter().flatten().filter(|(name, _)| root::has_place(name)) {
+        for (name, value) in attributes.into_iter().flatten().filter(|(name, _)| keeps(name)) {
             let name = str::from_utf8(name).map_err(|error| failed(io::Error::other(error)))?;
             records.push((format!("SCHILY.xattr.{name}"), value));
         }

@@ -8,6 +8,7 @@ use oci::{
     disk::{self, Disk, Parts},
     erofs::Draft,
     image::Image,
+    lost::Output,
     merge::Merge,
     network::{self, Busybox},
 };
@@ -15,7 +16,7 @@ use sources::busybox;
 
 use super::{
     ram::{RunArgs, make_volumes},
-    root::{RootArgs, warn_of_orders},
+    root::{RootArgs, warn_of_attributes, warn_of_orders},
 };
 use crate::{Error, Result};
 
@@ -53,6 +54,7 @@ pub(super) fn prepare(
             let mut step = None;
             let merge = |draft: &mut Draft| {
                 let (mut merge, _) = root.merge(image, false, Some(draft), progress)?;
+                warn_of_attributes(&image.name, &merge, Output::Erofs, progress);
                 make_volumes(image, &mut merge)?;
                 if let Some(busybox) = busybox {
                     network::put(&mut merge, busybox)?;

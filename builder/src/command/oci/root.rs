@@ -2,7 +2,16 @@
 
 use archive::tree::Tree;
 use base::progress::Progress;
-use oci::{self, erofs::Draft, exclude::Exclude, image::Image, inject::Inject, merge::Merge, platform::Platform};
+use oci::{
+    self,
+    erofs::Draft,
+    exclude::Exclude,
+    image::Image,
+    inject::Inject,
+    lost::{self, Output},
+    merge::Merge,
+    platform::Platform,
+};
 use sources::target;
 
 use crate::{Result, command::machine::amount};
@@ -100,5 +109,12 @@ pub(super) fn warn_of_orders(name: &str, taken: &[String], progress: Progress) {
     if let Some(first) = taken.first() {
         let others = if taken.len() > 1 { format!(" and {} more", taken.len() - 1) } else { String::new() };
         progress.say(format!("warning: {name}: the overlay over the image would obey {first}{others}; left out of it"));
+    }
+}
+
+/// Warns of extended attributes that `output` cannot hold.
+pub(super) fn warn_of_attributes(name: &str, merge: &Merge, output: Output, progress: Progress) {
+    if let Some(lost) = lost::describe(merge, output) {
+        progress.say(format!("warning: {name}: {lost}"));
     }
 }

@@ -12,7 +12,7 @@ use archive::{compress::Compression, newc::Properties};
 use base::{IoContext, atomic_file::AtomicFile, cleanup::TempDir, progress::Progress};
 use contract::workload::Process;
 use indicatif::BinaryBytes;
-use oci::{image::Image, inventory::Inventory, merge::Merge};
+use oci::{image::Image, inventory::Inventory, lost::Output, merge::Merge};
 use sources::{
     kernel_package::{self, Kernel},
     target::{DiskInterface, Target},
@@ -29,7 +29,7 @@ use super::{
     disk,
     mount::{self, Mount},
     ram::{self, Beside},
-    root::RootArgs,
+    root::{RootArgs, warn_of_attributes},
 };
 use crate::{
     Error, Result, busybox_image,
@@ -223,6 +223,7 @@ fn initramfs(
         (merge, workload, disk) = (Merge::default(), prepared.workload, Some(prepared.file));
     } else {
         (merge, _) = args.root.merge(image, false, None, progress)?;
+        warn_of_attributes(&image.name, &merge, Output::Initramfs, progress);
         ram::make_volumes(image, &mut merge)?;
         (workload, disk) = (args.ram.workload(image, &merge, &args.arguments)?, None);
     }

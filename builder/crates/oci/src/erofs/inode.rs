@@ -130,14 +130,27 @@ fn encode(device: Device) -> u32 {
     (device.minor & 0xff) | (device.major << 8) | ((device.minor & !0xff) << 12)
 }
 
-/// Returns the attributes of an inode as they are stored, in the order of their names.
+/// Splits the name of an attribute that EROFS has a place for into the number of its prefix and the rest.
+fn split(name: &[u8]) -> Option<(u8, &[u8])> {
+    let known = PREFIXES.iter().find_map(|(prefix, index)| Some((*index, name.strip_prefix(*prefix)?)));
+    // An access control list has no name behind its prefix.
+    known.filter(|(index, rest)| rest.is_empty() == matches!(index, 2 | 3))
+}
+
+/// Returns true for an attribute that EROFS has a place for.
+pub(crate) fn keeps(name: &[u8]) -> bool {
+    split(name).is_some()
+}
+
+/// Returns the attributes of an inode as they are stored, in the order of their names; empty where EROFS keeps none of them.
 pub(super) fn attributes(attributes: &Attributes) -> Result<Vec<u8>, String> {
+    if !attributes.keys().any(|name| keeps(name)) {
+        return Ok(Vec::new());
+    }
     let mut bytes = vec![0; ATTRIBUTES_HEAD];
     for (name, value) in attributes {
-        let stored = PREFIXES.iter().find_map(|(prefix, index)| Some((name.strip_prefix(*prefix)?, *index)));
-        let known = stored.filter(|(rest, index)| rest.is_empty() == matches!(index, 2 | 3));
+        let Some((index, rest)) = split(name) else { continue };
         let refuse = |why: &str| format!("its attribute `{}` {why}", escape(name));
-        let (rest, index) = known.ok_or_else(|| refuse("is of a kind that EROFS has no place for"))?;
         let length = u8::try_from(rest.len()).map_err(|_| refuse("has too long a name"))?;
         let size = u16::try_from(value.len()).map_err(|_| refuse("has too long a value"))?;
         bytes.extend(AttributeEntry { name: length, prefix: index, value: size.into() }.as_bytes());

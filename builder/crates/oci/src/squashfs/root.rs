@@ -131,15 +131,16 @@ fn rewritten(
 
 /// Lists the root's attributes that squashfs has a place for: the name without its prefix, the prefix' number, the value.
 fn pairs(root: &RootEntry) -> impl Iterator<Item = (&[u8], u16, &Vec<u8>)> {
-    root.xattrs.iter().filter_map(|(name, value)| {
+    root.xattrs.iter().filter(|(name, _)| keeps(name)).filter_map(|(name, value)| {
         let (prefix, kind) = PREFIXES.iter().find(|(prefix, _)| name.starts_with(prefix))?;
         Some((name.get(prefix.len()..)?, *kind, value))
     })
 }
 
-/// Returns true for an attribute of a kind that squashfs knows.
-pub(super) fn has_place(name: &[u8]) -> bool {
-    PREFIXES.iter().any(|(prefix, _)| name.starts_with(prefix))
+/// Returns true for an attribute that squashfs has a place for. A PAX record, in which mksquashfs gets it, is UTF-8.
+pub(crate) fn keeps(name: &[u8]) -> bool {
+    let has_prefix = |prefix: &[u8]| name.len() > prefix.len() && name.starts_with(prefix);
+    str::from_utf8(name).is_ok() && PREFIXES.iter().any(|(prefix, _)| has_prefix(prefix))
 }
 
 /// Finds an owner's number in the table of them, or adds it; returns its place.
