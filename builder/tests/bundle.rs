@@ -27,12 +27,12 @@ const COMMAND: &str = env!("CARGO_BIN_EXE_initramfs-overlay");
 const SETS: [&str; 13] = [
     "overlay",
     "overlay,trust",
-    "overlay,blackbox,parameters,qr",
-    "overlay,blackbox,parameters,qr,trust",
-    "overlay,blackbox,parameters,qr,recover",
-    "overlay,blackbox,parameters,qr,recover,shell",
-    "overlay,blackbox,parameters,qr,recover,trust",
-    "overlay,blackbox,parameters,qr,recover,shell,trust",
+    "overlay,blackbox,button,parameters,qr",
+    "overlay,blackbox,button,parameters,qr,trust",
+    "overlay,blackbox,button,parameters,qr,recover",
+    "overlay,blackbox,button,parameters,qr,recover,shell",
+    "overlay,blackbox,button,parameters,qr,recover,trust",
+    "overlay,blackbox,button,parameters,qr,recover,shell,trust",
     "overlay,virtiofs,blackbox",
     "overlay,virtiofs,blackbox,shell",
     "ram",
@@ -120,9 +120,9 @@ fn every_command_takes_the_init_that_it_needs() {
     inits.made(&[&build[..], &["out", "--variant", "standard,debug,slim", "--bare-init"]].concat());
     let image = |rest: &str| format!("out/init-{version}-x86_64{rest}");
     for (rest, features) in [
-        (".gz", "overlay,blackbox,parameters,qr"),
+        (".gz", "overlay,blackbox,button,parameters,qr"),
         ("-slim.gz", "overlay"),
-        ("-debug.gz", "overlay,blackbox,parameters,qr,recover,shell"),
+        ("-debug.gz", "overlay,blackbox,button,parameters,qr,recover,shell"),
     ] {
         assert_eq!(inits.init_of(&image(rest)), features, "{rest}");
     }
@@ -136,7 +136,7 @@ fn every_command_takes_the_init_that_it_needs() {
     fs::write(inits.path("key.pub"), key).unwrap();
     inits.made(&[&build[..], &["signed", "--variant", "slim,debug", "--trust", "key.pub"]].concat());
     for (rest, features) in
-        [("-slim.gz", "overlay,trust"), ("-debug.gz", "overlay,blackbox,parameters,qr,recover,shell,trust")]
+        [("-slim.gz", "overlay,trust"), ("-debug.gz", "overlay,blackbox,button,parameters,qr,recover,shell,trust")]
     {
         assert_eq!(inits.init_of(&image(rest).replace("out/", "signed/")), features, "{rest}");
     }
@@ -144,7 +144,7 @@ fn every_command_takes_the_init_that_it_needs() {
     fs::write(inits.path("hash"), "$5$salt$kpa26zwgX83BPSR8d7w93OIXbFt/d3UOTZaAu5vsTM6\n").unwrap();
     let menu = ["menu", "--variant", "standard", "--recover-password", "hash", "--cmdline", "rd.recover"];
     inits.made(&[&build[..], &menu].concat());
-    assert_eq!(inits.init_of(&image(".gz").replace("out/", "menu/")), "overlay,blackbox,parameters,qr,recover");
+    assert_eq!(inits.init_of(&image(".gz").replace("out/", "menu/")), "overlay,blackbox,button,parameters,qr,recover");
     let none = inits.run(&[&build[..], &["none", "--variant", "standard", "--cmdline-final", "rd.recover"]].concat());
     assert_eq!(none.status.code(), Some(2), "{}", said(&none));
     assert!(said(&none).contains("give its hash with --recover-password"), "{}", said(&none));

@@ -2,11 +2,11 @@
 
 /// Every parameter whose name begins with `rd.`, those that every build of init knows first. Then come two of a PID 1 that
 /// stays and has something to report, and two of an initramfs that is the root. `docs/parameters.md` describes each.
-pub const PARAMETERS: [&str; 27] = [
+pub const PARAMETERS: [&str; 28] = [
     "rd.img", "rd.boot", "rd.newimg", "rd.overlay", "rd.overlay.fallback", "rd.overlay.repair", "rd.overlay.reset",
     "rd.persistent", "rd.image", "rd.toram", "rd.timeout", "rd.newimg.timeout", "rd.newimg.tries", "rd.newimg.consume",
-    "rd.onerror", "rd.led", "rd.recover", "rd.watchdog", "rd.break", "rd.debug", "rd.blackbox", "rd.parameters",
-    "rd.driver.blacklist", "rd.exit", "rd.alive", "rd.verify", "rd.net",
+    "rd.onerror", "rd.led", "rd.recover", "rd.watchdog", "rd.button", "rd.break", "rd.debug", "rd.blackbox",
+    "rd.parameters", "rd.driver.blacklist", "rd.exit", "rd.alive", "rd.verify", "rd.net",
 ];
 
 /// Parameters that give whoever can write to a medium nothing that they could not have without them: `docs/threat-model.md` says why.

@@ -3,6 +3,7 @@
 
 pub mod blackbox;
 pub mod block;
+pub mod button;
 pub mod debug;
 mod evidence;
 pub mod hold;
@@ -22,12 +23,13 @@ use std::time::Duration;
 
 use contract::{failure::Mounted, names, report::Fact, step::Step};
 
+use overlay::Assembled;
 use root::Root;
 
 use crate::{
     config::{
-        Abilities, Config, HAS_OVERLAY, HAS_PARAMETERS, HAS_RAM, HAS_RECOVER, HAS_SHELL, IS_RAM_ONLY, Lines,
-        ModeConfig, OnError, STAYS,
+        Abilities, Config, HAS_BUTTON, HAS_OVERLAY, HAS_PARAMETERS, HAS_RAM, HAS_RECOVER, HAS_SHELL, IS_RAM_ONLY,
+        Lines, ModeConfig, OnError, STAYS,
     },
     context::Context,
     error::{Error, Result},
@@ -70,6 +72,10 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String], abilities: Abilities)
                 debug::forget(&mut context);
                 continue;
             }
+            Ok(End::Reset) if HAS_BUTTON => {
+                tries.again(&mut context, button::RESET.into());
+                continue;
+            }
             Ok(_) => return,
             Err(error) => error,
         };
@@ -86,7 +92,9 @@ enum End {
     Over,
     /// The boot starts over, with parameters that were found on the way.
     Anew,
-    /// The running system asked for the menu before this root is entered.
+    /// The boot starts over, as a factory reset that somebody with the button wants.
+    Reset,
+    /// The running system, or somebody with the button, asked for the menu before this root is entered.
     Asked(Root),
 }
 
@@ -104,9 +112,13 @@ struct Failed<'a> {
 fn boot(context: &mut Context<'_>, mode: &ModeConfig, arguments: &[String]) -> Result<End> {
     let root = match mode {
         ModeConfig::Overlay(config) if HAS_OVERLAY => match overlay::assemble(context, config)? {
-            Some(root) if recover::is_requested(context) => return Ok(End::Asked(root)),
-            Some(root) => root,
-            None => return Ok(End::Anew),
+            // Both are asked, so that neither is left for the next boot.
+            Assembled::Root(root) if button::takes_menu(context) | recover::is_requested(context) => {
+                return Ok(End::Asked(root));
+            }
+            Assembled::Root(root) => root,
+            Assembled::Anew => return Ok(End::Anew),
+            Assembled::Reset => return Ok(End::Reset),
         },
         #[cfg(feature = "virtiofs")]
         ModeConfig::Virtiofs(config) => virtiofs::assemble(context, config)?,

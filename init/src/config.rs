@@ -4,6 +4,7 @@
 //! becomes a warning and the default holds.
 
 pub mod exit;
+pub mod key;
 mod reading;
 #[cfg(all(test, feature = "ram"))]
 mod tests;
@@ -30,6 +31,8 @@ pub const IS_RAM_ONLY: bool = HAS_RAM && !HAS_OVERLAY && !cfg!(feature = "virtio
 pub const HAS_BLACKBOX: bool = cfg!(feature = "blackbox");
 /// True for a build that reads parameters from a file on `boot`.
 pub const HAS_PARAMETERS: bool = cfg!(feature = "parameters");
+/// True for a build that looks whether a button is held.
+pub const HAS_BUTTON: bool = cfg!(feature = "button");
 /// The time that a card stays where nothing else is said, on serial lines and the like: whoever records them has it by then.
 pub const CARD_STAYS: Duration = Duration::from_secs(5);
 /// True for a build with the menu of a failed boot.
@@ -107,6 +110,8 @@ pub struct Common {
     pub led: Option<String>,
     /// Seconds for the watchdog that init arms.
     pub watchdog: Option<u32>,
+    /// The button that is looked at.
+    pub button: Option<key::Key>,
     /// A failed boot offers a menu to whoever has its password.
     pub recover: bool,
     /// Steps to stop before, with a shell (debug variant).
@@ -201,6 +206,7 @@ impl Common {
             on_error: if abilities.shell { OnError::Shell } else { OnError::End(Power::Off, None) },
             led: None,
             watchdog: None,
+            button: None,
             recover: false,
             breaks: if abilities.shell { vec![Step::SwitchRoot] } else { Vec::new() },
             init: names::INIT.into(),

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use contract::{names, report::Report, step::Step};
 
 use crate::{
+    boot::button::Press,
     config::{Abilities, Common, HAS_SHELL},
     error::{Error, Result},
     given::Given,
@@ -30,6 +31,8 @@ pub struct Context<'k> {
     pub blackbox: Places,
     /// The parameters from a file on `boot`.
     pub given: Given,
+    /// What somebody who held the button wants; none before it was looked at.
+    pub press: Option<Press>,
 }
 
 impl<'k> Context<'k> {
@@ -43,6 +46,7 @@ impl<'k> Context<'k> {
             abilities,
             blackbox: Places::default(),
             given: Given::default(),
+            press: None,
         }
     }
 

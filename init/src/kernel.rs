@@ -260,6 +260,14 @@ pub trait Kernel {
     fn arm_watchdog(&mut self, _seconds: u32) -> io::Result<u32> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    /// Returns true while the key with that code is held down on an input device; none where the device has no such key (evdev, EVIOCGKEY
+    /// and EVIOCGBIT).
+    ///
+    /// # Errors
+    /// The kernel's; also where the device has no keys.
+    fn is_key_down(&mut self, _device: &str, _code: u16) -> io::Result<Option<bool>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Waits, then ends the machine. Comes back only on a recorder.
     fn power(&mut self, power: Power, after: Duration);
 }

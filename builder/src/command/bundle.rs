@@ -247,14 +247,14 @@ mod tests {
     #[test]
     fn every_init_is_there_once() {
         let sets = [
-            "overlay,blackbox,parameters,qr",
-            "overlay,blackbox,parameters,qr,recover,shell",
+            "overlay,blackbox,button,parameters,qr",
+            "overlay,blackbox,button,parameters,qr,recover,shell",
             "overlay",
-            "overlay,blackbox,parameters,qr,recover",
-            "overlay,blackbox,parameters,qr,trust",
-            "overlay,blackbox,parameters,qr,recover,shell,trust",
+            "overlay,blackbox,button,parameters,qr,recover",
+            "overlay,blackbox,button,parameters,qr,trust",
+            "overlay,blackbox,button,parameters,qr,recover,shell,trust",
             "overlay,trust",
-            "overlay,blackbox,parameters,qr,recover,trust",
+            "overlay,blackbox,button,parameters,qr,recover,trust",
             "overlay,virtiofs,blackbox",
             "overlay,virtiofs,blackbox,shell",
             "ram",

@@ -1,6 +1,6 @@
 //! The time between the card of a failed boot and the end of the machine: counted down on every console, held by a key, told by a light.
 
-mod light;
+pub(super) mod light;
 mod screen;
 
 use std::time::Duration;
@@ -158,7 +158,7 @@ pub fn hold(
     let _ = context.kernel.write(names::CONSOLE_LEVEL, b"1");
     let start = context.kernel.now();
     let mut countdown = Countdown { end: start.saturating_add(delay), is_held: false };
-    let mut light = Light::find(context, card.code.class());
+    let mut light = Light::find(context, card.code.class().blinks());
     let mut screens: Vec<Screens> =
         consoles.iter().map(|console| Screens::new(context.kernel, &console.path, console.is_display, card)).collect();
     let paths: Vec<String> = consoles.iter().map(|console| console.path.clone()).collect();

@@ -17,24 +17,39 @@ use std::io::ErrorKind;
 use contract::step::Step;
 
 use super::{
+    button,
     layers::{self, store::Store},
     root::Root,
 };
 use crate::{context::Context, error::Result, switch_root};
 use config::Config;
 
-/// Puts the root together at [`contract::names::SYSROOT`]. None where the boot starts over, with parameters that were found on `boot`.
+/// The end of putting a root together.
+#[derive(Debug)]
+pub enum Assembled {
+    /// The root.
+    Root(Root),
+    /// None: the boot starts over, with parameters that were found on `boot`.
+    Anew,
+    /// None: the boot starts over, as a factory reset that somebody with the button wants.
+    Reset,
+}
+
+/// Puts the root together at [`contract::names::SYSROOT`].
 ///
 /// # Errors
 /// The first thing the root cannot do without.
-pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Option<Root>> {
+pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Assembled> {
     context.begin(Step::Modules);
     load_drivers(context);
     arm_watchdog(context);
     context.begin(Step::Devices);
     let found = device::find(context, config);
     if parameters::read(context, config, found.as_ref().ok()) {
-        return Ok(None);
+        return Ok(Assembled::Anew);
+    }
+    if button::look(context) {
+        return Ok(Assembled::Reset);
     }
     let found = found?;
     let mut store = Store::new(found.overlay.as_ref());
@@ -46,7 +61,7 @@ pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Option<Roo
     let image = candidates::start(context, config, &found).map_err(|error| error.of_img(&found.img.path()))?;
     layers::assemble(context, &mut store, Some(&found.img))?;
     toram::release(context, &found, &image);
-    Ok(Some(Root { moved: &switch_root::MOVED }))
+    Ok(Assembled::Root(Root { moved: &switch_root::MOVED }))
 }
 
 /// Loads the drivers of the hardware there is.

@@ -51,6 +51,11 @@ pub fn password(context: &mut Context<'_>) -> Option<String> {
     (!hash.is_empty()).then(|| hash.into())
 }
 
+/// Returns true for an image whose menu somebody may ask for.
+pub fn has_menu(context: &mut Context<'_>) -> bool {
+    HAS_RECOVER && (context.abilities.shell || password(context).is_some())
+}
+
 /// Returns true if the running system asked for the menu before this boot, by a file on the writable partition. Asks no second time.
 pub fn is_requested(context: &mut Context<'_>) -> bool {
     let request = store(names::MENU_REQUEST);
@@ -62,16 +67,17 @@ pub fn is_requested(context: &mut Context<'_>) -> bool {
         context.notice(&format!("no menu: cannot remove {request}: {error}"));
         return false;
     }
-    let has_menu = HAS_RECOVER && (context.abilities.shell || password(context).is_some());
-    if !has_menu {
-        context.notice("recover on overlay: this image has no menu (build --recover-password)");
-    }
+    let has_menu = has_menu(context);
+    context.notice(if has_menu {
+        "the running system had asked for the menu"
+    } else {
+        "recover on overlay: this image has no menu (build --recover-password)"
+    });
     has_menu
 }
 
-/// Shows the menu that the running system asked for. [`Choice::Left`]: the boot goes on.
+/// Shows the menu that the running system or somebody with the button asked for. [`Choice::Left`]: the boot goes on.
 pub fn on_request(context: &mut Context<'_>, appliance: &Appliance) -> Choice {
-    context.notice("the running system had asked for the menu");
     let consoles = hold::consoles(context.kernel);
     let password = if context.abilities.shell { None } else { password(context) };
     run(context, None, appliance, password, &consoles)

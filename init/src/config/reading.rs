@@ -9,8 +9,9 @@ use contract::{
 };
 
 use super::{
-    Abilities, CARD_STAYS, Common, Config, HAS_PARAMETERS, HAS_RAM, HAS_RECOVER, Lines, ModeConfig, OnError,
-    OverlayStore, Repair, STAYS, exit,
+    Abilities, CARD_STAYS, Common, Config, HAS_BUTTON, HAS_PARAMETERS, HAS_RAM, HAS_RECOVER, Lines, ModeConfig,
+    OnError, OverlayStore, Repair, STAYS, exit,
+    key::{self, Key},
     values::{Objections, switch},
 };
 use crate::boot::overlay::config as overlay;
@@ -197,6 +198,14 @@ impl Reading {
                 self.common.led = Some(led.into());
             }
             ("rd.watchdog", value) => self.watchdog(value),
+            ("rd.button", _) if !HAS_BUTTON => {
+                objections.warnings.push("parameter rd.button: this image looks at no button".into());
+            }
+            ("rd.button", Some("" | "no")) => self.common.button = None,
+            ("rd.button", value) => match value.and_then(Key::parse) {
+                Some(key) => self.common.button = Some(key),
+                None => objections.warn(name, value, key::WANTED),
+            },
             ("rd.recover", _) if !HAS_RECOVER => {
                 objections
                     .warnings

@@ -175,6 +175,8 @@ fn any_other_bad_value_is_a_warning() {
         ("rd.onerror=explode", "rd.onerror=explode"),
         ("rd.watchdog=3", "rd.watchdog=3"),
         ("rd.watchdog", "a time of 10 s"),
+        ("rd.button=KEY_RESET", "a key such as KEY_RESTART"),
+        ("rd.button", "a key such as KEY_RESTART"),
         ("rd.led=../x", "rd.led=../x"),
         ("rd.break=overlay", "only the debug variant"),
         ("rd.imge=LABEL=x", "did you mean rd.img?"),

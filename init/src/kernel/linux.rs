@@ -11,6 +11,8 @@ mod copies;
 mod disks;
 mod events;
 mod files;
+#[cfg(feature = "button")]
+mod input;
 mod media;
 #[cfg(any(test, target_env = "musl"))]
 mod memory;
@@ -358,6 +360,11 @@ impl Kernel for Linux {
 
     fn arm_watchdog(&mut self, seconds: u32) -> io::Result<u32> {
         if IS_RAM_ONLY { Err(io::ErrorKind::Unsupported.into()) } else { self.watchdog.arm(seconds) }
+    }
+
+    #[cfg(feature = "button")]
+    fn is_key_down(&mut self, device: &str, code: u16) -> io::Result<Option<bool>> {
+        input::is_key_down(device, code)
     }
 
     fn power(&mut self, power: Power, after: Duration) {

@@ -54,6 +54,15 @@ pub enum ShellEnd {
 /// The files of one filesystem, by path without a leading slash. The root is "".
 pub type Files = BTreeMap<String, Node>;
 
+/// The keys of an input device.
+#[derive(Debug, Clone, Default)]
+pub struct Buttons {
+    /// The codes of its keys.
+    pub keys: Vec<u16>,
+    /// The times between which all of them are held down.
+    pub held: Option<(Duration, Duration)>,
+}
+
 /// A block device that is there, or appears later.
 #[derive(Debug, Clone, Default)]
 pub struct Device {
@@ -138,6 +147,8 @@ pub struct Recorder {
     pub windows: BTreeMap<String, (u16, u16)>,
     /// Keys that somebody types once the boot has failed: when, on which terminal, and the bytes.
     pub keys: std::collections::VecDeque<(Duration, String, Vec<u8>)>,
+    /// Input devices with keys, by path.
+    pub buttons: BTreeMap<String, Buttons>,
     /// The operations, one line each.
     pub record: Vec<String>,
     /// The state of the machine so far.

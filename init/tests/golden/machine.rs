@@ -53,6 +53,7 @@ pub struct Machine {
     module_cards: BTreeMap<String, String>,
     windows: BTreeMap<String, (u16, u16)>,
     keys: Vec<(u64, String, String)>,
+    buttons: BTreeMap<String, Buttons>,
     mount_fails: BTreeMap<String, i32>,
     loop_fails: Option<i32>,
     files: Directory,
@@ -89,6 +90,7 @@ impl Default for Machine {
             module_cards: BTreeMap::new(),
             windows: BTreeMap::new(),
             keys: Vec::new(),
+            buttons: BTreeMap::new(),
             mount_fails: BTreeMap::new(),
             loop_fails: None,
             files: BTreeMap::new(),
@@ -96,6 +98,14 @@ impl Default for Machine {
             images: BTreeMap::new(),
         }
     }
+}
+
+/// An input device with keys: their codes, and the milliseconds between which they are held down.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Buttons {
+    keys: Vec<u16>,
+    held_ms: Option<(u64, u64)>,
 }
 
 /// A block device: the medium, its filesystem, and the faults of both.
@@ -336,6 +346,9 @@ pub fn build(machine: Machine) -> Ready {
             initramfs.insert(format!("sys/fs/virtiofs/{tag}/tag"), Node::file(tag.as_str(), 0o444));
         }
     }
+    for path in machine.buttons.keys() {
+        initramfs.insert(path.trim_start_matches('/').into(), Node::Special);
+    }
     for (number, alias) in machine.modaliases.iter().enumerate() {
         let bus = alias.split(':').next().unwrap_or_default();
         initramfs.insert(format!("sys/bus/{bus}/devices/{number}/modalias"), Node::file(alias.as_str(), 0o444));
@@ -368,6 +381,14 @@ pub fn build(machine: Machine) -> Ready {
             .keys
             .into_iter()
             .map(|(second, terminal, keys)| (Duration::from_secs(second), terminal, keys.into_bytes()))
+            .collect(),
+        buttons: machine
+            .buttons
+            .into_iter()
+            .map(|(path, Buttons { keys, held_ms })| {
+                let held = held_ms.map(|(from, to)| (Duration::from_millis(from), Duration::from_millis(to)));
+                (path, recorder::Buttons { keys, held })
+            })
             .collect(),
         has_shell: machine.shell,
         shell_ends: machine.shell_ends.into_iter().map(Into::into).collect(),

@@ -41,6 +41,11 @@ pub const SETS: &[Set] = &[
         ],
     },
     Set {
+        name: "button",
+        about: "buttons of boards, and asking whether a key is held (rd.button=)",
+        members: &["evdev", "gpio_keys", "gpio_keys_polled"],
+    },
+    Set {
         name: "network",
         about: "common network cards: PCI, USB adapters, boards, virtual machines",
         members: &[

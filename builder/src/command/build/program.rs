@@ -222,6 +222,7 @@ pub fn features(modes: &[BootMode], variant: Variant, demands: Demands) -> Strin
     let appliance = is_full && modes == [BootMode::Overlay];
     let extras = [
         ("blackbox", is_full && modes.contains(&BootMode::Overlay)),
+        ("button", appliance),
         ("parameters", appliance),
         ("qr", appliance),
         ("recover", appliance && (demands.menu || variant.has_shell())),

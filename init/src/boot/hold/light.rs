@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::{failure::Class, names};
+use contract::names;
 
 use crate::{
     context::Context,
@@ -23,7 +23,7 @@ const ACTIVITY: [&str; 4] = ["ACT", "act", "activity", "led0"];
 
 /// A light, and how it blinks.
 #[derive(Debug)]
-pub(super) struct Light {
+pub(in crate::boot) struct Light {
     brightness: String,
     trigger: String,
     /// The trigger from before.
@@ -35,7 +35,7 @@ pub(super) struct Light {
 
 impl Light {
     /// Finds the light that was asked for, or the only one that shows the board's activity, and takes it over.
-    pub(super) fn find(context: &mut Context<'_>, class: Class) -> Option<Self> {
+    pub(in crate::boot) fn find(context: &mut Context<'_>, blinks: u32) -> Option<Self> {
         let lights = context.kernel.list(names::LEDS).unwrap_or_default();
         let asked = context.config.led.clone();
         let Some(name) = choose(&lights, asked.as_deref()) else {
@@ -52,26 +52,30 @@ impl Light {
         let _ = context.kernel.write(&trigger, b"none");
         let full = if full.trim().is_empty() { "1".into() } else { full.trim().into() };
         let brightness = [&light, "/brightness"].concat();
-        Some(Self { brightness, trigger, before, full, blinks: class.blinks(), is_lit: None })
+        Some(Self { brightness, trigger, before, full, blinks, is_lit: None })
     }
 
     /// Gives the light back, dark, to what made it shine before.
-    pub(super) fn give_back(&self, kernel: &mut dyn Machine) {
+    pub(in crate::boot) fn give_back(&self, kernel: &mut dyn Machine) {
         let _ = kernel.write(&self.brightness, b"0");
         if !self.before.is_empty() {
             let _ = kernel.write(&self.trigger, self.before.as_bytes());
         }
     }
 
-    /// Switches the light as it is to be `shown` after that time. Returns the time of the next change.
-    pub(super) fn show(&mut self, kernel: &mut dyn Machine, shown: Duration) -> Duration {
-        let now = u64::try_from(shown.as_millis()).unwrap_or(u64::MAX);
-        let is_lit = is_lit(self.blinks, now);
+    /// Switches the light on or off.
+    pub(in crate::boot) fn set(&mut self, kernel: &mut dyn Machine, is_lit: bool) {
         if self.is_lit.replace(is_lit) != Some(is_lit) {
             let level = if is_lit { self.full.as_str() } else { "0" };
             // A light that does not shine is no second failure.
             let _ = kernel.write(&self.brightness, level.as_bytes());
         }
+    }
+
+    /// Switches the light as it is to be `shown` after that time. Returns the time of the next change.
+    pub(in crate::boot) fn show(&mut self, kernel: &mut dyn Machine, shown: Duration) -> Duration {
+        let now = u64::try_from(shown.as_millis()).unwrap_or(u64::MAX);
+        self.set(kernel, is_lit(self.blinks, now));
         Duration::from_millis((now / GRAIN).saturating_add(1).saturating_mul(GRAIN))
     }
 }
@@ -102,6 +106,8 @@ fn is_lit(blinks: u32, milliseconds: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use contract::failure::Class;
+
     use super::*;
 
     #[test]
