@@ -73,7 +73,7 @@ pub fn run(kernel: &mut dyn Machine, arguments: &[String], abilities: Abilities)
                 continue;
             }
             Ok(End::Reset) if HAS_BUTTON => {
-                tries.again(&mut context, button::RESET.into());
+                tries.start_over(&mut context, button::RESET);
                 continue;
             }
             Ok(_) => return,

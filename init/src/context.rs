@@ -31,7 +31,7 @@ pub struct Context<'k> {
     pub blackbox: Places,
     /// The parameters from a file on `boot`.
     pub given: Given,
-    /// What somebody who held the button wants; none before it was looked at.
+    /// The wish of somebody who held the button; none before it was looked at.
     pub press: Option<Press>,
 }
 

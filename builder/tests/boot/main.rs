@@ -6,6 +6,7 @@
 #[path = "../cases/bare.rs"]
 mod bare;
 mod blackbox;
+mod button;
 #[path = "../cases/mod.rs"]
 mod cases;
 mod debug;
@@ -79,7 +80,7 @@ const FURTHER_FAULTS: [Boot; 31] = [
 ];
 
 /// Repairs that a technician types: those that `debug::repairs` does not stand for, with `BOOT_REPAIRS=all`.
-const REPAIRS: [Boot; 11] = [
+const REPAIRS: [Boot; 13] = [
     ("repair: a label, from the menu", repairs::label_in_menu),
     ("repair: a filesystem is checked, from the shell", repairs::check_in_shell),
     ("repair: a filesystem is checked, from the menu", repairs::check_in_menu),
@@ -91,6 +92,8 @@ const REPAIRS: [Boot; 11] = [
     ("repair: the old image, from the menu", repairs::old_image_in_menu),
     ("repair: the black box is copied to a stick", repairs::copy_in_menu),
     ("repair: a check in the menu that the system asked for", repairs::check_on_request),
+    ("repair: a held key opens the menu", button::menu),
+    ("repair: a key that is held for long resets", button::reset),
 ];
 
 /// Boots of one target, which stands for all.

@@ -52,7 +52,7 @@ pub fn look(context: &mut Context<'_>) -> bool {
     if let Some(press) = context.press {
         if press == Press::Reset {
             // What was noted before the boot started over is gone.
-            context.notice(&[&key.name, " was held for a factory reset"].concat());
+            notice(context, &key, " was held for a factory reset");
             context.press = Some(Press::Nothing);
         }
         return false;
@@ -60,7 +60,7 @@ pub fn look(context: &mut Context<'_>) -> bool {
     let devices = held_on(context, &key);
     let mut press = if devices.is_empty() { Press::Nothing } else { wait(context, &key, &devices) };
     if press == Press::Reset && !matches!(context.config.layers.overlay, OverlayStore::Partition(_)) {
-        context.notice(&[&key.name, " was held: there is no partition to reset"].concat());
+        notice(context, &key, " was held: there is no partition to reset");
         press = Press::Nothing;
     }
     context.press = Some(press);
@@ -82,11 +82,16 @@ pub fn takes_menu(context: &mut Context<'_>) -> bool {
     has_menu
 }
 
+/// Logs and reports something about the key.
+fn notice(context: &mut Context<'_>, key: &Key, words: &str) {
+    context.notice(&["rd.button=", &key.name, words].concat());
+}
+
 /// Returns the input devices on which the key is held.
 fn held_on(context: &mut Context<'_>, key: &Key) -> Vec<String> {
     // Without it there are input devices, and no way to ask them.
     if let Err(error) = context.modules.load_named(context.kernel, "evdev") {
-        context.notice(&["rd.button=", &key.name, ": cannot load evdev: ", &error.to_string()].concat());
+        notice(context, key, &[": cannot load evdev: ", &error.to_string()].concat());
     }
     let names = context.kernel.list(DEVICES).unwrap_or_default();
     let (mut has_key, mut held) = (false, Vec::new());
@@ -103,14 +108,13 @@ fn held_on(context: &mut Context<'_>, key: &Key) -> Vec<String> {
             Ok(None) => {}
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
-                context
-                    .notice(&["rd.button=", &key.name, ": cannot read ", &device, ": ", &error.to_string()].concat());
+                notice(context, key, &[": cannot read ", &device, ": ", &error.to_string()].concat());
             }
         }
     }
     if !has_key {
         // A keyboard need not be there.
-        context.say(&["rd.button=", &key.name, ": no input device has this key"].concat());
+        context.say(&["rd.button=", &key.name, ": no input device has it"].concat());
     }
     held
 }
@@ -128,15 +132,13 @@ fn wait(context: &mut Context<'_>, key: &Key, devices: &[String]) -> Press {
         let answers: Vec<bool> =
             devices.iter().filter_map(|device| context.kernel.is_key_down(device, key.code).ok().flatten()).collect();
         if answers.is_empty() {
-            context.notice(&[&key.name, " was held on a device that is gone: it is ignored"].concat());
+            notice(context, key, " was held on a device that is gone: it is ignored");
             break Press::Nothing;
         }
         let is_down = answers.contains(&true);
         if let Some(press) = decide(held, is_down) {
             if press == Press::Nothing {
-                context.notice(
-                    &[&key.name, " is held for longer than 30 s: it is ignored, as one that is stuck"].concat(),
-                );
+                notice(context, key, " is held for longer than 30 s: it is ignored, as one that is stuck");
             }
             break press;
         }

@@ -47,6 +47,12 @@ impl Tries {
         forget(context);
     }
 
+    /// Prepares another try with these parameters, where nothing is mounted yet.
+    pub fn start_over(&mut self, context: &mut Context<'_>, words: &str) {
+        self.words = words.into();
+        forget(context);
+    }
+
     /// Counts a shell that was open for `time`. Returns true where another try makes sense.
     fn count(&mut self, time: Duration) -> bool {
         self.hasty = if time < HASTE { self.hasty.saturating_add(1) } else { 0 };
