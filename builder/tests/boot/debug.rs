@@ -47,6 +47,18 @@ pub fn repairs(lab: &Lab) {
     type_in(&mut guest, "dd if=/dev/vda of=/dev/null bs=64k count=9 status=progress; echo copied=$?", "copied=0");
     type_in(&mut guest, "mke2fs -V 2>&1 | grep -c 1.47; echo made=$?", "made=0");
     type_in(&mut guest, "lspci | grep -c virtio; lsusb; echo listed=$?", "listed=0");
+    type_in(&mut guest, "mkdir -p /mnt; mount -o ro $(blkid -L img) /mnt; echo mounted=$?", "mounted=0");
+    let image = "/mnt/root-squashfs.img";
+    let said = type_in(&mut guest, &format!("unsquashfs -ll {image} /sbin bin; echo seen=$?"), "seen=0");
+    assert!(said.contains("-rwxr-xr-x") && said.contains(" squashfs-root/sbin/init"), "{said}");
+    let said = type_in(&mut guest, &format!("unsquashfs -l {image} | head -n 3; echo seen=$?"), "seen=0");
+    assert!(said.contains("\nsquashfs-root\r\nsquashfs-root/"), "{said}");
+    let said =
+        type_in(&mut guest, &format!("unsquashfs -cat {image} sbin/init | head -c 2; echo; echo seen=$?"), "seen=0");
+    assert!(said.contains("#!"), "{said}");
+    type_in(&mut guest, &format!("unsquashfs -l {image} no/such; echo seen=$?"), "seen=1");
+    // Nothing of it stays mounted.
+    type_in(&mut guest, "umount /mnt && ! ls -d /run/unsquashfs.* && [ -z \"$(losetup -a)\" ]; echo gone=$?", "gone=0");
     guest.send("exit\n").expect("typing");
     guest.wait_for("Stopped before step switch-root", PATIENCE).unwrap_or_else(|error| panic!("{error}"));
     let screen = guest.wait_for(PROMPT, PATIENCE).expect("a prompt");
