@@ -5,13 +5,13 @@ use std::io::ErrorKind;
 use contract::{names, report::Report, step::Step};
 
 use crate::{
-    boot::button::Press,
     config::{Abilities, Common, HAS_SHELL},
     error::{Error, Result},
     given::Given,
     kernel::{Level, Machine, read_text},
     modules::{Modules, unlisted},
     places::Places,
+    press::Press,
     shell::{self, Reason},
 };
 

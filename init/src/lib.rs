@@ -21,6 +21,7 @@ pub mod kernel;
 pub mod media;
 pub mod modules;
 pub mod places;
+pub mod press;
 pub mod progress;
 pub mod shell;
 pub mod sidecar;

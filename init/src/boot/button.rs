@@ -8,6 +8,7 @@ use crate::{
     config::{HAS_BUTTON, OverlayStore, key::Key},
     context::Context,
     kernel::Level,
+    press::Press,
 };
 
 /// The directory of input devices.
@@ -21,17 +22,6 @@ const RESETS: Duration = Duration::from_secs(10);
 const STUCK: Duration = Duration::from_secs(30);
 /// The time between two looks.
 const GRAIN: Duration = Duration::from_millis(50);
-
-/// The wish of somebody who held the button.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Press {
-    /// None: the button was not held, or is stuck.
-    Nothing,
-    /// The menu.
-    Menu,
-    /// A factory reset.
-    Reset,
-}
 
 /// Decides what a button stands for that is or was held since the first look. None while that is open.
 fn decide(held: Duration, is_down: bool) -> Option<Press> {
