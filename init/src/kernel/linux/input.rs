@@ -13,11 +13,9 @@ type Word = libc::c_ulong;
 const WORDS: usize = (crate::config::key::MAX as usize).div_ceil(Word::BITS as usize);
 
 mod request {
-    use super::Word;
-
     // Kernel, include/uapi/linux/input.h, EVIOCGKEY and EVIOCGBIT(EV_KEY).
-    nix::ioctl_read_buf!(held, b'E', 0x18, Word);
-    nix::ioctl_read_buf!(keys, b'E', 0x21, Word);
+    nix::ioctl_read_buf!(held, b'E', 0x18, libc::c_ulong);
+    nix::ioctl_read_buf!(keys, b'E', 0x21, libc::c_ulong);
 }
 
 /// Returns true while the key is held down; none where the device has no such key.
