@@ -44,14 +44,17 @@ pub fn assemble(context: &mut Context<'_>, config: &Config) -> Result<Assembled>
     load_drivers(context);
     arm_watchdog(context);
     context.begin(Step::Devices);
-    let found = device::find(context, config);
+    let mut search = device::Search::default();
+    let found = device::find(context, config, &mut search);
     if parameters::read(context, config, found.as_ref().ok()) {
         return Ok(Assembled::Anew);
     }
     if button::look(context) {
         return Ok(Assembled::Reset);
     }
-    let found = found?;
+    let mut found = found?;
+    // Not before the parameters are known: it may be waited for.
+    device::find_newimg(context, config, &mut search, &mut found)?;
     let mut store = Store::new(found.overlay.as_ref());
     preload_modules(context);
     device::mount_img(context, &found.img)?;

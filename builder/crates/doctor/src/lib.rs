@@ -269,7 +269,10 @@ fn card(card: &Value) -> Failure {
 fn find(machine: &mut Machine, common: Common, config: &overlay::Config, boots: &BootInput) -> Option<Found> {
     let mut context = Context::new(machine, boots.abilities());
     context.config = common;
-    device::find(&mut context, config).ok()
+    let mut search = device::Search::default();
+    let mut found = device::find(&mut context, config, &mut search).ok()?;
+    device::find_newimg(&mut context, config, &mut search, &mut found).ok()?;
+    Some(found)
 }
 
 fn describe(volume: &Volume, found: Option<&Found>) -> Partition {

@@ -45,25 +45,30 @@ impl Found {
     }
 }
 
-/// Finds the partitions.
+/// The block devices of a boot that looks for its partitions, as they were seen last.
+#[derive(Debug, Default)]
+pub struct Search {
+    devices: Devices,
+    volumes: Vec<Volume>,
+}
+
+/// Finds the partitions, but for the update medium.
 ///
 /// # Errors
 /// A needed partition is missing or ambiguous; the overlay's absence is none where a fallback was asked for.
-pub fn find(context: &mut Context<'_>, config: &Config) -> Result<Found> {
-    let mut devices = Devices::default();
+pub fn find(context: &mut Context<'_>, config: &Config, search: &mut Search) -> Result<Found> {
+    let Search { devices, volumes } = search;
     let start = context.kernel.now();
     let deadline = start.saturating_add(context.config.timeout);
     let details = needs_details(&context.config.layers, config);
-    let mut volumes = devices.volumes(context.kernel, details);
+    *volumes = devices.volumes(context.kernel, details);
     let (img, overlay) = loop {
         let waited = context.config.timeout;
-        let img = pick(&volumes, Role::Img, &config.img, None, waited);
+        let img = pick(volumes, Role::Img, &config.img, None, waited);
         let overlay = match (&context.config.layers.overlay, &img) {
             (OverlayStore::Tmpfs(_), _) => None,
-            (OverlayStore::Partition(tag), Ok(img)) => {
-                Some(pick(&volumes, Role::Overlay, tag, Some(&img.disk), waited))
-            }
-            (OverlayStore::Partition(tag), Err(_)) => Some(Err(missing(&volumes, Role::Overlay, tag, waited))),
+            (OverlayStore::Partition(tag), Ok(img)) => Some(pick(volumes, Role::Overlay, tag, Some(&img.disk), waited)),
+            (OverlayStore::Partition(tag), Err(_)) => Some(Err(missing(volumes, Role::Overlay, tag, waited))),
         };
         match (img, overlay) {
             (Ok(img), None) => break (img, None),
@@ -72,7 +77,7 @@ pub fn find(context: &mut Context<'_>, config: &Config) -> Result<Found> {
             (Ok(_), Some(Err(error @ Error::PartitionAmbiguous { .. }))) => return Err(error),
             (img, overlay) => {
                 if devices.wait_for_disks(context, deadline)? {
-                    volumes = devices.volumes(context.kernel, details);
+                    *volumes = devices.volumes(context.kernel, details);
                     continue;
                 }
                 // Whoever reads the card may know the partition by the name in the table.
@@ -94,28 +99,35 @@ pub fn find(context: &mut Context<'_>, config: &Config) -> Result<Found> {
             }
         }
     };
-    let newimg = find_newimg(context, config, &mut devices, &mut volumes, &img)?;
-    let boot = optional(context, &volumes, Role::Boot, &config.boot, &img);
-    Ok(Found { img, overlay, newimg, boot, boot_tag: config.boot.clone() })
+    let boot = optional(context, volumes, Role::Boot, &config.boot, &img);
+    Ok(Found { img, overlay, newimg: None, boot, boot_tag: config.boot.clone() })
 }
 
 /// Finds the update medium: looks once, or waits as long as the user allows.
-fn find_newimg(
+///
+/// # Errors
+/// The kernel tells of no devices.
+pub fn find_newimg(
     context: &mut Context<'_>,
     config: &Config,
-    devices: &mut Devices,
-    volumes: &mut Vec<Volume>,
-    img: &Volume,
-) -> Result<Option<Volume>> {
+    Search { devices, volumes }: &mut Search,
+    found: &mut Found,
+) -> Result<()> {
     let deadline = context.kernel.now().saturating_add(config.newimg_timeout);
     let details = needs_details(&context.config.layers, config);
-    while matches!(choose(volumes, &config.newimg, Some(&img.disk)), Choice::Missing)
+    let mut has_changed = false;
+    while matches!(choose(volumes, &config.newimg, Some(&found.img.disk)), Choice::Missing)
         && !config.newimg_timeout.is_zero()
         && devices.wait_for_disks(context, deadline)?
     {
         *volumes = devices.volumes(context.kernel, details);
+        has_changed = true;
     }
-    Ok(optional(context, volumes, Role::NewImg, &config.newimg, img))
+    found.newimg = optional(context, volumes, Role::NewImg, &config.newimg, &found.img);
+    if has_changed && found.boot.is_none() {
+        found.boot = optional(context, volumes, Role::Boot, &config.boot, &found.img);
+    }
+    Ok(())
 }
 
 /// Returns true if a partition is named by more than a label.
