@@ -67,7 +67,7 @@ fn has_booted(record: &[String]) -> bool {
 /// Returns true for a boot of which somebody types a repair: with a fault the same keys choose something else, a wait for a stick or another
 /// partition to be labelled.
 fn is_typed(text: &str) -> bool {
-    text.contains("\nkeys = ") && text.contains("\nshell_ends = ")
+    text.contains("\nkeys = ") && (text.contains("\nshell_ends = ") || text.contains("\nshell = true"))
 }
 
 /// Runs a boot with one fault; returns what is wrong with the outcome.
