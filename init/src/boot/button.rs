@@ -119,13 +119,17 @@ fn wait(context: &mut Context<'_>, key: &Key, devices: &[String]) -> Press {
     let mut resets = false;
     let press = loop {
         let held = context.kernel.now().saturating_sub(start);
-        let answers: Vec<bool> =
-            devices.iter().filter_map(|device| context.kernel.is_key_down(device, key.code).ok().flatten()).collect();
-        if answers.is_empty() {
+        // None while no device answers.
+        let mut down = None;
+        for device in devices {
+            if let Ok(Some(is_down)) = context.kernel.is_key_down(device, key.code) {
+                down = Some(is_down || down == Some(true));
+            }
+        }
+        let Some(is_down) = down else {
             notice(context, key, " was held on a device that is gone: it is ignored");
             break Press::Nothing;
-        }
-        let is_down = answers.contains(&true);
+        };
         if let Some(press) = decide(held, is_down) {
             if press == Press::Nothing {
                 notice(context, key, " is held for longer than 30 s: it is ignored, as one that is stuck");

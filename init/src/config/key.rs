@@ -7,28 +7,12 @@ pub const WANTED: &str = "a key such as KEY_RESTART, KEY_F1 or BTN_0, or its num
 pub const MAX: u16 = 0x2ff;
 
 /// Keys of boards and keyboards: the code of the first of a run, and the names (kernel, include/uapi/linux/input-event-codes.h) without
-/// `KEY_`.
-const RUNS: [(u16, &str); 19] = [
-    (1, "ESC 1 2 3 4 5 6 7 8 9 0"),
-    (14, "BACKSPACE TAB Q W E R T Y U I O P"),
-    (28, "ENTER LEFTCTRL A S D F G H J K L"),
-    (42, "LEFTSHIFT"),
-    (44, "Z X C V B N M"),
-    (57, "SPACE"),
-    (59, "F1 F2 F3 F4 F5 F6 F7 F8 F9 F10"),
-    (87, "F11 F12"),
-    (102, "HOME UP PAGEUP LEFT RIGHT END DOWN PAGEDOWN INSERT DELETE"),
-    (114, "VOLUMEDOWN VOLUMEUP POWER"),
-    (139, "MENU"),
-    (141, "SETUP SLEEP WAKEUP"),
-    (148, "PROG1 PROG2"),
-    (158, "BACK"),
-    (171, "CONFIG HOMEPAGE"),
-    (238, "WLAN"),
-    (247, "RFKILL"),
-    (0x198, "RESTART"),
-    (0x211, "WPS_BUTTON"),
-];
+/// `KEY_`. One text is smaller than a table of 19.
+const RUNS: &str = "\
+    1: ESC 1 2 3 4 5 6 7 8 9 0 14: BACKSPACE TAB Q W E R T Y U I O P 28: ENTER LEFTCTRL A S D F G H J K L 42: \
+    LEFTSHIFT 44: Z X C V B N M 57: SPACE 59: F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 87: F11 F12 102: HOME UP PAGEUP \
+    LEFT RIGHT END DOWN PAGEDOWN INSERT DELETE 114: VOLUMEDOWN VOLUMEUP POWER 139: MENU 141: SETUP SLEEP WAKEUP \
+    148: PROG1 PROG2 158: BACK 171: CONFIG HOMEPAGE 238: WLAN 247: RFKILL 408: RESTART 529: WPS_BUTTON";
 
 /// The code of `BTN_0`; the nine others follow.
 const BUTTONS: u16 = 0x100;
@@ -46,10 +30,7 @@ impl Key {
     /// Reads the name or the number of a key.
     pub fn parse(value: &str) -> Option<Self> {
         let code = if let Some(name) = value.strip_prefix("KEY_") {
-            RUNS.iter().find_map(|(first, names)| {
-                let place = names.split(' ').position(|known| known == name)?;
-                first.checked_add(u16::try_from(place).ok()?)
-            })
+            named(name)
         } else if let Some(digit) = value.strip_prefix("BTN_") {
             digit.parse::<u16>().ok().filter(|digit| *digit < 10).map(|digit| BUTTONS.saturating_add(digit))
         } else {
@@ -57,6 +38,19 @@ impl Key {
         };
         code.map(|code| Self { name: value.into(), code })
     }
+}
+
+/// Returns the code of a key by its name without `KEY_`.
+fn named(name: &str) -> Option<u16> {
+    let mut code = 0_u16;
+    for word in RUNS.split(' ') {
+        match word.strip_suffix(':') {
+            Some(first) => code = first.parse().ok()?,
+            None if word == name => return Some(code),
+            None => code = code.checked_add(1)?,
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -114,7 +108,7 @@ mod tests {
                 (words.next() == Some(name)).then(|| number(words.next()?)).flatten()
             })
         };
-        for name in RUNS.iter().flat_map(|(_, names)| names.split(' ')) {
+        for name in RUNS.split(' ').filter(|word| !word.ends_with(':')) {
             let name = ["KEY_", name].concat();
             assert_eq!(Key::parse(&name).map(|key| key.code), defined(&name), "{name}");
         }
