@@ -7,6 +7,7 @@ use std::{io, time::Duration};
 pub use contract::inventory::Kind;
 
 pub mod disks;
+pub mod input;
 #[cfg(feature = "linux")]
 pub mod linux;
 pub mod pace;
@@ -19,6 +20,7 @@ pub use pace::Pace;
 pub use power::Power;
 
 use disks::{Contents, Disks, Signatures};
+use input::Input;
 use supervisor::{Shell, Supervisor, System};
 
 /// The loudness of a line of the log; the numbers are the kernel's (Documentation/core-api/printk-basics.rst).
@@ -260,21 +262,13 @@ pub trait Kernel {
     fn arm_watchdog(&mut self, _seconds: u32) -> io::Result<u32> {
         Err(io::ErrorKind::Unsupported.into())
     }
-    /// Returns true while the key with that code is held down on an input device; none where the device has no such key (evdev, EVIOCGKEY
-    /// and EVIOCGBIT).
-    ///
-    /// # Errors
-    /// The kernel's; also where the device has no keys.
-    fn is_key_down(&mut self, _device: &str, _code: u16) -> io::Result<Option<bool>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
     /// Waits, then ends the machine. Comes back only on a recorder.
     fn power(&mut self, power: Power, after: Duration);
 }
 
 /// A kernel with all that the boot modes of this build need.
-pub trait Machine: Kernel + Contents + Disks + Signatures + Shell + Supervisor + System {}
-impl<K: Kernel + Contents + Disks + Signatures + Shell + Supervisor + System> Machine for K {}
+pub trait Machine: Kernel + Contents + Disks + Input + Signatures + Shell + Supervisor + System {}
+impl<K: Kernel + Contents + Disks + Input + Signatures + Shell + Supervisor + System> Machine for K {}
 
 /// Returns true if there is something of that name.
 pub fn exists(kernel: &mut dyn Machine, path: &str) -> bool {

@@ -362,11 +362,6 @@ impl Kernel for Linux {
         if IS_RAM_ONLY { Err(io::ErrorKind::Unsupported.into()) } else { self.watchdog.arm(seconds) }
     }
 
-    #[cfg(feature = "button")]
-    fn is_key_down(&mut self, device: &str, code: u16) -> io::Result<Option<bool>> {
-        input::is_key_down(device, code)
-    }
-
     fn power(&mut self, power: Power, after: Duration) {
         process::power(power, after, self.sweeper.take());
     }
@@ -378,6 +373,8 @@ impl super::disks::Contents for Linux {}
 impl super::disks::Signatures for Linux {}
 #[cfg(not(feature = "disks"))]
 impl super::disks::Disks for Linux {}
+#[cfg(not(feature = "button"))]
+impl super::input::Input for Linux {}
 #[cfg(not(feature = "supervise"))]
 impl super::supervisor::Supervisor for Linux {}
 #[cfg(not(feature = "ram"))]

@@ -17,6 +17,7 @@ use initramfs_overlay_init::{
     kernel::{
         Action, Event, Kernel, Kind, Level, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat,
         disks::{Contents, Disks, Signatures, Signed},
+        input::Input,
         linux::Linux,
         recorder::sysfs::{self, Entry},
         supervisor::{Attribute, Node, Shell, Supervisor, System},
@@ -232,6 +233,7 @@ impl Disks for Machine {
     }
 }
 
+impl Input for Machine {}
 impl Shell for Machine {}
 
 impl Supervisor for Machine {

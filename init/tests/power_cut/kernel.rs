@@ -55,6 +55,7 @@ impl disks::Disks for Model {
     }
 }
 
+impl Input for Model {}
 impl Shell for Model {}
 impl Supervisor for Model {}
 impl System for Model {}

@@ -14,6 +14,7 @@ use contract::{Digest, blackbox, errno::ENOSPC, inventory::Kind, names, tag::Vol
 use initramfs_overlay_init::kernel::{
     Event, Kernel, Level, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat,
     disks::{self, Contents, Signatures, Signed},
+    input::Input,
     recorder::{
         Recorder,
         sysfs::{self, Entry},

@@ -6,6 +6,9 @@ use std::{
     os::{fd::AsRawFd, unix::fs::OpenOptionsExt},
 };
 
+use super::Linux;
+use crate::kernel::input::Input;
+
 /// A word of the kernel's sets of bits.
 type Word = libc::c_ulong;
 
@@ -18,8 +21,13 @@ mod request {
     nix::ioctl_read_buf!(keys, b'E', 0x21, libc::c_ulong);
 }
 
-/// Returns true while the key is held down; none where the device has no such key.
-pub(super) fn is_key_down(device: &str, code: u16) -> io::Result<Option<bool>> {
+impl Input for Linux {
+    fn is_key_down(&mut self, device: &str, code: u16) -> io::Result<Option<bool>> {
+        look(device, code)
+    }
+}
+
+fn look(device: &str, code: u16) -> io::Result<Option<bool>> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(device)?;
     let mut bits: [Word; WORDS] = [0; WORDS];
     // SAFETY: the kernel writes at most as many bytes as the array has, whose size is part of the request, during the call.
@@ -55,6 +63,6 @@ mod tests {
 
     #[test]
     fn what_is_no_input_device_is_an_error() {
-        assert_eq!(is_key_down("/dev/null", 1).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
+        assert_eq!(look("/dev/null", 1).unwrap_err().raw_os_error(), Some(libc::ENOTTY));
     }
 }

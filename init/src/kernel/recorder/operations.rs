@@ -380,15 +380,6 @@ impl Kernel for Recorder {
         Ok(seconds)
     }
 
-    fn is_key_down(&mut self, device: &str, code: u16) -> Result<Option<bool>> {
-        self.strike(Call::Read, device)?;
-        self.check(device)?;
-        let clock = self.state.clock;
-        let buttons = self.buttons.get(device).ok_or_else(|| self.failed(EINVAL))?;
-        let is_held = buttons.held.is_some_and(|(from, to)| (from..to).contains(&clock));
-        Ok(buttons.keys.contains(&code).then_some(is_held))
-    }
-
     fn power(&mut self, power: Power, after: Duration) {
         let name = match power {
             Power::Off => "poweroff",

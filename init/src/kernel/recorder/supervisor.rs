@@ -2,11 +2,12 @@
 
 use std::io::{ErrorKind, Result};
 
-use contract::{names, workload::SIGTERM};
+use contract::{errno::EINVAL, names, workload::SIGTERM};
 
-use super::{Node, Recorder, ShellEnd};
+use super::{Node, Recorder, ShellEnd, injection::Call};
 use crate::kernel::{
     Power,
+    input::Input,
     supervisor::{self, Attribute, Program, Shell, Supervisor, System},
 };
 
@@ -42,6 +43,17 @@ impl Supervisor for Recorder {
         };
         self.put(path, made);
         Ok(())
+    }
+}
+
+impl Input for Recorder {
+    fn is_key_down(&mut self, device: &str, code: u16) -> Result<Option<bool>> {
+        self.strike(Call::Read, device)?;
+        self.check(device)?;
+        let clock = self.state.clock;
+        let buttons = self.buttons.get(device).ok_or_else(|| self.failed(EINVAL))?;
+        let is_held = buttons.held.is_some_and(|(from, to)| (from..to).contains(&clock));
+        Ok(buttons.keys.contains(&code).then_some(is_held))
     }
 }
 

@@ -11,6 +11,7 @@ use contract::{Digest, errno::EINVAL, inventory::Kind, names, tag::Volume};
 use initramfs_overlay_init::kernel::{
     Action, Event, Kernel, Level, MOST_NAMES, ModuleFile, Mount, Pace, Power, Removal, Sources, Space, Stat,
     disks::{Contents, Disks, Signatures, Signed},
+    input::Input,
     recorder::sysfs::{self, Entry},
     supervisor::{Shell, Supervisor, System},
 };
@@ -96,6 +97,7 @@ impl Disks for Machine {
     }
 }
 
+impl Input for Machine {}
 impl Shell for Machine {}
 impl Supervisor for Machine {}
 impl System for Machine {}
