@@ -2,7 +2,7 @@
 # PCI devices as sysfs has them: address, class, vendor, device, driver. With -v also what modprobe takes.
 case $1 in
 '' | -v | -n | -k) ;;
-*) echo 'usage: lspci [-v]: PCI devices with class, vendor:device and driver; -v: also the modalias' >&2; exit 1 ;;
+*) echo 'usage: lspci [-v]: PCI devices with class, vendor:device and driver; -v: also the modalias' >&2; exit 2 ;;
 esac
 # PCI Code and ID Assignment Specification, 1: a class and its subclass.
 class_of() {

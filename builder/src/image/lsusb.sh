@@ -2,7 +2,7 @@
 # USB devices as sysfs has them: place, vendor and product, names, classes and drivers of the interfaces.
 case $1 in
 '' | -v) ;;
-*) echo 'usage: lsusb [-v]: USB devices with vendor:product, names, classes and drivers; -v: also the modaliases' >&2; exit 1 ;;
+*) echo 'usage: lsusb [-v]: USB devices with vendor:product, names, classes and drivers; -v: also the modaliases' >&2; exit 2 ;;
 esac
 word() { [ -r "$1" ] && cat "$1"; }
 # USB-IF, Defined Class Codes.

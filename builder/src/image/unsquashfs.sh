@@ -3,7 +3,7 @@
 usage() {
 	echo 'usage: unsquashfs -l|-ll IMAGE [PATH]...: list a squashfs or EROFS image; -ll: with modes, owners and sizes' >&2
 	echo '       unsquashfs -cat IMAGE PATH...: write files of it to the standard output' >&2
-	exit 1
+	exit 2
 }
 case $1 in
 -l | -ll | -cat) [ $# -ge 2 ] || usage ;;
@@ -23,7 +23,9 @@ leave() {
 	rmdir "$place"
 }
 trap leave EXIT
-trap 'exit 130' INT TERM HUP
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
 mount -t "$type" -o ro,loop,nosuid,nodev,noexec "$image" "$place" || exit 1
 cd "$place" || exit 1
 status=0
